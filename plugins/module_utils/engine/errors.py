@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, named by who must act."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Iterator
+
+
+class WharfError(Exception):
+    """Any error that the engine raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where it stands, and what would be right."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class ModelError(WharfError):
+    """The user must act: what is declared cannot be. Carries every problem found."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+    @classmethod
+    def at(cls, path: str, message: str) -> ModelError:
+        return cls(Problem(path, message))
+
+
+class ConflictError(WharfError):
+    """The admin must act: a foreign object stands where one of ours should, or the host lacks something."""
+
+
+class ApplyError(WharfError):
+    """The kernel, or a program we called, refused a change."""
+
+
+class VerifyError(WharfError):
+    """We must act: a change was applied without complaint and yet the host differs from what was planned."""
+
+
+class ProblemCollector:
+    """Gathers the problems of many parts, so that one report names them all."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def add(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Run the block; keep the problems of a `ModelError` and go on after it."""
+        try:
+            yield
+        except ModelError as error:
+            self.problems.extend(error.problems)
+
+    def raise_if_any(self) -> None:
+        """
+        Raises:
+            ModelError: with all problems gathered so far, each once.
+        """
+        if self.problems:
+            raise ModelError(*dict.fromkeys(self.problems))
