@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two states -> the ordered changes that lead from one to the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Collection, List, Optional, Tuple
+
+from .state import Key, Object, State, field_values
+
+CREATE, UPDATE, DELETE = "create", "update", "delete"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that comes, goes, or becomes another."""
+
+    before: Optional[Object]
+    after: Optional[Object]
+
+    @property
+    def subject(self) -> Object:
+        thing = self.after or self.before
+        assert thing is not None
+        return thing
+
+    @property
+    def action(self) -> str:
+        if self.before is None:
+            return CREATE
+        return DELETE if self.after is None else UPDATE
+
+    @property
+    def fields(self) -> Tuple[str, ...]:
+        """The names of the fields that an update changes; empty for what comes or goes whole."""
+        if self.action != UPDATE:
+            return ()
+        before, after = field_values(self.before), field_values(self.after)
+        return tuple(name for name in after if before.get(name) != after[name])
+
+
+def diff(current: State, desired: State, scopes: Collection[str]) -> List[Change]:
+    """What must change so that the objects of these scopes become the desired ones.
+
+    What goes comes first, then what changes or comes, each in the order of the states.
+    """
+
+    def differs(key: Key) -> bool:
+        return current.get(key) != desired[key]
+
+    gone = [Change(thing, None) for key, thing in current.items() if key not in desired and thing.scope in scopes]
+    other = [
+        Change(current.get(key), thing) for key, thing in desired.items() if thing.scope in scopes and differs(key)
+    ]
+    return gone + other

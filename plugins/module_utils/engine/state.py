@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host holds, as values: the same words for what is desired and for what is there.
+
+Every object has a `kind` and a `name`, which together are its `key`, and a `scope`: the part of a
+declaration that it comes from. Two objects of one key that are equal need no change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Dict, List, Optional, Tuple, Union
+
+DEFAULT_NETWORKS = "default_networks"
+USER_NETWORKS = "user_networks"
+CONTAINERS = "containers"
+SCOPES = (DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS)
+
+DEFAULT_NETWORK = "bridge"
+
+Key = Tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Object:
+    """Anything that can be declared on a host, compared with what is there, and changed."""
+
+    name: str
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.lower()
+
+    @property
+    def key(self) -> Key:
+        return self.kind, self.name
+
+    @property
+    def scope(self) -> str:
+        return CONTAINERS
+
+
+@dataclass(frozen=True)
+class Sysctl(Object):
+    """A kernel parameter. `name` is dotted; slashes stand for the dots of an interface's name."""
+
+    value: str
+    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
+
+    @property
+    def scope(self) -> str:
+        return self.origin
+
+
+@dataclass(frozen=True)
+class File(Object):
+    """A whole file; `name` is its path.
+
+    `in_place`: the file may be bind-mounted into a container, which holds its inode, so it is
+    rewritten and never renamed over.
+    """
+
+    content: str
+    in_place: bool = field(default=False, compare=False)
+    origin: str = field(default=CONTAINERS, compare=False)
+
+    @property
+    def scope(self) -> str:
+        return self.origin
+
+
+@dataclass(frozen=True)
+class Bridge(Object):
+    """A network's bridge; `name` is the interface, marked in its `ifalias` as `wharf:NETWORK`.
+
+    `mtu` is in bytes. `addresses` are the gateway's, as `ADDRESS/PREFIX`, sorted. `sysctls` are
+    parameters below `net.ipv4.conf.BRIDGE` and `net.ipv6.conf.BRIDGE`, as `ipv6.accept_ra`.
+    `filtered`: bridged frames pass the IP rules too, whatever `bridge-nf-call-iptables` says
+    for all bridges of the host.
+    """
+
+    network: str
+    mtu: int
+    mac: str
+    addresses: Tuple[str, ...]
+    filtered: bool = False
+    stp: bool = False
+    forward_delay: int = 0
+    up: bool = True
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+
+    @property
+    def scope(self) -> str:
+        return network_scope(self.network)
+
+
+@dataclass(frozen=True)
+class Sandbox(Object):
+    """The network stack of a container; `name` is `netns:NAME`, `pid:N` or `path:/run/…`.
+
+    `of` is empty for a stack of its own, `host` for a name bound to the host's stack, or the name of
+    the sandbox it shares. `sysctls` are the container's `net.*` parameters.
+    """
+
+    container: str
+    of: str = ""
+    loopback_up: bool = True
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`."""
+
+    destination: str
+    gateway: str
+
+
+@dataclass(frozen=True)
+class Endpoint(Object):
+    """A container's place on a network; `name` is `CONTAINER/NETWORK`.
+
+    `host_interface` (marked `wharf:CONTAINER/NETWORK`) is a port of `bridge`, its peer is `interface`
+    in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
+    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `hairpin`: the
+    port may send a frame back to where it came from. `isolated`: the port exchanges frames with the
+    host only, not with other isolated ports.
+    """
+
+    sandbox: str
+    interface: str
+    host_interface: str
+    bridge: str
+    mtu: int
+    mac: str
+    addresses: Tuple[str, ...]
+    routes: Tuple[Route, ...] = ()
+    hairpin: bool = False
+    isolated: bool = False
+    ipv6: bool = False
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain(Object):
+    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them."""
+
+    rules: Tuple[str, ...]
+
+    @property
+    def scope(self) -> str:
+        return DEFAULT_NETWORKS
+
+
+@dataclass(frozen=True)
+class ElementSet(Object):
+    """A set or map of our nftables table, without its elements: those belong to networks and containers."""
+
+    declaration: Tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "set"
+
+    @property
+    def scope(self) -> str:
+        return DEFAULT_NETWORKS
+
+
+@dataclass(frozen=True)
+class Rules(Object):
+    """The elements that one network or container has in our sets and maps.
+
+    `name` is `network NAME` or `container NAME`, which is also each element's comment in the kernel.
+    An element is its set's name and its text: `("published4", "tcp . 8080 : 172.17.0.2 . 80")`.
+    """
+
+    elements: Tuple[Tuple[str, str], ...]
+
+    @property
+    def scope(self) -> str:
+        owner, _space, name = self.name.partition(" ")
+        return network_scope(name) if owner == "network" else CONTAINERS
+
+
+State = Dict[Key, Object]
+
+
+def state_of(objects: List[Object]) -> State:
+    return {thing.key: thing for thing in objects}
+
+
+def network_scope(network: str) -> str:
+    return DEFAULT_NETWORKS if network == DEFAULT_NETWORK else USER_NETWORKS
+
+
+FieldValue = Union[str, int, bool, Tuple[object, ...]]
+
+
+def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:
+    """The fields that make two objects differ, by name; none of an object that is not there."""
+    if thing is None:
+        return {}
+    return {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare and f.name != "name"}
