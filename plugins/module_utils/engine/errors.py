@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class WharfError(Exception):
@@ -25,19 +28,23 @@ class Problem:
         return f"{self.path}: {self.message}"
 
 
-class ModelError(WharfError):
-    """The user must act: what is declared cannot be. Carries every problem found."""
+class ProblemsError(WharfError):
+    """Somebody must act; carries every problem found."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 
     @classmethod
-    def at(cls, path: str, message: str) -> ModelError:
+    def at(cls, path: str, message: str) -> Self:
         return cls(Problem(path, message))
 
 
-class ConflictError(WharfError):
+class ModelError(ProblemsError):
+    """The user must act: what is declared cannot be."""
+
+
+class ConflictError(ProblemsError):
     """The admin must act: a foreign object stands where one of ours should, or the host lacks something."""
 
 
@@ -60,10 +67,10 @@ class ProblemCollector:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Run the block; keep the problems of a `ModelError` and go on after it."""
+        """Run the block; keep the problems it raises and go on after it."""
         try:
             yield
-        except ModelError as error:
+        except ProblemsError as error:
             self.problems.extend(error.problems)
 
     def raise_if_any(self) -> None:
