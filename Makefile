@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Each target works as the first command of a fresh checkout. ARGS= passes more arguments on.
+
+# Ansible refuses to start without UTF-8, and bare machines have no other such locale.
+export LC_ALL := C.UTF-8
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
+export PYTHON
+
+PYTEST := .venv/bin/python -m pytest
+TEST_COMMANDS := arping conntrack dnsmasq iptables ip nft ping socat tcpdump unshare
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: venv
+venv: ## make .venv: Ansible, the test tools, and this checkout as wharf.network (PYTHON= chooses)
+	@tools/need python conntrack ip nft ping unshare
+	@tools/venv
+
+.PHONY: demo
+demo: venv ## build a throwaway host of namespaces, converge a topology in it and prove it with packets
+	@tools/preflight
+	@.venv/bin/python tools/demo.py $(ARGS)
+
+.PHONY: test
+test: venv ## run all tests that need one machine
+	@tools/need $(TEST_COMMANDS)
+	@tools/preflight
+	@$(PYTEST) -n 2 $(wildcard tests/unit tests/integration) $(ARGS)
+
+.PHONY: test-unit
+test-unit: venv ## run the tests that need no namespaces
+	@$(PYTEST) tests/unit $(ARGS)
+
+.PHONY: lint
+lint: venv ## run all checks of the code, or those in ARGS=
+	@tools/need git shellcheck
+	@tools/lint $(ARGS)
+
+.PHONY: format
+format: venv ## let ruff lay out the code
+	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix
+
+.PHONY: clean
+clean: ## remove .venv and all caches
+	rm -rf .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
