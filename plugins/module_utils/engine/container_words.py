@@ -1,0 +1,226 @@
+
+"""The networking words of Compose's `services` -> a container."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, List, Mapping, Tuple
+
+from . import words as read
+from .errors import ModelError, ProblemCollector
+from .model import (
+    CONTAINER_MODE,
+    HOST_GATEWAY,
+    HOST_MODE,
+    NETWORKED,
+    NONE_MODE,
+    Attachment,
+    Container,
+    Names,
+    StaticRoute,
+    source,
+)
+from .ports import PortMapping, port_range, protocol
+from .state import DEFAULT_NETWORK
+from .words import Words, wrong
+
+# Keys of a Compose service that are not about networking.
+SERVICE_KEYS_PASSED_OVER = frozenset(
+    """
+    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs cpu_count cpu_percent
+    cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy develop
+    device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck image init ipc isolation
+    label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
+    oom_score_adj pid pids_limit platform post_start pre_stop privileged provider pull_policy read_only restart runtime
+    scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty ulimits
+    use_api_socket user userns_mode uts volumes volumes_from working_dir
+    """.split()
+)
+
+# What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
+_ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
+_SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
+
+
+def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> Container:
+    path = source(value, f"wharf_containers.{key}")
+    words = Words(value, path, problems)
+    name = words.take("container_name", read.object_name, "") or key
+    with problems.collect():
+        read.object_name(name, path)
+    mode, shares, network = words.take("network_mode", _network_mode, (NETWORKED, "", DEFAULT_NETWORK))
+    if mode == NETWORKED:
+        named = words.take("networks", _attachments(names.networks), ())
+        attachments = named or (Attachment(names.networks.get(network, network), f"{path}.network_mode"),)
+    else:
+        attachments = ()
+        words.refuse(["networks", "mac_address"], f"has no meaning with network_mode {mode}")
+    if mode != NETWORKED:
+        words.refuse(["ports", "links", "external_links"], f"has no meaning with network_mode {mode}: leave it out")
+    if mode == CONTAINER_MODE:
+        words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the container whose network stack is used, {shares}")
+    links = words.take("links", read.list_of(_link), ()) + words.take("external_links", read.list_of(_link), ())
+    extension = Words(words.take("x-wharf", read.mapping, {}), f"{path}.x-wharf", problems)
+    container = Container(
+        name=name,
+        path=path,
+        mode=mode,
+        sandbox=extension.take("sandbox", _sandbox, f"netns:{name}"),
+        shares=names.containers.get(shares, shares),
+        attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, "")),
+        ports=words.take("ports", read.list_of(PortMapping.parse), ()),
+        expose=words.take("expose", read.list_of(_exposed), ()),
+        links=tuple((names.containers.get(target, target), alias) for target, alias in links),
+        hostname=words.take("hostname", read.host_name, ""),
+        domainname=words.take("domainname", read.host_name, ""),
+        dns=words.take("dns", read.list_of(read.address), ()),
+        dns_search=words.take("dns_search", read.list_of(read.one_line), ()),
+        dns_opt=words.take("dns_opt", read.list_of(read.one_line), ()),
+        extra_hosts=words.take("extra_hosts", _extra_hosts, ()),
+        sysctls=words.take("sysctls", _network_sysctls, ()),
+        routes=extension.take("routes", read.list_of(_route), ()),
+    )
+    extension.finish()
+    words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
+    return container
+
+
+def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
+    """A mode, the container whose stack is shared, and the network to join."""
+    word = read.text(value, path)
+    kind, colon, target = word.partition(":")
+    if colon and kind in ("service", "container") and target:
+        return CONTAINER_MODE, target, ""
+    if colon:
+        raise wrong(path, value, "must be bridge, host, none, service:NAME, container:NAME, or a network's name")
+    if word in (HOST_MODE, NONE_MODE):
+        return word, "", ""
+    return NETWORKED, "", DEFAULT_NETWORK if word == "default" else word
+
+
+def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, ...]]:
+    def parse(value: Any, path: str) -> Tuple[Attachment, ...]:
+        if isinstance(value, dict):
+            given = read.mapping(value, path)
+        else:
+            given = dict.fromkeys(read.list_of(read.text)(value, path))
+        problems = ProblemCollector()
+        parsed: List[Attachment] = []
+        for name, attachment_words in given.items():
+            parsed.append(_attachment(networks.get(name, name), attachment_words, f"{path}.{name}", problems))
+        problems.raise_if_any()
+        return tuple(parsed)
+
+    return parse
+
+
+def _attachment(network: str, value: Any, path: str, problems: ProblemCollector) -> Attachment:
+    words = Words(value, path, problems)
+    attachment = Attachment(
+        network=network,
+        path=path,
+        ipv4=words.take_optional("ipv4_address", read.address_of(4)),
+        ipv6=words.take_optional("ipv6_address", read.address_of(6)),
+        link_local=words.take("link_local_ips", read.list_of(_link_local), ()),
+        mac=words.take_optional("mac_address", read.mac),
+        interface=words.take_optional("interface_name", read.interface_name),
+        aliases=words.take("aliases", read.list_of(read.host_name), ()),
+        gw_priority=words.take("gw_priority", read.number, 0),
+        priority=words.take("priority", read.number, 0),
+        sysctls=words.take("driver_opts", _endpoint_sysctls, ()),
+    )
+    words.finish()
+    return attachment
+
+
+def _with_primary_mac(attachments: Tuple[Attachment, ...], mac: str) -> Tuple[Attachment, ...]:
+    """The service's own `mac_address` is that of the network with the highest priority, as in Compose."""
+    if not mac or not attachments:
+        return attachments
+    primary = min(attachments, key=lambda attachment: (-attachment.priority, attachment.network))
+    return tuple(replace(a, mac=a.mac or mac) if a is primary else a for a in attachments)
+
+
+def _link_local(value: Any, path: str) -> read.Address:
+    found = read.address(value, path)
+    if not found.is_link_local:
+        raise wrong(path, value, "must be a link-local address, in 169.254.0.0/16 or fe80::/10")
+    return found
+
+
+def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+    """`net.ipv4.conf.IFNAME.log_martians=1,…`, of which each becomes `ipv4.log_martians`."""
+    options = dict(read.pairs("=")(value, path))
+    given = options.pop(_SYSCTLS_OPTION, "")
+    if options:
+        raise ModelError.at(f"{path}.{next(iter(options))}", read.NOT_YET)
+    parsed = []
+    for setting in filter(None, given.split(",")):
+        match = re.fullmatch(r"net\.(ipv[46])\.conf\.IFNAME\.(\w+)=(.+)", setting.strip())
+        if not match:
+            raise wrong(f"{path}.{_SYSCTLS_OPTION}", setting, "must be net.ipv4.conf.IFNAME.KEY=VALUE, or ipv6")
+        parsed.append((f"{match[1]}.{match[2]}", match[3]))
+    return tuple(sorted(parsed))
+
+
+def _sandbox(value: Any, path: str) -> str:
+    name = read.text(value, path)
+    kind, _colon, rest = name.partition(":")
+    if kind == "netns":
+        return f"netns:{read.object_name(rest, path)}"
+    if kind == "pid" and rest.isdigit():
+        return name
+    if kind == "path" and rest.startswith("/"):
+        return name
+    if kind in ("docker", "podman", "machine"):
+        raise wrong(path, value, "this runtime is not supported yet: use netns:NAME, pid:N or path:/run/…")
+    raise wrong(path, value, "must be netns:NAME, pid:N or path:/run/…")
+
+
+def _exposed(value: Any, path: str) -> str:
+    ports, _slash, name = read.text(value, path).partition("/")
+    port_range(ports, path)
+    return f"{ports}/{protocol(name or 'tcp', path)}"
+
+
+def _link(value: Any, path: str) -> Tuple[str, str]:
+    """`CONTAINER` or `CONTAINER:ALIAS`."""
+    target, _colon, alias = read.text(value, path).partition(":")
+    return target, read.host_name(alias or target, path)
+
+
+def _extra_hosts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+    """A mapping of names to an address or a list of them, or a list of `NAME=ADDRESS` or `NAME:ADDRESS`."""
+    if isinstance(value, dict):
+        lines = [
+            (name, address, f"{path}.{name}")
+            for name, addresses in read.mapping(value, path).items()
+            for address in read.list_of(read.text)(addresses, f"{path}.{name}")
+        ]
+    else:
+        lines = [(name, address, path) for name, address in read.pairs("=:")(value, path)]
+    return tuple((read.host_name(name, where), _host_address(address, where)) for name, address, where in lines)
+
+
+def _host_address(value: str, path: str) -> str:
+    return value if value == HOST_GATEWAY else str(read.address(value, path))
+
+
+def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+    """Those below `net.`: the others are about other namespaces, and the runtime's to set."""
+    return tuple(sorted((key, item) for key, item in read.pairs("=")(value, path) if key.startswith("net.")))
+
+
+def _route(value: Any, path: str) -> StaticRoute:
+    problems = ProblemCollector()
+    words = Words(value, path, problems)
+    to = words.take_optional("to", read.subnet)
+    via = words.take_optional("via", read.address)
+    words.finish()
+    problems.raise_if_any()
+    if to is None or via is None or to.version != via.version:
+        raise ModelError.at(path, "needs `to` (a subnet) and `via` (a gateway), both of one family")
+    return StaticRoute(path, to, via)
+
+

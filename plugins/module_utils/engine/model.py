@@ -1,0 +1,272 @@
+
+"""The model: what is declared, in Docker's vocabulary, as typed values that hold together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from .errors import ProblemCollector
+from .ports import PortMapping
+from .state import DEFAULT_NETWORK
+from .words import Address, Interface, Subnet
+
+NETWORKED, HOST_MODE, NONE_MODE, CONTAINER_MODE = "networks", "host", "none", "container"
+
+HOST_GATEWAY = "host-gateway"
+
+MappingOfWords = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AddressPool:
+    """Where networks that name no subnet get theirs: `base`, cut into subnets of `size` bits."""
+
+    base: Subnet
+    size: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd."""
+
+    bridge: Optional[str]
+    bip: Optional[Interface]
+    bip6: Optional[Interface]
+    fixed_cidr: Optional[Subnet]
+    fixed_cidr_v6: Optional[Subnet]
+    default_gateways: Tuple[Address, ...]
+    default_address_pools: Tuple[AddressPool, ...]
+    mtu: Optional[int]
+    icc: bool
+    ip: Optional[Address]
+    ip_forward: bool
+    ip_forward_no_drop: bool
+    ip_masq: bool
+    ipv6: bool
+    dns: Tuple[Address, ...]
+    dns_search: Tuple[str, ...]
+    dns_opts: Tuple[str, ...]
+    host_gateway_ips: Tuple[Address, ...]
+    default_network_opts: Tuple[Tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The addresses of a network in one family; what is None is for IPAM to choose."""
+
+    path: str
+    version: int
+    subnet: Optional[Subnet] = None
+    ip_range: Optional[Subnet] = None
+    gateway: Optional[Address] = None
+    reserved: Tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
+
+    `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
+    own addresses as the containers' default gateways (daemon.json's `default-gateway`).
+    """
+
+    name: str
+    path: str
+    bridge: str
+    pools: Tuple[Pool, ...]
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    mtu: Optional[int] = None
+    host_binding: Optional[Address] = None
+    interface_prefix: str = "eth"
+    next_hops: Tuple[Address, ...] = ()
+
+    @property
+    def ipv4(self) -> bool:
+        return any(pool.version == 4 for pool in self.pools)
+
+    @property
+    def ipv6(self) -> bool:
+        return any(pool.version == 6 for pool in self.pools)
+
+    @property
+    def is_default(self) -> bool:
+        return self.name == DEFAULT_NETWORK
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A container's wish to be on a network."""
+
+    network: str
+    path: str
+    ipv4: Optional[Address] = None
+    ipv6: Optional[Address] = None
+    link_local: Tuple[Address, ...] = ()
+    mac: Optional[str] = None
+    interface: Optional[str] = None
+    aliases: Tuple[str, ...] = ()
+    gw_priority: int = 0
+    priority: int = 0
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+
+    def static(self, version: int) -> Optional[Address]:
+        return self.ipv4 if version == 4 else self.ipv6
+
+
+@dataclass(frozen=True)
+class StaticRoute:
+    """A further route of a container: `via` is on one of its networks."""
+
+    path: str
+    to: Subnet
+    via: Address
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container's networking. `shares` names the container whose stack it uses, in mode `container`."""
+
+    name: str
+    path: str
+    mode: str
+    sandbox: str
+    shares: str = ""
+    attachments: Tuple[Attachment, ...] = ()
+    ports: Tuple[PortMapping, ...] = ()
+    expose: Tuple[str, ...] = ()
+    links: Tuple[Tuple[str, str], ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    dns: Tuple[Address, ...] = ()
+    dns_search: Tuple[str, ...] = ()
+    dns_opt: Tuple[str, ...] = ()
+    extra_hosts: Tuple[Tuple[str, str], ...] = ()
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+    routes: Tuple[StaticRoute, ...] = ()
+
+    @property
+    def effective_hostname(self) -> str:
+        return self.hostname or self.name
+
+
+class Names(NamedTuple):
+    """The real names of networks and containers, where they differ from the keys they are called by."""
+
+    networks: Mapping[str, str]
+    containers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that is declared on a host; networks and containers by their real names, in the order of these."""
+
+    host: Host
+    networks: Mapping[str, Network]
+    containers: Mapping[str, Container]
+
+    @classmethod
+    def parse(cls, host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
+        """Read the words of a whole host.
+
+        Raises:
+            ModelError: with every problem of the words themselves and between them.
+        """
+        from .container_words import parse_container
+        from .network_words import default_network, parse_host, parse_network
+
+        problems = ProblemCollector()
+        settings = parse_host(host, problems)
+        parsed_networks: List[Network] = []
+        with problems.collect():
+            parsed_networks += default_network(settings)
+        for key, words in networks.items():
+            if not _is_external(words):
+                parsed_networks += parse_network(key, words, settings, problems)
+        names = Names(_real_names(networks, "name"), _real_names(containers, "container_name"))
+        parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
+        problems.raise_if_any()
+        model = cls(settings, _by_name(parsed_networks), _by_name(parsed_containers))
+        return model.checked(networks)
+
+    def checked(self, network_words: MappingOfWords) -> Model:
+        """The model with references resolved.
+
+        Raises:
+            ModelError: parts that are right in themselves do not fit together.
+        """
+        problems = ProblemCollector()
+        for key, words in network_words.items():
+            if _is_external(words) and (words.get("name") or key) not in self.networks:
+                problems.add(
+                    f"{source(words, f'wharf_networks.{key}')}.external",
+                    "no network of this name is declared, and adopting a bridge that stands "
+                    "is not supported yet: declare the network",
+                )
+        for thing, other in _twins([(n.bridge, n) for n in self.networks.values()]):
+            problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
+        for container, twin in _twins([(c.sandbox, c) for c in self.containers.values()]):
+            problems.add(container.path, f"{container.sandbox} is also the sandbox of {twin.path}")
+        resolved = {}
+        for container in self.containers.values():
+            with problems.collect():
+                resolved[container.name] = self._resolved(container, problems)
+        problems.raise_if_any()
+        return replace(self, containers=resolved)
+
+    def _resolved(self, container: Container, problems: ProblemCollector) -> Container:
+        for attachment in container.attachments:
+            if attachment.network not in self.networks:
+                known = ", ".join(self.networks) or "none"
+                problems.add(attachment.path, f"network {attachment.network} is not declared; there are: {known}")
+        for target, _alias in container.links:
+            if target not in self.containers:
+                problems.add(f"{container.path}.links", f"{target}: no container of this name is declared")
+        if container.mode != CONTAINER_MODE:
+            return container
+        return replace(container, shares=self._owner_of_stack(container, problems))
+
+    def _owner_of_stack(self, container: Container, problems: ProblemCollector) -> str:
+        """The container at the end of a chain of `container:X`, which owns the stack they all share."""
+        seen = [container.name]
+        while True:
+            current = self.containers[seen[-1]]
+            if current.mode != CONTAINER_MODE:
+                return current.name
+            if current.shares not in self.containers:
+                problems.add(f"{container.path}.network_mode", f"no container {current.shares} is declared")
+                return ""
+            if current.shares in seen:
+                circle = " -> ".join([*seen, current.shares])
+                problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
+                return ""
+            seen.append(current.shares)
+
+    def owner_of_stack(self, container: Container) -> Container:
+        """The container whose stack this one uses: itself, or the one it shares."""
+        return self.containers[container.shares] if container.shares else container
+
+
+def source(words: Any, path: str) -> str:
+    """Where the words stand: the loader of Compose files says so in `x-source`."""
+    return str(words.get("x-source", path)) if isinstance(words, dict) else path
+
+
+def _is_external(words: Any) -> bool:
+    return isinstance(words, dict) and bool(words.get("external"))
+
+
+def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
+    return {name: str(words[key]) for name, words in entries.items() if isinstance(words, dict) and words.get(key)}
+
+
+def _by_name(things: List[Any]) -> Dict[str, Any]:
+    return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
+
+
+def _twins(keyed: List[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+    """Pairs of things that have the same key: the later one and the first."""
+    first: Dict[str, Any] = {}
+    return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

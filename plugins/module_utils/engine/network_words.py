@@ -1,0 +1,276 @@
+
+"""The words of dockerd's `daemon.json` and of Compose's top-level `networks` -> typed values."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, List, Mapping, Optional, Tuple
+
+from . import words as read
+from .errors import ModelError, ProblemCollector
+from .model import AddressPool, Host, Network, Pool, source
+from .state import DEFAULT_NETWORK
+from .words import Words, wrong
+
+HOST_PATH = "wharf_host"
+DEFAULT_BRIDGE = "docker0"
+
+# Keys of daemon.json that are not about networking.
+DAEMON_KEYS_PASSED_OVER = frozenset(
+    """
+    allow-nondistributable-artifacts api-cors-header authorization-plugins bridge-nf-call builder cgroup-parent
+    containerd containerd-namespace containerd-plugins-namespace cpu-rt-period cpu-rt-runtime data-root debug
+    default-cgroupns-mode default-ipc-mode default-runtime default-shm-size default-ulimits exec-opts exec-root
+    experimental features group hosts http-proxy https-proxy init init-path insecure-registries labels live-restore
+    log-driver log-format log-level log-opts max-concurrent-downloads max-concurrent-uploads max-download-attempts
+    metrics-addr min-api-version no-new-privileges no-proxy node-generic-resources oom-score-adjust pidfile proxies
+    raw-logs registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout storage-driver
+    storage-opts swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy-path userns-remap
+    """.split()
+)
+
+_BRIDGE_OPTION = "com.docker.network.bridge."
+_MTU_OPTION = "com.docker.network.driver.mtu"
+_PREFIX_OPTION = "com.docker.network.container_iface_prefix"
+_OPTIONS_NOT_YET = (
+    "com.docker.network.host_ipv4",
+    "com.docker.network.host_ipv6",
+    _BRIDGE_OPTION + "gateway_mode_ipv4",
+    _BRIDGE_OPTION + "gateway_mode_ipv6",
+    _BRIDGE_OPTION + "inhibit_ipv4",
+    _BRIDGE_OPTION + "trusted_host_interfaces",
+)
+
+
+def parse_host(value: Any, problems: ProblemCollector) -> Host:
+    words = Words(value, HOST_PATH, problems)
+    words.refuse(["bridge-accept-fwmark"])
+    for key, only in [("iptables", True), ("ip6tables", True), ("userland-proxy", False), ("allow-direct-routing", False)]:
+        words.take(key, _only(only, read.flag), only)
+    words.take("firewall-backend", _only("nftables", read.text), "nftables")
+    host = Host(
+        bridge=words.take("bridge", _default_bridge, _Named(DEFAULT_BRIDGE)).name,
+        bip=words.take_optional("bip", read.interface),
+        bip6=words.take_optional("bip6", read.interface),
+        fixed_cidr=words.take_optional("fixed-cidr", read.subnet),
+        fixed_cidr_v6=words.take_optional("fixed-cidr-v6", read.subnet),
+        default_gateways=tuple(
+            gateway
+            for gateway in (
+                words.take_optional("default-gateway", read.address_of(4)),
+                words.take_optional("default-gateway-v6", read.address_of(6)),
+            )
+            if gateway
+        ),
+        default_address_pools=words.take("default-address-pools", read.list_of(_address_pool), ()),
+        mtu=words.take_optional("mtu", read.mtu),
+        icc=words.take("icc", read.flag, True),
+        ip=words.take_optional("ip", read.address),
+        ip_forward=words.take("ip-forward", read.flag, True),
+        ip_forward_no_drop=words.take("ip-forward-no-drop", read.flag, False),
+        ip_masq=words.take("ip-masq", read.flag, True),
+        ipv6=words.take("ipv6", read.flag, False),
+        dns=words.take("dns", read.list_of(read.address), ()),
+        dns_search=words.take("dns-search", read.list_of(read.one_line), ()),
+        dns_opts=words.take("dns-opts", read.list_of(read.one_line), ()),
+        host_gateway_ips=words.take("host-gateway-ips", read.list_of(read.address), ())
+        or words.take("host-gateway-ip", read.list_of(read.address), ()),
+        default_network_opts=words.take("default-network-opts", _default_network_opts, ()),
+    )
+    words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
+    return host
+
+
+class _Named:
+    """A name, or none: told apart from a key that is not given."""
+
+    def __init__(self, name: Optional[str]) -> None:
+        self.name = name
+
+
+def _default_bridge(value: Any, path: str) -> _Named:
+    name = read.text(value, path)
+    if name == "none":
+        return _Named(None)
+    if name not in ("", DEFAULT_BRIDGE):
+        raise wrong(path, value, f"adopting a bridge {read.NOT_YET}, or say none")
+    return _Named(DEFAULT_BRIDGE)
+
+
+def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
+    """A setting of which one value is built so far."""
+
+    def parse_only(value: Any, path: str) -> Any:
+        if parse(value, path) != supported:
+            raise wrong(path, value, f"is not supported yet: leave it out, or say {str(supported).lower()}")
+        return supported
+
+    return parse_only
+
+
+def _address_pool(value: Any, path: str) -> AddressPool:
+    problems = ProblemCollector()
+    words = Words(value, path, problems)
+    base = words.take_optional("base", read.subnet)
+    size = words.take_optional("size", read.number)
+    words.finish()
+    problems.raise_if_any()
+    if base is None or size is None:
+        raise ModelError.at(path, "needs base (a subnet) and size (the prefix length of each network cut from it)")
+    if not base.prefixlen <= size <= base.max_prefixlen:
+        raise wrong(f"{path}.size", size, f"must be from {base.prefixlen} to {base.max_prefixlen} for {base}")
+    return AddressPool(base, size)
+
+
+def _default_network_opts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+    drivers = read.mapping(value, path)
+    options = read.pairs("=")(drivers.pop("bridge", {}), f"{path}.bridge")
+    if drivers:
+        raise ModelError.at(path, f"{', '.join(drivers)}: the only driver here is bridge")
+    return options
+
+
+def default_network(host: Host) -> List[Network]:
+    """The network `bridge`, as daemon.json's words shape it; none where docker0 is left to a dockerd.
+
+    Raises:
+        ModelError: `fixed-cidr` lies outside the subnet of `bip`.
+    """
+    if host.bridge is None:
+        return []
+    pools = [_default_pool(4, "bip", host.bip, host.fixed_cidr)]
+    if host.ipv6:
+        pools.append(_default_pool(6, "bip6", host.bip6, host.fixed_cidr_v6))
+    network = Network(
+        name=DEFAULT_NETWORK,
+        path=HOST_PATH,
+        bridge=host.bridge,
+        pools=tuple(pools),
+        icc=host.icc,
+        masquerade=host.ip_masq,
+        mtu=host.mtu,
+        host_binding=host.ip,
+        next_hops=host.default_gateways,
+    )
+    return [network]
+
+
+def _default_pool(version: int, key: str, gateway: Optional[read.Interface], ip_range: Optional[read.Subnet]) -> Pool:
+    fixed = "fixed-cidr" if version == 4 else "fixed-cidr-v6"
+    if gateway:
+        _check_inside(gateway.network, HOST_PATH, **{fixed: ip_range})
+        return Pool(f"{HOST_PATH}.{key}", version, gateway.network, ip_range, gateway.ip)
+    return Pool(f"{HOST_PATH}.{fixed}", version, subnet=ip_range)
+
+
+def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) -> List[Network]:
+    """The network, in a list; an empty list where its words have problems."""
+    before = len(problems.problems)
+    path = source(value, f"wharf_networks.{key}")
+    words = Words(value, path, problems)
+    name = words.take("name", read.object_name, "") or key
+    with problems.collect():
+        _own_name(name, path)
+    words.take("driver", _only("bridge", read.text), "bridge")
+    words.take("external", read.flag, False)
+    versions = [
+        version
+        for version, wanted in ((4, words.take("enable_ipv4", read.flag, True)), (6, words.take("enable_ipv6", read.flag, False)))
+        if wanted
+    ]
+    internal = words.take("internal", read.flag, False)
+    ipam = Words(words.take("ipam", read.mapping, {}), f"{path}.ipam", problems)
+    ipam.take("driver", _only("default", read.text), "default")
+    pools = ipam.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
+    ipam.finish(passed_over=("options",))
+    given = words.take("driver_opts", read.pairs("="), ())
+    options = _options(host, given, f"{path}.driver_opts", problems)
+    extension = Words(words.take("x-wharf", read.mapping, {}), f"{path}.x-wharf", problems)
+    extension.refuse(["boot", "dhcp", "dns", "icmp", "mss_clamp", "ra"])
+    extension.finish()
+    words.finish(passed_over=("attachable", "labels"))
+    if not versions:
+        problems.add(path, "enable_ipv4 and enable_ipv6 are both false: a network needs one of them")
+    if len(problems.problems) > before:
+        return []
+    network = Network(
+        name=name,
+        path=path,
+        bridge=options.take(_BRIDGE_OPTION + "name", read.interface_name, _bridge_name(name)),
+        pools=pools,
+        internal=internal,
+        icc=options.take(_BRIDGE_OPTION + "enable_icc", read.flag, True),
+        masquerade=options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True),
+        mtu=options.take_optional(_MTU_OPTION, read.mtu),
+        host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address_of(4)),
+        interface_prefix=options.take(_PREFIX_OPTION, read.interface_name, "eth"),
+    )
+    options.refuse(_OPTIONS_NOT_YET)
+    options.finish()
+    return [network]
+
+
+def _own_name(name: str, path: str) -> None:
+    read.object_name(name, path)
+    if name in (DEFAULT_NETWORK, "host", "none", "default"):
+        raise wrong(path, name, "is the name of a default network; wharf_host shapes those")
+
+
+def _options(host: Host, given: Tuple[Tuple[str, str], ...], path: str, problems: ProblemCollector) -> Words:
+    return Words({**dict(host.default_network_opts), **dict(given)}, path, problems)
+
+
+def _bridge_name(network: str) -> str:
+    """`br-NAME` where that fits an interface's name, else `br-` and 12 digits of a hash."""
+    name = f"br-{network}"
+    return name if len(name) <= 15 else f"br-{hashlib.sha256(network.encode()).hexdigest()[:12]}"
+
+
+def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
+    """Compose's `ipam.config`, completed: one pool for each family that the network has."""
+
+    def parse(value: Any, path: str) -> Tuple[Pool, ...]:
+        given = {}
+        for index, pool in enumerate(read.list_of(_pool)(value, path)):
+            if pool.version in given:
+                raise ModelError.at(f"{path}[{index}]", f"a second IPv{pool.version} subnet: one per family is supported")
+            if pool.version not in versions:
+                remedy = "set enable_ipv6: true" if pool.version == 6 else "leave out enable_ipv4: false"
+                raise wrong(f"{path}[{index}].subnet", str(pool.subnet), f"the network has no IPv{pool.version}: {remedy}")
+            given[pool.version] = pool
+        return tuple(given.get(version, Pool(path, version)) for version in versions)
+
+    return parse
+
+
+def _pool(value: Any, path: str) -> Pool:
+    problems = ProblemCollector()
+    words = Words(value, path, problems)
+    subnet = words.take_optional("subnet", read.subnet)
+    ip_range = words.take_optional("ip_range", read.subnet)
+    gateway = words.take_optional("gateway", read.address)
+    reserved = words.take("aux_addresses", _aux_addresses, ())
+    words.finish()
+    problems.raise_if_any()
+    if subnet is None:
+        raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")
+    _check_inside(subnet, path, ip_range=ip_range, gateway=gateway)
+    for other in reserved:
+        _check_inside(subnet, path, aux_addresses=other)
+    return Pool(path, subnet.version, subnet, ip_range, gateway, reserved)
+
+
+def _check_inside(subnet: read.Subnet, path: str, **parts: Any) -> None:
+    for key, part in parts.items():
+        if part is None:
+            continue
+        inside = part.version == subnet.version and (
+            part.subnet_of(subnet) if hasattr(part, "prefixlen") else part in subnet
+        )
+        if not inside:
+            raise wrong(f"{path}.{key}", str(part), f"lies outside the subnet {subnet}")
+
+
+def _aux_addresses(value: Any, path: str) -> Tuple[read.Address, ...]:
+    given: Mapping[str, Any] = read.mapping(value, path)
+    return tuple(read.address(item, f"{path}.{key}") for key, item in given.items())
