@@ -1,0 +1,183 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""YAML as Compose reads it: the scalars of YAML 1.2's core schema, and the tags `!reset` and `!override`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+
+_CORE = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Reset:
+    """`!reset`: the key goes, also what the files before this one say of it."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """`!override`: the value replaces what the files before this one say, instead of merging with it."""
+
+    value: object
+
+
+def through_tag(value: object, change: Callable[[object], object]) -> object:
+    """`change` applied to a value or to what its `!override` holds; a `!reset` stays as it is."""
+    if isinstance(value, Reset):
+        return value
+    if isinstance(value, Override):
+        return Override(change(value.value))
+    return change(value)
+
+
+def parse_yaml(text: str, path: str) -> object:
+    """Parse one YAML document. Keys are always strings; what is tagged becomes a `Reset` or an `Override`.
+
+    Raises:
+        ModelError: at `path`, naming line and column.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        # deep: a value that contains itself is found here, and not by whoever walks it
+        return None if node is None else loader.construct_object(node, deep=True)
+    except yaml.MarkedYAMLError as error:
+        raise ModelError.at(path, _in_words(error)) from error
+    except yaml.YAMLError as error:
+        raise ModelError.at(path, f"is not YAML text: {error}") from error
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    hint = "; indent with spaces, YAML does not take tabs" if "'\\t'" in str(error.problem) else ""
+    context = f" ({error.context})" if error.context else ""
+    return f"{place}{error.problem or error.context}{context if error.problem else ''}{hint}"
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the 1.2 core schema: `22:22`, `yes`, `on` and `2026-01-01` are strings."""
+
+    # Tables of its own: inherited ones would bring YAML 1.1 back in
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+    yaml_constructors = {}
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before `<<` is resolved, since overriding a merged key is no duplicate
+        node = super().compose_mapping_node(anchor)
+        _refuse_duplicate_keys(node)
+        return node
+
+    def value_of(self, node: yaml.Node) -> object:
+        return self.construct_object(node, deep=True)
+
+
+def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
+    lines: dict[str, int] = {}
+    for key, _value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a string", key.start_mark)
+        if key.value in lines:
+            first = f"the key {key.value!r} stands here again, first in line {lines[key.value]}"
+            raise yaml.constructor.ConstructorError(None, None, first, key.start_mark)
+        lines[key.value] = key.start_mark.line + 1
+
+
+def _construct_map(loader: _Loader, node: yaml.Node) -> dict[str, object]:
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(None, None, "a mapping is expected here", node.start_mark)
+    loader.flatten_mapping(node)
+    return {key.value: loader.value_of(value) for key, value in node.value}
+
+
+def _construct_list(loader: _Loader, node: yaml.Node) -> list[object]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise yaml.constructor.ConstructorError(None, None, "a list is expected here", node.start_mark)
+    return [_list_item(loader, item) for item in node.value]
+
+
+def _list_item(loader: _Loader, node: yaml.Node) -> object:
+    value = loader.value_of(node)
+    if isinstance(value, (Reset, Override)):
+        problem = f"{node.tag} belongs to the value of a key, not to an item of a list; tag the whole list"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return value
+
+
+def _construct_reset(loader: _Loader, node: yaml.Node) -> Reset:
+    return Reset()
+
+
+def _construct_override(loader: _Loader, node: yaml.Node) -> Override:
+    return Override(loader.value_of(_untagged(loader, node)))
+
+
+def _untagged(loader: _Loader, node: yaml.Node) -> yaml.Node:
+    """The node with the tag that it would have without its `!override`."""
+    implicit = (True, False) if isinstance(node, yaml.ScalarNode) and node.style is None else (False, True)
+    tag = loader.resolve(type(node), node.value, implicit)  # type: ignore[no-untyped-call]
+    if isinstance(node, yaml.ScalarNode):
+        return yaml.ScalarNode(tag, node.value, node.start_mark, node.end_mark, style=node.style)
+    return type(node)(tag, node.value, node.start_mark, node.end_mark)
+
+
+def _scalar(convert: Callable[[str], object]) -> Callable[[_Loader, yaml.Node], object]:
+    def construct(loader: _Loader, node: yaml.Node) -> object:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a scalar is expected here", node.start_mark)
+        try:
+            return convert(node.value)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+    return construct
+
+
+def _to_int(text: str) -> int:
+    for prefix, number_base in (("0o", 8), ("0x", 16)):
+        if text.startswith(prefix):
+            return int(text[2:], number_base)
+    return int(text)
+
+
+def _to_float(text: str) -> float:
+    # Python spells the special values without YAML's dot
+    return float(text.replace(".", "") if text.lower().lstrip("+-") in (".inf", ".nan") else text)
+
+
+# https://yaml.org/spec/1.2.2/#1032-tag-resolution: tag, what matches it, the characters it may start with.
+# A float matches all that an int does, so int comes first. `<<` is 1.1's merge key, which Compose keeps.
+_RESOLVERS = (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+)
+
+_CONSTRUCTORS: dict[str | None, Callable[[_Loader, yaml.Node], object]] = {
+    _CORE + "null": _scalar(lambda _text: None),
+    _CORE + "bool": _scalar(lambda text: text.lower() == "true"),
+    _CORE + "int": _scalar(_to_int),
+    _CORE + "float": _scalar(_to_float),
+    _CORE + "str": _scalar(str),
+    _CORE + "seq": _construct_list,
+    _CORE + "map": _construct_map,
+    "!reset": _construct_reset,
+    "!override": _construct_override,
+    None: yaml.SafeLoader.construct_undefined,
+}
+
+for _name, _pattern, _first in _RESOLVERS:
+    _Loader.add_implicit_resolver(_CORE + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
+for _tag, _construct in _CONSTRUCTORS.items():
+    _Loader.add_constructor(_tag, _construct)
