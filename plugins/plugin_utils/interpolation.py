@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`$VARIABLE` in the values of a Compose file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import through_tag
+
+_NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
+# A dollar sign before anything else stands for itself, as in Compose
+_DOLLAR = re.compile(rf"\$(?:(?P<escaped>\$)|(?P<named>{_NAME})|(?P<braced>\{{))")
+_EXPRESSION = re.compile(rf"(?P<name>{_NAME})(?:(?P<operator>:?[-?+])(?P<word>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Interpolated:
+    """A value with its variables replaced, and a warning for each variable that was not set."""
+
+    value: object
+    warnings: tuple[str, ...]
+
+
+def interpolate(value: object, environment: Mapping[str, str], path: str) -> Interpolated:
+    """Replace the variables in every string of a value; keys stay as they are, and strings stay strings.
+
+    The forms are Compose's: `$V`, `${V}`, `${V:-default}`, `${V-default}`, `${V:?message}`, `${V?message}`,
+    `${V:+instead}`, `${V+instead}`, each nestable in the other's word, and `$$` for a dollar sign. A variable
+    that is not set is an empty string and a warning.
+
+    Raises:
+        ModelError: with every string whose syntax is wrong or whose required variable is missing.
+    """
+    scope = _Scope(environment)
+    result = scope.walk(value, path)
+    scope.problems.raise_if_any()
+    return Interpolated(result, tuple(dict.fromkeys(scope.warnings)))
+
+
+class _Scope:
+    """Walks one value, and gathers what is to be said about it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.problems = ProblemCollector()
+        self.warnings: list[str] = []
+
+    def walk(self, value: object, path: str) -> object:
+        return through_tag(value, lambda untagged: self._walk_untagged(untagged, path))
+
+    def _walk_untagged(self, value: object, path: str) -> object:
+        if isinstance(value, dict):
+            return {key: self.walk(item, f"{path}.{key}") for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.walk(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if isinstance(value, str):
+            with self.problems.collect():
+                return self._expand(value, path)
+        return value
+
+    def _expand(self, template: str, path: str) -> str:
+        parts: list[str] = []
+        position = 0
+        while match := _DOLLAR.search(template, position):
+            parts.append(template[position : match.start()])
+            position = match.end()
+            if match["escaped"]:
+                parts.append("$")
+            elif match["named"]:
+                parts.append(self._lookup(match["named"], path))
+            else:
+                end = _closing_brace(template, position, path)
+                parts.append(self._evaluate(template[position:end], path))
+                position = end + 1
+        return "".join(parts) + template[position:]
+
+    def _evaluate(self, expression: str, path: str) -> str:
+        match = _EXPRESSION.fullmatch(expression)
+        if match is None:
+            raise _invalid(f"${{{expression}}}", path)
+        name, operator, word = match["name"], match["operator"], match["word"]
+        if operator is None:
+            return self._lookup(name, path)
+        # With a colon an empty variable counts as one that is not set
+        given = bool(self.environment.get(name)) if operator.startswith(":") else name in self.environment
+        if operator.endswith("+"):
+            return self._expand(word, path) if given else ""
+        if given:
+            return self.environment[name]
+        if operator.endswith("-"):
+            return self._expand(word, path)
+        raise _missing(name, self._expand(word, path), path)
+
+    def _lookup(self, name: str, path: str) -> str:
+        if name not in self.environment:
+            self.warnings.append(f"{path}: the variable {name} is not set, an empty string takes its place")
+        return self.environment.get(name, "")
+
+
+def _closing_brace(template: str, start: int, path: str) -> int:
+    """Where the brace closes that was opened just before `start`."""
+    depth = 1
+    for index in range(start, len(template)):
+        depth += {"{": 1, "}": -1}.get(template[index], 0)
+        if depth == 0:
+            return index
+    raise _invalid(template[start - 2 :], path)
+
+
+def _invalid(expression: str, path: str) -> ModelError:
+    return ModelError.at(
+        path, f'"{expression}" is no variable; write ${{NAME}} or ${{NAME:-default}}, or $$ for a dollar sign'
+    )
+
+
+def _missing(name: str, message: str, path: str) -> ModelError:
+    reason = f": {message}" if message else ""
+    remedy = "set it in .env, or in environment beside files"
+    return ModelError.at(path, f"the required variable {name} has no value{reason}; {remedy}")
