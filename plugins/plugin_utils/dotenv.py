@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `.env` file beside a Compose file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+
+_BLANK = re.compile(r"\s*(?:#[^\n]*)?(?:\n|\Z)")
+_KEY = re.compile(r"\s*(?:export[ \t]+)?(?P<key>[\w.-]+)[ \t]*(?P<separator>[=:])?")
+# An escaped quote ends neither kind of quoted value; both kinds may go on over several lines
+_QUOTED = re.compile(r"""[ \t]*(?P<quote>['"])(?P<text>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)""", re.DOTALL)
+_COMMENT = re.compile(r"\s#.*")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+# `$$` is how the interpolation that follows writes a dollar sign
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
+
+
+@dataclass(frozen=True)
+class Dotenv:
+    """What a `.env` file sets, and a warning for each variable it uses and nobody sets."""
+
+    values: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One assignment; `template` still has its variables, and is None for a bare name."""
+
+    key: str
+    template: str | None
+    end: int
+
+
+def parse_dotenv(text: str, environment: Mapping[str, str], path: str) -> Dotenv:
+    """Parse Compose's dotenv syntax. A value may use `environment`, which wins, and the lines above it.
+
+    Raises:
+        ModelError: with every wrong line, as `path` and `:` and the line's number.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    values: dict[str, str] = {}
+    warnings: list[str] = []
+    problems = ProblemCollector()
+    position = 0
+    while position < len(text):
+        if blank := _BLANK.match(text, position):
+            position = blank.end()
+            continue
+        place = f"{path}:{_line_number(text, position)}"
+        # Past a wrong line unless the entry says otherwise
+        position, start = _end_of_line(text, position), position
+        with problems.collect():
+            entry = _read_entry(text, start, place)
+            position = entry.end
+            if entry.template is not None:
+                result = interpolate(entry.template, {**values, **environment}, place)
+                values[entry.key] = str(result.value)
+                warnings += result.warnings
+    problems.raise_if_any()
+    return Dotenv(values, tuple(warnings))
+
+
+def _read_entry(text: str, position: int, place: str) -> _Entry:
+    key = _KEY.match(text, position)
+    if key is None:
+        raise ModelError.at(place, f"{_rest_of_line(text, position)!r} is no assignment; write NAME=value")
+    if not key["separator"]:
+        return _bare_name(key["key"], text, key.end(), place)
+    quoted = _QUOTED.match(text, key.end())
+    if quoted is None:
+        return _unquoted(key["key"], text, key.end(), place)
+    if not _BLANK.match(text, quoted.end()):
+        after = _rest_of_line(text, quoted.end())
+        raise ModelError.at(place, f"{after!r} follows the closing quote; quote the whole value")
+    return _Entry(key["key"], _unescaped(quoted), _end_of_line(text, quoted.end()))
+
+
+def _bare_name(key: str, text: str, position: int, place: str) -> _Entry:
+    """A name alone takes its value from the environment, so it sets nothing."""
+    if not _BLANK.match(text, position):
+        raise ModelError.at(place, f"{key!r} must be followed by =; write {key}=value")
+    return _Entry(key, None, _end_of_line(text, position))
+
+
+def _unquoted(key: str, text: str, position: int, place: str) -> _Entry:
+    template = _COMMENT.sub("", _rest_of_line(text, position)).strip()
+    if template[:1] in ("'", '"'):
+        raise ModelError.at(place, f"the value of {key} has no closing {template[0]}")
+    return _Entry(key, template, _end_of_line(text, position))
+
+
+def _unescaped(quoted: re.Match[str]) -> str:
+    if quoted["quote"] == "'":
+        return quoted["text"].replace("\\'", "'").replace("$", "$$")
+    return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[0]), quoted["text"])
+
+
+def _rest_of_line(text: str, position: int) -> str:
+    return text[position:].partition("\n")[0]
+
+
+def _end_of_line(text: str, position: int) -> int:
+    return min(len(text), position + len(_rest_of_line(text, position)) + 1)
+
+
+def _line_number(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
