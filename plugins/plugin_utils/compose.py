@@ -1,0 +1,295 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`wharf_compose_files`: Compose files on the controller, read as `docker compose` reads them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import (
+    Words,
+    check_key,
+    read_document,
+)
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_documents
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
+    Named,
+    Project,
+    ProjectWords,
+    is_external,
+    resolve,
+)
+from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
+from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+
+_VARIABLE = "wharf_compose_files"
+_ITEM_KEYS = ("files", "project_name", "environment")
+_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class ComposeWords:
+    """The words of all projects in the vocabulary of `wharf_networks` and `wharf_containers`.
+
+    Each network and container says under `x-source` where it was declared.
+    """
+
+    networks: dict[str, Words]
+    containers: dict[str, Words]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One item of the variable: the files of one project, by the paths that the user gave."""
+
+    path: str
+    files: tuple[str, ...]
+    project_name: str | None
+    environment: Mapping[str, str]
+
+    @property
+    def source(self) -> str:
+        return "+".join(self.files)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A project read from its files."""
+
+    project: Project
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """One file, by the path that the user gave; variables and tags still stand in its words."""
+
+    path: str
+    words: Words
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """What the files of a project say together."""
+
+    words: Words
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """The variables that a project's files may use."""
+
+    values: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def load_compose_files(items: object, base: Path) -> ComposeWords:
+    """Read every project that `wharf_compose_files` names; relative paths are relative to `base`.
+
+    An item is a path or `{files, project_name, environment}`. `.env` beside an item's first file is read, the
+    environment of this process is not.
+
+    Raises:
+        ModelError: with the problems of all projects.
+    """
+    problems = ProblemCollector()
+    projects: list[ProjectWords] = []
+    warnings: list[str] = []
+    for index, item in enumerate(_as_list(items)):
+        with problems.collect():
+            read = _read_project(_parse_item(item, f"{_VARIABLE}[{index}]"), base, problems)
+            warnings += read.warnings
+            projects.append(resolve(read.project))
+    networks = _join_networks([named for project in projects for named in project.networks], problems)
+    containers = _join_containers([named for project in projects for named in project.containers], problems)
+    problems.raise_if_any()
+    return ComposeWords(networks, containers, tuple(dict.fromkeys(warnings)))
+
+
+def _as_list(items: object) -> list[object]:
+    if items is None:
+        return []
+    return items if isinstance(items, list) else [items]
+
+
+def _parse_item(item: object, path: str) -> _Item:
+    if isinstance(item, str) and item:
+        return _Item(path, (item,), None, {})
+    if not isinstance(item, dict):
+        raise ModelError.at(path, "must be a file's path, or a map with the key files")
+    problems = ProblemCollector()
+    for key in item:
+        check_key(key, _ITEM_KEYS, f"{path}.{key}", problems)
+    with problems.collect():
+        files = _parse_files(item.get("files"), f"{path}.files")
+    with problems.collect():
+        environment = _parse_environment(item.get("environment"), f"{path}.environment")
+    name = item.get("project_name")
+    with problems.collect():
+        if name is not None:
+            name = _checked_project_name(name, f"{path}.project_name")
+    problems.raise_if_any()
+    return _Item(path, files, name, environment)
+
+
+def _parse_files(files: object, path: str) -> tuple[str, ...]:
+    listed = [files] if isinstance(files, str) else files
+    if isinstance(listed, list) and listed and all(isinstance(file, str) and file for file in listed):
+        return tuple(listed)
+    raise ModelError.at(path, "must be a list of paths, the first file first")
+
+
+def _parse_environment(environment: object, path: str) -> dict[str, str]:
+    if environment is None:
+        return {}
+    if not isinstance(environment, dict):
+        raise ModelError.at(path, "must be a map of variables")
+    return {str(name): _environment_text(value, f"{path}.{name}") for name, value in environment.items()}
+
+
+def _environment_text(value: object, path: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ModelError.at(path, "must be a text")
+
+
+def _read_project(item: _Item, base: Path, problems: ProblemCollector) -> _Read:
+    """Unknown keys go to `problems`, since the rest can still be checked; what stops that is raised."""
+    stops = ProblemCollector()
+    environment = _Environment({}, ())
+    documents: list[_Document] = []
+    with stops.collect():
+        environment = _read_environment(item, base)
+    for file in item.files:
+        with stops.collect():
+            text = _read_text(base / file, item.path)
+            documents.append(_Document(file, read_document(text, file, problems)))
+    stops.raise_if_any()
+    name = _project_name(item, base, documents, environment.values)
+    merged = _merge(documents, {**environment.values, "COMPOSE_PROJECT_NAME": name})
+    return _Read(_project(name, item.source, merged.words), (*environment.warnings, *merged.warnings))
+
+
+def _project(name: str, source: str, words: Words) -> Project:
+    networks, services = words.get("networks"), words.get("services")
+    return Project(
+        name,
+        source,
+        networks if isinstance(networks, dict) else {},
+        services if isinstance(services, dict) else {},
+        words.get("include"),
+    )
+
+
+def _read_text(path: Path, item_path: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelError.at(item_path, f"there is no file {path} on the controller") from None
+    except IsADirectoryError:
+        raise ModelError.at(item_path, f"{path} is a folder; name the Compose file in it") from None
+    except OSError as error:
+        raise ModelError.at(item_path, f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError.at(item_path, f"{path} is not UTF-8 text, at byte {error.start}") from error
+
+
+def _read_environment(item: _Item, base: Path) -> _Environment:
+    first = Path(item.files[0])
+    beside = first.with_name(".env")
+    if not (base / beside).is_file():
+        return _Environment(item.environment, ())
+    dotenv = parse_dotenv(_read_text(base / beside, item.path), item.environment, str(beside))
+    return _Environment({**dotenv.values, **item.environment}, dotenv.warnings)
+
+
+def _project_name(
+    item: _Item, base: Path, documents: Sequence[_Document], environment: Mapping[str, str]
+) -> str:
+    """In Compose's order: the option, `COMPOSE_PROJECT_NAME`, the last file's `name`, the folder."""
+    if item.project_name is not None:
+        return item.project_name
+    if from_environment := environment.get("COMPOSE_PROJECT_NAME"):
+        return _checked_project_name(from_environment, f"{item.path}: COMPOSE_PROJECT_NAME")
+    for document in reversed(documents):
+        if document.words.get("name") is not None:
+            path = f"{document.path}: name"
+            return _checked_project_name(interpolate(document.words["name"], environment, path).value, path)
+    folder = Path(os.path.abspath(base / item.files[0])).parent.name
+    normalised = re.sub(r"[^a-z0-9_-]", "", folder.lower()).lstrip("_-")
+    if not normalised:
+        raise ModelError.at(item.path, f'"{folder}" makes no name for a project; give project_name')
+    return normalised
+
+
+def _checked_project_name(name: object, path: str) -> str:
+    if isinstance(name, str) and _PROJECT_NAME.fullmatch(name):
+        return name
+    rule = "a project name is of lowercase letters, digits, '-' and '_', the first a letter or digit"
+    raise ModelError.at(path, f'"{name}": {rule}')
+
+
+def _merge(documents: Sequence[_Document], environment: Mapping[str, str]) -> _Merged:
+    problems = ProblemCollector()
+    merged = _Merged({}, ())
+    for document in documents:
+        with problems.collect():
+            later = _interpolate_document(document, environment)
+            words = merge_documents(merged.words, later.words, document.path)
+            merged = _Merged(words, merged.warnings + later.warnings)
+    problems.raise_if_any()
+    return merged
+
+
+def _interpolate_document(document: _Document, environment: Mapping[str, str]) -> _Merged:
+    problems = ProblemCollector()
+    words: Words = {}
+    warnings: tuple[str, ...] = ()
+    for key, value in document.words.items():
+        with problems.collect():
+            interpolated = interpolate(value, environment, f"{document.path}: {key}")
+            words[key] = interpolated.value
+            warnings += interpolated.warnings
+    problems.raise_if_any()
+    return _Merged(words, warnings)
+
+
+def _join_networks(networks: Sequence[Named], problems: ProblemCollector) -> dict[str, Words]:
+    """The networks of all projects; what one declares and another calls external is as declared."""
+    joined: dict[str, Words] = {}
+    for network in networks:
+        known = joined.get(network.name)
+        if known is None or is_external(known.get("external")):
+            joined[network.name] = network.words
+        elif not is_external(network.words.get("external")) and not _same(known, network.words):
+            message = f'"{network.name}" is declared otherwise by {known["x-source"]}'
+            problems.add(_source(network), f"{message}; declare it once, and say external: true in the other")
+    return joined
+
+
+def _join_containers(containers: Sequence[Named], problems: ProblemCollector) -> dict[str, Words]:
+    joined: dict[str, Words] = {}
+    for container in containers:
+        known = joined.setdefault(container.name, container.words)
+        if known is not container.words:
+            message = f'the container name "{container.name}" is taken by {known["x-source"]}'
+            problems.add(_source(container), f"{message}; give one another container_name or project_name")
+    return joined
+
+
+def _same(one: Words, other: Words) -> bool:
+    return {**one, "x-source": None} == {**other, "x-source": None}
+
+
+def _source(named: Named) -> str:
+    return str(named.words["x-source"])

@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One Compose file: which of its words we know, and which of them concern networking."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
+
+Words = dict[str, object]
+_ReadEntry = Callable[[object, str], object]
+
+_PASSED_OVER = """
+    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs cpu_count
+    cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec
+    depends_on develop device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck
+    image init ipc isolation label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit
+    models oom_kill_disable oom_score_adj pid pids_limit platform post_start pre_stop privileged pull_policy
+    pull_refresh_after read_only restart runtime secrets security_opt shm_size stdin_open stop_grace_period
+    stop_signal storage_opt tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from
+    working_dir
+"""
+_NETWORKING = """
+    dns dns_opt dns_search domainname expose external_links extra_hosts hostname links mac_address
+    network_mode networks ports sysctls
+"""
+# They decide whether there is a container, and under which name
+_DECIDING = "container_name deploy extends profiles provider scale"
+_TOP_LEVEL = "configs include models name networks secrets services version volumes"
+
+NETWORKING_KEYS = frozenset(_NETWORKING.split())
+TOP_LEVEL_KEYS = frozenset(_TOP_LEVEL.split())
+_KEPT_KEYS = NETWORKING_KEYS | frozenset(_DECIDING.split())
+SERVICE_KEYS = _KEPT_KEYS | frozenset(_PASSED_OVER.split())
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
+    """The file's `name`, `include`, `networks` and `services`, with only what concerns networking.
+
+    Variables and tags still stand in it. Keys that Compose does not know go to `problems`; reading goes on.
+
+    Raises:
+        ModelError: where the text has not the shape of a Compose file.
+    """
+    document = parse_yaml(text, path)
+    if not isinstance(document, dict):
+        raise ModelError.at(path, "must be a map with the key services")
+    for key in document:
+        check_key(key, TOP_LEVEL_KEYS, f"{path}: {key}", problems)
+    reader = _Reader(problems)
+    words = {key: document[key] for key in ("name", "include") if key in document}
+    for key, read in (("networks", reader.network), ("services", reader.service)):
+        if key in document:
+            words[key] = reader.section(document[key], f"{path}: {key}", read)
+    reader.shape.raise_if_any()
+    return words
+
+
+def check_key(key: object, known: Collection[str], path: str, problems: ProblemCollector) -> None:
+    """Note a key that is neither known nor an extension, and the known key that it looks like."""
+    if key in known or str(key).startswith("x-"):
+        return
+    close = difflib.get_close_matches(str(key), sorted(known), n=1)
+    remedy = f"did you mean {close[0]}?" if close else "remove it, or let its name start with x-"
+    problems.add(path, f"unknown key; {remedy}")
+
+
+class _Reader:
+    """Narrows the sections of a file, and gathers what has not the shape it should have."""
+
+    def __init__(self, unknown_keys: ProblemCollector) -> None:
+        self.unknown_keys = unknown_keys
+        self.shape = ProblemCollector()
+
+    def section(self, section: object, path: str, read: _ReadEntry) -> object:
+        return through_tag(section, lambda entries: self._entries(entries, path, read))
+
+    def _entries(self, entries: object, path: str, read: _ReadEntry) -> object:
+        if entries is None:
+            return {}
+        if isinstance(entries, dict):
+            return {name: self._entry(name, entry, f"{path}.{name}", read) for name, entry in entries.items()}
+        self.shape.add(path, "must be a map by name")
+        return entries
+
+    def _entry(self, name: str, entry: object, path: str, read: _ReadEntry) -> object:
+        if not _NAME.fullmatch(name):
+            self.shape.add(path, "the name must be of letters, digits, '.', '_' and '-'")
+        return through_tag(entry, lambda words: read(words, path))
+
+    def network(self, words: object, path: str) -> object:
+        if words is not None and not isinstance(words, dict):
+            self.shape.add(path, "must be a map")
+        return words
+
+    def service(self, words: object, path: str) -> object:
+        if not isinstance(words, dict):
+            self.shape.add(path, "must be a map")
+            return words
+        for key in words:
+            check_key(key, SERVICE_KEYS, f"{path}.{key}", self.unknown_keys)
+        kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
+        if "deploy" in kept:
+            kept["deploy"] = through_tag(kept["deploy"], _narrow_deploy)
+        return kept
+
+
+def _narrow_deploy(deploy: object) -> object:
+    if not isinstance(deploy, dict):
+        return deploy
+    return {key: value for key, value in deploy.items() if key == "replicas"}

@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a later Compose file changes an earlier one: `docker compose -f a.yml -f b.yml`.
+
+Maps merge, lists append, anything else is replaced, but for the keys named here. The rules are those of
+compose-go v2 (`override/merge.go`) and of https://docs.docker.com/reference/compose-file/merge/, for the keys
+that concern networking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset
+
+Merger = Callable[[object, object, str], object]
+Words = dict[str, object]
+
+
+def merge_documents(base: Words, over: Words, path: str) -> Words:
+    """What two files say together; `path` names the later one. No `Reset` or `Override` is left in it.
+
+    Raises:
+        ModelError: where the two differ so much in kind that they cannot merge.
+    """
+    merged = _merge_maps(base, over, f"{path}: ", {"services": _merge_services, "networks": _merge_networks})
+    return {key: _without_tags(value) for key, value in merged.items()}
+
+
+def _merge_maps(base: Words, over: Words, prefix: str, mergers: Mapping[str, Merger]) -> Words:
+    merged = dict(base)
+    for key, value in over.items():
+        before = merged.get(key)
+        if isinstance(value, Reset):
+            merged.pop(key, None)
+        elif isinstance(value, Override):
+            merged[key] = value.value
+        elif before is None:
+            merged[key] = value
+        else:
+            merger = mergers.get(key) or mergers.get("*") or _merge_any
+            merged[key] = merger(before, value, f"{prefix}{key}")
+    return merged
+
+
+def _without_tags(value: object) -> object:
+    """The value without the tags that found nothing before them to act on."""
+    if isinstance(value, Override):
+        return _without_tags(value.value)
+    if isinstance(value, dict):
+        return {key: _without_tags(item) for key, item in value.items() if not isinstance(item, Reset)}
+    if isinstance(value, list):
+        return [_without_tags(item) for item in value]
+    return value
+
+
+def _merge_any(before: object, value: object, path: str) -> object:
+    if isinstance(before, (dict, list)) and value is None:
+        return before
+    if isinstance(before, dict) and isinstance(value, dict):
+        return _merge_maps(before, value, f"{path}.", {})
+    if isinstance(before, list) and isinstance(value, list):
+        return before + value
+    if isinstance(before, (dict, list)) or isinstance(value, (dict, list)):
+        raise _cannot_merge(before, value, path)
+    return value
+
+
+def _cannot_merge(before: object, value: object, path: str) -> ModelError:
+    kinds = f"{_kind(value)} cannot merge with {_kind(before)} of the file before it"
+    return ModelError.at(path, f"{kinds}; write it in the same form, or tag it !override")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "a map"
+    return "a list" if isinstance(value, list) else "a single value"
+
+
+def _merge_each(mergers: Mapping[str, Merger]) -> Merger:
+    """A merger for a map whose values are maps that merge by `mergers`."""
+
+    def merge_each(before: object, value: object, path: str) -> object:
+        if isinstance(before, dict) and isinstance(value, dict):
+            return _merge_maps(before, value, f"{path}.", mergers)
+        return _merge_any(before, value, path)
+
+    return merge_each
+
+
+def _merge_attachments(before: object, value: object, path: str) -> object:
+    return _merge_any(_attachments(before), _attachments(value), path)
+
+
+def _attachments(networks: object) -> object:
+    """A service's `networks` as a map, whichever form was given."""
+    if isinstance(networks, list) and all(isinstance(name, str) for name in networks):
+        return dict.fromkeys(networks)
+    return networks
+
+
+def _merge_sequences(before: object, value: object, _path: str) -> object:
+    return [*_sequence(before), *_sequence(value)]
+
+
+def _sequence(value: object) -> list[object]:
+    """A list as it is, a map as `key=value` texts, a single value as a list of one."""
+    if isinstance(value, Mapping):
+        return [text for key, item in value.items() for text in _pair_texts(key, item)]
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
+def _pair_texts(key: str, value: object) -> list[str]:
+    if value is None:
+        return [key]
+    # One host name may have several addresses: `extra_hosts: {db: [10.0.0.5, 10.0.0.6]}`
+    return [f"{key}={item}" for item in (value if isinstance(value, list) else [value])]
+
+
+def _merge_extra_hosts(before: object, value: object, _path: str) -> object:
+    """Append, since a host name may have several addresses; only the same address again is a repeat."""
+    tagged = _tagged_keys(value)
+    merged = [entry for entry in _sequence(before) if _extra_host(entry).partition("=")[0] not in tagged]
+    known = {_extra_host(entry) for entry in merged}
+    return [*merged, *(entry for entry in _sequence(_without_tags(value)) if _extra_host(entry) not in known)]
+
+
+def _tagged_keys(value: object) -> set[str]:
+    if not isinstance(value, dict):
+        return set()
+    return {key for key, item in value.items() if isinstance(item, (Reset, Override))}
+
+
+def _extra_host(entry: object) -> str:
+    """`host:address` and `host=address` say the same; an IPv6 address has colons, a host name has none."""
+    text = str(entry)
+    return text if "=" in text else text.replace(":", "=", 1)
+
+
+def _merge_pairs(before: object, value: object, path: str) -> object:
+    return {**_pairs(before, path), **_pairs(value, path)}
+
+
+def _pairs(value: object, path: str) -> dict[str, object]:
+    if isinstance(value, dict):
+        return value
+    if value is None:
+        return {}
+    if isinstance(value, list) and all(isinstance(text, str) and "=" in text for text in value):
+        return {key: item for key, _equals, item in (text.partition("=") for text in value)}
+    raise ModelError.at(path, "must be a map, or a list of KEY=VALUE")
+
+
+def _merge_address_pools(before: object, value: object, path: str) -> object:
+    """The later file says which subnets there are; it may leave the rest of a subnet to the earlier one."""
+    if not isinstance(before, list) or not isinstance(value, list):
+        return _merge_any(before, value, path)
+    known = {str(pool.get("subnet")): pool for pool in before if isinstance(pool, dict)}
+    return [
+        _merge_any(known[str(pool.get("subnet"))], pool, path)
+        if isinstance(pool, dict) and str(pool.get("subnet")) in known
+        else pool
+        for pool in value
+    ]
+
+
+_SERVICE_MERGERS: Mapping[str, Merger] = {
+    "networks": _merge_attachments,
+    "dns": _merge_sequences,
+    "dns_opt": _merge_sequences,
+    "dns_search": _merge_sequences,
+    "extra_hosts": _merge_extra_hosts,
+    "sysctls": _merge_pairs,
+}
+_merge_services = _merge_each({"*": _merge_each(_SERVICE_MERGERS)})
+_merge_networks = _merge_each(
+    {"*": _merge_each({"ipam": _merge_each({"config": _merge_address_pools}), "labels": _merge_pairs})}
+)

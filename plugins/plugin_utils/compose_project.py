@@ -1,0 +1,258 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Compose project, merged and interpolated -> the words of its networks and containers, by real name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import NETWORKING_KEYS, Words
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
+
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+_ONE_CONTAINER = "one container per service is supported; declare each further one as a service of its own"
+
+
+@dataclass(frozen=True)
+class Project:
+    """What all files of one project say together; `source` names them."""
+
+    name: str
+    source: str
+    networks: Mapping[str, object]
+    services: Mapping[str, Words]
+    include: object
+
+    def path(self, *keys: str) -> str:
+        return f"{self.source}: {'.'.join(keys)}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """The words of a network or container, and the name it has on the host."""
+
+    name: str
+    words: Words
+
+
+@dataclass(frozen=True)
+class ProjectWords:
+    networks: tuple[Named, ...]
+    containers: tuple[Named, ...]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Real names by Compose's key; a service that makes no container has None."""
+
+    networks: Mapping[str, str]
+    containers: Mapping[str, str | None]
+
+
+def resolve(project: Project) -> ProjectWords:
+    """
+    Raises:
+        ModelError: with every word that leads nowhere, or is not supported.
+    """
+    problems = ProblemCollector()
+    networks = {"default": None, **project.networks}
+    names = _Names(
+        {key: _network_name(project, key, _map(words)) for key, words in networks.items()},
+        {key: _container_name(project, key, words) for key, words in project.services.items()},
+    )
+    _check_project(project, problems)
+    containers: list[Named] = []
+    used: dict[str, None] = {}
+    for key, service in project.services.items():
+        with problems.collect():
+            words = _container_words(project, key, service, names)
+            used.update(dict.fromkeys(_attachments(project, key, service)))
+            if name := names.containers[key]:
+                containers.append(Named(name, words))
+    problems.raise_if_any()
+    return ProjectWords(
+        tuple(Named(names.networks[key], _network_words(project, key, _map(networks[key]))) for key in used),
+        tuple(containers),
+    )
+
+
+def _map(words: object) -> Words:
+    return words if isinstance(words, dict) else {}
+
+
+def _check_project(project: Project, problems: ProblemCollector) -> None:
+    if project.include:
+        remedy = "list the included files under files of wharf_compose_files"
+        problems.add(project.path("include"), f"include is not supported yet; {remedy}")
+    for key, words in project.networks.items():
+        name = _map(words).get("name")
+        if name is not None and not (isinstance(name, str) and name):
+            problems.add(project.path("networks", key, "name"), "must be the network's name, a text")
+    for key, service in project.services.items():
+        _check_support(project, key, service, problems)
+        _check_replicas(project, key, service, problems)
+        name = service.get("container_name")
+        if name is not None and not _CONTAINER_NAME.fullmatch(str(name)):
+            remedy = "must be letters, digits, '_', '.' and '-', two or more, the first a letter or digit"
+            problems.add(project.path("services", key, "container_name"), f'"{name}": {remedy}')
+
+
+def _check_support(project: Project, key: str, service: Words, problems: ProblemCollector) -> None:
+    remedies = {
+        "extends": "write the service out, or share its words by a YAML anchor and <<",
+        "profiles": "put the service into a file of its own and list that where it is wanted",
+    }
+    for word, remedy in remedies.items():
+        if service.get(word):
+            problems.add(project.path("services", key, word), f"{word} is not supported yet; {remedy}")
+
+
+def _check_replicas(project: Project, key: str, service: Words, problems: ProblemCollector) -> None:
+    counts = _replicas(service)
+    for word, count in counts.items():
+        path = project.path("services", key, word)
+        if not re.fullmatch(r"[0-9]+", count):
+            problems.add(path, f'"{count}": must be a whole number')
+        elif int(count) > 1:
+            problems.add(path, f"{count} replicas: {_ONE_CONTAINER}")
+    if len(set(counts.values())) > 1:
+        problems.add(project.path("services", key), "scale and deploy.replicas differ; give one of them")
+
+
+def _replicas(service: Words) -> dict[str, str]:
+    """The number of containers, by the key that gives it."""
+    counts = {"scale": service.get("scale"), "deploy.replicas": _map(service.get("deploy")).get("replicas")}
+    return {word: str(count) for word, count in counts.items() if count is not None}
+
+
+def _container_name(project: Project, key: str, service: Words) -> str | None:
+    # What a `provider` runs is no container
+    if "provider" in service or "0" in _replicas(service).values():
+        return None
+    return str(service.get("container_name") or f"{project.name}-{key}-1")
+
+
+def _network_name(project: Project, key: str, words: Words) -> str:
+    external = words.get("external")
+    # `external: {name: X}` is the form of Compose files before 3.5
+    name = words.get("name") or _map(external).get("name")
+    if name:
+        return str(name)
+    return key if is_external(external) else f"{project.name}_{key}"
+
+
+def is_external(external: object) -> bool:
+    # Interpolation leaves a text where a truth value is meant
+    return isinstance(external, dict) or str(external).lower() == "true"
+
+
+def _network_words(project: Project, key: str, words: Words) -> Words:
+    kept = {word: value for word, value in words.items() if word != "name"}
+    if isinstance(kept.get("external"), dict):
+        kept["external"] = True
+    return {**kept, "x-source": project.path("networks", key)}
+
+
+def _container_words(project: Project, key: str, service: Words, names: _Names) -> Words:
+    words = drop_repeats(
+        {word: value for word, value in service.items() if word in NETWORKING_KEYS or word.startswith("x-")}
+    )
+    problems = ProblemCollector()
+    with problems.collect():
+        if service.get("network_mode"):
+            words["network_mode"] = _network_mode(project, key, service, names)
+        else:
+            words["networks"] = _real_attachments(project, key, words, names)
+    with problems.collect():
+        if words.get("links"):
+            words["links"] = _real_links(project, key, words["links"], names)
+    problems.raise_if_any()
+    return {**words, "x-source": project.path("services", key)}
+
+
+def _network_mode(project: Project, key: str, service: Words, names: _Names) -> object:
+    if service.get("networks"):
+        remedy = "cannot stand beside networks; give one of them"
+        raise ModelError.at(project.path("services", key, "network_mode"), remedy)
+    mode = service["network_mode"]
+    kind, _colon, target = str(mode).partition(":")
+    if kind != "service":
+        return mode
+    return f"container:{_real_container(target, names, project.path('services', key, 'network_mode'))}"
+
+
+def _real_container(service: str, names: _Names, path: str) -> str:
+    if service not in names.containers:
+        known = ", ".join(names.containers)
+        raise ModelError.at(path, f'there is no service "{service}"; the project has {known}')
+    name = names.containers[service]
+    if name is None:
+        raise ModelError.at(path, f'service "{service}" has no container, by its scale or provider')
+    return name
+
+
+def _real_links(project: Project, key: str, links: object, names: _Names) -> list[str]:
+    path = project.path("services", key, "links")
+    if not isinstance(links, list):
+        raise ModelError.at(path, "must be a list of SERVICE or SERVICE:ALIAS")
+    problems = ProblemCollector()
+    real: list[str] = []
+    for index, link in enumerate(links):
+        with problems.collect():
+            real.append(_real_link(link, names, f"{path}[{index}]"))
+    problems.raise_if_any()
+    return real
+
+
+def _real_link(link: object, names: _Names, path: str) -> str:
+    """Compose's `SERVICE[:ALIAS]` as Docker's `CONTAINER:ALIAS`."""
+    if not isinstance(link, str):
+        raise ModelError.at(path, "must be SERVICE or SERVICE:ALIAS")
+    service, _colon, alias = link.partition(":")
+    return f"{_real_container(service, names, path)}:{alias or service}"
+
+
+def _attachments(project: Project, key: str, service: Words) -> dict[str, object]:
+    """What a service says of each network it joins, by Compose's key."""
+    networks = service.get("networks")
+    if service.get("network_mode"):
+        return {}
+    if not networks:
+        return {"default": None}
+    if isinstance(networks, dict):
+        return networks
+    if isinstance(networks, list) and all(isinstance(network, str) for network in networks):
+        return dict.fromkeys(networks)
+    raise ModelError.at(project.path("services", key, "networks"), "must be a list or a map of network names")
+
+
+def _real_attachments(project: Project, key: str, service: Words, names: _Names) -> Words:
+    path = project.path("services", key, "networks")
+    problems = ProblemCollector()
+    real: Words = {}
+    for network, attachment in _attachments(project, key, service).items():
+        name = names.networks.get(network)
+        if name is None:
+            remedy = "declare it under the file's networks, with external: true if it stands already"
+            problems.add(path, f'there is no network "{network}"; {remedy}')
+        elif name in real:
+            problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')
+        else:
+            real[name] = _with_alias({} if attachment is None else attachment, key)
+    problems.raise_if_any()
+    return real
+
+
+def _with_alias(attachment: object, alias: str) -> object:
+    """The attachment with one more alias. What is not of the right kind stays, for the model to name."""
+    if not isinstance(attachment, dict):
+        return attachment
+    aliases = attachment.get("aliases") or []
+    if not isinstance(aliases, list) or alias in aliases:
+        return attachment
+    return {**attachment, "aliases": [alias, *aliases]}

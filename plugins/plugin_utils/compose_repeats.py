@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List entries that say the same: the last counts, in the first one's place.
+
+The rules are those of compose-go v2 (`override/uncity.go`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+_Identity = Callable[[object], object]
+
+
+def drop_repeats(service: Mapping[str, object]) -> dict[str, object]:
+    """The service's words with each list entry once, also inside its network attachments."""
+    once = _each_once(service, _SERVICE_IDENTITIES)
+    if isinstance(attachments := once.get("networks"), dict):
+        once["networks"] = {
+            name: _each_once(words, _ATTACHMENT_IDENTITIES) if isinstance(words, dict) else words
+            for name, words in attachments.items()
+        }
+    return once
+
+
+def _each_once(words: Mapping[str, object], identities: Mapping[str, _Identity]) -> dict[str, object]:
+    return {
+        key: list({identities[key](entry): entry for entry in value}.values())
+        if key in identities and isinstance(value, list)
+        else value
+        for key, value in words.items()
+    }
+
+
+def _key_of_pair(entry: object) -> str:
+    return str(entry).partition("=")[0]
+
+
+def _port_identity(port: object) -> tuple[str, ...]:
+    """Host address, published, target and protocol, the same for a port's short and long form."""
+    if isinstance(port, dict):
+        defaults = {"host_ip": _ANY_ADDRESS, "published": "", "target": "", "protocol": "tcp"}
+        return tuple(str(port.get(key) or default) for key, default in defaults.items())
+    mapping, _slash, protocol = str(port).partition("/")
+    host, _colon, target = mapping.rpartition(":")
+    host_ip, _colon, published = host.rpartition(":")
+    return host_ip.strip("[]") or _ANY_ADDRESS, published, target, protocol or "tcp"
+
+
+_ANY_ADDRESS = "0.0.0.0"
+
+_SERVICE_IDENTITIES: Mapping[str, _Identity] = {
+    "dns": _key_of_pair,
+    "dns_opt": _key_of_pair,
+    "dns_search": _key_of_pair,
+    "expose": str,
+    "external_links": str,
+    "links": str,
+    "ports": _port_identity,
+    "sysctls": _key_of_pair,
+}
+_ATTACHMENT_IDENTITIES: Mapping[str, _Identity] = {"aliases": str, "link_local_ips": str}
