@@ -1,4 +1,3 @@
-
 """The networking words of Compose's `services` -> a container."""
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
     """.split()
 )
 
+_ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
+
 # What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
 _SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
@@ -50,18 +51,17 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     with problems.collect():
         read.object_name(name, path)
     mode, shares, network = words.take("network_mode", _network_mode, (NETWORKED, "", DEFAULT_NETWORK))
+    attachments: Tuple[Attachment, ...] = ()
     if mode == NETWORKED:
-        named = words.take("networks", _attachments(names.networks), ())
-        attachments = named or (Attachment(names.networks.get(network, network), f"{path}.network_mode"),)
+        named = words.take_all("networks", _attachments(names.networks))
+        joined = Attachment(names.networks.get(network, network), f"{path}.network_mode")
+        attachments = named or (joined,)
     else:
-        attachments = ()
-        words.refuse(["networks", "mac_address"], f"has no meaning with network_mode {mode}")
-    if mode != NETWORKED:
-        words.refuse(["ports", "links", "external_links"], f"has no meaning with network_mode {mode}: leave it out")
+        words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode}: leave it out")
     if mode == CONTAINER_MODE:
         words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the container whose network stack is used, {shares}")
-    links = words.take("links", read.list_of(_link), ()) + words.take("external_links", read.list_of(_link), ())
-    extension = Words(words.take("x-wharf", read.mapping, {}), f"{path}.x-wharf", problems)
+    links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
+    extension = words.inner("x-wharf")
     container = Container(
         name=name,
         path=path,
@@ -69,17 +69,17 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         sandbox=extension.take("sandbox", _sandbox, f"netns:{name}"),
         shares=names.containers.get(shares, shares),
         attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, "")),
-        ports=words.take("ports", read.list_of(PortMapping.parse), ()),
-        expose=words.take("expose", read.list_of(_exposed), ()),
+        ports=words.take_all("ports", read.list_of(PortMapping.parse)),
+        expose=words.take_all("expose", read.list_of(_exposed)),
         links=tuple((names.containers.get(target, target), alias) for target, alias in links),
         hostname=words.take("hostname", read.host_name, ""),
         domainname=words.take("domainname", read.host_name, ""),
-        dns=words.take("dns", read.list_of(read.address), ()),
-        dns_search=words.take("dns_search", read.list_of(read.one_line), ()),
-        dns_opt=words.take("dns_opt", read.list_of(read.one_line), ()),
-        extra_hosts=words.take("extra_hosts", _extra_hosts, ()),
-        sysctls=words.take("sysctls", _network_sysctls, ()),
-        routes=extension.take("routes", read.list_of(_route), ()),
+        dns=words.take_all("dns", read.list_of(read.address)),
+        dns_search=words.take_all("dns_search", read.list_of(read.one_line)),
+        dns_opt=words.take_all("dns_opt", read.list_of(read.one_line)),
+        extra_hosts=words.take_all("extra_hosts", _extra_hosts),
+        sysctls=words.take_all("sysctls", _network_sysctls),
+        routes=extension.take_all("routes", read.list_of(_route)),
     )
     extension.finish()
     words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
@@ -122,13 +122,13 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         path=path,
         ipv4=words.take_optional("ipv4_address", read.address_of(4)),
         ipv6=words.take_optional("ipv6_address", read.address_of(6)),
-        link_local=words.take("link_local_ips", read.list_of(_link_local), ()),
+        link_local=words.take_all("link_local_ips", read.list_of(_link_local)),
         mac=words.take_optional("mac_address", read.mac),
         interface=words.take_optional("interface_name", read.interface_name),
-        aliases=words.take("aliases", read.list_of(read.host_name), ()),
+        aliases=words.take_all("aliases", read.list_of(read.host_name)),
         gw_priority=words.take("gw_priority", read.number, 0),
         priority=words.take("priority", read.number, 0),
-        sysctls=words.take("driver_opts", _endpoint_sysctls, ()),
+        sysctls=words.take_all("driver_opts", _endpoint_sysctls),
     )
     words.finish()
     return attachment
@@ -222,5 +222,3 @@ def _route(value: Any, path: str) -> StaticRoute:
     if to is None or via is None or to.version != via.version:
         raise ModelError.at(path, "needs `to` (a subnet) and `via` (a gateway), both of one family")
     return StaticRoute(path, to, via)
-
-

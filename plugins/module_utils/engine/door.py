@@ -1,20 +1,21 @@
-# Copyright: (c) 2026, the wharf.network authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
 """What every door to the kernel has in common."""
 
 from __future__ import annotations
 
-from typing import FrozenSet, Protocol, Sequence
+from typing import Dict, FrozenSet, List, Mapping, Sequence
 
-from .diff import Change
-from .state import Key, State
+from .diff import DELETE, Change
+from .state import Key, Object, State
 
 MARK = "wharf:"
 
 
-class Door(Protocol):
+class Door:
     """The only place that reads and writes one kind of thing on the host."""
+
+    def canonical(self, desired: State) -> State:
+        """The desired objects in the very words in which `observe` would report them."""
+        return desired
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What of ours is there now: the desired objects that stand, those that carry our mark, and those of `owned`.
@@ -22,6 +23,15 @@ class Door(Protocol):
         Raises:
             ConflictError: a foreign object stands where a desired one should.
         """
+        raise NotImplementedError
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        """The desired objects whose place does not exist yet, and which are left alone until it does."""
+        return frozenset()
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        """What stands where these objects will be, and is kept in the ledger to be given back one day."""
+        return {}
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes, in an order that never opens a closed path.
@@ -29,3 +39,36 @@ class Door(Protocol):
         Raises:
             ApplyError: the kernel refused.
         """
+        raise NotImplementedError
+
+
+class Doors(Door):
+    """The doors of a layer, each with the kinds of objects it is for, in the order in which things are made."""
+
+    def __init__(self, doors: Mapping[str, Door]) -> None:
+        self._doors = doors
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        current: State = {}
+        for door in self._doors.values():
+            current.update(door.observe(desired, owned))
+        return current
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.pending(desired) for door in self._doors.values()))
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        return {name: value for door in self._doors.values() for name, value in door.found(new).items()}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """What goes, goes first and in the reverse order; then the rest."""
+        going = [change for change in changes if change.action == DELETE]
+        coming = [change for change in changes if change.action != DELETE]
+        for kind, door in reversed(list(self._doors.items())):
+            door.apply(_of_kind(going, kind))
+        for kind, door in self._doors.items():
+            door.apply(_of_kind(coming, kind))
+
+
+def _of_kind(changes: Sequence[Change], kind: str) -> List[Change]:
+    return [change for change in changes if change.subject.kind == kind]

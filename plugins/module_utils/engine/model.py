@@ -1,4 +1,3 @@
-
 """The model: what is declared, in Docker's vocabulary, as typed values that hold together."""
 
 from __future__ import annotations

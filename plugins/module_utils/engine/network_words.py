@@ -1,4 +1,3 @@
-
 """The words of dockerd's `daemon.json` and of Compose's top-level `networks` -> typed values."""
 
 from __future__ import annotations
@@ -45,7 +44,12 @@ _OPTIONS_NOT_YET = (
 def parse_host(value: Any, problems: ProblemCollector) -> Host:
     words = Words(value, HOST_PATH, problems)
     words.refuse(["bridge-accept-fwmark"])
-    for key, only in [("iptables", True), ("ip6tables", True), ("userland-proxy", False), ("allow-direct-routing", False)]:
+    for key, only in [
+        ("iptables", True),
+        ("ip6tables", True),
+        ("userland-proxy", False),
+        ("allow-direct-routing", False),
+    ]:
         words.take(key, _only(only, read.flag), only)
     words.take("firewall-backend", _only("nftables", read.text), "nftables")
     host = Host(
@@ -62,7 +66,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             )
             if gateway
         ),
-        default_address_pools=words.take("default-address-pools", read.list_of(_address_pool), ()),
+        default_address_pools=words.take_all("default-address-pools", read.list_of(_address_pool)),
         mtu=words.take_optional("mtu", read.mtu),
         icc=words.take("icc", read.flag, True),
         ip=words.take_optional("ip", read.address),
@@ -70,12 +74,12 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         ip_forward_no_drop=words.take("ip-forward-no-drop", read.flag, False),
         ip_masq=words.take("ip-masq", read.flag, True),
         ipv6=words.take("ipv6", read.flag, False),
-        dns=words.take("dns", read.list_of(read.address), ()),
-        dns_search=words.take("dns-search", read.list_of(read.one_line), ()),
-        dns_opts=words.take("dns-opts", read.list_of(read.one_line), ()),
-        host_gateway_ips=words.take("host-gateway-ips", read.list_of(read.address), ())
-        or words.take("host-gateway-ip", read.list_of(read.address), ()),
-        default_network_opts=words.take("default-network-opts", _default_network_opts, ()),
+        dns=words.take_all("dns", read.list_of(read.address)),
+        dns_search=words.take_all("dns-search", read.list_of(read.one_line)),
+        dns_opts=words.take_all("dns-opts", read.list_of(read.one_line)),
+        host_gateway_ips=words.take_all("host-gateway-ips", read.list_of(read.address))
+        or words.take_all("host-gateway-ip", read.list_of(read.address)),
+        default_network_opts=words.take_all("default-network-opts", _default_network_opts),
     )
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
     return host
@@ -175,17 +179,20 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     words.take("external", read.flag, False)
     versions = [
         version
-        for version, wanted in ((4, words.take("enable_ipv4", read.flag, True)), (6, words.take("enable_ipv6", read.flag, False)))
+        for version, wanted in (
+            (4, words.take("enable_ipv4", read.flag, True)),
+            (6, words.take("enable_ipv6", read.flag, False)),
+        )
         if wanted
     ]
     internal = words.take("internal", read.flag, False)
-    ipam = Words(words.take("ipam", read.mapping, {}), f"{path}.ipam", problems)
+    ipam = words.inner("ipam")
     ipam.take("driver", _only("default", read.text), "default")
     pools = ipam.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
     ipam.finish(passed_over=("options",))
-    given = words.take("driver_opts", read.pairs("="), ())
+    given = words.take_all("driver_opts", read.pairs("="))
     options = _options(host, given, f"{path}.driver_opts", problems)
-    extension = Words(words.take("x-wharf", read.mapping, {}), f"{path}.x-wharf", problems)
+    extension = words.inner("x-wharf")
     extension.refuse(["boot", "dhcp", "dns", "icmp", "mss_clamp", "ra"])
     extension.finish()
     words.finish(passed_over=("attachable", "labels"))
@@ -233,10 +240,16 @@ def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
         given = {}
         for index, pool in enumerate(read.list_of(_pool)(value, path)):
             if pool.version in given:
-                raise ModelError.at(f"{path}[{index}]", f"a second IPv{pool.version} subnet: one per family is supported")
+                raise ModelError.at(
+                    f"{path}[{index}]", f"a second IPv{pool.version} subnet: one per family is supported"
+                )
             if pool.version not in versions:
                 remedy = "set enable_ipv6: true" if pool.version == 6 else "leave out enable_ipv4: false"
-                raise wrong(f"{path}[{index}].subnet", str(pool.subnet), f"the network has no IPv{pool.version}: {remedy}")
+                raise wrong(
+                    f"{path}[{index}].subnet",
+                    str(pool.subnet),
+                    f"the network has no IPv{pool.version}: {remedy}",
+                )
             given[pool.version] = pool
         return tuple(given.get(version, Pool(path, version)) for version in versions)
 
@@ -249,7 +262,7 @@ def _pool(value: Any, path: str) -> Pool:
     subnet = words.take_optional("subnet", read.subnet)
     ip_range = words.take_optional("ip_range", read.subnet)
     gateway = words.take_optional("gateway", read.address)
-    reserved = words.take("aux_addresses", _aux_addresses, ())
+    reserved = words.take_all("aux_addresses", _aux_addresses)
     words.finish()
     problems.raise_if_any()
     if subnet is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from .errors import ModelError, ProblemCollector
-from .words import Address, Words, address, mapping, text, wrong
+from .words import Address, Words, address, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -100,7 +100,7 @@ class PortMapping:
         address_of_host = words.take_optional("host_ip", host_ip)
         chosen = words.take("protocol", protocol, "tcp")
         words.take("mode", _mode, "host")
-        extension = Words(words.take("x-wharf", mapping, {}), f"{path}.x-wharf", problems)
+        extension = words.inner("x-wharf")
         extension.refuse(["allow_from"])
         extension.finish()
         words.finish(passed_over=("app_protocol", "name"))

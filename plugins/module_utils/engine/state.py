@@ -43,14 +43,13 @@ class Object:
 
 @dataclass(frozen=True)
 class Sysctl(Object):
-    """A kernel parameter. `name` is dotted; slashes stand for the dots of an interface's name."""
+    """A kernel parameter. `name` is dotted, and a slash stands for a dot within an interface's name."""
 
     value: str
-    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
 
     @property
     def scope(self) -> str:
-        return self.origin
+        return DEFAULT_NETWORKS
 
 
 @dataclass(frozen=True)

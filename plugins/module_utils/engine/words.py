@@ -206,6 +206,14 @@ class Words:
             return parse(value, f"{self.path}.{key}")
         return None
 
+    def take_all(self, key: str, parse: Parser[Tuple[T, ...]]) -> Tuple[T, ...]:
+        """The values of a key, parsed; none where it is not given, is null, or is a problem."""
+        return self.take_optional(key, parse) or ()
+
+    def inner(self, key: str) -> Words:
+        """The mapping below a key, which is to be finished by itself."""
+        return Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+
     def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
         """Report those of the keys that are given."""
         for key in keys:

@@ -1,0 +1,108 @@
+"""What is declared on a host, and what one call makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, FrozenSet, Mapping, Optional
+
+from .errors import ModelError
+from .state import DEFAULT_NETWORKS, SCOPES, USER_NETWORKS
+
+PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+STATES = (PRESENT, EXACT, ABSENT)
+
+Words = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Words, as they were given; `host` is None as long as the default networks are not declared."""
+
+    host: Optional[Words] = None
+    networks: Words = field(default_factory=dict)
+    containers: Words = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.host is None and not self.networks and not self.containers
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call was given; what is None was not given.
+
+    `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
+    `assumed` are the scopes that earlier calls of the same check-mode play would have declared, or let go,
+    by their state.
+    """
+
+    host: Optional[Words] = None
+    networks: Optional[Words] = None
+    containers: Optional[Words] = None
+    state: str = PRESENT
+    scopes: FrozenSet[str] = frozenset(SCOPES)
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    check: bool = False
+
+    @property
+    def converged_scopes(self) -> FrozenSet[str]:
+        """The scopes that this call declares, and those that they stand on."""
+        highest = max(SCOPES.index(scope) for scope in self.scopes)
+        below = set(SCOPES[:highest]) - self.assumed.keys()
+        return self.scopes | below
+
+
+def declare(before: Declared, call: Call) -> Declared:
+    """What is declared once the call is through.
+
+    Raises:
+        ModelError: the default networks would go from under others.
+    """
+    after = before
+    for scope in SCOPES:
+        if scope in call.scopes:
+            after = _with_scope(after, call, scope, call.state)
+        elif scope in call.assumed:
+            after = _with_scope(after, call, scope, call.assumed[scope])
+        elif scope in call.converged_scopes and call.state != ABSENT:
+            after = _with_scope_below(after, call, scope)
+    if after.host is None and not after.is_empty:
+        others = ", ".join([*after.networks, *after.containers])
+        raise ModelError.at("wharf_state", f"the default networks cannot go while these are declared: {others}")
+    return after
+
+
+def known(declared: Declared, call: Call) -> Declared:
+    """What the planner is to know: what is declared, and what else a call was given that makes things present."""
+    if call.state == ABSENT:
+        return declared
+    return Declared(
+        declared.host if declared.host is not None else call.host or {},
+        {**declared.networks, **(call.networks or {})},
+        {**declared.containers, **(call.containers or {})},
+    )
+
+
+def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
+    if scope == DEFAULT_NETWORKS:
+        host = None if state == ABSENT else call.host if call.host is not None else before.host or {}
+        return replace(before, host=host)
+    if scope == USER_NETWORKS:
+        return replace(before, networks=_entries(before.networks, call.networks, state))
+    return replace(before, containers=_entries(before.containers, call.containers, state))
+
+
+def _entries(before: Words, given: Optional[Words], state: str) -> Words:
+    named = given or {}
+    if state == PRESENT:
+        return {**before, **named}
+    if state == EXACT:
+        return named
+    return {name: words for name, words in before.items() if name not in named} if named else {}
+
+
+def _with_scope_below(before: Declared, call: Call, scope: str) -> Declared:
+    """What a call stands on and nobody has declared yet, it declares; what is declared, it leaves."""
+    if scope == DEFAULT_NETWORKS:
+        return before if before.host is not None else replace(before, host=call.host or {})
+    return replace(before, networks={**(call.networks or {}), **before.networks})

@@ -1,0 +1,122 @@
+"""The door through which the facts of a host are read; it changes nothing."""
+
+from __future__ import annotations
+
+import glob
+import ipaddress
+import os
+import socket
+import sys
+from typing import Dict, Iterator, List, Optional, Set, Tuple
+
+from . import netlink, proc_sys
+from .door import MARK
+from .facts import Facts
+from .ledger import Ledger
+from .words import Subnet
+
+_RESOLVED_STUB = "127.0.0.53"
+_LISTEN_STATES = {"tcp": "0A", "udp": "07"}
+
+
+def read_facts(ledger: Ledger) -> Facts:
+    links = {link.index: link for link in netlink.links()}
+    ours = {link.name for link in links.values() if link.alias.startswith(MARK)}
+    routes = netlink.routes()
+    names = {index: link.name for index, link in links.items()}
+    uplink = _uplink(routes, links)
+    resolv_conf = _resolv_conf()
+    first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
+    return Facts(
+        uplink=uplink.name if uplink else "",
+        uplink_mtu=uplink.mtu if uplink else 1500,
+        taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf)),
+        machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
+        hosts=_read("/etc/hosts"),
+        resolv_conf=resolv_conf,
+        local_ports=(int(first), int(last)),
+        reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
+        listeners=tuple(sorted(set(_listeners()))),
+        forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
+        forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
+        accepts_ra=tuple(sorted(_accepts_ra(ledger, set(names.values()) - ours))),
+        bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
+    )
+
+
+def _uplink(routes: List[netlink.RouteInfo], links: Dict[int, netlink.LinkInfo]) -> Optional[netlink.LinkInfo]:
+    """The link of the default route, IPv4's first; of several the one with the smallest metric."""
+    default = [route for route in routes if route.destination in ("0.0.0.0/0", "::/0") and route.index in links]
+    best = min(default, key=lambda route: (route.family, route.priority), default=None)
+    return links[best.index] if best else None
+
+
+def _on_link(routes: List[netlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
+    for route in routes:
+        name = names.get(route.index, "")
+        destination = ipaddress.ip_network(route.destination)
+        if route.gateway or not name or name in ours or not destination.prefixlen:
+            continue
+        if not destination.is_link_local and not destination.is_multicast:
+            yield destination, f"the host's own network on {name}"
+
+
+def _nameservers(resolv_conf: str) -> Iterator[Tuple[Subnet, str]]:
+    for line in resolv_conf.splitlines():
+        words = line.split()
+        if words[:1] == ["nameserver"] and len(words) > 1:
+            try:
+                yield ipaddress.ip_network(words[1]), "a nameserver of the host"
+            except ValueError:
+                continue
+
+
+def _resolv_conf() -> str:
+    """The host's resolvers; where systemd-resolved stands before them, those that it asks."""
+    content = _read("/etc/resolv.conf")
+    nameservers = [line.split()[1] for line in content.splitlines() if line.startswith("nameserver ")]
+    if nameservers == [_RESOLVED_STUB]:
+        return _read("/run/systemd/resolve/resolv.conf") or content
+    return content
+
+
+def _before(ledger: Ledger, name: str) -> Optional[str]:
+    """A kernel parameter as it was before us."""
+    return ledger.found.get(name, proc_sys.read(name))
+
+
+def _accepts_ra(ledger: Ledger, interfaces: Set[str]) -> Iterator[str]:
+    for interface in interfaces - {"lo"}:
+        if _before(ledger, proc_sys.of_interface(interface, "ipv6.accept_ra")) == "1":
+            yield interface
+
+
+def _ranges(text: str) -> Iterator[Tuple[int, int]]:
+    """`8080,9000-9010`, as `ip_local_reserved_ports` has it."""
+    for part in filter(None, text.split(",")):
+        first, _dash, last = part.partition("-")
+        yield int(first), int(last or first)
+
+
+def _listeners() -> Iterator[Tuple[str, str, int]]:
+    for path in glob.glob("/proc/self/net/tcp*") + glob.glob("/proc/self/net/udp*"):
+        protocol = os.path.basename(path)[:3]
+        for line in _read(path).splitlines()[1:]:
+            words = line.split()
+            if words[3] == _LISTEN_STATES.get(protocol):
+                address, _colon, port = words[1].partition(":")
+                yield protocol, _address(address), int(port, 16)
+
+
+def _address(hexadecimal: str) -> str:
+    """The kernel prints an address as 32-bit words of the machine's own byte order."""
+    words = [int(hexadecimal[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(hexadecimal), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,78 @@
+"""The door to files that we write whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
+
+from .diff import Change
+from .door import Door
+from .errors import ApplyError, ConflictError, Problem
+from .state import File, Key, Object, State, state_of
+
+_ABSENT = "absent"
+
+
+class Files(Door):
+    """Door to `File`. `before` tells which folders we made, and so may take away once they are empty."""
+
+    def __init__(self, before: Mapping[str, str]) -> None:
+        self._before = before
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        wanted = [thing for thing in desired.values() if isinstance(thing, File)]
+        let_go = [File(name, "") for kind, name in owned - desired.keys() if kind == "file"]
+        found: List[File] = []
+        foreign: List[Problem] = []
+        for file in [*wanted, *let_go]:
+            content = _read(file.name)
+            if content is None:
+                continue
+            if file.key not in owned and content != file.content:
+                foreign.append(Problem(file.name, "exists and is not wharf's: move it away, or its lines elsewhere"))
+            found.append(File(file.name, content, file.in_place, file.origin))
+        if foreign:
+            raise ConflictError(*foreign)
+        return state_of([*found])
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}
+        return {folder: _ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            try:
+                if isinstance(change.after, File):
+                    _write(change.after)
+                else:
+                    self._remove(Path(change.subject.name))
+            except OSError as error:
+                raise ApplyError(f"{change.subject.name}: {error.strerror}") from error
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if self._before.get(str(folder)) != _ABSENT or not folder.is_dir() or any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+
+def _read(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _write(file: File) -> None:
+    """In place where a container may hold the inode, else by a rename, so that nobody reads half a file."""
+    os.makedirs(os.path.dirname(file.name), exist_ok=True)
+    target = file.name if file.in_place else f"{file.name}.wharf-new"
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
+        os.fchmod(descriptor, 0o644)
+        opened.write(file.content)
+    if target != file.name:
+        os.replace(target, file.name)

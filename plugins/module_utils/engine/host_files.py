@@ -1,0 +1,189 @@
+"""The three files that give a container its names: `resolv.conf`, `hosts` and `hostname`."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+
+from .model import HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
+from .plan import Plan
+from .state import DEFAULT_NETWORK, File, Object
+
+NETNS_FILES = "/etc/netns"
+
+# What Docker falls back to where the host has no nameserver that a container could reach.
+_FALLBACK = {4: ("8.8.8.8", "8.8.4.4"), 6: ("2001:4860:4860::8888", "2001:4860:4860::8844")}
+
+_LOOPBACK_HOSTS = "127.0.0.1\tlocalhost\n"
+_IPV6_HOSTS = (
+    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::\tip6-localnet\n"
+    "ff00::\tip6-mcastprefix\n"
+    "ff02::1\tip6-allnodes\n"
+    "ff02::2\tip6-allrouters\n"
+)
+
+
+def dns_files(plan: Plan) -> List[Object]:
+    """The files of every container whose sandbox is a named namespace: `ip netns exec` binds them over `/etc`."""
+    peers = _Peers(plan)
+    return [file for container in plan.model.containers.values() for file in _files(plan, container, peers)]
+
+
+def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[File]:
+    kind, _colon, name = container.sandbox.partition(":")
+    if kind != "netns":
+        return
+    owner = plan.model.owner_of_stack(container)
+    contents = {
+        "hostname": _hostname(owner),
+        "hosts": _hosts(plan, owner, peers),
+        "resolv.conf": _resolv_conf(plan, owner),
+    }
+    for file, content in contents.items():
+        if content:
+            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True)
+
+
+def _hostname(container: Container) -> str:
+    """A container in mode host has the host's own name, which no file need say, unless it is given one."""
+    if container.mode == HOST_MODE:
+        return f"{container.hostname}\n" if container.hostname else ""
+    return f"{container.effective_hostname}\n"
+
+
+def _hosts(plan: Plan, container: Container, peers: _Peers) -> str:
+    extra = "".join(f"{address}\t{name}\n" for address, name in _extra_hosts(plan, container))
+    if container.mode == HOST_MODE:
+        return f"{plan.facts.hosts}{extra}" if extra else ""
+    own = "".join(f"{address}\t{_own_names(container)}\n" for address in _own_addresses(plan, container))
+    ipv6_lines = _IPV6_HOSTS if _has_ipv6(plan, container) else ""
+    linked = "".join(_linked(plan, container))
+    return f"{_LOOPBACK_HOSTS}{ipv6_lines}{extra}{own}{linked}{peers.lines(container)}"
+
+
+def _extra_hosts(plan: Plan, container: Container) -> Iterator[Tuple[str, str]]:
+    for name, address in container.extra_hosts:
+        if address != HOST_GATEWAY:
+            yield address, name
+            continue
+        for gateway in _host_gateways(plan):
+            yield gateway, name
+
+
+def _host_gateways(plan: Plan) -> List[str]:
+    """What `host-gateway` stands for: the host's own addresses on the default bridge, unless declared otherwise."""
+    if plan.model.host.host_gateway_ips:
+        return [str(address) for address in plan.model.host.host_gateway_ips]
+    return [str(pool.gateway) for pool in plan.allotted.networks.get(DEFAULT_NETWORK, {}).values()]
+
+
+def _own_names(container: Container) -> str:
+    name = container.effective_hostname
+    return f"{name}.{container.domainname} {name}" if container.domainname else name
+
+
+def _own_addresses(plan: Plan, container: Container) -> List[str]:
+    return [address for attachment in container.attachments for address in plan.addresses(container.name, attachment)]
+
+
+def _has_ipv6(plan: Plan, container: Container) -> bool:
+    return any(plan.model.networks[attachment.network].ipv6 for attachment in container.attachments)
+
+
+def _linked(plan: Plan, container: Container) -> Iterator[str]:
+    """A link's alias leads to the target's address on the first network that both are on."""
+    networks = [attachment.network for attachment in container.attachments]
+    for target_name, alias in container.links:
+        target = plan.model.containers[target_name]
+        shared: Optional[Attachment] = next((a for a in target.attachments if a.network in networks), None)
+        if shared:
+            names = _unique([alias, target.effective_hostname, target.name])
+            for address in plan.addresses(target.name, shared):
+                yield f"{address}\t{names}\n"
+
+
+class _Peers:
+    """The names of the other containers on one's user-defined networks, which no resolver answers yet."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._lines: Dict[str, List[Tuple[str, str]]] = {}
+        for container in plan.model.containers.values():
+            for attachment in container.attachments:
+                if attachment.network == DEFAULT_NETWORK:
+                    continue
+                names = _unique([container.name, *attachment.aliases, container.effective_hostname])
+                lines = "".join(f"{address}\t{names}\n" for address in plan.addresses(container.name, attachment))
+                self._lines.setdefault(attachment.network, []).append((container.name, lines))
+
+    def lines(self, container: Container) -> str:
+        return "".join(
+            lines
+            for attachment in container.attachments
+            for name, lines in self._lines.get(attachment.network, [])
+            if name != container.name
+        )
+
+
+def _unique(names: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(names))
+
+
+def _resolv_conf(plan: Plan, container: Container) -> str:
+    host = plan.model.host
+    declared = container.dns or container.dns_search or container.dns_opt
+    if container.mode == HOST_MODE and not declared:
+        return ""
+    given = _ResolvConf(plan.facts.resolv_conf)
+    nameservers = [str(address) for address in container.dns or host.dns]
+    if not nameservers:
+        nameservers = given.nameservers
+        if container.mode != HOST_MODE:
+            nameservers = _reachable(nameservers, _has_ipv6(plan, container))
+    search = list(container.dns_search or host.dns_search or given.search)
+    options = list(container.dns_opt or host.dns_opts or given.options)
+    if _on_user_network(plan, container) and not any(option.startswith("ndots:") for option in options):
+        options.append("ndots:0")
+    lines = [f"nameserver {address}" for address in nameservers]
+    lines += [f"search {' '.join(search)}"] if search and search != ["."] else []
+    lines += [f"options {' '.join(options)}"] if options else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _on_user_network(plan: Plan, container: Container) -> bool:
+    networks: List[Network] = [plan.model.networks[attachment.network] for attachment in container.attachments]
+    return any(not network.is_default for network in networks)
+
+
+def _reachable(nameservers: List[str], ipv6: bool) -> List[str]:
+    """Those that a container can ask: not the host's loopback, and none of IPv6 where it has no IPv6."""
+    addresses = [ipaddress.ip_address(address.partition("%")[0]) for address in nameservers]
+    kept = [str(a) for a in addresses if not a.is_loopback and (a.version == 4 or ipv6)]
+    return kept or [*_FALLBACK[4], *(_FALLBACK[6] if ipv6 else ())]
+
+
+class _ResolvConf:
+    """What a `resolv.conf` says; the last `search` or `domain` counts (resolv.conf(5))."""
+
+    def __init__(self, content: str) -> None:
+        self.nameservers: List[str] = []
+        self.search: List[str] = []
+        self.options: List[str] = []
+        for line in content.splitlines():
+            words = line.split()
+            if len(words) < 2 or words[0][0] in "#;":
+                continue
+            if words[0] == "nameserver" and _is_address(words[1]):
+                self.nameservers.append(words[1])
+            elif words[0] in ("search", "domain"):
+                self.search = words[1:]
+            elif words[0] == "options":
+                self.options += words[1:]
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""The ledger: what was declared, allotted, owned and found on this host, so that any run can finish any other."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
+
+from .allotments import Allotments
+from .declared import Declared
+from .errors import ConflictError
+from .state import Key
+
+PATH = "/var/lib/wharf/ledger.json"
+LOCK = "/run/wharf.lock"
+VERSION = 1
+
+
+@dataclass
+class Ledger:
+    """`owned` is what of ours may be in the kernel, by layer. `found` is what was there before us, by its name.
+
+    `canonical` keeps what the kernel makes of our rules' text.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    allotted: Allotments = field(default_factory=Allotments)
+    owned: Dict[str, Set[Key]] = field(default_factory=dict)
+    found: Dict[str, str] = field(default_factory=dict)
+    canonical: Dict[str, str] = field(default_factory=dict)
+
+    def owned_by(self, layer: str) -> FrozenSet[Key]:
+        return frozenset(self.owned.get(layer, ()))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.declared.is_empty and not any(self.owned.values())
+
+    @classmethod
+    def load(cls) -> Ledger:
+        """
+        Raises:
+            ConflictError: the file cannot be understood.
+        """
+        try:
+            with open(PATH, encoding="utf-8") as file:
+                words = json.load(file)
+            return cls._from_words(words)
+        except FileNotFoundError:
+            return cls()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConflictError.at(
+                PATH,
+                f"cannot be understood ({error}): restore it from a backup, or move it away and declare all anew",
+            ) from error
+
+    @classmethod
+    def _from_words(cls, words: Mapping[str, Any]) -> Ledger:
+        if words["version"] != VERSION:
+            raise ValueError(f"version {words['version']}, and this is written for version {VERSION}")
+        return cls(
+            declared=Declared(**words["declared"]),
+            allotted=Allotments.from_words(words["allotted"]),
+            owned={layer: {(kind, name) for kind, name in keys} for layer, keys in words["owned"].items()},
+            found=dict(words["found"]),
+            canonical=dict(words["canonical"]),
+        )
+
+    def as_words(self) -> Dict[str, Any]:
+        return {
+            "version": VERSION,
+            "declared": vars(self.declared),
+            "allotted": self.allotted.as_words(),
+            "owned": {layer: sorted(keys) for layer, keys in self.owned.items()},
+            "found": self.found,
+            "canonical": self.canonical,
+        }
+
+    def save(self) -> None:
+        """Replace the file in one step; remove it once nothing is declared and nothing ours is left."""
+        if self.is_empty:
+            with suppress(OSError):
+                os.unlink(PATH)
+                os.rmdir(os.path.dirname(PATH))
+            return
+        os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
+        descriptor = os.open(f"{PATH}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(self.as_words(), file, indent=1, default=str)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{PATH}.new", PATH)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One run a host at a time; a second one waits for the first, and then sees what that one left."""
+    descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,195 @@
+"""The model -> the desired state, one function a layer. Pure: reads nothing of the host but the facts it is given."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Iterator, List, Optional, Set, Tuple
+
+from .allotments import Allotments
+from .errors import ProblemCollector
+from .facts import Facts
+from .ipam import allot, stable_macs
+from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
+from .proc_sys import of_interface
+from .publications import Publication, gateway_attachment, publish
+from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl
+
+SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
+DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model with everything allotted that it left open."""
+
+    model: Model
+    facts: Facts
+    allotted: Allotments
+    publications: Tuple[Publication, ...]
+
+    @classmethod
+    def make(cls, model: Model, facts: Facts, before: Allotments) -> Plan:
+        """
+        Raises:
+            ModelError: addresses, ports or routes that cannot be had.
+        """
+        allotted = allot(model, facts, before)
+        publications, ports = publish(model, allotted, facts)
+        plan = cls(model, facts, replace(allotted, ports=ports), publications)
+        plan._check_routes()
+        return plan
+
+    @property
+    def has_ipv6(self) -> bool:
+        return any(network.ipv6 for network in self.model.networks.values())
+
+    @property
+    def warnings(self) -> List[str]:
+        return [
+            f"{network.path}: MTU {network.mtu} is larger than {self.facts.uplink_mtu}, that of {self.facts.uplink}, "
+            "by which the host reaches the outside: large packets may be lost"
+            for network in self.model.networks.values()
+            if self.facts.uplink and network.mtu and network.mtu > self.facts.uplink_mtu and not network.internal
+        ]
+
+    def mtu(self, network: Network) -> int:
+        return network.mtu or self.facts.uplink_mtu
+
+    def addresses(self, container: str, attachment: Attachment) -> List[str]:
+        """The addresses of an endpoint without prefix lengths, IPv4 first."""
+        endpoint = self.allotted.endpoints[container, attachment.network]
+        return [str(address) for address in (endpoint.ipv4, endpoint.ipv6) if address]
+
+    def next_hop(self, network: Network, version: int) -> str:
+        """Where the containers of a network send what is for elsewhere."""
+        declared = [hop for hop in network.next_hops if hop.version == version]
+        return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
+
+    def _check_routes(self) -> None:
+        problems = ProblemCollector()
+        for container in self.model.containers.values():
+            reachable = [
+                pool.subnet
+                for attachment in container.attachments
+                for pool in self.allotted.networks[attachment.network].values()
+            ]
+            for route in container.routes:
+                if not any(route.via in subnet for subnet in reachable):
+                    problems.add(f"{route.path}.via", f'"{route.via}": is on none of the container\'s networks')
+        problems.raise_if_any()
+
+
+def forwarding(plan: Plan) -> List[Object]:
+    """The host forwards what containers send and get, and keeps to do so after a reboot."""
+    if not plan.model.host.ip_forward:
+        return []
+    kept = [Sysctl("net.ipv4.ip_forward", "1")]
+    if plan.has_ipv6:
+        # A host that forwards ignores router advertisements, and would lose its own default route, unless told 2.
+        kept += [Sysctl(of_interface(uplink, "ipv6.accept_ra"), "2") for uplink in plan.facts.accepts_ra]
+        kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
+    lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
+    lines += [f"{sysctl.name} = {sysctl.value}\n" for sysctl in kept]
+    return [*kept, File(SYSCTL_FILE, "".join(lines), origin=DEFAULT_NETWORKS)]
+
+
+def bridges(plan: Plan) -> List[Object]:
+    published = _published_on_loopback(plan)
+    return [_bridge(plan, network, network.name in published) for network in plan.model.networks.values()]
+
+
+def _published_on_loopback(plan: Plan) -> Set[str]:
+    """The networks whose containers have ports that are reached by the host's 127.0.0.1."""
+    return {
+        attachment.network
+        for publication in plan.publications
+        if publication.version == 4 and (publication.host_ip is None or publication.host_ip.is_loopback)
+        for attachment in [gateway_attachment(plan.model, plan.model.containers[publication.container], 4)]
+        if attachment
+    }
+
+
+def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
+    """`route_localnet` stands only where it is needed: what else it would open, the rules close."""
+    pools = plan.allotted.networks[network.name].values()
+    return Bridge(
+        name=network.bridge,
+        network=network.name,
+        mtu=plan.mtu(network),
+        mac=next(stable_macs(f"network {network.name}")),
+        addresses=tuple(sorted(pool.interface for pool in pools)),
+        filtered=not network.icc and plan.facts.bridge_netfilter,
+        sysctls=(
+            ("ipv4.route_localnet", "1" if on_loopback else "0"),
+            ("ipv6.accept_ra", "0"),
+            ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+        ),
+    )
+
+
+def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
+    containers = plan.model.containers.values()
+    sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
+    return [*sandboxes, *(endpoint for container in containers for endpoint in _endpoints(plan, container))]
+
+
+def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
+    if container.mode == CONTAINER_MODE:
+        yield Sandbox(container.sandbox, container.name, of=plan.model.owner_of_stack(container).sandbox)
+    elif container.mode == HOST_MODE:
+        yield Sandbox(container.sandbox, container.name, of="host")
+    else:
+        yield Sandbox(container.sandbox, container.name, sysctls=container.sysctls)
+
+
+def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
+    published = {publication.address for publication in plan.publications if publication.container == container.name}
+    for attachment in container.attachments:
+        network = plan.model.networks[attachment.network]
+        allotted = plan.allotted.endpoints[container.name, network.name]
+        yield Endpoint(
+            name=f"{container.name}/{network.name}",
+            sandbox=container.sandbox,
+            interface=allotted.interface,
+            host_interface=host_interface(container.name, network.name),
+            bridge=network.bridge,
+            mtu=plan.mtu(network),
+            mac=allotted.mac,
+            addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
+            routes=tuple(_routes(plan, container, attachment)),
+            hairpin=bool(published & {allotted.ipv4, allotted.ipv6}),
+            isolated=not network.icc and not plan.facts.bridge_netfilter,
+            ipv6=network.ipv6,
+            sysctls=_endpoint_sysctls(network, attachment),
+        )
+
+
+def host_interface(container: str, network: str) -> str:
+    """The host's end of an endpoint's veth pair: `veth` and eleven digits of a hash, as long as a name may be."""
+    return "veth" + hashlib.sha256(f"{container}/{network}".encode()).hexdigest()[:11]
+
+
+def _endpoint_sysctls(network: Network, attachment: Attachment) -> Tuple[Tuple[str, str], ...]:
+    """A container takes its routes from us and not from whoever advertises some (CVE-2020-13401)."""
+    own = {"ipv6.accept_ra": "0"} if network.ipv6 else {}
+    return tuple(sorted({**own, **dict(attachment.sysctls)}.items()))
+
+
+def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:
+    for version, pool in plan.allotted.networks[attachment.network].items():
+        address = plan.allotted.endpoints[container.name, attachment.network].address(version)
+        yield f"{address}/{pool.subnet.prefixlen}"
+    for address in attachment.link_local:
+        yield f"{address}/{16 if address.version == 4 else 64}"
+
+
+def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Route]:
+    network = plan.model.networks[attachment.network]
+    for version, pool in plan.allotted.networks[network.name].items():
+        chosen: Optional[Attachment] = gateway_attachment(plan.model, container, version)
+        if chosen and chosen.network == network.name:
+            yield Route(DEFAULT_DESTINATIONS[version], plan.next_hop(network, version))
+        for route in container.routes:
+            if route.via in pool.subnet:
+                yield Route(str(route.to), str(route.via))

@@ -1,0 +1,207 @@
+"""Published ports, made concrete: which port of which host address leads to which address and port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+
+from .allotments import Allotments
+from .errors import ModelError, ProblemCollector
+from .facts import Facts
+from .model import Attachment, Container, Model
+from .ports import PortMapping, PortRange, size
+from .words import Address
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One port of the host that leads to one port of a container, in one family.
+
+    `host_ip` is None for every address of the host in that family.
+    """
+
+    container: str
+    path: str
+    protocol: str
+    host_ip: Optional[Address]
+    host_port: int
+    address: Address
+    target_port: int
+
+    @property
+    def version(self) -> int:
+        return self.address.version
+
+
+def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:
+    """The attachment that gives a container its default route in one family, by Docker's order.
+
+    The highest `gw_priority` wins, then a network with both families, then the name. An internal network
+    gives none.
+    """
+
+    def rank(attachment: Attachment) -> Tuple[int, bool, str]:
+        network = model.networks[attachment.network]
+        return -attachment.gw_priority, not (network.ipv4 and network.ipv6), network.name
+
+    able = [
+        attachment
+        for attachment in container.attachments
+        for network in [model.networks[attachment.network]]
+        if not network.internal and (network.ipv4 if version == 4 else network.ipv6)
+    ]
+    return min(able, key=rank, default=None)
+
+
+def publish(model: Model, allotted: Allotments, facts: Facts) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
+    """All publications of a host, and the free ports that were taken for them.
+
+    Fixed ports are settled first, so that no free port is taken that a later container asks for by number.
+
+    Raises:
+        ModelError: a port is wanted twice, or a local process listens on it, or the container has no address
+            that could be reached.
+    """
+    problems = ProblemCollector()
+    demands = [
+        demand
+        for container in model.containers.values()
+        for mapping in container.ports
+        for demand in _demands(model, container, mapping, allotted, problems)
+    ]
+    taken = _TakenPorts(facts)
+    settled: Dict[_Demand, int] = {}
+    for demand in demands:
+        if size(demand.candidates) == 1:
+            with problems.collect():
+                settled[demand] = taken.take(demand, demand.candidates[0])
+    for demand in demands:
+        if demand not in settled and size(demand.candidates) > 1:
+            with problems.collect():
+                settled[demand] = taken.take_free(demand, allotted.ports)
+    problems.raise_if_any()
+    free = {demand.key: port for demand, port in settled.items() if size(demand.candidates) > 1}
+    return tuple(_publications(settled)), free
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """One target port that wants one port of the host, the same in each family it is reached by."""
+
+    container: str
+    path: str
+    protocol: str
+    host_ip: Optional[Address]
+    addresses: Tuple[Address, ...]
+    target_port: int
+    candidates: PortRange
+
+    @property
+    def key(self) -> str:
+        return f"{self.container} {self.host_ip or '*'} {self.target_port}/{self.protocol}"
+
+
+def _demands(
+    model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
+) -> Iterator[_Demand]:
+    host_ip, versions = _binding(model, container, mapping)
+    addresses = tuple(
+        address
+        for version in versions
+        for attachment in [gateway_attachment(model, container, version)]
+        if attachment
+        for address in [allotted.endpoints[container.name, attachment.network].address(version)]
+        if address
+    )
+    if not addresses:
+        family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
+        problems.add(mapping.path, f"the container has {family} on a network that is not internal: nothing to publish")
+        return
+    one_to_one = mapping.published and size(mapping.published) == size(mapping.target)
+    for offset in range(size(mapping.target)):
+        if one_to_one and mapping.published:
+            candidates = (mapping.published[0] + offset, mapping.published[0] + offset)
+        else:
+            candidates = mapping.published or (0, 65535)
+        yield _Demand(
+            container.name,
+            mapping.path,
+            mapping.protocol,
+            host_ip,
+            addresses,
+            mapping.target[0] + offset,
+            candidates,
+        )
+
+
+def _binding(model: Model, container: Container, mapping: PortMapping) -> Tuple[Optional[Address], Tuple[int, ...]]:
+    """The host's address to publish on, None for all, and the families that this concerns."""
+    host_ip = mapping.host_ip or _default_binding(model, container)
+    if host_ip is None:
+        return None, (4, 6)
+    return (None if host_ip.is_unspecified else host_ip), (host_ip.version,)
+
+
+def _default_binding(model: Model, container: Container) -> Optional[Address]:
+    """`host_binding_ipv4` of the network, else the host's `ip`; Docker takes `0.0.0.0` there for both families."""
+    attachment = gateway_attachment(model, container, 4)
+    binding = model.networks[attachment.network].host_binding if attachment else None
+    binding = binding or model.host.ip
+    return None if binding is None or binding.is_unspecified else binding
+
+
+class _TakenPorts:
+    """The host's ports in use, each with who has it on which address (None for all addresses)."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._holders: Dict[Tuple[int, str, int], Dict[Optional[str], str]] = {}
+        for protocol, address, port in facts.listeners:
+            for version in (6,) if ":" in address.strip(":") else (4, 6) if address == "::" else (4,):
+                on = None if address in ("0.0.0.0", "::") else address
+                self._holders.setdefault((version, protocol, port), {})[on] = (
+                    "a process of the host, which listens there"
+                )
+
+    def take(self, demand: _Demand, port: int) -> int:
+        """
+        Raises:
+            ModelError: somebody has it.
+        """
+        holder = self._holder(demand, port)
+        if holder:
+            where = f"{demand.host_ip} " if demand.host_ip else ""
+            raise ModelError.at(demand.path, f"port {where}{port}/{demand.protocol} is taken by {holder}")
+        for address in demand.addresses:
+            on = str(demand.host_ip) if demand.host_ip else None
+            self._holders.setdefault((address.version, demand.protocol, port), {})[on] = demand.path
+        return port
+
+    def take_free(self, demand: _Demand, before: Mapping[str, int]) -> int:
+        """The port that this demand had before, or the lowest free one."""
+        first, last = self._facts.local_ports if demand.candidates == (0, 65535) else demand.candidates
+        kept = before.get(demand.key, 0)
+        for port in [kept, *range(first, last + 1)]:
+            if first <= port <= last and not self._reserved(port) and not self._holder(demand, port):
+                return self.take(demand, port)
+        raise ModelError.at(demand.path, f"no port is free from {first} to {last}/{demand.protocol}")
+
+    def _reserved(self, port: int) -> bool:
+        return any(first <= port <= last for first, last in self._facts.reserved_ports)
+
+    def _holder(self, demand: _Demand, port: int) -> Optional[str]:
+        for address in demand.addresses:
+            holders = self._holders.get((address.version, demand.protocol, port), {})
+            on = str(demand.host_ip) if demand.host_ip else None
+            for taken, holder in holders.items():
+                if on is None or taken is None or on == taken:
+                    return holder
+        return None
+
+
+def _publications(settled: Mapping[_Demand, int]) -> List[Publication]:
+    return [
+        Publication(demand.container, demand.path, demand.protocol, demand.host_ip, port, address, demand.target_port)
+        for demand, port in settled.items()
+        for address in demand.addresses
+    ]

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A call's result, in plain words for whoever made it."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from .converge import Result
+from .diff import Change
+from .state import Object, field_values
+
+
+def describe(result: Result) -> Dict[str, Any]:
+    """The result as plain data; `changes` is in the order in which they are made."""
+    return {
+        "changed": bool(result.changes),
+        "changes": [_change(change) for change in result.changes],
+        "warnings": list(result.warnings),
+        "pending": list(result.pending),
+    }
+
+
+def diffs(result: Result) -> List[Dict[str, str]]:
+    """One titled difference for each object, as Ansible prints them."""
+    return [
+        {
+            "before_header": f"{change.subject.kind} {change.subject.name}",
+            "after_header": f"{change.subject.kind} {change.subject.name}",
+            "before": _text(change.before),
+            "after": _text(change.after),
+        }
+        for change in result.changes
+    ]
+
+
+def _change(change: Change) -> Dict[str, Any]:
+    return {
+        "kind": change.subject.kind,
+        "name": change.subject.name,
+        "action": change.action,
+        "fields": list(change.fields),
+    }
+
+
+def _text(thing: Optional[Object]) -> str:
+    """An object as lines: a text value as it is, every other field by its name, lists with a line for each item."""
+    lines: List[str] = []
+    for name, value in field_values(thing).items():
+        if name == "content":
+            lines += str(value).splitlines()
+        elif isinstance(value, tuple):
+            lines += [f"{name}:", *(f"  {_item(item)}" for item in value)] if value else [f"{name}: none"]
+        else:
+            lines.append(f"{name}: {value}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _item(item: Any) -> str:
+    """A pair such as a sysctl as `key value`, a route as `destination via gateway`."""
+    if isinstance(item, tuple):
+        return " ".join(str(part) for part in item)
+    return str(item)

@@ -1,0 +1,150 @@
+"""The firewall, as nftables text: what Docker's chains do, in one table, with maps instead of one rule per port.
+
+The chains and the declarations of sets and maps never depend on how much is published: networks and containers
+only contribute elements. So a packet pays for a few look-ups, whatever the number of ports, and a change is a
+change of elements.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, List, Tuple
+
+from .model import Network
+from .plan import Plan
+from .publications import Publication
+from .state import Chain, ElementSet, Object, Rules
+
+TABLE = "inet wharf"
+USER_CHAIN = "DOCKER-USER"
+
+_FAMILIES = ((4, "ip"), (6, "ip6"))
+
+Element = Tuple[str, str]
+
+
+def rules(plan: Plan) -> List[Object]:
+    """All chains, sets and elements of a host."""
+    return [
+        *_sets(),
+        *_chains(plan),
+        *(_network_rules(plan, network) for network in plan.model.networks.values()),
+        *_container_rules(plan.publications),
+    ]
+
+
+def _sets() -> Iterator[ElementSet]:
+    yield ElementSet("bridges", ("type ifname",))
+    yield ElementSet("internal", ("type ifname",))
+    yield ElementSet("icc", ("type ifname . ifname",))
+    for version, _family in _FAMILIES:
+        address = f"ipv{version}_addr"
+        port = "inet_proto . inet_service"
+        yield ElementSet(f"subnets{version}", (f"type {address}", "flags interval"))
+        yield ElementSet(f"networks{version}", (f"type {address} . ifname", "flags interval"))
+        yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
+        yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
+        yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
+        yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
+
+
+def _chains(plan: Plan) -> Iterator[Chain]:
+    yield Chain(USER_CHAIN, ())
+    yield Chain("raw-prerouting", tuple(_raw_prerouting()))
+    yield Chain("prerouting", ("type nat hook prerouting priority dstnat; policy accept;", _TO_DOCKER))
+    yield Chain("output", ("type nat hook output priority dstnat; policy accept;", _TO_DOCKER))
+    yield Chain("DOCKER", tuple(_docker()))
+    yield Chain("forward", tuple(_forward(plan)))
+    yield Chain("DOCKER-FORWARD", tuple(_docker_forward()))
+    yield Chain("postrouting", tuple(_postrouting()))
+
+
+_TO_DOCKER = "fib daddr type local jump DOCKER"
+
+
+def _raw_prerouting() -> Iterator[str]:
+    """Nobody reaches a container's address but by its bridge, nor the host's loopback but by `lo`."""
+    yield "type filter hook prerouting priority raw; policy accept;"
+    yield 'iifname != "lo" ip daddr 127.0.0.0/8 drop comment "loopback is the host\'s own"'
+    for version, family in _FAMILIES:
+        yield (
+            f"{family} daddr @subnets{version} {family} daddr . iifname != @networks{version} "
+            'fib daddr type != local drop comment "direct access"'
+        )
+
+
+def _docker() -> Iterator[str]:
+    """Published ports. `[::1]` is left alone, since the kernel cannot route its answers."""
+    yield "ip6 daddr ::1 return"
+    for version, family in _FAMILIES:
+        yield f"dnat {family} to meta l4proto . th dport map @published{version}"
+        yield f"dnat {family} to {family} daddr . meta l4proto . th dport map @published_at{version}"
+
+
+def _forward(plan: Plan) -> Iterator[str]:
+    yield "type filter hook forward priority filter; policy accept;"
+    yield f"jump {USER_CHAIN}"
+    yield "iifname @bridges jump DOCKER-FORWARD"
+    yield "oifname @bridges jump DOCKER-FORWARD"
+    if plan.model.host.ip_forward and not plan.model.host.ip_forward_no_drop:
+        # Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
+        if not plan.facts.forwards_ipv4:
+            yield 'meta nfproto ipv4 drop comment "not a router for others"'
+        if plan.has_ipv6 and not plan.facts.forwards_ipv6:
+            yield 'meta nfproto ipv6 drop comment "not a router for others"'
+
+
+def _docker_forward() -> Iterator[str]:
+    """What is forwarded from or to one of our bridges; nothing leaves this chain without a verdict."""
+    yield "ct state established,related accept"
+    yield 'iifname . oifname @icc accept comment "between containers of a network"'
+    yield 'iifname @internal drop comment "internal"'
+    yield 'oifname @internal drop comment "internal"'
+    for version, family in _FAMILIES:
+        yield f"ct status dnat {family} daddr . meta l4proto . th dport @targets{version} accept"
+    yield 'oifname @bridges drop comment "isolation"'
+    yield "accept"
+
+
+def _postrouting() -> Iterator[str]:
+    yield "type nat hook postrouting priority srcnat; policy accept;"
+    yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'
+    for version, family in _FAMILIES:
+        yield f'{family} saddr . oifname @networks{version} ct status dnat masquerade comment "hairpin"'
+        yield f"{family} saddr @masqueraded{version} {family} saddr . oifname != @networks{version} masquerade"
+
+
+def _network_rules(plan: Plan, network: Network) -> Rules:
+    return Rules(f"network {network.name}", tuple(sorted(_network_elements(plan, network))))
+
+
+def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
+    bridge = f'"{network.bridge}"'
+    yield "bridges", bridge
+    if network.icc:
+        yield "icc", f"{bridge} . {bridge}"
+    if network.internal:
+        yield "internal", bridge
+    for version, pool in plan.allotted.networks[network.name].items():
+        yield f"subnets{version}", f"{pool.subnet}"
+        yield f"networks{version}", f"{pool.subnet} . {bridge}"
+        if network.masquerade:
+            yield f"masqueraded{version}", f"{pool.subnet}"
+
+
+def _container_rules(publications: Iterable[Publication]) -> Iterator[Rules]:
+    by_container: dict[str, List[Publication]] = {}
+    for publication in publications:
+        by_container.setdefault(publication.container, []).append(publication)
+    for name, published in by_container.items():
+        elements = {element for publication in published for element in _port_elements(publication)}
+        yield Rules(f"container {name}", tuple(sorted(elements)))
+
+
+def _port_elements(publication: Publication) -> Iterator[Element]:
+    p, version = publication, publication.version
+    yield f"targets{version}", f"{p.address} . {p.protocol} . {p.target_port}"
+    if p.host_ip is None:
+        yield f"published{version}", f"{p.protocol} . {p.host_port} : {p.address} . {p.target_port}"
+    else:
+        key = f"{p.host_ip} . {p.protocol} . {p.host_port}"
+        yield f"published_at{version}", f"{key} : {p.address} . {p.target_port}"
