@@ -51,7 +51,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) ->
         saved = ledger.as_words()
         declared = declare(ledger.declared, call)
         plan = make_plan(ledger, call, read_facts(ledger))
-        step = _Step.make(layer, call, ledger, [] if declared.is_empty else layer.plan(plan))
+        step = Step.make(layer, call, ledger, [] if declared.is_empty else layer.plan(plan))
         result = Result(step.changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
         if call.check:
             return result
@@ -77,7 +77,7 @@ def make_plan(ledger: Ledger, call: Call, facts: Facts) -> Plan:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One layer's way from what is there to what is desired."""
 
     layer: Layer
@@ -89,7 +89,7 @@ class _Step:
     pending: FrozenSet[Key]
 
     @classmethod
-    def make(cls, layer: Layer, call: Call, ledger: Ledger, planned: List[Object]) -> _Step:
+    def make(cls, layer: Layer, call: Call, ledger: Ledger, planned: List[Object]) -> Step:
         door = layer.door(ledger)
         everything = door.canonical(state_of(planned))
         pending = door.pending(everything)

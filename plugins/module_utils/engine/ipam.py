@@ -86,7 +86,7 @@ def _allot_addresses(
     """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
     version, subnet = pool.version, allotted.subnet
     holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
-    holders.update({address: "reserved in aux_addresses" for address in pool.reserved})
+    holders.update(dict.fromkeys(pool.reserved, "reserved in aux_addresses"))
     if subnet.prefixlen < subnet.max_prefixlen - 1:
         holders.setdefault(subnet[0], "the subnet's own address")
         holders.setdefault(subnet[-1], "the subnet's last address, which is reserved")
@@ -139,9 +139,9 @@ def _interface_names(
     for attachment in ordered:
         kept = before.endpoints.get((container.name, attachment.network))
         prefix = _interface_prefix(model, attachment)
-        if attachment.network not in names and kept and kept.interface.rstrip("0123456789") == prefix:
-            if kept.interface not in names.values():
-                names[attachment.network] = kept.interface
+        fits = kept and kept.interface.rstrip("0123456789") == prefix and kept.interface not in names.values()
+        if kept and fits and attachment.network not in names:
+            names[attachment.network] = kept.interface
     for attachment in ordered:
         if attachment.network not in names:
             prefix = _interface_prefix(model, attachment)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from .converge import Result
 from .diff import Change
@@ -16,7 +16,7 @@ def describe(result: Result) -> Dict[str, Any]:
     """The result as plain data; `changes` is in the order in which they are made."""
     return {
         "changed": bool(result.changes),
-        "changes": [_change(change) for change in result.changes],
+        "changes": changes_as_data(result.changes),
         "warnings": list(result.warnings),
         "pending": list(result.pending),
     }
@@ -35,13 +35,16 @@ def diffs(result: Result) -> List[Dict[str, str]]:
     ]
 
 
-def _change(change: Change) -> Dict[str, Any]:
-    return {
-        "kind": change.subject.kind,
-        "name": change.subject.name,
-        "action": change.action,
-        "fields": list(change.fields),
-    }
+def changes_as_data(changes: Iterable[Change]) -> List[Dict[str, Any]]:
+    return [
+        {
+            "kind": change.subject.kind,
+            "name": change.subject.name,
+            "action": change.action,
+            "fields": list(change.fields),
+        }
+        for change in changes
+    ]
 
 
 def _text(thing: Optional[Object]) -> str:

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same engine without Ansible: `python -m engine apply | diff | show`, on this host, with words as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, Dict, List
+
+from .converge import converge
+from .declared import ABSENT, STATES, Call
+from .errors import WharfError
+from .facts_reader import read_facts
+from .layers import LAYERS
+from .observation import observe
+from .picture import draw
+from .report import describe
+from .state import SCOPES
+
+
+def main(arguments: List[str]) -> int:
+    options = _parse(arguments)
+    try:
+        if options.command == "show":
+            print(draw(observe()), end="")
+        else:
+            _converge_all(options)
+    except WharfError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: List[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("show", help="draw the host's networks")
+    for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("words", nargs="?", help="file with {host, networks, containers}, - for standard input")
+        command.add_argument("--state", choices=STATES, default=STATES[0])
+        command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
+    return parser.parse_args(arguments)
+
+
+def _converge_all(options: argparse.Namespace) -> None:
+    """Converge every layer; one line of JSON for each says what changed."""
+    words = _read(options.words) if options.words else {}
+    call = Call(
+        **words, state=options.state, scopes=frozenset(options.scope or SCOPES), check=options.command == "diff"
+    )
+    for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
+        result = converge(layer, call, read_facts)
+        print(json.dumps({"layer": layer.name, **describe(result)}), flush=True)
+
+
+def _read(path: str) -> Dict[str, Any]:
+    if path == "-":
+        return dict(json.load(sys.stdin))
+    with open(path, encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

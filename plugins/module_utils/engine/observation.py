@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that there is to see of a host's networks, as plain data: the kernel's state in the model's words."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List
+
+from . import ledger as ledger_file
+from . import netlink
+from .converge import Step, make_plan
+from .declared import Call
+from .facts_reader import read_facts
+from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
+from .ledger import Ledger
+from .link_speed import link_speed
+from .model import Container, Network
+from .plan import Plan
+from .publications import Publication
+from .report import changes_as_data
+from .state import Bridge, Endpoint, Rules, State
+
+_UP = {True: "up", False: "down"}
+
+
+def observe() -> Dict[str, Any]:
+    """What is declared and what of it stands. Changes nothing.
+
+    Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses
+    (to be pinned, say), and `drift`: by layer, the changes that would make the host what is declared.
+    """
+    with ledger_file.locked():
+        ledger = Ledger.load()
+        plan = make_plan(ledger, Call(), read_facts(ledger))
+        declared = not ledger.declared.is_empty
+        steps = {
+            layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS
+        }
+    current: Dict[str, State] = {name: step.current for name, step in steps.items()}
+    endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
+    networks = plan.model.networks.values() if declared else []
+    return {
+        "networks": {network.name: _network(plan, network, current[BRIDGE.name], endpoints) for network in networks},
+        "containers": {
+            container.name: _container(plan, container, endpoints) for container in plan.model.containers.values()
+        },
+        "published": list(_published(plan, current[DOCKER_CHAINS.name])),
+        "interfaces": _interfaces(),
+        "allotted": plan.allotted.as_words() if declared else {},
+        "drift": {
+            name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes
+        },
+    }
+
+
+def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpoint]) -> Dict[str, Any]:
+    bridge = bridges.get(("bridge", network.bridge))
+    stands = isinstance(bridge, Bridge)
+    return {
+        "bridge": network.bridge,
+        "state": _UP[bridge.up] if isinstance(bridge, Bridge) else "absent",
+        "mtu": bridge.mtu if isinstance(bridge, Bridge) else plan.mtu(network),
+        "mac": bridge.mac if isinstance(bridge, Bridge) else None,
+        "gateways": list(bridge.addresses) if isinstance(bridge, Bridge) else [],
+        "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name].values()],
+        "internal": network.internal,
+        "icc": network.icc,
+        "masquerade": network.masquerade,
+        "endpoints": sorted(e.name for e in endpoints if stands and e.bridge == network.bridge),
+    }
+
+
+def _container(plan: Plan, container: Container, endpoints: List[Endpoint]) -> Dict[str, Any]:
+    own = [endpoint for endpoint in endpoints if endpoint.name.startswith(f"{container.name}/")]
+    return {
+        "sandbox": container.sandbox,
+        "mode": container.mode,
+        "shares": container.shares or None,
+        "hostname": plan.model.owner_of_stack(container).effective_hostname,
+        "endpoints": {endpoint.name.partition("/")[2]: _endpoint(endpoint) for endpoint in own},
+        "ports": [_publication(p) for p in plan.publications if p.container == container.name],
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
+    return {
+        "interface": endpoint.interface,
+        "host_interface": endpoint.host_interface,
+        "bridge": endpoint.bridge,
+        "mac": endpoint.mac,
+        "mtu": endpoint.mtu,
+        "addresses": list(endpoint.addresses),
+        "routes": [f"{route.destination} via {route.gateway}" for route in endpoint.routes],
+    }
+
+
+def _publication(publication: Publication) -> Dict[str, Any]:
+    everywhere = "0.0.0.0" if publication.version == 4 else "::"
+    return {
+        "host_ip": str(publication.host_ip or everywhere),
+        "host_port": publication.host_port,
+        "protocol": publication.protocol,
+        "address": str(publication.address),
+        "target_port": publication.target_port,
+    }
+
+
+def _published(plan: Plan, rules: State) -> Iterator[Dict[str, Any]]:
+    """The declared publications that have their elements in the kernel."""
+    standing = {thing.name for thing in rules.values() if isinstance(thing, Rules)}
+    for publication in plan.publications:
+        if f"container {publication.container}" in standing:
+            yield {"container": publication.container, **_publication(publication)}
+
+
+def _interfaces() -> List[Dict[str, Any]]:
+    """The host's links, but for the veths of containers, with their speed in megabits a second."""
+    addresses: Dict[int, List[str]] = {}
+    for address in netlink.addresses():
+        addresses.setdefault(address.index, []).append(address.address)
+    links = netlink.links()
+    names = {link.index: link.name for link in links}
+    return [
+        {
+            "name": link.name,
+            "kind": link.kind or "device",
+            "state": _UP[link.up],
+            "mtu": link.mtu,
+            "mac": link.mac,
+            "speed": link_speed(link.name),
+            "master": names.get(link.master),
+            "alias": link.alias,
+            "addresses": addresses.get(link.index, []),
+        }
+        for link in links
+        if not (link.kind == "veth" and "/" in link.alias)
+    ]
+
+
