@@ -21,6 +21,7 @@ RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x10, 0x300
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
+NLA_TYPE_MASK = 0x3FFF
 DUMP_ATTEMPTS = 10
 BUFFER_SIZE = 1 << 18
 
@@ -53,6 +54,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEXT_HOP = struct.Struct("=HBBi")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
+_NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
 _ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
@@ -143,16 +145,26 @@ class RouteInfo:
 
 
 def links() -> List[LinkInfo]:
-    mask = _attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
-    return [parse_link(found) for found in _dump(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask)]
+    leave_out = _attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
+    request = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + leave_out
+    return [parse_link(message) for message in _dump(RTM_GETLINK, request)]
+
+
+def link(index: int) -> LinkInfo:
+    """
+    Raises:
+        OSError: there is none of this index.
+    """
+    return parse_link(_ask(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)))
 
 
 def addresses() -> List[AddressInfo]:
-    return [parse_address(found) for found in _dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))]
+    request = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    return [parse_address(message) for message in _dump(RTM_GETADDR, request)]
 
 
 def routes() -> List[RouteInfo]:
-    found = []
+    found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         request = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
         for message in _dump(RTM_GETROUTE, request):
@@ -161,14 +173,9 @@ def routes() -> List[RouteInfo]:
 
 
 def namespace_id(descriptor: int) -> int:
-    """The number by which links of this namespace name the one that is open as `descriptor`."""
+    """The number by which links of this namespace name the one that is open as `descriptor`, if they do."""
     request = struct.pack("=Bxxx", socket.AF_UNSPEC) + _attribute(NETNSA_FD, _U32.pack(descriptor))
-    with _route_socket() as netlink:
-        netlink.send(_MESSAGE.pack(_MESSAGE.size + len(request), RTM_GETNSID, NLM_F_REQUEST, 1, 0) + request)
-        kind, _flags, payload = next(_messages(netlink.recv(BUFFER_SIZE)))
-    if kind == NLMSG_ERROR:
-        return NO_NAMESPACE_ID
-    return int(_S32.unpack(_attributes(payload, 4)[NETNSA_NSID])[0])
+    return int(_S32.unpack(_attributes(_ask(RTM_GETNSID, request), 4)[NETNSA_NSID])[0])
 
 
 def parse_link(message: bytes) -> LinkInfo:
@@ -187,7 +194,7 @@ def parse_link(message: bytes) -> LinkInfo:
         group=_number(found, IFLA_GROUP),
         master=_number(found, IFLA_MASTER),
         link=_number(found, IFLA_LINK),
-        link_netnsid=_S32.unpack(found[IFLA_LINK_NETNSID])[0] if IFLA_LINK_NETNSID in found else NO_NAMESPACE_ID,
+        link_netnsid=_S32.unpack(found.get(IFLA_LINK_NETNSID, _NO_ID))[0],
         bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
     )
@@ -205,7 +212,10 @@ def _bridge(data: bytes) -> BridgeInfo:
 
 def _port(data: bytes) -> PortInfo:
     found = _attributes(data)
-    return PortInfo(hairpin=found.get(IFLA_BRPORT_MODE) == b"\1", isolated=found.get(IFLA_BRPORT_ISOLATED) == b"\1")
+    return PortInfo(
+        hairpin=found.get(IFLA_BRPORT_MODE) == b"\1",
+        isolated=found.get(IFLA_BRPORT_ISOLATED) == b"\1",
+    )
 
 
 def parse_address(message: bytes) -> AddressInfo:
@@ -230,18 +240,32 @@ def parse_route(message: bytes) -> Iterator[RouteInfo]:
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
     priority = _number(found, RTA_PRIORITY)
     mtu = _number(_attributes(found.get(RTA_METRICS, b"")), RTAX_MTU)
-    hops = _next_hops(found[RTA_MULTIPATH]) if RTA_MULTIPATH in found else iter([(_number(found, RTA_OIF), found)])
+    hops = _next_hops(found.get(RTA_MULTIPATH, b"")) or [(_number(found, RTA_OIF), found)]
     for index, hop in hops:
         gateway = _address(family, hop.get(RTA_GATEWAY))
         yield RouteInfo(family, destination, gateway, index, scope, protocol, priority, mtu)
 
 
-def _next_hops(data: bytes) -> Iterator[Tuple[int, Attributes]]:
-    at = 0
+def _next_hops(data: bytes) -> List[Tuple[int, Attributes]]:
+    hops, at = [], 0
     while at + _NEXT_HOP.size <= len(data):
         length, _flags, _weight, index = _NEXT_HOP.unpack_from(data, at)
-        yield index, _attributes(data[at : at + length], _NEXT_HOP.size)
+        hops.append((index, _attributes(data[at : at + length], _NEXT_HOP.size)))
         at += _aligned(length)
+    return hops
+
+
+def _ask(kind: int, request: bytes) -> bytes:
+    """
+    Raises:
+        OSError: the kernel refused.
+    """
+    with _route_socket() as netlink:
+        netlink.send(_MESSAGE.pack(_MESSAGE.size + len(request), kind, NLM_F_REQUEST, 1, 0) + request)
+        reply, _flags, payload = next(_messages(netlink.recv(BUFFER_SIZE)))
+    if reply == NLMSG_ERROR:
+        _raise_error(payload)
+    return payload
 
 
 def _dump(kind: int, request: bytes) -> List[bytes]:
@@ -268,16 +292,21 @@ def _dumped(netlink: socket.socket, sequence: int, kind: int, request: bytes, fo
             if reply not in (NLMSG_ERROR, NLMSG_DONE):
                 found.append(payload)
                 continue
-            error = -_S32.unpack_from(payload)[0] if payload else 0
             # A namespace without a single route has no main table yet.
-            if error not in (0, errno.ENOENT):
-                raise OSError(error, os.strerror(error))
+            with suppress(FileNotFoundError):
+                _raise_error(payload)
             return whole
+
+
+def _raise_error(payload: bytes) -> None:
+    code = -_S32.unpack_from(payload)[0]
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 @contextmanager
 def _route_socket() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         # Where the kernel knows it, it filters by what the request says; elsewhere it dumps everything.
         with suppress(OSError):
             netlink.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
@@ -294,10 +323,12 @@ def _messages(data: bytes) -> Iterator[Tuple[int, int, bytes]]:
 
 def _attributes(data: bytes, at: int = 0) -> Attributes:
     found = {}
-    while at + 4 <= len(data):
+    end = len(data) - _ATTRIBUTE.size
+    # The one loop that a dump spends its time in.
+    while at <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
-        at += _aligned(length)
+        found[kind & NLA_TYPE_MASK] = data[at + 4 : at + length]
+        at += (length + 3) & ~3
     return found
 
 
