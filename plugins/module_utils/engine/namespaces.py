@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Network namespaces: making, naming and entering them, by this thread itself and without a fork."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+from typing import Callable, Iterator, Tuple
+
+RUN_NETNS = "/run/netns"
+OWN = "/proc/thread-self/ns/net"
+
+CLONE_NEWNET = 0x40000000
+MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
+MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def path_of(name: str) -> str:
+    return f"{RUN_NETNS}/{name}"
+
+
+def identity(path: str) -> Tuple[int, int]:
+    """What two paths have in common that lead to the same namespace.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def is_namespace(path: str) -> bool:
+    """Whether a namespace is there, and not just the file that one is, or was, to be mounted on."""
+    try:
+        return identity(path)[0] == identity(OWN)[0]
+    except OSError:
+        return False
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def entered(path: str) -> Iterator[None]:
+    """Run the block inside the namespace: sockets opened and /proc/sys/net read in it are that one's.
+
+    Raises:
+        OSError: there is no such namespace, or we may not enter it.
+    """
+    with opened(path) as descriptor, _returning():
+        _set_namespace(descriptor)
+        yield
+
+
+@contextmanager
+def scratch() -> Iterator[None]:
+    """Run the block inside an empty namespace that is gone afterwards.
+
+    Raises:
+        OSError: we may not make one.
+    """
+    with _returning():
+        _call("unshare", CLONE_NEWNET)
+        yield
+
+
+def create(name: str, prepare: Callable[[], None]) -> None:
+    """Make a namespace, run `prepare` in it, and only then give it its name.
+
+    So whatever has a name was prepared wholly, even if the run was killed meanwhile.
+
+    Raises:
+        OSError: the kernel refused, or a namespace of that name is there.
+    """
+    with _returning():
+        _call("unshare", CLONE_NEWNET)
+        prepare()
+        bind(name, OWN)
+
+
+def bind(name: str, source: str) -> None:
+    """Let `name` be a name of the namespace at the path `source`.
+
+    Raises:
+        OSError: the kernel refused, or a namespace of that name is there.
+    """
+    _share_run_netns()
+    path = path_of(name)
+    if is_namespace(path):
+        raise FileExistsError(f"{path} is there already")
+    # A file may have been left by a run that was killed before it could mount anything on it.
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    _mount(source, path, MS_BIND)
+
+
+def delete(name: str) -> None:
+    """Take the name away; the namespace goes with the last process and name that it has."""
+    path = path_of(name).encode()
+    with suppress(OSError):
+        _call("umount2", path, MNT_DETACH)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+@contextmanager
+def _returning() -> Iterator[None]:
+    with opened(OWN) as own:
+        try:
+            yield
+        finally:
+            _set_namespace(own)
+
+
+def _set_namespace(descriptor: int) -> None:
+    if hasattr(os, "setns"):
+        os.setns(descriptor, CLONE_NEWNET)
+    else:
+        _call("setns", descriptor, CLONE_NEWNET)
+
+
+def _share_run_netns() -> None:
+    """Make names seen by every mount namespace, as iproute2 does and with its lock."""
+    os.makedirs(RUN_NETNS, mode=0o755, exist_ok=True)
+    with opened(RUN_NETNS) as directory:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        try:
+            _mount("", RUN_NETNS, MS_SHARED | MS_REC)
+        except OSError:
+            # It is no mount point yet.
+            _mount(RUN_NETNS, RUN_NETNS, MS_BIND | MS_REC)
+            _mount("", RUN_NETNS, MS_SHARED | MS_REC)
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    _call("mount", source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None)
+
+
+def _call(function: str, *arguments: object) -> None:
+    if getattr(_libc, function)(*arguments):
+        code = ctypes.get_errno()
+        raise OSError(code, f"{function}: {os.strerror(code)}")
