@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to sandboxes: the network stacks of containers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+
+from . import namespaces, netlink, proc_sys
+from .diff import Change
+from .door import MARK, Door
+from .errors import ConflictError, Problem
+from .links import doing, opened
+from .state import Key, Object, Sandbox, State, state_of
+
+HOST = "host"
+NETNS = "netns:"
+LOOPBACK_INDEX = 1
+
+Identity = Tuple[int, int]
+Wanted = Dict[str, Sandbox]
+
+
+def sandbox_path(name: str) -> str:
+    """`netns:web` -> `/run/netns/web`; the sandbox itself need not be there."""
+    kind, _colon, rest = name.partition(":")
+    return {"netns": namespaces.path_of(rest), "pid": f"/proc/{rest}/ns/net", "path": rest}[kind]
+
+
+def is_present(name: str) -> bool:
+    """Whether there is a network stack now where the sandbox's name leads to."""
+    return namespaces.is_namespace(sandbox_path(name))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A network stack as found; `mark` is the container that its loopback's alias names, if any."""
+
+    identity: Identity
+    mark: str
+    loopback_up: bool
+    sysctls: Tuple[Tuple[str, str], ...]
+
+
+class Sandboxes(Door):
+    """The door to sandboxes.
+
+    Named namespaces are made and deleted here, and are ours when the alias of their loopback is
+    `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
+    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there.
+    """
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
+        ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
+        stacks = _read_all(dict.fromkeys([*wanted, *ours]), wanted)
+        owners = _owners(stacks, wanted)
+        found: List[Object] = []
+        problems = []
+        for name, stack in stacks.items():
+            if _is_ours(name, stack, owners, wanted, owned):
+                found.append(_observed(name, stack, owners, wanted))
+            elif name in wanted:
+                problems.append(_problem(wanted[name]))
+        if problems:
+            raise ConflictError(*problems)
+        return state_of(found)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        for change in changes:
+            if change.after is None or "of" in change.fields:
+                _delete(change.subject.name)
+        new = {thing.name: thing for thing in (_made(change) for change in changes) if thing}
+        standing = [change.after for change in changes if change.after and change.after.name not in new]
+        while new:
+            _make(new.pop(next(iter(new))), new)
+        for sandbox in standing:
+            if isinstance(sandbox, Sandbox):
+                with (
+                    doing(f"sandbox {sandbox.name}: changing"),
+                    namespaces.entered(sandbox_path(sandbox.name)),
+                ):
+                    _settle(sandbox)
+
+
+def _read_all(names: Iterable[str], wanted: Wanted) -> Dict[str, Stack]:
+    stacks = {}
+    for name in names:
+        # A container may end while we look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if is_present(name):
+                stacks[name] = _read(name, wanted.get(name))
+    return stacks
+
+
+def _read(name: str, wanted: Optional[Sandbox]) -> Stack:
+    path = sandbox_path(name)
+    with namespaces.entered(path):
+        loopback = netlink.link(LOOPBACK_INDEX)
+        sysctls = proc_sys.observe(wanted.sysctls) if wanted else ()
+    mark = loopback.alias[len(MARK) :] if loopback.alias.startswith(MARK) else ""
+    return Stack(namespaces.identity(path), mark, loopback.up, sysctls)
+
+
+def _owners(stacks: Dict[str, Stack], wanted: Wanted) -> Dict[Identity, str]:
+    """Whose each stack is: of the names that lead to it, the one that others are bound to."""
+    owners = {namespaces.identity(namespaces.OWN): HOST}
+    for name, stack in stacks.items():
+        sandbox = wanted.get(name)
+        made_for = stack.mark if sandbox is None else "" if sandbox.of else sandbox.container
+        if not name.startswith(NETNS) or (made_for and stack.mark == made_for):
+            owners.setdefault(stack.identity, name)
+    return owners
+
+
+def _is_ours(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted, owned: FrozenSet[Key]) -> bool:
+    if not name.startswith(NETNS):
+        return True
+    is_owned = ("sandbox", name) in owned
+    if owners.get(stack.identity, name) != name:
+        return is_owned
+    # A binding may have outlived what it was bound to.
+    return bool(stack.mark) or (is_owned and name in wanted and wanted[name].of != "")
+
+
+def _observed(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted) -> Sandbox:
+    sandbox = wanted.get(name, Sandbox(name, container=""))
+    of = _of(name, owners.get(stack.identity, name), wanted)
+    if of:
+        # What is set in the stack is a matter of the sandbox that it belongs to.
+        return replace(sandbox, of=of)
+    container = stack.mark if name.startswith(NETNS) else sandbox.container
+    return replace(sandbox, container=container, of=of, loopback_up=stack.loopback_up, sysctls=stack.sysctls)
+
+
+def _of(name: str, owner: str, wanted: Wanted) -> str:
+    """The sandbox that this one's stack is of, said as it was declared where that comes to the same."""
+    if owner == name or not name.startswith(NETNS):
+        return ""
+    declared = target = wanted[name].of if name in wanted else owner
+    while target in wanted and wanted[target].of:
+        target = wanted[target].of
+    return declared if target == owner else owner
+
+
+def _problem(sandbox: Sandbox) -> Problem:
+    path = sandbox_path(sandbox.name)
+    return Problem(
+        f"wharf_containers.{sandbox.container}",
+        f"{path} is there already and is not ours: to use it as it is, say x-wharf: {{sandbox: path:{path}}}",
+    )
+
+
+def _made(change: Change) -> Optional[Sandbox]:
+    """The sandbox that the change brings, if it is ours to make."""
+    sandbox = change.after
+    if not isinstance(sandbox, Sandbox) or not sandbox.name.startswith(NETNS):
+        return None
+    return sandbox if change.before is None or "of" in change.fields else None
+
+
+def _make(sandbox: Sandbox, others: Dict[str, Sandbox]) -> None:
+    """Make it, but first that of the others which it is bound to."""
+    if sandbox.of in others:
+        _make(others.pop(sandbox.of), others)
+    name = sandbox.name[len(NETNS) :]
+    with doing(f"sandbox {sandbox.name}: creating"):
+        if sandbox.of:
+            namespaces.bind(name, namespaces.OWN if sandbox.of == HOST else sandbox_path(sandbox.of))
+        else:
+            namespaces.create(name, lambda: _settle(sandbox))
+
+
+def _settle(sandbox: Sandbox) -> None:
+    """Set what is to be set in the stack, which the thread is in."""
+    if sandbox.of:
+        return
+    words: Dict[str, object] = {"state": "up"} if sandbox.loopback_up else {}
+    if sandbox.name.startswith(NETNS):
+        words["ifalias"] = MARK + sandbox.container
+    with opened() as ip:
+        ip.link("set", index=LOOPBACK_INDEX, **words)
+    proc_sys.apply(sandbox.sysctls)
+
+
+def _delete(name: str) -> None:
+    with doing(f"sandbox {name}: deleting"):
+        namespaces.delete(name[len(NETNS) :])
