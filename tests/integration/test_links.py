@@ -1,0 +1,528 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sandboxes, bridges and endpoints on a real kernel, looked at with iproute2."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kernel_sandbox import on_a_host_of_its_own
+
+from ansible_collections.wharf.network.plugins.module_utils.engine import endpoints as endpoints_module
+from ansible_collections.wharf.network.plugins.module_utils.engine import namespaces, proc_sys
+from ansible_collections.wharf.network.plugins.module_utils.engine.bridges import Bridges
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.door import Door
+from ansible_collections.wharf.network.plugins.module_utils.engine.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError, ConflictError
+from ansible_collections.wharf.network.plugins.module_utils.engine.sandboxes import Sandboxes
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    SCOPES,
+    Bridge,
+    Endpoint,
+    Key,
+    Object,
+    Route,
+    Sandbox,
+    state_of,
+)
+
+ETH_P_ALL, ND_NEIGHBOR_ADVERT = 3, 136
+
+DOORS: dict[Door, str] = {Bridges(): "bridge", Sandboxes(): "sandbox", Endpoints(): "endpoint"}
+
+BRIDGE = Bridge(
+    "br-app", network="app", mtu=1400, mac="02:00:00:00:00:01", addresses=("172.20.0.1/16", "fd00:20::1/64"),
+    sysctls=(("ipv6.accept_ra", "0"), ("ipv6.disable_ipv6", "0")),
+)  # fmt: skip
+OTHER_BRIDGE = Bridge(
+    "br-db", network="db", mtu=1400, mac="02:00:00:00:00:02", addresses=("172.21.0.1/16",),
+    sysctls=(("ipv6.disable_ipv6", "1"),),
+)  # fmt: skip
+WEB = Sandbox("netns:web", "web")
+ENDPOINT = Endpoint(
+    "web/app", sandbox="netns:web", interface="eth0", host_interface="veth0web", bridge="br-app", mtu=1400,
+    mac="02:00:00:00:01:02", addresses=("172.20.0.2/16", "fd00:20::2/64"), ipv6=True,
+    routes=(Route("0.0.0.0/0", "172.20.0.1"), Route("::/0", "fd00:20::1")),
+    sysctls=(("ipv6.accept_ra", "0"),),
+)  # fmt: skip
+SECOND = Endpoint(
+    "web/db", sandbox="netns:web", interface="eth1", host_interface="veth1web", bridge="br-db", mtu=1400,
+    mac="02:00:00:00:01:03", addresses=("172.21.0.2/16",),
+)  # fmt: skip
+
+
+def converge(*objects: Object, owned: frozenset[Key] = frozenset()) -> list[Change]:
+    """What a run does: what goes, goes in reverse order, then the rest; and then nothing may be left to do."""
+    desired = state_of([*objects])
+
+    def observed() -> list[Change]:
+        current = {key: thing for door in DOORS for key, thing in door.observe(desired, owned).items()}
+        return diff(current, desired, SCOPES)
+
+    changes = observed()
+    for door, kind in reversed(DOORS.items()):
+        door.apply([change for change in changes if change.subject.kind == kind and not change.after])
+    for door, kind in DOORS.items():
+        door.apply([change for change in changes if change.subject.kind == kind and change.after])
+    owned |= desired.keys()
+    assert observed() == []
+    return changes
+
+
+def summary(changes: list[Change]) -> list[tuple[str, ...]]:
+    return [(change.action, change.subject.name, *change.fields) for change in changes]
+
+
+def ip(*arguments: str, netns: str = "") -> Any:
+    where = ["-n", netns] if netns else []
+    command = ["ip", "-d", "-j", *where, *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout or "[]")
+
+
+def run(command: str) -> None:
+    subprocess.run(command.split(), check=True)
+
+
+def link(name: str, netns: str = "") -> Any:
+    return ip("link", "show", name, netns=netns)[0]
+
+
+def links(netns: str = "") -> set[str]:
+    return {each["ifname"] for each in ip("link", netns=netns)}
+
+
+def addresses(name: str, netns: str = "") -> set[str]:
+    infos = ip("addr", "show", name, netns=netns)[0]["addr_info"]
+    return {f"{info['local']}/{info['prefixlen']}" for info in infos if info["scope"] == "global"}
+
+
+def routes(netns: str) -> set[tuple[str, str, str]]:
+    found = [*ip("-4", "route", netns=netns), *ip("-6", "route", netns=netns)]
+    return {(each["dst"], each["gateway"], each["dev"]) for each in found if "gateway" in each}
+
+
+def parameter(name: str, netns: str = "") -> str | None:
+    if not netns:
+        return proc_sys.read(name)
+    with namespaces.entered(namespaces.path_of(netns)):
+        return proc_sys.read(name)
+
+
+@on_a_host_of_its_own
+def test_a_bridge_is_made_as_declared() -> None:
+    assert summary(converge(BRIDGE)) == [("create", "br-app")]
+    found = link("br-app")
+    data = found["linkinfo"]["info_data"]
+    assert (found["ifalias"], found["mtu"], found["address"]) == ("wharf:app", 1400, BRIDGE.mac)
+    assert found["group"] == "default"
+    assert "UP" in found["flags"]
+    assert (data["stp_state"], data["forward_delay"], data["nf_call_iptables"]) == (0, 0, 0)
+    assert addresses("br-app") == set(BRIDGE.addresses)
+    assert parameter("net.ipv6.conf.br-app.accept_ra") == "0"
+    assert converge(BRIDGE) == []
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize("mtu", [1400, 1500])
+def test_a_bridges_mtu_and_mac_do_not_follow_its_ports(mtu: int) -> None:
+    bridge = replace(BRIDGE, mtu=mtu)
+    converge(bridge)
+    run("ip link add port mtu 1300 address 00:00:00:00:00:05 master br-app type veth peer name other")
+    assert link("br-app")["mtu"] == mtu
+    assert link("br-app")["address"] == BRIDGE.mac
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mtu", 9000),
+        ("mac", "02:00:00:00:00:09"),
+        ("filtered", True),
+        ("network", "renamed"),
+        ("addresses", ("172.20.0.3/16", "172.20.0.9/16", "fd00:20::9/64")),
+        ("sysctls", (("ipv4.route_localnet", "1"),)),
+    ],
+)
+def test_a_bridge_is_changed_in_place(field: str, value: Any) -> None:
+    first = replace(BRIDGE, addresses=("172.20.0.1/16", "172.20.0.3/16", "fd00:20::1/64"))
+    converge(first)
+    before = link("br-app")["ifindex"]
+    changed = replace(first, **{field: value})
+    assert summary(converge(changed)) == [("update", "br-app", field)]
+    assert link("br-app")["ifindex"] == before
+    assert addresses("br-app") == set(changed.addresses)
+
+
+@on_a_host_of_its_own
+def test_bridges_that_go_leave_nothing_and_foreign_ones_stay() -> None:
+    run("ip link add lan type bridge")
+    converge(BRIDGE, OTHER_BRIDGE)
+    assert summary(converge(OTHER_BRIDGE)) == [("delete", "br-app")]
+    converge()
+    assert links() & {"lan", "br-app", "br-db"} == {"lan"}
+
+
+@on_a_host_of_its_own
+def test_all_foreign_links_with_a_bridges_name_are_told_at_once() -> None:
+    run("ip link add br-app type bridge")
+    run("ip link add docker0 type veth peer name other")
+    desired = state_of([BRIDGE, replace(BRIDGE, name="docker0", network="bridge")])
+    with pytest.raises(ConflictError) as caught:
+        Bridges().observe(desired, frozenset())
+    assert [problem.path for problem in caught.value.problems] == ["wharf_networks.app", "wharf_host.bridge"]
+
+
+@on_a_host_of_its_own
+def test_a_bridge_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.wharf.network.plugins.module_utils.engine import bridges
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bridges, "_update", _die)
+        with pytest.raises(KeyboardInterrupt):
+            converge(BRIDGE, OTHER_BRIDGE)
+    assert "ifalias" not in link("br-app")
+    assert summary(converge(OTHER_BRIDGE)) == [("delete", "br-app"), ("create", "br-db")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bridges, "_update", _die)
+        with pytest.raises(KeyboardInterrupt):
+            converge(BRIDGE, OTHER_BRIDGE)
+    converge(BRIDGE, OTHER_BRIDGE)
+    assert link("br-app")["ifalias"] == "wharf:app"
+
+
+def _die(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+@on_a_host_of_its_own
+def test_an_endpoint_is_made_as_declared() -> None:
+    endpoint = replace(ENDPOINT, hairpin=True, isolated=True)
+    converge(BRIDGE, WEB, endpoint)
+    port, inside = link("veth0web"), link("eth0", "web")
+    assert (port["ifalias"], port["master"], port["mtu"], port["group"]) == ("wharf:web/app", "br-app", 1400, "default")
+    assert (port["num_tx_queues"], port["num_rx_queues"]) == (1, 1)
+    slave = port["linkinfo"]["info_slave_data"]
+    assert (slave["hairpin"], slave["isolated"], slave["state"]) == (True, True, "forwarding")
+    assert ip("addr", "show", "veth0web")[0]["addr_info"] == []
+    assert (inside["mtu"], inside["address"], inside["operstate"]) == (1400, ENDPOINT.mac, "UP")
+    assert addresses("eth0", "web") == set(ENDPOINT.addresses)
+    assert routes("web") == {("default", "172.20.0.1", "eth0"), ("default", "fd00:20::1", "eth0")}
+    assert parameter("net.ipv6.conf.eth0.accept_ra", "web") == "0"
+    assert converge(BRIDGE, WEB, endpoint) == []
+    run("ip netns exec web ping -c1 -W2 172.20.0.1")
+    run("ip netns exec web ping -c1 -W2 fd00:20::1")
+
+
+@on_a_host_of_its_own
+def test_an_interface_of_an_ipv4_network_has_no_ipv6_address_at_all() -> None:
+    converge(OTHER_BRIDGE, WEB, SECOND)
+    assert {info["family"] for info in ip("addr", "show", "eth1", netns="web")[0]["addr_info"]} == {"inet"}
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mtu", 1300),
+        ("mac", "02:00:00:00:01:09"),
+        ("hairpin", True),
+        ("isolated", True),
+        ("bridge", "br-db"),
+        ("addresses", ("172.20.0.9/16", "fd00:20::9/64")),
+        ("addresses", ("169.254.7.7/16", "172.20.0.2/16", "fd00:20::2/64")),
+        ("routes", (Route("0.0.0.0/0", "172.20.0.9"), Route("::/0", "fd00:20::1"))),
+        ("routes", (Route("0.0.0.0/0", "172.20.0.1"), Route("::/0", "fd00:20::9"), Route("10.9.0.0/16", "172.20.0.8"))),
+        ("routes", ()),
+        ("sysctls", (("ipv4.arp_ignore", "1"),)),
+    ],
+)
+def test_an_endpoint_is_changed_in_place(field: str, value: Any) -> None:
+    converge(BRIDGE, OTHER_BRIDGE, WEB, ENDPOINT)
+    before = link("eth0", "web")["ifindex"]
+    changed = replace(ENDPOINT, **{field: value})
+    assert summary(converge(BRIDGE, OTHER_BRIDGE, WEB, changed)) == [("update", "web/app", field)]
+    assert link("eth0", "web")["ifindex"] == before
+    assert link("eth0", "web")["mtu"] == link("veth0web")["mtu"] == changed.mtu
+    assert link("veth0web")["master"] == changed.bridge
+    assert addresses("eth0", "web") == set(changed.addresses)
+    expected = {
+        ("default" if "/0" in route.destination else route.destination, route.gateway) for route in changed.routes
+    }
+    assert {(destination, gateway) for destination, gateway, _device in routes("web")} == expected
+
+
+@on_a_host_of_its_own
+def test_ipv6_comes_to_an_endpoint_and_goes_again() -> None:
+    without = replace(ENDPOINT, ipv6=False, addresses=ENDPOINT.addresses[:1], routes=ENDPOINT.routes[:1], sysctls=())
+    converge(BRIDGE, WEB, without)
+    converge(BRIDGE, WEB, ENDPOINT)
+    assert addresses("eth0", "web") == set(ENDPOINT.addresses)
+    converge(BRIDGE, WEB, without)
+    assert addresses("eth0", "web") == {"172.20.0.2/16"}
+    assert routes("web") == {("default", "172.20.0.1", "eth0")}
+
+
+@on_a_host_of_its_own
+def test_what_else_came_to_an_endpoint_goes() -> None:
+    converge(BRIDGE, WEB, ENDPOINT)
+    run("ip -n web addr add 172.20.7.7/16 dev eth0")
+    run("ip -n web route add 10.0.0.0/8 via 172.20.0.9")
+    run("ip -n web addr add 172.20.8.8/16 dev eth0 valid_lft 100 preferred_lft 100")
+    run("ip -n web route add 11.0.0.0/8 via 172.20.0.9 proto dhcp")
+    assert summary(converge(BRIDGE, WEB, ENDPOINT)) == [("update", "web/app", "addresses", "routes")]
+    assert addresses("eth0", "web") == {*ENDPOINT.addresses, "172.20.8.8/16"}
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ip link set veth0web down",
+        "ip link set veth0web nomaster",
+        "ip link set veth0web mtu 1300",
+        "ip -n web link set eth0 mtu 1300",
+        "ip -n web link set eth0 down",
+        "ip -n web addr flush dev eth0",
+        "ip -n web route del default",
+        "ip -n web link set eth0 address 02:00:00:00:09:09",
+        "ip -n web link del eth0",
+        "ip link del br-app",
+    ],
+)
+def test_drift_is_repaired(damage: str) -> None:
+    converge(BRIDGE, WEB, ENDPOINT)
+    run(damage)
+    assert converge(BRIDGE, WEB, ENDPOINT) != []
+    assert routes("web") == {("default", "172.20.0.1", "eth0"), ("default", "fd00:20::1", "eth0")}
+    assert addresses("eth0", "web") == set(ENDPOINT.addresses)
+    run("ip netns exec web ping -c1 -W2 172.20.0.1")
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize(
+    ("field", "value"), [("interface", "eth7"), ("host_interface", "veth7web"), ("sandbox", "netns:db")]
+)
+def test_an_endpoint_that_cannot_become_another_comes_anew(field: str, value: str) -> None:
+    others = (BRIDGE, WEB, Sandbox("netns:db", "db"))
+    converge(*others, ENDPOINT)
+    assert summary(converge(*others, replace(ENDPOINT, **{field: value}))) == [("update", "web/app", field)] or (
+        field == "sandbox"
+    )
+    found = replace(ENDPOINT, **{field: value})
+    assert found.interface in links(found.sandbox[len("netns:") :])
+    assert links() & {"veth0web", "veth7web"} == {found.host_interface}
+
+
+@on_a_host_of_its_own
+def test_the_default_route_moves_between_two_endpoints() -> None:
+    here = replace(ENDPOINT, routes=ENDPOINT.routes[:1])
+    there = replace(SECOND, routes=(Route("0.0.0.0/0", "172.21.0.1"),))
+    stack = (BRIDGE, OTHER_BRIDGE, WEB)
+    converge(*stack, here, replace(SECOND, routes=()))
+    assert routes("web") == {("default", "172.20.0.1", "eth0")}
+    converge(*stack, replace(here, routes=()), there)
+    assert routes("web") == {("default", "172.21.0.1", "eth1")}
+    converge(*stack, here, replace(SECOND, routes=()))
+    assert routes("web") == {("default", "172.20.0.1", "eth0")}
+
+
+@on_a_host_of_its_own
+def test_endpoints_that_go_leave_nothing() -> None:
+    before = links()
+    run("ip netns add foreign")
+    converge(BRIDGE, OTHER_BRIDGE, WEB, ENDPOINT, SECOND)
+    assert len(converge(owned=frozenset({WEB.key}))) == 5
+    assert links() == before
+    assert os.listdir("/run/netns") == ["foreign"]
+
+
+@on_a_host_of_its_own
+def test_a_foreign_link_of_an_endpoints_name_is_a_conflict() -> None:
+    run("ip netns add other")
+    run("ip -n other link add eth0 type bridge")
+    run("ip link add veth1web type bridge")
+    first = replace(ENDPOINT, sandbox="path:/run/netns/other")
+    with pytest.raises(ConflictError) as caught:
+        Endpoints().observe(state_of([first, SECOND]), frozenset())
+    paths = {problem.path for problem in caught.value.problems}
+    assert paths == {"wharf_containers.web.networks.app", "wharf_containers.web.networks.db"}
+
+
+@on_a_host_of_its_own
+def test_a_missing_bridge_is_named() -> None:
+    with pytest.raises(ApplyError, match=r"web/app.*bridge br-app does not stand: wharf.network.bridge makes it"):
+        converge(WEB, ENDPOINT)
+
+
+@on_a_host_of_its_own
+@pytest.mark.parametrize("death", ["_set_port", "_set_inside", "_set_interface", "_add_routes"])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_endpoint_left_half_made_is_finished_or_goes(
+    monkeypatch: pytest.MonkeyPatch, death: str, wanted: bool
+) -> None:
+    converge(BRIDGE, WEB)
+    with monkeypatch.context() as patch:
+        patch.setattr(endpoints_module, death, _die)
+        with pytest.raises(KeyboardInterrupt):
+            converge(BRIDGE, WEB, ENDPOINT)
+    assert "veth0web" in links()
+    converge(BRIDGE, WEB, *([ENDPOINT] if wanted else []))
+    assert ("veth0web" in links()) is wanted
+    assert routes("web") == (
+        {("default", "172.20.0.1", "eth0"), ("default", "fd00:20::1", "eth0")} if wanted else set()
+    )
+
+
+@on_a_host_of_its_own
+def test_an_endpoint_left_half_deleted_is_no_endpoint() -> None:
+    converge(BRIDGE, WEB, ENDPOINT)
+    run(f"ip link set veth0web group {0x77686172}")
+    assert summary(converge(BRIDGE, WEB, ENDPOINT))[0][:2] == ("update", "web/app")
+    assert link("veth0web")["group"] == "default"
+
+
+@on_a_host_of_its_own
+def test_new_addresses_are_announced() -> None:
+    converge(BRIDGE)
+    listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    listener.bind(("br-app", ETH_P_ALL))
+    listener.settimeout(2)
+    others = [replace(ENDPOINT, name=f"web/{n}", interface=f"eth{n}", host_interface=f"v{n}", routes=(),
+                      addresses=(f"172.20.1.{n}/16", f"fd00:20::1:{n:x}/64"), mac=f"02:00:00:00:02:{n:02x}")
+              for n in range(1, 30)]  # fmt: skip
+    converge(BRIDGE, WEB, *others)
+    arp, advertisements = set(), set()
+    while (len(arp), len(advertisements)) != (29, 29):
+        frame = listener.recv(2000)
+        if frame[12:14] == b"\x08\x06" and frame[28:32] == frame[38:42]:
+            arp.add(frame[28:32])
+        if frame[12:14] == b"\x86\xdd" and frame[54] == ND_NEIGHBOR_ADVERT:
+            advertisements.add(frame[62:78])
+
+
+@on_a_host_of_its_own
+def test_a_sandbox_is_made_as_declared() -> None:
+    sandbox = replace(WEB, sysctls=(("net.ipv4.ip_local_port_range", "2000 3000"),))
+    assert summary(converge(sandbox)) == [("create", "netns:web")]
+    assert link("lo", "web")["ifalias"] == "wharf:web"
+    assert "UP" in link("lo", "web")["flags"]
+    assert parameter("net.ipv4.ip_local_port_range", "web") == "2000\t3000"
+    assert converge(sandbox, owned=frozenset({WEB.key})) == []
+    run("ip -n web link set lo down")
+    assert summary(converge(sandbox)) == [("update", "netns:web", "loopback_up")]
+    assert summary(converge(replace(sandbox, container="shop"))) == [("update", "netns:web", "container")]
+
+
+@on_a_host_of_its_own
+def test_a_name_is_bound_to_another_stack_and_becomes_its_own_again() -> None:
+    owned = frozenset({WEB.key, ("sandbox", "netns:side"), ("sandbox", "netns:third")})
+    side, third = Sandbox("netns:side", "side", of="netns:web"), Sandbox("netns:third", "third", of="netns:side")
+    for first, target in (("netns:web", "web"), ("host", ""), ("netns:web", "web"), ("", "side")):
+        converge(third, replace(side, of=first), WEB, owned=owned)
+        assert converge(third, replace(side, of=first), WEB, owned=owned) == []
+        path = namespaces.path_of(target) if target else namespaces.OWN
+        assert namespaces.identity("/run/netns/side") == namespaces.identity(path)
+        assert namespaces.identity("/run/netns/third") == namespaces.identity(path)
+    converge(WEB, owned=owned)
+    assert os.listdir("/run/netns") == ["web"]
+
+
+@on_a_host_of_its_own
+def test_a_container_leaves_the_hosts_stack_for_its_own_interface() -> None:
+    run("ip link add eth0 type bridge")
+    owned = frozenset({WEB.key})
+    converge(replace(WEB, of="host"), owned=owned)
+    desired = state_of([WEB, ENDPOINT])
+    assert Endpoints().observe(desired, owned) == {}
+    converge(BRIDGE, WEB, ENDPOINT, owned=owned)
+    assert "eth0" in links() & links("web")
+
+
+@on_a_host_of_its_own
+def test_foreign_namespaces_are_conflicts_told_at_once() -> None:
+    run("ip netns add web")
+    run("ip netns add side")
+    converge(Sandbox("netns:mine", "mine"))
+    run("mount --bind /run/netns/mine /run/netns/side")
+    side = Sandbox("netns:side", "side", of="netns:mine")
+    with pytest.raises(ConflictError) as caught:
+        Sandboxes().observe(state_of([WEB, side, Sandbox("netns:mine", "mine")]), frozenset())
+    assert [problem.path for problem in caught.value.problems] == ["wharf_containers.web", "wharf_containers.side"]
+    assert "x-wharf: {sandbox: path:/run/netns/web}" in str(caught.value)
+
+
+@on_a_host_of_its_own
+def test_a_sandbox_of_somebody_else_is_only_configured() -> None:
+    process = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+    try:
+        while os.readlink(f"/proc/{process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            time.sleep(0.01)
+        name = f"pid:{process.pid}"
+        sandbox = Sandbox(name, "job", sysctls=(("net.ipv4.tcp_syncookies", "0"),))
+        endpoint = replace(ENDPOINT, name="job/app", sandbox=name)
+        converge(BRIDGE, sandbox, endpoint)
+        assert converge(BRIDGE, sandbox, endpoint) == []
+        with namespaces.entered(f"/proc/{process.pid}/ns/net"):
+            assert "UP" in link("lo")["flags"]
+            assert "ifalias" not in link("lo")
+    finally:
+        process.kill()
+        process.wait()
+    assert Sandboxes().observe(state_of([sandbox]), frozenset({sandbox.key})) == {}
+
+
+@on_a_host_of_its_own
+def test_a_sandbox_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(namespaces, "_mount", _die)
+        with pytest.raises(KeyboardInterrupt):
+            converge(WEB)
+    with open("/run/netns/web", "w"):
+        pass
+    converge(WEB)
+    assert link("lo", "web")["ifalias"] == "wharf:web"
+
+
+@on_a_host_of_its_own
+def test_two_hundred_endpoints() -> None:
+    sandboxes = [Sandbox(f"netns:c{n}", f"c{n}") for n in range(200)]
+    endpoints = [
+        replace(
+            ENDPOINT, name=f"c{n}/app", sandbox=f"netns:c{n}", host_interface=f"v{n}",
+            addresses=(f"172.20.1.{n}/16", f"fd00:20::1:{n:x}/64"), mac=f"02:00:00:00:02:{n:02x}",
+        )
+        for n in range(200)
+    ]  # fmt: skip
+    converge(BRIDGE)
+    for door, objects in ((Sandboxes(), sandboxes), (Endpoints(), endpoints)):
+        desired = state_of([*objects])
+        with timed(f"{type(door).__name__}: create"):
+            door.apply(diff({}, desired, SCOPES))
+        with timed(f"{type(door).__name__}: observe"):
+            current = door.observe(desired, frozenset(desired))
+        assert diff(current, desired, SCOPES) == []
+    with timed("Endpoints: delete"):
+        Endpoints().apply(diff(current, {}, SCOPES))
+    assert not any(name.startswith("v") for name in links())
+
+
+class timed:
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+
+    def __exit__(self, *exception: object) -> None:
+        print(f"{self._what}: {(time.monotonic() - self._start) * 1000 / 200:.2f} ms each of 200")
