@@ -22,8 +22,10 @@ class Change:
 
     @property
     def subject(self) -> Object:
+        """The object that this is about, as it will be, or as it was if it goes."""
         thing = self.after or self.before
-        assert thing is not None
+        if thing is None:
+            raise ValueError("a change of nothing into nothing")
         return thing
 
     @property

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
-from typing import Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence, Set, Tuple, Union
 
 from . import namespaces
 from .diff import DELETE, Change
@@ -41,13 +41,21 @@ class Nftables(Door):
         return {key: listed.get(key, thing) for key, thing in desired.items()}
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """Our table as it is. Chains and sets that somebody else put into it are none of ours."""
+        """Our table as it is. What somebody else put into it is none of ours, nor is a DOCKER-USER chain in use."""
         ours = desired.keys() | owned
-        return {key: thing for key, thing in _parse(_list_table()).items() if isinstance(thing, Rules) or key in ours}
+        listing = _list_table()
+        kept = _user_chains_in_use(listing) - desired.keys()
+        return {
+            key: thing
+            for key, thing in _parse(listing).items()
+            if isinstance(thing, Rules) or (key in ours and key not in kept)
+        }
 
     def apply(self, changes: Sequence[Change]) -> None:
         """One transaction for all changes: the kernel has the old rules, and then it has the new ones."""
         _run(_script(changes))
+        if any(change.after is None and change.subject.name == USER_CHAIN for change in changes):
+            _delete_empty_table()
 
 
 def _list_table() -> str:
@@ -56,6 +64,13 @@ def _list_table() -> str:
     if result.returncode and "No such file" not in result.stderr:
         raise ApplyError(f"nft list table {TABLE}: {result.stderr.strip()}")
     return result.stdout
+
+
+def _delete_empty_table() -> None:
+    """Take the table away, unless somebody else has put something into it."""
+    listing = _list_table()
+    if listing and not list(_blocks(listing)):
+        _run(f"delete table {TABLE}\n")
 
 
 def _listed_in_scratch(text: str) -> str:
@@ -94,7 +109,7 @@ def _script(changes: Sequence[Change]) -> str:
     lines += _element_lines("delete", _elements_of((change.before, change.after) for change in changes))
     lines += [_definition(there)]
     lines += _element_lines("add", _elements_of((change.after, change.before) for change in changes))
-    lines += [f"delete {_nft_kind(thing)} {TABLE} {thing.name}" for thing in gone if thing.name != USER_CHAIN]
+    lines += [f"delete {_nft_kind(thing)} {TABLE} {thing.name}" for thing in gone]
     return "\n".join(lines) + "\n"
 
 
@@ -177,6 +192,10 @@ def _parse(listing: str) -> State:
 def _blocks(listing: str) -> Iterator[Tuple[str, str, List[str]]]:
     for match in re.finditer(r"^\t(chain|set|map) (\S+) \{\n(.*?)^\t\}$", listing, re.MULTILINE | re.DOTALL):
         yield match[1], match[2], [line.strip() for line in match[3].splitlines()]
+
+
+def _user_chains_in_use(listing: str) -> Set[Key]:
+    return {("chain", name) for kind, name, rules in _blocks(listing) if name == USER_CHAIN and rules}
 
 
 def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:

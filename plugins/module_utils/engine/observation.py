@@ -34,9 +34,7 @@ def observe() -> Dict[str, Any]:
         ledger = Ledger.load()
         plan = make_plan(ledger, Call(), read_facts(ledger))
         declared = not ledger.declared.is_empty
-        steps = {
-            layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS
-        }
+        steps = {layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS}
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
     networks = plan.model.networks.values() if declared else []
@@ -48,9 +46,7 @@ def observe() -> Dict[str, Any]:
         "published": list(_published(plan, current[DOCKER_CHAINS.name])),
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if declared else {},
-        "drift": {
-            name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes
-        },
+        "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes},
     }
 
 
@@ -91,7 +87,7 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
         "mac": endpoint.mac,
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),
-        "routes": [f"{route.destination} via {route.gateway}" for route in endpoint.routes],
+        "routes": [str(route) for route in endpoint.routes],
     }
 
 
@@ -136,5 +132,3 @@ def _interfaces() -> List[Dict[str, Any]]:
         for link in links
         if not (link.kind == "veth" and "/" in link.alias)
     ]
-
-

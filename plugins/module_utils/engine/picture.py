@@ -35,7 +35,9 @@ def _joined(leaves: List[str]) -> Iterator[str]:
 def _host_stack(seen: Seen) -> Branch:
     """The host's own stack: its uplinks, and the containers in mode host."""
     uplinks = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] != "lo"]
-    leaves = [f"{link['name']}  {_words(link['addresses'])}  mtu {link['mtu']}" for link in uplinks if link["addresses"]]
+    leaves = [
+        f"{link['name']}  {_words(link['addresses'])}  mtu {link['mtu']}" for link in uplinks if link["state"] == "up"
+    ]
     leaves += [f"{name}  (network_mode host)" for name in _in_mode(seen, HOST_MODE)]
     return "the host's own stack", leaves
 

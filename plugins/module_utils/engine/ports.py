@@ -17,6 +17,8 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 
 PortRange = Tuple[int, int]
 
+_NOT_GIVEN: PortRange = (0, 0)
+
 
 def port_range(value: Any, path: str) -> PortRange:
     """`80` or `8000-8010`, both ends included."""
@@ -95,7 +97,7 @@ class PortMapping:
     def _parse_long(cls, value: Any, path: str) -> PortMapping:
         problems = ProblemCollector()
         words = Words(value, path, problems)
-        target = words.take_optional("target", port_range)
+        target = words.take("target", port_range, _NOT_GIVEN)
         published = words.take_optional("published", port_range)
         address_of_host = words.take_optional("host_ip", host_ip)
         chosen = words.take("protocol", protocol, "tcp")
@@ -104,10 +106,9 @@ class PortMapping:
         extension.refuse(["allow_from"])
         extension.finish()
         words.finish(passed_over=("app_protocol", "name"))
-        if target is None:
+        if target is _NOT_GIVEN:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
-        assert target is not None
         return cls(path, target, published, address_of_host, chosen)
 
 

@@ -47,6 +47,19 @@ def changes_as_data(changes: Iterable[Change]) -> List[Dict[str, Any]]:
     ]
 
 
+def objects_as_data(objects: Iterable[Object]) -> List[Dict[str, Any]]:
+    return [{"kind": thing.kind, "name": thing.name, **_plain(field_values(thing))} for thing in objects]
+
+
+def _plain(value: Any) -> Any:
+    """The same in lists and dictionaries: a route as `destination via gateway`."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, bool)) else str(value)
+
+
 def _text(thing: Optional[Object]) -> str:
     """An object as lines: a text value as it is, every other field by its name, lists with a line for each item."""
     lines: List[str] = []
@@ -61,7 +74,5 @@ def _text(thing: Optional[Object]) -> str:
 
 
 def _item(item: Any) -> str:
-    """A pair such as a sysctl as `key value`, a route as `destination via gateway`."""
-    if isinstance(item, tuple):
-        return " ".join(str(part) for part in item)
-    return str(item)
+    """A pair such as a sysctl as `key value`."""
+    return " ".join(str(part) for part in item) if isinstance(item, tuple) else str(item)

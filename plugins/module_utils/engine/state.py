@@ -115,6 +115,9 @@ class Route:
     destination: str
     gateway: str
 
+    def __str__(self) -> str:
+        return f"{self.destination} via {self.gateway}"
+
 
 @dataclass(frozen=True)
 class Endpoint(Object):

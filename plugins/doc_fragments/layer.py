@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of all layers have in common: they take the same options, in the model's vocabulary."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  host:
+    description:
+      - Host-wide settings in the words of dockerd's C(daemon.json), such as C(bip), C(mtu), C(default-address-pools).
+      - Keys of C(daemon.json) that are not about networking are passed over, unknown ones are errors.
+      - A dictionary, or the JSON or YAML text of one.
+      - Where this is not given, what was declared before stands.
+    type: raw
+  networks:
+    description:
+      - User-defined networks by name, in the words of the top-level C(networks) of the Compose Specification,
+        C(com.docker.network.*) in C(driver_opts) included.
+      - A dictionary, or the JSON or YAML text of one.
+    type: raw
+  containers:
+    description:
+      - Containers by name, in the networking words of C(services) of the Compose Specification, and below C(x-wharf)
+        what Compose has no words for.
+      - Keys that are not about networking are passed over, unknown ones are errors.
+      - A dictionary, or the JSON or YAML text of one.
+    type: raw
+  compose_files:
+    description:
+      - Compose files on the controller, to read networks and containers from.
+      - Each item is one project, a path, or a dictionary with C(files), C(project_name) and C(environment).
+      - A relative path begins at the playbook, else at the inventory, else at the working directory.
+    type: raw
+  state:
+    description:
+      - V(present) makes each named entry what is declared, whole, and leaves the others.
+      - V(exact) also removes what was declared before and is no longer.
+      - V(absent) removes the named entries, and everything of the O(scope) where none is named.
+    type: str
+    choices: [present, exact, absent]
+    default: present
+  scope:
+    description:
+      - The parts that this call declares and converges, together with what they stand on.
+      - What is given beyond the scope is only known to the planner.
+    type: list
+    elements: str
+    choices: [default_networks, user_networks, containers]
+    default: [default_networks, user_networks, containers]
+attributes:
+  check_mode:
+    support: full
+    description: Predicts exactly the changes that a real run then makes.
+  diff_mode:
+    support: full
+    description: Shows one titled difference for each object that changes.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+  platform:
+    support: full
+    description: The systems that this runs on.
+    platforms: linux
+  action_group:
+    support: full
+    description: Use C(group/wharf.network.layers) in C(module_defaults) to set the options of all layers at once.
+    membership:
+      - wharf.network.layers
+requirements:
+  - Python 3.9 or later
+  - pyroute2 0.7 to 0.9, where links are to be changed
+  - root on the target
+notes:
+  - All errors of a host's whole declaration come in one report, before anything on the host is touched.
+author:
+  - The wharf.network authors (@wharf)
+"""

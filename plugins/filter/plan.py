@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner on the controller, for previews, documents and tests without any host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
+from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
+from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
+
+_KEYS = {"host", "networks", "containers", "compose_files"}
+
+
+def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") -> dict[str, Any]:
+    """What a host of which nothing else is known would be brought to.
+
+    Raises:
+        AnsibleFilterError: the declaration cannot be; the message has every problem with its path.
+    """
+    if not isinstance(declaration, Mapping) or set(declaration) - _KEYS:
+        raise AnsibleFilterError(f"wharf.network.plan takes a dictionary with {', '.join(sorted(_KEYS))}")
+    facts = Facts(uplink_mtu=mtu, machine_id=machine_id)
+    try:
+        given = gather(declaration, [Path.cwd()])
+        words = given.words
+        model = Model.parse(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
+        planned = Plan.make(model, facts, Allotments())
+    except ModelError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return {
+        "allotted": planned.allotted.as_words(),
+        "layers": {layer.name: objects_as_data(layer.plan(planned)) for layer in LAYERS},
+        "warnings": [*given.warnings, *planned.warnings],
+    }
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"plan": plan}

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only code that knows Ansible: runs one layer, or the observation, as a module."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .engine.converge import Layer, converge
+from .engine.declared import PRESENT, STATES, Call
+from .engine.errors import ProblemsError, WharfError
+from .engine.facts_reader import read_facts
+from .engine.report import describe, diffs
+from .engine.state import SCOPES
+
+ARGUMENT_SPEC = {
+    "host": {"type": "raw"},
+    "networks": {"type": "raw"},
+    "containers": {"type": "raw"},
+    "compose_files": {"type": "raw"},
+    "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
+    "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
+    # What earlier calls of the same check-mode play would have done; the action plugin tells.
+    "_assumed": {"type": "dict", "default": {}},
+}
+
+
+def run_layer(layer: Layer) -> None:
+    """Converge one layer of this host, or say what would change, and leave with the result."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    if module.params["compose_files"]:
+        module.fail_json(msg="compose_files are read on the controller: call this module by its full name")
+    call = Call(
+        host=module.params["host"],
+        networks=module.params["networks"],
+        containers=module.params["containers"],
+        state=module.params["state"],
+        scopes=frozenset(module.params["scope"]),
+        assumed=module.params["_assumed"],
+        check=module.check_mode,
+    )
+    with reporting_errors(module):
+        result = converge(layer, call, read_facts)
+    report = describe(result)
+    for warning in report.pop("warnings"):
+        module.warn(warning)
+    if module._diff:
+        report["diff"] = diffs(result)
+    module.exit_json(**report)
+
+
+@contextmanager
+def reporting_errors(module: AnsibleModule) -> Iterator[None]:
+    """Leave with an error of the engine as the module's own; `problems` has those that the user can solve."""
+    if os.geteuid() != 0:
+        module.fail_json(msg="changing a host's networks needs root there: set become (ansible-playbook -b)")
+    try:
+        yield
+    except ProblemsError as error:
+        problems: list[dict[str, Any]] = [vars(problem) for problem in error.problems]
+        module.fail_json(msg=str(error), problems=problems)
+    except WharfError as error:
+        module.fail_json(msg=str(error))

@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bridge
+short_description: Bridges of container networks
+version_added: 0.1.0
+description:
+  - Makes the bridge of the default network (C(docker0)) and of each user-defined network, as Docker does, with its
+    gateway addresses of both families, MTU and MAC, without STP.
+  - A bridge is marked in its C(ifalias) as C(wharf:NETWORK). One of the same name without the mark is never touched.
+  - Where nothing else is said, the MTU is that of the host's default route.
+extends_documentation_fragment:
+  - wharf.network.layer
+"""
+
+EXAMPLES = r"""
+- name: Make two networks
+  wharf.network.bridge:
+    networks:
+      front:
+        enable_ipv6: true
+        ipam:
+          config:
+            - subnet: 10.20.0.0/24
+              gateway: 10.20.0.254
+            - subnet: fd00:20::/64
+      back:
+        internal: true
+
+- name: Remove one of them
+  wharf.network.bridge:
+    networks:
+      back: {}
+    scope: [user_networks]
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: bridge, name: br-front, action: create, fields: []}]
+  contains:
+    kind:
+      description: The kind of the object, such as V(bridge).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BRIDGE
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+
+
+def main() -> None:
+    run_layer(BRIDGE)
+
+
+if __name__ == "__main__":
+    main()

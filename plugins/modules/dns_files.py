@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dns_files
+short_description: The resolv.conf, hosts and hostname of containers
+version_added: 0.1.0
+description:
+  - Writes each container's C(resolv.conf), C(hosts) and C(hostname) below C(/etc/netns/NAME), from where
+    C(ip netns exec) binds them over C(/etc).
+  - The names and aliases of the other containers on a user-defined network stand in C(hosts).
+  - Files are rewritten in place, since a container may have them bind-mounted.
+  - A container in mode C(host) has the host's own files, unless it is given names of its own.
+extends_documentation_fragment:
+  - wharf.network.layer
+"""
+
+EXAMPLES = r"""
+- name: Write the names of two containers
+  wharf.network.dns_files:
+    networks:
+      app: {}
+    containers:
+      web:
+        networks: [app]
+        dns_search: example.org
+        extra_hosts:
+          - registry=host-gateway
+      db:
+        networks:
+          app:
+            aliases: [postgres]
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: file, name: /etc/netns/web/hosts, action: update, fields: [content]}]
+  contains:
+    kind:
+      description: The kind of the object, such as V(file).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNS_FILES
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+
+
+def main() -> None:
+    run_layer(DNS_FILES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_chains
+short_description: Filter, NAT and raw rules of container networks
+version_added: 0.1.0
+description:
+  - Computes the rules of the whole host (published ports, isolation, masquerade, protection against direct access) and
+    brings the nftables table C(inet wharf) to them in one transaction.
+  - Ports, networks and containers are elements of maps and sets, so what a packet pays does not grow with their number.
+  - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules.
+  - Rules of other tables are never touched.
+extends_documentation_fragment:
+  - wharf.network.layer
+"""
+
+EXAMPLES = r"""
+- name: Publish a port of a container
+  wharf.network.docker_chains:
+    containers:
+      web:
+        ports: ["8080:80", "127.0.0.1:9090:9090", "53:53/udp"]
+
+- name: See what a declaration would change
+  wharf.network.docker_chains:
+    compose_files: [compose.yml]
+  check_mode: true
+  diff: true
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: rules, name: container web, action: update, fields: [elements]}]
+  contains:
+    kind:
+      description: The kind of the object, such as V(rules).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DOCKER_CHAINS
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+
+
+def main() -> None:
+    run_layer(DOCKER_CHAINS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: network_info
+short_description: Observe a host's container networks
+version_added: 0.1.0
+description:
+  - Tells what C(brctl show), C(ip link), C(nft list) and C(docker network inspect) would, in one call and in the words
+    of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.
+  - Compares what is declared with what stands, and names each difference without repairing it.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: N/A
+    description: There is nothing to change.
+  idempotent:
+    support: full
+    description: Changes nothing.
+  platform:
+    support: full
+    description: The systems that this runs on.
+    platforms: linux
+requirements:
+  - Python 3.9 or later
+  - root on the target
+author:
+  - The wharf.network authors (@wharf)
+"""
+
+EXAMPLES = r"""
+- name: Observe the networks
+  wharf.network.network_info:
+  register: seen
+
+- name: Show them as a picture
+  ansible.builtin.debug:
+    msg: "{{ seen.picture.splitlines() }}"
+
+- name: Fail where somebody changed something by hand
+  ansible.builtin.assert:
+    that: seen.drift | length == 0
+    fail_msg: "{{ seen.drift }}"
+"""
+
+RETURN = r"""
+networks:
+  description: Each declared network by name, with its bridge as it stands.
+  returned: success
+  type: dict
+  sample: {app: {bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16], subnets: [172.18.0.0/16],
+    internal: false, icc: true, masquerade: true, mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
+containers:
+  description: Each declared container by name, with its endpoints as they stand and its declared ports.
+  returned: success
+  type: dict
+  sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [], endpoints: {app: {
+    interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, mac: "02:42:ec:9e:59:4f", mtu: 1500,
+    addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"]}}}}
+published:
+  description: The ports of the host that lead to containers now.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8080, protocol: tcp, address: 172.18.0.2, target_port: 80}]
+interfaces:
+  description: The host's own links; C(speed) is in megabits a second, where the driver tells.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: eth0, kind: device, state: up, mtu: 1500, mac: "52:54:00:12:34:56", speed: 1000, master: null,
+    alias: "", addresses: [192.0.2.10/24]}]
+allotted:
+  description: The subnets, addresses and free ports that were allotted, to be pinned in a declaration.
+  returned: success
+  type: dict
+  sample: {networks: {app: {172.18.0.0/16: 172.18.0.1}}, endpoints: {web/app: {interface: eth0,
+    mac: "02:42:ec:9e:59:4f", ipv4: 172.18.0.2}}, ports: {}}
+drift:
+  description: By layer, the changes that would make the host what is declared; empty where nothing differs.
+  returned: success
+  type: dict
+  sample: {bridge: [{kind: bridge, name: br-app, action: update, fields: [mtu]}]}
+picture:
+  description: The same as a picture for the terminal.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.observation import observe
+from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    with reporting_errors(module):
+        seen = observe()
+    module.exit_json(**seen, picture=draw(seen))
+
+
+if __name__ == "__main__":
+    main()

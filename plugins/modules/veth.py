@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: veth
+short_description: Sandboxes and endpoints of containers
+version_added: 0.1.0
+description:
+  - Makes the named network namespaces of containers (C(ip netns)), and connects each to its networks by a veth pair,
+    whose one end is made directly inside the sandbox, with its name, MAC, MTU, addresses and routes.
+  - Containers that somebody else runs are connected by C(x-wharf.sandbox), V(pid:N) or V(path:/run/...). One that does
+    not run yet is pending, not an error.
+  - The names of containers in the modes C(host), C(service:X) and C(container:X) are bound to the stack they use, so
+    C(ip netns exec NAME) works for all of them.
+extends_documentation_fragment:
+  - wharf.network.layer
+"""
+
+EXAMPLES = r"""
+- name: Connect three containers
+  wharf.network.veth:
+    networks:
+      app: {}
+    containers:
+      web:
+        networks: [app]
+      db:
+        networks:
+          app:
+            aliases: [postgres]
+            mac_address: 02:42:0a:00:00:05
+      metrics:
+        network_mode: service:web
+
+- name: Connect a process that runs already
+  wharf.network.veth:
+    containers:
+      runner:
+        x-wharf:
+          sandbox: pid:1
+  check_mode: true
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: endpoint, name: web/app, action: create, fields: []}]
+  contains:
+    kind:
+      description: The kind of the object, such as V(endpoint).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import VETH
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+
+
+def main() -> None:
+    run_layer(VETH)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A declaration as users give it (dictionaries, texts, Compose files) -> the words of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+
+from .compose import ComposeWords, load_compose_files
+from .compose_project import is_external
+from .yaml12 import parse_yaml
+
+_VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """`words` has those of `host`, `networks` and `containers` that were given."""
+
+    words: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
+    """
+    Raises:
+        ModelError: a text or a Compose file cannot be read, or one name is declared in two places.
+    """
+    problems = ProblemCollector()
+    words: dict[str, Any] = {}
+    for key, variable in _VARIABLES.items():
+        with problems.collect():
+            words[key] = _as_mapping(given.get(key), variable)
+    compose = ComposeWords({}, {}, ())
+    files = given.get("compose_files")
+    if files:
+        with problems.collect():
+            compose = load_compose_files(_from_text(files, "wharf_compose_files"), _base(files, list(bases)))
+    problems.raise_if_any()
+    if files:
+        with problems.collect():
+            words["networks"] = _joined(compose.networks, words["networks"] or {}, "wharf_networks")
+            words["containers"] = _joined(compose.containers, words["containers"] or {}, "wharf_containers")
+        problems.raise_if_any()
+    return Declaration({key: value for key, value in words.items() if value is not None}, compose.warnings)
+
+
+def _as_mapping(value: Any, path: str) -> Any:
+    parsed = _from_text(value, path)
+    if parsed is not None and not isinstance(parsed, Mapping):
+        raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
+    return parsed
+
+
+def _from_text(value: Any, path: str) -> Any:
+    """A survey of AWX gives texts. One that is empty declares nothing; a single word is a path."""
+    if not isinstance(value, str):
+        return value
+    return parse_yaml(value, path) if value.strip() else None
+
+
+def _base(files: Any, bases: list[Path]) -> Path:
+    """The first of the folders in which the first file is."""
+    first = files[0] if isinstance(files, list) else files
+    if isinstance(first, Mapping):
+        named = first.get("files") or [""]
+        first = named[0] if isinstance(named, list) else named
+    return next((base for base in bases if (base / str(first)).is_file()), bases[0])
+
+
+def _joined(compose: dict[str, Any], given: Mapping[str, Any], variable: str) -> dict[str, Any]:
+    """The entries of both; what one declares, the other may only call `external`."""
+    problems = ProblemCollector()
+    for name in compose.keys() & given.keys():
+        if not _is_external(compose[name]) and not _is_external(given[name]):
+            problems.add(f"{variable}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
+    problems.raise_if_any()
+    internal = {name: words for name, words in compose.items() if name not in given or not _is_external(words)}
+    return {**given, **internal}
+
+
+def _is_external(words: Any) -> bool:
+    return isinstance(words, Mapping) and is_external(words.get("external"))
