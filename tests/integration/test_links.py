@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -263,6 +264,17 @@ def test_an_endpoint_is_changed_in_place(field: str, value: Any) -> None:
 
 
 @on_a_host_of_its_own
+def test_an_mtu_too_small_for_ipv6_may_grow_later() -> None:
+    small, tall = ((replace(OTHER_BRIDGE, mtu=mtu), WEB, replace(SECOND, mtu=mtu)) for mtu in (1200, 1280))
+    converge(*small)
+    converge(*tall)
+    converge(*small)
+    converge(*tall)
+    for interface, netns in (("br-db", ""), ("veth1web", ""), ("eth1", "web")):
+        assert {info["family"] for info in ip("addr", "show", interface, netns=netns)[0]["addr_info"]} <= {"inet"}
+
+
+@on_a_host_of_its_own
 def test_ipv6_comes_to_an_endpoint_and_goes_again() -> None:
     without = replace(ENDPOINT, ipv6=False, addresses=ENDPOINT.addresses[:1], routes=ENDPOINT.routes[:1], sysctls=())
     converge(BRIDGE, WEB, without)
@@ -357,6 +369,28 @@ def test_a_foreign_link_of_an_endpoints_name_is_a_conflict() -> None:
         Endpoints().observe(state_of([first, SECOND]), frozenset())
     paths = {problem.path for problem in caught.value.problems}
     assert paths == {"wharf_containers.web.networks.app", "wharf_containers.web.networks.db"}
+
+
+@on_a_host_of_its_own
+def test_only_a_change_needs_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+    converge(BRIDGE, WEB, ENDPOINT)
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    assert converge(BRIDGE, WEB, ENDPOINT) == []
+    with pytest.raises(
+        ConflictError, match="pyroute2: is needed on this host to change links: install python3-pyroute2"
+    ):
+        converge(BRIDGE, WEB)
+
+
+@on_a_host_of_its_own
+def test_what_the_kernel_refuses_is_told_of_its_object() -> None:
+    run("ip netns add other")
+    run("ip -n other link add eth0 type bridge")
+    endpoint = replace(ENDPOINT, sandbox="path:/run/netns/other")
+    converge(BRIDGE)
+    with pytest.raises(ApplyError, match="endpoint web/app: creating veth veth0web: File exists"):
+        Endpoints().apply([Change(None, endpoint)])
+    converge(BRIDGE, WEB, ENDPOINT)
 
 
 @on_a_host_of_its_own

@@ -112,13 +112,14 @@ def _create(ip: Any, bridge: Bridge) -> Bridge:
 
 def _update(ip: Any, before: Bridge, after: Bridge) -> None:
     index = socket.if_nametoindex(after.name)
-    # First, since they govern what the addresses and the link's coming up entail.
-    proc_sys.apply((each for each in after.sysctls if each not in before.sysctls), after.name)
     words: Dict[str, object] = {}
     for field in Change(before, after).fields:
         words.update(_WORDS[field](after) if field in _WORDS else {})
     if words:
         ip.link("set", index=index, **words)
+    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    known = before.sysctls if before.mtu == after.mtu else ()
+    proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
     set_addresses(ip, after.name, index, before.addresses, after.addresses)
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")

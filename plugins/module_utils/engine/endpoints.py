@@ -84,12 +84,15 @@ def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     if before is None:
         with doing(f"endpoint {after.name}: creating veth {after.host_interface}"):
             _create(ip, after)
+            # A port needs no address of its own.
+            proc_sys.set_ipv6(after.host_interface, False)
             _set_port(ip, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
         with doing(f"endpoint {after.name}: changing {after.host_interface}"):
             if before.bridge != after.bridge:
                 _move(ip, after)
             _set_port(ip, after)
+            proc_sys.set_ipv6(after.host_interface, False)
 
 
 def _create(ip: Any, endpoint: Endpoint) -> None:
@@ -101,8 +104,6 @@ def _create(ip: Any, endpoint: Endpoint) -> None:
             "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS,
             master=_bridge_index(endpoint), peer=peer, **both,
         )  # fmt: skip
-    # A port needs no address of its own.
-    proc_sys.set_ipv6(endpoint.host_interface, False)
 
 
 def _move(ip: Any, endpoint: Endpoint) -> None:
@@ -148,10 +149,10 @@ def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
 
 def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     index = socket.if_nametoindex(after.interface)
-    # First, since they govern what the addresses and the link's coming up entail.
-    _set_parameters(before, after)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):
         ip.link("set", index=index, mtu=after.mtu, address=after.mac)
+    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    _set_parameters(before if before and before.mtu == after.mtu else None, after)
     set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
     ip.link("set", index=index, state="up")
 

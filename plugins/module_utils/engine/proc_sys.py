@@ -45,10 +45,10 @@ def write(name: str, value: str) -> None:
 
 
 def set_ipv6(interface: str, on: bool) -> None:
-    """Switch IPv6 on or off; where the kernel has none, it is off already.
+    """Switch IPv6 on or off; an interface that cannot have any has it off already.
 
     Raises:
-        ApplyError: the kernel has no IPv6 to switch on.
+        ApplyError: there is no IPv6 to switch on, since the kernel has none or the MTU is below 1280.
     """
     name = of_interface(interface, "ipv6.disable_ipv6")
     if on or read(name) is not None:
@@ -71,19 +71,19 @@ def apply(wanted: Iterable[Tuple[str, str]], interface: str = "") -> None:
         ApplyError: there is no such parameter, or the kernel refuses the value.
     """
     for key, value in wanted:
-        if not _is_moot(key):
+        if not _is_moot(key, interface):
             write(of_interface(interface, key) if interface else key, value)
 
 
 def _value(key: str, wanted: str, interface: str) -> Optional[str]:
-    if _is_moot(key):
+    if _is_moot(key, interface):
         return wanted
     return read(of_interface(interface, key) if interface else key)
 
 
-def _is_moot(key: str) -> bool:
-    """Whether this is about an interface's IPv6 where the kernel has none: then nothing needs restraining."""
-    return key.startswith("ipv6.") and not os.path.exists(f"{ROOT}net/ipv6")
+def _is_moot(key: str, interface: str) -> bool:
+    """Whether this would restrain an interface's IPv6 where it has none: with an MTU below 1280, or by the kernel."""
+    return key.startswith("ipv6.") and not os.path.exists(f"{ROOT}net/ipv6/conf/{interface}")
 
 
 def _as_spelled(wanted: str, found: str) -> str:
