@@ -57,6 +57,10 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         joined = Attachment(names.networks.get(network, network), f"{path}.network_mode")
         attachments = named or (joined,)
     else:
+        if mode != NONE_MODE:
+            words.refuse(
+                ["sysctls"], f"belong to whom the network stack belongs, which is not this container in {mode}"
+            )
         words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode}: leave it out")
     if mode == CONTAINER_MODE:
         words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the container whose network stack is used, {shares}")

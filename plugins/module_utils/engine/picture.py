@@ -35,11 +35,14 @@ def _joined(leaves: List[str]) -> Iterator[str]:
 def _host_stack(seen: Seen) -> Branch:
     """The host's own stack: its uplinks, and the containers in mode host."""
     uplinks = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] != "lo"]
-    leaves = [
-        f"{link['name']}  {_words(link['addresses'])}  mtu {link['mtu']}" for link in uplinks if link["state"] == "up"
-    ]
+    leaves = [_uplink(link) for link in uplinks if link["state"] == "up"]
     leaves += [f"{name}  (network_mode host)" for name in _in_mode(seen, HOST_MODE)]
     return "the host's own stack", leaves
+
+
+def _uplink(link: Seen) -> str:
+    addresses = [address for address in link["addresses"] if not address.startswith("fe80:")]
+    return f"{link['name']}  {_words(addresses)}  mtu {link['mtu']}"
 
 
 def _network(seen: Seen, name: str) -> Branch:
@@ -65,7 +68,7 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         return []
     here: Dict[str, Any] = container["endpoints"][network]
     addresses = {address.partition("/")[0] for address in here["addresses"]}
-    ports = [_port(port) for port in container["ports"] if port["address"] in addresses]
+    ports = _ports(port for port in container["ports"] if port["address"] in addresses)
     sharers = [f"+ {other}" for other, its in seen["containers"].items() if its["shares"] == name]
     return [
         f"{here['host_interface']} ── {here['interface']}",
@@ -75,9 +78,37 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
     ]
 
 
-def _port(port: Seen) -> str:
-    host_ip = f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"]
-    return f"{host_ip}:{port['host_port']}→{port['target_port']}/{port['protocol']}"
+PortRow = Tuple[str, str, int, int]
+
+
+def _ports(published: Iterable[Seen]) -> List[str]:
+    """Ports, as `*:8080→80/tcp` for both families and `*:7000-7002→7000-7002/tcp` for a run of them."""
+    host_ips: Dict[Tuple[str, int, int], List[str]] = {}
+    for port in published:
+        host_ip = f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"]
+        host_ips.setdefault((port["protocol"], port["host_port"], port["target_port"]), []).append(host_ip)
+    runs: List[List[PortRow]] = []
+    for row in sorted((_where(ips), *port) for port, ips in host_ips.items()):
+        if runs and _follows(runs[-1][-1], row):
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return [_run(run) for run in runs]
+
+
+def _where(host_ips: List[str]) -> str:
+    return "*" if sorted(host_ips) == ["0.0.0.0", "[::]"] else ",".join(host_ips)
+
+
+def _follows(before: PortRow, row: PortRow) -> bool:
+    return row == (*before[:2], before[2] + 1, before[3] + 1)
+
+
+def _run(rows: List[PortRow]) -> str:
+    (where, protocol, host_port, target), last = rows[0], rows[-1]
+    if len(rows) == 1:
+        return f"{where}:{host_port}→{target}/{protocol}"
+    return f"{where}:{host_port}-{last[2]}→{target}-{last[3]}/{protocol}"
 
 
 def _unconnected(seen: Seen) -> Branch:

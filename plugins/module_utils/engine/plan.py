@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
-from typing import Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from .allotments import Allotments
 from .errors import ProblemCollector
@@ -38,6 +39,7 @@ class Plan:
         publications, ports = publish(model, allotted, facts)
         plan = cls(model, facts, replace(allotted, ports=ports), publications)
         plan._check_routes()
+        plan._check_sysctls()
         return plan
 
     @property
@@ -61,6 +63,10 @@ class Plan:
         endpoint = self.allotted.endpoints[container, attachment.network]
         return [str(address) for address in (endpoint.ipv4, endpoint.ipv6) if address]
 
+    def interfaces(self, container: Container) -> Dict[str, str]:
+        """The interfaces of a container, by network."""
+        return {a.network: self.allotted.endpoints[container.name, a.network].interface for a in container.attachments}
+
     def next_hop(self, network: Network, version: int) -> str:
         """Where the containers of a network send what is for elsewhere."""
         declared = [hop for hop in network.next_hops if hop.version == version]
@@ -77,6 +83,16 @@ class Plan:
             for route in container.routes:
                 if not any(route.via in subnet for subnet in reachable):
                     problems.add(f"{route.path}.via", f'"{route.via}": is on none of the container\'s networks')
+        problems.raise_if_any()
+
+    def _check_sysctls(self) -> None:
+        problems = ProblemCollector()
+        for container in self.model.containers.values():
+            known = {"", "all", "default", "lo", *self.interfaces(container).values()}
+            for name, _value in container.sysctls:
+                interface = _interface_parameter(name)[0]
+                if interface not in known and container.sandbox.startswith("netns:"):
+                    problems.add(f"{container.path}.sysctls.{name}", f"the container has no interface {interface}")
         problems.raise_if_any()
 
 
@@ -111,7 +127,11 @@ def _published_on_loopback(plan: Plan) -> Set[str]:
 
 
 def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
-    """`route_localnet` stands only where it is needed: what else it would open, the rules close."""
+    """`route_localnet` stands only where it is needed: what else it would open, the rules close.
+
+    Without duplicate address detection (`accept_dad`) the bridge has a link-local address at once; as long as it has
+    none, the kernel asks for no neighbour on behalf of what it forwards.
+    """
     pools = plan.allotted.networks[network.name].values()
     return Bridge(
         name=network.bridge,
@@ -122,6 +142,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         filtered=not network.icc and plan.facts.bridge_netfilter,
         sysctls=(
             ("ipv4.route_localnet", "1" if on_loopback else "0"),
+            ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
             ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
         ),
@@ -140,7 +161,9 @@ def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
     elif container.mode == HOST_MODE:
         yield Sandbox(container.sandbox, container.name, of="host")
     else:
-        yield Sandbox(container.sandbox, container.name, sysctls=container.sysctls)
+        interfaces = plan.interfaces(container).values()
+        own = [sysctl for sysctl in container.sysctls if _interface_parameter(sysctl[0])[0] not in interfaces]
+        yield Sandbox(container.sandbox, container.name, sysctls=tuple(own))
 
 
 def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
@@ -161,7 +184,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             hairpin=bool(published & {allotted.ipv4, allotted.ipv6}),
             isolated=not network.icc and not plan.facts.bridge_netfilter,
             ipv6=network.ipv6,
-            sysctls=_endpoint_sysctls(network, attachment),
+            sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
         )
 
 
@@ -170,10 +193,27 @@ def host_interface(container: str, network: str) -> str:
     return "veth" + hashlib.sha256(f"{container}/{network}".encode()).hexdigest()[:11]
 
 
-def _endpoint_sysctls(network: Network, attachment: Attachment) -> Tuple[Tuple[str, str], ...]:
-    """A container takes its routes from us and not from whoever advertises some (CVE-2020-13401)."""
-    own = {"ipv6.accept_ra": "0"} if network.ipv6 else {}
-    return tuple(sorted({**own, **dict(attachment.sysctls)}.items()))
+def _endpoint_sysctls(
+    network: Network, attachment: Attachment, container: Container, interface: str
+) -> Tuple[Tuple[str, str], ...]:
+    """The parameters of a container's interface, in the order of their names.
+
+    A container takes its routes from us and not from whoever advertises some (CVE-2020-13401).
+    """
+    own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if network.ipv6 else {}
+    of_container = {
+        key: value
+        for name, value in container.sysctls
+        for named, key in [_interface_parameter(name)]
+        if named == interface
+    }
+    return tuple(sorted({**own, **of_container, **dict(attachment.sysctls)}.items()))
+
+
+def _interface_parameter(name: str) -> Tuple[str, str]:
+    """`net.ipv4.conf.eth0.log_martians` -> `eth0`, `ipv4.log_martians`; two empty texts for any other parameter."""
+    match = re.fullmatch(r"net\.(ipv[46])\.conf\.([^.]+)\.(\w+)", name)
+    return (match[2].replace("/", "."), f"{match[1]}.{match[3]}") if match else ("", "")
 
 
 def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:
