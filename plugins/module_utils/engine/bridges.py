@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
 
-from . import netlink, proc_sys
+from . import proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
 from .links import DONE, UNDONE_BRIDGES, declared_addresses, doing, in_order_of, opened, set_addresses
-from .netlink import AddressInfo, LinkInfo
+from .rtnetlink import AddressInfo, LinkInfo
 from .state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 
 # How a message to the kernel says what a field of a bridge holds.
@@ -36,11 +36,11 @@ class Bridges(Door):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}
-        links = netlink.links()
+        links = rtnetlink.links()
         problems = [_problem(wanted[link.name]) for link in links if link.name in wanted and not _is_ours(link)]
         if problems:
             raise ConflictError(*problems)
-        addresses = netlink.addresses()
+        addresses = rtnetlink.addresses()
         return state_of([_observed(link, addresses, wanted.get(link.name)) for link in links if _is_ours(link)])
 
     def apply(self, changes: Sequence[Change]) -> None:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Optional
 
-from . import namespaces, netlink, proc_sys
+from . import namespaces, proc_sys, rtnetlink
 from .door import MARK
 from .errors import ConflictError, Problem
 from .links import UNDONE_PORTS, declared_addresses, in_order_of
-from .netlink import RTPROT_BOOT, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo
+from .rtnetlink import RTPROT_BOOT, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo
 from .sandboxes import LOOPBACK_INDEX, NETNS, is_present, sandbox_path
 from .state import Endpoint, Route
 
@@ -52,7 +52,7 @@ def observe_endpoints(wanted: Wanted) -> List[Endpoint]:
     Raises:
         ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
     """
-    links = netlink.links()
+    links = rtnetlink.links()
     ports = _ports(links, wanted)
     problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, links)]
     names = {link.index: link.name for link in links}
@@ -115,9 +115,9 @@ def _observe_inside(sandbox: str, endpoints: List[Endpoint], ports: Ports, found
     """Complete what was `found` of the endpoints by what is in the sandbox; return what is foreign there."""
     path = sandbox_path(sandbox)
     with namespaces.opened(path) as descriptor:
-        netnsid = netlink.namespace_id(descriptor)
+        netnsid = rtnetlink.namespace_id(descriptor)
     with namespaces.entered(path):
-        inside = Inside(netnsid, netlink.links(), netlink.addresses(), netlink.routes())
+        inside = Inside(netnsid, rtnetlink.links(), rtnetlink.addresses(), rtnetlink.routes())
         for wanted in endpoints:
             port = ports.get(wanted.name)
             peer = inside.peer(port) if port else None

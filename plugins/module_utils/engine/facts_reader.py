@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from . import netlink, proc_sys
+from . import proc_sys, rtnetlink
 from .door import MARK
 from .facts import Facts
 from .ledger import Ledger
@@ -20,9 +20,9 @@ _LISTEN_STATES = {"tcp": "0A", "udp": "07"}
 
 
 def read_facts(ledger: Ledger) -> Facts:
-    links = {link.index: link for link in netlink.links()}
+    links = {link.index: link for link in rtnetlink.links()}
     ours = {link.name for link in links.values() if link.alias.startswith(MARK)}
-    routes = netlink.routes()
+    routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
@@ -44,14 +44,14 @@ def read_facts(ledger: Ledger) -> Facts:
     )
 
 
-def _uplink(routes: List[netlink.RouteInfo], links: Dict[int, netlink.LinkInfo]) -> Optional[netlink.LinkInfo]:
+def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:
     """The link of the default route, IPv4's first; of several the one with the smallest metric."""
     default = [route for route in routes if route.destination in ("0.0.0.0/0", "::/0") and route.index in links]
     best = min(default, key=lambda route: (route.family, route.priority), default=None)
     return links[best.index] if best else None
 
 
-def _on_link(routes: List[netlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
+def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
     for route in routes:
         name = names.get(route.index, "")
         destination = ipaddress.ip_network(route.destination)

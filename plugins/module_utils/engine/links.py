@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, Iterator, Tuple, TypeVar
 
 from . import proc_sys
 from .errors import ApplyError, ConflictError
-from .netlink import AddressInfo
+from .rtnetlink import AddressInfo
 
 T = TypeVar("T")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import socket
 import subprocess
+from contextlib import suppress
 from typing import Dict, FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence, Set, Tuple, Union
 
-from . import namespaces
+from . import conntrack, namespaces
 from .diff import DELETE, Change
 from .door import Door
 from .errors import ApplyError, ConflictError
@@ -17,6 +19,7 @@ from .state import Chain, ElementSet, Key, Object, Rules, State, state_of
 
 Elements = Dict[str, List[Tuple[str, str]]]
 
+_PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _HOOK = re.compile(r"type \w+ hook ")
 
 
@@ -54,8 +57,23 @@ class Nftables(Door):
     def apply(self, changes: Sequence[Change]) -> None:
         """One transaction for all changes: the kernel has the old rules, and then it has the new ones."""
         _run(_script(changes))
+        with suppress(OSError):
+            # Without connection tracking in the kernel, no flow was translated.
+            conntrack.forget(_changed_ports(changes))
         if any(change.after is None and change.subject.name == USER_CHAIN for change in changes):
             _delete_empty_table()
+
+
+def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
+    """The ports of the host that lead somewhere else now, or nowhere."""
+    changed = _elements_of([*((c.before, c.after) for c in changes), *((c.after, c.before) for c in changes)])
+    keys = [
+        element.partition(" : ")[0].split(" . ")[-2:]
+        for name, elements in changed.items()
+        if name.startswith("published")
+        for element, _owner in elements
+    ]
+    return {(_PROTOCOL_NUMBERS[protocol], int(port)) for protocol, port in keys}
 
 
 def _list_table() -> str:

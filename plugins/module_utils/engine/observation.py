@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, List
 
 from . import ledger as ledger_file
-from . import netlink
+from . import rtnetlink
 from .converge import Step, make_plan
 from .declared import Call
 from .facts_reader import read_facts
@@ -113,9 +113,9 @@ def _published(plan: Plan, rules: State) -> Iterator[Dict[str, Any]]:
 def _interfaces() -> List[Dict[str, Any]]:
     """The host's links, but for the veths of containers, with their speed in megabits a second."""
     addresses: Dict[int, List[str]] = {}
-    for address in netlink.addresses():
+    for address in rtnetlink.addresses():
         addresses.setdefault(address.index, []).append(address.address)
-    links = netlink.links()
+    links = rtnetlink.links()
     names = {link.index: link.name for link in links}
     return [
         {

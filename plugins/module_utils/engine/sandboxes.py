@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 
-from . import namespaces, netlink, proc_sys
+from . import namespaces, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
@@ -101,7 +101,7 @@ def _read_all(names: Iterable[str], wanted: Wanted) -> Dict[str, Stack]:
 def _read(name: str, wanted: Optional[Sandbox]) -> Stack:
     path = sandbox_path(name)
     with namespaces.entered(path):
-        loopback = netlink.link(LOOPBACK_INDEX)
+        loopback = rtnetlink.link(LOOPBACK_INDEX)
         sysctls = proc_sys.observe(wanted.sysctls) if wanted else ()
     mark = loopback.alias[len(MARK) :] if loopback.alias.startswith(MARK) else ""
     return Stack(namespaces.identity(path), mark, loopback.up, sysctls)

@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connection tracking: forgetting flows whose translation has changed.
+
+The first packet of a flow decides how all its packets are translated. So after a port is published, withdrawn or
+moved, its old flows would go on as before; those of UDP for as long as somebody sends.
+Names of constants are those of linux/netfilter/nfnetlink_conntrack.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from contextlib import suppress
+from typing import Collection, Tuple
+
+from . import rtnetlink
+from .netlink import NLA_F_NESTED, NLM_F_ACK, Attributes, ask, attribute, attributes, dump
+
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
+_GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_CTA_TUPLE_ORIG, _CTA_ID = 1, 12
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 3
+_CTA_IP_V4_DST, _CTA_IP_V6_DST = 2, 4
+_LOOPBACK = b"\x7f"
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_HEADER_BYTES = 4
+
+# The protocol's number and the port that the flow was first sent to.
+PublishedPort = Tuple[int, int]
+
+
+def forget(ports: Collection[PublishedPort]) -> None:
+    """Delete the entries of all flows that were first sent to one of these ports of the host itself.
+
+    What only passes through the host, to the same port of another, is left alone.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if not ports:
+        return
+    local = {ipaddress.ip_interface(address.address).ip.packed for address in rtnetlink.addresses()}
+    for family in _FAMILIES:
+        header = struct.pack("=BBH", family, 0, 0)
+        for message in dump(_NETLINK_NETFILTER, _GET, header):
+            entry = attributes(message, _HEADER_BYTES)
+            address, port = _sent_to(entry)
+            if port in ports and (address in local or address[:1] == _LOOPBACK):
+                _delete(header, entry)
+
+
+def _sent_to(entry: Attributes) -> Tuple[bytes, PublishedPort]:
+    original = attributes(entry.get(_CTA_TUPLE_ORIG, b""))
+    addresses = attributes(original.get(_CTA_TUPLE_IP, b""))
+    protocol = attributes(original.get(_CTA_TUPLE_PROTO, b""))
+    address = addresses.get(_CTA_IP_V4_DST) or addresses.get(_CTA_IP_V6_DST, b"")
+    number = protocol.get(_CTA_PROTO_NUM, b"\0")[0]
+    return address, (number, int.from_bytes(protocol.get(_CTA_PROTO_DST_PORT, b""), "big"))
+
+
+def _delete(header: bytes, entry: Attributes) -> None:
+    request = header + attribute(_CTA_TUPLE_ORIG | NLA_F_NESTED, entry[_CTA_TUPLE_ORIG])
+    if _CTA_ID in entry:
+        request += attribute(_CTA_ID, entry[_CTA_ID])
+    # It may have ended by itself meanwhile.
+    with suppress(FileNotFoundError):
+        ask(_NETLINK_NETFILTER, _DELETE, request, NLM_F_ACK)

@@ -1,0 +1,256 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel has of links, addresses and routes, in the network namespace that the thread is in.
+
+Reading only, with the standard library alone: one dump per kind of object. Names of constants are
+those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Tuple
+
+from .netlink import Attributes, aligned, ask, attribute, attributes, dump
+
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
+
+IFF_UP = 0x1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
+IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
+RTEXT_FILTER_SKIP_STATS = 8
+
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
+IFA_F_PERMANENT = 0x80
+IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
+
+RT_TABLE_MAIN, RTN_UNICAST = 254, 1
+RTPROT_BOOT, RTPROT_STATIC = 3, 4
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
+RTAX_MTU = 2
+
+NETNSA_NSID, NETNSA_FD = 1, 3
+NO_NAMESPACE_ID = -1
+
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBi")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_NEXT_HOP = struct.Struct("=HBBi")
+_U32 = struct.Struct("=I")
+_S32 = struct.Struct("=i")
+_NO_ID = _S32.pack(NO_NAMESPACE_ID)
+
+_ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+
+@dataclass(frozen=True)
+class BridgeInfo:
+    """What a link of kind `bridge` has; `forward_delay` in hundredths of a second, as in the kernel."""
+
+    stp: bool
+    forward_delay: int
+    nf_call_iptables: bool
+    nf_call_ip6tables: bool
+
+
+@dataclass(frozen=True)
+class PortInfo:
+    """What a link has as port of a bridge."""
+
+    hairpin: bool
+    isolated: bool
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """An interface.
+
+    `master` and `link` (of a veth: its peer) are interface indexes, 0 for none. `link` counts in the
+    namespace that has the id `link_netnsid` here, or in this one where that is NO_NAMESPACE_ID.
+    """
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    kind: str = ""
+    alias: str = ""
+    group: int = 0
+    master: int = 0
+    link: int = 0
+    link_netnsid: int = NO_NAMESPACE_ID
+    bridge: Optional[BridgeInfo] = None
+    port: Optional[PortInfo] = None
+
+
+@dataclass(frozen=True)
+class AddressInfo:
+    """An address of the interface `index`, as `ADDRESS/PREFIX`.
+
+    `protocol` says who made it, on kernels since 5.18 (0: unknown, or nobody special).
+    """
+
+    index: int
+    address: str
+    scope: int
+    flags: int = IFA_F_PERMANENT
+    protocol: int = 0
+
+    @property
+    def by_kernel(self) -> bool:
+        """Whether the kernel made it by itself, or it will run out (by a router's or DHCP server's word)."""
+        made = self.protocol in (IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL)
+        return made or not self.flags & IFA_F_PERMANENT
+
+    @property
+    def link_local6(self) -> bool:
+        return self.address[:3] in ("fe8", "fe9", "fea", "feb")
+
+
+@dataclass(frozen=True)
+class RouteInfo:
+    """A unicast route of the main table, once for each of its next hops.
+
+    `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty
+    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none.
+    """
+
+    family: int
+    destination: str
+    gateway: str
+    index: int
+    scope: int
+    protocol: int
+    priority: int
+    mtu: int = 0
+
+
+def links() -> List[LinkInfo]:
+    leave_out = attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
+    request = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + leave_out
+    return [parse_link(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETLINK, request)]
+
+
+def link(index: int) -> LinkInfo:
+    """
+    Raises:
+        OSError: there is none of this index.
+    """
+    return parse_link(ask(socket.NETLINK_ROUTE, RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)))
+
+
+def addresses() -> List[AddressInfo]:
+    request = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    return [parse_address(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETADDR, request)]
+
+
+def routes() -> List[RouteInfo]:
+    found: List[RouteInfo] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+        for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
+            found.extend(parse_route(message))
+    return found
+
+
+def namespace_id(descriptor: int) -> int:
+    """The number by which links of this namespace name the one that is open as `descriptor`, if they do."""
+    request = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute(NETNSA_FD, _U32.pack(descriptor))
+    return int(_S32.unpack(attributes(ask(socket.NETLINK_ROUTE, RTM_GETNSID, request), 4)[NETNSA_NSID])[0])
+
+
+def parse_link(message: bytes) -> LinkInfo:
+    _family, _type, index, flags, _change = _LINK.unpack_from(message)
+    found = attributes(message, _LINK.size)
+    info = attributes(found.get(IFLA_LINKINFO, b""))
+    kind = _text(info.get(IFLA_INFO_KIND, b""))
+    return LinkInfo(
+        index=index,
+        name=_text(found[IFLA_IFNAME]),
+        mac=found.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu=_number(found, IFLA_MTU),
+        up=bool(flags & IFF_UP),
+        kind=kind,
+        alias=_text(found.get(IFLA_IFALIAS, b"")),
+        group=_number(found, IFLA_GROUP),
+        master=_number(found, IFLA_MASTER),
+        link=_number(found, IFLA_LINK),
+        link_netnsid=_S32.unpack(found.get(IFLA_LINK_NETNSID, _NO_ID))[0],
+        bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
+        port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
+    )
+
+
+def _bridge(data: bytes) -> BridgeInfo:
+    found = attributes(data)
+    return BridgeInfo(
+        stp=bool(_number(found, IFLA_BR_STP_STATE)),
+        forward_delay=_number(found, IFLA_BR_FORWARD_DELAY),
+        nf_call_iptables=found.get(IFLA_BR_NF_CALL_IPTABLES) == b"\1",
+        nf_call_ip6tables=found.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1",
+    )
+
+
+def _port(data: bytes) -> PortInfo:
+    found = attributes(data)
+    return PortInfo(
+        hairpin=found.get(IFLA_BRPORT_MODE) == b"\1",
+        isolated=found.get(IFLA_BRPORT_ISOLATED) == b"\1",
+    )
+
+
+def parse_address(message: bytes) -> AddressInfo:
+    family, prefix, flags, scope, index = _ADDRESS.unpack_from(message)
+    found = attributes(message, _ADDRESS.size)
+    # On a point-to-point link IFA_ADDRESS is the other end's.
+    own = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
+    return AddressInfo(
+        index=index,
+        address=f"{socket.inet_ntop(family, own)}/{prefix}",
+        scope=scope,
+        flags=_number(found, IFA_FLAGS) if IFA_FLAGS in found else flags,
+        protocol=found.get(IFA_PROTO, b"\0")[0],
+    )
+
+
+def parse_route(message: bytes) -> Iterator[RouteInfo]:
+    family, prefix, _source, _tos, table, protocol, scope, kind, _flags = _ROUTE.unpack_from(message)
+    found = attributes(message, _ROUTE.size)
+    if kind != RTN_UNICAST or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
+        return
+    destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
+    priority = _number(found, RTA_PRIORITY)
+    mtu = _number(attributes(found.get(RTA_METRICS, b"")), RTAX_MTU)
+    hops = _next_hops(found.get(RTA_MULTIPATH, b"")) or [(_number(found, RTA_OIF), found)]
+    for index, hop in hops:
+        gateway = _address(family, hop.get(RTA_GATEWAY))
+        yield RouteInfo(family, destination, gateway, index, scope, protocol, priority, mtu)
+
+
+def _next_hops(data: bytes) -> List[Tuple[int, Attributes]]:
+    hops, at = [], 0
+    while at + _NEXT_HOP.size <= len(data):
+        length, _flags, _weight, index = _NEXT_HOP.unpack_from(data, at)
+        hops.append((index, attributes(data[at : at + length], _NEXT_HOP.size)))
+        at += aligned(length)
+    return hops
+
+
+def _number(found: Attributes, kind: int) -> int:
+    return int(_U32.unpack(found[kind])[0]) if kind in found else 0
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _address(family: int, data: Optional[bytes]) -> str:
+    return socket.inet_ntop(family, data) if data else ""
