@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         result.update(
             self._execute_module(
                 module_name=self._task.resolved_action or self._task.action,
-                module_args={**arguments, **declaration.words, "_assumed": assumed},
+                module_args={**arguments, **declaration.words, "assumed": assumed},
                 task_vars=task_vars,
             )
         )

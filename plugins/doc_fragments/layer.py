@@ -51,6 +51,12 @@ options:
     elements: str
     choices: [default_networks, user_networks, containers]
     default: [default_networks, user_networks, containers]
+  assumed:
+    description:
+      - What earlier calls of the same play would have done in check mode, as a state for each scope.
+      - Set by the action plugin, so that check mode predicts what the real run does. There is no need to give it.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full

@@ -25,8 +25,7 @@ ARGUMENT_SPEC = {
     "compose_files": {"type": "raw"},
     "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
-    # What earlier calls of the same check-mode play would have done; the action plugin tells.
-    "_assumed": {"type": "dict", "default": {}},
+    "assumed": {"type": "dict", "default": {}},
 }
 
 
@@ -41,7 +40,7 @@ def run_layer(layer: Layer) -> None:
         containers=module.params["containers"],
         state=module.params["state"],
         scopes=frozenset(module.params["scope"]),
-        assumed=module.params["_assumed"],
+        assumed=module.params["assumed"],
         check=module.check_mode,
     )
     with reporting_errors(module):

@@ -213,9 +213,7 @@ def _read_environment(item: _Item, base: Path) -> _Environment:
     return _Environment({**dotenv.values, **item.environment}, dotenv.warnings)
 
 
-def _project_name(
-    item: _Item, base: Path, documents: Sequence[_Document], environment: Mapping[str, str]
-) -> str:
+def _project_name(item: _Item, base: Path, documents: Sequence[_Document], environment: Mapping[str, str]) -> str:
     """In Compose's order: the option, `COMPOSE_PROJECT_NAME`, the last file's `name`, the folder."""
     if item.project_name is not None:
         return item.project_name

@@ -67,12 +67,13 @@ def _problem(bridge: Bridge) -> Problem:
         return Problem("wharf_host.bridge", f"{stands}: set wharf_host.bridge to none if a dockerd owns it")
     return Problem(
         f"wharf_networks.{bridge.network}",
-        f"{stands}: choose another com.docker.network.bridge.name, or adopt it by external: true",
+        f"{stands}: choose another com.docker.network.bridge.name",
     )
 
 
 def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bridge]) -> Bridge:
-    assert link.bridge is not None
+    if link.bridge is None:
+        raise ValueError(f"{link.name} is no bridge")
     calls = {link.bridge.nf_call_iptables, link.bridge.nf_call_ip6tables}
     declared = wanted or Bridge(link.name, network="", mtu=0, mac="", addresses=())
     return Bridge(

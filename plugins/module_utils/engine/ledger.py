@@ -64,7 +64,7 @@ class Ledger:
         return cls(
             declared=Declared(**words["declared"]),
             allotted=Allotments.from_words(words["allotted"]),
-            owned={layer: {(kind, name) for kind, name in keys} for layer, keys in words["owned"].items()},
+            owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             found=dict(words["found"]),
             canonical=dict(words["canonical"]),
         )
