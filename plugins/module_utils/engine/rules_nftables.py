@@ -39,7 +39,6 @@ def _sets() -> Iterator[ElementSet]:
     for version, _family in _FAMILIES:
         address = f"ipv{version}_addr"
         port = "inet_proto . inet_service"
-        yield ElementSet(f"subnets{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"networks{version}", (f"type {address} . ifname", "flags interval"))
         yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
@@ -62,12 +61,16 @@ _TO_DOCKER = "fib daddr type local jump DOCKER"
 
 
 def _raw_prerouting() -> Iterator[str]:
-    """Nobody reaches a container's address but by its bridge, nor the host's loopback but by `lo`."""
+    """Nobody reaches a container's address but by its bridge, nor the host's loopback but by `lo`.
+
+    Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no connection
+    is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out.
+    """
     yield "type filter hook prerouting priority raw; policy accept;"
     yield 'iifname != "lo" ip daddr 127.0.0.0/8 drop comment "loopback is the host\'s own"'
     for version, family in _FAMILIES:
         yield (
-            f"{family} daddr @subnets{version} {family} daddr . iifname != @networks{version} "
+            f"{family} daddr @masqueraded{version} {family} daddr . iifname != @networks{version} "
             'fib daddr type != local drop comment "direct access"'
         )
 
@@ -125,10 +128,12 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     if network.internal:
         yield "internal", bridge
     for version, pool in plan.allotted.networks[network.name].items():
-        yield f"subnets{version}", f"{pool.subnet}"
-        yield f"networks{version}", f"{pool.subnet} . {bridge}"
+        # As nft lists it: without the length of a prefix that is a single address.
+        single = pool.subnet.prefixlen == pool.subnet.max_prefixlen
+        subnet = str(pool.subnet.network_address if single else pool.subnet)
+        yield f"networks{version}", f"{subnet} . {bridge}"
         if network.masquerade:
-            yield f"masqueraded{version}", f"{pool.subnet}"
+            yield f"masqueraded{version}", subnet
 
 
 def _container_rules(publications: Iterable[Publication]) -> Iterator[Rules]:
