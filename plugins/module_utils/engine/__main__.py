@@ -25,11 +25,11 @@ def main(arguments: List[str]) -> int:
     options = _parse(arguments)
     try:
         if options.command == "show":
-            print(draw(observe()), end="")
+            sys.stdout.write(draw(observe()))
         else:
             _converge_all(options)
     except WharfError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
@@ -54,7 +54,8 @@ def _converge_all(options: argparse.Namespace) -> None:
     )
     for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
         result = converge(layer, call, read_facts)
-        print(json.dumps({"layer": layer.name, **describe(result)}), flush=True)
+        sys.stdout.write(json.dumps({"layer": layer.name, **describe(result)}) + "\n")
+        sys.stdout.flush()
 
 
 def _read(path: str) -> Dict[str, Any]:
@@ -65,4 +66,4 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

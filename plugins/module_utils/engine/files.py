@@ -22,7 +22,7 @@ class Files(Door):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
-        let_go = [File(name, "") for kind, name in owned - desired.keys() if kind == "file"]
+        let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
         found: List[File] = []
         foreign: List[Problem] = []
         for file in [*wanted, *let_go]:

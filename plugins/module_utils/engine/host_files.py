@@ -79,8 +79,9 @@ def _host_gateways(plan: Plan) -> List[str]:
 
 
 def _own_names(container: Container) -> str:
-    name = container.effective_hostname
-    return f"{name}.{container.domainname} {name}" if container.domainname else name
+    """A host name may have dots too: as in Docker, the first label is the short name."""
+    full = ".".join(filter(None, [container.effective_hostname, container.domainname]))
+    return _unique([full, full.partition(".")[0]])
 
 
 def _own_addresses(plan: Plan, container: Container) -> List[str]:

@@ -78,10 +78,10 @@ def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
 
 def _list_table() -> str:
     """The table's listing; empty where there is no such table."""
-    result = _nft(["--stateless", "list", "table", *TABLE.split()], "")
-    if result.returncode and "No such file" not in result.stderr:
-        raise ApplyError(f"nft list table {TABLE}: {result.stderr.strip()}")
-    return result.stdout
+    listing, errors = _nft(["--stateless", "list", "table", *TABLE.split()], "")
+    if errors and "No such file" not in errors:
+        raise ApplyError(f"nft list table {TABLE}: {errors}")
+    return listing
 
 
 def _delete_empty_table() -> None:
@@ -98,16 +98,22 @@ def _listed_in_scratch(text: str) -> str:
 
 
 def _run(script: str) -> None:
-    result = _nft(["-f", "-"], script)
-    if result.returncode:
-        raise ApplyError(f"nft refused the rules: {result.stderr.strip()}")
+    _output, errors = _nft(["-f", "-"], script)
+    if errors:
+        raise ApplyError(f"nft refused the rules: {errors}")
 
 
-def _nft(arguments: List[str], script: str) -> subprocess.CompletedProcess[str]:
+def _nft(arguments: List[str], script: str) -> Tuple[str, str]:
+    """What nft printed: its output, and its errors, which are empty where there were none."""
     program = shutil.which("nft", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
         raise ConflictError.at("nft", "is needed on this host for the firewall: install the package nftables")
-    return subprocess.run([program, *arguments], input=script, capture_output=True, text=True, check=False)
+    command = [program, *arguments]
+    # There is no run_command in an engine that also runs without Ansible.
+    ran = subprocess.run(  # pylint: disable=ansible-bad-function
+        command, input=script, capture_output=True, text=True, check=False
+    )
+    return ran.stdout, (ran.stderr.strip() or f"it ended with {ran.returncode}") if ran.returncode else ""
 
 
 # Writing: objects -> script
@@ -219,6 +225,6 @@ def _user_chains_in_use(listing: str) -> Set[Key]:
 def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:
     """Each element's owner and text. What has no comment of ours was put there by somebody else."""
     for element in re.split(r",\s+", text.strip()):
-        match = re.fullmatch(r'(.+?) comment "([^"]+)"( : .+)?', element, re.DOTALL)
+        match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"( : .+)?', element, re.DOTALL)
         if match:
             yield match[2], match[1] + (match[3] or "")

@@ -79,7 +79,8 @@ class PortMapping:
             text(value, path),
         )
         if not match:
-            raise wrong(path, value, "must be [[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]")
+            form = "[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]"
+            raise wrong(path, value, f"must be {form}, an IPv6 address in brackets")
         published = match["between"] or match["published"]
         try:
             return cls(

@@ -24,7 +24,8 @@ class Sysctls(Door):
         self._before = before
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        let_go = [Sysctl(name, self._before.get(name, "")) for kind, name in owned - desired.keys() if kind == "sysctl"]
+        names = sorted(name for kind, name in owned - desired.keys() if kind == "sysctl")
+        let_go = [Sysctl(name, self._before.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
         now = [Sysctl(sysctl.name, str(proc_sys.read(sysctl.name))) for sysctl in [*wanted, *let_go]]
         given_back = {sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._before}

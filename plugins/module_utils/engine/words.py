@@ -29,7 +29,8 @@ def wrong(path: str, value: Any, reason: str) -> ModelError:
 
 def text(value: Any, path: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise wrong(path, value, "must be a text")
+        hint = f', in quotes: "{str(value).lower()}"' if isinstance(value, bool) else ""
+        raise wrong(path, value, f"must be a text{hint}")
     return str(value)
 
 
@@ -101,6 +102,8 @@ def mac(value: Any, path: str) -> str:
         raise wrong(path, value, "must be a MAC address such as 02:42:ac:11:00:02")
     if int(wanted[:2], 16) & 1:
         raise wrong(path, value, "is a multicast address; the first byte must be even")
+    if not int(wanted.replace(":", ""), 16):
+        raise wrong(path, value, "is no address; the kernel takes none of only zeros")
     return wanted
 
 
@@ -108,7 +111,9 @@ def interface_name(value: Any, path: str) -> str:
     """The name of a link: at most 15 bytes, no `/` and no white space (`dev_valid_name` of the kernel)."""
     name = text(value, path)
     if not 1 <= len(name.encode()) <= 15:
-        raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name)}")
+        raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
+    if name in ("lo", "all", "default"):
+        raise wrong(path, name, "is the kernel's own name for something else: choose another one")
     if name in (".", "..") or re.search(r"[\s/:\"%]", name):
         raise wrong(path, name, "an interface name has no space, slash, colon, quote or percent sign")
     return name
