@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .errors import ProblemCollector
 from .ports import PortMapping
@@ -13,6 +13,9 @@ from .words import Address, Interface, Subnet
 NETWORKED, HOST_MODE, NONE_MODE, CONTAINER_MODE = "networks", "host", "none", "container"
 
 HOST_GATEWAY = "host-gateway"
+
+# The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
+_BRIDGE_PORTS = 1023
 
 MappingOfWords = Mapping[str, Any]
 
@@ -152,7 +155,7 @@ class Container:
 
 
 class Names(NamedTuple):
-    """The real names of networks and containers, where they differ from the keys they are called by."""
+    """The real names of all declared networks and containers, by the keys they are called by."""
 
     networks: Mapping[str, str]
     containers: Mapping[str, str]
@@ -185,57 +188,87 @@ class Model:
             if not _is_external(words):
                 parsed_networks += parse_network(key, words, settings, problems)
         names = Names(_real_names(networks, "name"), _real_names(containers, "container_name"))
-        parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
-        problems.raise_if_any()
+        parsed_containers: List[Container] = []
+        for key, words in containers.items():
+            parsed_containers += parse_container(key, words, names, problems)
+        for thing, other in _twins([(n.name, n) for n in parsed_networks] + [(c.name, c) for c in parsed_containers]):
+            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
         model = cls(settings, _by_name(parsed_networks), _by_name(parsed_containers))
-        return model.checked(networks)
+        model = model.checked(networks, names, problems)
+        problems.raise_if_any()
+        return model
 
-    def checked(self, network_words: MappingOfWords) -> Model:
-        """The model with references resolved.
-
-        Raises:
-            ModelError: parts that are right in themselves do not fit together.
-        """
-        problems = ProblemCollector()
+    def checked(self, network_words: MappingOfWords, names: Names, problems: ProblemCollector) -> Model:
+        """The model with references resolved; what is declared and has problems of its own counts as there."""
         for key, words in network_words.items():
-            if _is_external(words) and (words.get("name") or key) not in self.networks:
+            if _is_external(words) and names.networks[key] not in self.networks:
                 problems.add(
                     f"{source(words, f'wharf_networks.{key}')}.external",
                     "no network of this name is declared, and adopting a bridge that stands "
                     "is not supported yet: declare the network",
                 )
+        for network in self.networks.values():
+            self._check_endpoints(network, problems)
         for thing, other in _twins([(n.bridge, n) for n in self.networks.values()]):
             problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
         for container, twin in _twins([(c.sandbox, c) for c in self.containers.values()]):
-            problems.add(container.path, f"{container.sandbox} is also the sandbox of {twin.path}")
+            problems.add(
+                container.path, f"{container.sandbox} is also the sandbox of {twin.path}: give it an x-wharf.sandbox"
+            )
         resolved = {}
         for container in self.containers.values():
-            with problems.collect():
-                resolved[container.name] = self._resolved(container, problems)
-        problems.raise_if_any()
+            resolved[container.name] = self._resolved(container, names, problems)
         return replace(self, containers=resolved)
 
-    def _resolved(self, container: Container, problems: ProblemCollector) -> Container:
+    def _check_endpoints(self, network: Network, problems: ProblemCollector) -> None:
+        """A bridge has room for so many ports, and no MAC is on it twice."""
+        on_network = [a for c in self.containers.values() for a in c.attachments if a.network == network.name]
+        if len(on_network) > _BRIDGE_PORTS:
+            problems.add(
+                network.path,
+                f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "
+                "(BR_MAX_PORTS): spread them over several networks",
+            )
+        for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
+            problems.add(
+                attachment.path,
+                f'"{attachment.mac}": is also the mac_address of {other.path}: give one of them another',
+            )
+
+    def _resolved(self, container: Container, names: Names, problems: ProblemCollector) -> Container:
+        declared = {*self.networks, *names.networks.values()}
         for attachment in container.attachments:
-            if attachment.network not in self.networks:
-                known = ", ".join(self.networks) or "none"
-                problems.add(attachment.path, f"network {attachment.network} is not declared; there are: {known}")
+            if attachment.network not in declared:
+                problems.add(attachment.path, self._not_declared(attachment.network))
         for target, _alias in container.links:
-            if target not in self.containers:
-                problems.add(f"{container.path}.links", f"{target}: no container of this name is declared")
+            if target not in names.containers.values():
+                problems.add(
+                    f"{container.path}.links",
+                    f"{target}: no container of this name is declared; there are: {', '.join(self.containers)}",
+                )
         if container.mode != CONTAINER_MODE:
             return container
-        return replace(container, shares=self._owner_of_stack(container, problems))
+        return replace(container, shares=self._owner_of_stack(container, names, problems))
 
-    def _owner_of_stack(self, container: Container, problems: ProblemCollector) -> str:
+    def _not_declared(self, network: str) -> str:
+        if network == DEFAULT_NETWORK:
+            return "wharf_host.bridge leaves the default network to a dockerd: name a network of your own in networks"
+        return f"network {network} is not declared; there are: {', '.join(self.networks) or 'none'}"
+
+    def _owner_of_stack(self, container: Container, names: Names, problems: ProblemCollector) -> str:
         """The container at the end of a chain of `container:X`, which owns the stack they all share."""
         seen = [container.name]
         while True:
             current = self.containers[seen[-1]]
             if current.mode != CONTAINER_MODE:
                 return current.name
+            if current.shares in names.containers.values() and current.shares not in self.containers:
+                return ""
             if current.shares not in self.containers:
-                problems.add(f"{container.path}.network_mode", f"no container {current.shares} is declared")
+                known = ", ".join(name for name in self.containers if name not in seen)
+                problems.add(
+                    f"{container.path}.network_mode", f"no container {current.shares} is declared; there are: {known}"
+                )
                 return ""
             if current.shares in seen:
                 circle = " -> ".join([*seen, current.shares])
@@ -254,18 +287,20 @@ def source(words: Any, path: str) -> str:
 
 
 def _is_external(words: Any) -> bool:
-    return isinstance(words, dict) and bool(words.get("external"))
+    return isinstance(words, dict) and str(words.get("external")).lower() == "true"
 
 
 def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
-    return {name: str(words[key]) for name, words in entries.items() if isinstance(words, dict) and words.get(key)}
+    return {
+        name: str(words[key]) if isinstance(words, dict) and words.get(key) else name for name, words in entries.items()
+    }
 
 
 def _by_name(things: List[Any]) -> Dict[str, Any]:
     return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
 
 
-def _twins(keyed: List[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+def _twins(keyed: Sequence[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
     """Pairs of things that have the same key: the later one and the first."""
     first: Dict[str, Any] = {}
     return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]
