@@ -44,18 +44,23 @@ _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname
 _SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 
 
-def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> Container:
+def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> List[Container]:
+    """The container, in a list; an empty list where its words have problems."""
+    before = len(problems.problems)
     path = source(value, f"wharf_containers.{key}")
     words = Words(value, path, problems)
     name = words.take("container_name", read.object_name, "") or key
     with problems.collect():
         read.object_name(name, path)
-    mode, shares, network = words.take("network_mode", _network_mode, (NETWORKED, "", DEFAULT_NETWORK))
+    given_mode = words.take_optional("network_mode", _network_mode)
+    mode, shares, network = given_mode or (NETWORKED, "", DEFAULT_NETWORK)
     attachments: Tuple[Attachment, ...] = ()
     if mode == NETWORKED:
         named = words.take_all("networks", _attachments(names.networks))
         joined = Attachment(names.networks.get(network, network), f"{path}.network_mode")
         attachments = named or (joined,)
+        if given_mode and named:
+            problems.add(f"{path}.network_mode", "cannot stand beside networks: give one of the two")
     else:
         if mode != NONE_MODE:
             words.refuse(
@@ -87,7 +92,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     )
     extension.finish()
     words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
-    return container
+    return [container] if len(problems.problems) == before else []
 
 
 def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
@@ -113,6 +118,8 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
         parsed: List[Attachment] = []
         for name, attachment_words in given.items():
             parsed.append(_attachment(networks.get(name, name), attachment_words, f"{path}.{name}", problems))
+            if parsed[-1].network in [attachment.network for attachment in parsed[:-1]]:
+                problems.add(f"{path}.{name}", f"is network {parsed[-1].network} again: leave one of the two out")
         problems.raise_if_any()
         return tuple(parsed)
 

@@ -17,7 +17,7 @@ from .errors import ProblemCollector
 from .facts import Facts
 from .model import Attachment, Container, Model, Network, Pool
 from .subnets import addresses_of, allot_subnets
-from .words import Address
+from .words import Address, unusable_addresses
 
 
 def allot(model: Model, facts: Facts, before: Allotments) -> Allotments:
@@ -27,10 +27,15 @@ def allot(model: Model, facts: Facts, before: Allotments) -> Allotments:
         ModelError: subnets overlap, an address is taken or lies outside, a pool is exhausted.
     """
     problems = ProblemCollector()
+    allotted = allot_all(model, facts, before, problems)
+    problems.raise_if_any()
+    return allotted
+
+
+def allot_all(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
+    """All that can be allotted; what cannot is a problem."""
     networks = allot_subnets(model, facts, before, problems)
-    problems.raise_if_any()
     endpoints = _allot_endpoints(model, networks, before, problems)
-    problems.raise_if_any()
     return Allotments(networks, endpoints, before.ports)
 
 
@@ -44,7 +49,8 @@ def _allot_endpoints(
     for network in model.networks.values():
         on_network = [(c, a) for c, a in wanted if a.network == network.name]
         for pool in network.pools:
-            found = _allot_addresses(pool, networks[network.name][pool.version], on_network, before, problems)
+            allotted = networks[network.name].get(pool.version)
+            found = _allot_addresses(pool, allotted, on_network, before, problems) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -86,10 +92,9 @@ def _allot_addresses(
     """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
     version, subnet = pool.version, allotted.subnet
     holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
-    holders.update(dict.fromkeys(pool.reserved, "reserved in aux_addresses"))
-    if subnet.prefixlen < subnet.max_prefixlen - 1:
-        holders.setdefault(subnet[0], "the subnet's own address")
-        holders.setdefault(subnet[-1], "the subnet's last address, which is reserved")
+    holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses or default-gateway"))
+    for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "its broadcast address")):
+        holders.setdefault(unusable, what)
     result: Dict[str, Address] = {}
 
     def settle(container: Container, address: Address) -> None:
@@ -139,7 +144,7 @@ def _interface_names(
     for attachment in ordered:
         kept = before.endpoints.get((container.name, attachment.network))
         prefix = _interface_prefix(model, attachment)
-        fits = kept and kept.interface.rstrip("0123456789") == prefix and kept.interface not in names.values()
+        fits = kept and _is_numbered(kept.interface, prefix) and kept.interface not in names.values()
         if kept and fits and attachment.network not in names:
             names[attachment.network] = kept.interface
     for attachment in ordered:
@@ -148,6 +153,10 @@ def _interface_names(
             candidates = (f"{prefix}{number}" for number in range(len(ordered) + len(names) + 1))
             names[attachment.network] = next(name for name in candidates if name not in names.values())
     return names
+
+
+def _is_numbered(interface: str, prefix: str) -> bool:
+    return interface.startswith(prefix) and interface[len(prefix) :].isdigit()
 
 
 def _interface_prefix(model: Model, attachment: Attachment) -> str:

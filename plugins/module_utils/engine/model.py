@@ -191,8 +191,9 @@ class Model:
         parsed_containers: List[Container] = []
         for key, words in containers.items():
             parsed_containers += parse_container(key, words, names, problems)
-        for thing, other in _twins([(n.name, n) for n in parsed_networks] + [(c.name, c) for c in parsed_containers]):
-            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
+        for things in (parsed_networks, parsed_containers):
+            for thing, other in _twins([(thing.name, thing) for thing in things]):
+                problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
         model = cls(settings, _by_name(parsed_networks), _by_name(parsed_containers))
         model = model.checked(networks, names, problems)
         problems.raise_if_any()

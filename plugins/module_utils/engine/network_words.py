@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any, List, Mapping, Optional, Tuple
 
 from . import words as read
@@ -138,7 +139,7 @@ def default_network(host: Host) -> List[Network]:
     """The network `bridge`, as daemon.json's words shape it; none where docker0 is left to a dockerd.
 
     Raises:
-        ModelError: `fixed-cidr` lies outside the subnet of `bip`.
+        ModelError: `fixed-cidr` lies outside the subnet of `bip`, or the MTU is too small for IPv6.
     """
     if host.bridge is None:
         return []
@@ -149,13 +150,14 @@ def default_network(host: Host) -> List[Network]:
         name=DEFAULT_NETWORK,
         path=HOST_PATH,
         bridge=host.bridge,
-        pools=tuple(pools),
+        pools=tuple(_with_reserved(pool, host.default_gateways) for pool in pools),
         icc=host.icc,
         masquerade=host.ip_masq,
         mtu=host.mtu,
         host_binding=host.ip,
         next_hops=host.default_gateways,
     )
+    _check_mtu(network, f"{HOST_PATH}.mtu")
     return [network]
 
 
@@ -163,8 +165,14 @@ def _default_pool(version: int, key: str, gateway: Optional[read.Interface], ip_
     fixed = "fixed-cidr" if version == 4 else "fixed-cidr-v6"
     if gateway:
         _check_inside(gateway.network, HOST_PATH, **{fixed: ip_range})
+        _check_gateway(gateway.network, gateway.ip, (), f"{HOST_PATH}.{key}")
         return Pool(f"{HOST_PATH}.{key}", version, gateway.network, ip_range, gateway.ip)
     return Pool(f"{HOST_PATH}.{fixed}", version, subnet=ip_range)
+
+
+def _with_reserved(pool: Pool, next_hops: Tuple[read.Address, ...]) -> Pool:
+    """No container gets the address of the containers' next hop, which may be the bridge itself."""
+    return replace(pool, reserved=tuple(h for h in next_hops if h.version == pool.version and h != pool.gateway))
 
 
 def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) -> List[Network]:
@@ -210,11 +218,25 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
         masquerade=options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True),
         mtu=options.take_optional(_MTU_OPTION, read.mtu),
         host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address_of(4)),
-        interface_prefix=options.take(_PREFIX_OPTION, read.interface_name, "eth"),
+        interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
     options.refuse(_OPTIONS_NOT_YET)
     options.finish()
-    return [network]
+    with problems.collect():
+        _check_mtu(network, f"{path}.driver_opts.{_MTU_OPTION}")
+    return [network] if len(problems.problems) == before else []
+
+
+def _interface_prefix(value: Any, path: str) -> str:
+    prefix = read.interface_name(value, path)
+    if len(prefix.encode()) > 13:
+        raise wrong(path, value, "must have at most 13 bytes: a number follows, and a name has at most 15")
+    return prefix
+
+
+def _check_mtu(network: Network, path: str) -> None:
+    if network.ipv6 and network.mtu and network.mtu < 1280:
+        raise wrong(path, network.mtu, "IPv6 needs an MTU of at least 1280 bytes (RFC 8200)")
 
 
 def _own_name(name: str, path: str) -> None:
@@ -270,6 +292,8 @@ def _pool(value: Any, path: str) -> Pool:
     _check_inside(subnet, path, ip_range=ip_range, gateway=gateway)
     for other in reserved:
         _check_inside(subnet, path, aux_addresses=other)
+    if gateway:
+        _check_gateway(subnet, gateway, reserved, f"{path}.gateway")
     return Pool(path, subnet.version, subnet, ip_range, gateway, reserved)
 
 
@@ -282,6 +306,13 @@ def _check_inside(subnet: read.Subnet, path: str, **parts: Any) -> None:
         )
         if not inside:
             raise wrong(f"{path}.{key}", str(part), f"lies outside the subnet {subnet}")
+
+
+def _check_gateway(subnet: read.Subnet, gateway: read.Address, reserved: Tuple[read.Address, ...], path: str) -> None:
+    if gateway in reserved:
+        raise wrong(path, str(gateway), "is also one of aux_addresses: give another address to one of them")
+    if gateway in read.unusable_addresses(subnet):
+        raise wrong(path, str(gateway), f"is the first or last address of {subnet}, which no host can have")
 
 
 def _aux_addresses(value: Any, path: str) -> Tuple[read.Address, ...]:

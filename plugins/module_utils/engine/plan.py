@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 from .allotments import Allotments
 from .errors import ProblemCollector
 from .facts import Facts
-from .ipam import allot, stable_macs
+from .ipam import allot_all, stable_macs
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
@@ -35,11 +35,14 @@ class Plan:
         Raises:
             ModelError: addresses, ports or routes that cannot be had.
         """
-        allotted = allot(model, facts, before)
-        publications, ports = publish(model, allotted, facts)
+        problems = ProblemCollector()
+        allotted = allot_all(model, facts, before, problems)
+        publications, ports = publish(model, allotted, facts, problems)
         plan = cls(model, facts, replace(allotted, ports=ports), publications)
-        plan._check_routes()
-        plan._check_sysctls()
+        plan._check_next_hops(problems)
+        plan._check_routes(problems)
+        plan._check_sysctls(problems)
+        problems.raise_if_any()
         return plan
 
     @property
@@ -72,8 +75,15 @@ class Plan:
         declared = [hop for hop in network.next_hops if hop.version == version]
         return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
 
-    def _check_routes(self) -> None:
-        problems = ProblemCollector()
+    def _check_next_hops(self, problems: ProblemCollector) -> None:
+        for network in self.model.networks.values():
+            for hop in network.next_hops:
+                pool = self.allotted.networks[network.name].get(hop.version)
+                if pool and hop not in pool.subnet:
+                    key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
+                    problems.add(f"{network.path}.{key}", f'"{hop}": lies outside {pool.subnet}, the network\'s subnet')
+
+    def _check_routes(self, problems: ProblemCollector) -> None:
         for container in self.model.containers.values():
             reachable = [
                 pool.subnet
@@ -82,18 +92,23 @@ class Plan:
             ]
             for route in container.routes:
                 if not any(route.via in subnet for subnet in reachable):
-                    problems.add(f"{route.path}.via", f'"{route.via}": is on none of the container\'s networks')
-        problems.raise_if_any()
+                    subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
+                    problems.add(
+                        f"{route.path}.via",
+                        f'"{route.via}": is on none of the container\'s networks; their subnets are: {subnets}',
+                    )
 
-    def _check_sysctls(self) -> None:
-        problems = ProblemCollector()
+    def _check_sysctls(self, problems: ProblemCollector) -> None:
         for container in self.model.containers.values():
             known = {"", "all", "default", "lo", *self.interfaces(container).values()}
             for name, _value in container.sysctls:
                 interface = _interface_parameter(name)[0]
                 if interface not in known and container.sandbox.startswith("netns:"):
-                    problems.add(f"{container.path}.sysctls.{name}", f"the container has no interface {interface}")
-        problems.raise_if_any()
+                    there = ", ".join(self.interfaces(container).values()) or "none but lo"
+                    problems.add(
+                        f"{container.path}.sysctls.{name}",
+                        f"the container has no interface {interface}; there are: {there}",
+                    )
 
 
 def forwarding(plan: Plan) -> List[Object]:

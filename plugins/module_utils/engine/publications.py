@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from .allotments import Allotments
 from .errors import ModelError, ProblemCollector
@@ -11,6 +12,8 @@ from .facts import Facts
 from .model import Attachment, Container, Model
 from .ports import PortMapping, PortRange, size
 from .words import Address
+
+_ANY_PORT: PortRange = (0, 65535)
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,15 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
     return min(able, key=rank, default=None)
 
 
-def publish(model: Model, allotted: Allotments, facts: Facts) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
+def publish(
+    model: Model, allotted: Allotments, facts: Facts, problems: ProblemCollector
+) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
     """All publications of a host, and the free ports that were taken for them.
 
-    Fixed ports are settled first, so that no free port is taken that a later container asks for by number.
-
-    Raises:
-        ModelError: a port is wanted twice, or a local process listens on it, or the container has no address
-            that could be reached.
+    Fixed ports are settled first, then those that were taken before, so that no free port is taken that another
+    container asks for by number, or has already. It is a problem if a port is wanted twice, or a local process
+    listens on it, or the container has no address that could be reached.
     """
-    problems = ProblemCollector()
     demands = [
         demand
         for container in model.containers.values()
@@ -75,13 +77,24 @@ def publish(model: Model, allotted: Allotments, facts: Facts) -> Tuple[Tuple[Pub
         if size(demand.candidates) == 1:
             with problems.collect():
                 settled[demand] = taken.take(demand, demand.candidates[0])
-    for demand in demands:
-        if demand not in settled and size(demand.candidates) > 1:
+    free = _without_twins((demand for demand in demands if size(demand.candidates) > 1), problems)
+    for demand in free:
+        kept = allotted.ports.get(demand.key, 0)
+        if taken.is_free(demand, kept):
+            settled[demand] = taken.take(demand, kept)
+    for demand in free:
+        if demand not in settled:
             with problems.collect():
-                settled[demand] = taken.take_free(demand, allotted.ports)
-    problems.raise_if_any()
-    free = {demand.key: port for demand, port in settled.items() if size(demand.candidates) > 1}
-    return tuple(_publications(settled)), free
+                settled[demand] = taken.take_free(demand)
+    return tuple(_publications(settled)), {demand.key: settled[demand] for demand in free if demand in settled}
+
+
+def _without_twins(demands: Iterable[_Demand], problems: ProblemCollector) -> List[_Demand]:
+    first: Dict[str, _Demand] = {}
+    for demand in demands:
+        if first.setdefault(demand.key, demand) is not demand:
+            problems.add(demand.path, f"asks for the same as {first[demand.key].path}: leave one of the two out")
+    return list(first.values())
 
 
 @dataclass(frozen=True)
@@ -98,22 +111,25 @@ class _Demand:
 
     @property
     def key(self) -> str:
-        return f"{self.container} {self.host_ip or '*'} {self.target_port}/{self.protocol}"
+        first, last = self.candidates
+        wanted = "" if self.candidates == _ANY_PORT else f"{first}-{last}:"
+        return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
 
 
 def _demands(
     model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
 ) -> Iterator[_Demand]:
     host_ip, versions = _binding(model, container, mapping)
-    addresses = tuple(
-        address
+    reached = [
+        (attachment.network, version)
         for version in versions
         for attachment in [gateway_attachment(model, container, version)]
         if attachment
-        for address in [allotted.endpoints[container.name, attachment.network].address(version)]
-        if address
-    )
-    if not addresses:
+    ]
+    given = (allotted.endpoints[container.name, network].address(version) for network, version in reached)
+    # One that could not be allotted is a problem already.
+    addresses = tuple(address for address in given if address)
+    if not reached:
         family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
         problems.add(mapping.path, f"the container has {family} on a network that is not internal: nothing to publish")
         return
@@ -122,7 +138,7 @@ def _demands(
         if one_to_one and mapping.published:
             candidates = (mapping.published[0] + offset, mapping.published[0] + offset)
         else:
-            candidates = mapping.published or (0, 65535)
+            candidates = mapping.published or _ANY_PORT
         yield _Demand(
             container.name,
             mapping.path,
@@ -157,8 +173,7 @@ class _TakenPorts:
         self._facts = facts
         self._holders: Dict[Tuple[int, str, int], Dict[Optional[str], str]] = {}
         for protocol, address, port in facts.listeners:
-            for version in (6,) if ":" in address.strip(":") else (4, 6) if address == "::" else (4,):
-                on = None if address in ("0.0.0.0", "::") else address
+            for version, on in _heard_on(ipaddress.ip_address(address)):
                 self._holders.setdefault((version, protocol, port), {})[on] = (
                     "a process of the host, which listens there"
                 )
@@ -171,22 +186,36 @@ class _TakenPorts:
         holder = self._holder(demand, port)
         if holder:
             where = f"{demand.host_ip} " if demand.host_ip else ""
-            raise ModelError.at(demand.path, f"port {where}{port}/{demand.protocol} is taken by {holder}")
+            raise ModelError.at(
+                demand.path, f"port {where}{port}/{demand.protocol} is taken by {holder}: publish another one"
+            )
         for address in demand.addresses:
             on = str(demand.host_ip) if demand.host_ip else None
             self._holders.setdefault((address.version, demand.protocol, port), {})[on] = demand.path
         return port
 
-    def take_free(self, demand: _Demand, before: Mapping[str, int]) -> int:
-        """The port that this demand had before, or the lowest free one."""
-        first, last = self._facts.local_ports if demand.candidates == (0, 65535) else demand.candidates
-        kept = before.get(demand.key, 0)
-        for port in [kept, *range(first, last + 1)]:
-            if first <= port <= last and not self._reserved(port) and not self._holder(demand, port):
+    def take_free(self, demand: _Demand) -> int:
+        """The lowest port that is free.
+
+        Raises:
+            ModelError: none is.
+        """
+        first, last = self._range(demand)
+        for port in range(first, last + 1):
+            if self.is_free(demand, port):
                 return self.take(demand, port)
-        raise ModelError.at(demand.path, f"no port is free from {first} to {last}/{demand.protocol}")
+        raise ModelError.at(demand.path, f"no port is free from {first} to {last}/{demand.protocol}: free or add some")
+
+    def is_free(self, demand: _Demand, port: int) -> bool:
+        first, last = self._range(demand)
+        barred = demand.candidates == _ANY_PORT and self._reserved(port)
+        return first <= port <= last and not barred and not self._holder(demand, port)
+
+    def _range(self, demand: _Demand) -> PortRange:
+        return self._facts.local_ports if demand.candidates == _ANY_PORT else demand.candidates
 
     def _reserved(self, port: int) -> bool:
+        """Whether the kernel keeps the port from those who take any: whoever names a range may have reserved it."""
         return any(first <= port <= last for first, last in self._facts.reserved_ports)
 
     def _holder(self, demand: _Demand, port: int) -> Optional[str]:
@@ -197,6 +226,17 @@ class _TakenPorts:
                 if on is None or taken is None or on == taken:
                     return holder
         return None
+
+
+def _heard_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
+    """The families in which a socket of this address is reached, each with the address, None for all of them."""
+    if listener == ipaddress.IPv6Address("::"):
+        yield 4, None
+        yield 6, None
+        return
+    mapped = listener.ipv4_mapped if isinstance(listener, ipaddress.IPv6Address) else None
+    address = mapped or listener
+    yield address.version, None if address.is_unspecified else str(address)
 
 
 def _publications(settled: Mapping[_Demand, int]) -> List[Publication]:

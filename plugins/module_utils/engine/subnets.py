@@ -13,7 +13,7 @@ from .allotments import Allotments, PoolAllotment, PoolsByVersion
 from .errors import ModelError, ProblemCollector
 from .facts import Facts
 from .model import AddressPool, Model, Network, Pool
-from .words import Address, Subnet
+from .words import Address, Subnet, unusable_addresses
 
 # Docker's own default pools.
 _DEFAULT_POOLS = (
@@ -115,9 +115,6 @@ def _with_gateway(pool: Pool, subnet: Subnet, problems: ProblemCollector) -> Poo
 
 
 def addresses_of(ip_range: Subnet, subnet: Subnet) -> Iterator[Address]:
-    """The addresses of a range, lowest first, without the subnet's own and its broadcast address.
-
-    A /31 and a /127 have neither (RFC 3021, RFC 6164).
-    """
-    reserved = () if subnet.prefixlen >= subnet.max_prefixlen - 1 else (subnet[0], subnet[-1])
-    return (address for address in ip_range if address not in reserved)
+    """The addresses of a range, lowest first, that a host can have."""
+    unusable = unusable_addresses(subnet)
+    return (address for address in ip_range if address not in unusable)

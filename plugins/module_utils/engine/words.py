@@ -81,6 +81,13 @@ def subnet(value: Any, path: str) -> Subnet:
         raise wrong(path, value, "must be a subnet such as 10.1.0.0/24 or fd00:1::/64") from None
 
 
+def unusable_addresses(subnet: Subnet) -> Tuple[Address, ...]:
+    """The subnet's own address, and IPv4's broadcast address. A /31 and a /127 have neither (RFC 3021, RFC 6164)."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return ()
+    return (subnet[0], subnet[-1]) if subnet.version == 4 else (subnet[0],)
+
+
 def interface(value: Any, path: str) -> Interface:
     """An address with its prefix, such as `10.1.0.1/24`."""
     try:
