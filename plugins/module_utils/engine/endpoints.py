@@ -16,7 +16,7 @@ from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
 from .errors import ApplyError
 from .links import DONE, UNDONE_PORTS, doing, forgiving, opened, set_addresses
-from .sandboxes import sandbox_path
+from .sandboxes import is_awaited, sandbox_path
 from .state import Endpoint, Key, Route, State, state_of
 
 # What an endpoint was, None if it was not, and what it shall be.
@@ -29,6 +29,10 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 class Endpoints(Door):
     """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`."""
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
+        return frozenset(thing.key for thing in wanted if is_awaited(thing.sandbox))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}

@@ -39,16 +39,20 @@ def read_facts(ledger: Ledger) -> Facts:
         listeners=tuple(sorted(set(_listeners()))),
         forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
-        accepts_ra=tuple(sorted(_accepts_ra(ledger, set(names.values()) - ours))),
+        accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
     )
 
 
 def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:
     """The link of the default route, IPv4's first; of several the one with the smallest metric."""
-    default = [route for route in routes if route.destination in ("0.0.0.0/0", "::/0") and route.index in links]
+    default = [route for route in routes if _is_default(route) and route.index in links]
     best = min(default, key=lambda route: (route.family, route.priority), default=None)
     return links[best.index] if best else None
+
+
+def _is_default(route: rtnetlink.RouteInfo) -> bool:
+    return route.destination in ("0.0.0.0/0", "::/0")
 
 
 def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
@@ -85,8 +89,14 @@ def _before(ledger: Ledger, name: str) -> Optional[str]:
     return ledger.found.get(name, proc_sys.read(name))
 
 
-def _accepts_ra(ledger: Ledger, interfaces: Set[str]) -> Iterator[str]:
-    for interface in interfaces - {"lo"}:
+def _uplinks(routes: List[rtnetlink.RouteInfo], names: Dict[int, str]) -> Set[str]:
+    """The links that lead to the outside: those of a default route, and those where a router advertised one."""
+    leading = [route for route in routes if _is_default(route) or route.protocol == rtnetlink.RTPROT_RA]
+    return {names[route.index] for route in leading if route.index in names}
+
+
+def _accepts_ra(ledger: Ledger, uplinks: Set[str]) -> Iterator[str]:
+    for interface in uplinks:
         if _before(ledger, proc_sys.of_interface(interface, "ipv6.accept_ra")) == "1":
             yield interface
 

@@ -82,8 +82,10 @@ class Ledger:
     def save(self) -> None:
         """Replace the file in one step; remove it once nothing is declared and nothing ours is left."""
         if self.is_empty:
+            for path in (PATH, f"{PATH}.new"):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             with suppress(OSError):
-                os.unlink(PATH)
                 os.rmdir(os.path.dirname(PATH))
             return
         os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)

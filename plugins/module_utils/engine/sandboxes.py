@@ -35,6 +35,11 @@ def is_present(name: str) -> bool:
     return namespaces.is_namespace(sandbox_path(name))
 
 
+def is_awaited(name: str) -> bool:
+    """Whether this is the sandbox of a container that somebody else runs, and which does not run now."""
+    return name not in ("", HOST) and not name.startswith(NETNS) and not is_present(name)
+
+
 @dataclass(frozen=True)
 class Stack:
     """A network stack as found; `mark` is the container that its loopback's alias names, if any."""
@@ -52,6 +57,10 @@ class Sandboxes(Door):
     `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
     the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there.
     """
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
+        return frozenset(thing.key for thing in wanted if is_awaited(thing.name) or is_awaited(thing.of))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
