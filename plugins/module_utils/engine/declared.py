@@ -76,9 +76,13 @@ def known(declared: Declared, call: Call) -> Declared:
     """What the planner is to know: what is declared, and what else a call was given that makes things present."""
     if call.state == ABSENT:
         return declared
+    networks = [declared.networks, call.networks or {}]
+    if USER_NETWORKS in call.converged_scopes:
+        # What a call stands on and finds declared, it leaves.
+        networks.reverse()
     return Declared(
         declared.host if declared.host is not None else call.host or {},
-        {**declared.networks, **(call.networks or {})},
+        {**networks[0], **networks[1]},
         {**declared.containers, **(call.containers or {})},
     )
 

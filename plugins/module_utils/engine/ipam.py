@@ -20,20 +20,11 @@ from .subnets import addresses_of, allot_subnets
 from .words import Address, unusable_addresses
 
 
-def allot(model: Model, facts: Facts, before: Allotments) -> Allotments:
+def allot(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
     """Give every network its subnets and every endpoint its addresses.
 
-    Raises:
-        ModelError: subnets overlap, an address is taken or lies outside, a pool is exhausted.
+    It is a problem if subnets overlap, an address is taken or lies outside, or a pool is exhausted.
     """
-    problems = ProblemCollector()
-    allotted = allot_all(model, facts, before, problems)
-    problems.raise_if_any()
-    return allotted
-
-
-def allot_all(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
-    """All that can be allotted; what cannot is a problem."""
     networks = allot_subnets(model, facts, before, problems)
     endpoints = _allot_endpoints(model, networks, before, problems)
     return Allotments(networks, endpoints, before.ports)

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 from .allotments import Allotments
 from .errors import ProblemCollector
 from .facts import Facts
-from .ipam import allot_all, stable_macs
+from .ipam import allot, stable_macs
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
@@ -36,7 +36,7 @@ class Plan:
             ModelError: addresses, ports or routes that cannot be had.
         """
         problems = ProblemCollector()
-        allotted = allot_all(model, facts, before, problems)
+        allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)
         plan = cls(model, facts, replace(allotted, ports=ports), publications)
         plan._check_next_hops(problems)
