@@ -109,21 +109,30 @@ class _Peers:
 
     def __init__(self, plan: Plan) -> None:
         self._lines: Dict[str, List[Tuple[str, str]]] = {}
+        self._own: Dict[str, str] = {}
         for container in plan.model.containers.values():
             for attachment in container.attachments:
                 if attachment.network == DEFAULT_NETWORK:
                     continue
-                names = _unique([container.name, *attachment.aliases, container.effective_hostname])
-                lines = "".join(f"{address}\t{names}\n" for address in plan.addresses(container.name, attachment))
-                self._lines.setdefault(attachment.network, []).append((container.name, lines))
+                names = [container.name, *attachment.aliases, container.effective_hostname]
+                addresses = plan.addresses(container.name, attachment)
+                self._lines.setdefault(attachment.network, []).append((container.name, _lines(addresses, names)))
+                further = [name for name in names if name not in _own_names(container).split()]
+                self._own[container.name] = self._own.get(container.name, "") + _lines(addresses, further)
 
     def lines(self, container: Container) -> str:
-        return "".join(
+        """The others, after what the others know oneself by."""
+        others = (
             lines
             for attachment in container.attachments
             for name, lines in self._lines.get(attachment.network, [])
             if name != container.name
         )
+        return "".join([self._own.get(container.name, ""), *others])
+
+
+def _lines(addresses: Iterable[str], names: List[str]) -> str:
+    return "".join(f"{address}\t{_unique(names)}\n" for address in addresses) if names else ""
 
 
 def _unique(names: Iterable[str]) -> str:

@@ -159,10 +159,9 @@ def _binding(model: Model, container: Container, mapping: PortMapping) -> Tuple[
 
 
 def _default_binding(model: Model, container: Container) -> Optional[Address]:
-    """`host_binding_ipv4` of the network, else the host's `ip`; Docker takes `0.0.0.0` there for both families."""
-    attachment = gateway_attachment(model, container, 4)
+    """The network's: `host_binding_ipv4`, or `ip` for the default one; Docker takes `0.0.0.0` for both families."""
+    attachment = gateway_attachment(model, container, 4) or gateway_attachment(model, container, 6)
     binding = model.networks[attachment.network].host_binding if attachment else None
-    binding = binding or model.host.ip
     return None if binding is None or binding.is_unspecified else binding
 
 
