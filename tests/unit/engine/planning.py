@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Words -> plan, or problems, on a host that is made up."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
+from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+
+Words = Mapping[str, Any]
+
+
+def plan(words: Words, facts: Facts | None = None, before: Allotments | None = None) -> Plan:
+    model = Model.parse(words.get("host") or {}, words.get("networks") or {}, words.get("containers") or {})
+    return Plan.make(model, facts or Facts(), before or Allotments())
+
+
+def problems(words: Words, facts: Facts | None = None) -> list[str]:
+    try:
+        plan(words, facts)
+    except ModelError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def facts_of(words: Words) -> Facts:
+    """Facts as a case's `facts.yml` has them."""
+    tuples = {key: _tuples(value) for key, value in words.items()}
+    tuples["taken_subnets"] = tuple(
+        (ipaddress.ip_network(subnet), owner) for subnet, owner in words.get("taken_subnets", ())
+    )
+    return Facts(**tuples)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
