@@ -16,6 +16,7 @@ from .model import (
     NONE_MODE,
     Attachment,
     Container,
+    Link,
     Names,
     StaticRoute,
     source,
@@ -44,31 +45,30 @@ _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname
 _SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 
 
-def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> List[Container]:
-    """The container, in a list; an empty list where its words have problems."""
-    before = len(problems.problems)
+def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> Container:
     path = source(value, f"wharf_containers.{key}")
     words = Words(value, path, problems)
     name = words.take("container_name", read.object_name, "") or key
     with problems.collect():
         read.object_name(name, path)
+    before = len(problems.problems)
     given_mode = words.take_optional("network_mode", _network_mode)
     mode, shares, network = given_mode or (NETWORKED, "", DEFAULT_NETWORK)
     attachments: Tuple[Attachment, ...] = ()
     if mode == NETWORKED:
         named = words.take_all("networks", _attachments(names.networks))
         joined = Attachment(names.networks.get(network, network), f"{path}.network_mode")
-        attachments = named or (joined,)
+        attachments = named or ((joined,) if len(problems.problems) == before else ())
         if given_mode and named:
             problems.add(f"{path}.network_mode", "cannot stand beside networks: give one of the two")
     else:
         if mode != NONE_MODE:
             words.refuse(
-                ["sysctls"], f"belong to whom the network stack belongs, which is not this container in {mode}"
+                ["sysctls"], f"belong to the owner of the network stack, which is another one in network_mode {mode}"
             )
         words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode}: leave it out")
     if mode == CONTAINER_MODE:
-        words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the container whose network stack is used, {shares}")
+        words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {shares}")
     links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
     extension = words.inner("x-wharf")
     container = Container(
@@ -80,7 +80,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, "")),
         ports=words.take_all("ports", read.list_of(PortMapping.parse)),
         expose=words.take_all("expose", read.list_of(_exposed)),
-        links=tuple((names.containers.get(target, target), alias) for target, alias in links),
+        links=tuple(replace(link, target=names.containers.get(link.target, link.target)) for link in links),
         hostname=words.take("hostname", read.host_name, ""),
         domainname=words.take("domainname", read.host_name, ""),
         dns=words.take_all("dns", read.list_of(read.address)),
@@ -92,7 +92,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     )
     extension.finish()
     words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
-    return [container] if len(problems.problems) == before else []
+    return container
 
 
 def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
@@ -195,10 +195,10 @@ def _exposed(value: Any, path: str) -> str:
     return f"{ports}/{protocol(name or 'tcp', path)}"
 
 
-def _link(value: Any, path: str) -> Tuple[str, str]:
+def _link(value: Any, path: str) -> Link:
     """`CONTAINER` or `CONTAINER:ALIAS`."""
     target, _colon, alias = read.text(value, path).partition(":")
-    return target, read.host_name(alias or target, path)
+    return Link(path, target, read.host_name(alias or target, path))
 
 
 def _extra_hosts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:

@@ -95,11 +95,11 @@ def _has_ipv6(plan: Plan, container: Container) -> bool:
 def _linked(plan: Plan, container: Container) -> Iterator[str]:
     """A link's alias leads to the target's address on the first network that both are on."""
     networks = [attachment.network for attachment in container.attachments]
-    for target_name, alias in container.links:
-        target = plan.model.containers[target_name]
+    for link in container.links:
+        target = plan.model.containers[link.target]
         shared: Optional[Attachment] = next((a for a in target.attachments if a.network in networks), None)
         if shared:
-            names = _unique([alias, target.effective_hostname, target.name])
+            names = _unique([link.alias, target.effective_hostname, target.name])
             for address in plan.addresses(target.name, shared):
                 yield f"{address}\t{names}\n"
 

@@ -84,7 +84,7 @@ def _allot_addresses(
     version, subnet = pool.version, allotted.subnet
     holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
     holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses or default-gateway"))
-    for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "its broadcast address")):
+    for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "the broadcast address")):
         holders.setdefault(unusable, what)
     result: Dict[str, Address] = {}
 
@@ -100,7 +100,7 @@ def _allot_addresses(
         if static not in subnet:
             problems.add(path, f'"{static}": lies outside {subnet}, the subnet of network {attachment.network}')
         elif static in holders:
-            problems.add(path, f'"{static}": is taken, it is {holders[static]}')
+            problems.add(path, f'"{static}": is taken, it is {holders[static]}: choose another one')
         settle(container, static)
     for container, attachment in on_network:
         kept = before.endpoints.get((container.name, attachment.network))
@@ -112,7 +112,9 @@ def _allot_addresses(
         if container.name not in result:
             address = next(free, None)
             if address is None:
-                problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}")
+                larger = "a larger ip_range" if pool.ip_range else "a larger subnet"
+                remedy = f"give network {attachment.network} {larger}"
+                problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
                 break
             settle(container, address)
     return result
@@ -129,7 +131,9 @@ def _interface_names(
     names: Dict[str, str] = {}
     for attachment in ordered:
         if attachment.interface in names.values() and attachment.interface:
-            problems.add(f"{attachment.path}.interface_name", f'"{attachment.interface}": is used twice')
+            problems.add(
+                f"{attachment.path}.interface_name", f'"{attachment.interface}": is that of another network too'
+            )
         if attachment.interface:
             names[attachment.network] = attachment.interface
     for attachment in ordered:

@@ -128,6 +128,15 @@ class StaticRoute:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Another name for another container, in one container's `hosts`."""
+
+    path: str
+    target: str
+    alias: str
+
+
+@dataclass(frozen=True)
 class Container:
     """A container's networking. `shares` names the container whose stack it uses, in mode `container`."""
 
@@ -139,7 +148,7 @@ class Container:
     attachments: Tuple[Attachment, ...] = ()
     ports: Tuple[PortMapping, ...] = ()
     expose: Tuple[str, ...] = ()
-    links: Tuple[Tuple[str, str], ...] = ()
+    links: Tuple[Link, ...] = ()
     hostname: str = ""
     domainname: str = ""
     dns: Tuple[Address, ...] = ()
@@ -188,9 +197,7 @@ class Model:
             if not _is_external(words):
                 parsed_networks += parse_network(key, words, settings, problems)
         names = Names(_real_names(networks, "name"), _real_names(containers, "container_name"))
-        parsed_containers: List[Container] = []
-        for key, words in containers.items():
-            parsed_containers += parse_container(key, words, names, problems)
+        parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
         for things in (parsed_networks, parsed_containers):
             for thing, other in _twins([(thing.name, thing) for thing in things]):
                 problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
@@ -200,7 +207,7 @@ class Model:
         return model
 
     def checked(self, network_words: MappingOfWords, names: Names, problems: ProblemCollector) -> Model:
-        """The model with references resolved; what is declared and has problems of its own counts as there."""
+        """The model with references resolved; a network that has problems of its own counts as there."""
         for key, words in network_words.items():
             if _is_external(words) and names.networks[key] not in self.networks:
                 problems.add(
@@ -241,32 +248,28 @@ class Model:
         for attachment in container.attachments:
             if attachment.network not in declared:
                 problems.add(attachment.path, self._not_declared(attachment.network))
-        for target, _alias in container.links:
-            if target not in names.containers.values():
-                problems.add(
-                    f"{container.path}.links",
-                    f"{target}: no container of this name is declared; there are: {', '.join(self.containers)}",
-                )
+        for link in container.links:
+            if link.target not in self.containers:
+                known = ", ".join(self.containers)
+                problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
         if container.mode != CONTAINER_MODE:
             return container
-        return replace(container, shares=self._owner_of_stack(container, names, problems))
+        return replace(container, shares=self._owner_of_stack(container, problems))
 
     def _not_declared(self, network: str) -> str:
         if network == DEFAULT_NETWORK:
             return "wharf_host.bridge leaves the default network to a dockerd: name a network of your own in networks"
         return f"network {network} is not declared; there are: {', '.join(self.networks) or 'none'}"
 
-    def _owner_of_stack(self, container: Container, names: Names, problems: ProblemCollector) -> str:
+    def _owner_of_stack(self, container: Container, problems: ProblemCollector) -> str:
         """The container at the end of a chain of `container:X`, which owns the stack they all share."""
         seen = [container.name]
         while True:
             current = self.containers[seen[-1]]
             if current.mode != CONTAINER_MODE:
                 return current.name
-            if current.shares in names.containers.values() and current.shares not in self.containers:
-                return ""
             if current.shares not in self.containers:
-                known = ", ".join(name for name in self.containers if name not in seen)
+                known = ", ".join(name for name in self.containers if name not in seen) or "none"
                 problems.add(
                     f"{container.path}.network_mode", f"no container {current.shares} is declared; there are: {known}"
                 )

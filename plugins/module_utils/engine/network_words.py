@@ -167,7 +167,7 @@ def _default_pool(version: int, key: str, gateway: Optional[read.Interface], ip_
         _check_inside(gateway.network, HOST_PATH, **{fixed: ip_range})
         _check_gateway(gateway.network, gateway.ip, (), f"{HOST_PATH}.{key}")
         return Pool(f"{HOST_PATH}.{key}", version, gateway.network, ip_range, gateway.ip)
-    return Pool(f"{HOST_PATH}.{fixed}", version, subnet=ip_range)
+    return Pool(f"{HOST_PATH}.{fixed if ip_range else key}", version, subnet=ip_range)
 
 
 def _with_reserved(pool: Pool, next_hops: Tuple[read.Address, ...]) -> Pool:

@@ -98,7 +98,7 @@ class PortMapping:
     def _parse_long(cls, value: Any, path: str) -> PortMapping:
         problems = ProblemCollector()
         words = Words(value, path, problems)
-        target = words.take("target", port_range, _NOT_GIVEN)
+        target = words.take_optional("target", port_range)
         published = words.take_optional("published", port_range)
         address_of_host = words.take_optional("host_ip", host_ip)
         chosen = words.take("protocol", protocol, "tcp")
@@ -107,10 +107,10 @@ class PortMapping:
         extension.refuse(["allow_from"])
         extension.finish()
         words.finish(passed_over=("app_protocol", "name"))
-        if target is _NOT_GIVEN:
+        if value.get("target") is None:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
-        return cls(path, target, published, address_of_host, chosen)
+        return cls(path, target or _NOT_GIVEN, published, address_of_host, chosen)
 
 
 def host_ip(value: Any, path: str) -> Address:

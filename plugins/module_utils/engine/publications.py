@@ -115,6 +115,12 @@ class _Demand:
         wanted = "" if self.candidates == _ANY_PORT else f"{first}-{last}:"
         return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
 
+    def at(self, port: int) -> str:
+        """The port as people write it, with the host's address if it is on one only."""
+        if self.host_ip is None:
+            return f"{port}/{self.protocol}"
+        return f"{f'[{self.host_ip}]' if self.host_ip.version == 6 else self.host_ip}:{port}/{self.protocol}"
+
 
 def _demands(
     model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
@@ -184,10 +190,7 @@ class _TakenPorts:
         """
         holder = self._holder(demand, port)
         if holder:
-            where = f"{demand.host_ip} " if demand.host_ip else ""
-            raise ModelError.at(
-                demand.path, f"port {where}{port}/{demand.protocol} is taken by {holder}: publish another one"
-            )
+            raise ModelError.at(demand.path, f"port {demand.at(port)} is taken by {holder}: publish another one")
         for address in demand.addresses:
             on = str(demand.host_ip) if demand.host_ip else None
             self._holders.setdefault((address.version, demand.protocol, port), {})[on] = demand.path

@@ -56,7 +56,7 @@ def allot_subnets(
         if pool.subnet:
             owner = taken.owner(pool.subnet)
             if owner:
-                problems.add(pool.path, f"subnet {pool.subnet} overlaps {owner}")
+                problems.add(pool.path, f"subnet {pool.subnet} overlaps {owner}: choose another one")
             settle(network, pool.subnet)
     for network, pool in wanted:
         sticky = before.networks.get(network.name, {}).get(pool.version)
@@ -110,7 +110,7 @@ def _with_gateway(pool: Pool, subnet: Subnet, problems: ProblemCollector) -> Poo
     for candidate in addresses_of(pool.ip_range or subnet, subnet):
         if candidate not in pool.reserved:
             return PoolAllotment(subnet, candidate)
-    problems.add(pool.path, f"no address is left in {pool.ip_range or subnet} for the gateway")
+    problems.add(pool.path, f"no address is left in {pool.ip_range or subnet} for the gateway: give it a larger one")
     return PoolAllotment(subnet, subnet[0])
 
 

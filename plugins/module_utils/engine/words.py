@@ -24,7 +24,7 @@ NOT_YET = "is not supported yet: leave it out"
 
 def wrong(path: str, value: Any, reason: str) -> ModelError:
     """The error that quotes what was typed and says what would be right."""
-    return ModelError.at(path, f"{json.dumps(value, default=str)}: {reason}")
+    return ModelError.at(path, f"{json.dumps(value, default=str, ensure_ascii=False)}: {reason}")
 
 
 def text(value: Any, path: str) -> str:
