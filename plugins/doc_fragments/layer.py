@@ -20,12 +20,14 @@ options:
     description:
       - User-defined networks by name, in the words of the top-level C(networks) of the Compose Specification,
         C(com.docker.network.*) in C(driver_opts) included.
+      - C(labels) and C(attachable) are passed over, unknown keys are errors.
       - A dictionary, or the JSON or YAML text of one.
     type: raw
   containers:
     description:
       - Containers by name, in the networking words of C(services) of the Compose Specification, and below C(x-wharf)
-        what Compose has no words for.
+        what Compose has no words for, which is C(sandbox) and C(routes).
+      - A container that names no network joins the default network C(bridge).
       - Keys that are not about networking are passed over, unknown ones are errors.
       - A dictionary, or the JSON or YAML text of one.
     type: raw
@@ -33,20 +35,29 @@ options:
     description:
       - Compose files on the controller, to read networks and containers from.
       - Each item is one project, a path, or a dictionary with C(files), C(project_name) and C(environment).
-      - A relative path begins at the playbook, else at the inventory, else at the working directory.
+      - Several C(files) merge as those of C(docker compose -f) do. The C(.env) file beside the first one is read, the
+        environment of the controller is not.
+      - A relative path begins at the playbook, else at the inventory, else at the working directory, whichever has the
+        first file.
+      - The controller reads them as YAML 1.2, so that an unquoted C(22:22) is a port mapping and not a number. In
+        Ansible's own YAML it has to be quoted.
     type: raw
   state:
     description:
       - V(present) makes each named entry what is declared, whole, and leaves the others.
       - V(exact) also removes what was declared before and is no longer.
       - V(absent) removes the named entries, and everything of the O(scope) where none is named.
+      - A network that a declared container is on cannot go, nor can the default networks while anything else is
+        declared.
     type: str
     choices: [present, exact, absent]
     default: present
   scope:
     description:
-      - The parts that this call declares and converges, together with what they stand on.
-      - What is given beyond the scope is only known to the planner.
+      - The parts that this call declares and converges, together with what they stand on. Containers stand on
+        user-defined networks, and those on the default networks.
+      - What is given beyond the scope is only known to the planner. What the scope stands on and nobody has declared
+        yet, is declared with it.
     type: list
     elements: str
     choices: [default_networks, user_networks, containers]
@@ -55,6 +66,7 @@ options:
     description:
       - What earlier calls of the same play would have done in check mode, as a state for each scope.
       - Set by the action plugin, so that check mode predicts what the real run does. There is no need to give it.
+      - Between the calls of a play it is carried in the fact C(wharf_assumed), which only check mode sets and reads.
     type: dict
     default: {}
 attributes:
@@ -78,10 +90,12 @@ attributes:
       - wharf.network.layers
 requirements:
   - Python 3.9 or later
-  - pyroute2 0.7 to 0.9, where links are to be changed
   - root on the target
 notes:
-  - All errors of a host's whole declaration come in one report, before anything on the host is touched.
+  - Each call plans the whole of what is declared on the host, also what is not of its layer. All errors of the
+    declaration come in one report, from the first call, before anything on the host is touched.
+  - A foreign object that stands in the way on the host is an error of the layer it concerns, before that layer is
+    touched.
 author:
   - The wharf.network authors (@wharf)
 """

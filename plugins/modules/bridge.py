@@ -12,10 +12,15 @@ version_added: 0.1.0
 description:
   - Makes the bridge of the default network (C(docker0)) and of each user-defined network, as Docker does, with its
     gateway addresses of both families, MTU and MAC, without STP.
-  - A bridge is marked in its C(ifalias) as C(wharf:NETWORK). One of the same name without the mark is never touched.
-  - Where nothing else is said, the MTU is that of the host's default route.
+  - The name is C(br-NETWORK) where that fits into 15 bytes, else C(br-) and 12 digits of a hash.
+  - A bridge is marked in its C(ifalias) as C(wharf:NETWORK). An interface of the same name without the mark is never
+    touched, but an error.
+  - Where nothing else is said, the MTU is that of the host's default route. A larger one is a warning.
+  - The bridge has C(route_localnet) only where a port is published that the host's 127.0.0.1 leads to.
 extends_documentation_fragment:
   - wharf.network.layer
+requirements:
+  - pyroute2 0.7 to 0.9, where something is to be changed
 """
 
 EXAMPLES = r"""
@@ -62,10 +67,18 @@ changes:
       type: list
       elements: str
 pending:
-  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
   type: list
   elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BRIDGE

@@ -12,7 +12,10 @@ version_added: 0.1.0
 description:
   - Writes each container's C(resolv.conf), C(hosts) and C(hostname) below C(/etc/netns/NAME), from where
     C(ip netns exec) binds them over C(/etc).
+  - Only containers whose sandbox is a named namespace (C(netns:NAME), the default) have such files.
   - The names and aliases of the other containers on a user-defined network stand in C(hosts).
+  - C(resolv.conf) has the nameservers of the host that a container can reach, unless the container or O(host) names
+    others. It follows the host's when this is called.
   - Files are rewritten in place, since a container may have them bind-mounted.
   - A container in mode C(host) has the host's own files, unless it is given names of its own.
 extends_documentation_fragment:
@@ -58,10 +61,18 @@ changes:
       type: list
       elements: str
 pending:
-  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
   type: list
   elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNS_FILES

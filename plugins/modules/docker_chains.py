@@ -12,11 +12,15 @@ version_added: 0.1.0
 description:
   - Computes the rules of the whole host (published ports, isolation, masquerade, protection against direct access) and
     brings the nftables table C(inet wharf) to them in one transaction.
-  - Ports, networks and containers are elements of maps and sets, so what a packet pays does not grow with their number.
-  - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules.
-  - Rules of other tables are never touched.
+  - Ports, networks and containers are elements of maps and sets; the number of rules does not grow with theirs.
+  - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules. It sees
+    addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
+  - Rules of other tables are never touched. They may still drop what is accepted here.
+  - After the rules have changed, connection tracking forgets the flows of ports that lead elsewhere now, and no others.
 extends_documentation_fragment:
   - wharf.network.layer
+requirements:
+  - nftables (the command nft)
 """
 
 EXAMPLES = r"""
@@ -55,10 +59,18 @@ changes:
       type: list
       elements: str
 pending:
-  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
   type: list
   elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DOCKER_CHAINS

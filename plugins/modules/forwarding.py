@@ -10,11 +10,12 @@ module: forwarding
 short_description: Forwarding of IP packets by the host
 version_added: 0.1.0
 description:
-  - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6, and keeps both in
-    C(/etc/sysctl.d/90-wharf.conf).
-  - Interfaces that take their routes from router advertisements are told to do so still (C(accept_ra=2)), since a host
-    that forwards would lose its default route otherwise.
+  - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6.
+  - Interfaces that take their routes from router advertisements (C(accept_ra=1)) are told to do so still
+    (C(accept_ra=2)) where IPv6 is forwarded, since the host would lose its default route otherwise.
+  - Writes the same to C(/etc/sysctl.d/90-wharf.conf), so that it holds after a reboot.
   - What stood there before is kept in the ledger and given back on removal, for each interface its own value.
+  - Does nothing where C(ip-forward) is V(false) in O(host).
 extends_documentation_fragment:
   - wharf.network.layer
 """
@@ -54,10 +55,18 @@ changes:
       type: list
       elements: str
 pending:
-  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
   type: list
   elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import FORWARDING

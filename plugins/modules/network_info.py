@@ -13,6 +13,7 @@ description:
   - Tells what C(brctl show), C(ip link), C(nft list) and C(docker network inspect) would, in one call and in the words
     of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.
   - Compares what is declared with what stands, and names each difference without repairing it.
+  - What is declared is known from the ledger in C(/var/lib/wharf); this takes no declaration.
 attributes:
   check_mode:
     support: full
@@ -29,6 +30,7 @@ attributes:
     platforms: linux
 requirements:
   - Python 3.9 or later
+  - nftables (the command nft)
   - root on the target
 author:
   - The wharf.network authors (@wharf)

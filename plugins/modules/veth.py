@@ -13,11 +13,15 @@ description:
   - Makes the named network namespaces of containers (C(ip netns)), and connects each to its networks by a veth pair,
     whose one end is made directly inside the sandbox, with its name, MAC, MTU, addresses and routes.
   - Containers that somebody else runs are connected by C(x-wharf.sandbox), V(pid:N) or V(path:/run/...). One that does
-    not run yet is pending, not an error.
+    not run yet is pending, not an error; it is connected by the first call that finds it.
+  - Both ends of a pair have the MTU of the network. The host's end is marked in its C(ifalias) as
+    C(wharf:CONTAINER/NETWORK).
   - The names of containers in the modes C(host), C(service:X) and C(container:X) are bound to the stack they use, so
     C(ip netns exec NAME) works for all of them.
 extends_documentation_fragment:
   - wharf.network.layer
+requirements:
+  - pyroute2 0.7 to 0.9, where something is to be changed
 """
 
 EXAMPLES = r"""
@@ -41,8 +45,7 @@ EXAMPLES = r"""
     containers:
       runner:
         x-wharf:
-          sandbox: pid:1
-  check_mode: true
+          sandbox: pid:4711
 """
 
 RETURN = r"""
@@ -67,10 +70,18 @@ changes:
       type: list
       elements: str
 pending:
-  description: What is declared for a sandbox that does not exist yet, and is left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
   type: list
   elements: str
+  sample: ["pid:4711", runner/bridge]
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import VETH
