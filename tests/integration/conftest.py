@@ -1,0 +1,20 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the integration tests share: throwaway hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.register_assert_rewrite("hosts")
+
+from hosts import ThrowawayHost  # noqa: E402
+
+
+@pytest.fixture
+def host() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started:
+        yield started

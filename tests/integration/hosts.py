@@ -1,0 +1,374 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A throwaway host: namespaces of this machine, in which the engine runs as it would on a host of its own.
+
+    internet 203.0.113.1 ── outside 192.0.2.1 ──┐
+                                                lan ── eth0 of the host 192.0.2.10
+                                neighbour .66 ──┘
+
+The host's default route is by `outside`, which has routes to all private networks by the host. `neighbour` means
+no good. Nothing of the machine changes, and all is gone with the agent, that is with the process of the tests.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from probes import Agent, Answer, Probe
+
+ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
+LEDGER = "/var/lib/wharf/ledger.json"
+PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+
+HOST, OUTSIDE, NEIGHBOUR = "host", "outside", "neighbour"
+
+ADDRESSES = {
+    "host": ("192.0.2.10", "2001:db8::10"),
+    "second": ("192.0.2.11", "2001:db8::11"),
+    "outside": ("192.0.2.1", "2001:db8::1"),
+    "internet": ("203.0.113.1", "2001:db8:113::1"),
+    "neighbour": ("192.0.2.66", "2001:db8::66"),
+    "loopback": ("127.0.0.1", "::1"),
+}
+
+FILES = {
+    "/etc/hosts": "127.0.0.1\tlocalhost\n127.0.1.1\tharbour\n",
+    "/etc/hostname": "harbour\n",
+    "/etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "/etc/resolv.conf": "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch example.org\noptions timeout:3\n",
+}
+
+# What programs need of the machine's own /etc.
+_KEPT_IN_ETC = "passwd group nsswitch.conf ld.so.cache ld.so.conf ld.so.conf.d alternatives iproute2 protocols services"
+
+_PREPARE = f"""
+mount -t tmpfs none /run
+mkdir /run/etc
+for each in {_KEPT_IN_ETC}; do cp -a "/etc/$each" /run/etc 2>/dev/null || true; done
+mount --bind /run/etc /etc 2>/dev/null
+mount -t tmpfs none /var/lib
+mkdir /run/netns /etc/sysctl.d
+"""
+
+_QUIET_SYSCTLS = "net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"
+
+# How the host starts out, whatever the machine passes on to new namespaces: as lax as kernels are by themselves.
+_HOST_SYSCTLS = (
+    "net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.forwarding=0 "
+    "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0"
+)
+
+
+class EngineError(Exception):
+    """The engine refused, with these words."""
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    layer: str
+    changes: tuple[tuple[str, ...], ...]
+    warnings: tuple[str, ...]
+    pending: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: str) -> LayerResult:
+        words = json.loads(line)
+        changes = (
+            (words["layer"], c["action"], c["kind"], c["name"], *([",".join(c["fields"])] if c["fields"] else []))
+            for c in words["changes"]
+        )
+        return cls(words["layer"], tuple(changes), tuple(words["warnings"]), tuple(words["pending"]))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run of the engine did, or would do, layer by layer."""
+
+    layers: tuple[LayerResult, ...]
+
+    @property
+    def changes(self) -> list[tuple[str, ...]]:
+        """`(LAYER, ACTION, KIND, NAME)`, and for an update the fields."""
+        return [change for layer in self.layers for change in layer.changes]
+
+    @property
+    def pending(self) -> list[str]:
+        return [name for layer in self.layers for name in layer.pending]
+
+    @property
+    def warnings(self) -> set[str]:
+        return {warning for layer in self.layers for warning in layer.warnings}
+
+
+@dataclass
+class ThrowawayHost:
+    """Places are named `host`, `outside`, `neighbour`, by the name of a named namespace, or by any path of one."""
+
+    agent: Agent
+    _rooted: bool
+    _paths: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def started(cls, bridge_nf: int = 1) -> Iterator[ThrowawayHost]:
+        """`bridge_nf`: whether bridged packets of the host pass through its IP rules."""
+        rooted = os.geteuid() == 0
+        user = [] if rooted else ["--user", "--map-root-user"]
+        host = cls(_agent(["unshare", *user, "--net", "--mount", "--propagation", "private"]), rooted)
+        try:
+            host._build(bridge_nf)
+            yield host
+        finally:
+            host.agent.close()
+
+    def _build(self, bridge_nf: int) -> None:
+        self.run(_PREPARE)
+        for path, content in FILES.items():
+            self.write(path, content)
+        for place in (OUTSIDE, NEIGHBOUR, "lan"):
+            self._paths[place] = self.agent.call("new_place")
+        self.run(
+            f"""
+            sysctl -qw {_QUIET_SYSCTLS} {_HOST_SYSCTLS}
+            for each in iptables ip6tables arptables; do
+                [ ! -d /proc/sys/net/bridge ] || sysctl -qw net.bridge.bridge-nf-call-$each={bridge_nf}
+            done
+            ip link set lo up
+            """
+        )
+        self._connect_to_lan(HOST, "eth0", "host", "second")
+        self._connect_to_lan(OUTSIDE, "eth0", "outside", "internet")
+        self._connect_to_lan(NEIGHBOUR, "eth0", "neighbour")
+        self.run(_plug(self._paths["lan"]), place="lan")
+        by4, by6 = ADDRESSES["outside"]
+        for place in (HOST, NEIGHBOUR):
+            self.run(f"ip route add default via {by4}; ip -6 route add default via {by6}", place=place)
+        for place in (OUTSIDE, NEIGHBOUR):
+            self.run(_ROUTES_BY_HOST, place=place)
+
+    def _connect_to_lan(self, place: str, interface: str, *addresses: str) -> None:
+        peer = self._paths["lan"]
+        # The kernel prefers the first IPv4 address and the last IPv6 address.
+        in_order = [ADDRESSES[name][0] for name in addresses] + [ADDRESSES[name][1] for name in reversed(addresses)]
+        assigned = [f"ip addr add {each}/{64 if ':' in each else 24} dev {interface}" for each in in_order]
+        self.run(
+            "\n".join(
+                [
+                    f"sysctl -qw {_QUIET_SYSCTLS}",
+                    f"ip link add {interface} type veth peer name to-{place} netns {peer}",
+                    f"nsenter --net={peer} ip link set to-{place} up",
+                    f"ip link set lo up; ip link set {interface} up",
+                    *assigned,
+                ]
+            ),
+            place=place,
+        )
+
+    # Commands and files
+
+    def path(self, place: str) -> str:
+        """A path to the place's network namespace, as seen from everywhere."""
+        if place == HOST:
+            return f"/proc/{self.agent.pid}/ns/net"
+        if place in self._paths:
+            return self._paths[place]
+        return place if place.startswith("/proc/") else f"/proc/{self.agent.pid}/root{_netns(place)}"
+
+    def enter(self, place: str = HOST) -> list[str]:
+        """The beginning of a command that runs in a place, with the host's files."""
+        user = [] if self._rooted else ["--user", "--preserve-credentials"]
+        return ["nsenter", "-t", str(self.agent.pid), *user, "--mount", f"--net={self.path(place)}", "--"]
+
+    def run(self, script: str, place: str = HOST) -> str:
+        command = [*self.enter(place), "sh", "-ec", script]
+        environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+        try:
+            return subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment, timeout=30
+            ).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
+
+    def start(self, place: str = HOST, *arguments: str) -> subprocess.Popen[str]:
+        """A process that sits in a place until its standard input is closed."""
+        return subprocess.Popen([*self.enter(place), *arguments, "cat"], stdin=subprocess.PIPE, text=True)
+
+    def json(self, command: str, place: str = HOST) -> Any:
+        return json.loads(self.run(command, place) or "[]")
+
+    def write(self, path: str, content: str) -> None:
+        command = [*self.enter(), "sh", "-c", f"cat > {path}"]
+        subprocess.run(command, input=content, text=True, check=True)
+
+    def read(self, path: str) -> str:
+        return self.run(f"cat {path}")
+
+    def sysctl(self, name: str, place: str = HOST) -> str:
+        return self.run(f"cat /proc/sys/{name.translate(str.maketrans('./', '/.'))}", place).strip()
+
+    # The engine
+
+    def apply(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> Results:
+        """
+        Raises:
+            EngineError: it refused.
+        """
+        return self._engine("apply", words, state, scope)
+
+    def diff(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> Results:
+        """
+        Raises:
+            EngineError: it refused.
+        """
+        return self._engine("diff", words, state, scope)
+
+    def _engine(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
+        options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
+        ran = subprocess.run(
+            [*self.enter(), *ENGINE, command, "-", *options],
+            input=json.dumps(words),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if ran.returncode:
+            raise EngineError(ran.stderr.strip())
+        return Results(tuple(LayerResult.parse(line) for line in ran.stdout.splitlines()))
+
+    def converge(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> list[tuple[str, ...]]:
+        """Apply; and see that check mode predicts it exactly, and that then nothing is left to do."""
+        predicted = self.diff(words, state, scope).changes
+        made = self.apply(words, state, scope).changes
+        assert predicted == made
+        assert self.apply(words, state, scope).changes == []
+        return made
+
+    @contextmanager
+    def declared(self, words: Any) -> Iterator[None]:
+        """Converge, run the block, and let all go again: then everything must be as it was."""
+        before = self.snapshot()
+        self.converge(words)
+        yield
+        self.agent.call("stop_all")
+        self.converge({}, ABSENT)
+        different = differences(before, self.snapshot())
+        if different:
+            pytest.fail(f"not given back as it was:\n{different}")
+
+    def ledger(self) -> Any:
+        return json.loads(self.read(LEDGER))
+
+    def address(self, container: str, network: str, version: int = 4) -> str:
+        return str(self.ledger()["allotted"]["endpoints"][f"{container}/{network}"][f"ipv{version}"])
+
+    # Everything that must be given back
+
+    def snapshot(self) -> dict[str, Any]:
+        files = self.agent.call("read_files", folders=["/etc/", "/var/lib/", "/run/netns/"])
+        links = self.json("ip -j -d link")
+        addresses = self.json("ip -j addr")
+        return {
+            "ruleset": self.run("nft list ruleset"),
+            **{f"link {each['ifname']}": _lasting(each) for each in links},
+            **{f"address {each['ifname']}": _lasting(each) for each in addresses},
+            **{what: self.json(f"ip -j {what}") for what in _ROUTING},
+            **files,
+            **self._sysctls(),
+        }
+
+    def _sysctls(self) -> dict[str, str]:
+        parameters: dict[str, str] = self.agent.call("read_files", folders=["/proc/sys/net/"])
+        return {path: value for path, value in parameters.items() if not path.endswith(_VOLATILE)}
+
+    # Packets
+
+    def serve(self, place: str, *ports: str, name: str = "") -> None:
+        """Listen on all addresses of a place at `PORT/PROTOCOL`, or at `ADDRESS:PORT/PROTOCOL`."""
+        for port in ports:
+            where, _slash, protocol = port.partition("/")
+            address, _colon, number = where.rpartition(":")
+            for each in [address] if address else ["0.0.0.0", "::"]:
+                self.agent.call(
+                    "serve", place=self.path(place), name=name or place,
+                    protocol=protocol, address=each.strip("[]"), port=int(number),
+                )  # fmt: skip
+
+    def probe(self, place: str, target: str, expect_open: bool = True, source: str = "") -> Answer:
+        """Ask `ADDRESS:PORT/PROTOCOL`, or `ADDRESS/ping`."""
+        where, _slash, protocol = target.rpartition("/")
+        address, port = (where, "0") if protocol == "ping" else where.rsplit(":", 1)
+        probe = Probe(self.path(place), protocol, address.strip("[]"), int(port), source)
+        return self.agent.probe_patiently([probe], [expect_open])[0]
+
+
+ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-m", "engine"]
+
+_VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id")
+
+_ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule")
+
+# What comes and goes by itself, or is a number that the kernel gives out.
+_PASSING = ("index", "operstate", "life_time", "stats64", "_timer", "_learned")
+
+_ROUTES_BY_HOST = f"""
+for each in 172.16.0.0/12 192.168.0.0/16 10.0.0.0/8; do ip route add $each via {ADDRESSES["host"][0]}; done
+ip -6 route add fc00::/7 via {ADDRESSES["host"][1]}
+"""
+
+
+def _agent(prefix: list[str]) -> Agent:
+    """The agent, in namespaces of its own: whatever is done in the host from now on must not befall this machine."""
+    try:
+        agent = Agent(prefix)
+    except RuntimeError as error:
+        pytest.skip(f"namespaces cannot be made here: {error}")
+    for kind in ("mnt", "net"):
+        if os.stat(f"/proc/{agent.pid}/ns/{kind}").st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino:
+            agent.close()
+            raise RuntimeError(f"the throwaway host has this machine's own {kind} namespace")
+    return agent
+
+
+def _plug(place: str) -> str:
+    return "\n".join(
+        [
+            f"sysctl -qw {_QUIET_SYSCTLS}",
+            "ip link add lan type bridge mcast_snooping 0; ip link set lan up",
+            *(f"ip link set to-{each} master lan" for each in (HOST, OUTSIDE, NEIGHBOUR)),
+        ]
+    )
+
+
+def _netns(name: str) -> str:
+    return f"/run/netns/{name}"
+
+
+def _lasting(thing: Any) -> Any:
+    if isinstance(thing, dict):
+        return {key: _lasting(value) for key, value in thing.items() if not key.endswith(_PASSING)}
+    return [_lasting(each) for each in thing] if isinstance(thing, list) else thing
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What is not as it was, as text."""
+
+    def lines(snapshot: dict[str, Any], key: str) -> list[str]:
+        value = snapshot.get(key)
+        return (value if isinstance(value, str) else json.dumps(value, indent=1)).splitlines()
+
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    return "\n".join(
+        line for key in changed for line in difflib.unified_diff(lines(before, key), lines(after, key), key, n=1)
+    )

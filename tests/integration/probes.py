@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packets from any place of a throwaway host to any address: who answers, and whom does that one see?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AGENT = Path(__file__).with_name("agent.py")
+
+# Seconds. Whatever is open answers within milliseconds; what should be and does not gets a second chance, so
+# that a packet lost for other reasons (a neighbour's address is being asked for) does not fail a test.
+CLOSED_AFTER = 0.4
+SURELY_CLOSED_AFTER = 2.5
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One attempt to reach an address: `place` is the path of a network namespace, `protocol` tcp, udp or ping."""
+
+    place: str
+    protocol: str
+    address: str
+    port: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`by` is the server that answered, empty if none did; `sees` is whom that server sees; `why` nobody answered."""
+
+    by: str = ""
+    sees: str = ""
+    why: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.by)
+
+    def __str__(self) -> str:
+        return f"{self.by}, seeing {self.sees}" if self.is_open else f"closed: {self.why}"
+
+
+class Agent:
+    """The process that holds a throwaway host; `prefix` is the command that makes its namespaces.
+
+    Until it says that it is ready, it may still be in the namespaces of this machine.
+    """
+
+    def __init__(self, prefix: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, "-I", "-S", str(AGENT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self._receive()
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """Have a function of the agent called."""
+        print(json.dumps([function, arguments]), file=self._process.stdin, flush=True)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the agent ended: {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        self._process.communicate(timeout=10)
+
+    def probe(self, probes: Sequence[Probe], timeout: float = CLOSED_AFTER) -> list[Answer]:
+        """All at once, in one timeout."""
+        found = self.call("probe", attempts=[vars(probe) for probe in probes], timeout=timeout)
+        return [_answer(line, why) for line, why in found]
+
+    def probe_patiently(self, probes: Sequence[Probe], expected_open: Sequence[bool]) -> list[Answer]:
+        """As `probe`, and once more, slowly, for those that should be open and are not."""
+        answers = self.probe(probes)
+        again = [n for n, (a, expected) in enumerate(zip(answers, expected_open, strict=True)) if expected > a.is_open]
+        for n, answer in zip(again, self.probe([probes[n] for n in again], SURELY_CLOSED_AFTER), strict=True):
+            answers[n] = answer
+        return answers
+
+
+def _answer(line: str, why: str) -> Answer:
+    by, _space, sees = line.partition(" ")
+    return Answer(by, sees, why)
