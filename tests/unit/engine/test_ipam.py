@@ -1,0 +1,311 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must hold of every allotment, whatever is declared."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planning import plan, problems
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+
+NETWORKS = ("a", "b", "c", "d")
+
+
+def for_all(*strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same few examples in every run; to look for more, raise their number and let them be random."""
+    few = settings(max_examples=50, deadline=None, derandomize=True)
+    return lambda test: few(given(*strategies)(test))
+
+
+@st.composite
+def pools(draw: st.DrawFn, number: int) -> list[dict[str, Any]]:
+    """Some of `10.N.0.0/24` and `fd00:N::/64`, with or without a range, a gateway and reserved addresses."""
+    subnets = (f"10.{number}.0.0/24", f"fd00:{number}::/64")
+    return [_pool(draw, subnet) for subnet in subnets if draw(st.booleans())]
+
+
+def base_of(subnet: str) -> str:
+    """What stands before the last number of its addresses: `10.1.0.` or `fd00:1::`."""
+    return subnet.partition("/")[0].removesuffix("0")
+
+
+def _pool(draw: st.DrawFn, subnet: str) -> dict[str, Any]:
+    base = base_of(subnet)
+    pool: dict[str, Any] = {"subnet": subnet}
+    if draw(st.booleans()):
+        pool["ip_range"] = f"{base}64/{26 if '.' in base else 122}"
+    if draw(st.booleans()):
+        pool["gateway"] = f"{base}{draw(st.sampled_from(['1', '9', '64', '66']))}"
+    if draw(st.booleans()):
+        pool["aux_addresses"] = {"first": f"{base}2", "second": f"{base}65"}
+    return pool
+
+
+@st.composite
+def attachments(draw: st.DrawFn, number: int, networks: dict[str, Any]) -> dict[str, Any]:
+    """Some of the networks; a static address is the container's own, by its number."""
+    chosen = draw(st.lists(st.sampled_from(sorted(networks)), unique=True, min_size=1))
+    found: dict[str, Any] = {}
+    for name in chosen:
+        words: dict[str, Any] = {"priority": draw(st.integers(0, 2))}
+        for pool in networks[name].get("ipam", {}).get("config", []):
+            key = "ipv4_address" if "." in pool["subnet"] else "ipv6_address"
+            if draw(st.booleans()):
+                words[key] = f"{base_of(pool['subnet'])}{80 + number}"
+        if draw(st.booleans()):
+            words["interface_name"] = f"eth{draw(st.integers(0, 1))}{chosen.index(name)}"
+        found[name] = words
+    return found
+
+
+@st.composite
+def declarations(draw: st.DrawFn) -> dict[str, Any]:
+    networks: dict[str, Any] = {}
+    for number, name in enumerate(draw(st.lists(st.sampled_from(NETWORKS), unique=True, min_size=1)), start=1):
+        networks[name] = {"enable_ipv6": True, "ipam": {"config": draw(pools(number))}}
+    containers = {
+        f"c{number}": {
+            "networks": draw(attachments(number, networks)),
+            "ports": draw(st.lists(st.sampled_from(["80", "81/udp", "8000-8020:82", "127.0.0.1::83"]), unique=True)),
+        }
+        for number in range(draw(st.integers(1, 6)))
+    }
+    return {"networks": networks, "containers": containers}
+
+
+def pool_words(words: dict[str, Any], planned: Plan) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Each network's words for each of its families."""
+    for name, allotted in planned.allotted.networks.items():
+        config = words["networks"].get(name, {}).get("ipam", {}).get("config", [])
+        for version in allotted:
+            yield name, version, next((p for p in config if ("." in p["subnet"]) == (version == 4)), {})
+
+
+def by_network(planned: Plan, network: str, version: int) -> dict[str, Any]:
+    endpoints = planned.allotted.endpoints.items()
+    return {container: each.address(version) for (container, name), each in endpoints if name == network}
+
+
+def without_container(words: dict[str, Any], container: str) -> dict[str, Any]:
+    return {**words, "containers": {name: each for name, each in words["containers"].items() if name != container}}
+
+
+@for_all(declarations())
+def test_every_address_is_one_that_may_be_had(words: dict[str, Any]) -> None:
+    planned = plan(words)
+    for network, version, words_of_pool in pool_words(words, planned):
+        pool = planned.allotted.networks[network][version]
+        addresses = by_network(planned, network, version)
+        key = f"ipv{version}_address"
+        static = {c for c in addresses if key in words["containers"][c]["networks"][network]}
+        assert None not in addresses.values()
+        assert len(set(addresses.values())) == len(addresses)
+        unusable = {
+            pool.gateway,
+            pool.subnet[0],
+            *map(ipaddress.ip_address, words_of_pool.get("aux_addresses", {}).values()),
+        }
+        if version == 4:
+            unusable.add(pool.subnet[-1])
+        assert unusable.isdisjoint(addresses.values())
+        assert all(address in pool.subnet for address in [pool.gateway, *addresses.values()])
+        dynamic_range = ipaddress.ip_network(words_of_pool.get("ip_range", str(pool.subnet)), strict=False)
+        assert all(address in dynamic_range for container, address in addresses.items() if container not in static)
+
+
+@for_all(declarations())
+def test_what_is_declared_is_had(words: dict[str, Any]) -> None:
+    planned = plan(words)
+    for network, version, words_of_pool in pool_words(words, planned):
+        pool = planned.allotted.networks[network][version]
+        assert str(pool.subnet) == words_of_pool.get("subnet", str(pool.subnet))
+        assert str(pool.gateway) == words_of_pool.get("gateway", str(pool.gateway))
+    for (container, network), endpoint in planned.allotted.endpoints.items():
+        wish = words["containers"][container]["networks"][network]
+        assert endpoint.interface == wish.get("interface_name", endpoint.interface)
+        assert str(endpoint.ipv4) == wish.get("ipv4_address", str(endpoint.ipv4))
+        assert str(endpoint.ipv6) == wish.get("ipv6_address", str(endpoint.ipv6))
+
+
+@for_all(declarations())
+def test_no_interface_and_no_port_twice(words: dict[str, Any]) -> None:
+    planned = plan(words)
+    for container in words["containers"]:
+        names = [each.interface for (name, _network), each in planned.allotted.endpoints.items() if name == container]
+        assert len(set(names)) == len(names)
+    macs = [endpoint.mac for endpoint in planned.allotted.endpoints.values()]
+    assert len(set(macs)) == len(macs)
+    taken = [(p.version, p.protocol, p.host_port) for p in planned.publications]
+    assert len(set(taken)) == len(taken)
+
+
+@for_all(declarations(), st.randoms(use_true_random=False))
+def test_the_order_of_a_declaration_does_not_matter(words: dict[str, Any], random: Any) -> None:
+    assert plan(shuffled(words, random)).allotted == plan(words).allotted
+
+
+def shuffled(value: Any, random: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    keys = list(value)
+    random.shuffle(keys)
+    return {key: shuffled(value[key], random) for key in keys}
+
+
+@for_all(declarations())
+def test_the_same_again_is_the_same(words: dict[str, Any]) -> None:
+    allotted = plan(words).allotted
+    assert plan(words, before=allotted).allotted == allotted
+
+
+@for_all(declarations())
+def test_allotments_survive_json(words: dict[str, Any]) -> None:
+    allotted = plan(words).allotted
+    assert Allotments.from_words(json.loads(json.dumps(allotted.as_words()))) == allotted
+
+
+@for_all(declarations(), st.integers(0, 5))
+def test_who_goes_or_comes_changes_nobody_else(words: dict[str, Any], number: int) -> None:
+    everybody = plan(words).allotted
+    container = sorted(words["containers"])[number % len(words["containers"])]
+    others = plan(without_container(words, container), before=everybody).allotted
+    assert others.endpoints == {key: each for key, each in everybody.endpoints.items() if key[0] != container}
+    assert others.networks == everybody.networks
+    assert others.ports == {key: port for key, port in everybody.ports.items() if key.split()[0] != container}
+    # As for a newcomer, whose static addresses nobody has
+    newcomer = plan(words, before=others).allotted
+    assert {key: newcomer.endpoints[key] for key in others.endpoints} == others.endpoints
+    assert {key: newcomer.ports[key] for key in others.ports} == others.ports
+
+
+@for_all(declarations(), st.sampled_from(NETWORKS))
+def test_a_network_that_goes_or_comes_renumbers_no_other(words: dict[str, Any], network: str) -> None:
+    everything = plan({"networks": words["networks"]}).allotted
+    others = {name: each for name, each in words["networks"].items() if name != network}
+    rest = plan({"networks": others}, before=everything).allotted
+    assert rest.networks == {name: each for name, each in everything.networks.items() if name != network}
+    again = plan({"networks": words["networks"]}, before=rest).allotted
+    assert {name: again.networks[name] for name in rest.networks} == rest.networks
+
+
+@for_all(st.lists(st.integers(16, 31), unique=True), st.integers(0, 255), st.integers(0, 3))
+def test_what_the_host_has_is_left_to_it(seconds: list[int], third: int, count: int) -> None:
+    taken = [ipaddress.ip_network(f"172.{second}.{third}.0/24") for second in seconds]
+    facts = Facts(taken_subnets=tuple((subnet, "the host's own network on eth0") for subnet in taken))
+    planned = plan({"networks": dict.fromkeys(NETWORKS[:count])}, facts)
+    subnets = [pool.subnet for versions in planned.allotted.networks.values() for pool in versions.values()]
+    assert not any(subnet.overlaps(other) for subnet in subnets for other in taken)
+    assert not any(subnets[i].overlaps(subnets[j]) for i in range(len(subnets)) for j in range(i))
+
+
+def test_the_pools_of_docker_in_their_order() -> None:
+    planned = plan({"networks": {f"n{number:02}": None for number in range(17)}})
+    subnets = [str(pool[4].subnet) for pool in planned.allotted.networks.values()]
+    assert subnets == [
+        *(f"172.{second}.0.0/16" for second in range(17, 32)),
+        *(f"192.168.{third}.0/20" for third in (0, 16, 32)),
+    ]
+
+
+def test_the_pools_of_docker_end() -> None:
+    networks = {f"n{number:02}": None for number in range(31)}
+    assert problems({"networks": networks}) == [
+        "wharf_networks.n30: no IPv4 subnet is free in "
+        + ", ".join([*(f"172.{second}.0.0/16" for second in range(17, 32)), "192.168.0.0/16"])
+        + ": give this network a subnet, or more room in wharf_host.default-address-pools"
+    ]
+
+
+@for_all(st.text())
+def test_ipv6_is_of_a_prefix_of_the_host_alone(machine_id: str) -> None:
+    planned = plan({"networks": {name: {"enable_ipv6": True} for name in NETWORKS}}, Facts(machine_id=machine_id))
+    subnets = [versions[6].subnet for versions in planned.allotted.networks.values() if 6 in versions]
+    assert all(subnet.subnet_of(ipaddress.ip_network("fd00::/8")) and subnet.prefixlen == 64 for subnet in subnets)
+    assert len({subnet.supernet(new_prefix=48) for subnet in subnets}) == 1
+
+
+def test_hosts_differ_in_their_prefix() -> None:
+    prefixes = {
+        str(plan({"networks": {"a": {"enable_ipv6": True}}}, Facts(machine_id=host)).allotted.networks["a"][6].subnet)
+        for host in ("one", "other")
+    }
+    assert len(prefixes) == 2
+
+
+def test_a_declared_subnet_pushes_a_kept_one_away() -> None:
+    before = plan({"networks": {"a": {}}}).allotted
+    words = {"networks": {"a": {}, "b": {"ipam": {"config": [{"subnet": "172.18.0.0/24"}]}}}}
+    planned = plan(words, before=before)
+    assert str(planned.allotted.networks["a"][4].subnet) == "172.19.0.0/16"
+
+
+def test_an_address_is_kept_though_the_range_moves() -> None:
+    words = {
+        "networks": {"a": {"ipam": {"config": [{"subnet": "10.0.0.0/24"}]}}},
+        "containers": {"c": {"networks": ["a"]}},
+    }
+    before = plan(words).allotted
+    words["networks"]["a"]["ipam"]["config"][0]["ip_range"] = "10.0.0.128/25"
+    planned = plan(words, before=before)
+    assert planned.allotted.endpoints["c", "a"].ipv4 == ipaddress.ip_address("10.0.0.2")
+
+
+def test_an_address_is_not_kept_where_it_is_reserved_now() -> None:
+    config = {"subnet": "10.0.0.0/24"}
+    words = {"networks": {"a": {"ipam": {"config": [config]}}}, "containers": {"c": {"networks": ["a"]}}}
+    before = plan(words).allotted
+    config["aux_addresses"] = {"x": "10.0.0.2"}  # type: ignore[assignment]
+    assert str(plan(words, before=before).allotted.endpoints["c", "a"].ipv4) == "10.0.0.3"
+
+
+def test_a_free_port_is_kept_until_somebody_listens_there() -> None:
+    words = {"containers": {"c": {"ports": ["80"]}}}
+    before = Allotments(ports={"c * 80/tcp": 40000})
+    assert plan(words, before=before).allotted.ports == {"c * 80/tcp": 40000}
+    facts = Facts(listeners=(("tcp", "0.0.0.0", 40000),))
+    assert plan(words, facts, before).allotted.ports == {"c * 80/tcp": 32768}
+    assert plan(words, Facts(local_ports=(50000, 50010)), before).allotted.ports == {"c * 80/tcp": 50000}
+
+
+@pytest.mark.parametrize("prefix", ["eth", "eth1", "x"])
+def test_interfaces_are_kept_whatever_their_prefix(prefix: str) -> None:
+    option = {"driver_opts": {"com.docker.network.container_iface_prefix": prefix}}
+    words = {"networks": {"b": option, "c": option}, "containers": {"web": {"networks": ["b", "c"]}}}
+    before = plan(words).allotted
+    after = plan(
+        {"networks": {"a": option, **words["networks"]}, "containers": {"web": {"networks": ["a", "b", "c"]}}},
+        before=before,
+    )
+    assert {key: after.allotted.endpoints[key].interface for key in before.endpoints} == {
+        ("web", "b"): f"{prefix}0",
+        ("web", "c"): f"{prefix}1",
+    }
+    assert after.allotted.endpoints["web", "a"].interface == f"{prefix}2"
+
+
+def test_a_big_host_is_planned_the_same_from_any_order() -> None:
+    networks = {f"n{number}": {"enable_ipv6": number % 3 == 0} for number in range(12)}
+    containers = {
+        f"c{number:03}": {
+            "networks": [f"n{number % 12}", f"n{(number * 5 + 1) % 12}"],
+            "ports": [f"{10000 + number}:80", "53/udp"],
+        }
+        for number in range(300)
+    }
+    forwards = plan({"networks": networks, "containers": containers})
+    backwards = plan({"networks": dict(reversed(networks.items())), "containers": dict(reversed(containers.items()))})
+    assert forwards.allotted == backwards.allotted
+    assert forwards.publications == backwards.publications
+    assert replace(forwards, model=backwards.model) == backwards
