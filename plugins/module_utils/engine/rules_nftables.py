@@ -67,7 +67,9 @@ def _raw_prerouting() -> Iterator[str]:
     is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out.
     """
     yield "type filter hook prerouting priority raw; policy accept;"
-    yield 'iifname != "lo" ip daddr 127.0.0.0/8 drop comment "loopback is the host\'s own"'
+    for direction in ("daddr", "saddr"):
+        # `route_localnet` lets both through.
+        yield f'iifname != "lo" ip {direction} 127.0.0.0/8 drop comment "loopback is the host\'s own"'
     for version, family in _FAMILIES:
         yield (
             f"{family} daddr @masqueraded{version} {family} daddr . iifname != @networks{version} "
