@@ -14,6 +14,7 @@ class Facts:
 
     `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes. `taken_subnets` are those
     that the host reaches without a gateway, our own bridges' left out, and its nameservers, each with who has it.
+    `other_bridges` are those that are not ours.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
     the host did before us.
     """
@@ -31,3 +32,4 @@ class Facts:
     forwards_ipv6: bool = False
     accepts_ra: Tuple[str, ...] = ()
     bridge_netfilter: bool = False
+    other_bridges: Tuple[str, ...] = ()

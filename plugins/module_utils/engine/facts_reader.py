@@ -41,6 +41,9 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
+        other_bridges=tuple(
+            sorted(link.name for link in links.values() if link.kind == "bridge" and link.name not in ours)
+        ),
     )
 
 

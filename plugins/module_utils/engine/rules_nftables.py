@@ -92,6 +92,10 @@ def _forward(plan: Plan) -> Iterator[str]:
     yield "oifname @bridges jump DOCKER-FORWARD"
     if plan.model.host.ip_forward and not plan.model.host.ip_forward_no_drop:
         # Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
+        # With bridge-nf-call-iptables what machines on one bridge say to each other comes by here, too.
+        bridged = ", ".join(f'"{name}" . "{name}"' for name in plan.facts.other_bridges)
+        if bridged:
+            yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
         if not plan.facts.forwards_ipv4:
             yield 'meta nfproto ipv4 drop comment "not a router for others"'
         if plan.has_ipv6 and not plan.facts.forwards_ipv6:
