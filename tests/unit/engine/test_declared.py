@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one call makes of what is declared, by its state and its scopes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.declared import (
+    ABSENT,
+    EXACT,
+    PRESENT,
+    Call,
+    Declared,
+    declare,
+    known,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    CONTAINERS,
+    DEFAULT_NETWORKS,
+    SCOPES,
+    USER_NETWORKS,
+)
+
+OLD, NEW = {"x": "old"}, {"x": "new"}
+NOTHING = Declared()
+BEFORE = Declared({"mtu": 1400}, {"a": OLD, "b": OLD}, {"one": OLD, "two": OLD})
+
+
+def call(*scopes: str, **given: Any) -> Call:
+    return Call(scopes=frozenset(scopes or SCOPES), **given)
+
+
+def test_present_leaves_others_and_replaces_an_entry_whole() -> None:
+    after = declare(BEFORE, call(host={"icc": False}, networks={"a": NEW, "c": NEW}, containers={"three": NEW}))
+    assert after == Declared({"icc": False}, {"a": NEW, "b": OLD, "c": NEW}, {"one": OLD, "two": OLD, "three": NEW})
+
+
+def test_what_is_not_given_stays() -> None:
+    assert declare(BEFORE, call()) == BEFORE
+
+
+def test_present_declares_the_default_networks_though_no_word_is_said_of_them() -> None:
+    assert declare(NOTHING, call()) == Declared(host={})
+
+
+def test_exact_lets_go_what_is_no_longer_declared() -> None:
+    after = declare(BEFORE, call(state=EXACT, networks={"b": NEW}, containers={}))
+    assert after == Declared({"mtu": 1400}, {"b": NEW}, {})
+
+
+def test_absent_lets_the_named_go() -> None:
+    named = {"networks": {"a": NEW, "unknown": None}, "containers": {"one": None}}
+    after = declare(BEFORE, call(USER_NETWORKS, CONTAINERS, state=ABSENT, **named))
+    assert after == Declared({"mtu": 1400}, {"b": OLD}, {"two": OLD})
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_absent_without_names_lets_all_go(nothing: Any) -> None:
+    after = declare(BEFORE, call(CONTAINERS, state=ABSENT, containers=nothing))
+    assert after == Declared({"mtu": 1400}, BEFORE.networks, {})
+    assert declare(BEFORE, call(state=ABSENT, networks=nothing)).is_empty
+
+
+def test_the_default_networks_do_not_go_from_under_others() -> None:
+    with pytest.raises(ModelError) as caught:
+        declare(BEFORE, call(DEFAULT_NETWORKS, state=ABSENT))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "wharf_state: the default networks cannot go while these are declared: a, b, one, two"
+    ]
+    with pytest.raises(ModelError):
+        declare(BEFORE, call(state=ABSENT, networks={"a": None}))
+
+
+def test_a_scope_that_is_not_called_stays() -> None:
+    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
+    assert declare(BEFORE, call(DEFAULT_NETWORKS, **given)) == Declared(NEW, BEFORE.networks, BEFORE.containers)
+    assert declare(BEFORE, call(USER_NETWORKS, **given)) == Declared(
+        BEFORE.host, {"a": NEW, "b": OLD}, BEFORE.containers
+    )
+    assert declare(BEFORE, call(CONTAINERS, **given)) == Declared(
+        BEFORE.host, BEFORE.networks, {"one": NEW, "two": OLD}
+    )
+
+
+def test_what_a_call_stands_on_is_declared_once() -> None:
+    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
+    after = declare(NOTHING, call(CONTAINERS, **given))
+    assert after == Declared(NEW, {"a": NEW}, {"one": NEW})
+    further = {"host": OLD, "networks": {"a": OLD, "b": OLD}, "containers": {}}
+    assert declare(after, call(CONTAINERS, **further)) == Declared(NEW, {"a": NEW, "b": OLD}, {"one": NEW})
+
+
+def test_absent_declares_nothing_below() -> None:
+    assert declare(NOTHING, call(CONTAINERS, state=ABSENT, host=NEW, networks={"a": NEW})).is_empty
+
+
+def test_assumed_scopes_are_as_if_declared() -> None:
+    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
+    assumed = {DEFAULT_NETWORKS: PRESENT, USER_NETWORKS: EXACT}
+    assert declare(BEFORE, call(CONTAINERS, assumed=assumed, **given)) == Declared(
+        NEW, {"a": NEW}, {"one": NEW, "two": OLD}
+    )
+    gone = {CONTAINERS: ABSENT, USER_NETWORKS: ABSENT}
+    assert declare(BEFORE, call(DEFAULT_NETWORKS, state=ABSENT, assumed=gone)).is_empty
+
+
+@pytest.mark.parametrize(
+    ("scopes", "converged"),
+    [
+        ({DEFAULT_NETWORKS}, {DEFAULT_NETWORKS}),
+        ({USER_NETWORKS}, {DEFAULT_NETWORKS, USER_NETWORKS}),
+        ({CONTAINERS}, set(SCOPES)),
+        ({DEFAULT_NETWORKS, CONTAINERS}, set(SCOPES)),
+    ],
+)
+def test_a_call_converges_what_it_stands_on(scopes: set[str], converged: set[str]) -> None:
+    assert call(*scopes).converged_scopes == converged
+
+
+def test_the_planner_knows_what_comes_later() -> None:
+    """So that the first call of a play finds the problems of them all, and plans as the last one will."""
+    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
+    first = call(DEFAULT_NETWORKS, **given)
+    assert known(declare(BEFORE, first), first) == Declared(NEW, {"a": NEW, "b": OLD}, {"one": NEW, "two": OLD})
+
+
+def test_the_planner_leaves_what_a_call_stands_on() -> None:
+    given = {"host": NEW, "networks": {"a": NEW, "c": NEW}, "containers": {"one": NEW}}
+    last = call(CONTAINERS, **given)
+    after = declare(BEFORE, last)
+    assert (
+        known(after, last) == after == Declared(BEFORE.host, {"a": OLD, "b": OLD, "c": NEW}, {"one": NEW, "two": OLD})
+    )
+
+
+def test_the_planner_knows_nothing_new_of_what_goes() -> None:
+    gone = call(CONTAINERS, state=ABSENT, containers={"one": NEW}, networks={"c": NEW})
+    assert known(declare(BEFORE, gone), gone) == Declared(BEFORE.host, BEFORE.networks, {"two": OLD})

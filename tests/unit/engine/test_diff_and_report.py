@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two states -> changes -> the words in which they are reported."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import describe, diffs, objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    CONTAINERS,
+    DEFAULT_NETWORKS,
+    SCOPES,
+    USER_NETWORKS,
+    Bridge,
+    Chain,
+    ElementSet,
+    Endpoint,
+    File,
+    Object,
+    Route,
+    Rules,
+    Sandbox,
+    State,
+    Sysctl,
+    state_of,
+)
+
+MAC = "02:42:00:00:00:01"
+
+
+def bridge(name: str, network: str = "front", mtu: int = 1500) -> Bridge:
+    return Bridge(name, network=network, mtu=mtu, mac=MAC, addresses=("10.0.0.1/24",))
+
+
+def endpoint(name: str = "web/front", **fields: object) -> Endpoint:
+    given = {
+        "sandbox": "netns:web",
+        "interface": "eth0",
+        "host_interface": "veth1",
+        "bridge": "br-front",
+        "mtu": 1500,
+        "mac": MAC,
+        "addresses": ("10.0.0.2/24",),
+        **fields,
+    }
+    return Endpoint(name, **given)  # type: ignore[arg-type]
+
+
+def states(*things: Object) -> State:
+    return state_of(list(things))
+
+
+def words(changes: list[Change]) -> list[str]:
+    return [f"{each.action} {each.subject.name} {','.join(each.fields)}".strip() for each in changes]
+
+
+def test_nothing_differs_from_itself() -> None:
+    same = states(bridge("br-a"), Sysctl("net.ipv4.ip_forward", "1"), endpoint())
+    assert diff(same, dict(same), SCOPES) == []
+
+
+def test_what_goes_comes_first_and_the_rest_in_its_order() -> None:
+    current = states(bridge("br-z"), bridge("br-b", mtu=1400), bridge("br-a"))
+    desired = states(bridge("br-d"), bridge("br-a"), bridge("br-b"), bridge("br-c"))
+    assert words(diff(current, desired, SCOPES)) == ["delete br-z", "create br-d", "update br-b mtu", "create br-c"]
+
+
+def test_only_the_scopes_that_are_asked_for() -> None:
+    current = states(bridge("docker0", "bridge", mtu=9000), bridge("br-gone"), Sandbox("netns:gone", "gone"))
+    desired = states(bridge("docker0", "bridge"), bridge("br-new"), Sandbox("netns:new", "new"))
+    assert words(diff(current, desired, [DEFAULT_NETWORKS])) == ["update docker0 mtu"]
+    assert words(diff(current, desired, [USER_NETWORKS])) == ["delete br-gone", "create br-new"]
+    assert words(diff(current, desired, [CONTAINERS])) == ["delete netns:gone", "create netns:new"]
+    assert diff(current, desired, []) == []
+
+
+@pytest.mark.parametrize(
+    ("thing", "scope"),
+    [
+        (bridge("docker0", "bridge"), DEFAULT_NETWORKS),
+        (bridge("br-front"), USER_NETWORKS),
+        (Rules("network bridge", ()), DEFAULT_NETWORKS),
+        (Rules("network front", ()), USER_NETWORKS),
+        (Rules("container bridge", ()), CONTAINERS),
+        (Chain("forward", ()), DEFAULT_NETWORKS),
+        (ElementSet("bridges", ()), DEFAULT_NETWORKS),
+        (Sysctl("a", "1"), DEFAULT_NETWORKS),
+        (File("/etc/a", ""), CONTAINERS),
+        (File("/etc/a", "", origin=DEFAULT_NETWORKS), DEFAULT_NETWORKS),
+        (Sandbox("netns:web", "web"), CONTAINERS),
+        (endpoint("web/bridge"), CONTAINERS),
+    ],
+)
+def test_scopes(thing: Object, scope: str) -> None:
+    assert thing.scope == scope
+
+
+def test_how_a_file_is_written_makes_no_difference() -> None:
+    assert File("/etc/a", "x", in_place=True) == File("/etc/a", "x", origin=DEFAULT_NETWORKS)
+    assert diff(states(File("/etc/a", "x")), states(File("/etc/a", "x", in_place=True)), SCOPES) == []
+
+
+def test_a_set_and_a_chain_of_one_name_are_two() -> None:
+    assert len(states(ElementSet("DOCKER", ()), Chain("DOCKER", ()))) == 2
+
+
+def test_the_fields_of_an_update() -> None:
+    after = endpoint(mtu=1400, routes=(Route("0.0.0.0/0", "10.0.0.1"),), hairpin=True)
+    assert Change(endpoint(), after).fields == ("mtu", "routes", "hairpin")
+    assert Change(None, after).fields == Change(after, None).fields == ()
+
+
+def test_a_change_of_nothing_is_none() -> None:
+    with pytest.raises(ValueError):
+        _ = Change(None, None).subject
+
+
+def test_a_result_is_plain_data() -> None:
+    result = Result((Change(None, bridge("br-a")), Change(endpoint(), endpoint(mtu=1400))), ("large",), ("pid:1",))
+    assert describe(result) == {
+        "changed": True,
+        "changes": [
+            {"kind": "bridge", "name": "br-a", "action": "create", "fields": []},
+            {"kind": "endpoint", "name": "web/front", "action": "update", "fields": ["mtu"]},
+        ],
+        "warnings": ["large"],
+        "pending": ["pid:1"],
+    }
+    assert describe(Result(()))["changed"] is False
+
+
+def test_objects_are_plain_data() -> None:
+    (data,) = objects_as_data([endpoint(routes=(Route("0.0.0.0/0", "10.0.0.1"),), sysctls=(("ipv6.accept_ra", "0"),))])
+    assert data["kind"] == "endpoint"
+    assert data["name"] == "web/front"
+    assert data["addresses"] == ["10.0.0.2/24"]
+    assert data["routes"] == ["0.0.0.0/0 via 10.0.0.1"]
+    assert data["sysctls"] == [["ipv6.accept_ra", "0"]]
+    assert data["hairpin"] is False
+    assert data["mtu"] == 1500
+
+
+def test_a_difference_for_each_object() -> None:
+    file = Change(File("/etc/hosts", "a\nb\n"), File("/etc/hosts", "a\nc"))
+    after = endpoint(routes=(Route("0.0.0.0/0", "10.0.0.1"),), sysctls=(("ipv6.accept_ra", "0"),))
+    shown = diffs(Result((file, Change(None, after), Change(Sysctl("a", "1"), None))))
+    assert shown == [
+        {
+            "before_header": "file /etc/hosts",
+            "after_header": "file /etc/hosts",
+            "before": "a\nb\n",
+            "after": "a\nc\n",
+        },
+        {
+            "before_header": "endpoint web/front",
+            "after_header": "endpoint web/front",
+            "before": "",
+            "after": "sandbox: netns:web\n"
+            "interface: eth0\n"
+            "host_interface: veth1\n"
+            "bridge: br-front\n"
+            "mtu: 1500\n"
+            f"mac: {MAC}\n"
+            "addresses:\n"
+            "  10.0.0.2/24\n"
+            "routes:\n"
+            "  0.0.0.0/0 via 10.0.0.1\n"
+            "hairpin: False\n"
+            "isolated: False\n"
+            "ipv6: False\n"
+            "sysctls:\n"
+            "  ipv6.accept_ra 0\n",
+        },
+        {"before_header": "sysctl a", "after_header": "sysctl a", "before": "value: 1\n", "after": ""},
+    ]
+
+
+def test_an_empty_list_is_said_to_be_none() -> None:
+    (shown,) = diffs(Result((Change(Chain("DOCKER-USER", ()), Chain("DOCKER-USER", ("accept",))),)))
+    assert (shown["before"], shown["after"]) == ("rules: none\n", "rules:\n  accept\n")
