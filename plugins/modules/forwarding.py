@@ -11,8 +11,8 @@ short_description: Forwarding of IP packets by the host
 version_added: 0.1.0
 description:
   - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6.
-  - Interfaces that take their routes from router advertisements (C(accept_ra=1)) are told to do so still
-    (C(accept_ra=2)) where IPv6 is forwarded, since the host would lose its default route otherwise.
+  - Uplinks that take their routes from router advertisements (C(accept_ra=1)) are told to do so still (C(accept_ra=2))
+    where IPv6 is forwarded, since the host would lose its default route otherwise.
   - Writes the same to C(/etc/sysctl.d/90-wharf.conf), so that it holds after a reboot.
   - What stood there before is kept in the ledger and given back on removal, for each interface its own value.
   - Does nothing where C(ip-forward) is V(false) in O(host).
