@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
-ASSUMED = "wharf_assumed"
+_FACT = "wharf_assumed"
 
 
 class ActionModule(ActionBase):
@@ -32,18 +33,20 @@ class ActionModule(ActionBase):
         except ModelError as error:
             raise AnsibleActionFail(str(error)) from error
         arguments.pop("compose_files", None)
-        assumed = task_vars.get("ansible_facts", {}).get(ASSUMED, {}) if self._task.check_mode else {}
+        module = self._task.resolved_action or self._task.action
+        assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed()
         result.update(
             self._execute_module(
-                module_name=self._task.resolved_action or self._task.action,
-                module_args={**arguments, **declaration.words, "assumed": assumed},
+                module_name=module,
+                module_args={**arguments, **declaration.words, "assumed": assumed.for_module(module)},
                 task_vars=task_vars,
             )
         )
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *declaration.warnings]
+        predictions = result.pop("predictions", {})
         if self._task.check_mode and not result.get("failed"):
-            result["ansible_facts"] = {ASSUMED: {**assumed, **_assume(arguments)}}
+            result["ansible_facts"] = assumed.after(module, arguments, predictions).as_facts()
         return result
 
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
@@ -52,6 +55,24 @@ class ActionModule(ActionBase):
         return [Path(base) for base in given if base]
 
 
-def _assume(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What a check-mode call would have left: later calls of the play plan on it, as they would in a real run."""
-    return dict.fromkeys(arguments.get("scope") or SCOPES, arguments.get("state") or "present")
+@dataclass(frozen=True)
+class Assumed:
+    """What the calls of a check-mode play so far would have done to a host: scopes by state, changes by module."""
+
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, task_vars: Mapping[str, Any]) -> Assumed:
+        return cls(**task_vars.get("ansible_facts", {}).get(_FACT, {}))
+
+    def for_module(self, module: str) -> dict[str, Any]:
+        return {"scopes": self.scopes, "changes": self.changes.get(module, {})}
+
+    def after(self, module: str, arguments: Mapping[str, Any], predictions: Mapping[str, str]) -> Assumed:
+        declared = dict.fromkeys(arguments.get("scope") or SCOPES, arguments.get("state") or "present")
+        made = {**self.changes.get(module, {}), **predictions}
+        return Assumed({**self.scopes, **declared}, {**self.changes, module: made})
+
+    def as_facts(self) -> dict[str, Any]:
+        return {_FACT: {"scopes": self.scopes, "changes": self.changes}}

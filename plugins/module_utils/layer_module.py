@@ -40,14 +40,17 @@ def run_layer(layer: Layer) -> None:
         containers=module.params["containers"],
         state=module.params["state"],
         scopes=frozenset(module.params["scope"]),
-        assumed=module.params["assumed"],
         check=module.check_mode,
+        assumed=module.params["assumed"].get("scopes", {}),
+        predicted=module.params["assumed"].get("changes", {}),
     )
     with reporting_errors(module):
         result = converge(layer, call, read_facts)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)
+    if module.check_mode:
+        report["predictions"] = result.predictions
     if module._diff:
         report["diff"] = diffs(result)
     module.exit_json(**report)

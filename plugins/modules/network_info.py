@@ -48,7 +48,7 @@ EXAMPLES = r"""
 - name: Fail where somebody changed something by hand
   ansible.builtin.assert:
     that: seen.drift | length == 0
-    fail_msg: "{{ seen.drift }}"
+    fail_msg: "{{ seen.drift | to_nice_yaml }}"
 """
 
 RETURN = r"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, FrozenSet, List, Tuple
+from typing import Callable, Dict, FrozenSet, List, Tuple
 
 from . import ledger as ledger_file
 from .declared import Call, declare, known
@@ -33,7 +33,11 @@ class Result:
     changes: Tuple[Change, ...]
     warnings: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
-    ports: Tuple[str, ...] = ()
+
+    @property
+    def predictions(self) -> Dict[str, str]:
+        """For later calls of a check-mode play: what each object that changes would have become."""
+        return {" ".join(change.subject.key): change.fingerprint for change in self.changes}
 
 
 def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) -> Result:
@@ -48,23 +52,22 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) ->
     """
     with ledger_file.locked():
         ledger = Ledger.load()
-        saved = ledger.as_words()
         declared = declare(ledger.declared, call)
         plan = make_plan(ledger, call, read_facts(ledger))
         step = Step.make(layer, call, ledger, [] if declared.is_empty else layer.plan(plan))
-        result = Result(step.changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
-        if call.check:
-            return result
-        ledger.declared, ledger.allotted = declared, plan.allotted
-        step.note_owned()
-        if ledger.as_words() != saved:
+        changes = tuple(change for change in step.changes if not _is_predicted(change, call))
+        if not call.check:
+            ledger.declared, ledger.allotted = declared, plan.allotted
+            step.note_owned()
             ledger.save()
-            saved = ledger.as_words()
-        step.apply()
-        step.prune_owned()
-        if ledger.as_words() != saved:
+            step.apply()
+            step.prune_owned()
             ledger.save()
-        return result
+    return Result(changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
+
+
+def _is_predicted(change: Change, call: Call) -> bool:
+    return call.predicted.get(" ".join(change.subject.key)) == change.fingerprint
 
 
 def make_plan(ledger: Ledger, call: Call, facts: Facts) -> Plan:

@@ -32,8 +32,9 @@ class Call:
     """What one call was given; what is None was not given.
 
     `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
-    `assumed` are the scopes that earlier calls of the same check-mode play would have declared, or let go,
-    by their state.
+    A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
+    So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
+    the fingerprints of the changes that they would have made in this layer.
     """
 
     host: Optional[Words] = None
@@ -41,15 +42,15 @@ class Call:
     containers: Optional[Words] = None
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
-    assumed: Mapping[str, str] = field(default_factory=dict)
     check: bool = False
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    predicted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def converged_scopes(self) -> FrozenSet[str]:
         """The scopes that this call declares, and those that they stand on."""
         highest = max(SCOPES.index(scope) for scope in self.scopes)
-        below = set(SCOPES[:highest]) - self.assumed.keys()
-        return self.scopes | below
+        return self.scopes.union(SCOPES[:highest])
 
 
 def declare(before: Declared, call: Call) -> Declared:

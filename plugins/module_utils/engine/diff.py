@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Collection, List, Optional, Tuple
 
@@ -33,6 +34,11 @@ class Change:
         if self.before is None:
             return CREATE
         return DELETE if self.after is None else UPDATE
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells what this comes to from everything else that the object may become."""
+        return hashlib.sha256(repr(self.after).encode()).hexdigest()[:16]
 
     @property
     def fields(self) -> Tuple[str, ...]:

@@ -15,14 +15,20 @@ _ABSENT = "absent"
 
 
 class Files(Door):
-    """Door to `File`. `before` tells which folders we made, and so may take away once they are empty."""
+    """Door to `File`. `before` tells which folders we made, and so may take away once they are empty.
 
-    def __init__(self, before: Mapping[str, str]) -> None:
+    `origin` is the scope of all files of the layer.
+    """
+
+    def __init__(self, before: Mapping[str, str], origin: str) -> None:
         self._before = before
+        self._origin = origin
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
-        let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
+        let_go = [
+            File(name, "", origin=self._origin) for kind, name in sorted(owned - desired.keys()) if kind == "file"
+        ]
         found: List[File] = []
         foreign: List[Problem] = []
         for file in [*wanted, *let_go]:

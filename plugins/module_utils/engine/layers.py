@@ -1,33 +1,73 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of a host: what is planned for each, and by which doors it is brought about."""
+"""The layers of a host: what is planned for each, and by which doors it is brought about.
+
+Each imports what only it needs when it is used: a module is compiled anew at each run, and should pay for its own
+layer alone.
+"""
 
 from __future__ import annotations
 
-from . import host_files, plan, rules_nftables
-from .bridges import Bridges
-from .converge import Layer
-from .door import Doors
-from .endpoints import Endpoints
-from .files import Files
-from .nftables import Nftables
-from .sandboxes import Sandboxes
-from .sysctl import Sysctls
+from typing import List
 
-FORWARDING = Layer(
-    "forwarding",
-    plan.forwarding,
-    lambda ledger: Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found)}),
-)
-BRIDGE = Layer("bridge", plan.bridges, lambda ledger: Bridges())
-DOCKER_CHAINS = Layer("docker_chains", rules_nftables.rules, lambda ledger: Nftables(ledger.canonical))
-VETH = Layer(
-    "veth",
-    plan.sandboxes_and_endpoints,
-    lambda ledger: Doors({"sandbox": Sandboxes(), "endpoint": Endpoints()}),
-)
-DNS_FILES = Layer("dns_files", host_files.dns_files, lambda ledger: Files(ledger.found))
+from . import plan
+from .converge import Layer
+from .door import Door, Doors
+from .ledger import Ledger
+from .plan import Plan
+from .state import CONTAINERS, DEFAULT_NETWORKS, Object
+
+
+def _forwarding(ledger: Ledger) -> Door:
+    from .files import Files
+    from .sysctl import Sysctls
+
+    return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, DEFAULT_NETWORKS)})
+
+
+def _bridge(_ledger: Ledger) -> Door:
+    from .bridges import Bridges
+
+    return Bridges()
+
+
+def _rules(planned: Plan) -> List[Object]:
+    from .rules_nftables import rules
+
+    return rules(planned)
+
+
+def _docker_chains(ledger: Ledger) -> Door:
+    from .nftables import Nftables
+
+    return Nftables(ledger.canonical)
+
+
+def _veth(_ledger: Ledger) -> Door:
+    from .endpoints import Endpoints
+    from .sandboxes import Sandboxes
+
+    return Doors({"sandbox": Sandboxes(), "endpoint": Endpoints()})
+
+
+def _files(planned: Plan) -> List[Object]:
+    from .host_files import dns_files
+
+    return dns_files(planned)
+
+
+def _dns_files(ledger: Ledger) -> Door:
+    from .files import Files
+
+    return Files(ledger.found, CONTAINERS)
+
+
+FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
+BRIDGE = Layer("bridge", plan.bridges, _bridge)
+DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains)
+VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
+DNS_FILES = Layer("dns_files", _files, _dns_files)
 
 # In the order in which a host is built: the rules stand before the first endpoint exists.
 LAYERS = (FORWARDING, BRIDGE, DOCKER_CHAINS, VETH, DNS_FILES)

@@ -15,6 +15,7 @@ from .errors import ConflictError
 from .state import Key
 
 PATH = "/var/lib/wharf/ledger.json"
+_NEW = f"{PATH}.new"
 LOCK = "/run/wharf.lock"
 VERSION = 1
 
@@ -31,6 +32,7 @@ class Ledger:
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     found: Dict[str, str] = field(default_factory=dict)
     canonical: Dict[str, str] = field(default_factory=dict)
+    _on_disk: str = ""
 
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
@@ -47,8 +49,8 @@ class Ledger:
         """
         try:
             with open(PATH, encoding="utf-8") as file:
-                words = json.load(file)
-            return cls._from_words(words)
+                text = file.read()
+            return cls._from_words(json.loads(text), text)
         except FileNotFoundError:
             return cls()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -58,7 +60,7 @@ class Ledger:
             ) from error
 
     @classmethod
-    def _from_words(cls, words: Mapping[str, Any]) -> Ledger:
+    def _from_words(cls, words: Mapping[str, Any], text: str) -> Ledger:
         if words["version"] != VERSION:
             raise ValueError(f"version {words['version']}, and this is written for version {VERSION}")
         return cls(
@@ -67,9 +69,10 @@ class Ledger:
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             found=dict(words["found"]),
             canonical=dict(words["canonical"]),
+            _on_disk=text,
         )
 
-    def as_words(self) -> Dict[str, Any]:
+    def _as_words(self) -> Dict[str, Any]:
         return {
             "version": VERSION,
             "declared": vars(self.declared),
@@ -80,21 +83,33 @@ class Ledger:
         }
 
     def save(self) -> None:
-        """Replace the file in one step; remove it once nothing is declared and nothing ours is left."""
-        if self.is_empty:
-            for path in (PATH, f"{PATH}.new"):
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
-            with suppress(OSError):
-                os.rmdir(os.path.dirname(PATH))
+        """Replace the file in one step, if it differs; remove it once nothing is declared and nothing ours is left."""
+        text = "" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str)
+        if text == self._on_disk:
             return
-        os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
-        descriptor = os.open(f"{PATH}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(self.as_words(), file, indent=1, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{PATH}.new", PATH)
+        if text:
+            _replace(text)
+        else:
+            _remove()
+        self._on_disk = text
+
+
+def _replace(text: str) -> None:
+    os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
+    descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(_NEW, PATH)
+
+
+def _remove() -> None:
+    for path in (PATH, _NEW):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(PATH))
 
 
 @contextmanager
