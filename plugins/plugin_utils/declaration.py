@@ -41,11 +41,13 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
     files = given.get("compose_files")
     if files:
         with problems.collect():
-            compose = load_compose_files(_from_text(files, "wharf_compose_files"), _base(files, list(bases)))
+            items = _from_text(files, "wharf_compose_files")
+            compose = load_compose_files(items, _base(items, list(bases)))
     problems.raise_if_any()
     if files:
         with problems.collect():
             words["networks"] = _joined(compose.networks, words["networks"] or {}, "wharf_networks")
+        with problems.collect():
             words["containers"] = _joined(compose.containers, words["containers"] or {}, "wharf_containers")
         problems.raise_if_any()
     return Declaration({key: value for key, value in words.items() if value is not None}, compose.warnings)
@@ -77,7 +79,7 @@ def _base(files: Any, bases: list[Path]) -> Path:
 def _joined(compose: dict[str, Any], given: Mapping[str, Any], variable: str) -> dict[str, Any]:
     """The entries of both; what one declares, the other may only call `external`."""
     problems = ProblemCollector()
-    for name in compose.keys() & given.keys():
+    for name in sorted(compose.keys() & given.keys()):
         if not _is_external(compose[name]) and not _is_external(given[name]):
             problems.add(f"{variable}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
     problems.raise_if_any()

@@ -194,7 +194,10 @@ def pairs(separators: str) -> Parser[Tuple[Tuple[str, str], ...]]:
 
 
 class Words:
-    """A mapping that somebody typed, taken key by key; what is left in the end was not known."""
+    """A mapping that somebody typed, taken key by key; what is left in the end was not known.
+
+    An empty text is no value either: an unset variable leaves one in a Compose file.
+    """
 
     def __init__(self, value: Any, path: str, problems: ProblemCollector) -> None:
         self.path = path
@@ -212,7 +215,7 @@ class Words:
     def take_optional(self, key: str, parse: Parser[T]) -> Optional[T]:
         self._taken.append(key)
         value = self._left.pop(key, None)
-        if value is None:
+        if value in (None, ""):
             return None
         with self._problems.collect():
             return parse(value, f"{self.path}.{key}")
@@ -230,7 +233,7 @@ class Words:
         """Report those of the keys that are given."""
         for key in keys:
             self._taken.append(key)
-            if self._left.pop(key, None) is not None:
+            if self._left.pop(key, None) not in (None, ""):
                 self._problems.add(f"{self.path}.{key}", why)
 
     def finish(self, passed_over: Collection[str] = ()) -> None:

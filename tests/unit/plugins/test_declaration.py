@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A declaration as users give it -> words: mappings, texts, Compose files, and all of these together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import Declaration, gather
+
+COMPOSE = """
+name: shop
+services:
+  web: {ports: ["22:22"], networks: [front]}
+networks:
+  front:
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "compose.yml").write_text(COMPOSE)
+    return tmp_path
+
+
+def problems(given: dict[str, Any], *bases: Path) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        gather(given, bases or [Path("/")])
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("given", [{}, {"host": None}, {"host": "", "networks": " \n", "compose_files": []}])
+def test_nothing_is_no_words(given: dict[str, Any]) -> None:
+    assert gather(given, [Path("/")]) == Declaration({}, ())
+
+
+def test_mappings_stay_as_they_are() -> None:
+    given = {"host": {"mtu": 1400}, "networks": {"a": None}, "containers": {}}
+    assert gather(given, [Path("/")]).words == given
+
+
+def test_yaml_text_is_read_as_compose_reads_it() -> None:
+    """AWX gives texts, and YAML 1.1 would make a number of 22:22 and a truth value of off."""
+    words = gather({"containers": "web: {ports: [22:22, 80]}\noff: {hostname: no}"}, [Path("/")]).words
+    assert words["containers"] == {"web": {"ports": ["22:22", 80]}, "off": {"hostname": "no"}}
+
+
+def test_json_text() -> None:
+    words = gather({"networks": '{"front": {"internal": true, "ipam": {"config": []}}}'}, [Path("/")]).words
+    assert words == {"networks": {"front": {"internal": True, "ipam": {"config": []}}}}
+
+
+def test_what_is_no_mapping_is_named_all_at_once() -> None:
+    given = {"host": [], "networks": "just words", "containers": "a: [", "compose_files": ["nowhere.yml"]}
+    wrong_shape = "must be a mapping, or the JSON or YAML text of one"
+    found = problems(given)
+    assert found[:2] == [f"wharf_host: {wrong_shape}", f"wharf_networks: {wrong_shape}"]
+    assert found[2].startswith("wharf_containers: line 1, column 5: ")
+    assert found[3:] == ["wharf_compose_files[0]: there is no file /nowhere.yml on the controller"]
+
+
+def test_the_same_key_twice_in_a_text() -> None:
+    assert problems({"containers": "web: {}\nweb: {}"}) == [
+        "wharf_containers: line 2, column 1: the key 'web' stands here again, first in line 1"
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "compose.yml",
+        ["compose.yml"],
+        [{"files": ["compose.yml"]}],
+        [{"files": "compose.yml"}],
+        '["compose.yml"]',
+        "- files: [compose.yml]",
+    ],
+)
+def test_compose_files_in_every_form(files: Any, folder: Path) -> None:
+    words = gather({"compose_files": files}, [Path("/"), folder]).words
+    assert list(words) == ["networks", "containers"]
+    assert list(words["networks"]) == ["shop_front"]
+    assert words["containers"]["shop-web-1"]["ports"] == ["22:22"]
+    assert words["containers"]["shop-web-1"]["x-source"] == "compose.yml: services.web"
+
+
+def test_compose_files_beside_words(folder: Path) -> None:
+    given = {
+        "compose_files": "compose.yml",
+        "networks": {"own": {}},
+        "containers": '{"tool": {"networks": ["shop_front"]}}',
+    }
+    words = gather(given, [folder]).words
+    assert set(words["networks"]) == {"own", "shop_front"}
+    assert set(words["containers"]) == {"tool", "shop-web-1"}
+
+
+def test_one_name_in_two_places(folder: Path) -> None:
+    given = {
+        "compose_files": "compose.yml",
+        "networks": {"shop_front": {}},
+        "containers": {"shop-web-1": None},
+    }
+    assert problems(given, folder) == [
+        "wharf_networks.shop_front: is also declared in compose.yml: networks.front: rename one",
+        "wharf_containers.shop-web-1: is also declared in compose.yml: services.web: rename one",
+    ]
+
+
+def test_names_in_two_places_are_named_in_their_order(tmp_path: Path) -> None:
+    services = ", ".join(f"s{number}: {{}}" for number in range(9))
+    (tmp_path / "compose.yml").write_text(f"name: x\nservices: {{{services}}}")
+    given = {"compose_files": "compose.yml", "containers": {f"x-s{number}-1": {} for number in reversed(range(9))}}
+    found = [problem.partition(": ")[0] for problem in problems(given, tmp_path)]
+    assert found == [f"wharf_containers.x-s{number}-1" for number in range(9)]
+
+
+def test_a_network_may_be_external_in_one_of_two_places(folder: Path) -> None:
+    here = gather({"compose_files": "compose.yml", "networks": {"shop_front": {"external": True}}}, [folder]).words
+    assert here["networks"] == {"shop_front": {"x-source": "compose.yml: networks.front"}}
+    (folder / "compose.yml").write_text(COMPOSE.replace("front:\n", "front: {external: true, name: mine}\n"))
+    there = gather({"compose_files": "compose.yml", "networks": {"mine": {"internal": True}}}, [folder]).words
+    assert there["networks"] == {"mine": {"internal": True}}
+    assert list(there["containers"]["shop-web-1"]["networks"]) == ["mine"]
+
+
+def test_warnings_are_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("name: x\nservices: {web: {hostname: $NOBODY}}")
+    assert len(gather({"compose_files": "compose.yml"}, [tmp_path]).warnings) == 1

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter wharf.network.plan, called as a function; test_templates calls it as templates do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.wharf.network.plugins.filter.plan import FilterModule, plan
+
+LAYERS = ["forwarding", "bridge", "docker_chains", "veth", "dns_files"]
+
+
+def names(planned: dict[str, Any], layer: str, kind: str) -> list[str]:
+    return [thing["name"] for thing in planned["layers"][layer] if thing["kind"] == kind]
+
+
+def test_all_layers_are_planned() -> None:
+    planned = plan({"networks": {"front": None}, "containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}}})
+    assert list(planned) == ["allotted", "layers", "warnings"]
+    assert list(planned["layers"]) == LAYERS
+    assert planned["allotted"]["networks"]["front"] == {"172.18.0.0/16": "172.18.0.1"}
+    assert names(planned, "bridge", "bridge") == ["docker0", "br-front"]
+    assert names(planned, "veth", "endpoint") == ["web/front"]
+    assert names(planned, "docker_chains", "rules") == ["network bridge", "network front", "container web"]
+    assert "/etc/netns/web/hosts" in names(planned, "dns_files", "file")
+
+
+def test_nothing_is_the_default_network() -> None:
+    assert names(plan({}), "bridge", "bridge") == ["docker0"]
+
+
+def test_the_host_is_known_by_its_mtu_and_id() -> None:
+    declaration = {"networks": {"front": {"enable_ipv6": True}}}
+    one, other = (plan(declaration, mtu=1400, machine_id=host) for host in ("one", "other"))
+    assert {bridge["mtu"] for bridge in one["layers"]["bridge"]} == {1400}
+    assert one["allotted"] != other["allotted"]
+    assert plan(declaration, machine_id="one")["allotted"] == one["allotted"]
+
+
+def test_texts_and_compose_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compose.yml").write_text("name: shop\nservices: {web: {hostname: $NOBODY}}")
+    monkeypatch.chdir(tmp_path)
+    planned = plan({"compose_files": "compose.yml", "containers": "ssh: {ports: [22:22]}"})
+    assert names(planned, "veth", "endpoint") == ["shop-web-1/shop_default", "ssh/bridge"]
+    assert len(planned["warnings"]) == 1
+
+
+@pytest.mark.parametrize("declaration", [[], "", None, {"network": {}}, {"wharf_networks": {}}])
+def test_what_is_no_declaration(declaration: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="a dictionary with compose_files, containers, host, networks"):
+        plan(declaration)
+
+
+def test_every_problem_is_in_the_message() -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
+        plan({"host": {"mtu": 1}, "networks": {"a": {"internal": 7}}, "containers": {"b": {"prots": []}}})
+    assert str(caught.value).splitlines() == [
+        "wharf_host.mtu: 1: an MTU is from 68 to 65535 bytes",
+        "wharf_networks.a.internal: 7: must be true or false",
+        "wharf_containers.b.prots: unknown key; did you mean ports?",
+    ]
+
+
+def test_its_name() -> None:
+    assert FilterModule().filters() == {"plan": plan}
