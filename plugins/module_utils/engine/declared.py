@@ -49,7 +49,7 @@ class Call:
     @property
     def converged_scopes(self) -> FrozenSet[str]:
         """The scopes that this call declares, and those that they stand on."""
-        highest = max(SCOPES.index(scope) for scope in self.scopes)
+        highest = max((SCOPES.index(scope) for scope in self.scopes), default=0)
         return self.scopes.union(SCOPES[:highest])
 
 

@@ -252,6 +252,13 @@ class Model:
             if link.target not in self.containers:
                 known = ", ".join(self.containers)
                 problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
+        gateways = self.host.host_gateway_ips or self.host.bridge
+        if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
+            problems.add(
+                f"{container.path}.extra_hosts",
+                f"{HOST_GATEWAY} is an address of the default network, which wharf_host.bridge leaves to a dockerd: "
+                "set wharf_host.host-gateway-ips",
+            )
         if container.mode != CONTAINER_MODE:
             return container
         return replace(container, shares=self._owner_of_stack(container, problems))

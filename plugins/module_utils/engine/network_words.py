@@ -164,6 +164,7 @@ def default_network(host: Host) -> List[Network]:
 def _default_pool(version: int, key: str, gateway: Optional[read.Interface], ip_range: Optional[read.Subnet]) -> Pool:
     fixed = "fixed-cidr" if version == 4 else "fixed-cidr-v6"
     if gateway:
+        _check_usable(gateway.network, f"{HOST_PATH}.{key}")
         _check_inside(gateway.network, HOST_PATH, **{fixed: ip_range})
         _check_gateway(gateway.network, gateway.ip, (), f"{HOST_PATH}.{key}")
         return Pool(f"{HOST_PATH}.{key}", version, gateway.network, ip_range, gateway.ip)
@@ -289,12 +290,18 @@ def _pool(value: Any, path: str) -> Pool:
     problems.raise_if_any()
     if subnet is None:
         raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")
+    _check_usable(subnet, f"{path}.subnet")
     _check_inside(subnet, path, ip_range=ip_range, gateway=gateway)
     for other in reserved:
         _check_inside(subnet, path, aux_addresses=other)
     if gateway:
         _check_gateway(subnet, gateway, reserved, f"{path}.gateway")
     return Pool(path, subnet.version, subnet, ip_range, gateway, reserved)
+
+
+def _check_usable(subnet: read.Subnet, path: str) -> None:
+    if not subnet.prefixlen or subnet.is_loopback or subnet.is_multicast:
+        raise wrong(path, str(subnet), "no host of a network has an address there: choose a private subnet")
 
 
 def _check_inside(subnet: read.Subnet, path: str, **parts: Any) -> None:

@@ -113,13 +113,14 @@ def test_assumed_scopes_are_as_if_declared() -> None:
     ("scopes", "converged"),
     [
         ({DEFAULT_NETWORKS}, {DEFAULT_NETWORKS}),
+        (set(), set()),
         ({USER_NETWORKS}, {DEFAULT_NETWORKS, USER_NETWORKS}),
         ({CONTAINERS}, set(SCOPES)),
         ({DEFAULT_NETWORKS, CONTAINERS}, set(SCOPES)),
     ],
 )
 def test_a_call_converges_what_it_stands_on(scopes: set[str], converged: set[str]) -> None:
-    assert call(*scopes).converged_scopes == converged
+    assert Call(scopes=frozenset(scopes)).converged_scopes == converged
 
 
 def test_the_planner_knows_what_comes_later() -> None:
