@@ -11,6 +11,8 @@ from typing import Dict, Iterator, List, Set, Tuple
 from .rules_nftables import USER_CHAIN
 from .state import Chain, ElementSet, Key, Object, Rules, State, state_of
 
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
+
 
 def parse_listing(listing: str) -> State:
     skeleton: List[Object] = []
@@ -41,4 +43,9 @@ def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:
     for element in re.split(r",\s+", text.strip()):
         match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"( : .+)?', element, re.DOTALL)
         if match:
-            yield match[2], match[1] + (match[3] or "")
+            yield match[2], _with_protocol_name(match[1] + (match[3] or ""))
+
+
+def _with_protocol_name(element: str) -> str:
+    """nft prints a protocol's number on a host without /etc/protocols. Only a protocol stands before another number."""
+    return re.sub(r"(?<![\w.:])(6|17|132)(?= \. \d+( |$))", lambda number: _PROTOCOLS[number[1]], element)
