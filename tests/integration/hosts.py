@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probes import Agent, Answer, Probe
+from probes import Agent, Answer, Conversation, Probe
 
 ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
+ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
+ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER = "/var/lib/wharf/ledger.json"
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 
@@ -117,6 +119,7 @@ class ThrowawayHost:
 
     agent: Agent
     _rooted: bool
+    _runner: Conversation = field(init=False)
     _paths: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -128,7 +131,9 @@ class ThrowawayHost:
         host = cls(_agent(["unshare", *user, "--net", "--mount", "--propagation", "private"]), rooted)
         try:
             host._build(bridge_nf)
+            host._runner = Conversation([*host.enter(), *ENGINE_RUNNER])
             yield host
+            host._runner.close()
         finally:
             host.agent.close()
 
@@ -183,7 +188,9 @@ class ThrowawayHost:
             return f"/proc/{self.agent.pid}/ns/net"
         if place in self._paths:
             return self._paths[place]
-        return place if place.startswith("/proc/") else f"/proc/{self.agent.pid}/root{_netns(place)}"
+        if place.startswith("/proc/"):
+            return place
+        return f"/proc/{self.agent.pid}/root{place if place.startswith('/') else f'/run/netns/{place}'}"
 
     def enter(self, place: str = HOST) -> list[str]:
         """The beginning of a command that runs in a place, with the host's files."""
@@ -236,16 +243,10 @@ class ThrowawayHost:
 
     def _engine(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
         options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
-        ran = subprocess.run(
-            [*self.enter(), *ENGINE, command, "-", *options],
-            input=json.dumps(words),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        if ran.returncode:
-            raise EngineError(ran.stderr.strip())
-        return Results(tuple(LayerResult.parse(line) for line in ran.stdout.splitlines()))
+        code, output, errors = self._runner.ask([[command, "-", *options], json.dumps(words)])
+        if code:
+            raise EngineError(errors.strip())
+        return Results(tuple(LayerResult.parse(line) for line in output.splitlines()))
 
     def converge(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> list[tuple[str, ...]]:
         """Apply; and see that check mode predicts it exactly, and that then nothing is left to do."""
@@ -313,8 +314,6 @@ class ThrowawayHost:
         return self.agent.probe_patiently([probe], [expect_open])[0]
 
 
-ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-m", "engine"]
-
 _VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id")
 
 _ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule")
@@ -349,10 +348,6 @@ def _plug(place: str) -> str:
             *(f"ip link set to-{each} master lan" for each in (HOST, OUTSIDE, NEIGHBOUR)),
         ]
     )
-
-
-def _netns(name: str) -> str:
-    return f"/run/netns/{name}"
 
 
 def _lasting(thing: Any) -> Any:

@@ -48,39 +48,48 @@ class Answer:
         return f"{self.by}, seeing {self.sees}" if self.is_open else f"closed: {self.why}"
 
 
-class Agent:
+class Conversation:
+    """A process that answers each line of JSON by a line. It ends when nobody can ask it any more."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
+
+    def ask(self, question: Any) -> Any:
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        return self.listen()
+
+    def listen(self) -> Any:
+        """
+        Raises:
+            RuntimeError: the process has ended instead.
+        """
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args} ended: {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.communicate(timeout=10)
+
+
+class Agent(Conversation):
     """The process that holds a throwaway host; `prefix` is the command that makes its namespaces.
 
     Until it says that it is ready, it may still be in the namespaces of this machine.
     """
 
     def __init__(self, prefix: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-I", "-S", str(AGENT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self._process.pid
-        self._receive()
+        super().__init__([*prefix, sys.executable, "-I", "-S", str(AGENT)])
+        self.listen()
 
     def call(self, function: str, **arguments: Any) -> Any:
         """Have a function of the agent called."""
-        print(json.dumps([function, arguments]), file=self._process.stdin, flush=True)
-        return self._receive()
-
-    def _receive(self) -> Any:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the agent ended: {self._process.wait()}")
-        answer = json.loads(line)
+        answer = self.ask([function, arguments])
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["result"]
-
-    def close(self) -> None:
-        self._process.communicate(timeout=10)
 
     def probe(self, probes: Sequence[Probe], timeout: float = CLOSED_AFTER) -> list[Answer]:
         """All at once, in one timeout."""

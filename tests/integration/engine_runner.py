@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs `python -m engine` in a throwaway host as often as asked, each time in a process of its own.
+
+What takes most of the time of a run that changes little, Python's imports, is done once. A line of JSON on the
+standard input is a run, `[ARGUMENTS, STANDARD INPUT]`, and is answered by a line: `[EXIT CODE, OUTPUT, ERRORS]`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import traceback
+
+import pyroute2  # noqa: F401
+from engine.__main__ import main
+
+
+def run(arguments: list[str], given: str) -> tuple[int, str, str]:
+    output, errors = os.memfd_create("output"), os.memfd_create("errors")
+    child = os.fork()
+    if not child:
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        sys.stdin = io.StringIO(given)
+        os._exit(_exit_code(arguments))
+    _pid, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), _read(output), _read(errors)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _read(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8") as file:
+        file.seek(0)
+        return file.read()
+
+
+for line in sys.stdin:
+    print(json.dumps(run(*json.loads(line))), flush=True)

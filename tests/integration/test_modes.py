@@ -1,0 +1,302 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Network modes, sandboxes of other makers, and what a container's interfaces are like."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hosts import ABSENT, EngineError, ThrowawayHost, differences
+
+
+def default_route(host: ThrowawayHost, place: str, version: int = 4) -> tuple[str, str] | None:
+    found = host.json(f"ip -j -{version} route show default", place)
+    return (found[0]["gateway"], found[0]["dev"]) if found else None
+
+
+def interfaces(host: ThrowawayHost, place: str) -> list[str]:
+    return [link["ifname"] for link in host.json("ip -j link", place) if link["ifname"] != "lo"]
+
+
+def addresses(host: ThrowawayHost, place: str, interface: str) -> set[str]:
+    found = host.json(f"ip -j addr show {interface}", place)[0]["addr_info"]
+    return {f"{each['local']}/{each['prefixlen']}" for each in found if each.get("protocol") != "kernel_ll"}
+
+
+def link(host: ThrowawayHost, place: str, interface: str) -> Any:
+    return host.json(f"ip -j -d link show {interface}", place)[0]
+
+
+def gateway(host: ThrowawayHost, network: str, version: int = 4) -> str:
+    gateways = host.ledger()["allotted"]["networks"][network].values()
+    return next(str(each) for each in gateways if (":" in each) == (version == 6))
+
+
+def same_stack(host: ThrowawayHost, *names: str) -> bool:
+    return len(set(host.run(f"stat -L -c %i {' '.join(f'/run/netns/{name}' for name in names)}").split())) == 1
+
+
+def test_all_modes_side_by_side(host: ThrowawayHost) -> None:
+    words = {
+        "networks": {"front": {}},
+        "containers": {
+            "on-bridge": {"network_mode": "bridge"},
+            "by-default": {},
+            "on-front": {"network_mode": "front"},
+            "web": {"networks": ["front"]},
+            "side": {"network_mode": "service:web"},
+            "third": {"network_mode": "container:side"},
+            "mon": {"network_mode": "host"},
+            "watch": {"network_mode": "container:mon"},
+            "job": {"network_mode": "none"},
+            "beside-job": {"network_mode": "service:job"},
+        },
+    }
+    with host.declared(words):
+        for name, network in [("on-bridge", "bridge"), ("by-default", "bridge"), ("on-front", "front")]:
+            assert interfaces(host, name) == ["eth0"]
+            assert default_route(host, name) == (gateway(host, network), "eth0")
+        assert same_stack(host, "web", "side", "third")
+        assert same_stack(host, "job", "beside-job")
+        assert not same_stack(host, "web", "job")
+        assert interfaces(host, "mon") == interfaces(host, "watch") == interfaces(host, "host")
+        assert interfaces(host, "job") == []
+        assert "UP" in host.json("ip -j link show lo", "job")[0]["flags"]
+        host.serve("web", "80/tcp")
+        assert host.probe("side", "127.0.0.1:80/tcp").by == "web"
+        assert host.probe("third", "127.0.0.1:80/tcp").by == "web"
+        host.serve("host", "127.0.0.1:7000/tcp")
+        assert host.probe("watch", "127.0.0.1:7000/tcp").by == "host"
+        assert not host.probe("job", "127.0.0.1:7000/tcp", False).is_open
+
+
+def test_a_container_changes_its_mode(host: ThrowawayHost) -> None:
+    def words(mode: str) -> Any:
+        return {"containers": {"web": {}, "job": {"network_mode": mode}}}
+
+    with host.declared(words("none")):
+        for mode in ("bridge", "host", "service:web", "none", "service:web", "host", "bridge"):
+            host.converge(words(mode))
+            assert same_stack(host, "job", "web") == (mode == "service:web")
+            assert (interfaces(host, "job") == interfaces(host, "host")) == (mode == "host")
+            assert (default_route(host, "job") is None) == (mode == "none")
+
+
+@pytest.mark.parametrize("order", [("web", "side"), ("side", "web")])
+def test_who_owns_a_shared_stack_may_change(host: ThrowawayHost, order: tuple[str, str]) -> None:
+    first, second = order
+    both = {first: {}, second: {"network_mode": f"service:{first}"}}
+    turned = {second: {}, first: {"network_mode": f"service:{second}"}}
+    with host.declared({"containers": both}):
+        host.converge({"containers": turned})
+        assert same_stack(host, first, second)
+        assert interfaces(host, first) == ["eth0"]
+        assert host.address(second, "bridge") in str(addresses(host, first, "eth0"))
+
+
+ORDERED = {
+    "networks": {
+        "alpha": {},
+        "beta": {"enable_ipv6": True},
+        "gamma": {"internal": True},
+        "delta": {"enable_ipv6": True},
+    },
+    "containers": {
+        # Both families before one, then by name.
+        "by-name": {"networks": ["gamma", "delta", "beta", "alpha"]},
+        "by-priority": {"networks": {"alpha": {"gw_priority": 1}, "beta": {}, "gamma": {"gw_priority": 9}}},
+        "in-order": {"networks": {"alpha": {"priority": 1}, "beta": {"priority": 5}, "delta": {}}},
+        "called": {"networks": {"alpha": {"interface_name": "lan0"}, "beta": {}, "gamma": {"interface_name": "eth0"}}},
+        "cut-off": {"networks": ["gamma"]},
+    },
+}
+
+
+def test_several_networks(host: ThrowawayHost) -> None:
+    with host.declared(ORDERED):
+        networks = {name: host.run(f"ip -br addr show eth{n}", "by-name") for n, name in enumerate("abdg")}
+        for network, short in [("alpha", "a"), ("beta", "b"), ("delta", "d"), ("gamma", "g")]:
+            assert host.address("by-name", network) in networks[short]
+        assert default_route(host, "by-name") == (gateway(host, "beta"), "eth1")
+        assert default_route(host, "by-name", 6) == (gateway(host, "beta", 6), "eth1")
+        assert default_route(host, "by-priority") == (gateway(host, "alpha"), "eth0")
+        assert default_route(host, "by-priority", 6) == (gateway(host, "beta", 6), "eth1")
+        assert host.address("in-order", "beta") in host.run("ip -br addr show eth0", "in-order")
+        assert host.address("in-order", "alpha") in host.run("ip -br addr show eth1", "in-order")
+        assert {*interfaces(host, "called")} == {"lan0", "eth0", "eth1"}
+        assert host.address("called", "gamma") in host.run("ip -br addr show eth0", "called")
+        assert default_route(host, "called") == (gateway(host, "beta"), "eth1")
+        assert default_route(host, "cut-off") is None
+
+
+def test_gateway_follows_gw_priority_on_a_live_container(host: ThrowawayHost) -> None:
+    def words(priority: int) -> Any:
+        networks = {"alpha": {}, "beta": {"gw_priority": priority}}
+        return {"networks": {"alpha": {}, "beta": {}}, "containers": {"web": {"networks": networks}}}
+
+    with host.declared(words(0)):
+        host.serve("outside", "80/tcp")
+        assert default_route(host, "web") == (gateway(host, "alpha"), "eth0")
+        host.converge(words(5))
+        assert default_route(host, "web") == (gateway(host, "beta"), "eth1")
+        assert host.probe("web", "203.0.113.1:80/tcp").is_open
+        host.converge(words(-5))
+        assert default_route(host, "web") == (gateway(host, "alpha"), "eth0")
+        assert host.probe("web", "203.0.113.1:80/tcp").is_open
+
+
+def test_what_an_interface_is_like(host: ThrowawayHost) -> None:
+    endpoint = {
+        "mac_address": "02:00:00:00:00:42",
+        "ipv4_address": "172.30.0.9",
+        "ipv6_address": "fd00:30::9",
+        "link_local_ips": ["169.254.8.8", "fe80::42"],
+        "driver_opts": {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"},
+    }
+    words = {
+        "networks": {
+            "front": {
+                "enable_ipv6": True,
+                "ipam": {"config": [{"subnet": "172.30.0.0/24"}, {"subnet": "fd00:30::/64"}]},
+            }
+        },
+        "containers": {
+            "web": {
+                "networks": {"front": endpoint},
+                "sysctls": {"net.ipv4.ip_unprivileged_port_start": "0", "net.core.somaxconn": 1024},
+                "x-wharf": {"routes": [{"to": "198.51.100.0/24", "via": "172.30.0.200"}]},
+            },
+            "other": {"networks": ["front"]},
+            "four": {"mac_address": "02:00:00:00:00:43"},
+        },
+    }
+    with host.declared(words):
+        assert link(host, "web", "eth0")["address"] == "02:00:00:00:00:42"
+        assert link(host, "four", "eth0")["address"] == "02:00:00:00:00:43"
+        assert addresses(host, "web", "eth0") == {
+            "172.30.0.9/24", "fd00:30::9/64", "169.254.8.8/16", "fe80::42/64",
+        }  # fmt: skip
+        assert host.sysctl("net.ipv4.ip_unprivileged_port_start", "web") == "0"
+        assert host.sysctl("net.core.somaxconn", "web") == "1024"
+        assert host.sysctl("net.ipv4.conf.eth0.log_martians", "web") == "1"
+        assert host.sysctl("net.ipv6.conf.eth0.accept_ra", "web") == "0"
+        assert host.sysctl("net.ipv6.conf.eth0.disable_ipv6", "four") == "1"
+        assert "198.51.100.0/24 via 172.30.0.200" in host.run("ip route", "web")
+        assert host.probe("other", "172.30.0.9/ping").is_open
+        assert host.probe("other", "fd00:30::9/ping").is_open
+
+
+def test_mtu_is_the_uplinks_at_both_ends(host: ThrowawayHost) -> None:
+    host.run("ip link set eth0 mtu 1400")
+    jumbo = {"driver_opts": {"com.docker.network.driver.mtu": "9000"}}
+    words = {
+        "networks": {"front": {}, "big": jumbo, "small": {"driver_opts": {"com.docker.network.driver.mtu": 1280}}},
+        "containers": {name: {"networks": [name]} for name in ("front", "big", "small")},
+    }
+    with host.declared(words):
+        for network, mtu in [("front", 1400), ("big", 9000), ("small", 1280)]:
+            ports = host.json(f"ip -j link show master br-{network}")
+            assert [port["mtu"] for port in ports] == [mtu]
+            assert link(host, network, "eth0")["mtu"] == link(host, "host", f"br-{network}")["mtu"] == mtu
+        assert any("9000" in warning and "1400" in warning for warning in host.apply(words).warnings)
+        host.run("ip link set eth0 mtu 1300")
+        changes = host.converge(words)
+        assert ("bridge", "update", "bridge", "br-front", "mtu") in changes
+        assert ("veth", "update", "endpoint", "front/front", "mtu") in changes
+        assert link(host, "front", "eth0")["mtu"] == 1300
+        host.run("ip link set eth0 mtu 1400")
+        host.apply(words)
+    host.run("ip link set eth0 mtu 1500")
+
+
+@contextmanager
+def process(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
+    """As a runtime's container would be: a process in a network namespace of its own."""
+    started = host.start("host", "unshare", "--net")
+    try:
+        while host.run(f"readlink /proc/{started.pid}/ns/net") == host.run(f"readlink /proc/{host.agent.pid}/ns/net"):
+            pass
+        yield started
+    finally:
+        started.communicate()
+
+
+def test_sandboxes_of_other_makers(host: ThrowawayHost) -> None:
+    with process(host) as one, process(host) as two:
+        host.run(f"mkdir /run/box; touch /run/box/net; mount --bind /proc/{two.pid}/ns/net /run/box/net")
+        words = {
+            "networks": {"front": {}},
+            "containers": {
+                "by-pid": {"networks": ["front"], "ports": ["8080:80"], "x-wharf": {"sandbox": f"pid:{one.pid}"}},
+                "by-path": {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/box/net"}},
+                "beside": {"network_mode": "service:by-pid"},
+            },
+        }
+        with host.declared(words):
+            by_pid, by_path = f"/proc/{one.pid}/ns/net", "/run/box/net"
+            host.serve(by_pid, "80/tcp", name="by-pid")
+            assert host.probe("outside", "192.0.2.10:8080/tcp").by == "by-pid"
+            assert host.probe("beside", "127.0.0.1:80/tcp").by == "by-pid"
+            assert host.probe(f"/proc/{two.pid}/ns/net", f"{host.address('by-pid', 'front')}:80/tcp").by == "by-pid"
+            assert "UP" in host.json("ip -j link show lo", by_pid)[0]["flags"]
+            assert interfaces(host, by_path) == ["eth0"]
+        # Their stacks are not ours to take away.
+        assert interfaces(host, f"/proc/{one.pid}/ns/net") == []
+        host.run("umount /run/box/net; rm -r /run/box")
+
+
+def test_a_sandbox_that_is_not_there_yet_is_pending(host: ThrowawayHost) -> None:
+    words = {
+        "networks": {"front": {}},
+        "containers": {
+            "late": {"networks": ["front"], "ports": ["8080:80"], "x-wharf": {"sandbox": "path:/run/late"}},
+            "web": {"networks": ["front"]},
+        },
+    }
+    with host.declared(words):
+        assert {*host.apply(words).pending} == {"path:/run/late", "late/front"}
+        with process(host) as started:
+            host.run(f"touch /run/late; mount --bind /proc/{started.pid}/ns/net /run/late")
+            made = host.converge(words)
+            assert [(layer, action, kind) for layer, action, kind, *_ in made] == [
+                ("veth", "update", "sandbox"), ("veth", "create", "endpoint"),
+            ]  # fmt: skip
+            host.serve("/run/late", "80/tcp", name="late")
+            assert host.probe("outside", "192.0.2.10:8080/tcp").by == "late"
+            host.agent.call("stop_all")
+            host.run("umount /run/late; rm /run/late")
+        # The container has ended.
+        assert {*host.diff(words).pending} == {"path:/run/late", "late/front"}
+        host.converge(words)
+
+
+def test_a_restarted_container_is_attached_again(host: ThrowawayHost) -> None:
+    host.run("touch /run/box")
+    words = {"containers": {"web": {"ports": ["8080:80"], "x-wharf": {"sandbox": "path:/run/box"}}}}
+    with host.declared(words):
+        for _ in range(2):
+            with process(host) as started:
+                host.run(f"mount --bind /proc/{started.pid}/ns/net /run/box")
+                host.converge(words)
+                host.serve("/run/box", "80/tcp", name="web")
+                assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web"
+                host.agent.call("stop_all")
+                host.run("umount /run/box")
+    host.run("rm /run/box")
+
+
+def test_a_foreign_namespace_or_interface_is_refused(host: ThrowawayHost) -> None:
+    host.run("ip netns add web; ip link add br-front type bridge")
+    before = host.snapshot()
+    with pytest.raises(EngineError, match="/run/netns/web is there already and is not ours"):
+        host.apply({"containers": {"web": {}}})
+    host.apply({}, ABSENT)
+    with pytest.raises(EngineError, match="br-front is on this host that is not ours"):
+        host.apply({"networks": {"front": {}}, "containers": {}})
+    host.apply({}, ABSENT)
+    assert differences(before, host.snapshot()) == ""
