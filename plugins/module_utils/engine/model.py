@@ -248,10 +248,15 @@ class Model:
         for attachment in container.attachments:
             if attachment.network not in declared:
                 problems.add(attachment.path, self._not_declared(attachment.network))
+            if attachment.aliases and attachment.network == DEFAULT_NETWORK:
+                problems.add(f"{attachment.path}.aliases", "the default network answers no names: use one of your own")
+        networks = {attachment.network for attachment in container.attachments}
         for link in container.links:
             if link.target not in self.containers:
                 known = ", ".join(self.containers)
                 problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
+            elif networks.isdisjoint(a.network for a in self.containers[link.target].attachments):
+                problems.add(link.path, f"{container.name} and {link.target} share no network: put both on one")
         gateways = self.host.host_gateway_ips or self.host.bridge
         if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
             problems.add(
