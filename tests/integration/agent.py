@@ -108,6 +108,8 @@ def stop(place: str) -> None:
 def stop_all() -> None:
     for place in list(_servers):
         stop(place)
+    while _held:
+        _held.popitem()[1].close()
 
 
 def heard() -> list[str]:
@@ -165,7 +167,9 @@ def _reply_from(ancillary: list[tuple[int, int, bytes]]) -> Iterator[tuple[int, 
 class Attempt:
     """One probe under way: open once somebody answers, closed by an error or when time is up."""
 
-    def __init__(self, place: str, protocol: str, address: str, port: int, source: str = "") -> None:
+    def __init__(
+        self, place: str, protocol: str, address: str, port: int, source: str = "", source_port: int = 0
+    ) -> None:
         self.answer = ""
         self.why = "no answer"
         self.done = False
@@ -174,8 +178,8 @@ class Attempt:
         self._socket = self._opened(place, protocol)
         try:
             self._socket.setblocking(False)
-            if source:
-                self._socket.bind((source, 0))
+            if source or source_port:
+                self._socket.bind((source, source_port))
             self._start(protocol, port)
         except OSError as error:
             self._finish(why=error.strerror or str(error))

@@ -14,6 +14,7 @@ no good. Nothing of the machine changes, and all is gone with the agent, that is
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import subprocess
@@ -32,6 +33,9 @@ ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
 ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER = "/var/lib/wharf/ledger.json"
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+
+# Of what was not given back.
+MOST_LINES = 60
 
 HOST, OUTSIDE, NEIGHBOUR = "host", "outside", "neighbour"
 
@@ -306,11 +310,11 @@ class ThrowawayHost:
                     protocol=protocol, address=each.strip("[]"), port=int(number),
                 )  # fmt: skip
 
-    def probe(self, place: str, target: str, expect_open: bool = True, source: str = "") -> Answer:
+    def probe(self, place: str, target: str, expect_open: bool = True, source_port: int = 0) -> Answer:
         """Ask `ADDRESS:PORT/PROTOCOL`, or `ADDRESS/ping`."""
         where, _slash, protocol = target.rpartition("/")
         address, port = (where, "0") if protocol == "ping" else where.rsplit(":", 1)
-        probe = Probe(self.path(place), protocol, address.strip("[]"), int(port), source)
+        probe = Probe(self.path(place), protocol, address.strip("[]"), int(port), source_port=source_port)
         return self.agent.probe_patiently([probe], [expect_open])[0]
 
 
@@ -364,6 +368,9 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> str:
         return (value if isinstance(value, str) else json.dumps(value, indent=1)).splitlines()
 
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-    return "\n".join(
-        line for key in changed for line in difflib.unified_diff(lines(before, key), lines(after, key), key, n=1)
+    different = (
+        line
+        for key in changed
+        for line in difflib.unified_diff(lines(before, key), lines(after, key), key, n=1, lineterm="")
     )
+    return "\n".join(itertools.islice(different, MOST_LINES))

@@ -30,6 +30,7 @@ class Probe:
     address: str
     port: int = 0
     source: str = ""
+    source_port: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,374 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes on a live host: each is what check mode says, hurts nobody else, and can be taken back to the last byte."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts import ABSENT, ENGINE, EXACT, EngineError, ThrowawayHost, differences
+
+KILLED_ENGINE = Path(__file__).with_name("killed_engine.py")
+
+HOST_ADDRESS = "192.0.2.10"
+
+WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}, "back": {}},
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80", "8080:80/udp"]},
+        "app": {"networks": ["front", "back"]},
+        "db": {"networks": ["back"]},
+    },
+}
+
+
+def changed(change: Any, words: Any = WORDS) -> Any:
+    """The words after a change to them."""
+    after = copy.deepcopy(words)
+    change(after)
+    return after
+
+
+def connection(host: ThrowawayHost, place: str, address: str, port: int) -> int:
+    held: int = host.agent.call("hold", place=host.path(place), address=address, port=port)
+    assert lives(host, held)
+    return held
+
+
+def lives(host: ThrowawayHost, held: int) -> bool:
+    return bool(host.agent.call("say", held=held, text="still there?\n", timeout=1.0) == "still there?")
+
+
+def kinds(changes: list[tuple[str, ...]]) -> set[tuple[str, str, str]]:
+    return {(action, kind, name) for _layer, action, kind, name, *_fields in changes}
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started, started.declared(WORDS):
+        yield started
+
+
+@pytest.fixture
+def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
+    """A host on which the words are declared, as they are again after the test."""
+    yield standing
+    standing.agent.call("stop_all")
+    standing.apply({"host": {}, **WORDS}, EXACT)
+
+
+class TestChanges:
+    """Of one thing on a host on which the rest goes on."""
+
+    def test_a_port_more_on_a_live_container(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp", "81/tcp")
+        before = live.run("ip -d link show; ip -d link show eth0", "web")
+        others = connection(live, "outside", HOST_ADDRESS, 8080)
+        assert not live.probe("outside", f"{HOST_ADDRESS}:8081/tcp", False).is_open
+        more = changed(lambda words: words["containers"]["web"]["ports"].append("8081:81"))
+        assert kinds(live.converge(more)) == {("update", "rules", "container web")}
+        assert live.probe("outside", f"{HOST_ADDRESS}:8081/tcp").by == "web"
+        assert live.probe("host", "127.0.0.1:8081/tcp").by == "web"
+        assert live.probe("web", f"{HOST_ADDRESS}:8081/tcp").by == "web"
+        assert live.run("ip -d link show; ip -d link show eth0", "web") == before
+        live.converge(WORDS)
+        assert not live.probe("outside", f"{HOST_ADDRESS}:8081/tcp", False).is_open
+        assert lives(live, others)
+
+    def test_the_first_port_of_a_live_container(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        first = changed(lambda words: words["containers"]["db"].update(ports=["8082:80"]))
+        live.converge(first)
+        for place, address in [("outside", HOST_ADDRESS), ("host", "127.0.0.1"), ("db", HOST_ADDRESS)]:
+            assert live.probe(place, f"{address}:8082/tcp").by == "db", place
+        live.converge(WORDS)
+        for place, address in [("outside", HOST_ADDRESS), ("host", "127.0.0.1"), ("db", HOST_ADDRESS)]:
+            assert not live.probe(place, f"{address}:8082/tcp", False).is_open, place
+
+    def test_a_flow_does_not_outlive_the_rule_that_made_it(self, live: ThrowawayHost) -> None:
+        """NAT is decided by a flow's first packet, and a flow of UDP lives on with each packet."""
+        client = {"place": "outside", "target": f"{HOST_ADDRESS}:8080/udp", "source_port": 4242}
+        elsewhere = changed(
+            lambda words: words["containers"]["db"].update(ports=words["containers"]["web"].pop("ports"))
+        )
+        nowhere = changed(lambda words: words["containers"]["web"].pop("ports"))
+        for name in ("web", "db"):
+            live.serve(name, "80/udp")
+        assert live.probe(**client).by == "web"
+        live.converge(elsewhere)
+        assert live.probe(**client).by == "db"
+        live.converge(nowhere)
+        assert not live.probe(**client, expect_open=False).is_open
+        live.converge(WORDS)
+        assert live.probe(**client).by == "web"
+
+    def test_a_container_moves_to_another_network(self, live: ThrowawayHost) -> None:
+        for name in ("web", "db", "app"):
+            live.serve(name, "80/tcp")
+        others = connection(live, "app", live.address("db", "back"), 80)
+        old = live.address("web", "front")
+        moved = changed(lambda words: words["containers"]["web"].update(networks=["back"]))
+        live.converge(moved)
+        new = live.address("web", "back")
+        assert live.probe("db", f"{new}:80/tcp").by == "web"
+        assert live.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert not live.probe("app", f"{old}:80/tcp", False).is_open
+        assert lives(live, others)
+
+    def test_a_container_joins_and_leaves_a_network(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        own = connection(live, "outside", HOST_ADDRESS, 8080)
+        before = live.address("web", "front")
+        live.converge(changed(lambda words: words["containers"]["web"].update(networks=["front", "back"])))
+        assert live.probe("db", f"{live.address('web', 'back')}:80/tcp").by == "web"
+        assert live.address("web", "front") == before
+        live.converge(WORDS)
+        assert live.address("web", "front") == before
+        assert lives(live, own)
+
+    def test_a_container_goes(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        live.serve("db", "80/tcp")
+        others = connection(live, "app", live.address("db", "back"), 80)
+        rest = changed(lambda words: words["containers"].pop("web"))
+        assert kinds(live.converge(rest, EXACT)) >= {
+            ("delete", "sandbox", "netns:web"),
+            ("delete", "endpoint", "web/front"),
+            ("delete", "rules", "container web"),
+            ("delete", "file", "/etc/netns/web/hosts"),
+        }
+        assert not live.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        assert lives(live, others)
+
+    def test_named_entries_go_and_others_stay(self, live: ThrowawayHost) -> None:
+        gone = live.converge({"containers": {"web": {}}}, ABSENT, ["containers"])
+        assert kinds(gone) >= {("delete", "sandbox", "netns:web")}
+        assert live.run("ls /run/netns").split() == ["app", "db"]
+        with pytest.raises(EngineError, match="front"):
+            live.apply({"networks": {"front": {}}}, ABSENT, ["user_networks"])
+
+    def test_mtu(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        own = connection(live, "outside", HOST_ADDRESS, 8080)
+        smaller = changed(
+            lambda words: words["networks"]["front"].update(driver_opts={"com.docker.network.driver.mtu": "1400"})
+        )
+        assert kinds(live.converge(smaller)) == {
+            ("update", "bridge", "br-front"), ("update", "endpoint", "web/front"), ("update", "endpoint", "app/front"),
+        }  # fmt: skip
+        assert "mtu 1400" in live.run("ip link show eth0", "web")
+        assert live.probe("web", "2001:db8::1/ping").is_open
+        assert lives(live, own)
+
+    def test_internal_and_back(self, live: ThrowawayHost) -> None:
+        live.serve("outside", "80/tcp")
+        assert live.probe("db", "203.0.113.1:80/tcp").is_open
+        live.converge(changed(lambda words: words["networks"]["back"].update(internal=True)))
+        assert live.probe("db", "203.0.113.1:80/tcp", False).why == "Network is unreachable"
+        live.converge(WORDS)
+        assert live.probe("db", "203.0.113.1:80/tcp").is_open
+
+    def test_ipv6_comes_and_goes(self, live: ThrowawayHost) -> None:
+        live.converge(changed(lambda words: words["networks"]["back"].update(enable_ipv6=True)))
+        assert live.probe("db", "2001:db8::1/ping").is_open
+        live.converge(WORDS)
+        assert live.sysctl("net.ipv6.conf.eth0.disable_ipv6", "db") == "1"
+        none = changed(lambda words: words["networks"]["front"].update(enable_ipv6=False))
+        live.converge(none)
+        assert live.sysctl("net.ipv6.conf.all.forwarding") == "0"
+
+    def test_icc_off_and_on(self, live: ThrowawayHost) -> None:
+        options = {"com.docker.network.bridge.enable_icc": "false"}
+        live.serve("web", "80/tcp")
+        target = f"{live.address('web', 'front')}:80/tcp"
+        assert live.probe("app", target).is_open
+        live.converge(changed(lambda words: words["networks"]["front"].update(driver_opts=options)))
+        assert not live.probe("app", target, False).is_open
+        live.converge(WORDS)
+        assert live.probe("app", target).is_open
+
+    def test_another_subnet(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        ipam = {"config": [{"subnet": "10.99.0.0/24"}]}
+        live.converge(changed(lambda words: words["networks"]["back"].update(ipam=ipam)))
+        assert live.address("db", "back").startswith("10.99.0.")
+        assert live.probe("app", f"{live.address('db', 'back')}:80/tcp").by == "db"
+        assert live.probe("db", "192.0.2.1/ping").is_open
+        assert live.run("ip -br addr show br-back").count("10.99.0.1/24") == 1
+
+    def test_addresses_are_kept(self, live: ThrowawayHost) -> None:
+        before = live.ledger()["allotted"]
+        # By name both would come first.
+        more = changed(
+            lambda words: (
+                words["networks"].update(aaa={}), words["containers"].update(aaa={"networks": ["aaa", "front"]})
+            )
+        )  # fmt: skip
+        live.converge(more)
+        after = live.ledger()["allotted"]
+        assert before["networks"].items() <= after["networks"].items()
+        assert before["endpoints"].items() <= after["endpoints"].items()
+        live.converge(WORDS, EXACT)
+        assert live.ledger()["allotted"] == before
+
+    def test_default_settings(self, host: ThrowawayHost) -> None:
+        words = {"host": {}, "containers": {"web": {"ports": ["8080:80"]}}}
+        with host.declared(words):
+            host.serve("web", "80/tcp")
+            host.converge({**words, "host": {"bip": "10.98.0.1/24", "ip": "127.0.0.1", "icc": False, "mtu": 1450}})
+            assert host.probe("host", "127.0.0.1:8080/tcp").by == "web"
+            assert not host.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+            host.converge({**words, "host": {"bridge": "none"}, "containers": {"web": {"network_mode": "none"}}})
+            assert "docker0" not in host.run("ip -br link")
+            host.converge(words)
+
+
+class TestDrift:
+    """What others spoil is mended, and check mode says so."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "nft flush ruleset",
+            "nft delete table inet wharf",
+            "nft flush set inet wharf bridges",
+            'nft add element inet wharf bridges \'{ "br-x" comment "network front" }\'',
+            "nft insert rule inet wharf forward accept",
+            "nft flush chain inet wharf DOCKER-FORWARD",
+            "nft flush chain inet wharf postrouting",
+            "nft delete element inet wharf published4 '{ tcp . 8080 }'",
+            "ip link del br-front",
+            "ip link set br-front down",
+            "ip addr flush dev br-front",
+            "ip link set br-front mtu 1300",
+            "ip netns del web",
+            "ip -n web link del eth0",
+            "ip -n web addr flush dev eth0",
+            "ip -n web link set eth0 down",
+            "ip -n web route flush default; ip -n web route del default || true",
+            "ip -n web link set eth0 mtu 1300",
+            "ip -n web link set lo down",
+            "sysctl -qw net.ipv4.ip_forward=0",
+            "sysctl -qw net.ipv6.conf.all.forwarding=0",
+            "sysctl -qw net.ipv4.conf.br-front.route_localnet=0",
+            "rm -r /etc/netns/web /etc/sysctl.d/90-wharf.conf",
+            "echo 192.0.2.1 evil >> /etc/netns/web/hosts",
+        ],
+    )
+    def test_is_mended(self, live: ThrowawayHost, damage: str) -> None:
+        live.run(damage)
+        assert live.converge(WORDS) != []
+        live.serve("web", "80/tcp")
+        for place, address in [("outside", HOST_ADDRESS), ("outside", "2001:db8::10"), ("host", "127.0.0.1")]:
+            assert live.probe(place, f"[{address}]:8080/tcp").by == "web", place
+        assert live.probe("web", "192.0.2.1/ping").is_open
+        assert not live.probe("db", f"{live.address('web', 'front')}:80/tcp", False).is_open
+
+
+class TestGivenBack:
+    """What the admin had before."""
+
+    def test_forwarding_of_each_interface(self, host: ThrowawayHost) -> None:
+        host.run("ip link add eth1 type dummy 2>/dev/null || ip link add eth1 type veth peer name eth1-peer")
+        host.run(
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth1.forwarding=0 net.ipv4.conf.eth0.accept_redirects=1"
+        )
+        host.run("sysctl -qw net.ipv6.conf.eth0.forwarding=1 net.ipv6.conf.eth1.forwarding=0")
+        with host.declared(WORDS):
+            assert host.sysctl("net.ipv4.conf.eth1.forwarding") == "0"
+
+    def test_forwarding_that_was_off(self, host: ThrowawayHost) -> None:
+        host.run("sysctl -qw net.ipv4.conf.eth0.accept_redirects=1 net.ipv4.conf.lo.forwarding=1")
+        with host.declared(WORDS):
+            assert host.sysctl("net.ipv4.ip_forward") == "1"
+
+    def test_a_router_stays_one(self, host: ThrowawayHost) -> None:
+        host.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+        host.run(
+            "ip route add 203.0.113.1 via 192.0.2.10; ip -6 route add 2001:db8:113::1 via 2001:db8::10", "neighbour"
+        )
+        assert host.probe("neighbour", "203.0.113.1/ping").is_open
+        with host.declared(WORDS):
+            assert host.probe("neighbour", "203.0.113.1/ping").is_open
+            assert host.probe("neighbour", "2001:db8:113::1/ping").is_open
+
+    def test_router_advertisements_are_heard_on(self, host: ThrowawayHost) -> None:
+        host.run("sysctl -qw net.ipv6.conf.eth0.accept_ra=1")
+        with host.declared(WORDS):
+            assert host.sysctl("net.ipv6.conf.eth0.accept_ra") == "2"
+            host.converge(changed(lambda words: words["networks"]["front"].update(enable_ipv6=False)))
+            assert host.sysctl("net.ipv6.conf.eth0.accept_ra") == "1"
+
+    def test_foreign_tables_sets_and_files(self, host: ThrowawayHost) -> None:
+        host.run(
+            "nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; }';"
+            "nft add rule ip filter FORWARD counter accept; nft add table inet other; mkdir -p /etc/netns/other;"
+            "echo x > /etc/netns/other/hosts; echo net.ipv4.ip_forward=0 > /etc/sysctl.d/99-admin.conf"
+        )
+        with host.declared(WORDS):
+            assert "table inet other" in host.run("nft list ruleset")
+
+    def test_docker_user_is_the_admins(self, host: ThrowawayHost) -> None:
+        host.apply(WORDS)
+        host.serve("web", "80/tcp")
+        host.run('nft add rule inet wharf DOCKER-USER iifname "eth0" ip saddr 192.0.2.66 drop')
+        for _ in range(2):
+            assert not host.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+            assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").is_open
+            host.converge(changed(lambda words: words["containers"]["db"].update(ports=["8082:80"])))
+        host.converge({}, ABSENT)
+        left = host.run("nft list ruleset")
+        assert "192.0.2.66" in left
+        assert left.count("chain") == 1
+        host.converge(WORDS)
+        assert not host.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+
+    def test_what_the_admin_puts_into_our_table_stays(self, host: ThrowawayHost) -> None:
+        host.apply(WORDS)
+        host.run("nft add chain inet wharf mine; nft add rule inet wharf mine counter packets 0 bytes 0")
+        host.run("nft add rule inet wharf DOCKER-USER jump mine")
+        host.converge(changed(lambda words: words["containers"].pop("web")), EXACT)
+        assert "jump mine" in host.run("nft list chain inet wharf DOCKER-USER")
+        host.converge({}, ABSENT)
+        assert "chain mine" in host.run("nft list ruleset")
+
+
+class TestKilled:
+    """A run that is killed leaves nothing that the next one does not finish, or take away."""
+
+    def run(self, host: ThrowawayHost, fatal: int, words: Any, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [*host.enter(), *ENGINE, str(KILLED_ENGINE), str(fatal), "apply", "-", *options]
+        return subprocess.run(command, input=json.dumps(words), capture_output=True, text=True)
+
+    @pytest.fixture(scope="class")
+    def deaths(self) -> int:
+        with ThrowawayHost.started() as host:
+            return int(self.run(host, 0, WORDS).stdout.splitlines()[-1])
+
+    @pytest.mark.parametrize("part", range(0, 100, 15))
+    def test_while_it_builds(self, host: ThrowawayHost, deaths: int, part: int) -> None:
+        before = host.snapshot()
+        assert self.run(host, 1 + part * deaths // 100, WORDS).returncode < 0
+        if part % 2:
+            host.converge(WORDS)
+            host.serve("web", "80/tcp")
+            assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+            host.agent.call("stop_all")
+        host.converge({}, ABSENT)
+        assert differences(before, host.snapshot()) == ""
+
+    @pytest.mark.parametrize("part", range(5, 100, 30))
+    def test_while_it_takes_away(self, host: ThrowawayHost, part: int) -> None:
+        before = host.snapshot()
+        host.apply(WORDS)
+        deaths = 40
+        assert self.run(host, 1 + part * deaths // 100, {}, "--state", ABSENT).returncode <= 0
+        host.converge({}, ABSENT)
+        assert differences(before, host.snapshot()) == ""
