@@ -270,7 +270,7 @@ def show(wanted: Expectation, answer: str) -> bool:
     seen, _space, detail = answer.strip().partition(" ")
     good = seen == wanted.expected and wanted.seen_as in ("", detail)
     to = f"[{wanted.address}]:{wanted.port}" if ":" in wanted.address else f"{wanted.address}:{wanted.port}"
-    comment = f"seen as {detail}" if wanted.seen_as else "" if seen == "open" else detail
+    comment = f"seen as {detail}" if wanted.seen_as and seen == "open" else "" if seen == "open" else detail
     print(
         f"{mark(good)} {wanted.source:15} {to:31} {wanted.expected:9} {seen:8} {wanted.meaning} {DIM}{comment}{PLAIN}"
     )

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_not_yet
 
 _FACT = "wharf_assumed"
 
@@ -29,12 +29,14 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         try:
+            refuse_not_yet(task_vars)
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
-            raise AnsibleActionFail(str(error)) from error
+            problems = [vars(problem) for problem in error.problems]
+            return {**result, "failed": True, "msg": str(error), "problems": problems}
         arguments.pop("compose_files", None)
         module = self._task.resolved_action or self._task.action
-        assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed()
+        assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed("")
         result.update(
             self._execute_module(
                 module_name=module,
@@ -57,14 +59,19 @@ class ActionModule(ActionBase):
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the calls of a check-mode play so far would have done to a host: scopes by state, changes by module."""
+    """What the calls of a check-mode play so far would have done to a host: scopes by state, changes by module.
 
+    It goes from call to call as a fact. `run` tells this run of ansible-playbook from those whose facts a cache kept.
+    """
+
+    run: str
     scopes: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, task_vars: Mapping[str, Any]) -> Assumed:
-        return cls(**task_vars.get("ansible_facts", {}).get(_FACT, {}))
+        found = cls(**task_vars.get("ansible_facts", {}).get(_FACT, {"run": ""}))
+        return found if found.run == _this_run() else cls(_this_run())
 
     def for_module(self, module: str) -> dict[str, Any]:
         return {"scopes": self.scopes, "changes": self.changes.get(module, {})}
@@ -72,7 +79,18 @@ class Assumed:
     def after(self, module: str, arguments: Mapping[str, Any], predictions: Mapping[str, str]) -> Assumed:
         declared = dict.fromkeys(arguments.get("scope") or SCOPES, arguments.get("state") or "present")
         made = {**self.changes.get(module, {}), **predictions}
-        return Assumed({**self.scopes, **declared}, {**self.changes, module: made})
+        return Assumed(self.run, {**self.scopes, **declared}, {**self.changes, module: made})
 
     def as_facts(self) -> dict[str, Any]:
-        return {_FACT: {"scopes": self.scopes, "changes": self.changes}}
+        return {_FACT: vars(self)}
+
+
+def _this_run() -> str:
+    """The process that this worker was forked from, and when that one began."""
+    parent = os.getppid()
+    try:
+        began = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        # A controller without /proc; there the number must do.
+        began = ""
+    return f"{parent} {began}".strip()

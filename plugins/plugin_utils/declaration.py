@@ -19,12 +19,29 @@ from .yaml12 import parse_yaml
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
 
 
+# Variables of the vocabulary that are not built yet, with the one value that says nothing new.
+_NOT_YET = {"wharf_docker_user": None, "wharf_runtime": "netns"}
+
+
 @dataclass(frozen=True)
 class Declaration:
     """`words` has those of `host`, `networks` and `containers` that were given."""
 
     words: dict[str, Any]
     warnings: tuple[str, ...]
+
+
+def refuse_not_yet(variables: Mapping[str, Any]) -> None:
+    """Variables of a play that would be expected to do something.
+
+    Raises:
+        ModelError: naming those that are given.
+    """
+    problems = ProblemCollector()
+    for name, allowed in _NOT_YET.items():
+        if variables.get(name) not in (None, allowed, [], {}, ""):
+            problems.add(name, "is not supported yet: leave it out" + (f", or say {allowed}" if allowed else ""))
+    problems.raise_if_any()
 
 
 def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:

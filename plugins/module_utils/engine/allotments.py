@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Collection, Dict, Mapping, Optional, Tuple
 
 from .words import Address, Subnet
 
@@ -48,6 +48,11 @@ class Allotments:
     networks: Mapping[str, PoolsByVersion] = field(default_factory=dict)
     endpoints: Mapping[EndpointKey, EndpointAllotment] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
+
+    def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
+        """Also what these containers had before and this plan, which left them out, does not have."""
+        kept = {key: each for key, each in before.endpoints.items() if key[0] in containers}
+        return replace(self, endpoints={**kept, **self.endpoints})
 
     def as_words(self) -> Dict[str, Any]:
         """For JSON; `from_words` reads it back."""

@@ -57,7 +57,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) ->
         step = Step.make(layer, call, ledger, [] if declared.is_empty else layer.plan(plan))
         changes = tuple(change for change in step.changes if not _is_predicted(change, call))
         if not call.check:
-            ledger.declared, ledger.allotted = declared, plan.allotted
+            ledger.declared, ledger.allotted = declared, plan.allotted.completed(ledger.allotted, declared.containers)
             step.note_owned()
             ledger.save()
             step.apply()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Mapping, Optional
 
-from .errors import ModelError
-from .state import DEFAULT_NETWORKS, SCOPES, USER_NETWORKS
+from .errors import ModelError, ProblemCollector
+from .state import CONTAINERS, DEFAULT_NETWORKS, SCOPES, USER_NETWORKS
 
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 STATES = (PRESENT, EXACT, ABSENT)
@@ -46,6 +46,13 @@ class Call:
     assumed: Mapping[str, str] = field(default_factory=dict)
     predicted: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        problems = ProblemCollector()
+        for name in ("host", "networks", "containers"):
+            if not isinstance(getattr(self, name), (dict, type(None))):
+                problems.add(f"wharf_{name}", "must be a mapping")
+        problems.raise_if_any()
+
     @property
     def converged_scopes(self) -> FrozenSet[str]:
         """The scopes that this call declares, and those that they stand on."""
@@ -77,15 +84,20 @@ def known(declared: Declared, call: Call) -> Declared:
     """What the planner is to know: what is declared, and what else a call was given that makes things present."""
     if call.state == ABSENT:
         return declared
-    networks = [declared.networks, call.networks or {}]
-    if USER_NETWORKS in call.converged_scopes:
-        # What a call stands on and finds declared, it leaves.
-        networks.reverse()
+    stood_on = USER_NETWORKS in call.converged_scopes
     return Declared(
         declared.host if declared.host is not None else call.host or {},
-        {**networks[0], **networks[1]},
-        {**declared.containers, **(call.containers or {})},
+        # What a call stands on and finds declared, it leaves.
+        {**(call.networks or {}), **declared.networks}
+        if stood_on
+        else _foreseen(declared.networks, call, call.networks),
+        declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers),
     )
+
+
+def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
+    """What other calls of the same play will make of entries that are not in the scope of this one."""
+    return before if given is None else _entries(before, given, call.state)
 
 
 def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:

@@ -35,8 +35,6 @@ _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 _OPTIONS_NOT_YET = (
     "com.docker.network.host_ipv4",
     "com.docker.network.host_ipv6",
-    _BRIDGE_OPTION + "gateway_mode_ipv4",
-    _BRIDGE_OPTION + "gateway_mode_ipv6",
     _BRIDGE_OPTION + "inhibit_ipv4",
     _BRIDGE_OPTION + "trusted_host_interfaces",
 )
@@ -221,6 +219,8 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
         host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address_of(4)),
         interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
+    for version in (4, 6):
+        options.take(f"{_BRIDGE_OPTION}gateway_mode_ipv{version}", _only("nat", read.text), "nat")
     options.refuse(_OPTIONS_NOT_YET)
     options.finish()
     with problems.collect():

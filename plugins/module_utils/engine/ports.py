@@ -28,7 +28,9 @@ def port_range(value: Any, path: str) -> PortRange:
     first = int(match[1])
     last = int(match[2] or first)
     if not 1 <= first <= last <= 65535:
-        raise wrong(path, value, "ports are from 1 to 65535, the lower one first")
+        # YAML 1.1, which Ansible reads, takes 22:22 for a number to the base of 60.
+        hint = "; quote it if it was PUBLISHED:TARGET" if isinstance(value, int) and value > 65535 else ""
+        raise wrong(path, value, f"ports are from 1 to 65535, the lower one first{hint}")
     return first, last
 
 
