@@ -33,6 +33,8 @@ class Files(Door):
         foreign: List[Problem] = []
         for file in [*wanted, *let_go]:
             content = _read(file.name)
+            if content is None and file not in wanted and self._is_begun(Path(file.name)):
+                content = ""
             if content is None:
                 continue
             if file.key not in owned and content != file.content:
@@ -41,6 +43,12 @@ class Files(Door):
         if foreign:
             raise ConflictError(*foreign)
         return state_of([*found])
+
+    def _is_begun(self, path: Path) -> bool:
+        """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
+        folder = path.parent
+        made = self._before.get(str(folder)) == _ABSENT and folder.is_dir()
+        return _draft(path).exists() or (made and not any(folder.iterdir()))
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}
@@ -58,6 +66,7 @@ class Files(Door):
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+        _draft(path).unlink(missing_ok=True)
         for folder in path.parents:
             if self._before.get(str(folder)) != _ABSENT or not folder.is_dir() or any(folder.iterdir()):
                 return
@@ -72,10 +81,14 @@ def _read(path: str) -> Optional[str]:
         return None
 
 
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wharf-new")
+
+
 def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename, so that nobody reads half a file."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
-    target = file.name if file.in_place else f"{file.name}.wharf-new"
+    target = file.name if file.in_place else str(_draft(Path(file.name)))
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
         os.fchmod(descriptor, 0o644)
