@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any
 
-from engine import files, ledger, links, namespaces, nftables, proc_sys
+from engine import namespaces, nftables, proc_sys
 from engine.__main__ import main
 
 fatal = int(sys.argv[1])
@@ -53,16 +53,15 @@ def make_deadly() -> None:
 
     whole = pyroute2.IPRoute
     pyroute2.IPRoute = lambda *arguments, **options: DeadlyRoutes(whole(*arguments, **options))
-    ledger.os.replace = deadly(os.replace)  # type: ignore[attr-defined]
+    for name in ("replace", "makedirs", "open", "unlink", "rmdir"):
+        setattr(os, name, deadly(getattr(os, name)))
     for module, names in (
         (proc_sys, ["write"]),
-        (files, ["_write"]),
         (nftables, ["_run"]),
         (namespaces, ["_call"]),
     ):
         for name in names:
             setattr(module, name, deadly(getattr(module, name)))
-    assert links.opened
 
 
 make_deadly()

@@ -340,22 +340,26 @@ class TestGivenBack:
         assert "chain mine" in host.run("nft list ruleset")
 
 
+def run_until(host: ThrowawayHost, fatal: int, words: Any, *options: str) -> subprocess.CompletedProcess[str]:
+    """Apply, but be killed before the run does its `fatal`th thing to the host."""
+    command = [*host.enter(), *ENGINE, str(KILLED_ENGINE), str(fatal), "apply", "-", *options]
+    return subprocess.run(command, input=json.dumps(words), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def deaths() -> int:
+    """How many things a run does to an empty host."""
+    with ThrowawayHost.started() as host:
+        return int(run_until(host, 0, WORDS).stdout.splitlines()[-1])
+
+
 class TestKilled:
     """A run that is killed leaves nothing that the next one does not finish, or take away."""
-
-    def run(self, host: ThrowawayHost, fatal: int, words: Any, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [*host.enter(), *ENGINE, str(KILLED_ENGINE), str(fatal), "apply", "-", *options]
-        return subprocess.run(command, input=json.dumps(words), capture_output=True, text=True)
-
-    @pytest.fixture(scope="class")
-    def deaths(self) -> int:
-        with ThrowawayHost.started() as host:
-            return int(self.run(host, 0, WORDS).stdout.splitlines()[-1])
 
     @pytest.mark.parametrize("part", range(0, 100, 15))
     def test_while_it_builds(self, host: ThrowawayHost, deaths: int, part: int) -> None:
         before = host.snapshot()
-        assert self.run(host, 1 + part * deaths // 100, WORDS).returncode < 0
+        assert run_until(host, 1 + part * deaths // 100, WORDS).returncode < 0
         if part % 2:
             host.converge(WORDS)
             host.serve("web", "80/tcp")
@@ -369,6 +373,6 @@ class TestKilled:
         before = host.snapshot()
         host.apply(WORDS)
         deaths = 40
-        assert self.run(host, 1 + part * deaths // 100, {}, "--state", ABSENT).returncode <= 0
+        assert run_until(host, 1 + part * deaths // 100, {}, "--state", ABSENT).returncode <= 0
         host.converge({}, ABSENT)
         assert differences(before, host.snapshot()) == ""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -217,13 +218,23 @@ def test_mtu_is_the_uplinks_at_both_ends(host: ThrowawayHost) -> None:
 @contextmanager
 def process(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
     """As a runtime's container would be: a process in a network namespace of its own."""
+    before = {*interfaces(host, "host")}
     started = host.start("host", "unshare", "--net")
+    own = host.run("readlink /proc/self/ns/net")
     try:
-        while host.run(f"readlink /proc/{started.pid}/ns/net") == host.run(f"readlink /proc/{host.agent.pid}/ns/net"):
-            pass
+        eventually(lambda: host.run(f"readlink /proc/{started.pid}/ns/net") != own)
         yield started
     finally:
         started.communicate()
+        # The kernel takes a namespace down some time after its last process.
+        eventually(lambda: not any(name.startswith("veth") for name in {*interfaces(host, "host")} - before))
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
 
 
 def test_sandboxes_of_other_makers(host: ThrowawayHost) -> None:
