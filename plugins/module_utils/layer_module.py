@@ -15,6 +15,7 @@ from .engine.converge import Layer, converge
 from .engine.declared import PRESENT, STATES, Call
 from .engine.errors import ProblemsError, WharfError
 from .engine.facts_reader import read_facts
+from .engine.layers import LAYERS
 from .engine.report import describe, diffs
 from .engine.state import SCOPES
 
@@ -45,7 +46,7 @@ def run_layer(layer: Layer) -> None:
         predicted=module.params["assumed"].get("changes", {}),
     )
     with reporting_errors(module):
-        result = converge(layer, call, read_facts)
+        result = converge(layer, call, read_facts, LAYERS)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)

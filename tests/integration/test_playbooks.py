@@ -234,8 +234,9 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
 def test_a_user_who_is_not_root_is_told(controller: Controller) -> None:
     if os.geteuid() != 0:
         pytest.skip("who is not root outside is root inside the user namespace, and has no other user there")
-    for folder in controller.folder.parents[:2]:
-        folder.chmod(0o711)
+    for folder in controller.folder.parents:
+        if folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o711)
     controller.folder.chmod(0o777)
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     failed = controller.play({"tasks": [{"wharf.network.bridge": {}}]}, prefix=nobody)

@@ -53,7 +53,7 @@ def _converge_all(options: argparse.Namespace) -> None:
         **words, state=options.state, scopes=frozenset(options.scope or SCOPES), check=options.command == "diff"
     )
     for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
-        result = converge(layer, call, read_facts)
+        result = converge(layer, call, read_facts, LAYERS)
         sys.stdout.write(json.dumps({"layer": layer.name, **describe(result)}) + "\n")
         sys.stdout.flush()
 

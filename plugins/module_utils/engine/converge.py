@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Tuple
+from typing import Callable, Dict, FrozenSet, List, Sequence, Tuple
 
 from . import ledger as ledger_file
 from .declared import Call, declare, known
 from .diff import Change, diff
 from .door import Door
-from .errors import VerifyError
+from .errors import ConflictError, ProblemCollector, VerifyError
 from .facts import Facts
 from .ledger import Ledger
 from .model import Model
@@ -40,10 +40,10 @@ class Result:
         return {" ".join(change.subject.key): change.fingerprint for change in self.changes}
 
 
-def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) -> Result:
+def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> Result:
     """Bring one layer of this host to what is declared.
 
-    The ledger is written before the kernel is touched, so that whatever a killed run leaves behind is known to
+    Where something new is to be made, foreign objects in the way of any of `layers` are reported first. The ledger is written before the kernel is touched, so that whatever a killed run leaves behind is known to
     the next one as our own.
 
     Raises:
@@ -54,7 +54,10 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) ->
         ledger = Ledger.load()
         declared = declare(ledger.declared, call)
         plan = make_plan(ledger, call, read_facts(ledger))
-        step = Step.make(layer, call, ledger, [] if declared.is_empty else layer.plan(plan))
+        planned = [] if declared.is_empty else layer.plan(plan)
+        if _new(planned, layer, ledger):
+            _refuse_conflicts(layers, plan, ledger)
+        step = Step.make(layer, call, ledger, planned)
         changes = tuple(change for change in step.changes if not _is_predicted(change, call))
         if not call.check:
             ledger.declared, ledger.allotted = declared, plan.allotted.completed(ledger.allotted, declared.containers)
@@ -64,6 +67,26 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts]) ->
             step.prune_owned()
             ledger.save()
     return Result(changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
+
+
+def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> None:
+    """
+    Raises:
+        ConflictError: with every foreign object that stands where one of ours is to be made, in whatever layer.
+    """
+    problems = ProblemCollector()
+    for layer in layers:
+        new = _new(layer.plan(plan), layer, ledger)
+        if new:
+            with problems.collect():
+                layer.door(ledger).observe(new, frozenset())
+    problems.raise_if_any(ConflictError)
+
+
+def _new(planned: List[Object], layer: Layer, ledger: Ledger) -> State:
+    """What is planned and was never ours."""
+    owned = ledger.owned_by(layer.name)
+    return {key: thing for key, thing in state_of(planned).items() if key not in owned}
 
 
 def _is_predicted(change: Change, call: Call) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Iterator, Type
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -73,10 +73,10 @@ class ProblemCollector:
         except ProblemsError as error:
             self.problems.extend(error.problems)
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, error: Type[ProblemsError] = ModelError) -> None:
         """
         Raises:
-            ModelError: with all problems gathered so far, each once.
+            ProblemsError: the given one, with all problems gathered so far, each once.
         """
         if self.problems:
-            raise ModelError(*dict.fromkeys(self.problems))
+            raise error(*dict.fromkeys(self.problems))
