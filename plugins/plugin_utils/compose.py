@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import (
-    Words,
-    check_key,
-    read_document,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_documents
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
     Named,
     Project,
@@ -25,11 +21,11 @@ from ansible_collections.wharf.network.plugins.plugin_utils.compose_project impo
     is_external,
     resolve,
 )
-from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
 
 _VARIABLE = "wharf_compose_files"
-_ITEM_KEYS = ("files", "project_name", "environment")
+_ITEM_KEYS = ("files", "project_name", "environment", "profiles")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -47,24 +43,16 @@ class ComposeWords:
 
 @dataclass(frozen=True)
 class _Item:
-    """One item of the variable: the files of one project, by the paths that the user gave."""
+    """One item of the variable: the files of one project, by the paths that the user gave.
+
+    With no `profiles` those of `COMPOSE_PROFILES` are active.
+    """
 
     path: str
     files: tuple[str, ...]
     project_name: str | None
     environment: Mapping[str, str]
-
-    @property
-    def source(self) -> str:
-        return "+".join(self.files)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A project read from its files."""
-
-    project: Project
-    warnings: tuple[str, ...]
+    profiles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,43 +63,26 @@ class _Document:
     words: Words
 
 
-@dataclass(frozen=True)
-class _Merged:
-    """What the files of a project say together."""
-
-    words: Words
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Environment:
-    """The variables that a project's files may use."""
-
-    values: Mapping[str, str]
-    warnings: tuple[str, ...]
-
-
 def load_compose_files(items: object, base: Path) -> ComposeWords:
     """Read every project that `wharf_compose_files` names; relative paths are relative to `base`.
 
-    An item is a path or `{files, project_name, environment}`. `.env` beside an item's first file is read, the
-    environment of this process is not.
+    An item is a path or `{files, project_name, environment, profiles}`. `.env` beside an item's first file is read,
+    the environment of this process is not.
 
     Raises:
         ModelError: with the problems of all projects.
     """
     problems = ProblemCollector()
+    # An unknown key is a problem, and yet the rest of its file can be checked
+    reader = FileReader(base, unknown_keys=problems)
     projects: list[ProjectWords] = []
-    warnings: list[str] = []
     for index, item in enumerate(_as_list(items)):
         with problems.collect():
-            read = _read_project(_parse_item(item, f"{_VARIABLE}[{index}]"), base, problems)
-            warnings += read.warnings
-            projects.append(resolve(read.project))
+            projects.append(resolve(_read_project(_parse_item(item, f"{_VARIABLE}[{index}]"), base, reader)))
     networks = _join_networks([named for project in projects for named in project.networks], problems)
     containers = _join_containers([named for project in projects for named in project.containers], problems)
     problems.raise_if_any()
-    return ComposeWords(networks, containers, tuple(dict.fromkeys(warnings)))
+    return ComposeWords(networks, containers, tuple(dict.fromkeys(reader.warnings)))
 
 
 def _as_list(items: object) -> list[object]:
@@ -122,14 +93,18 @@ def _as_list(items: object) -> list[object]:
 
 def _parse_item(item: object, path: str) -> _Item:
     if isinstance(item, str) and item:
-        return _Item(path, (item,), None, {})
+        return _Item(path, (item,), None, {}, ())
     if not isinstance(item, dict):
         raise ModelError.at(path, "must be a file's path, or a map with the key files")
     problems = ProblemCollector()
     for key in item:
         check_key(key, _ITEM_KEYS, f"{path}.{key}", problems)
     with problems.collect():
-        files = _parse_files(item.get("files"), f"{path}.files")
+        files = _parse_texts(item.get("files"), f"{path}.files", "must be a list of paths, the first file first")
+    profiles: tuple[str, ...] = ()
+    with problems.collect():
+        if item.get("profiles"):
+            profiles = _parse_texts(item["profiles"], f"{path}.profiles", "must be a list of profiles, or of * for all")
     with problems.collect():
         environment = _parse_environment(item.get("environment"), f"{path}.environment")
     name = item.get("project_name")
@@ -137,14 +112,14 @@ def _parse_item(item: object, path: str) -> _Item:
         if name is not None:
             name = _checked_project_name(name, f"{path}.project_name")
     problems.raise_if_any()
-    return _Item(path, files, name, environment)
+    return _Item(path, files, name, environment, profiles)
 
 
-def _parse_files(files: object, path: str) -> tuple[str, ...]:
-    listed = [files] if isinstance(files, str) else files
-    if isinstance(listed, list) and listed and all(isinstance(file, str) and file for file in listed):
+def _parse_texts(value: object, path: str, rule: str) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, list) and listed and all(isinstance(text, str) and text for text in listed):
         return tuple(listed)
-    raise ModelError.at(path, "must be a list of paths, the first file first")
+    raise ModelError.at(path, rule)
 
 
 def _parse_environment(environment: object, path: str) -> dict[str, str]:
@@ -163,54 +138,34 @@ def _environment_text(value: object, path: str) -> str:
     raise ModelError.at(path, "must be a text")
 
 
-def _read_project(item: _Item, base: Path, problems: ProblemCollector) -> _Read:
-    """Unknown keys go to `problems`, since the rest can still be checked; what stops that is raised."""
+def _read_project(item: _Item, base: Path, reader: FileReader) -> Project:
     stops = ProblemCollector()
-    environment = _Environment({}, ())
+    directory = os.path.dirname(item.files[0])
+    environment: dict[str, str] = {}
     documents: list[_Document] = []
     with stops.collect():
-        environment = _read_environment(item, base)
+        env_files = reader.default_env_files(directory)
+        environment = reader.environment(env_files, item.environment, item.path)
     for file in item.files:
         with stops.collect():
-            text = _read_text(base / file, item.path)
-            documents.append(_Document(file, read_document(text, file, problems)))
+            documents.append(_Document(file, reader.document(file, item.path)))
     stops.raise_if_any()
-    name = _project_name(item, base, documents, environment.values)
-    merged = _merge(documents, {**environment.values, "COMPOSE_PROJECT_NAME": name})
-    return _Read(_project(name, item.source, merged.words), (*environment.warnings, *merged.warnings))
-
-
-def _project(name: str, source: str, words: Words) -> Project:
-    networks, services = words.get("networks"), words.get("services")
+    name = _project_name(item, base, documents, environment)
+    files = FileSet(item.files, directory, {**environment, "COMPOSE_PROJECT_NAME": name}, item.path)
+    composed = compose(files, reader)
+    networks, services = composed.words.get("networks"), composed.words.get("services")
     return Project(
         name,
-        source,
+        files.source,
         networks if isinstance(networks, dict) else {},
         services if isinstance(services, dict) else {},
-        words.get("include"),
+        composed.sources,
+        item.profiles or _listed_profiles(environment.get("COMPOSE_PROFILES", "")),
     )
 
 
-def _read_text(path: Path, item_path: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ModelError.at(item_path, f"there is no file {path} on the controller") from None
-    except IsADirectoryError:
-        raise ModelError.at(item_path, f"{path} is a folder; name the Compose file in it") from None
-    except OSError as error:
-        raise ModelError.at(item_path, f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ModelError.at(item_path, f"{path} is not UTF-8 text, at byte {error.start}") from error
-
-
-def _read_environment(item: _Item, base: Path) -> _Environment:
-    first = Path(item.files[0])
-    beside = first.with_name(".env")
-    if not (base / beside).is_file():
-        return _Environment(item.environment, ())
-    dotenv = parse_dotenv(_read_text(base / beside, item.path), item.environment, str(beside))
-    return _Environment({**dotenv.values, **item.environment}, dotenv.warnings)
+def _listed_profiles(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (profile.strip() for profile in text.split(","))))
 
 
 def _project_name(item: _Item, base: Path, documents: Sequence[_Document], environment: Mapping[str, str]) -> str:
@@ -235,31 +190,6 @@ def _checked_project_name(name: object, path: str) -> str:
         return name
     rule = "a project name is of lowercase letters, digits, '-' and '_', the first a letter or digit"
     raise ModelError.at(path, f'"{name}": {rule}')
-
-
-def _merge(documents: Sequence[_Document], environment: Mapping[str, str]) -> _Merged:
-    problems = ProblemCollector()
-    merged = _Merged({}, ())
-    for document in documents:
-        with problems.collect():
-            later = _interpolate_document(document, environment)
-            words = merge_documents(merged.words, later.words, document.path)
-            merged = _Merged(words, merged.warnings + later.warnings)
-    problems.raise_if_any()
-    return merged
-
-
-def _interpolate_document(document: _Document, environment: Mapping[str, str]) -> _Merged:
-    problems = ProblemCollector()
-    words: Words = {}
-    warnings: tuple[str, ...] = ()
-    for key, value in document.words.items():
-        with problems.collect():
-            interpolated = interpolate(value, environment, f"{document.path}: {key}")
-            words[key] = interpolated.value
-            warnings += interpolated.warnings
-    problems.raise_if_any()
-    return _Merged(words, warnings)
 
 
 def _join_networks(networks: Sequence[Named], problems: ProblemCollector) -> dict[str, Words]:

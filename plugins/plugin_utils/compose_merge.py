@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a later Compose file changes an earlier one: `docker compose -f a.yml -f b.yml`.
 
-Maps merge, lists append, anything else is replaced, but for the keys named here. The rules are those of
-compose-go v2 (`override/merge.go`) and of https://docs.docker.com/reference/compose-file/merge/, for the keys
+Maps merge, lists append, anything else is replaced, but for the keys named here; a null changes nothing. The rules are
+those of compose-go v2 (`override/merge.go`) and of https://docs.docker.com/reference/compose-file/merge/, for the keys
 that concern networking.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset, without_tags
 
 Merger = Callable[[object, object, str], object]
 Words = dict[str, object]
@@ -26,7 +26,17 @@ def merge_documents(base: Words, over: Words, path: str) -> Words:
         ModelError: where the two differ so much in kind that they cannot merge.
     """
     merged = _merge_maps(base, over, f"{path}: ", {"services": _merge_services, "networks": _merge_networks})
-    return {key: _without_tags(value) for key, value in merged.items()}
+    return {key: without_tags(value) for key, value in merged.items()}
+
+
+def merge_service(base: Words, over: Words, path: str) -> Words:
+    """What a service says that extends another one. No `Reset` or `Override` is left in it.
+
+    Raises:
+        ModelError: where the two differ so much in kind that they cannot merge.
+    """
+    merged = _merge_maps(base, over, f"{path}.", _SERVICE_MERGERS)
+    return {key: without_tags(value) for key, value in merged.items()}
 
 
 def _merge_maps(base: Words, over: Words, prefix: str, mergers: Mapping[str, Merger]) -> Words:
@@ -45,19 +55,8 @@ def _merge_maps(base: Words, over: Words, prefix: str, mergers: Mapping[str, Mer
     return merged
 
 
-def _without_tags(value: object) -> object:
-    """The value without the tags that found nothing before them to act on."""
-    if isinstance(value, Override):
-        return _without_tags(value.value)
-    if isinstance(value, dict):
-        return {key: _without_tags(item) for key, item in value.items() if not isinstance(item, Reset)}
-    if isinstance(value, list):
-        return [_without_tags(item) for item in value]
-    return value
-
-
 def _merge_any(before: object, value: object, path: str) -> object:
-    if isinstance(before, (dict, list)) and value is None:
+    if value is None:
         return before
     if isinstance(before, dict) and isinstance(value, dict):
         return _merge_maps(before, value, f"{path}.", {})
@@ -69,7 +68,7 @@ def _merge_any(before: object, value: object, path: str) -> object:
 
 
 def _cannot_merge(before: object, value: object, path: str) -> ModelError:
-    kinds = f"{_kind(value)} cannot merge with {_kind(before)} of the file before it"
+    kinds = f"{_kind(value)} cannot change {_kind(before)}"
     return ModelError.at(path, f"{kinds}; write it in the same form, or tag it !override")
 
 
@@ -126,7 +125,7 @@ def _merge_extra_hosts(before: object, value: object, _path: str) -> object:
     tagged = _tagged_keys(value)
     merged = [entry for entry in _sequence(before) if _extra_host(entry).partition("=")[0] not in tagged]
     known = {_extra_host(entry) for entry in merged}
-    return [*merged, *(entry for entry in _sequence(_without_tags(value)) if _extra_host(entry) not in known)]
+    return [*merged, *(entry for entry in _sequence(without_tags(value)) if _extra_host(entry) not in known)]
 
 
 def _tagged_keys(value: object) -> set[str]:
@@ -156,7 +155,10 @@ def _pairs(value: object, path: str) -> dict[str, object]:
 
 
 def _merge_address_pools(before: object, value: object, path: str) -> object:
-    """The later file says which subnets there are; it may leave the rest of a subnet to the earlier one."""
+    """The later file says which subnets there are; it may leave the rest of a subnet to the earlier one.
+
+    Where several subnets are changed at once, compose-go gives some of them the gateway of another, which is a mistake.
+    """
     if not isinstance(before, list) or not isinstance(value, list):
         return _merge_any(before, value, path)
     known = {str(pool.get("subnet")): pool for pool in before if isinstance(pool, dict)}

@@ -20,16 +20,29 @@ _ONE_CONTAINER = "one container per service is supported; declare each further o
 
 @dataclass(frozen=True)
 class Project:
-    """What all files of one project say together; `source` names them."""
+    """What all files of one project say together; `source` names them.
+
+    `sources` names the places of what comes from elsewhere, by section and name. Of the services that have profiles
+    those are active that have one of `profiles`, or all of them with `*`.
+    """
 
     name: str
     source: str
     networks: Mapping[str, object]
     services: Mapping[str, Words]
-    include: object
+    sources: Mapping[tuple[str, str], str]
+    profiles: tuple[str, ...]
 
-    def path(self, *keys: str) -> str:
-        return f"{self.source}: {'.'.join(keys)}"
+    def path(self, section: str, name: str, *keys: str) -> str:
+        place = self.sources.get((section, name), f"{self.source}: {section}.{name}")
+        return ".".join((place, *keys))
+
+    def active_services(self) -> dict[str, Words]:
+        return {key: service for key, service in self.services.items() if self._is_active(service)}
+
+    def _is_active(self, service: Words) -> bool:
+        own = _profiles(service)
+        return not own or "*" in self.profiles or not set(own).isdisjoint(self.profiles)
 
 
 @dataclass(frozen=True)
@@ -48,27 +61,35 @@ class ProjectWords:
 
 @dataclass(frozen=True)
 class _Names:
-    """Real names by Compose's key; a service that makes no container has None."""
+    """Real names by Compose's key; a service that makes no container has None. `inactive` has profiles, by service."""
 
     networks: Mapping[str, str]
     containers: Mapping[str, str | None]
+    inactive: Mapping[str, tuple[str, ...]]
 
 
 def resolve(project: Project) -> ProjectWords:
-    """
+    """The containers of the active services, and the networks that these are on.
+
+    As in Compose, a service that is not active is left out, and no other one makes it active: where `network_mode` or
+    `links` of an active one name it, that is an error. What `depends_on` says is about starting, and is passed over.
+
     Raises:
         ModelError: with every word that leads nowhere, or is not supported.
     """
     problems = ProblemCollector()
     networks = {"default": None, **project.networks}
+    active = project.active_services()
     names = _Names(
         {key: _network_name(project, key, _map(words)) for key, words in networks.items()},
-        {key: _container_name(project, key, words) for key, words in project.services.items()},
+        {key: _container_name(project, key, words) for key, words in active.items()},
+        {key: _profiles(words) for key, words in project.services.items() if key not in active},
     )
-    _check_project(project, problems)
+    _check_networks(project, problems)
+    _check_services(project, active, problems)
     containers: list[Named] = []
     used: dict[str, None] = {}
-    for key, service in project.services.items():
+    for key, service in active.items():
         with problems.collect():
             words = _container_words(project, key, service, names)
             used.update(dict.fromkeys(_attachments(project, key, service)))
@@ -85,31 +106,27 @@ def _map(words: object) -> Words:
     return words if isinstance(words, dict) else {}
 
 
-def _check_project(project: Project, problems: ProblemCollector) -> None:
-    if project.include:
-        remedy = "list the included files under files of wharf_compose_files"
-        problems.add(project.path("include"), f"include is not supported yet; {remedy}")
+def _profiles(service: Words) -> tuple[str, ...]:
+    profiles = service.get("profiles")
+    return tuple(map(str, profiles)) if isinstance(profiles, list) else ()
+
+
+def _check_networks(project: Project, problems: ProblemCollector) -> None:
     for key, words in project.networks.items():
         name = _map(words).get("name")
         if name is not None and not (isinstance(name, str) and name):
             problems.add(project.path("networks", key, "name"), "must be the network's name, a text")
-    for key, service in project.services.items():
-        _check_support(project, key, service, problems)
+
+
+def _check_services(project: Project, active: Mapping[str, Words], problems: ProblemCollector) -> None:
+    for key, service in active.items():
+        if not isinstance(service.get("profiles") or [], list):
+            problems.add(project.path("services", key, "profiles"), "must be a list of profiles")
         _check_replicas(project, key, service, problems)
         name = service.get("container_name")
         if name is not None and not _CONTAINER_NAME.fullmatch(str(name)):
             remedy = "must be letters, digits, '_', '.' and '-', two or more, the first a letter or digit"
             problems.add(project.path("services", key, "container_name"), f'"{name}": {remedy}')
-
-
-def _check_support(project: Project, key: str, service: Words, problems: ProblemCollector) -> None:
-    remedies = {
-        "extends": "write the service out, or share its words by a YAML anchor and <<",
-        "profiles": "put the service into a file of its own and list that where it is wanted",
-    }
-    for word, remedy in remedies.items():
-        if service.get(word):
-            problems.add(project.path("services", key, word), f"{word} is not supported yet; {remedy}")
 
 
 def _check_replicas(project: Project, key: str, service: Words, problems: ProblemCollector) -> None:
@@ -187,6 +204,12 @@ def _network_mode(project: Project, key: str, service: Words, names: _Names) -> 
 
 
 def _real_container(service: str, names: _Names, path: str) -> str:
+    if service in names.inactive:
+        profiles = ", ".join(names.inactive[service])
+        remedy = "add one to profiles beside files, or to COMPOSE_PROFILES in .env"
+        raise ModelError.at(
+            path, f'service "{service}" is left out, none of its profiles is active ({profiles}); {remedy}'
+        )
     if service not in names.containers:
         known = ", ".join(names.containers)
         raise ModelError.at(path, f'there is no service "{service}"; the project has {known}')
@@ -223,7 +246,8 @@ def _attachments(project: Project, key: str, service: Words) -> dict[str, object
     if service.get("network_mode"):
         return {}
     if not networks:
-        return {"default": None}
+        # What a `provider` runs joins only what it names
+        return {} if "provider" in service else {"default": None}
     if isinstance(networks, dict):
         return networks
     if isinstance(networks, list) and all(isinstance(network, str) for network in networks):

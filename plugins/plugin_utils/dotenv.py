@@ -39,14 +39,18 @@ class _Entry:
     end: int
 
 
-def parse_dotenv(text: str, environment: Mapping[str, str], path: str) -> Dotenv:
+def parse_dotenv(
+    text: str, environment: Mapping[str, str], path: str, above: Mapping[str, str] | None = None
+) -> Dotenv:
     """Parse Compose's dotenv syntax. A value may use `environment`, which wins, and the lines above it.
+
+    `above` is what the files before this one set, which is in the result unless this one sets it, too.
 
     Raises:
         ModelError: with every wrong line, as `path` and `:` and the line's number.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    values: dict[str, str] = {}
+    values = dict(above or {})
     warnings: list[str] = []
     problems = ProblemCollector()
     position = 0

@@ -38,6 +38,33 @@ def through_tag(value: object, change: Callable[[object], object]) -> object:
     return change(value)
 
 
+def untagged(value: object) -> object:
+    """What a value says by itself; a `!reset` says nothing."""
+    if isinstance(value, Override):
+        return value.value
+    return None if isinstance(value, Reset) else value
+
+
+def without_tags(value: object) -> object:
+    """The value without the tags in it, where there is nothing before it for them to act on."""
+    value = untagged(value)
+    if isinstance(value, dict):
+        return {key: without_tags(item) for key, item in value.items() if not isinstance(item, Reset)}
+    if isinstance(value, list):
+        return [without_tags(item) for item in value]
+    return value
+
+
+def retagged(value: object, tagged: object) -> object:
+    """The value with the tags of `tagged`, of which it came to be."""
+    if isinstance(tagged, Override):
+        return Override(value)
+    if isinstance(value, dict) and isinstance(tagged, dict):
+        resets = {key: item for key, item in tagged.items() if isinstance(item, Reset)}
+        return {**{key: retagged(item, tagged.get(key)) for key, item in value.items()}, **resets}
+    return value
+
+
 def parse_yaml(text: str, path: str) -> object:
     """Parse one YAML document. Keys are always strings; what is tagged becomes a `Reset` or an `Override`.
 

@@ -37,9 +37,7 @@ def test_an_absolute_path_in_each_form(form: object, tmp_path: Path) -> None:
     assert words.containers["app-web-1"]["x-source"] == f"{path}: services.web"
 
 
-@pytest.mark.parametrize(
-    ("folder", "project"), [("My App", "myapp"), ("_-Shop.V2_x-", "shopv2_x-"), ("3D", "3d")]
-)
+@pytest.mark.parametrize(("folder", "project"), [("My App", "myapp"), ("_-Shop.V2_x-", "shopv2_x-"), ("3D", "3d")])
 def test_a_folder_names_the_project(folder: str, project: str, tmp_path: Path) -> None:
     write(tmp_path / folder / "compose.yml", "services: {web: {}}")
     assert list(load_compose_files(f"{folder}/compose.yml", tmp_path).containers) == [f"{project}-web-1"]
@@ -78,9 +76,7 @@ def test_a_project_name_that_is_given_is_not_normalised(tmp_path: Path) -> None:
     write(tmp_path / "compose.yml", "name: My App\nservices: {web: {}}")
     assert problems("compose.yml", tmp_path) == [f'compose.yml: name: "My App": {rule}']
     write(tmp_path / ".env", "COMPOSE_PROJECT_NAME=-x")
-    assert problems("compose.yml", tmp_path) == [
-        f'wharf_compose_files[0]: COMPOSE_PROJECT_NAME: "-x": {rule}'
-    ]
+    assert problems("compose.yml", tmp_path) == [f'wharf_compose_files[0]: COMPOSE_PROJECT_NAME: "-x": {rule}']
 
 
 def test_the_environment_of_the_process_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

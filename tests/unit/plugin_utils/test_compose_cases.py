@@ -25,7 +25,7 @@ CASES = sorted((Path(__file__).parent / "cases").iterdir())
 def test_case(case: Path) -> None:
     expected = yaml.safe_load((case / "expected.yml").read_text())
     # The path of the checkout is in what is said of a missing file
-    problems = [str(problem).replace(f"{case}/", "./") for problem in _problems(case)]
+    problems = [str(problem).replace(str(case), ".") for problem in _problems(case)]
     assert problems == expected.get("problems", [])
     if problems:
         return

@@ -52,9 +52,7 @@ def test_what_is_not_set_is_empty_and_a_warning() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "template", ["${", "${}", "${ }", "${ SET}", "${SET }", "${SET!}", "${1}", "${NO:-${SET}"]
-)
+@pytest.mark.parametrize("template", ["${", "${}", "${ }", "${ SET}", "${SET }", "${SET!}", "${1}", "${NO:-${SET}"])
 def test_wrong_syntax(template: str) -> None:
     with pytest.raises(ModelError, match=r'^here\.a: "\$\{.*" is no variable; write \$\{NAME\}'):
         interpolate({"a": template}, ENVIRONMENT, "here")

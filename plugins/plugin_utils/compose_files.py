@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compose files -> what they say together, with what they include and what their services extend.
+
+As in compose-go v2 (`loader/loader.go`), for each file: first its variables, then what it includes, then `extends`;
+then it changes what the files before it say. So a later file may change what an earlier one includes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_extends import ServicesFile, extend_services
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_include import Include, parse_includes
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_documents
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader, locate
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import through_tag, untagged, without_tags
+
+_SECTIONS = ("networks", "services")
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files that make one model, each over those before it.
+
+    The paths in them begin at `directory`, wherever the files themselves are. `asked_at` is where they were named, and
+    `within` are the files whose includes led to them.
+    """
+
+    paths: tuple[str, ...]
+    directory: str
+    environment: Mapping[str, str]
+    asked_at: str
+    within: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        return "+".join(self.paths)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The networks and services of files, and where those of them stand that were included, by section and name."""
+
+    words: Words
+    sources: Mapping[tuple[str, str], str]
+
+
+def compose(files: FileSet, reader: FileReader) -> Composed:
+    """
+    Raises:
+        ModelError: with the problems of all files.
+    """
+    problems = ProblemCollector()
+    composed = Composed({}, {})
+    for path in files.paths:
+        with problems.collect():
+            later = _compose_file(path, files, reader)
+            words = merge_documents(composed.words, later.words, path)
+            composed = Composed(words, {**later.sources, **composed.sources})
+    problems.raise_if_any()
+    return composed
+
+
+def _compose_file(path: str, files: FileSet, reader: FileReader) -> Composed:
+    """One file, in whose words tags still stand."""
+    if path in files.within:
+        circle = " -> ".join([*files.within[files.within.index(path) :], path])
+        raise ModelError.at(files.asked_at, f"is a circle: {circle}")
+    words = reader.interpolated(path, files.environment, files.asked_at)
+    composed = Composed({section: words[section] for section in _SECTIONS if section in words}, {})
+    problems = ProblemCollector()
+    for include in parse_includes(words.get("include"), f"{path}: include", problems):
+        with problems.collect():
+            included = _compose_included(include, path, files, reader)
+            _check_same(composed, included, path, problems)
+            composed = _with_included(composed, included)
+    problems.raise_if_any()
+    return _with_extended(composed, path, files, reader)
+
+
+def _compose_included(include: Include, path: str, files: FileSet, reader: FileReader) -> Composed:
+    """What is included is a project of its own, by its folder and `.env`, but for the variables that stand already."""
+    paths = tuple(locate(files.directory, each, include.at) for each in include.paths)
+    directory = os.path.dirname(paths[0])
+    if include.project_directory is not None:
+        directory = locate(files.directory, include.project_directory, include.at)
+    env_files = reader.default_env_files(directory)
+    if include.env_files is not None:
+        env_files = tuple(locate(files.directory, each, include.at) for each in include.env_files)
+    environment = reader.environment(env_files, files.environment, include.at)
+    included = FileSet(paths, directory, environment, include.at, (*files.within, path))
+    return _with_sources(compose(included, reader), included.source)
+
+
+def _with_sources(composed: Composed, source: str) -> Composed:
+    sources = {
+        (section, name): composed.sources.get((section, name), f"{source}: {section}.{name}")
+        for section, entries in composed.words.items()
+        for name in _entries(entries)
+    }
+    return replace(composed, sources=sources)
+
+
+def _check_same(composed: Composed, included: Composed, path: str, problems: ProblemCollector) -> None:
+    """What both declare must be the same, in what we know of it.
+
+    Compose 5 would let the file change what it includes. Compose 2 refuses that, as the specification does.
+    """
+    for section, words in included.words.items():
+        declared, entries = _entries(composed.words.get(section)), _entries(words)
+        for name in entries:
+            if name in declared and not _same(declared[name], entries[name]):
+                place = composed.sources.get((section, name), f"{path}: {section}.{name}")
+                remedy = "rename one, or change the included one by a further file under path of its include"
+                problems.add(place, f'"{name}" is declared otherwise by {included.sources[section, name]}; {remedy}')
+
+
+def _with_included(composed: Composed, included: Composed) -> Composed:
+    words = {section: _joined(composed.words.get(section), more) for section, more in included.words.items()}
+    return Composed({**composed.words, **words}, {**included.sources, **composed.sources})
+
+
+def _joined(section: object, included: object) -> object:
+    return through_tag(section, lambda own: {**_entries(included), **_entries(own)})
+
+
+def _entries(section: object) -> Words:
+    entries = untagged(section)
+    return entries if isinstance(entries, dict) else {}
+
+
+def _same(one: object, other: object) -> bool:
+    return (without_tags(one) or {}) == (without_tags(other) or {})
+
+
+def _with_extended(composed: Composed, path: str, files: FileSet, reader: FileReader) -> Composed:
+    def load(file: str, asked_at: str) -> ServicesFile:
+        words = reader.interpolated(file, files.environment, asked_at)
+        return ServicesFile(file, os.path.dirname(file), _entries(words.get("services")))
+
+    def extend(services: object) -> object:
+        return extend_services(ServicesFile(path, files.directory, _entries(services)), load)
+
+    if "services" not in composed.words:
+        return composed
+    return replace(composed, words={**composed.words, "services": through_tag(composed.words["services"], extend)})

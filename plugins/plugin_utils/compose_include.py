@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of a Compose file's `include` -> which files, from where, with which variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import check_key
+from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import without_tags
+
+_KEYS = ("path", "project_directory", "env_file")
+
+
+@dataclass(frozen=True)
+class Include:
+    """One item of `include`; `at` is where it stands. Its paths begin where those of the file that has it begin.
+
+    With no `project_directory` that of the first path is meant, and with no `env_files` the `.env` there.
+    """
+
+    at: str
+    paths: tuple[str, ...]
+    project_directory: str | None = None
+    env_files: tuple[str, ...] | None = None
+
+
+def parse_includes(words: object, path: str, problems: ProblemCollector) -> tuple[Include, ...]:
+    """The items that are well formed; the others go to `problems`."""
+    items = without_tags(words) or []
+    if not isinstance(items, list):
+        problems.add(path, "must be a list of paths, or of maps with the key path")
+        return ()
+    includes: list[Include] = []
+    for index, item in enumerate(items):
+        with problems.collect():
+            includes.append(_parse_item(item, f"{path}[{index}]"))
+    return tuple(includes)
+
+
+def _parse_item(item: object, path: str) -> Include:
+    given = {"path": item} if isinstance(item, str) else item
+    if not isinstance(given, dict):
+        raise ModelError.at(path, "must be a path, or a map with the key path")
+    problems = ProblemCollector()
+    for key in given:
+        check_key(key, _KEYS, f"{path}.{key}", problems)
+    paths = _texts(given.get("path"))
+    if not paths:
+        problems.add(path, "names no file; give the key path, a path or a list of them")
+    directory = given.get("project_directory")
+    if directory is not None and not isinstance(directory, str):
+        problems.add(f"{path}.project_directory", "must be a folder's path")
+    env_files = given.get("env_file")
+    if env_files is not None and _texts(env_files) is None:
+        problems.add(f"{path}.env_file", "must be a path or a list of them")
+    problems.raise_if_any()
+    # An empty list of them is none given, as in Compose; /dev/null is how it is told to read none
+    return Include(path, paths or (), str(directory) if directory else None, _texts(env_files) or None)
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    """A text or a list of them; None is what is neither."""
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, list) and all(isinstance(text, str) and text for text in listed):
+        return tuple(listed)
+    return None

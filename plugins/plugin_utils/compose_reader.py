@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files on the controller that make up Compose projects, by the paths that people give."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, read_document
+from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
+from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+
+# What Compose would fetch: Git repositories and OCI artifacts
+_REMOTE = re.compile(r"[a-z]+://|git@|github\.com[:/]")
+
+
+def locate(directory: str, given: str, asked_at: str) -> str:
+    """The path of a file that another file names, as people would write it beside the first one.
+
+    Raises:
+        ModelError: it is not on the controller, but at a place that Compose would fetch it from.
+    """
+    if _REMOTE.match(given):
+        raise ModelError.at(asked_at, f'"{given}" is not on the controller; fetch it, and give its path there')
+    return os.path.normpath(os.path.join(directory, given))
+
+
+class FileReader:
+    """Reads files, each once, and gathers the warnings that come with them.
+
+    Relative paths begin at `base`. What is read is named `asked_at` where it cannot be, that is by whoever asked.
+    """
+
+    def __init__(self, base: Path, unknown_keys: ProblemCollector) -> None:
+        self.warnings: list[str] = []
+        self._base = base
+        self._unknown_keys = unknown_keys
+        self._documents: dict[str, Words] = {}
+
+    def document(self, path: str, asked_at: str) -> Words:
+        """A Compose file's words, in which variables and tags still stand."""
+        if path not in self._documents:
+            self._documents[path] = read_document(self._text(path, asked_at), path, self._unknown_keys)
+        return self._documents[path]
+
+    def interpolated(self, path: str, environment: Mapping[str, str], asked_at: str) -> Words:
+        """A Compose file's words, in which only tags still stand."""
+        problems = ProblemCollector()
+        words: Words = {}
+        for key, value in self.document(path, asked_at).items():
+            with problems.collect():
+                interpolated = interpolate(value, environment, f"{path}: {key}")
+                words[key] = interpolated.value
+                self.warnings += interpolated.warnings
+        problems.raise_if_any()
+        return words
+
+    def environment(self, env_files: Sequence[str], given: Mapping[str, str], asked_at: str) -> dict[str, str]:
+        """What the files set, a later one over those before it, and `given` over all of them."""
+        values: dict[str, str] = {}
+        for path in env_files:
+            dotenv = parse_dotenv(self._text(path, asked_at), given, path, above=values)
+            values = dotenv.values
+            self.warnings += dotenv.warnings
+        return {**values, **given}
+
+    def default_env_files(self, directory: str) -> tuple[str, ...]:
+        """The folder's `.env`, if it has one."""
+        path = os.path.join(directory, ".env")
+        return (path,) if (self._base / path).is_file() else ()
+
+    def _text(self, given: str, asked_at: str) -> str:
+        path = self._base / given
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ModelError.at(asked_at, f"there is no file {path} on the controller") from None
+        except IsADirectoryError:
+            raise ModelError.at(asked_at, f"{path} is a folder; name the file in it") from None
+        except OSError as error:
+            raise ModelError.at(asked_at, f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ModelError.at(asked_at, f"{path} is not UTF-8 text, at byte {error.start}") from error
