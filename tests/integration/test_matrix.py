@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -423,3 +425,15 @@ def test_no_datagram_arrives_from_a_false_source(prober: Prober, who: str, sourc
 def test_false_sources_are_sent_at_all(prober: Prober) -> None:
     prober.send_spoofed("tool", "tool2@bridge", "gateway@bridge", OPEN_TO_ALL, "false")
     assert len(prober.heard("false")) == 1
+
+
+def test_sctp_has_its_rules(host: ThrowawayHost) -> None:
+    with host.declared({"containers": {"tool": {"ports": ["9999:99/sctp"]}}}):
+        address = host.address("tool", "bridge")
+        published = host.run("nft list map inet wharf published4")
+        assert re.search(rf'sctp \. 9999 comment "container tool" : {re.escape(address)} \. 99', published)
+        assert f"{address} . sctp . 99" in host.run("nft list set inet wharf targets4")
+        try:
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+        except OSError as error:
+            pytest.skip(f"this kernel has no SCTP sockets, so no packets prove it: {error.strerror}")
