@@ -1,14 +1,17 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each folder of `cases/` is Compose files in, words or problems out.
+"""Each folder of `cases/` and `corpus/` is Compose files in, words or problems out.
 
 `items.yml` is the value of `wharf_compose_files`; where there is none the value is `compose.yml`.
 `expected.yml` has the `networks`, `containers` and `warnings` that come out, or the `problems`.
+
+In `corpus/` are files as people have them. The model takes their words, or refuses what is `refused`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +19,23 @@ import pytest
 import yaml
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeWords, load_compose_files
 
-CASES = sorted((Path(__file__).parent / "cases").iterdir())
+HERE = Path(__file__).parent
+CASES = sorted((HERE / "cases").iterdir())
+CORPUS = sorted((HERE / "corpus").iterdir())
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def _expected(case: Path) -> Any:
+    return yaml.safe_load((case / "expected.yml").read_text())
+
+
+@pytest.mark.parametrize("case", [*CASES, *CORPUS], ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    expected = yaml.safe_load((case / "expected.yml").read_text())
+    expected = _expected(case)
     # The path of the checkout is in what is said of a missing file
-    problems = [str(problem).replace(str(case), ".") for problem in _problems(case)]
+    problems = [str(problem).replace(str(case), ".") for problem in _problems(lambda: _load(case))]
     assert problems == expected.get("problems", [])
     if problems:
         return
@@ -42,9 +52,17 @@ def _load(case: Path) -> ComposeWords:
     return load_compose_files(items, case)
 
 
-def _problems(case: Path) -> tuple[object, ...]:
+def _problems(read: Callable[[], object]) -> tuple[object, ...]:
     try:
-        _load(case)
+        read()
     except ModelError as error:
         return error.problems
     return ()
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
+def test_the_model_takes_it_or_says_what_it_refuses(case: Path) -> None:
+    expected = _expected(case)
+    networks, containers = expected.get("networks", {}), expected.get("containers", {})
+    problems = _problems(lambda: Model.parse({}, networks, containers))
+    assert [str(problem) for problem in problems] == expected.get("refused", [])
