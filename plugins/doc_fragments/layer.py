@@ -34,9 +34,15 @@ options:
   compose_files:
     description:
       - Compose files on the controller, to read networks and containers from.
-      - Each item is one project, a path, or a dictionary with C(files), C(project_name) and C(environment).
+      - Each item is one project, a path, or a dictionary with C(files), C(project_name), C(environment) and
+        C(profiles).
       - Several C(files) merge as those of C(docker compose -f) do. The C(.env) file beside the first one is read, the
         environment of the controller is not.
+      - C(include) and C(extends) are followed to other files, whose paths begin at the folder of the first one, or at
+        the C(project_directory) of an C(include). What is included has a C(.env) of its own.
+      - C(profiles) lists those that are active, V(*) is all of them. Where there are none, those of the variable
+        C(COMPOSE_PROFILES) count. A service that has profiles, and none that is active, is left out, and so is a network
+        that only such services are on. It is an error where C(network_mode) or C(links) of another service name it.
       - A relative path begins at the playbook, else at the inventory, else at the working directory, whichever has the
         first file.
       - The controller reads them as YAML 1.2, so that an unquoted C(22:22) is a port mapping and not a number. In
