@@ -104,7 +104,7 @@ def _parse_item(item: object, path: str) -> _Item:
     profiles: tuple[str, ...] = ()
     with problems.collect():
         if item.get("profiles"):
-            profiles = _parse_texts(item["profiles"], f"{path}.profiles", "must be a list of profiles, or of * for all")
+            profiles = _parse_texts(item["profiles"], f"{path}.profiles", "must be a list of profiles, or '*' for all")
     with problems.collect():
         environment = _parse_environment(item.get("environment"), f"{path}.environment")
     name = item.get("project_name")

@@ -126,3 +126,29 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         f"wharf_compose_files[0]: {tmp_path}/latin1.yml is not UTF-8 text, at byte 9",
         f"wharf_compose_files[1]: cannot read {tmp_path}/file/compose.yml: Not a directory",
     ]
+
+
+def test_paths_in_a_file_begin_at_its_folder(tmp_path: Path) -> None:
+    path = write(tmp_path / "app/compose.yml", "include: [db/compose.yml]\nservices: {web: {extends: db}}")
+    write(tmp_path / "app/db/compose.yml", "services: {db: {extends: {service: base, file: ../base.yml}}}")
+    write(tmp_path / "app/base.yml", "services: {base: {hostname: $A}}")
+    write(tmp_path / "app/db/.env", "A=here")
+    for item, base, folder in ((str(path), "/nowhere", f"{tmp_path}/app/"), ("compose.yml", path.parent, "")):
+        words = load_compose_files(item, Path(base))
+        assert words.containers["app-web-1"]["hostname"] == "here"
+        assert words.containers["app-db-1"]["x-source"] == f"{folder}db/compose.yml: services.db"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://github.com/example/app.git#main:deploy",
+        "git@example.org:app.git",
+        "github.com/example/app",
+        "oci://registry.example/app:1",
+    ],
+)
+def test_files_elsewhere_are_not_fetched(place: str, tmp_path: Path) -> None:
+    write(tmp_path / "compose.yml", f"name: n\ninclude: ['{place}']")
+    elsewhere = f'"{place}" is not on the controller; fetch it, and give its path there'
+    assert problems("compose.yml", tmp_path) == [f"compose.yml: include[0]: {elsewhere}"]
