@@ -41,8 +41,9 @@ options:
       - C(include) and C(extends) are followed to other files, whose paths begin at the folder of the first one, or at
         the C(project_directory) of an C(include). What is included has a C(.env) of its own.
       - C(profiles) lists those that are active, V('*') is all of them. Where there are none, those of the variable
-        C(COMPOSE_PROFILES) count. A service that has profiles, and none that is active, is left out, and so is a network
-        that only such services are on. It is an error where C(network_mode) or C(links) of another service name it.
+        C(COMPOSE_PROFILES) count. A service that has profiles, and none that is active, is left out, and so is a
+        network that only such services are on. It is an error where C(network_mode) or C(links) of another service name
+        it.
       - A relative path begins at the playbook, else at the inventory, else at the working directory, whichever has the
         first file.
       - The controller reads them as YAML 1.2, so that an unquoted C(22:22) is a port mapping and not a number. In
