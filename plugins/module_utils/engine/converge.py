@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
-from .declared import Call, declare, known
+from .allotments import Allotments
+from .declared import Call, Declared, declare, known
 from .diff import Change, diff
 from .door import Door
-from .errors import ConflictError, ProblemCollector, VerifyError
+from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
 from .facts import Facts
 from .ledger import Ledger
 from .model import Model
@@ -43,12 +44,13 @@ class Result:
 def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> Result:
     """Bring one layer of this host to what is declared.
 
-    Where something new is to be made, foreign objects in the way of any of `layers` are reported first. The ledger is written before the kernel is touched, so that whatever a killed run leaves behind is known to
-    the next one as our own.
+    Where something new is to be made, foreign objects in the way of any of `layers` are reported first. The ledger
+    is written before the kernel is touched, so that whatever a killed run leaves behind is known to the next one as
+    our own.
 
     Raises:
         ModelError, ConflictError: nothing was touched.
-        ApplyError, VerifyError: some changes may have been made; the next run finishes them.
+        ApplyError, VerifyError: the message says what became of the layer; the next run finishes what is left.
     """
     with ledger_file.locked():
         ledger = Ledger.load()
@@ -60,13 +62,23 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         step = Step.make(layer, call, ledger, planned)
         changes = tuple(change for change in step.changes if not _is_predicted(change, call))
         if not call.check:
-            ledger.declared, ledger.allotted = declared, plan.allotted.completed(ledger.allotted, declared.containers)
-            step.note_owned()
-            ledger.save()
-            step.apply()
-            step.prune_owned()
-            ledger.save()
+            _take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
     return Result(changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
+
+
+def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
+    """Take a step; the ledger says so before the kernel is touched, and no longer if the step had to be taken back."""
+    before = ledger.declared, ledger.allotted
+    ledger.declared, ledger.allotted = declared, allotted
+    step.note_owned()
+    ledger.save()
+    try:
+        step.apply()
+    except (ApplyError, VerifyError):
+        ledger.declared, ledger.allotted = before
+        raise
+    finally:
+        ledger.save()
 
 
 def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> None:
@@ -135,23 +147,51 @@ class Step:
         self.ledger.owned[self.layer.name] = {*owned, *ours}
 
     def apply(self) -> None:
-        """
+        """Make the changes; where one is refused, make the layer again what it was.
+
         Raises:
-            VerifyError: no change failed, and yet something differs.
+            ApplyError: a change was refused.
+            VerifyError: no change was refused, and yet something differs.
         """
-        if not self.changes:
-            return
-        self.door.apply(self.changes)
-        self.current.clear()
-        self.current.update(self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name)))
-        if self.changes:
+        there = self.current
+        try:
+            if self.changes:
+                self.door.apply(self.changes)
+                there = self._verified()
+        except (ApplyError, VerifyError) as error:
+            raise type(error)(f"{error}; {self._roll_back()}") from error
+        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in self.desired or key in there})
+
+    def _verified(self) -> State:
+        """What is there now, which must be what is desired."""
+        there = self._observe()
+        left = diff(there, self.desired, self.scopes)
+        if left:
             different = "; ".join(
                 f"{change.action} {change.subject.kind} {change.subject.name} {', '.join(change.fields)}".strip()
-                for change in self.changes
+                for change in left
             )
             raise VerifyError(f"after all changes were made, these are still to be made: {different}")
+        return there
 
-    def prune_owned(self) -> None:
-        """Forget what is neither desired nor there any more."""
-        owned = self.ledger.owned[self.layer.name]
-        self.ledger.owned[self.layer.name] = {key for key in owned if key in self.desired or key in self.current}
+    def _roll_back(self) -> str:
+        """The same loop, with what was before as desired; says what came of it."""
+        try:
+            changes = [change for change in diff(self._observe(), self.current, self.scopes) if _can_be_made(change)]
+            self.door.apply(changes)
+            there = self._observe()
+        except WharfError as error:
+            return f"taking back what had been done failed too: {error}"
+        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in there})
+        return "what had been done of this layer was taken back"
+
+    def _observe(self) -> State:
+        return self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))
+
+    def _own(self, keys: Set[Key]) -> None:
+        self.ledger.owned[self.layer.name] = keys
+
+
+def _can_be_made(change: Change) -> bool:
+    """Whether enough is known of what the change leads to: an endpoint that lost its sandbox cannot come back."""
+    return change.after is None or change.after.is_whole

@@ -40,6 +40,11 @@ class Object:
     def scope(self) -> str:
         return CONTAINERS
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it could be made from what is known of it."""
+        return True
+
 
 @dataclass(frozen=True)
 class Sysctl(Object):
@@ -142,6 +147,10 @@ class Endpoint(Object):
     isolated: bool = False
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.sandbox and self.interface)
 
 
 @dataclass(frozen=True)

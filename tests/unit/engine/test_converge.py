@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop, with a door to memory: what becomes of the ledger when a change is refused or the run is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
+from ansible_collections.wharf.network.plugins.module_utils.engine import plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Layer, Result, converge
+from ansible_collections.wharf.network.plugins.module_utils.engine.declared import ABSENT, Call
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
+from ansible_collections.wharf.network.plugins.module_utils.engine.door import Door
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ApplyError,
+    ConflictError,
+    ModelError,
+    VerifyError,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import Key, State
+
+
+class Killed(BaseException):
+    """The run ends on the spot, as by SIGKILL."""
+
+
+class Memory(Door):
+    """Holds objects instead of a kernel; `fail` is raised instead of the change to the object of that name."""
+
+    def __init__(self) -> None:
+        self.there: State = {}
+        self.fail: dict[str, BaseException] = {}
+        self.forgetful = False
+
+    def observe(self, desired: State, owned: frozenset[Key]) -> State:
+        return {key: thing for key, thing in self.there.items() if key in desired or key in owned}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.subject.name in self.fail:
+                raise self.fail[change.subject.name]
+            if change.after is None:
+                del self.there[change.subject.key]
+            elif not self.forgetful:
+                self.there[change.after.key] = change.after
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(name for _kind, name in self.there)
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
+    monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
+    monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
+    monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
+    return Memory()
+
+
+def run(memory: Memory, *networks: str, check: bool = False, state: str = "present") -> Result:
+    layer = Layer("bridge", plan.bridges, lambda _ledger: memory)
+    call = Call(networks={name: {} for name in networks}, check=check, state=state)
+    return converge(layer, call, lambda _ledger: Facts(), [layer])
+
+
+def test_nothing_is_left_once_all_is_absent(memory: Memory) -> None:
+    run(memory, "a")
+    assert memory.names == ["br-a", "docker0"]
+    assert Path(ledger_file.PATH).exists()
+    run(memory, state=ABSENT)
+    assert memory.names == []
+    assert not Path(ledger_file.PATH).parent.exists()
+
+
+def test_check_mode_writes_nothing(memory: Memory) -> None:
+    assert [change.subject.name for change in run(memory, "a", check=True).changes] == ["br-a", "docker0"]
+    assert memory.names == []
+    assert not Path(ledger_file.PATH).exists()
+
+
+def test_a_ledger_that_does_not_change_is_not_written(memory: Memory) -> None:
+    run(memory, "a")
+    written = Path(ledger_file.PATH).stat().st_ino
+    run(memory, "a")
+    assert Path(ledger_file.PATH).stat().st_ino == written
+
+
+def test_a_refused_change_takes_the_whole_layer_back(memory: Memory) -> None:
+    run(memory, "a")
+    before = dict(memory.there)
+    memory.fail["br-c"] = ApplyError("bridge br-c: creating: Operation not supported")
+    with pytest.raises(
+        ApplyError, match="^bridge br-c: creating: .*; what had been done of this layer was taken back$"
+    ):
+        run(memory, "b", "c")
+    assert memory.there == before
+    assert set(Ledger.load().declared.networks) == {"a"}
+    memory.fail.clear()
+    run(memory, "b", "c")
+    assert memory.names == ["br-a", "br-b", "br-c", "docker0"]
+
+
+def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
+    memory.fail["br-b"] = ApplyError("refused")
+    memory.fail["br-a"] = ApplyError("refused as well")
+    memory.there = {}
+    run(memory)
+    memory.fail.pop("br-a")
+
+    def refuse_all(changes: Sequence[Change]) -> None:
+        Memory.apply(memory, [change for change in changes if change.after])
+        raise ApplyError("cannot be removed")
+
+    memory.apply = refuse_all  # type: ignore[method-assign]
+    with pytest.raises(ApplyError, match="taking back what had been done failed too: cannot be removed"):
+        run(memory, "a")
+    assert ("bridge", "br-a") in Ledger.load().owned["bridge"]
+
+
+def test_a_killed_run_is_finished_by_the_next(memory: Memory) -> None:
+    memory.fail["br-b"] = Killed()
+    with pytest.raises(Killed):
+        run(memory, "a", "b")
+    assert memory.names == ["br-a"]
+    assert ("bridge", "br-b") in Ledger.load().owned["bridge"]
+    memory.fail.clear()
+    run(memory)
+    assert memory.names == ["br-a", "br-b", "docker0"]
+
+
+def test_a_change_without_effect_is_our_fault(memory: Memory) -> None:
+    memory.forgetful = True
+    with pytest.raises(VerifyError, match="these are still to be made: create bridge docker0"):
+        run(memory)
+
+
+def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:
+    with pytest.raises(ModelError):
+        run(memory, "not a name")
+    assert memory.names == []
+    assert not Path(ledger_file.PATH).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": 1}', '{"version": 2}', "[]"])
+def test_a_ledger_that_cannot_be_understood_is_kept(memory: Memory, text: str) -> None:
+    Path(ledger_file.PATH).parent.mkdir()
+    Path(ledger_file.PATH).write_text(text, encoding="utf-8")
+    with pytest.raises(ConflictError, match="cannot be understood"):
+        run(memory)
+    assert Path(ledger_file.PATH).read_text(encoding="utf-8") == text
