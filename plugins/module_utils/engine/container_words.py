@@ -32,8 +32,8 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
     cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy develop
     device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck image init ipc isolation
     label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
-    oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only restart runtime
-    scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty ulimits
+    oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only restart
+    runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty ulimits
     use_api_socket user userns_mode uts volumes volumes_from working_dir
     """.split()
 )
