@@ -55,12 +55,10 @@ class Nftables(Door):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """One transaction for all changes: the kernel has the old rules, and then it has the new ones."""
-        _run(nft_script(changes))
+        _run(f"delete table {TABLE}\n" if _are_all_there_is(changes) else nft_script(changes))
         with suppress(OSError):
             # Without connection tracking in the kernel, no flow was translated.
             conntrack.forget(_changed_ports(changes))
-        if any(change.after is None and change.subject.name == USER_CHAIN for change in changes):
-            _delete_empty_table()
 
 
 def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
@@ -83,11 +81,10 @@ def _list_table() -> str:
     return listing
 
 
-def _delete_empty_table() -> None:
-    """Take the table away, unless somebody else has put something into it."""
-    listing = _list_table()
-    if listing and not list(blocks(listing)):
-        _run(f"delete table {TABLE}\n")
+def _are_all_there_is(changes: Sequence[Change]) -> bool:
+    """Whether they leave nothing in the table, neither of ours nor of somebody else's."""
+    gone = {change.subject.name for change in changes if change.after is None}
+    return USER_CHAIN in gone and all(name in gone for _kind, name, _lines in blocks(_list_table()))
 
 
 def _listed_in_scratch(text: str) -> str:
