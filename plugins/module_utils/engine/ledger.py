@@ -85,8 +85,9 @@ class Ledger:
     def save(self) -> None:
         """Replace the file in one step, if it differs; remove it once nothing is declared and nothing ours is left."""
         text = "" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str)
-        # A run that was killed may have left a draft.
-        if text == self._on_disk and not os.path.exists(_NEW):
+        # A run that was killed may have left a draft, or the empty folder.
+        left = os.path.exists(_NEW) or (not text and os.path.isdir(os.path.dirname(PATH)))
+        if text == self._on_disk and not left:
             return
         if text:
             _replace(text)
