@@ -15,7 +15,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.allotments im
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
-from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
+from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
@@ -35,7 +35,7 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     try:
         given = gather(declaration, [Path.cwd()])
         words = given.words
-        model = Model.parse(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
+        model = parse_model(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
         planned = Plan.make(model, facts, Allotments())
     except ModelError as error:
         raise AnsibleFilterError(str(error)) from error

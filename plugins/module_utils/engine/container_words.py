@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, List, Mapping, Tuple
+from typing import Any, List, Mapping, NamedTuple, Tuple
 
 from . import words as read
 from .errors import ModelError, ProblemCollector
@@ -17,13 +17,11 @@ from .model import (
     Attachment,
     Container,
     Link,
-    Names,
     StaticRoute,
-    source,
 )
 from .ports import PortMapping, port_range, protocol
 from .state import DEFAULT_NETWORK
-from .words import Words, wrong
+from .words import Words, source, wrong
 
 # Keys of a Compose service that are not about networking.
 SERVICE_KEYS_PASSED_OVER = frozenset(
@@ -32,9 +30,9 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
     cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy develop
     device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck image init ipc isolation
     label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
-    oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only restart
-    runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty ulimits
-    use_api_socket user userns_mode uts volumes volumes_from working_dir
+    oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only
+    restart runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty
+    ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
     """.split()
 )
 
@@ -43,6 +41,13 @@ _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_link
 # What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
 _SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
+
+
+class Names(NamedTuple):
+    """The real names of all declared networks and containers, by the keys they are called by."""
+
+    networks: Mapping[str, str]
+    containers: Mapping[str, str]
 
 
 def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> Container:

@@ -13,7 +13,7 @@ from .door import Door
 from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
 from .facts import Facts
 from .ledger import Ledger
-from .model import Model
+from .model_words import parse_model
 from .plan import Plan
 from .state import Key, Object, State, state_of
 
@@ -111,7 +111,7 @@ def make_plan(ledger: Ledger, call: Call, facts: Facts) -> Plan:
         ModelError: what is declared, or given, cannot be.
     """
     words = known(declare(ledger.declared, call), call)
-    return Plan.make(Model.parse(words.host or {}, words.networks, words.containers), facts, ledger.allotted)
+    return Plan.make(parse_model(words.host or {}, words.networks, words.containers), facts, ledger.allotted)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from . import words as read
 from .errors import ModelError, ProblemCollector
-from .model import AddressPool, Host, Network, Pool, source
+from .model import AddressPool, Host, Network, Pool
 from .state import DEFAULT_NETWORK
-from .words import Words, wrong
+from .words import Words, source, wrong
 
 HOST_PATH = "wharf_host"
 DEFAULT_BRIDGE = "docker0"

@@ -193,6 +193,11 @@ def pairs(separators: str) -> Parser[Tuple[Tuple[str, str], ...]]:
     return parse
 
 
+def source(words: Any, path: str) -> str:
+    """Where the words stand: the loader of Compose files says so in `x-source`."""
+    return str(words.get("x-source", path)) if isinstance(words, dict) else path
+
+
 class Words:
     """A mapping that somebody typed, taken key by key; what is left in the end was not known.
 

@@ -12,14 +12,14 @@ from typing import Any
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
+from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 
 Words = Mapping[str, Any]
 
 
 def plan(words: Words, facts: Facts | None = None, before: Allotments | None = None) -> Plan:
-    model = Model.parse(words.get("host") or {}, words.get("networks") or {}, words.get("containers") or {})
+    model = parse_model(words.get("host") or {}, words.get("networks") or {}, words.get("containers") or {})
     return Plan.make(model, facts or Facts(), before or Allotments())
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.model import Model
+from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeWords, load_compose_files
 
 HERE = Path(__file__).parent
@@ -64,5 +64,5 @@ def _problems(read: Callable[[], object]) -> tuple[object, ...]:
 def test_the_model_takes_it_or_says_what_it_refuses(case: Path) -> None:
     expected = _expected(case)
     networks, containers = expected.get("networks", {}), expected.get("containers", {})
-    problems = _problems(lambda: Model.parse({}, networks, containers))
+    problems = _problems(lambda: parse_model({}, networks, containers))
     assert [str(problem) for problem in problems] == expected.get("refused", [])

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of a whole host -> the model, with everything that is wrong in one report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from .container_words import Names, parse_container
+from .errors import ProblemCollector
+from .model import CONTAINER_MODE, HOST_GATEWAY, Container, Model, Network
+from .network_words import default_network, parse_host, parse_network
+from .state import DEFAULT_NETWORK
+from .words import source
+
+# The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
+_BRIDGE_PORTS = 1023
+
+MappingOfWords = Mapping[str, Any]
+
+
+def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
+    """Read the words of a whole host.
+
+    Raises:
+        ModelError: with every problem of the words themselves and between them.
+    """
+    problems = ProblemCollector()
+    settings = parse_host(host, problems)
+    parsed_networks: List[Network] = []
+    with problems.collect():
+        parsed_networks += default_network(settings)
+    for key, words in networks.items():
+        if not _is_external(words):
+            parsed_networks += parse_network(key, words, settings, problems)
+    names = Names(_real_names(networks, "name"), _real_names(containers, "container_name"))
+    parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
+    for things in (parsed_networks, parsed_containers):
+        for thing, other in _twins([(thing.name, thing) for thing in things]):
+            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
+    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers))
+    model = _checked(model, networks, names, problems)
+    problems.raise_if_any()
+    return model
+
+
+def _checked(model: Model, network_words: MappingOfWords, names: Names, problems: ProblemCollector) -> Model:
+    """The model with references resolved; a network that has problems of its own counts as there."""
+    for key, words in network_words.items():
+        if _is_external(words) and names.networks[key] not in model.networks:
+            problems.add(
+                f"{source(words, f'wharf_networks.{key}')}.external",
+                "no network of this name is declared, and adopting a bridge that stands "
+                "is not supported yet: declare the network",
+            )
+    for network in model.networks.values():
+        _check_endpoints(model, network, problems)
+    for thing, other in _twins([(n.bridge, n) for n in model.networks.values()]):
+        problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
+    for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
+        problems.add(
+            container.path, f"{container.sandbox} is also the sandbox of {twin.path}: give it an x-wharf.sandbox"
+        )
+    resolved = {}
+    for container in model.containers.values():
+        resolved[container.name] = _resolved(model, container, names, problems)
+    return replace(model, containers=resolved)
+
+
+def _check_endpoints(model: Model, network: Network, problems: ProblemCollector) -> None:
+    """A bridge has room for so many ports, and no MAC is on it twice."""
+    on_network = [a for c in model.containers.values() for a in c.attachments if a.network == network.name]
+    if len(on_network) > _BRIDGE_PORTS:
+        problems.add(
+            network.path,
+            f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "
+            "(BR_MAX_PORTS): spread them over several networks",
+        )
+    for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
+        problems.add(
+            attachment.path,
+            f'"{attachment.mac}": is also the mac_address of {other.path}: give one of them another',
+        )
+
+
+def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:
+    declared = {*model.networks, *names.networks.values()}
+    for attachment in container.attachments:
+        if attachment.network not in declared:
+            problems.add(attachment.path, _not_declared(model, attachment.network))
+        if attachment.aliases and attachment.network == DEFAULT_NETWORK:
+            problems.add(f"{attachment.path}.aliases", "the default network answers no names: use one of your own")
+    networks = {attachment.network for attachment in container.attachments}
+    for link in container.links:
+        if link.target not in model.containers:
+            known = ", ".join(model.containers)
+            problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
+        elif networks.isdisjoint(a.network for a in model.containers[link.target].attachments):
+            problems.add(link.path, f"{container.name} and {link.target} share no network: put both on one")
+    gateways = model.host.host_gateway_ips or model.host.bridge
+    if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
+        problems.add(
+            f"{container.path}.extra_hosts",
+            f"{HOST_GATEWAY} is an address of the default network, which wharf_host.bridge leaves to a dockerd: "
+            "set wharf_host.host-gateway-ips",
+        )
+    if container.mode != CONTAINER_MODE:
+        return container
+    return replace(container, shares=_owner_of_stack(model, container, problems))
+
+
+def _not_declared(model: Model, network: str) -> str:
+    if network == DEFAULT_NETWORK:
+        return "wharf_host.bridge leaves the default network to a dockerd: name a network of your own in networks"
+    return f"network {network} is not declared; there are: {', '.join(model.networks) or 'none'}"
+
+
+def _owner_of_stack(model: Model, container: Container, problems: ProblemCollector) -> str:
+    """The container at the end of a chain of `container:X`, which owns the stack they all share."""
+    seen = [container.name]
+    while True:
+        current = model.containers[seen[-1]]
+        if current.mode != CONTAINER_MODE:
+            return current.name
+        if current.shares not in model.containers:
+            known = ", ".join(name for name in model.containers if name not in seen) or "none"
+            problems.add(
+                f"{container.path}.network_mode", f"no container {current.shares} is declared; there are: {known}"
+            )
+            return ""
+        if current.shares in seen:
+            circle = " -> ".join([*seen, current.shares])
+            problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
+            return ""
+        seen.append(current.shares)
+
+
+def _is_external(words: Any) -> bool:
+    return isinstance(words, dict) and str(words.get("external")).lower() == "true"
+
+
+def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
+    return {
+        name: str(words[key]) if isinstance(words, dict) and words.get(key) else name for name, words in entries.items()
+    }
+
+
+def _by_name(things: List[Any]) -> Dict[str, Any]:
+    return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
+
+
+def _twins(keyed: Sequence[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+    """Pairs of things that have the same key: the later one and the first."""
+    first: Dict[str, Any] = {}
+    return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each folder of `expectations/` is a declaration in, and the probes that follow from it out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import golden
+import pytest
+import yaml
+from planning import plan
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.expectations import (
+    Destinations,
+    Ground,
+    expect,
+    expect_outside,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.probes import HOST, Probe
+
+OWN = tuple(map(ipaddress.ip_address, ("192.0.2.10", "192.0.2.11", "2001:db8::10")))
+GROUND = Ground(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))
+
+
+@pytest.mark.parametrize("case", sorted((Path(__file__).parent / "expectations").iterdir()), ids=lambda case: case.name)
+def test_case(case: Path) -> None:
+    planned = plan(yaml.safe_load((case / "declaration.yml").read_text()), Facts(uplink="eth0"))
+    lines = [_line(probe, planned) for probe in expect(planned, GROUND)]
+    lines += ["", "# From another host", *(_line(probe, None) for probe in expect_outside(planned, GROUND))]
+    golden.check(case, {"probes.txt": "".join(f"{line}\n" for line in lines)}, given=("declaration.yml",))
+
+
+def _line(probe: Probe, planned: Plan | None) -> str:
+    """How it goes; without a plan nobody can say where it arrives."""
+    gateways = (
+        [str(p.gateway) for pools in planned.allotted.networks.values() for p in pools.values()] if planned else []
+    )
+    arrives = Destinations(planned, [*map(str, OWN), *gateways]).of(probe) if planned else None
+    at = (
+        f"  [{arrives[0]}{f':{arrives[1]}' if arrives[1] else ''}]"
+        if arrives
+        else f"  via {probe.via}"
+        if probe.via
+        else ""
+    )
+    return f"{probe.source} > {probe.target}  {probe.expected}: {probe.name}{at}"
+
+
+def _many(count: int) -> Plan:
+    networks: dict[str, Any] = {f"n{number}": {} for number in range(count // 4)}
+    containers = {
+        f"c{number}": {"networks": [f"n{number % (count // 4)}"], "ports": [f"{10000 + number}:80"]}
+        for number in range(count)
+    }
+    return plan({"networks": networks, "containers": containers}, Facts(uplink="eth0"))
+
+
+def test_the_number_of_probes_grows_with_the_number_of_containers() -> None:
+    few, many = (len(expect(_many(count), GROUND)) for count in (20, 100))
+    assert many == 5 * few
+
+
+def test_every_endpoint_asks_and_is_asked_from_its_own_and_from_another_network() -> None:
+    planned = _many(20)
+    probes = [probe for probe in expect(planned, GROUND) if probe.port == 80 or probe.port == 9]
+    asked = Counter((probe.address, probe.expected) for probe in probes if probe.source != HOST)
+    asking = Counter((probe.source, probe.expected) for probe in probes)
+    for (container, _network), endpoint in planned.allotted.endpoints.items():
+        for expected in ("open", "closed"):
+            assert asked[str(endpoint.ipv4), expected]
+            assert asking[container, expected]
+
+
+def test_a_port_that_a_process_of_the_host_has_is_not_expected_to_be_closed() -> None:
+    words = {"containers": {"web": {"ports": ["127.0.0.1:9000:90"]}}}
+    listening = Facts(uplink="eth0", listeners=(("tcp", "192.0.2.10", 9000), ("tcp", "0.0.0.0", 9)))
+    probes = [*expect(plan(words, listening), GROUND), *expect_outside(plan(words, listening), GROUND)]
+    assert not [probe for probe in probes if probe.port == 9000 and probe.expected == "closed"]
+    assert [probe.port for probe in probes if probe.name == "a port that is not published"] == [10]
