@@ -59,11 +59,11 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
 def publish(
     model: Model, allotted: Allotments, facts: Facts, problems: ProblemCollector
 ) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
-    """All publications of a host, and the free ports that were taken for them.
+    """All publications of a host, and the ports of the host that were taken for them.
 
     Fixed ports are settled first, then those that were taken before, so that no free port is taken that another
     container asks for by number, or has already. It is a problem if a port is wanted twice, or a local process
-    listens on it, or the container has no address that could be reached.
+    listens on one that is not published yet, or the container has no address that could be reached.
     """
     demands = [
         demand
@@ -71,7 +71,7 @@ def publish(
         for mapping in container.ports
         for demand in _demands(model, container, mapping, allotted, problems)
     ]
-    taken = _TakenPorts(facts)
+    taken = _TakenPorts(facts, allotted.ports)
     settled: Dict[_Demand, int] = {}
     for demand in demands:
         if size(demand.candidates) == 1:
@@ -86,7 +86,7 @@ def publish(
         if demand not in settled:
             with problems.collect():
                 settled[demand] = taken.take_free(demand)
-    return tuple(_publications(settled)), {demand.key: settled[demand] for demand in free if demand in settled}
+    return tuple(_publications(settled)), {demand.key: port for demand, port in settled.items()}
 
 
 def _without_twins(demands: Iterable[_Demand], problems: ProblemCollector) -> List[_Demand]:
@@ -112,7 +112,7 @@ class _Demand:
     @property
     def key(self) -> str:
         first, last = self.candidates
-        wanted = "" if self.candidates == _ANY_PORT else f"{first}-{last}:"
+        wanted = "" if self.candidates == _ANY_PORT else f"{first}:" if first == last else f"{first}-{last}:"
         return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
 
     def at(self, port: int) -> str:
@@ -171,17 +171,22 @@ def _default_binding(model: Model, container: Container) -> Optional[Address]:
     return None if binding is None or binding.is_unspecified else binding
 
 
+_Holders = Dict[Tuple[int, str, int], Dict[Optional[str], str]]
+
+_LISTENER = "a process of the host, which listens there"
+
+
 class _TakenPorts:
     """The host's ports in use, each with who has it on which address (None for all addresses)."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, before: Mapping[str, int]) -> None:
         self._facts = facts
-        self._holders: Dict[Tuple[int, str, int], Dict[Optional[str], str]] = {}
+        self._before = before
+        self._holders: _Holders = {}
+        self._listeners: _Holders = {}
         for protocol, address, port in facts.listeners:
             for version, on in _heard_on(ipaddress.ip_address(address)):
-                self._holders.setdefault((version, protocol, port), {})[on] = (
-                    "a process of the host, which listens there"
-                )
+                self._listeners.setdefault((version, protocol, port), {})[on] = _LISTENER
 
     def take(self, demand: _Demand, port: int) -> int:
         """
@@ -221,12 +226,14 @@ class _TakenPorts:
         return any(first <= port <= last for first, last in self._facts.reserved_ports)
 
     def _holder(self, demand: _Demand, port: int) -> Optional[str]:
+        """Who has it. A port that is published already is no longer heard by who listens on it meanwhile."""
+        held_by = [self._holders] if self._before.get(demand.key) == port else [self._holders, self._listeners]
         for address in demand.addresses:
-            holders = self._holders.get((address.version, demand.protocol, port), {})
             on = str(demand.host_ip) if demand.host_ip else None
-            for taken, holder in holders.items():
-                if on is None or taken is None or on == taken:
-                    return holder
+            for holders in held_by:
+                for taken, holder in holders.get((address.version, demand.protocol, port), {}).items():
+                    if on is None or taken is None or on == taken:
+                        return holder
         return None
 
 

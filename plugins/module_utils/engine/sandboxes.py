@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
@@ -67,7 +68,7 @@ class Sandboxes(Door):
         ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
         stacks = _read_all(dict.fromkeys([*wanted, *ours]), wanted)
         owners = _owners(stacks, wanted)
-        found: List[Object] = []
+        found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
         problems = []
         for name, stack in stacks.items():
             if _is_ours(name, stack, owners, wanted, owned):
@@ -95,6 +96,11 @@ class Sandboxes(Door):
                     namespaces.entered(sandbox_path(sandbox.name)),
                 ):
                     _settle(sandbox)
+
+
+def _is_left(name: str) -> bool:
+    """Whether of a named namespace there is but the file that its name was, or was to be, mounted on."""
+    return os.path.isfile(sandbox_path(name)) and not is_present(name)
 
 
 def _read_all(names: Iterable[str], wanted: Wanted) -> Dict[str, Stack]:

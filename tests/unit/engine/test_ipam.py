@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from planning import plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 
@@ -270,13 +271,22 @@ def test_an_address_is_not_kept_where_it_is_reserved_now() -> None:
     assert str(plan(words, before=before).allotted.endpoints["c", "a"].ipv4) == "10.0.0.3"
 
 
-def test_a_free_port_is_kept_until_somebody_listens_there() -> None:
+def test_a_free_port_is_kept_also_when_somebody_listens_there_since() -> None:
     words = {"containers": {"c": {"ports": ["80"]}}}
     before = Allotments(ports={"c * 80/tcp": 40000})
     assert plan(words, before=before).allotted.ports == {"c * 80/tcp": 40000}
     facts = Facts(listeners=(("tcp", "0.0.0.0", 40000),))
-    assert plan(words, facts, before).allotted.ports == {"c * 80/tcp": 32768}
+    assert plan(words, facts, before).allotted.ports == {"c * 80/tcp": 40000}
+    assert plan(words, facts, Allotments()).allotted.ports == {"c * 80/tcp": 32768}
     assert plan(words, Facts(local_ports=(50000, 50010)), before).allotted.ports == {"c * 80/tcp": 50000}
+
+
+def test_a_port_that_is_published_stays_so_when_a_process_listens_on_it() -> None:
+    words = {"containers": {"c": {"ports": ["40000:53/udp"]}}}
+    facts = Facts(listeners=(("udp", "0.0.0.0", 40000),))
+    with pytest.raises(ModelError, match="port 40000/udp is taken by a process of the host"):
+        plan(words, facts)
+    assert plan(words, facts, plan(words).allotted).publications == plan(words).publications
 
 
 @pytest.mark.parametrize("prefix", ["eth", "eth1", "x"])
