@@ -9,14 +9,17 @@ standard input is a run, `[ARGUMENTS, STANDARD INPUT]`, and is answered by a lin
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
 import sys
 import traceback
 
-import pyroute2  # noqa: F401
 from engine.__main__ import main
+
+# Once for all runs, which are forked off.
+importlib.import_module("pyroute2")
 
 
 def run(arguments: list[str], given: str) -> tuple[int, str, str]:

@@ -274,7 +274,7 @@ def test_a_sandbox_that_is_not_there_yet_is_pending(host: ThrowawayHost) -> None
         with process(host) as started:
             host.run(f"touch /run/late; mount --bind /proc/{started.pid}/ns/net /run/late")
             made = host.converge(words)
-            assert [(layer, action, kind) for layer, action, kind, *_ in made] == [
+            assert [change[:3] for change in made] == [
                 ("veth", "update", "sandbox"), ("veth", "create", "endpoint"),
             ]  # fmt: skip
             host.serve("/run/late", "80/tcp", name="late")
@@ -290,7 +290,7 @@ def test_a_restarted_container_is_attached_again(host: ThrowawayHost) -> None:
     host.run("touch /run/box")
     words = {"containers": {"web": {"ports": ["8080:80"], "x-wharf": {"sandbox": "path:/run/box"}}}}
     with host.declared(words):
-        for _ in range(2):
+        for _time in range(2):
             with process(host) as started:
                 host.run(f"mount --bind /proc/{started.pid}/ns/net /run/box")
                 host.converge(words)

@@ -116,7 +116,7 @@ def test_the_fields_of_an_update() -> None:
 
 def test_a_change_of_nothing_is_none() -> None:
     with pytest.raises(ValueError):
-        _ = Change(None, None).subject
+        assert Change(None, None).subject
 
 
 def test_a_result_is_plain_data() -> None:
