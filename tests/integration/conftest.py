@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("hosts")
+pytest.register_assert_rewrite("controller", "hosts")
 
+from controller import Controller  # noqa: E402
 from hosts import ThrowawayHost  # noqa: E402
 
 
@@ -18,3 +20,8 @@ from hosts import ThrowawayHost  # noqa: E402
 def host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started:
         yield started
+
+
+@pytest.fixture
+def controller(host: ThrowawayHost, tmp_path: Path) -> Controller:
+    return Controller(host, tmp_path)

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ansible-playbook on a throwaway host, as users of the collection run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hosts import ThrowawayHost
+
+CHECKOUT = Path(__file__).parents[2]
+ROLES = ["wharf.network.default_networks", "wharf.network.user_networks", "wharf.network.containers"]
+
+VARIABLES = {
+    "wharf_networks": {"front": {"enable_ipv6": True}, "back": {"internal": True}},
+    "wharf_containers": {
+        "web": {"networks": ["front", "back"], "ports": ["8080:80"]},
+        "db": {"networks": {"back": {"aliases": ["postgres"]}}},
+        "shell": {},
+        "job": {"network_mode": "none"},
+    },
+}
+
+Changes = list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ansible-playbook printed; `changes` are those of all tasks, in their order, as `(ACTION, KIND, NAME)`."""
+
+    returncode: int
+    output: str
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        lines = re.findall(
+            r"^(?:ok|changed|fatal): \[localhost\](?:: FAILED!)? => (\{.*\})$", self.output, re.MULTILINE
+        )
+        return [json.loads(line) for line in lines]
+
+    @property
+    def changes(self) -> Changes:
+        return [
+            (change["action"], change["kind"], change["name"])
+            for result in self.results
+            for change in result.get("changes", [])
+        ]
+
+
+@dataclass(frozen=True)
+class Controller:
+    """ansible-playbook with a local connection inside the throwaway host."""
+
+    host: ThrowawayHost
+    folder: Path
+
+    def play(
+        self, tasks: Any, *options: str, variables: dict[str, Any] | None = None, prefix: Sequence[str] = ()
+    ) -> Run:
+        """Run a play of roles or tasks, or an existing playbook by its name or path."""
+        if not isinstance(tasks, str):
+            play = {"hosts": "all", "gather_facts": False, "vars": variables or {}, **tasks}
+            (self.folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
+        elif variables:
+            options = (*options, "-e", json.dumps(variables))
+        name = tasks if isinstance(tasks, str) else str(self.folder / "play.yml")
+        command = [Path(sys.executable).parent / "ansible-playbook", "-v", "-i", "localhost,", "-c", "local", name]
+        settings = {
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_REMOTE_TEMP": str(self.folder / "ansible"),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "ANSIBLE_NOCOLOR": "1",
+            "HOME": str(self.folder),
+            "LC_ALL": "C.UTF-8",
+        }
+        ran = subprocess.run(
+            [*self.host.enter(), *prefix, *map(str, command), *options],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+        )
+        return Run(ran.returncode, ran.stdout + ran.stderr)
+
+    def converge(self, tasks: Any, variables: dict[str, Any] | None = None) -> Changes:
+        """Play it in check mode, for real and once more: predicted is what is done, and then nothing is left to do."""
+        predicted = self.play(tasks, "--check", variables=variables)
+        made = self.play(tasks, variables=variables)
+        assert made.returncode == 0, made.output
+        assert predicted.changes == made.changes
+        assert self.play(tasks, variables=variables).changes == []
+        return made.changes

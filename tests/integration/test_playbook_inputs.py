@@ -1,0 +1,113 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users give playbooks and modules (texts, Compose files, mistakes, the documentation's examples) and get back."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from controller import CHECKOUT, ROLES, VARIABLES, Controller
+from hosts import differences
+
+
+def test_variables_as_texts_of_a_survey(controller: Controller) -> None:
+    variables = {
+        "wharf_networks": "app: {}",
+        "wharf_containers": "web:\n  networks: [app]\n  ports: [22:22]\n",
+        "wharf_host": '{"mtu": 1400}',
+        "wharf_compose_files": "",
+    }
+    controller.play("wharf.network.site", variables=variables)
+    assert 'elements = { tcp . 22 comment "container web"' in controller.host.run("nft list table inet wharf")
+    assert controller.host.json("ip -j link show docker0")[0]["mtu"] == 1400
+
+
+def test_compose_files(controller: Controller) -> None:
+    (controller.folder / "compose.yml").write_text(
+        'services: {web: {ports: ["${PORT:-80}:80"], image: nginx}, db: {network_mode: "service:web", image: db}}',
+        encoding="utf-8",
+    )
+    (controller.folder / ".env").write_text("PORT=8081\n", encoding="utf-8")
+    item = {"files": ["compose.yml"], "project_name": "shop"}
+    controller.play({"roles": ROLES}, variables={"wharf_compose_files": [item]})
+    assert "tcp . 8081" in controller.host.run("nft list table inet wharf")
+    assert controller.host.json("ip -j link show br-shop_default")
+    assert "shop-web-1" in controller.host.run("ip netns exec shop-db-1 cat /etc/hostname")
+
+
+def test_all_problems_come_in_one_report_before_anything_is_touched(controller: Controller) -> None:
+    before = controller.host.snapshot()
+    variables = {
+        "wharf_host": {"mtu": "big"},
+        "wharf_networks": {"app": {"drivr": "bridge"}},
+        "wharf_containers": {"web": {"networks": ["app"], "ports": ["8080:80/icmp"]}},
+    }
+    failed = controller.play("wharf.network.site", variables=variables)
+    assert failed.returncode == 2
+    problems = {problem["path"] for problem in failed.results[-1]["problems"]}
+    assert problems == {"wharf_host.mtu", "wharf_networks.app.drivr", "wharf_containers.web.ports[0]"}
+    assert '"8080:80/icmp": protocol must be tcp, udp or sctp' in failed.results[-1]["msg"]
+    assert differences(before, controller.host.snapshot()) == ""
+
+
+def test_network_info_sees_and_names_drift(controller: Controller) -> None:
+    controller.play("wharf.network.site", variables=VARIABLES)
+    info = {"tasks": [{"wharf.network.network_info": {}}]}
+    seen = controller.play(info).results[-1]
+    assert seen["networks"]["front"]["endpoints"] == ["web/front"]
+    assert seen["containers"]["web"]["endpoints"]["back"]["interface"] == "eth0"
+    assert {port["host_port"] for port in seen["published"]} == {8080}
+    assert seen["drift"] == {}
+    assert "br-front  network front" in seen["picture"]
+    controller.host.run("ip link set br-front mtu 1300; ip netns exec web ip route del default")
+    drift = controller.play(info).results[-1]["drift"]
+    assert {layer: [change["name"] for change in changes] for layer, changes in drift.items()} == {
+        "bridge": ["br-front"],
+        "veth": ["web/front"],
+    }
+    assert controller.play("wharf.network.site", variables=VARIABLES).changes == [
+        ("update", "bridge", "br-front"),
+        ("update", "endpoint", "web/front"),
+    ]
+
+
+def test_a_user_who_is_not_root_is_told(controller: Controller) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("who is not root outside is root inside the user namespace, and has no other user there")
+    for folder in controller.folder.parents:
+        if folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o711)
+    controller.folder.chmod(0o777)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    failed = controller.play({"tasks": [{"wharf.network.bridge": {}}]}, prefix=nobody)
+    assert "needs root there: set become" in failed.output
+
+
+def _examples() -> Iterator[Any]:
+    for path in sorted((CHECKOUT / "plugins/modules").glob("*.py")):
+        examples = re.search(r'EXAMPLES = r"""\n(.+?)"""', path.read_text(encoding="utf-8"), re.DOTALL)
+        assert examples, path
+        yield pytest.param(yaml.safe_load(examples[1]), id=path.stem)
+
+
+@pytest.mark.parametrize("tasks", list(_examples()))
+def test_examples_of_the_documentation(controller: Controller, tasks: list[dict[str, Any]]) -> None:
+    (controller.folder / "compose.yml").write_text("services: {web: {image: nginx}}", encoding="utf-8")
+    stood_on = [{"wharf.network.bridge": task["wharf.network.veth"]} for task in tasks if "wharf.network.veth" in task]
+    played = controller.play({"tasks": [*stood_on, *tasks]})
+    assert played.returncode == 0, played.output
+
+
+def test_playbook_of_the_readme(controller: Controller) -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    playbooks = re.findall(r"```yaml\n(# playbook\.yml\n.+?)```", readme, re.DOTALL)
+    assert playbooks
+    for playbook in playbooks:
+        (controller.folder / "playbook.yml").write_text(playbook, encoding="utf-8")
+        controller.converge(str(controller.folder / "playbook.yml"))
