@@ -161,6 +161,19 @@ def routes() -> List[RouteInfo]:
     return found
 
 
+def gateway_to(address: str) -> str:
+    """The router by which the kernel sends to an address; empty where it needs none.
+
+    Raises:
+        OSError: there is no way.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    request = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
+    answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
+    return _address(family, attributes(answer, _ROUTE.size).get(RTA_GATEWAY))
+
+
 def namespace_id(descriptor: int) -> int:
     """The number by which links of this namespace name the one that is open as `descriptor`, if they do."""
     request = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute(NETNSA_FD, _U32.pack(descriptor))

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packets as raw sockets send and receive them, and filters that let a raw socket see no others.
+
+The kernel gives a raw socket a copy of what a network stack takes in, after the rules of that stack and before
+whoever listens: so one sees that a packet arrives without listening, and nobody's port is in use by it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Iterable, List, Tuple
+
+MARK = b"wharf.network probe "
+_TOKEN_BYTES = 8
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
+ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+_HEADER_BYTES = 8  # of UDP and of ICMP's echo
+
+# <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>
+_IP_TTL, _IP_RECVERR, _IP_RECVTTL = 2, 11, 12
+_IPV6_RECVERR, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 25, 51, 52
+_SO_ATTACH_FILTER = 26
+
+# <linux/bpf_common.h>: operation codes of the classic packet filter
+_LOAD_IPV4_HEADER_LENGTH, _LOAD_NOTHING = 0xB1, 0x01
+_LOAD_BYTE, _LOAD_WORD = 0x50, 0x40
+_JUMP_IF_EQUAL, _JUMP_IF_BITS, _RETURN = 0x15, 0x45, 0x06
+_INSTRUCTION = struct.Struct("HBBI")
+
+
+@dataclass(frozen=True)
+class Received:
+    """A packet from the transport header on; `hops` is its TTL or hop limit, as it was left on arrival."""
+
+    source: str
+    hops: int
+    data: bytes
+
+    @property
+    def ports(self) -> Tuple[int, int]:
+        """Of TCP and UDP: the sender's, and the receiver's."""
+        source, destination = struct.unpack_from("!HH", self.data)
+        return source, destination
+
+    @property
+    def tcp_flags(self) -> int:
+        return self.data[13]
+
+    @property
+    def icmp_type(self) -> int:
+        return self.data[0]
+
+    @property
+    def payload(self) -> bytes:
+        """Of UDP and of an echo."""
+        return self.data[_HEADER_BYTES:]
+
+
+def raw_socket(version: int, protocol: str) -> socket.socket:
+    """A socket that sees the beginnings and refusals of TCP connections, or the datagrams and echoes of probes.
+
+    `protocol` is tcp, udp or ping. The socket is of the network namespace that the thread is in.
+    """
+    icmp = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    number = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "ping": icmp}[protocol]
+    opened = socket.socket(FAMILIES[version], socket.SOCK_RAW | socket.SOCK_NONBLOCK, number)
+    if protocol == "tcp":
+        test = (_LOAD_BYTE, 13), (_JUMP_IF_BITS, TCP_SYN | TCP_RST)
+    else:
+        test = (_LOAD_WORD, _HEADER_BYTES), (_JUMP_IF_EQUAL, int.from_bytes(MARK[:4], "big"))
+    _attach_filter(opened, version, *test)
+    if version == 6:
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+    return opened
+
+
+def _attach_filter(opened: socket.socket, version: int, load: Tuple[int, int], jump: Tuple[int, int]) -> None:
+    program = b"".join(
+        [
+            # A raw socket of IPv6 has no IP header before the rest.
+            _INSTRUCTION.pack(_LOAD_IPV4_HEADER_LENGTH if version == 4 else _LOAD_NOTHING, 0, 0, 0),
+            _INSTRUCTION.pack(load[0], 0, 0, load[1]),
+            _INSTRUCTION.pack(jump[0], 0, 1, jump[1]),
+            _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF),
+            _INSTRUCTION.pack(_RETURN, 0, 0, 0),
+        ]
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    described = struct.pack("HP", len(program) // _INSTRUCTION.size, ctypes.addressof(buffer))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def receive_all(opened: socket.socket, version: int) -> List[Received]:
+    """What has come to a raw socket until now."""
+    received: List[Received] = []
+    while True:
+        try:
+            data, ancillary, _flags, source = opened.recvmsg(2048, socket.CMSG_SPACE(4))
+        except OSError:
+            return received
+        hops = data[8] if version == 4 else _hops(ancillary)
+        header = (data[0] & 0x0F) * 4 if version == 4 else 0
+        received.append(Received(source[0], hops, data[header:]))
+
+
+def _hops(ancillary: Iterable[Tuple[int, int, bytes]]) -> int:
+    for level, kind, value in ancillary:
+        if (level, kind) in ((socket.IPPROTO_IP, _IP_TTL), (socket.IPPROTO_IPV6, _IPV6_HOPLIMIT)):
+            return int(struct.unpack("i", value)[0])
+    return 0
+
+
+def keep_refusals(opened: socket.socket, version: int) -> None:
+    """Have a UDP socket keep what ICMP says of its datagrams, for `hops_of_refusal`."""
+    if version == 4:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        opened.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
+    else:
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+
+
+def hops_of_refusal(opened: socket.socket) -> int:
+    """The TTL or hop limit of the ICMP message that refused a datagram, as it was left on arrival; 0 if unknown."""
+    try:
+        return _hops(opened.recvmsg(2048, 512, socket.MSG_ERRQUEUE)[1])
+    except OSError:
+        return 0
+
+
+def new_payload() -> bytes:
+    """What a datagram or an echo is known by: text for whoever finds it in a log, and a token."""
+    return MARK + os.urandom(_TOKEN_BYTES)
+
+
+def echo_request(version: int, payload: bytes) -> bytes:
+    """The kernel fills in the checksum of ICMPv6, but not that of ICMP (RFC 1071).
+
+    Echoes of one identifier are one flow to connection tracking, which goes where its first packet went.
+    """
+    identifier = int.from_bytes(payload[-2:], "big")
+    message = struct.pack("!BBHHH", ECHO_REQUEST[version], 0, 0, identifier, 1) + payload
+    if version == 6:
+        return message
+    total = sum(struct.unpack(f"!{len(message) // 2}H", message))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return message[:2] + struct.pack("!H", checksum) + message[4:]
