@@ -1,0 +1,387 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must be open and what closed if a host is as declared: plan -> probes. Pure.
+
+Not every pair is probed, since there are too many: each endpoint has one neighbour on its network and one stranger
+of another network, who take turns; each published port one container of each kind that it may be reached from. So
+the number of probes grows with that of endpoints and published ports.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+from .model import CONTAINER_MODE, HOST_MODE, NONE_MODE, Attachment, Container, Network
+from .plan import Plan
+from .probes import CLOSED, HOST, OPEN, PING, TCP, UDP, Probe
+from .publications import Publication, gateway_attachment
+from .words import Address
+
+# The port for what does not depend on the port: RFC 863's service, which takes no offence.
+DISCARD = 9
+# On how many of a network's endpoints a stranger is looked for: most will do.
+_ASKED_TO_BE_STRANGERS = 4
+LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a host has, beside its plan: `own` are its addresses but for loopback and the networks' bridges.
+
+    `outer` are those by which other hosts reach it. `beyond` are other hosts, each with a port, 0 for a ping.
+    """
+
+    own: Tuple[Address, ...] = ()
+    outer: Tuple[Address, ...] = ()
+    beyond: Tuple[Tuple[Address, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An endpoint in one family."""
+
+    container: Container
+    network: Network
+    address: Address
+    gateway: Address
+    number: int
+
+    @property
+    def version(self) -> int:
+        return self.address.version
+
+    def is_on(self, network: Network) -> bool:
+        return any(attachment.network == network.name for attachment in self.container.attachments)
+
+
+_Circle = List[_Place]
+
+
+def expect(plan: Plan, ground: Ground) -> List[Probe]:
+    """What the host itself and its containers must, and must not, reach."""
+    return list(dict.fromkeys(_Expectations(plan, ground).inside()))
+
+
+def expect_outside(plan: Plan, ground: Ground) -> List[Probe]:
+    """What another host must, and must not, reach on this one."""
+    return list(dict.fromkeys(_Expectations(plan, ground).outside()))
+
+
+class Destinations:
+    """Where probes arrive; `host_addresses` are all that the host has, loopback's left out."""
+
+    def __init__(self, plan: Plan, host_addresses: Iterable[str]) -> None:
+        self._plan = plan
+        self._host_addresses = frozenset(host_addresses)
+        self._published = _PublishedPorts(plan.publications)
+        self._endpoints = {
+            str(address): endpoint
+            for endpoint, allotted in plan.allotted.endpoints.items()
+            for address in (allotted.ipv4, allotted.ipv6)
+        }
+
+    def of(self, probe: Probe) -> Optional[Tuple[str, int]]:
+        """The container and its port at which a probe arrives, if it does."""
+        if probe.address in self._endpoints:
+            return self._endpoints[probe.address][0], probe.port
+        address = ipaddress.ip_address(probe.address)
+        on_host = address.is_loopback if self._has_hosts_stack(probe.source) else False
+        if address == LOOPBACK[6] or not (on_host or probe.address in self._host_addresses):
+            return None
+        published = self._published.at(probe.protocol, address, probe.port)
+        return (published.container, published.target_port) if published else None
+
+    def is_near(self, probe: Probe) -> bool:
+        """Whether it is a container that asks another one on a network of both."""
+        source = self._plan.model.containers.get(probe.source)
+        if source is None or probe.address not in self._endpoints:
+            return False
+        _container, network = self._endpoints[probe.address]
+        return any(a.network == network for a in self._plan.model.owner_of_stack(source).attachments)
+
+    def _has_hosts_stack(self, source: str) -> bool:
+        if source == HOST:
+            return True
+        container = self._plan.model.containers.get(source)
+        return container is not None and self._plan.model.owner_of_stack(container).mode == HOST_MODE
+
+
+class _PublishedPorts:
+    """Publications by what they are reached at."""
+
+    def __init__(self, publications: Iterable[Publication]) -> None:
+        self._by_port: Dict[Tuple[str, int, int], List[Publication]] = {}
+        for each in publications:
+            self._by_port.setdefault((each.protocol, each.version, each.host_port), []).append(each)
+
+    def at(self, protocol: str, address: Address, port: int) -> Optional[Publication]:
+        on_port = self._by_port.get((protocol, address.version, port), [])
+        return next((each for each in on_port if each.host_ip in (None, address)), None)
+
+
+class _Expectations:
+    def __init__(self, plan: Plan, ground: Ground) -> None:
+        self._plan = plan
+        self._ground = ground
+        self._circles: Dict[Tuple[str, int], _Circle] = {}
+        self._places: Dict[str, List[_Place]] = {name: [] for name in plan.model.containers}
+        for container in plan.model.containers.values():
+            for attachment in container.attachments:
+                self._add_places(container, attachment)
+        self._publications = [each for each in plan.publications if each.protocol in (TCP, UDP)]
+        self._published = _PublishedPorts(self._publications)
+        self._published_everywhere = {
+            version: [p for p in self._publications if p.version == version and p.host_ip is None] for version in (4, 6)
+        }
+        self._targets = {p.address: p.target_port for p in reversed(self._publications) if p.protocol == TCP}
+
+    def _add_places(self, container: Container, attachment: Attachment) -> None:
+        network = self._plan.model.networks[attachment.network]
+        for version, pool in self._plan.allotted.networks[network.name].items():
+            address = self._plan.allotted.endpoints[container.name, network.name].address(version)
+            if address:
+                circle = self._circles.setdefault((network.name, version), [])
+                place = _Place(container, network, address, pool.gateway, number=len(circle))
+                circle.append(place)
+                self._places[container.name].append(place)
+
+    def inside(self) -> Iterator[Probe]:
+        for circle in self._circles.values():
+            for place in circle:
+                yield from self._own_network(place, _next(circle, place))
+                yield from self._other_network(place, self._stranger(place, place.number))
+        for container in self._plan.model.containers.values():
+            yield from self._way_out(container)
+        for number, published in enumerate(self._publications):
+            yield from self._published_to_host(published)
+            if self._forwards(published.version):
+                yield from self._published_to_containers(published, number)
+
+    def outside(self) -> Iterator[Probe]:
+        for published in self._publications:
+            if self._forwards(published.version):
+                yield from self._published_to_others(published)
+        for address in self._ground.outer:
+            name = "a port that is not published"
+            yield Probe(HOST, str(address), TCP, self._unpublished(address), CLOSED, name)
+        for circle in self._circles.values():
+            for place in circle:
+                via = next((str(each) for each in self._ground.outer if each.version == place.version), "")
+                if via:
+                    name = f"{place.container.name}'s own address, from outside"
+                    yield Probe(HOST, str(place.address), TCP, self._target_port(place), CLOSED, name, via)
+
+    # Networks
+
+    def _own_network(self, place: _Place, neighbour: _Place) -> Iterator[Probe]:
+        container, network = place.container.name, place.network.name
+        yield Probe(container, str(place.gateway), PING, name=f"the gateway of {network}")
+        yield Probe(HOST, str(place.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
+        if neighbour == place:
+            return
+        if place.network.icc:
+            name = f"{neighbour.container.name}, on the same network"
+            yield Probe(container, str(neighbour.address), TCP, DISCARD, name=name)
+        else:
+            name = f"{neighbour.container.name}, on a network without icc"
+            yield Probe(container, str(neighbour.address), TCP, self._target_port(neighbour), CLOSED, name)
+
+    def _other_network(self, place: _Place, stranger: Optional[_Place]) -> Iterator[Probe]:
+        if not stranger:
+            return
+        for source, target in ((stranger, place), (place, stranger)):
+            if not source.is_on(target.network) and self._is_in_our_hands(source.container, target.address):
+                name = f"{target.container.name}, on another network"
+                port = self._target_port(target)
+                yield Probe(source.container.name, str(target.address), TCP, port, CLOSED, name)
+
+    def _stranger(self, place: _Place, turn: int) -> Optional[_Place]:
+        """An endpoint of another network, whose container is not on this one; rather one that has a way out."""
+        names = [name for name, version in self._circles if version == place.version]
+        start = names.index(place.network.name) + 1
+        shut_in = None
+        for name in names[start:] + names[: start - 1]:
+            circle = self._circles[name, place.version]
+            for stranger in [circle[(turn + n) % len(circle)] for n in range(min(len(circle), _ASKED_TO_BE_STRANGERS))]:
+                if stranger.is_on(place.network):
+                    continue
+                if self._gateway(stranger.container, place.version):
+                    return stranger
+                shut_in = shut_in or stranger
+        return shut_in
+
+    def _target_port(self, place: _Place) -> int:
+        """A port that the container publishes, if any: that it is published must not open it otherwise."""
+        return self._targets.get(place.address, DISCARD)
+
+    # Containers
+
+    def _way_out(self, container: Container) -> Iterator[Probe]:
+        if container.mode == CONTAINER_MODE:
+            owner = self._plan.model.owner_of_stack(container)
+            for place in self._places[owner.name][:1]:
+                name = f"the gateway of {place.network.name}, by the stack of {owner.name}"
+                yield Probe(container.name, str(place.gateway), PING, name=name)
+        elif container.mode == HOST_MODE:
+            local = [p for p in self._publications if p.version == 4 and p.host_ip in (None, LOOPBACK[4])]
+            for published in local[:1]:
+                name = f"{published.container}'s published port, by the host's stack"
+                yield Probe(container.name, "127.0.0.1", published.protocol, published.host_port, name=name)
+        else:
+            for version in (4, 6):
+                yield from self._way_out_by(container, version)
+
+    def _way_out_by(self, container: Container, version: int) -> Iterator[Probe]:
+        has_family = container.mode == NONE_MODE or any(p.version == version for p in self._places[container.name])
+        if not has_family:
+            return
+        open_to_host = self._gateway(container, version) is not None
+        beyond = [(address, port) for address, port in self._ground.beyond if address.version == version]
+        for address in self._own(version)[:1]:
+            if open_to_host and self._leads_to_host(container, address):
+                yield Probe(container.name, str(address), PING, name="the host, by the default route")
+            elif not open_to_host and not _has_route(container, address):
+                yield Probe(container.name, str(address), PING, expected=CLOSED, name="anything beyond its networks")
+        if not open_to_host:
+            yield from self._published_to_shut_in(container, version)
+        for address, port in beyond:
+            expected = OPEN if open_to_host else CLOSED
+            if expected == CLOSED or self._is_masqueraded(container, address):
+                protocol = TCP if port else PING
+                yield Probe(container.name, str(address), protocol, port, expected, "a host beyond this one")
+
+    def _gateway(self, container: Container, version: int) -> Optional[Network]:
+        """The network by which the container's default route leads."""
+        attachment = gateway_attachment(self._plan.model, container, version)
+        return self._plan.model.networks[attachment.network] if attachment else None
+
+    def _leads_to_host(self, container: Container, address: Address) -> bool:
+        """Whether what the container sends to one of the host's addresses goes straight to the host."""
+        network = self._gateway(container, address.version)
+        return network is not None and self._is_in_our_hands(container, address)
+
+    def _is_in_our_hands(self, container: Container, address: Address) -> bool:
+        """Whether the container sends to an address by the host, or has no way at all; and not by somebody else."""
+        network = self._gateway(container, address.version)
+        by_other = network is not None and any(hop.version == address.version for hop in network.next_hops)
+        return not by_other and not _has_route(container, address)
+
+    def _is_masqueraded(self, container: Container, address: Address) -> bool:
+        """Whether the answers of other hosts find back: others need not know a route to our networks."""
+        network = self._gateway(container, address.version)
+        masquerade = network is not None and network.masquerade
+        return masquerade and self._forwards(address.version) and self._leads_to_host(container, address)
+
+    # Published ports
+
+    def _published_to_host(self, published: Publication) -> Iterator[Probe]:
+        name = _of(published)
+        own = self._own(published.version)
+        local = [LOOPBACK[4]] if published.version == 4 else []
+        if published.host_ip is None:
+            at = [*local, *own]
+        elif published.host_ip.is_loopback or published.host_ip in self._host_addresses():
+            at = [published.host_ip]
+        else:
+            # An address that the host does not have now, maybe since another one has it.
+            at = []
+        for address in at:
+            yield Probe(HOST, str(address), published.protocol, published.host_port, name=name)
+        for address in [*local, *own] if at and published.host_ip else []:
+            if not self._is_taken(address, published):
+                yield self._not_published_at(HOST, address, published)
+                return
+
+    def _published_to_containers(self, published: Publication, turn: int) -> Iterator[Probe]:
+        if published.host_ip and published.host_ip not in self._host_addresses():
+            return
+        itself = self._plan.model.containers[published.container]
+        network = self._gateway(itself, published.version)
+        if network is None:
+            return
+        for place in self._places[itself.name]:
+            if place.address == published.address:
+                neighbour = _next(self._circles[network.name, published.version], place)
+                for user in (place, neighbour, self._stranger(place, turn)):
+                    if user:
+                        yield from self._published_to(user, published)
+
+    def _published_to(self, user: _Place, published: Publication) -> Iterator[Probe]:
+        """By the host's own address, as applications are told, or else by that of the user's gateway."""
+        name, port = _of(published), published.host_port
+        if self._gateway(user.container, user.version) is None:
+            return
+        wanted = [published.host_ip] if published.host_ip else [*self._own(user.version)[:1], user.gateway]
+        for address in wanted:
+            if address == user.gateway or self._leads_to_host(user.container, address):
+                yield Probe(user.container.name, str(address), published.protocol, port, OPEN, name)
+                return
+
+    def _published_to_shut_in(self, container: Container, version: int) -> Iterator[Probe]:
+        """By the gateway, which is all that a container on internal networks reaches of the host."""
+        everywhere = self._published_everywhere[version]
+        for place in self._places[container.name]:
+            if place.version == version and everywhere:
+                published = everywhere[place.number % len(everywhere)]
+                name = f"{_of(published)}, from an internal network"
+                way = (container.name, str(place.gateway), published.protocol, published.host_port)
+                yield Probe(*way, expected=CLOSED, name=name)
+
+    def _published_to_others(self, published: Publication) -> Iterator[Probe]:
+        for address in self._ground.outer:
+            if address.version != published.version:
+                continue
+            if published.host_ip in (None, address):
+                way = (HOST, str(address), published.protocol, published.host_port)
+                yield Probe(*way, name=_of(published), via=str(address))
+            elif not self._is_taken(address, published):
+                yield self._not_published_at(HOST, address, published)
+
+    def _not_published_at(self, source: str, address: Address, published: Publication) -> Probe:
+        name = f"{_of(published)} at {published.host_ip} only"
+        return Probe(source, str(address), published.protocol, published.host_port, CLOSED, name)
+
+    def _is_taken(self, address: Address, published: Publication) -> bool:
+        """Whether somebody has the same port at this address: a container, or a process of the host."""
+        return self._published.at(published.protocol, address, published.host_port) is not None or (
+            self._is_listened_on(published.protocol, published.host_port)
+        )
+
+    def _unpublished(self, address: Address) -> int:
+        """A TCP port that nobody should answer on."""
+        ports: Iterable[int] = range(DISCARD, 65536)
+        return next(
+            port for port in ports if not self._is_listened_on(TCP, port) and not self._published.at(TCP, address, port)
+        )
+
+    def _is_listened_on(self, protocol: str, port: int) -> bool:
+        return any((protocol, port) == (each[0], each[2]) for each in self._plan.facts.listeners)
+
+    # The host
+
+    def _forwards(self, version: int) -> bool:
+        facts = self._plan.facts
+        return self._plan.model.host.ip_forward or (facts.forwards_ipv4 if version == 4 else facts.forwards_ipv6)
+
+    def _own(self, version: int) -> List[Address]:
+        return [address for address in self._ground.own if address.version == version]
+
+    def _host_addresses(self) -> Sequence[Address]:
+        gateways = [pool.gateway for pools in self._plan.allotted.networks.values() for pool in pools.values()]
+        return [*self._ground.own, *gateways]
+
+
+def _of(published: Publication) -> str:
+    return f"port {published.target_port} of {published.container}, published"
+
+
+def _has_route(container: Container, address: Address) -> bool:
+    """Whether the container was given a route of its own to an address: then that says who reaches it."""
+    return any(address in route.to for route in container.routes)
+
+
+def _next(circle: _Circle, place: _Place) -> _Place:
+    return circle[(place.number + 1) % len(circle)]

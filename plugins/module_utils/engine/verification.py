@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a host does what is declared, by packets: which probes are sent, and what their outcomes say."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from . import ledger as ledger_file
+from . import namespaces, probing, rtnetlink
+from .converge import make_plan
+from .declared import Call
+from .door import MARK
+from .expectations import Destinations, Ground, expect, expect_outside
+from .facts_reader import read_facts
+from .ledger import Ledger
+from .plan import Plan
+from .probe_words import parse_hosts, parse_probes
+from .probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, UNKNOWN, Outcome, Probe
+from .sandboxes import is_awaited, sandbox_path
+from .trials import Trial
+from .words import Address
+
+OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
+_MARKS = {True: "✓", False: "✗", None: "?"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. `probes` are words; `derive` asks for what follows from the declaration, too.
+
+    `timeout` is in seconds. `beyond` and `outer` are those of `expectations.Ground`, as words; where `outer` is
+    empty, the addresses of the uplink are meant.
+    """
+
+    probes: Sequence[Mapping[str, Any]] = ()
+    derive: bool = True
+    timeout: float = 1.0
+    beyond: Sequence[str] = ()
+    outer: Sequence[str] = ()
+
+
+Row = Tuple[Probe, Outcome]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`outside` are the probes for other hosts to send, `pending` the containers whose sandbox is not there yet."""
+
+    rows: Tuple[Row, ...]
+    outside: Tuple[Probe, ...] = ()
+    pending: Tuple[str, ...] = ()
+
+    def of(self, fulfilled: Optional[bool]) -> List[Row]:
+        return [(probe, outcome) for probe, outcome in self.rows if outcome.fulfils(probe.expected) is fulfilled]
+
+    def as_data(self) -> Dict[str, Any]:
+        return {
+            "probes": [_row_as_data(probe, outcome) for probe, outcome in self.rows],
+            "failed_probes": len(self.of(False)),
+            "unproven_probes": len(self.of(None)),
+            "report": _report(self.rows),
+            "outside_probes": [probe.as_words() for probe in self.outside],
+            "pending": list(self.pending),
+        }
+
+
+def verify(request: Request) -> Verification:
+    """Send all probes; those of which a packet may have been lost once more.
+
+    The host's lock is held meanwhile, so that nothing is half-way changed.
+
+    Raises:
+        ModelError: a probe is not one, or what is declared cannot be.
+    """
+    with ledger_file.locked():
+        ledger = Ledger.load()
+        plan = make_plan(ledger, Call(), read_facts(ledger))
+        host = _Host.observe(plan)
+        ground = host.ground(request)
+        probes = parse_probes(request.probes, plan, ground.own)
+        derived: List[Probe] = []
+        outside: List[Probe] = []
+        if request.derive and not ledger.declared.is_empty:
+            ways = {probe.way for probe in probes}
+            derived = [probe for probe in expect(plan, ground) if probe.way not in ways]
+            outside = expect_outside(plan, ground)
+        pending = tuple(c.name for c in plan.model.containers.values() if is_awaited(c.sandbox))
+        sender = _Sender(plan, host, request.timeout)
+        probes += [probe for probe in derived if not sender.concerns(pending, probe)]
+        return Verification(tuple(sender.send(probes)), tuple(outside), pending)
+
+
+@dataclass(frozen=True)
+class _Host:
+    """The host's addresses, all and those that are not of our bridges, the uplink's first."""
+
+    every: Tuple[str, ...]
+    own: Tuple[Address, ...]
+    of_uplink: Tuple[Address, ...]
+
+    @classmethod
+    def observe(cls, plan: Plan) -> _Host:
+        links = {link.index: link for link in rtnetlink.links()}
+        bridges = {network.bridge for network in plan.model.networks.values()}
+        found = [(links[a.index], a.address.partition("/")[0]) for a in rtnetlink.addresses() if a.index in links]
+        own = [
+            (link.name != plan.facts.uplink, ipaddress.ip_address(text))
+            for link, text in found
+            if not (link.name in bridges and link.alias.startswith(MARK))
+        ]
+        usable = [(other, each) for other, each in own if not (each.is_loopback or each.is_link_local)]
+        usable.sort(key=lambda pair: pair[0])
+        return cls(
+            tuple(text for _link, text in found),
+            tuple(each for _other, each in usable),
+            tuple(each for other, each in usable if not other),
+        )
+
+    def ground(self, request: Request) -> Ground:
+        outer = tuple(each for each, _port in parse_hosts(request.outer, "addresses"))
+        return Ground(self.own, outer or self.of_uplink or self.own, parse_hosts(request.beyond, "beyond"))
+
+
+class _Sender:
+    """Sends probes from where they come from, and watches where they arrive."""
+
+    def __init__(self, plan: Plan, host: _Host, timeout: float) -> None:
+        self._plan = plan
+        self._timeout = timeout
+        self._destinations = Destinations(plan, host.every)
+
+    def send(self, probes: Sequence[Probe]) -> List[Row]:
+        outcomes = self._sent(probes)
+        doubtful = [n for n, probe in enumerate(probes) if _may_be_lost(probe, outcomes[n])]
+        for n, outcome in zip(doubtful, self._sent([probes[n] for n in doubtful])):
+            outcomes[n] = outcome
+        return list(zip(probes, outcomes))
+
+    def _sent(self, probes: Sequence[Probe]) -> List[Outcome]:
+        futile = [self._is_futile(probe) for probe in probes]
+        trials = [self._trial(probe) for probe, in_vain in zip(probes, futile) if not in_vain]
+        outcomes = iter(probing.send(trials, self._timeout))
+        return [Outcome(CLOSED, OUR_OWN_GROUND) if in_vain else next(outcomes) for in_vain in futile]
+
+    def _is_futile(self, probe: Probe) -> bool:
+        return probe.via not in ("", probe.address) and probing.is_own_ground(self._path(probe.source), probe.address)
+
+    def _trial(self, probe: Probe) -> Trial:
+        arrives = None if probe.via else self._destinations.of(probe)
+        witness = self._path(arrives[0]) if arrives else ""
+        port = arrives[1] if arrives else 0
+        return Trial(
+            place=self._path(probe.source),
+            protocol=probe.protocol,
+            address=probe.address,
+            port=probe.port,
+            witness=witness,
+            arrival_port=port,
+            via=probe.via,
+            near=self._destinations.is_near(probe),
+        )
+
+    def _path(self, source: str) -> str:
+        if source == HOST:
+            return namespaces.OWN
+        container = self._plan.model.containers.get(source)
+        return sandbox_path(container.sandbox if container else source)
+
+    def concerns(self, containers: Sequence[str], probe: Probe) -> bool:
+        """Whether the probe comes from or goes to one of the containers."""
+        arrives = self._destinations.of(probe)
+        return probe.source in containers or (arrives is not None and arrives[0] in containers)
+
+
+def _may_be_lost(probe: Probe, outcome: Outcome) -> bool:
+    """Whether a lost packet may have made the outcome other than expected."""
+    return not outcome.fulfils(probe.expected) and outcome.seen in (CLOSED, ONE_WAY, ELSEWHERE, UNKNOWN)
+
+
+def failures(verification: Verification) -> List[str]:
+    """One line for each probe that came out otherwise than expected."""
+    return [
+        f"{_way(probe)} should be {probe.expected}, is {_seen(outcome)}{_named(probe)}"
+        for probe, outcome in verification.of(False)
+    ]
+
+
+def unproven(verification: Verification) -> List[str]:
+    """One line for each probe that tells nothing."""
+    return [
+        f"{_way(probe)} should be {probe.expected}, which cannot be told ({outcome.why}){_named(probe)}"
+        for probe, outcome in verification.of(None)
+    ]
+
+
+def _report(rows: Sequence[Row]) -> List[str]:
+    width = max((len(_way(probe)) for probe, _outcome in rows), default=0)
+    return [
+        f"{_MARKS[outcome.fulfils(probe.expected)]} {_way(probe):{width}}  {_seen(outcome)}{_named(probe)}"
+        for probe, outcome in rows
+    ]
+
+
+def _way(probe: Probe) -> str:
+    return f"{probe.source} -> {probe.target}"
+
+
+def _seen(outcome: Outcome) -> str:
+    return f"{outcome.seen} ({outcome.why})" if outcome.why else outcome.seen
+
+
+def _named(probe: Probe) -> str:
+    return f": {probe.name}" if probe.name else ""
+
+
+def _row_as_data(probe: Probe, outcome: Outcome) -> Dict[str, Any]:
+    return {
+        "from": probe.source,
+        "to": probe.address,
+        "port": probe.port or None,
+        "protocol": probe.protocol,
+        "expected": probe.expected,
+        "name": probe.name,
+        "seen": outcome.seen,
+        "fulfilled": outcome.fulfils(probe.expected),
+        "why": outcome.why,
+        "seen_as": outcome.seen_as or None,
+        "seconds": outcome.seconds,
+    }
