@@ -182,37 +182,44 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     name = words.take("name", read.object_name, "") or key
     with problems.collect():
         _own_name(name, path)
-    words.take("driver", _only("bridge", read.text), "bridge")
+    driver = words.take("driver", read.text, "bridge")
+    with problems.collect():
+        _only("bridge", read.text)(driver, f"{path}.driver")
     words.take("external", read.flag, False)
-    versions = [
-        version
-        for version, wanted in (
-            (4, words.take("enable_ipv4", read.flag, True)),
-            (6, words.take("enable_ipv6", read.flag, False)),
-        )
-        if wanted
-    ]
+    versions = _versions(words, problems)
     internal = words.take("internal", read.flag, False)
-    ipam = words.inner("ipam")
-    ipam.take("driver", _only("default", read.text), "default")
-    pools = ipam.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
-    ipam.finish(passed_over=("options",))
+    pools = _ipam(words.inner("ipam"), versions, path)
     given = words.take_all("driver_opts", read.pairs("="))
-    options = _options(host, given, f"{path}.driver_opts", problems)
+    # The options of a driver that is refused are not ours to judge.
+    options = _options(host, given if driver == "bridge" else (), f"{path}.driver_opts", problems)
+    network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, problems)
     extension = words.inner("x-wharf")
     extension.refuse(["boot", "dhcp", "dns", "icmp", "mss_clamp", "ra"])
     extension.finish()
     words.finish(passed_over=("attachable", "labels"))
-    if not versions:
-        problems.add(path, "enable_ipv4 and enable_ipv6 are both false: a network needs one of them")
-    if len(problems.problems) > before:
-        return []
-    network = Network(
-        name=name,
-        path=path,
-        bridge=options.take(_BRIDGE_OPTION + "name", read.interface_name, _bridge_name(name)),
-        pools=pools,
-        internal=internal,
+    return [network] if len(problems.problems) == before else []
+
+
+def _versions(words: Words, problems: ProblemCollector) -> List[int]:
+    """The families that a network has."""
+    ipv4, ipv6 = words.take("enable_ipv4", read.flag, True), words.take("enable_ipv6", read.flag, False)
+    if not ipv4 and not ipv6:
+        problems.add(words.path, "enable_ipv4 and enable_ipv6 are both false: a network needs one of them")
+    return [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
+
+
+def _ipam(words: Words, versions: List[int], path: str) -> Tuple[Pool, ...]:
+    words.take("driver", _only("default", read.text), "default")
+    pools = words.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
+    words.finish(passed_over=("options",))
+    return pools
+
+
+def _with_options(network: Network, options: Words, problems: ProblemCollector) -> Network:
+    """The network as its `driver_opts` shape it."""
+    shaped = replace(
+        network,
+        bridge=options.take(_BRIDGE_OPTION + "name", read.interface_name, network.bridge),
         icc=options.take(_BRIDGE_OPTION + "enable_icc", read.flag, True),
         masquerade=options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True),
         mtu=options.take_optional(_MTU_OPTION, read.mtu),
@@ -224,8 +231,8 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     options.refuse(_OPTIONS_NOT_YET)
     options.finish()
     with problems.collect():
-        _check_mtu(network, f"{path}.driver_opts.{_MTU_OPTION}")
-    return [network] if len(problems.problems) == before else []
+        _check_mtu(shaped, f"{options.path}.{_MTU_OPTION}")
+    return shaped
 
 
 def _interface_prefix(value: Any, path: str) -> str:
