@@ -12,7 +12,7 @@ from . import proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
-from .links import DONE, UNDONE_BRIDGES, declared_addresses, doing, in_order_of, opened, set_addresses
+from .links import DONE, UNDONE_BRIDGES, declared_addresses, doing, in_order_of, opened, require_pyroute2, set_addresses
 from .rtnetlink import AddressInfo, LinkInfo
 from .state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 
@@ -33,6 +33,9 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 
 class Bridges(Door):
     """The door to the networks' bridges: those whose alias is `wharf:NETWORK`."""
+
+    def require(self) -> None:
+        require_pyroute2()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}

@@ -84,14 +84,18 @@ def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) 
 def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> None:
     """
     Raises:
-        ConflictError: with every foreign object that stands where one of ours is to be made, in whatever layer.
+        ConflictError: with all that this host lacks, and every foreign object that stands where one of ours is to be
+            made, in whatever layer.
     """
     problems = ProblemCollector()
     for layer in layers:
         new = _new(layer.plan(plan), layer, ledger)
         if new:
+            door = layer.door(ledger)
             with problems.collect():
-                layer.door(ledger).observe(new, frozenset())
+                door.require()
+            with problems.collect():
+                door.observe(new, frozenset())
     problems.raise_if_any(ConflictError)
 
 

@@ -25,6 +25,13 @@ class Door:
         """
         raise NotImplementedError
 
+    def require(self) -> None:
+        """See that the host has what changes need, before any is made.
+
+        Raises:
+            ConflictError: it lacks a program or a library.
+        """
+
     def pending(self, desired: State) -> FrozenSet[Key]:
         """The desired objects whose place does not exist yet, and which are left alone until it does."""
         return frozenset()
@@ -53,6 +60,10 @@ class Doors(Door):
         for door in self._doors.values():
             current.update(door.observe(desired, owned))
         return current
+
+    def require(self) -> None:
+        for door in self._doors.values():
+            door.require()
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.pending(desired) for door in self._doors.values()))

@@ -15,7 +15,7 @@ from .diff import Change
 from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
 from .errors import ApplyError
-from .links import DONE, UNDONE_PORTS, doing, forgiving, opened, set_addresses
+from .links import DONE, UNDONE_PORTS, doing, forgiving, opened, require_pyroute2, set_addresses
 from .sandboxes import is_awaited, sandbox_path
 from .state import Endpoint, Key, Route, State, state_of
 
@@ -29,6 +29,9 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 class Endpoints(Door):
     """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`."""
+
+    def require(self) -> None:
+        require_pyroute2()
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]

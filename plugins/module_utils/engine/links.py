@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, Tuple, TypeVar
@@ -64,14 +65,22 @@ def forgiving(*codes: int) -> Iterator[None]:
             raise
 
 
-def _pyroute2() -> Any:
-    try:
-        import pyroute2
-    except ImportError as error:
+def require_pyroute2() -> None:
+    """
+    Raises:
+        ConflictError: the host has no pyroute2.
+    """
+    if importlib.util.find_spec("pyroute2") is None:
         raise ConflictError.at(
             "pyroute2",
             "is needed on this host to change links: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
-        ) from error
+        )
+
+
+def _pyroute2() -> Any:
+    require_pyroute2()
+    import pyroute2
+
     return pyroute2
 
 

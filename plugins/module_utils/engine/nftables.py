@@ -42,6 +42,9 @@ class Nftables(Door):
         listed = parse_listing(self._canonical_texts[digest]) if skeleton else {}
         return {key: listed.get(key, thing) for key, thing in desired.items()}
 
+    def require(self) -> None:
+        _nft_program()
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """Our table as it is. What somebody else put into it is none of ours, nor is a DOCKER-USER chain in use."""
         ours = desired.keys() | owned

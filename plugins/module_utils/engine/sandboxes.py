@@ -14,7 +14,7 @@ from . import namespaces, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
-from .links import doing, opened
+from .links import doing, opened, require_pyroute2
 from .state import Key, Object, Sandbox, State, state_of
 
 HOST = "host"
@@ -58,6 +58,9 @@ class Sandboxes(Door):
     `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
     the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there.
     """
+
+    def require(self) -> None:
+        require_pyroute2()
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
