@@ -67,5 +67,5 @@ def reporting_errors(module: AnsibleModule) -> Iterator[None]:
     except ProblemsError as error:
         problems: list[dict[str, Any]] = [vars(problem) for problem in error.problems]
         module.fail_json(msg=str(error), problems=problems)
-    except WharfError as error:
+    except (WharfError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -311,3 +311,37 @@ def test_a_foreign_namespace_or_interface_is_refused(host: ThrowawayHost) -> Non
         host.apply({"networks": {"front": {}}, "containers": {}})
     host.apply({}, ABSENT)
     assert differences(before, host.snapshot()) == ""
+
+
+def test_an_internal_network_has_no_way_out_by_a_container_that_forwards(host: ThrowawayHost) -> None:
+    words = {
+        "networks": {"front": {}, "vault": {"internal": True}},
+        "containers": {"many": {"networks": ["front", "vault"]}, "safe": {"networks": ["vault"]}},
+    }
+    with host.declared(words):
+        host.run("echo 1 > /proc/sys/net/ipv4/ip_forward", place="many")
+        host.run(f"ip route add default via {host.address('many', 'vault')}", place="safe")
+        host.serve("outside", "80/tcp")
+        assert host.probe("many", "192.0.2.1:80/tcp").by == "outside"
+        assert not host.probe("safe", "192.0.2.1:80/tcp", False).is_open
+        host.run("ip route del default; echo", place="safe")
+        host.run("echo 0 > /proc/sys/net/ipv4/ip_forward", place="many")
+
+
+def test_sysctls_that_lead_elsewhere_are_refused(host: ThrowawayHost) -> None:
+    before = host.snapshot()
+    for name in ("net.//.kernel.hostname", "net/../kernel/hostname", "net.ipv4..x"):
+        with pytest.raises(EngineError, match="must be a parameter such as"):
+            host.apply({"containers": {"a": {"sysctls": {name: "1"}}}})
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_files_of_others_are_left_alone(host: ThrowawayHost) -> None:
+    host.run("mkdir -p /etc/netns/a /etc/netns/b/hosts; echo a > /etc/netns/a/hostname")
+    host.run("ln -s /etc/elsewhere /etc/netns/a/resolv.conf")
+    before = host.snapshot()
+    with pytest.raises(EngineError) as refused:
+        host.apply({"containers": {"a": {}, "b": {}}})
+    for path in ("a/hostname: exists", "a/resolv.conf: cannot be read", "b/hosts: cannot be read"):
+        assert f"/etc/netns/{path}" in str(refused.value)
+    assert differences(before, host.snapshot()) == ""

@@ -28,7 +28,7 @@ def main(arguments: List[str]) -> int:
             sys.stdout.write(draw(observe()))
         else:
             _converge_all(options)
-    except WharfError as error:
+    except (WharfError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

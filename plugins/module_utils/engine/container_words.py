@@ -225,7 +225,11 @@ def _host_address(value: str, path: str) -> str:
 
 def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     """Those below `net.`: the others are about other namespaces, and the runtime's to set."""
-    return tuple(sorted((key, item) for key, item in read.pairs("=")(value, path) if key.startswith("net.")))
+    found = [(key, item) for key, item in read.pairs("=")(value, path) if re.match(r"net[./]", key)]
+    for key, _item in found:
+        if not re.fullmatch(r"net(\.[\w-]+(/[\w-]+)*)+", key):
+            raise wrong(path, key, "must be a parameter such as net.ipv4.ip_unprivileged_port_start")
+    return tuple(sorted(found))
 
 
 def _route(value: Any, path: str) -> StaticRoute:

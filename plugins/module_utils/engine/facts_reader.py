@@ -13,6 +13,7 @@ from . import proc_sys, rtnetlink
 from .door import MARK
 from .facts import Facts
 from .ledger import Ledger
+from .resolv_conf import ResolvConf
 from .words import Subnet
 
 _RESOLVED_STUB = "127.0.0.53"
@@ -42,7 +43,11 @@ def read_facts(ledger: Ledger) -> Facts:
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(
-            sorted(link.name for link in links.values() if link.kind == "bridge" and link.name not in ours)
+            sorted(
+                link.name
+                for link in links.values()
+                if link.kind == "bridge" and link.name not in ours and _is_plain(link.name)
+            )
         ),
     )
 
@@ -69,22 +74,21 @@ def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set
 
 
 def _nameservers(resolv_conf: str) -> Iterator[Tuple[Subnet, str]]:
-    for line in resolv_conf.splitlines():
-        words = line.split()
-        if words[:1] == ["nameserver"] and len(words) > 1:
-            try:
-                yield ipaddress.ip_network(words[1]), "a nameserver of the host"
-            except ValueError:
-                continue
+    for nameserver in ResolvConf(resolv_conf).nameservers:
+        yield ipaddress.ip_network(nameserver.partition("%")[0]), "a nameserver of the host"
 
 
 def _resolv_conf() -> str:
     """The host's resolvers; where systemd-resolved stands before them, those that it asks."""
     content = _read("/etc/resolv.conf")
-    nameservers = [line.split()[1] for line in content.splitlines() if line.startswith("nameserver ")]
-    if nameservers == [_RESOLVED_STUB]:
+    if ResolvConf(content).nameservers == [_RESOLVED_STUB]:
         return _read("/run/systemd/resolve/resolv.conf") or content
     return content
+
+
+def _is_plain(name: str) -> bool:
+    """Whether nft takes the name for what it is."""
+    return not set(name) & set('"*\\')
 
 
 def _before(ledger: Ledger, name: str) -> Optional[str]:

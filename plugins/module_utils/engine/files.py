@@ -32,12 +32,16 @@ class Files(Door):
         found: List[File] = []
         foreign: List[Problem] = []
         for file in [*wanted, *let_go]:
-            content = _read(file.name)
+            try:
+                content = _read(file.name)
+            except OSError as error:
+                foreign.append(Problem(file.name, f"cannot be read as a file: {error.strerror}: move it away"))
+                continue
             if content is None and file not in wanted and self._is_begun(Path(file.name)):
                 content = ""
             if content is None:
                 continue
-            if file.key not in owned and content != file.content:
+            if file.key not in owned:
                 foreign.append(Problem(file.name, "exists and is not wharf's: move it away, or its lines elsewhere"))
             found.append(File(file.name, content, file.in_place, file.origin))
         if foreign:
@@ -74,11 +78,17 @@ class Files(Door):
 
 
 def _read(path: str) -> Optional[str]:
+    """The content, or None where there is no such file. A link is not followed: it may lead to somebody else's.
+
+    Raises:
+        OSError: something else stands there.
+    """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def _draft(path: Path) -> Path:
@@ -89,7 +99,7 @@ def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename, so that nobody reads half a file."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
         os.fchmod(descriptor, 0o644)
         opened.write(file.content)

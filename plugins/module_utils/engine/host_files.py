@@ -7,6 +7,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .model import HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
 from .plan import Plan
+from .resolv_conf import ResolvConf
 from .state import DEFAULT_NETWORK, File, Object
 
 NETNS_FILES = "/etc/netns"
@@ -144,7 +145,7 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
     declared = container.dns or container.dns_search or container.dns_opt
     if container.mode == HOST_MODE and not declared:
         return ""
-    given = _ResolvConf(plan.facts.resolv_conf)
+    given = ResolvConf(plan.facts.resolv_conf)
     nameservers = [str(address) for address in container.dns or host.dns]
     if not nameservers:
         nameservers = given.nameservers
@@ -170,30 +171,3 @@ def _reachable(nameservers: List[str], ipv6: bool) -> List[str]:
     addresses = [ipaddress.ip_address(address.partition("%")[0]) for address in nameservers]
     kept = [str(a) for a in addresses if not a.is_loopback and (a.version == 4 or ipv6)]
     return kept or [*_FALLBACK[4], *(_FALLBACK[6] if ipv6 else ())]
-
-
-class _ResolvConf:
-    """What a `resolv.conf` says; the last `search` or `domain` counts (resolv.conf(5))."""
-
-    def __init__(self, content: str) -> None:
-        self.nameservers: List[str] = []
-        self.search: List[str] = []
-        self.options: List[str] = []
-        for line in content.splitlines():
-            words = line.split()
-            if len(words) < 2 or words[0][0] in "#;":
-                continue
-            if words[0] == "nameserver" and _is_address(words[1]):
-                self.nameservers.append(words[1])
-            elif words[0] in ("search", "domain"):
-                self.search = words[1:]
-            elif words[0] == "options":
-                self.options += words[1:]
-
-
-def _is_address(word: str) -> bool:
-    try:
-        ipaddress.ip_address(word.partition("%")[0])
-    except ValueError:
-        return False
-    return True

@@ -76,8 +76,10 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         dns=words.take_all("dns", read.list_of(read.address)),
         dns_search=words.take_all("dns-search", read.list_of(read.one_line)),
         dns_opts=words.take_all("dns-opts", read.list_of(read.one_line)),
-        host_gateway_ips=words.take_all("host-gateway-ips", read.list_of(read.address))
-        or words.take_all("host-gateway-ip", read.list_of(read.address)),
+        host_gateway_ips=(
+            *words.take_all("host-gateway-ips", read.list_of(read.address)),
+            *words.take_all("host-gateway-ip", read.list_of(read.address)),
+        ),
         default_network_opts=words.take_all("default-network-opts", _default_network_opts),
     )
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
@@ -307,7 +309,8 @@ def _pool(value: Any, path: str) -> Pool:
 
 
 def _check_usable(subnet: read.Subnet, path: str) -> None:
-    if not subnet.prefixlen or subnet.is_loopback or subnet.is_multicast:
+    unusable = subnet.is_loopback or subnet.is_multicast or subnet.is_reserved or subnet.network_address.is_unspecified
+    if not subnet.prefixlen or unusable:
         raise wrong(path, str(subnet), "no host of a network has an address there: choose a private subnet")
 
 

@@ -186,6 +186,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
     for attachment in container.attachments:
         network = plan.model.networks[attachment.network]
         allotted = plan.allotted.endpoints[container.name, network.name]
+        addresses = {allotted.ipv4, allotted.ipv6}
         yield Endpoint(
             name=f"{container.name}/{network.name}",
             sandbox=container.sandbox,
@@ -196,8 +197,8 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             mac=allotted.mac,
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
             routes=tuple(_routes(plan, container, attachment)),
-            hairpin=bool(published & {allotted.ipv4, allotted.ipv6}),
-            isolated=not network.icc and not plan.facts.bridge_netfilter,
+            hairpin=bool(published & addresses),
+            isolated=not network.icc and not (plan.facts.bridge_netfilter and published & addresses),
             ipv6=network.ipv6,
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
         )

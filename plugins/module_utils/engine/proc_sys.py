@@ -92,4 +92,7 @@ def _as_spelled(wanted: str, found: str) -> str:
 
 
 def _path(name: str) -> str:
-    return ROOT + name.translate(SWAP_SEPARATORS)
+    path = name.translate(SWAP_SEPARATORS)
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ApplyError(f"sysctl {name}: leads out of {ROOT}")
+    return ROOT + path

@@ -103,11 +103,15 @@ def _forward(plan: Plan) -> Iterator[str]:
 
 
 def _docker_forward() -> Iterator[str]:
-    """What is forwarded from or to one of our bridges; nothing leaves this chain without a verdict."""
-    yield "ct state established,related accept"
+    """What is forwarded from or to one of our bridges; nothing leaves this chain without a verdict.
+
+    Internal networks come before what is established: a container that is on an outer network, too, may forward for
+    them, and then the answers to what it let out would come back here.
+    """
     yield 'iifname . oifname @icc accept comment "between containers of a network"'
     yield 'iifname @internal drop comment "internal"'
     yield 'oifname @internal drop comment "internal"'
+    yield "ct state established,related accept"
     for version, family in _FAMILIES:
         yield f"ct status dnat {family} daddr . meta l4proto . th dport @targets{version} accept"
     yield 'oifname @bridges drop comment "isolation"'

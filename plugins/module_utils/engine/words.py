@@ -121,7 +121,7 @@ def interface_name(value: Any, path: str) -> str:
         raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
     if name in ("lo", "all", "default"):
         raise wrong(path, name, "is the kernel's own name for something else: choose another one")
-    if name in (".", "..") or re.search(r"[\s/:\"%]", name):
+    if name in (".", "..") or re.search(r"[\s/:\"%*\\]", name):
         raise wrong(path, name, "an interface name has no space, slash, colon, quote or percent sign")
     return name
 

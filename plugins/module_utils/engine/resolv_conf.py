@@ -1,0 +1,33 @@
+"""Reading a `resolv.conf`, as resolv.conf(5) has it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import List
+
+
+class ResolvConf:
+    """What a `resolv.conf` says; the last `search` or `domain` counts (resolv.conf(5))."""
+
+    def __init__(self, content: str) -> None:
+        self.nameservers: List[str] = []
+        self.search: List[str] = []
+        self.options: List[str] = []
+        for line in content.splitlines():
+            words = line.split()
+            if len(words) < 2 or words[0][0] in "#;":
+                continue
+            if words[0] == "nameserver" and _is_address(words[1]):
+                self.nameservers.append(words[1])
+            elif words[0] in ("search", "domain"):
+                self.search = words[1:]
+            elif words[0] == "options":
+                self.options += words[1:]
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word.partition("%")[0])
+    except ValueError:
+        return False
+    return True
