@@ -384,6 +384,9 @@ def _add_guests(host: ThrowawayHost) -> None:
             place=name,
         )
         host.serve(name, "80/tcp", "80/udp")
+        # What comes by itself once the link is up must be there before anybody remembers how it was.
+        host.run(f"until ip link show {name} | grep -q LOWER_UP; do sleep 0.05; done")
+        host.run(f"until ip -6 addr show {name} scope link | grep -q inet6; do sleep 0.05; done")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
