@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_not_yet
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_misunderstood
 
 _FACT = "wharf_assumed"
 
@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         try:
-            refuse_not_yet(task_vars)
+            refuse_misunderstood(task_vars)
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
             problems = [vars(problem) for problem in error.problems]

@@ -50,6 +50,8 @@ def run_layer(layer: Layer) -> None:
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)
+    if result.pending:
+        module.warn(f"left alone until what somebody else is to start is there: {', '.join(result.pending)}")
     if module.check_mode:
         report["predictions"] = result.predictions
     if module._diff:

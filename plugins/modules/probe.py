@@ -254,6 +254,8 @@ def main() -> None:
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with reporting_errors(module):
         found = verify(Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"]))
+    if derive and not found.rows:
+        module.warn("nothing was proven: nothing that could be probed is declared on this host")
     lines = {
         "nothing": [],
         "mismatch": failures(found),

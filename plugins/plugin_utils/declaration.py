@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": 
 
 # Variables of the vocabulary that are not built yet, with the one value that says nothing new.
 _NOT_YET = {"wharf_docker_user": None, "wharf_runtime": "netns"}
+_KNOWN = {*_VARIABLES.values(), *_NOT_YET, "wharf_hosts", "wharf_compose_files", "wharf_state"}
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,20 @@ class Declaration:
     warnings: tuple[str, ...]
 
 
-def refuse_not_yet(variables: Mapping[str, Any]) -> None:
-    """Variables of a play that would be expected to do something.
+def refuse_misunderstood(variables: Mapping[str, Any]) -> None:
+    """Variables of a play that would be expected to do something, and do not.
 
     Raises:
-        ModelError: naming those that are given.
+        ModelError: naming those that are not built yet, and those whose name is a slip of the pen.
     """
     problems = ProblemCollector()
     for name, allowed in _NOT_YET.items():
         if variables.get(name) not in (None, allowed, [], {}, ""):
             problems.add(name, "is not supported yet: leave it out" + (f", or say {allowed}" if allowed else ""))
+    for name in variables:
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.9) if name.startswith("wharf_") else []
+        if near and name not in _KNOWN:
+            problems.add(name, f"is not a variable of wharf.network: did you mean {near[0]}?")
     problems.raise_if_any()
 
 

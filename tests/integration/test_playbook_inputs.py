@@ -111,3 +111,24 @@ def test_playbook_of_the_readme(controller: Controller) -> None:
     for playbook in playbooks:
         (controller.folder / "playbook.yml").write_text(playbook, encoding="utf-8")
         controller.converge(str(controller.folder / "playbook.yml"))
+
+
+def test_networks_that_a_play_of_the_role_containers_changes(controller: Controller) -> None:
+    words = {"wharf_networks": {"app": {}}, "wharf_containers": {"web": {"networks": ["app"]}}}
+    controller.play({"roles": ROLES[2:]}, variables=words)
+    words["wharf_networks"] = {"app": {"internal": True}}
+    assert ("update", "rules", "network app") in controller.converge({"roles": ROLES[2:]}, words)
+    words["wharf_networks"] = {"app": {"internl": True}}
+    assert "did you mean internal?" in controller.play({"roles": ROLES[2:]}, variables=words).output
+
+
+def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
+    controller.play("wharf.network.site", variables=VARIABLES)
+    slip = {"wharf_container": {"web": {}}, "wharf_state": "absent"}
+    failed = controller.play("wharf.network.site", variables=slip)
+    assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
+    gone = controller.play("wharf.network.site", variables={"wharf_containers": {"web": {}}, "wharf_state": "absent"})
+    assert gone.returncode == 0, gone.output
+    assert ("delete", "sandbox", "netns:web") in gone.changes
+    assert {name for _action, kind, name in gone.changes if kind == "sandbox"} == {"netns:web"}
+    assert controller.host.json("ip -j link show br-front")

@@ -73,7 +73,8 @@ def declare(before: Declared, call: Call) -> Declared:
         elif scope in call.assumed:
             after = _with_scope(after, call, scope, call.assumed[scope])
         elif scope in call.converged_scopes and call.state != ABSENT:
-            after = _with_scope_below(after, call, scope)
+            # What a call stands on, and is given, it declares as well.
+            after = _with_scope(after, call, scope, PRESENT)
     if after.host is None and not after.is_empty:
         others = ", ".join([*after.networks, *after.containers])
         raise ModelError.at("wharf_state", f"the default networks cannot go while these are declared: {others}")
@@ -116,10 +117,3 @@ def _entries(before: Words, given: Optional[Words], state: str) -> Words:
     if state == EXACT:
         return named
     return {name: words for name, words in before.items() if name not in named} if named else {}
-
-
-def _with_scope_below(before: Declared, call: Call, scope: str) -> Declared:
-    """What a call stands on and nobody has declared yet, it declares; what is declared, it leaves."""
-    if scope == DEFAULT_NETWORKS:
-        return before if before.host is not None else replace(before, host=call.host or {})
-    return replace(before, networks={**(call.networks or {}), **before.networks})

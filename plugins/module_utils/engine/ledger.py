@@ -11,7 +11,7 @@ from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
 
 from .allotments import Allotments
 from .declared import Declared
-from .errors import ConflictError
+from .errors import ApplyError, ConflictError
 from .state import Key
 
 PATH = "/var/lib/wharf/ledger.json"
@@ -97,6 +97,15 @@ class Ledger:
 
 
 def _replace(text: str) -> None:
+    try:
+        _write(text)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(_NEW)
+        raise ApplyError(f"{PATH}: {error.strerror}, so nothing was changed: make room for it there") from error
+
+
+def _write(text: str) -> None:
     os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
     descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:

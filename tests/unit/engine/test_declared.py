@@ -79,20 +79,17 @@ def test_the_default_networks_do_not_go_from_under_others() -> None:
 def test_a_scope_that_is_not_called_stays() -> None:
     given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
     assert declare(BEFORE, call(DEFAULT_NETWORKS, **given)) == Declared(NEW, BEFORE.networks, BEFORE.containers)
-    assert declare(BEFORE, call(USER_NETWORKS, **given)) == Declared(
-        BEFORE.host, {"a": NEW, "b": OLD}, BEFORE.containers
-    )
-    assert declare(BEFORE, call(CONTAINERS, **given)) == Declared(
-        BEFORE.host, BEFORE.networks, {"one": NEW, "two": OLD}
-    )
+    assert declare(BEFORE, call(USER_NETWORKS, **given)) == Declared(NEW, {"a": NEW, "b": OLD}, BEFORE.containers)
 
 
-def test_what_a_call_stands_on_is_declared_once() -> None:
+def test_what_a_call_stands_on_is_declared_where_it_is_given() -> None:
     given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
     after = declare(NOTHING, call(CONTAINERS, **given))
     assert after == Declared(NEW, {"a": NEW}, {"one": NEW})
-    further = {"host": OLD, "networks": {"a": OLD, "b": OLD}, "containers": {}}
+    further = {"networks": {"b": OLD}, "containers": {}}
     assert declare(after, call(CONTAINERS, **further)) == Declared(NEW, {"a": NEW, "b": OLD}, {"one": NEW})
+    assert declare(after, call(CONTAINERS, host=OLD, networks={"a": OLD})) == Declared(OLD, {"a": OLD}, {"one": NEW})
+    assert declare(after, call(CONTAINERS, state=EXACT, networks={"b": OLD})).networks == {"a": NEW, "b": OLD}
 
 
 def test_absent_declares_nothing_below() -> None:
@@ -130,13 +127,11 @@ def test_the_planner_knows_what_comes_later() -> None:
     assert known(declare(BEFORE, first), first) == Declared(NEW, {"a": NEW, "b": OLD}, {"one": NEW, "two": OLD})
 
 
-def test_the_planner_leaves_what_a_call_stands_on() -> None:
+def test_the_planner_knows_what_a_call_stands_on() -> None:
     given = {"host": NEW, "networks": {"a": NEW, "c": NEW}, "containers": {"one": NEW}}
     last = call(CONTAINERS, **given)
     after = declare(BEFORE, last)
-    assert (
-        known(after, last) == after == Declared(BEFORE.host, {"a": OLD, "b": OLD, "c": NEW}, {"one": NEW, "two": OLD})
-    )
+    assert known(after, last) == after == Declared(NEW, {"a": NEW, "b": OLD, "c": NEW}, {"one": NEW, "two": OLD})
 
 
 def test_the_planner_knows_nothing_new_of_what_goes() -> None:
