@@ -55,7 +55,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
     with ledger_file.locked():
         ledger = Ledger.load()
         declared = declare(ledger.declared, call)
-        plan = make_plan(ledger, call, read_facts(ledger))
+        plan = make_plan(ledger, known(declared, call), read_facts(ledger))
         planned = [] if declared.is_empty else layer.plan(plan)
         if _new(planned, layer, ledger):
             _refuse_conflicts(layers, plan, ledger)
@@ -109,12 +109,11 @@ def _is_predicted(change: Change, call: Call) -> bool:
     return call.predicted.get(" ".join(change.subject.key)) == change.fingerprint
 
 
-def make_plan(ledger: Ledger, call: Call, facts: Facts) -> Plan:
+def make_plan(ledger: Ledger, words: Declared, facts: Facts) -> Plan:
     """
     Raises:
         ModelError: what is declared, or given, cannot be.
     """
-    words = known(declare(ledger.declared, call), call)
     return Plan.make(parse_model(words.host or {}, words.networks, words.containers), facts, ledger.allotted)
 
 

@@ -32,7 +32,7 @@ def observe() -> Dict[str, Any]:
     """
     with ledger_file.locked():
         ledger = Ledger.load()
-        plan = make_plan(ledger, Call(), read_facts(ledger))
+        plan = make_plan(ledger, ledger.declared, read_facts(ledger))
         declared = not ledger.declared.is_empty
         steps = {layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS}
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}

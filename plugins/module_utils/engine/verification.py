@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from . import ledger as ledger_file
 from . import namespaces, probing, rtnetlink
 from .converge import make_plan
-from .declared import Call
 from .door import MARK
 from .expectations import Destinations, Ground, expect, expect_outside
 from .facts_reader import read_facts
@@ -78,7 +77,7 @@ def verify(request: Request) -> Verification:
     """
     with ledger_file.locked():
         ledger = Ledger.load()
-        plan = make_plan(ledger, Call(), read_facts(ledger))
+        plan = make_plan(ledger, ledger.declared, read_facts(ledger))
         host = _Host.observe(plan)
         ground = host.ground(request)
         probes = parse_probes(request.probes, plan, ground.own)
