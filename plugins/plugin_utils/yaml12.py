@@ -121,8 +121,25 @@ def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
 def _construct_map(loader: _Loader, node: yaml.Node) -> dict[str, object]:
     if not isinstance(node, yaml.MappingNode):
         raise yaml.constructor.ConstructorError(None, None, "a mapping is expected here", node.start_mark)
-    loader.flatten_mapping(node)
-    return {key.value: loader.value_of(value) for key, value in node.value}
+    merged: dict[str, object] = {}
+    own: dict[str, object] = {}
+    for key, value in node.value:
+        if key.tag == _CORE + "merge":
+            for other in _mappings_to_merge(loader, value):
+                merged = {**other, **merged}
+        else:
+            own[key.value] = loader.value_of(value)
+    return {**merged, **own}
+
+
+def _mappings_to_merge(loader: _Loader, node: yaml.Node) -> list[dict[str, object]]:
+    """What stands below `<<`, the strongest first (https://yaml.org/type/merge.html)."""
+    value = loader.value_of(node)
+    mappings: list[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(mapping, dict) for mapping in mappings):
+        problem = "below << a mapping is expected, or a list of mappings"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return mappings
 
 
 def _construct_list(loader: _Loader, node: yaml.Node) -> list[object]:
