@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("controller", "hosts")
+pytest.register_assert_rewrite("controller", "hosts", "matrix")
 
 from controller import Controller  # noqa: E402
 from hosts import ThrowawayHost  # noqa: E402
