@@ -69,5 +69,5 @@ DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
 DNS_FILES = Layer("dns_files", _files, _dns_files)
 
-# In the order in which a host is built: the rules stand before the first endpoint exists.
-LAYERS = (FORWARDING, BRIDGE, DOCKER_CHAINS, VETH, DNS_FILES)
+# In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.
+LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES)

@@ -96,9 +96,10 @@ def _forward(plan: Plan) -> Iterator[str]:
         bridged = ", ".join(f'"{name}" . "{name}"' for name in plan.facts.other_bridges)
         if bridged:
             yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
+        # The rule for IPv6 stands without any such network, too: one may have been here, and the host still forward.
         if not plan.facts.forwards_ipv4:
             yield 'meta nfproto ipv4 drop comment "not a router for others"'
-        if plan.has_ipv6 and not plan.facts.forwards_ipv6:
+        if not plan.facts.forwards_ipv6:
             yield 'meta nfproto ipv6 drop comment "not a router for others"'
 
 
