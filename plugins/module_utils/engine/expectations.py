@@ -272,7 +272,7 @@ class _Expectations:
     def _is_masqueraded(self, container: Container, address: Address) -> bool:
         """Whether the answers of other hosts find back: others need not know a route to our networks."""
         network = self._gateway(container, address.version)
-        masquerade = network is not None and network.masquerade
+        masquerade = network is not None and network.masquerade(address.version)
         return masquerade and self._forwards(address.version) and self._leads_to_host(container, address)
 
     # Published ports

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Generic, Mapping, Optional, Tuple, TypeVar
 
 from .ports import PortMapping
 from .state import DEFAULT_NETWORK
@@ -13,6 +13,25 @@ NETWORKED, HOST_MODE, NONE_MODE, CONTAINER_MODE = "networks", "host", "none", "c
 
 HOST_GATEWAY = "host-gateway"
 
+NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
+GATEWAY_MODES = (NAT, NAT_UNPROTECTED, ROUTED, ISOLATED)
+
+NFTABLES, IPTABLES = "nftables", "iptables"
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PerFamily(Generic[T]):
+    """What may differ between IPv4 and IPv6."""
+
+    ipv4: T
+    ipv6: T
+
+    def of(self, version: int) -> T:
+        return self.ipv4 if version == 4 else self.ipv6
+
 
 @dataclass(frozen=True)
 class AddressPool:
@@ -20,6 +39,14 @@ class AddressPool:
 
     base: Subnet
     size: int
+
+
+@dataclass(frozen=True)
+class FirewallMark:
+    """A packet has it if its own mark, as far as `mask` goes, is `mark`."""
+
+    mark: int
+    mask: int
 
 
 @dataclass(frozen=True)
@@ -38,13 +65,18 @@ class Host:
     ip: Optional[Address]
     ip_forward: bool
     ip_forward_no_drop: bool
-    ip_masq: bool
+    ip_masq: PerFamily[bool]
     ipv6: bool
     dns: Tuple[Address, ...]
     dns_search: Tuple[str, ...]
     dns_opts: Tuple[str, ...]
     host_gateway_ips: Tuple[Address, ...]
     default_network_opts: Tuple[Tuple[str, str], ...]
+    firewall_backend: str = NFTABLES
+    iptables: bool = True
+    ip6tables: bool = True
+    allow_direct_routing: bool = False
+    bridge_accept_fwmark: Optional[FirewallMark] = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +96,9 @@ class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
-    own addresses as the containers' default gateways (daemon.json's `default-gateway`).
+    own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
+    links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
+    bridge has no IPv4 address.
     """
 
     name: str
@@ -73,7 +107,11 @@ class Network:
     pools: Tuple[Pool, ...]
     internal: bool = False
     icc: bool = True
-    masquerade: bool = True
+    gateway_modes: PerFamily[str] = PerFamily(NAT, NAT)
+    masquerades: PerFamily[bool] = PerFamily(True, True)
+    host_addresses: PerFamily[Optional[Address]] = PerFamily(None, None)
+    trusted_interfaces: Tuple[str, ...] = ()
+    inhibit_ipv4: bool = False
     mtu: Optional[int] = None
     host_binding: Optional[Address] = None
     interface_prefix: str = "eth"
@@ -86,6 +124,17 @@ class Network:
     @property
     def ipv6(self) -> bool:
         return any(pool.version == 6 for pool in self.pools)
+
+    def gateway_mode(self, version: int) -> str:
+        return self.gateway_modes.of(version)
+
+    def masquerade(self, version: int) -> bool:
+        """Whether what leaves the network takes on an address of the host."""
+        return self.masquerades.of(version) and self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
+
+    def snat(self, version: int) -> Optional[Address]:
+        """Which address of the host that is; None for that of the interface by which it leaves."""
+        return self.host_addresses.of(version) if self.masquerade(version) else None
 
     @property
     def is_default(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple, TypeVar
 
 from . import words as read
 from .errors import ModelError, ProblemCollector
-from .model import AddressPool, Host, Network, Pool
+from .model import GATEWAY_MODES, NAT, NFTABLES, AddressPool, FirewallMark, Host, Network, PerFamily, Pool
 from .state import DEFAULT_NETWORK
 from .words import Words, source, wrong
+
+T = TypeVar("T")
 
 HOST_PATH = "wharf_host"
 DEFAULT_BRIDGE = "docker0"
@@ -43,14 +45,9 @@ _OPTIONS_NOT_YET = (
 def parse_host(value: Any, problems: ProblemCollector) -> Host:
     words = Words(value, HOST_PATH, problems)
     words.refuse(["bridge-accept-fwmark"])
-    for key, only in [
-        ("iptables", True),
-        ("ip6tables", True),
-        ("userland-proxy", False),
-        ("allow-direct-routing", False),
-    ]:
-        words.take(key, _only(only, read.flag), only)
-    words.take("firewall-backend", _only("nftables", read.text), "nftables")
+    words.take("userland-proxy", _only(False, read.flag), False)
+    ip_masq = words.take("ip-masq", read.flag, True)
+    extension = words.inner("x-wharf")
     host = Host(
         bridge=words.take("bridge", _default_bridge, _Named(DEFAULT_BRIDGE)).name,
         bip=words.take_optional("bip", read.interface),
@@ -71,7 +68,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         ip=words.take_optional("ip", read.address),
         ip_forward=words.take("ip-forward", read.flag, True),
         ip_forward_no_drop=words.take("ip-forward-no-drop", read.flag, False),
-        ip_masq=words.take("ip-masq", read.flag, True),
+        ip_masq=_per_family(extension, "masquerade", read.flag, ip_masq),
         ipv6=words.take("ipv6", read.flag, False),
         dns=words.take_all("dns", read.list_of(read.address)),
         dns_search=words.take_all("dns-search", read.list_of(read.one_line)),
@@ -81,7 +78,13 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             *words.take_all("host-gateway-ip", read.list_of(read.address)),
         ),
         default_network_opts=words.take_all("default-network-opts", _default_network_opts),
+        firewall_backend=words.take("firewall-backend", _only(NFTABLES, read.text), NFTABLES),
+        iptables=words.take("iptables", _only(True, read.flag), True),
+        ip6tables=words.take("ip6tables", _only(True, read.flag), True),
+        allow_direct_routing=words.take("allow-direct-routing", _only(False, read.flag), False),
+        bridge_accept_fwmark=words.take_optional("bridge-accept-fwmark", _firewall_mark),
     )
+    extension.finish()
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
     return host
 
@@ -111,6 +114,26 @@ def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
         return supported
 
     return parse_only
+
+
+def _firewall_mark(value: Any, path: str) -> FirewallMark:
+    """`MARK` or `MARK/MASK`, in any of the ways that numbers are written, as `0x2/0x3`."""
+    mark, slash, mask = read.text(value, path).partition("/")
+    try:
+        numbers = int(mark, 0), int(mask, 0) if slash else 0xFFFFFFFF
+    except ValueError:
+        raise wrong(path, value, "must be a mark, or a mark and a mask, such as 0x1/0x3") from None
+    if not all(0 <= number <= 0xFFFFFFFF for number in numbers):
+        raise wrong(path, value, "a mark and its mask have 32 bits")
+    return FirewallMark(*numbers)
+
+
+def _per_family(words: Words, key: str, parse: read.Parser[T], default: T) -> PerFamily[T]:
+    """`KEY: {ipv4: …, ipv6: …}`; the default for a family that is left out."""
+    families = words.inner(key)
+    found = PerFamily(families.take("ipv4", parse, default), families.take("ipv6", parse, default))
+    families.finish()
+    return found
 
 
 def _address_pool(value: Any, path: str) -> AddressPool:
@@ -152,7 +175,7 @@ def default_network(host: Host) -> List[Network]:
         bridge=host.bridge,
         pools=tuple(_with_reserved(pool, host.default_gateways) for pool in pools),
         icc=host.icc,
-        masquerade=host.ip_masq,
+        masquerades=host.ip_masq,
         mtu=host.mtu,
         host_binding=host.ip,
         next_hops=host.default_gateways,
@@ -194,8 +217,8 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     given = words.take_all("driver_opts", read.pairs("="))
     # The options of a driver that is refused are not ours to judge.
     options = _options(host, given if driver == "bridge" else (), f"{path}.driver_opts", problems)
-    network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, problems)
     extension = words.inner("x-wharf")
+    network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
     extension.refuse(["boot", "dhcp", "dns", "icmp", "mss_clamp", "ra"])
     extension.finish()
     words.finish(passed_over=("attachable", "labels"))
@@ -217,24 +240,33 @@ def _ipam(words: Words, versions: List[int], path: str) -> Tuple[Pool, ...]:
     return pools
 
 
-def _with_options(network: Network, options: Words, problems: ProblemCollector) -> Network:
-    """The network as its `driver_opts` shape it."""
+def _with_options(network: Network, options: Words, extension: Words, problems: ProblemCollector) -> Network:
+    """The network as its `driver_opts` and `x-wharf` shape it."""
+    masquerade = options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True)
     shaped = replace(
         network,
         bridge=options.take(_BRIDGE_OPTION + "name", read.interface_name, network.bridge),
         icc=options.take(_BRIDGE_OPTION + "enable_icc", read.flag, True),
-        masquerade=options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True),
+        gateway_modes=PerFamily(
+            options.take(_BRIDGE_OPTION + "gateway_mode_ipv4", _only(NAT, _gateway_mode), NAT),
+            options.take(_BRIDGE_OPTION + "gateway_mode_ipv6", _only(NAT, _gateway_mode), NAT),
+        ),
+        masquerades=_per_family(extension, "masquerade", read.flag, masquerade),
         mtu=options.take_optional(_MTU_OPTION, read.mtu),
         host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address_of(4)),
         interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
-    for version in (4, 6):
-        options.take(f"{_BRIDGE_OPTION}gateway_mode_ipv{version}", _only("nat", read.text), "nat")
     options.refuse(_OPTIONS_NOT_YET)
     options.finish()
     with problems.collect():
         _check_mtu(shaped, f"{options.path}.{_MTU_OPTION}")
     return shaped
+
+
+def _gateway_mode(value: Any, path: str) -> str:
+    if value not in GATEWAY_MODES:
+        raise wrong(path, value, f"must be one of {', '.join(GATEWAY_MODES)}")
+    return str(value)
 
 
 def _interface_prefix(value: Any, path: str) -> str:

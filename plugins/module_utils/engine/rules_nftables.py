@@ -143,7 +143,7 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         single = pool.subnet.prefixlen == pool.subnet.max_prefixlen
         subnet = str(pool.subnet.network_address if single else pool.subnet)
         yield f"networks{version}", f"{subnet} . {bridge}"
-        if network.masquerade:
+        if network.masquerade(version):
             yield f"masqueraded{version}", subnet
 
 
