@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("controller", "hosts", "matrix")
+pytest.register_assert_rewrite("controller", "dockerd", "hosts", "matrix")
 
 from controller import Controller  # noqa: E402
 from hosts import ThrowawayHost  # noqa: E402

@@ -196,6 +196,9 @@ class ThrowawayHost:
             return place
         return f"/proc/{self.agent.pid}/root{place if place.startswith('/') else f'/run/netns/{place}'}"
 
+    def name_place(self, name: str, path: str) -> None:
+        self._paths[name] = path
+
     def enter(self, place: str = HOST) -> list[str]:
         """The beginning of a command that runs in a place, with the host's files."""
         user = [] if self._rooted else ["--user", "--preserve-credentials"]

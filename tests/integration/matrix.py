@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from hosts import ADDRESSES, ThrowawayHost
 from probes import Probe
@@ -46,8 +47,6 @@ WORDS = {
         "side": {"network_mode": "service:web"},
     },
 }
-
-SERVERS = ["tool", "tool2", "web", "peer", "app", "many", "safe", "safe2", "lone", "lone2", "naked", "naked2", "job"]
 
 # `NAME` is an address of the host or of others on the LAN, `NAME@NETWORK` a container's or (`gateway@…`) a
 # bridge's. In the last column stands who answers and, after `seeing`, whom that one takes the client for.
@@ -276,6 +275,13 @@ class Row:
     def __str__(self) -> str:
         return f"{self.who} > {self.target} {self.protocol} v{self.version}"
 
+    @property
+    def names(self) -> set[str]:
+        """All that must be there for the row to mean something."""
+        return {
+            name for word in (self.who, self.target.rpartition(":")[0], self.by, self.sees) for name in word.split("@")
+        }
+
     def agrees(self, cell: str) -> bool:
         """Whether what has come of the probe is what the table says."""
         if not self.by:
@@ -358,28 +364,31 @@ def _version(address: str) -> int:
 class Prober:
     """All rows of the matrix, probed at once on a host on which the topology stands."""
 
-    def __init__(self, host: ThrowawayHost, addresses: Addresses) -> None:
+    def __init__(
+        self, host: ThrowawayHost, addresses: Addresses, rows: Sequence[Row] = ROWS, words: Mapping[str, Any] = WORDS
+    ) -> None:
         self._host = host
         self._addresses = addresses
-        self._serve()
-        self._turn_hostile()
-        probes = [self._probe(row) for row in ROWS]
-        self.answers = dict(zip(ROWS, host.agent.probe_patiently(probes, [bool(row.by) for row in ROWS]), strict=True))
+        self._serve(words["containers"])
+        self._turn_hostile(words["containers"])
+        answers = host.agent.probe_patiently([self._probe(row) for row in rows], [bool(row.by) for row in rows])
+        self.answers = {str(row): answer for row, answer in zip(rows, answers, strict=True)}
 
-    def _serve(self) -> None:
-        for name in [*SERVERS, "outside"]:
+    def _serve(self, containers: Mapping[str, Any]) -> None:
+        own_stack = [name for name, words in containers.items() if words.get("network_mode", "none") == "none"]
+        for name in [*own_stack, "outside"]:
             self._host.serve(name, "80/tcp", "81/tcp", "80/udp", "81/udp")
         self._host.serve("host", f"{OPEN_TO_ALL}/tcp", f"{OPEN_TO_ALL}/udp")
         for loopback in ("127.0.0.1", "[::1]"):
             self._host.serve("host", f"{loopback}:{LOCAL_ONLY}/tcp", f"{loopback}:{LOCAL_ONLY}/udp")
 
-    def _turn_hostile(self) -> None:
+    def _turn_hostile(self, containers: Mapping[str, Any]) -> None:
         addresses = {f"{name}{v}": self.address(name, v) for name in ("internet", "host") for v in (4, 6)}
         addresses |= {f"lone{v}": self.address("lone@lonely", v) for v in (4, 6)}
-        for name, script in HOSTILE.items():
+        for name in [each for each in HOSTILE if each in {*containers, "neighbour"}]:
             network = {"lone2": "lonely", "safe2": "vault", "peer": "front", "naked2": "routed"}.get(name)
             gateways = {f"gateway{v}": self.address(f"gateway@{network}", v) for v in (4, 6) if network}
-            self._host.run(script.format(**addresses, **gateways), place=name)
+            self._host.run(HOSTILE[name].format(**addresses, **gateways), place=name)
             if name in ("peer", "naked2", "neighbour"):
                 self._host.run(LOOPBACK_BY_HOST.format(gateways.get("gateway4", addresses["host4"])), place=name)
 
@@ -390,7 +399,7 @@ class Prober:
 
     def cell(self, row: Row) -> str:
         """What has come of a probe, as the table would say it."""
-        answer = self.answers[row]
+        answer = self.answers[str(row)]
         if not answer.is_open:
             return "unreachable" if answer.why == "Network is unreachable" else "closed"
         if row.protocol == "ping":

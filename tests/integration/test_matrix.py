@@ -24,7 +24,7 @@ def prober(request: pytest.FixtureRequest) -> Iterator[Prober]:
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_who_reaches_whom(prober: Prober, row: Row) -> None:
-    assert row.agrees(prober.cell(row)), prober.answers[row]
+    assert row.agrees(prober.cell(row)), prober.answers[str(row)]
 
 
 @pytest.mark.parametrize(
