@@ -21,6 +21,10 @@ options:
       - User-defined networks by name, in the words of the top-level C(networks) of the Compose Specification,
         C(com.docker.network.*) in C(driver_opts) included.
       - C(labels) and C(attachable) are passed over, unknown keys are errors.
+      - Below C(x-wharf) stands what Compose has no words for. C(icmp=true) lets everybody ping the network's
+        containers by their own addresses, and trace the route to them with pings; else only the host and the same
+        network may. C(mss_clamp=true) makes the segments of TCP connections from and to the network fit the path's
+        MTU, which helps where ICMP errors are lost on the way.
       - A dictionary, or the JSON or YAML text of one.
     type: raw
   containers:

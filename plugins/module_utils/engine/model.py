@@ -98,7 +98,8 @@ class Network:
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
-    bridge has no IPv4 address.
+    bridge has no IPv4 address. `icmp`: everybody may ping its containers.
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU.
     """
 
     name: str
@@ -116,6 +117,8 @@ class Network:
     host_binding: Optional[Address] = None
     interface_prefix: str = "eth"
     next_hops: Tuple[Address, ...] = ()
+    icmp: bool = False
+    mss_clamp: bool = False
 
     @property
     def ipv4(self) -> bool:

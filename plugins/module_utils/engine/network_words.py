@@ -219,8 +219,7 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     options = _options(host, given if driver == "bridge" else (), f"{path}.driver_opts", problems)
     extension = words.inner("x-wharf")
     network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
-    extension.refuse(["boot", "dhcp", "dns", "icmp", "mss_clamp", "ra"])
-    extension.finish()
+    network = _with_extension(network, extension, problems)
     words.finish(passed_over=("attachable", "labels"))
     return [network] if len(problems.problems) == before else []
 
@@ -267,6 +266,20 @@ def _gateway_mode(value: Any, path: str) -> str:
     if value not in GATEWAY_MODES:
         raise wrong(path, value, f"must be one of {', '.join(GATEWAY_MODES)}")
     return str(value)
+
+
+def _with_extension(network: Network, extension: Words, problems: ProblemCollector) -> Network:
+    """The network as the rest of `x-wharf` shapes it, for which Compose has no words."""
+    shaped = replace(
+        network,
+        icmp=extension.take("icmp", read.flag, False),
+        mss_clamp=extension.take("mss_clamp", read.flag, False),
+    )
+    extension.refuse(["boot", "dhcp", "dns", "ra"])
+    extension.finish()
+    if shaped.icmp and shaped.internal:
+        problems.add(f"{extension.path}.icmp", "true: nobody reaches an internal network from outside: leave one out")
+    return shaped
 
 
 def _interface_prefix(value: Any, path: str) -> str:

@@ -19,6 +19,13 @@ USER_CHAIN = "DOCKER-USER"
 
 _FAMILIES = ((4, "ip"), (6, "ip6"))
 
+# What a ping is, and what else must come through where pings do: the errors that its answers meet on their way.
+_ECHO_REQUEST = {4: "icmp type echo-request", 6: "icmpv6 type echo-request"}
+_PING_AND_ERRORS = {
+    4: "icmp type { destination-unreachable, echo-request, time-exceeded, parameter-problem }",
+    6: "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-request }",
+}
+
 Element = Tuple[str, str]
 
 
@@ -36,11 +43,13 @@ def _sets() -> Iterator[ElementSet]:
     yield ElementSet("bridges", ("type ifname",))
     yield ElementSet("internal", ("type ifname",))
     yield ElementSet("icc", ("type ifname . ifname",))
+    yield ElementSet("mss_clamp", ("type ifname",))
     for version, _family in _FAMILIES:
         address = f"ipv{version}_addr"
         port = "inet_proto . inet_service"
         yield ElementSet(f"networks{version}", (f"type {address} . ifname", "flags interval"))
         yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
+        yield ElementSet(f"icmp{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
@@ -52,6 +61,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield Chain("prerouting", ("type nat hook prerouting priority dstnat; policy accept;", _TO_DOCKER))
     yield Chain("output", ("type nat hook output priority dstnat; policy accept;", _TO_DOCKER))
     yield Chain("DOCKER", tuple(_docker()))
+    yield Chain("mangle-forward", tuple(_mangle_forward()))
     yield Chain("forward", tuple(_forward(plan)))
     yield Chain("DOCKER-FORWARD", tuple(_docker_forward()))
     yield Chain("postrouting", tuple(_postrouting()))
@@ -71,6 +81,7 @@ def _raw_prerouting() -> Iterator[str]:
         # `route_localnet` lets both through.
         yield f'iifname != "lo" ip {direction} 127.0.0.0/8 drop comment "loopback is the host\'s own"'
     for version, family in _FAMILIES:
+        yield f"{family} daddr @icmp{version} {_PING_AND_ERRORS[version]} accept"
         yield (
             f"{family} daddr @masqueraded{version} {family} daddr . iifname != @networks{version} "
             'fib daddr type != local drop comment "direct access"'
@@ -83,6 +94,16 @@ def _docker() -> Iterator[str]:
     for version, family in _FAMILIES:
         yield f"dnat {family} to meta l4proto . th dport map @published{version}"
         yield f"dnat {family} to {family} daddr . meta l4proto . th dport map @published_at{version}"
+
+
+def _mangle_forward() -> Iterator[str]:
+    """TCP segments are made to fit the way, to and fro, where an ICMP error would not come through to say so.
+
+    `rt mtu` takes the smaller of the MTUs of both directions, and never makes a segment larger.
+    """
+    yield "type filter hook forward priority mangle; policy accept;"
+    for direction in ("iifname", "oifname"):
+        yield f"tcp flags & (syn | rst) == syn {direction} @mss_clamp tcp option maxseg size set rt mtu"
 
 
 def _forward(plan: Plan) -> Iterator[str]:
@@ -115,6 +136,7 @@ def _docker_forward() -> Iterator[str]:
     yield "ct state established,related accept"
     for version, family in _FAMILIES:
         yield f"ct status dnat {family} daddr . meta l4proto . th dport @targets{version} accept"
+        yield f"{family} daddr @icmp{version} {_ECHO_REQUEST[version]} accept"
     yield 'oifname @bridges drop comment "isolation"'
     yield "accept"
 
@@ -138,6 +160,8 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "icc", f"{bridge} . {bridge}"
     if network.internal:
         yield "internal", bridge
+    if network.mss_clamp:
+        yield "mss_clamp", bridge
     for version, pool in plan.allotted.networks[network.name].items():
         # As nft lists it: without the length of a prefix that is a single address.
         single = pool.subnet.prefixlen == pool.subnet.max_prefixlen
@@ -145,6 +169,8 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield f"networks{version}", f"{subnet} . {bridge}"
         if network.masquerade(version):
             yield f"masqueraded{version}", subnet
+        if network.icmp:
+            yield f"icmp{version}", subnet
 
 
 def _container_rules(publications: Iterable[Publication]) -> Iterator[Rules]:
