@@ -20,6 +20,8 @@ options:
     description:
       - User-defined networks by name, in the words of the top-level C(networks) of the Compose Specification,
         C(com.docker.network.*) in C(driver_opts) included.
+      - C(external) names a network that is declared elsewhere, or else adopts a bridge that stands on the host, which
+        is never changed or deleted.
       - C(labels) and C(attachable) are passed over, unknown keys are errors.
       - Below C(x-wharf) stands what Compose has no words for. C(icmp=true) lets everybody ping the network's
         containers by their own addresses, and trace the route to them with pings; else only the host and the same

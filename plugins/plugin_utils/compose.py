@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
     Named,
     Project,
     ProjectWords,
-    is_external,
     resolve,
 )
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
@@ -197,9 +197,9 @@ def _join_networks(networks: Sequence[Named], problems: ProblemCollector) -> dic
     joined: dict[str, Words] = {}
     for network in networks:
         known = joined.get(network.name)
-        if known is None or is_external(known.get("external")):
+        if known is None or is_external(known):
             joined[network.name] = network.words
-        elif not is_external(network.words.get("external")) and not _same(known, network.words):
+        elif not is_external(network.words) and not _same(known, network.words):
             message = f'"{network.name}" is declared otherwise by {known["x-source"]}'
             problems.add(_source(network), f"{message}; declare it once, and say external: true in the other")
     return joined

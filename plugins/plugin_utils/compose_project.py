@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external, network_name
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import NETWORKING_KEYS, Words
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
 
@@ -155,17 +156,7 @@ def _container_name(project: Project, key: str, service: Words) -> str | None:
 
 
 def _network_name(project: Project, key: str, words: Words) -> str:
-    external = words.get("external")
-    # `external: {name: X}` is the form of Compose files before 3.5
-    name = words.get("name") or _map(external).get("name")
-    if name:
-        return str(name)
-    return key if is_external(external) else f"{project.name}_{key}"
-
-
-def is_external(external: object) -> bool:
-    # Interpolation leaves a text where a truth value is meant
-    return isinstance(external, dict) or str(external).lower() == "true"
+    return network_name(key if is_external(words) else f"{project.name}_{key}", words)
 
 
 def _network_words(project: Project, key: str, words: Words) -> Words:

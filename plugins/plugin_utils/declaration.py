@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external
 
 from .compose import ComposeWords, load_compose_files
-from .compose_project import is_external
 from .yaml12 import parse_yaml
 
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
@@ -103,12 +103,8 @@ def _joined(compose: dict[str, Any], given: Mapping[str, Any], variable: str) ->
     """The entries of both; what one declares, the other may only call `external`."""
     problems = ProblemCollector()
     for name in sorted(compose.keys() & given.keys()):
-        if not _is_external(compose[name]) and not _is_external(given[name]):
+        if not is_external(compose[name]) and not is_external(given[name]):
             problems.add(f"{variable}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
     problems.raise_if_any()
-    internal = {name: words for name, words in compose.items() if name not in given or not _is_external(words)}
+    internal = {name: words for name, words in compose.items() if name not in given or not is_external(words)}
     return {**given, **internal}
-
-
-def _is_external(words: Any) -> bool:
-    return isinstance(words, Mapping) and is_external(words.get("external"))

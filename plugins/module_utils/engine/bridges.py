@@ -70,7 +70,7 @@ def _problem(bridge: Bridge) -> Problem:
         return Problem("wharf_host.bridge", f"{stands}: set wharf_host.bridge to none if a dockerd owns it")
     return Problem(
         f"wharf_networks.{bridge.network}",
-        f"{stands}: choose another com.docker.network.bridge.name",
+        f"{stands}: choose another com.docker.network.bridge.name, or adopt it by external: true",
     )
 
 

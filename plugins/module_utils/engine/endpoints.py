@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import socket
+import zlib
 from contextlib import suppress
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import announce, namespaces, proc_sys
+from . import announce, namespaces, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
@@ -24,6 +25,7 @@ Step = Tuple[Optional[Endpoint], Endpoint]
 
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("bridge", "mtu", "hairpin", "isolated")
+_ETHERNET_MTU = 1500
 _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 
@@ -47,6 +49,7 @@ class Endpoints(Door):
         gone, steps = _steps(changes)
         with opened() as ip:
             _remove(ip, gone)
+            _keep_as_they_are(ip, {new.bridge for old, new in steps if old is None or old.bridge != new.bridge})
             for before, after in steps:
                 _make_port(ip, before, after)
         by_sandbox: Dict[str, List[Step]] = {}
@@ -108,7 +111,7 @@ def _create(ip: Any, endpoint: Endpoint) -> None:
     with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
         peer = {"ifname": endpoint.interface, "net_ns_fd": sandbox, "address": endpoint.mac, **both}
         ip.link(
-            "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS,
+            "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS, address=_port_mac(endpoint),
             master=_bridge_index(endpoint), peer=peer, **both,
         )  # fmt: skip
 
@@ -116,8 +119,30 @@ def _create(ip: Any, endpoint: Endpoint) -> None:
 def _move(ip: Any, endpoint: Endpoint) -> None:
     """Plug the port into another bridge, down: it is isolated there only after this."""
     index = socket.if_nametoindex(endpoint.host_interface)
-    ip.link("set", index=index, state="down")
+    ip.link("set", index=index, state="down", address=_port_mac(endpoint))
     ip.link("set", index=index, master=_bridge_index(endpoint))
+
+
+def _port_mac(endpoint: Endpoint) -> str:
+    """High, since an adopted bridge that was given no MAC has the lowest of its ports'."""
+    digits = f"{zlib.crc32(endpoint.name.encode()):08x}"
+    return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
+
+
+def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
+    """Give adopted bridges that have no ports yet the MAC and the MTU that they have.
+
+    Else they would take both of the first port, and lose them with the last one.
+    """
+    links = rtnetlink.links() if bridges else []
+    with_ports = {link.master for link in links}
+    for bridge in links:
+        if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
+            ip.link("set", index=bridge.index, address=bridge.mac)
+            if bridge.mtu != _ETHERNET_MTU:
+                # The kernel takes the MTU to be chosen only once it was changed.
+                ip.link("set", index=bridge.index, mtu=bridge.mtu - 1)
+                ip.link("set", index=bridge.index, mtu=bridge.mtu)
 
 
 def _set_port(ip: Any, endpoint: Endpoint) -> None:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
-from .words import Subnet
+from .words import Interface, Subnet
+
+
+@dataclass(frozen=True)
+class StandingBridge:
+    """A bridge that is not ours, with the addresses that it was given; `mtu` is in bytes."""
+
+    name: str
+    mtu: int = 1500
+    mac: str = ""
+    up: bool = True
+    addresses: Tuple[Interface, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -14,7 +25,8 @@ class Facts:
 
     `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes. `taken_subnets` are those
     that the host reaches without a gateway, our own bridges' left out, and its nameservers, each with who has it.
-    `other_bridges` are those that are not ours.
+    `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
+    are None where nothing is known of the host.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
     the host did before us.
     """
@@ -32,4 +44,5 @@ class Facts:
     forwards_ipv6: bool = False
     accepts_ra: Tuple[str, ...] = ()
     bridge_netfilter: bool = False
-    other_bridges: Tuple[str, ...] = ()
+    other_bridges: Optional[Tuple[StandingBridge, ...]] = None
+    other_links: Optional[Tuple[str, ...]] = None

@@ -7,14 +7,14 @@ import ipaddress
 import os
 import socket
 import sys
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import proc_sys, rtnetlink
 from .door import MARK
-from .facts import Facts
+from .facts import Facts, StandingBridge
 from .ledger import Ledger
 from .resolv_conf import ResolvConf
-from .words import Subnet
+from .words import Interface, Subnet
 
 _RESOLVED_STUB = "127.0.0.53"
 _LISTEN_STATES = {"tcp": "0A", "udp": "07"}
@@ -25,6 +25,7 @@ def read_facts(ledger: Ledger) -> Facts:
     ours = {link.name for link in links.values() if link.alias.startswith(MARK)}
     routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
+    foreign = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
     first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
@@ -42,14 +43,24 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
-        other_bridges=tuple(
-            sorted(
-                link.name
-                for link in links.values()
-                if link.kind == "bridge" and link.name not in ours and _is_plain(link.name)
-            )
-        ),
+        other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
+        other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
     )
+
+
+def _standing(bridges: List[rtnetlink.LinkInfo]) -> Iterator[StandingBridge]:
+    addresses = rtnetlink.addresses() if bridges else []
+    for link in sorted(bridges, key=lambda link: link.name):
+        own = tuple(_given(info for info in addresses if info.index == link.index))
+        yield StandingBridge(link.name, link.mtu, link.mac, link.up, own)
+
+
+def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
+    """Those that a network can be built on. What a router advertised will change; an IPv4 lease is as good as given."""
+    for info in addresses:
+        address = ipaddress.ip_interface(info.address)
+        if not address.is_link_local and not (address.version == 6 and info.by_kernel):
+            yield address
 
 
 def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:

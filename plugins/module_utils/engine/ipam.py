@@ -83,7 +83,7 @@ def _allot_addresses(
     """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
     version, subnet = pool.version, allotted.subnet
     holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
-    holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses or default-gateway"))
+    holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses, by default-gateway, or the host's own"))
     for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "the broadcast address")):
         holders.setdefault(unusable, what)
     result: Dict[str, Address] = {}

@@ -26,10 +26,11 @@ def _forwarding(ledger: Ledger) -> Door:
     return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, DEFAULT_NETWORKS)})
 
 
-def _bridge(_ledger: Ledger) -> Door:
+def _bridge(ledger: Ledger) -> Door:
     from .bridges import Bridges
+    from .sysctl import Sysctls
 
-    return Bridges()
+    return Doors({"bridge": Bridges(), "sysctl": Sysctls(ledger.found)})
 
 
 def _rules(planned: Plan) -> List[Object]:

@@ -51,7 +51,10 @@ class FirewallMark:
 
 @dataclass(frozen=True)
 class Host:
-    """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd."""
+    """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd.
+
+    Any other bridge than docker0 is one that stands, and which the default network adopts.
+    """
 
     bridge: Optional[str]
     bip: Optional[Interface]
@@ -99,7 +102,8 @@ class Network:
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
     bridge has no IPv4 address. `icmp`: everybody may ping its containers.
-    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU.
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `adopts` are the names
+    under which a bridge of somebody else may stand, the best first; empty where the bridge is ours.
     """
 
     name: str
@@ -119,6 +123,11 @@ class Network:
     next_hops: Tuple[Address, ...] = ()
     icmp: bool = False
     mss_clamp: bool = False
+    adopts: Tuple[str, ...] = ()
+
+    @property
+    def external(self) -> bool:
+        return bool(self.adopts)
 
     @property
     def ipv4(self) -> bool:

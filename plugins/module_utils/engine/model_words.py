@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from .container_words import Names, parse_container
 from .errors import ProblemCollector
 from .model import CONTAINER_MODE, HOST_GATEWAY, Container, Model, Network
-from .network_words import default_network, parse_host, parse_network
+from .network_words import check_named, default_network, is_external, network_name, parse_host, parse_network
 from .state import DEFAULT_NETWORK
 from .words import source
 
@@ -32,32 +32,41 @@ def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: Mapp
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
+    names = Names(
+        {key: network_name(key, words) for key, words in networks.items()},
+        _real_names(containers, "container_name"),
+    )
+    declaring = _declaring(networks, names)
     for key, words in networks.items():
-        if not _is_external(words):
+        if not is_external(words) or key in declaring.values():
             parsed_networks += parse_network(key, words, settings, problems)
-    names = Names(_real_names(networks, "name"), _real_names(containers, "container_name"))
+        else:
+            of = declaring[names.networks[key]]
+            check_named(key, words, source(networks[of], f"wharf_networks.{of}"), problems)
     parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
     for things in (parsed_networks, parsed_containers):
         for thing, other in _twins([(thing.name, thing) for thing in things]):
             problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers))
-    model = _checked(model, networks, names, problems)
+    model = _checked(model, names, problems)
     problems.raise_if_any()
     return model
 
 
-def _checked(model: Model, network_words: MappingOfWords, names: Names, problems: ProblemCollector) -> Model:
+def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
+    """By real name, the key whose words are the network's; of those that only call it external, one that says more."""
+    by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -len(str(networks[key]))))
+    declaring: Dict[str, str] = {}
+    for key in by_weight:
+        declaring.setdefault(names.networks[key], key)
+    return declaring
+
+
+def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
     """The model with references resolved; a network that has problems of its own counts as there."""
-    for key, words in network_words.items():
-        if _is_external(words) and names.networks[key] not in model.networks:
-            problems.add(
-                f"{source(words, f'wharf_networks.{key}')}.external",
-                "no network of this name is declared, and adopting a bridge that stands "
-                "is not supported yet: declare the network",
-            )
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
-    for thing, other in _twins([(n.bridge, n) for n in model.networks.values()]):
+    for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
         problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
     for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
         problems.add(
@@ -135,10 +144,6 @@ def _owner_of_stack(model: Model, container: Container, problems: ProblemCollect
             problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
             return ""
         seen.append(current.shares)
-
-
-def _is_external(words: Any) -> bool:
-    return isinstance(words, dict) and str(words.get("external")).lower() == "true"
 
 
 def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:

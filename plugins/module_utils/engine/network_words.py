@@ -48,8 +48,11 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
     extension = words.inner("x-wharf")
+    bridge = words.take("bridge", _default_bridge, _Named(DEFAULT_BRIDGE)).name
+    if bridge not in (None, DEFAULT_BRIDGE):
+        words.refuse(("bip", "bip6"), f"cannot stand beside bridge: the addresses of {bridge} are what they are")
     host = Host(
-        bridge=words.take("bridge", _default_bridge, _Named(DEFAULT_BRIDGE)).name,
+        bridge=bridge,
         bip=words.take_optional("bip", read.interface),
         bip6=words.take_optional("bip6", read.interface),
         fixed_cidr=words.take_optional("fixed-cidr", read.subnet),
@@ -97,12 +100,8 @@ class _Named:
 
 
 def _default_bridge(value: Any, path: str) -> _Named:
-    name = read.text(value, path)
-    if name == "none":
-        return _Named(None)
-    if name not in ("", DEFAULT_BRIDGE):
-        raise wrong(path, value, f"adopting a bridge {read.NOT_YET}, or say none")
-    return _Named(DEFAULT_BRIDGE)
+    name = read.interface_name(value, path)
+    return _Named(None if name == "none" else name)
 
 
 def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
@@ -166,9 +165,13 @@ def default_network(host: Host) -> List[Network]:
     """
     if host.bridge is None:
         return []
-    pools = [_default_pool(4, "bip", host.bip, host.fixed_cidr)]
-    if host.ipv6:
-        pools.append(_default_pool(6, "bip6", host.bip6, host.fixed_cidr_v6))
+    adopts = () if host.bridge == DEFAULT_BRIDGE else (host.bridge,)
+    if adopts:
+        pools = [Pool(f"{HOST_PATH}.fixed-cidr", 4, ip_range=host.fixed_cidr)]
+        pools += [Pool(f"{HOST_PATH}.fixed-cidr-v6", 6, ip_range=host.fixed_cidr_v6)] if host.ipv6 else []
+    else:
+        pools = [_default_pool(4, "bip", host.bip, host.fixed_cidr)]
+        pools += [_default_pool(6, "bip6", host.bip6, host.fixed_cidr_v6)] if host.ipv6 else []
     network = Network(
         name=DEFAULT_NETWORK,
         path=HOST_PATH,
@@ -179,6 +182,7 @@ def default_network(host: Host) -> List[Network]:
         mtu=host.mtu,
         host_binding=host.ip,
         next_hops=host.default_gateways,
+        adopts=adopts,
     )
     _check_mtu(network, f"{HOST_PATH}.mtu")
     return [network]
@@ -199,29 +203,73 @@ def _with_reserved(pool: Pool, next_hops: Tuple[read.Address, ...]) -> Pool:
     return replace(pool, reserved=tuple(h for h in next_hops if h.version == pool.version and h != pool.gateway))
 
 
+def is_external(words: Any) -> bool:
+    """Whether a network's words say that it is declared elsewhere, or stands. Files before Compose 3.5 name it there.
+
+    Interpolation leaves a text where a truth value is meant.
+    """
+    external = words.get("external") if isinstance(words, Mapping) else None
+    return isinstance(external, Mapping) or str(external).lower() == "true"
+
+
+def network_name(key: str, words: Any) -> str:
+    """The name on the host of what is declared by this key."""
+    if not isinstance(words, Mapping):
+        return key
+    external = words.get("external")
+    return str(words.get("name") or (isinstance(external, Mapping) and external.get("name")) or key)
+
+
 def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) -> List[Network]:
     """The network, in a list; an empty list where its words have problems."""
     before = len(problems.problems)
     path = source(value, f"wharf_networks.{key}")
     words = Words(value, path, problems)
-    name = words.take("name", read.object_name, "") or key
+    external = words.take_optional("external", _external)
+    name = words.take("name", read.object_name, "") or external or key
     with problems.collect():
         _own_name(name, path)
     driver = words.take("driver", read.text, "bridge")
     with problems.collect():
         _only("bridge", read.text)(driver, f"{path}.driver")
-    words.take("external", read.flag, False)
+    if external is not None:
+        words.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
     versions = _versions(words, problems)
     internal = words.take("internal", read.flag, False)
     pools = _ipam(words.inner("ipam"), versions, path)
     given = words.take_all("driver_opts", read.pairs("="))
     # The options of a driver that is refused are not ours to judge.
-    options = _options(host, given if driver == "bridge" else (), f"{path}.driver_opts", problems)
+    defaults = () if external is not None else host.default_network_opts
+    options = Words({**dict(defaults), **dict(given if driver == "bridge" else ())}, f"{path}.driver_opts", problems)
     extension = words.inner("x-wharf")
     network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
     network = _with_extension(network, extension, problems)
+    if external is not None:
+        is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
+        network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))
     words.finish(passed_over=("attachable", "labels"))
     return [network] if len(problems.problems) == before else []
+
+
+def check_named(key: str, value: Any, declared: str, problems: ProblemCollector) -> None:
+    """A name for a network that is declared elsewhere, at the path `declared`, is no more than that."""
+    words = Words(value, source(value, f"wharf_networks.{key}"), problems)
+    words.take_optional("external", _external)
+    words.take_optional("name", read.object_name)
+    others = [word for word in value if word not in ("external", "name") and not str(word).startswith("x-source")]
+    words.refuse(others, f"belongs to {declared}, where the network is declared: say it there")
+
+
+def _external(value: Any, path: str) -> Optional[str]:
+    """None if the network is not; else the name that stands beside it, or an empty one."""
+    if not isinstance(value, dict):
+        return "" if read.flag(value, path) else None
+    problems = ProblemCollector()
+    words = Words(value, path, problems)
+    name = words.take("name", read.object_name, "")
+    words.finish()
+    problems.raise_if_any()
+    return name
 
 
 def _versions(words: Words, problems: ProblemCollector) -> List[int]:
@@ -298,10 +346,6 @@ def _own_name(name: str, path: str) -> None:
     read.object_name(name, path)
     if name in (DEFAULT_NETWORK, "host", "none", "default"):
         raise wrong(path, name, "is the name of a default network; wharf_host shapes those")
-
-
-def _options(host: Host, given: Tuple[Tuple[str, str], ...], path: str, problems: ProblemCollector) -> Words:
-    return Words({**dict(host.default_network_opts), **dict(given)}, path, problems)
 
 
 def _bridge_name(network: str) -> str:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Union
 
 from . import ledger as ledger_file
 from . import rtnetlink
 from .converge import Step, make_plan
 from .declared import Call
+from .facts import StandingBridge
 from .facts_reader import read_facts
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
@@ -51,20 +52,28 @@ def observe() -> Dict[str, Any]:
 
 
 def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpoint]) -> Dict[str, Any]:
-    bridge = bridges.get(("bridge", network.bridge))
-    stands = isinstance(bridge, Bridge)
+    bridge = _bridge(plan, network, bridges)
+    stands = bridge is not None
     return {
         "bridge": network.bridge,
-        "state": _UP[bridge.up] if isinstance(bridge, Bridge) else "absent",
-        "mtu": bridge.mtu if isinstance(bridge, Bridge) else plan.mtu(network),
-        "mac": bridge.mac if isinstance(bridge, Bridge) else None,
-        "gateways": list(bridge.addresses) if isinstance(bridge, Bridge) else [],
+        "external": network.external,
+        "state": _UP[bridge.up] if bridge else "absent",
+        "mtu": bridge.mtu if bridge else plan.mtu(network),
+        "mac": bridge.mac if bridge else None,
+        "gateways": [str(address) for address in bridge.addresses] if bridge else [],
         "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name].values()],
         "internal": network.internal,
         "icc": network.icc,
         "masquerade": any(network.masquerade(pool.version) for pool in network.pools),
         "endpoints": sorted(e.name for e in endpoints if stands and e.bridge == network.bridge),
     }
+
+
+def _bridge(plan: Plan, network: Network, bridges: State) -> Union[Bridge, StandingBridge, None]:
+    if network.external:
+        return next((each for each in plan.facts.other_bridges or () if each.name == network.bridge), None)
+    found = bridges.get(("bridge", network.bridge))
+    return found if isinstance(found, Bridge) else None
 
 
 def _container(plan: Plan, container: Container, endpoints: List[Endpoint]) -> Dict[str, Any]:

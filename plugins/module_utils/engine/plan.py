@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
+from .adoption import adopt
 from .allotments import Allotments
 from .errors import ProblemCollector
 from .facts import Facts
@@ -14,7 +15,7 @@ from .ipam import allot, stable_macs
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
-from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl
+from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
@@ -36,6 +37,7 @@ class Plan:
             ModelError: addresses, ports or routes that cannot be had.
         """
         problems = ProblemCollector()
+        model = adopt(model, facts, problems)
         allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)
         plan = cls(model, facts, replace(allotted, ports=ports), publications)
@@ -55,7 +57,8 @@ class Plan:
             f"{network.path}: MTU {network.mtu} is larger than {self.facts.uplink_mtu}, that of {self.facts.uplink}, "
             "by which the host reaches the outside: large packets may be lost"
             for network in self.model.networks.values()
-            if self.facts.uplink and network.mtu and network.mtu > self.facts.uplink_mtu and not network.internal
+            if self.facts.uplink and network.mtu and network.mtu > self.facts.uplink_mtu
+            if not network.internal and not network.external
         ]
 
     def mtu(self, network: Network) -> int:
@@ -127,7 +130,15 @@ def forwarding(plan: Plan) -> List[Object]:
 
 def bridges(plan: Plan) -> List[Object]:
     published = _published_on_loopback(plan)
-    return [_bridge(plan, network, network.name in published) for network in plan.model.networks.values()]
+    networks = plan.model.networks.values()
+    ours = [_bridge(plan, network, network.name in published) for network in networks if not network.external]
+    adopted = [network for network in networks if network.external and network.name in published]
+    return [*ours, *(_route_localnet(network) for network in adopted)]
+
+
+def _route_localnet(network: Network) -> Sysctl:
+    """All that an adopted bridge needs that it need not have: it is given back."""
+    return Sysctl(of_interface(network.bridge, "ipv4.route_localnet"), "1", origin=network_scope(network.name))
 
 
 def _published_on_loopback(plan: Plan) -> Set[str]:
@@ -154,7 +165,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         mtu=plan.mtu(network),
         mac=next(stable_macs(f"network {network.name}")),
         addresses=tuple(sorted(pool.interface for pool in pools)),
-        filtered=not network.icc and plan.facts.bridge_netfilter,
+        filtered=_is_filtered(plan, network),
         sysctls=(
             ("ipv4.route_localnet", "1" if on_loopback else "0"),
             ("ipv6.accept_dad", "0"),
@@ -162,6 +173,11 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
             ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
         ),
     )
+
+
+def _is_filtered(plan: Plan, network: Network) -> bool:
+    """Whether the network's bridge hands over to the rules what its containers say to each other, who may not."""
+    return not network.icc and plan.facts.bridge_netfilter and not network.external
 
 
 def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
@@ -198,7 +214,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
             routes=tuple(_routes(plan, container, attachment)),
             hairpin=bool(published & addresses),
-            isolated=not network.icc and not (plan.facts.bridge_netfilter and published & addresses),
+            isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
             ipv6=network.ipv6,
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
         )

@@ -7,9 +7,9 @@ change of elements.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Set, Tuple
 
-from .model import Network
+from .model import Attachment, Container, Network
 from .plan import Plan
 from .publications import Publication
 from .state import Chain, ElementSet, Object, Rules
@@ -32,14 +32,19 @@ Element = Tuple[str, str]
 def rules(plan: Plan) -> List[Object]:
     """All chains, sets and elements of a host."""
     return [
-        *_sets(),
+        *_sets(plan),
         *_chains(plan),
         *(_network_rules(plan, network) for network in plan.model.networks.values()),
-        *_container_rules(plan.publications),
+        *_container_rules(plan),
     ]
 
 
-def _sets() -> Iterator[ElementSet]:
+def _adopts(plan: Plan) -> bool:
+    """Whether a network is on a bridge that others use, too: there the rules are for our containers' addresses only."""
+    return any(network.external for network in plan.model.networks.values())
+
+
+def _sets(plan: Plan) -> Iterator[ElementSet]:
     yield ElementSet("bridges", ("type ifname",))
     yield ElementSet("internal", ("type ifname",))
     yield ElementSet("icc", ("type ifname . ifname",))
@@ -53,6 +58,8 @@ def _sets() -> Iterator[ElementSet]:
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
+        if _adopts(plan):
+            yield ElementSet(f"adopted{version}", (f"type {address} . ifname",))
 
 
 def _chains(plan: Plan) -> Iterator[Chain]:
@@ -63,8 +70,8 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield Chain("DOCKER", tuple(_docker()))
     yield Chain("mangle-forward", tuple(_mangle_forward()))
     yield Chain("forward", tuple(_forward(plan)))
-    yield Chain("DOCKER-FORWARD", tuple(_docker_forward()))
-    yield Chain("postrouting", tuple(_postrouting()))
+    yield Chain("DOCKER-FORWARD", tuple(_docker_forward(plan)))
+    yield Chain("postrouting", tuple(_postrouting(plan)))
 
 
 _TO_DOCKER = "fib daddr type local jump DOCKER"
@@ -111,10 +118,13 @@ def _forward(plan: Plan) -> Iterator[str]:
     yield f"jump {USER_CHAIN}"
     yield "iifname @bridges jump DOCKER-FORWARD"
     yield "oifname @bridges jump DOCKER-FORWARD"
+    for version, family in _FAMILIES if _adopts(plan) else ():
+        yield f"{family} saddr . iifname @adopted{version} jump DOCKER-FORWARD"
+        yield f"{family} daddr . oifname @adopted{version} jump DOCKER-FORWARD"
     if plan.model.host.ip_forward and not plan.model.host.ip_forward_no_drop:
         # Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
         # With bridge-nf-call-iptables what machines on one bridge say to each other comes by here, too.
-        bridged = ", ".join(f'"{name}" . "{name}"' for name in plan.facts.other_bridges)
+        bridged = ", ".join(f'"{bridge.name}" . "{bridge.name}"' for bridge in plan.facts.other_bridges or ())
         if bridged:
             yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
         # The rule for IPv6 stands without any such network, too: one may have been here, and the host still forward.
@@ -124,7 +134,7 @@ def _forward(plan: Plan) -> Iterator[str]:
             yield 'meta nfproto ipv6 drop comment "not a router for others"'
 
 
-def _docker_forward() -> Iterator[str]:
+def _docker_forward(plan: Plan) -> Iterator[str]:
     """What is forwarded from or to one of our bridges; nothing leaves this chain without a verdict.
 
     Internal networks come before what is established: a container that is on an outer network, too, may forward for
@@ -138,12 +148,16 @@ def _docker_forward() -> Iterator[str]:
         yield f"ct status dnat {family} daddr . meta l4proto . th dport @targets{version} accept"
         yield f"{family} daddr @icmp{version} {_ECHO_REQUEST[version]} accept"
     yield 'oifname @bridges drop comment "isolation"'
+    for version, family in _FAMILIES if _adopts(plan) else ():
+        yield f'{family} daddr . oifname @adopted{version} drop comment "isolation"'
     yield "accept"
 
 
-def _postrouting() -> Iterator[str]:
+def _postrouting(plan: Plan) -> Iterator[str]:
     yield "type nat hook postrouting priority srcnat; policy accept;"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'
+    if _adopts(plan):
+        yield 'ip saddr 127.0.0.0/8 ip daddr . oifname @adopted4 masquerade comment "published on loopback"'
     for version, family in _FAMILIES:
         yield f'{family} saddr . oifname @networks{version} ct status dnat masquerade comment "hairpin"'
         yield f"{family} saddr @masqueraded{version} {family} saddr . oifname != @networks{version} masquerade"
@@ -155,7 +169,8 @@ def _network_rules(plan: Plan, network: Network) -> Rules:
 
 def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     bridge = f'"{network.bridge}"'
-    yield "bridges", bridge
+    if not network.external:
+        yield "bridges", bridge
     if network.icc:
         yield "icc", f"{bridge} . {bridge}"
     if network.internal:
@@ -167,19 +182,31 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         single = pool.subnet.prefixlen == pool.subnet.max_prefixlen
         subnet = str(pool.subnet.network_address if single else pool.subnet)
         yield f"networks{version}", f"{subnet} . {bridge}"
-        if network.masquerade(version):
+        if network.masquerade(version) and not network.external:
             yield f"masqueraded{version}", subnet
         if network.icmp:
             yield f"icmp{version}", subnet
 
 
-def _container_rules(publications: Iterable[Publication]) -> Iterator[Rules]:
-    by_container: dict[str, List[Publication]] = {}
-    for publication in publications:
-        by_container.setdefault(publication.container, []).append(publication)
-    for name, published in by_container.items():
-        elements = {element for publication in published for element in _port_elements(publication)}
-        yield Rules(f"container {name}", tuple(sorted(elements)))
+def _container_rules(plan: Plan) -> Iterator[Rules]:
+    elements: Dict[str, Set[Element]] = {}
+    for publication in plan.publications:
+        elements.setdefault(publication.container, set()).update(_port_elements(publication))
+    for container in plan.model.containers.values():
+        for attachment in container.attachments:
+            if plan.model.networks[attachment.network].external:
+                elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
+    for name, own in elements.items():
+        yield Rules(f"container {name}", tuple(sorted(own)))
+
+
+def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Element]:
+    network = plan.model.networks[attachment.network]
+    endpoint = plan.allotted.endpoints[container.name, network.name]
+    for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
+        yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
+        if network.masquerade(address.version):
+            yield f"masqueraded{address.version}", str(address)
 
 
 def _port_elements(publication: Publication) -> Iterator[Element]:

@@ -51,10 +51,11 @@ class Sysctl(Object):
     """A kernel parameter. `name` is dotted, and a slash stands for a dot within an interface's name."""
 
     value: str
+    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
 
     @property
     def scope(self) -> str:
-        return DEFAULT_NETWORKS
+        return self.origin
 
 
 @dataclass(frozen=True)

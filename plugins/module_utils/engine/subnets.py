@@ -13,7 +13,7 @@ from .allotments import Allotments, PoolAllotment, PoolsByVersion
 from .errors import ModelError, ProblemCollector
 from .facts import Facts
 from .model import AddressPool, Model, Network, Pool
-from .words import Address, Subnet, unusable_addresses
+from .words import Address, Subnet, is_within, unusable_addresses
 
 # Docker's own default pools.
 _DEFAULT_POOLS = (
@@ -25,8 +25,13 @@ _DEFAULT_POOLS = (
 class _TakenSubnets:
     """The subnets in use, each with who has it."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._owners: List[Tuple[Subnet, str]] = [*facts.taken_subnets]
+    def __init__(self, model: Model, facts: Facts) -> None:
+        adopted = [pool.subnet for n in model.networks.values() if n.external for pool in n.pools if pool.subnet]
+        self._owners: List[Tuple[Subnet, str]] = [
+            (subnet, owner)
+            for subnet, owner in facts.taken_subnets
+            if not any(is_within(subnet, each) for each in adopted)
+        ]
 
     def add(self, subnet: Subnet, owner: str) -> None:
         self._owners.append((subnet, owner))
@@ -43,8 +48,8 @@ def allot_subnets(
     model: Model, facts: Facts, before: Allotments, problems: ProblemCollector
 ) -> Dict[str, PoolsByVersion]:
     """Declared subnets first, then those that networks have already, then new ones, the default network's first."""
-    taken = _TakenSubnets(facts)
-    ordered = sorted(model.networks.values(), key=lambda network: (not network.is_default, network.name))
+    taken = _TakenSubnets(model, facts)
+    ordered = sorted(model.networks.values(), key=lambda n: (not n.external, not n.is_default, n.name))
     wanted = [(network, pool) for network in ordered for pool in network.pools]
     subnets: Dict[Tuple[str, int], Subnet] = {}
 

@@ -28,7 +28,11 @@ class Sysctls(Door):
         let_go = [Sysctl(name, self._before.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
         now = [Sysctl(sysctl.name, str(proc_sys.read(sysctl.name))) for sysctl in [*wanted, *let_go]]
-        given_back = {sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._before}
+        # What is gone with its interface has nothing to be given back.
+        gone = {sysctl.name for sysctl in let_go if proc_sys.read(sysctl.name) is None}
+        given_back = {
+            sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._before or sysctl.name in gone
+        }
         return state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:

@@ -88,6 +88,10 @@ def unusable_addresses(subnet: Subnet) -> Tuple[Address, ...]:
     return (subnet[0], subnet[-1]) if subnet.version == 4 else (subnet[0],)
 
 
+def is_within(inner: Subnet, outer: Subnet) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
 def interface(value: Any, path: str) -> Interface:
     """An address with its prefix, such as `10.1.0.1/24`."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts, StandingBridge
 from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 
@@ -37,7 +37,13 @@ def facts_of(words: Words) -> Facts:
     tuples["taken_subnets"] = tuple(
         (ipaddress.ip_network(subnet), owner) for subnet, owner in words.get("taken_subnets", ())
     )
+    if "other_bridges" in words:
+        tuples["other_bridges"] = tuple(_standing(**bridge) for bridge in words["other_bridges"])
     return Facts(**tuples)
+
+
+def _standing(addresses: list[str], **words: Any) -> StandingBridge:
+    return StandingBridge(addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
 
 
 def _tuples(value: Any) -> Any:
