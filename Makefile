@@ -35,6 +35,12 @@ test: venv ## run all tests that need one machine
 test-unit: venv ## run the tests that need no namespaces
 	@$(PYTEST) tests/unit $(ARGS)
 
+.PHONY: docs
+docs: venv ## write docs/rules.md anew, from what throwaway hosts tell of tests/integration/scenarios
+	@tools/preflight
+	@UPDATE_GOLDEN=1 $(PYTEST) -q tests/integration/test_scenarios.py $(ARGS)
+	@.venv/bin/python tools/rules_page.py > docs/rules.md
+
 .PHONY: lint
 lint: venv ## run all checks of the code, or those in ARGS=
 	@tools/need git shellcheck

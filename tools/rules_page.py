@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prints docs/rules.md: the pages of the scenarios, with what a host has told of each in its place.
+
+In a `page.md`, `{{declaration}}` is what is declared, `{{rules}}` what the kernel lists (but for the first scenario
+only what is not as in that one), `{{packet WHO WHERE}}` the rules that such a packet met (`closed` stands after what
+nobody must answer), and `{{run WHO COMMAND}}` what somebody does before the packets that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SCENARIOS = Path(__file__).parent.parent / "tests/integration/scenarios"
+
+# As in Docker's own documentation of its rules, from the plain to the peculiar.
+ORDER = [
+    "new-daemon",
+    "usernet-portmap",
+    "usernet-portmap-noproxy",
+    "usernet-portmap-lo",
+    "usernet-portmap-noicc",
+    "usernet-internal",
+]
+
+HEAD = """\
+<!-- Written by `make docs` from tests/integration/scenarios. -->
+
+# The rules, scenario by scenario
+
+What the firewall of a host is in each of these scenarios, as the kernel lists it, and which rules a packet
+meets, as the kernel tells it of real packets. The scenarios are those of Docker's own documentation of its rules.
+
+`outside` is another host, which has routes to all private networks by this one; `internet` is an address behind it;
+`neighbour` is one on the same link that means no good. `host` is the host's own address, `c1@net1` that of `c1` on
+`net1`.
+"""
+
+
+def page() -> str:
+    return "\n".join([HEAD, *(_section(SCENARIOS / name) for name in ORDER)])
+
+
+def _section(scenario: Path) -> str:
+    met = _packets((scenario / "packets.txt").read_text())
+
+    def replacement(marker: re.Match[str]) -> str:
+        words = marker[1].split()
+        if words[0] == "declaration":
+            return _block("yaml", (scenario / "declaration.yml").read_text())
+        if words[0] == "rules":
+            return _block("", _rules(scenario))
+        if words[0] == "run":
+            return _block("", f"{words[1]}# {' '.join(words[2:])}")
+        return _block("", met[" ".join(words[1:3])])
+
+    text = (scenario / "page.md").read_text()
+    return "#" + re.sub(r"^\{\{(.*)\}\}$", replacement, text, flags=re.MULTILINE)
+
+
+def _rules(scenario: Path) -> str:
+    blocks = _blocks(scenario)
+    if scenario.name != ORDER[0]:
+        usual = _blocks(SCENARIOS / ORDER[0])
+        blocks = [block for block in blocks if block not in usual]
+    return "\n".join(blocks)
+
+
+def _blocks(scenario: Path) -> list[str]:
+    """The sets, maps and chains of the table."""
+    listing = (scenario / "ruleset.nft").read_text().expandtabs(8)
+    blocks = re.findall(r"^ {8}\w.*?^ {8}\}\n", listing, re.MULTILINE | re.DOTALL)
+    # A level is four columns here, and the table itself is left out.
+    return [re.sub("^ {8}( {4}(?= ))?", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def _packets(text: str) -> dict[str, str]:
+    return {packet.partition(": ")[0]: packet for packet in text.strip().split("\n\n")}
+
+
+def _block(language: str, text: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
