@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Computes the rules of the whole host (published ports, isolation, masquerade, protection against direct access) and
     brings the nftables table C(inet wharf) to them in one transaction.
-  - Ports, networks and containers are elements of maps and sets; the number of rules does not grow with theirs.
+  - There, ports, networks and containers are elements of maps and sets; the number of rules does not grow with theirs.
+  - With V(iptables) as C(firewall-backend) it writes Docker's chains in the tables of iptables instead, one transaction
+    for each table. The new backend's rules are in force before those of the old one go.
   - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules. It sees
     addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
   - Rules of other tables are never touched. They may still drop what is accepted here.
@@ -20,7 +22,7 @@ description:
 extends_documentation_fragment:
   - wharf.network.layer
 requirements:
-  - nftables (the command nft)
+  - nftables (the command nft), or for C(firewall-backend=iptables) the commands of iptables
 """
 
 EXAMPLES = r"""

@@ -30,7 +30,7 @@ attributes:
     platforms: linux
 requirements:
   - Python 3.9 or later
-  - nftables (the command nft)
+  - nftables (the command nft), or for C(firewall-backend=iptables) the commands of iptables
   - root on the target
 author:
   - The wharf.network authors (@wharf)

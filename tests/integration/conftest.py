@@ -13,12 +13,13 @@ import pytest
 pytest.register_assert_rewrite("controller", "dockerd", "hosts", "matrix")
 
 from controller import Controller  # noqa: E402
-from hosts import ThrowawayHost  # noqa: E402
+from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 
 
 @pytest.fixture
-def host() -> Iterator[ThrowawayHost]:
-    with ThrowawayHost.started() as started:
+def host(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
+    """With nftables, or by an indirect parameter with another one of `BACKENDS`."""
+    with ThrowawayHost.started(backend=getattr(request, "param", BACKENDS[0])) as started:
         yield started
 
 

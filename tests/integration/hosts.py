@@ -17,6 +17,7 @@ import difflib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
 ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
 ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER = "/var/lib/wharf/ledger.json"
+BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 
 # Of what was not given back.
@@ -65,6 +67,13 @@ for each in {_KEPT_IN_ETC}; do cp -a "/etc/$each" /run/etc 2>/dev/null || true; 
 mount --bind /run/etc /etc 2>/dev/null
 mount -t tmpfs none /var/lib
 mkdir /run/netns /etc/sysctl.d
+"""
+
+# As update-alternatives would, which iptables is found by; here in the namespace's own mounts.
+_LEGACY = """
+for each in iptables ip6tables iptables-save ip6tables-save iptables-restore ip6tables-restore; do
+    ln -sf "/usr/sbin/${each%%-*}-legacy${each#"${each%%-*}"}" "/etc/alternatives/$each"
+done
 """
 
 _QUIET_SYSCTLS = "net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"
@@ -123,16 +132,21 @@ class ThrowawayHost:
 
     agent: Agent
     _rooted: bool
+    backend: str
     _runner: Conversation = field(init=False)
     _paths: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def started(cls, bridge_nf: int = 1) -> Iterator[ThrowawayHost]:
-        """`bridge_nf`: whether bridged packets of the host pass through its IP rules."""
+    def started(cls, bridge_nf: int = 1, backend: str = BACKENDS[0]) -> Iterator[ThrowawayHost]:
+        """`bridge_nf`: whether bridged packets of the host pass through its IP rules.
+
+        `backend` is one of `BACKENDS`, and what is declared where the words say nothing of it. With `iptables-legacy`
+        the host's iptables is that.
+        """
         rooted = os.geteuid() == 0
         user = [] if rooted else ["--user", "--map-root-user"]
-        host = cls(_agent(["unshare", *user, "--net", "--mount", "--propagation", "private"]), rooted)
+        host = cls(_agent(["unshare", *user, "--net", "--mount", "--propagation", "private"]), rooted, backend)
         try:
             host._build(bridge_nf)
             host._runner = Conversation([*host.enter(), *ENGINE_RUNNER])
@@ -143,6 +157,8 @@ class ThrowawayHost:
 
     def _build(self, bridge_nf: int) -> None:
         self.run(_PREPARE)
+        if self.backend == "iptables-legacy":
+            self.run(_LEGACY)
         for path, content in FILES.items():
             self.write(path, content)
         for place in (OUTSIDE, NEIGHBOUR, "lan"):
@@ -249,6 +265,8 @@ class ThrowawayHost:
         return self._engine("diff", words, state, scope)
 
     def _engine(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
+        if self.backend != BACKENDS[0] and state != ABSENT:
+            words = {**words, "host": {"firewall-backend": "iptables", **words.get("host", {})}}
         options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
         code, output, errors = self._runner.ask([[command, "-", *options], json.dumps(words)])
         if code:
@@ -288,13 +306,21 @@ class ThrowawayHost:
         links = self.json("ip -j -d link")
         addresses = self.json("ip -j addr")
         return {
-            "ruleset": self.run("nft list ruleset"),
+            "ruleset": self.rules(),
             **{f"link {each['ifname']}": _lasting(each) for each in links},
             **{f"address {each['ifname']}": _lasting(each) for each in addresses},
             **{what: self.json(f"ip -j {what}") for what in _ROUTING},
             **files,
             **self._sysctls(),
         }
+
+    def rules(self) -> str:
+        """All that nft and iptables list. The tables of iptables, once used, stay as they are without rules."""
+        listed = self.run(
+            "nft list ruleset; for each in iptables ip6tables; do $each-legacy-save 2>/dev/null || true; done"
+        )
+        comments = re.compile(r"^#.*\n", re.MULTILINE)
+        return _EMPTY_TABLE.sub("", comments.sub("", listed))
 
     def _sysctls(self) -> dict[str, str]:
         parameters: dict[str, str] = self.agent.call("read_files", folders=["/proc/sys/net/"])
@@ -320,6 +346,13 @@ class ThrowawayHost:
         probe = Probe(self.path(place), protocol, address.strip("[]"), int(port), source_port=source_port)
         return self.agent.probe_patiently([probe], [expect_open])[0]
 
+
+# As iptables makes it for itself, by nft, and as iptables-legacy lists it.
+_EMPTY_CHAIN = r"\tchain [A-Z]+ \{\n\t\ttype \w+ hook \w+ priority \w+; policy accept;\n\t\}\n\n?"
+_EMPTY_TABLE = re.compile(
+    rf"^table ip6? (?:raw|filter|nat) \{{\n(?:{_EMPTY_CHAIN})*\}}\n|^\*\w+\n(?::\w+ ACCEPT \S+\n)*COMMIT\n",
+    re.MULTILINE,
+)
 
 _VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id")
 

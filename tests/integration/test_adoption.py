@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, BACKENDS, EXACT, EngineError, ThrowawayHost, differences
 
 HOST_ADDRESS = "192.0.2.10"
 ON_LAN = "10.5.0.1"
@@ -43,6 +43,7 @@ def link(host: ThrowawayHost, name: str) -> tuple[str, int]:
     return found["address"], found["mtu"]
 
 
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
 def test_containers_on_a_bridge_of_the_admin(lan: ThrowawayHost) -> None:
     before = link(lan, "br-lan")
     with lan.declared(WORDS):

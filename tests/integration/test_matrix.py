@@ -10,13 +10,23 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hosts import ThrowawayHost
+from hosts import BACKENDS, ThrowawayHost
 from matrix import LOCAL_ONLY, OPEN_TO_ALL, ROWS, WORDS, Addresses, Prober, Row, add_guests
 
 
 @pytest.fixture(scope="module", params=[0, 1], ids=lambda value: f"bridge-nf {value}")
-def prober(request: pytest.FixtureRequest) -> Iterator[Prober]:
-    with ThrowawayHost.started(bridge_nf=request.param) as host:
+def bridge_nf(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def prober(bridge_nf: int, backend: str) -> Iterator[Prober]:
+    with ThrowawayHost.started(bridge_nf, backend) as host:
         add_guests(host)
         with host.declared(WORDS):
             yield Prober(host, Addresses.allotted(host))

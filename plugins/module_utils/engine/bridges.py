@@ -34,7 +34,7 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 class Bridges(Door):
     """The door to the networks' bridges: those whose alias is `wharf:NETWORK`."""
 
-    def require(self) -> None:
+    def require(self, new: State) -> None:
         require_pyroute2()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:

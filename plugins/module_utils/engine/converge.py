@@ -15,7 +15,7 @@ from .facts import Facts
 from .ledger import Ledger
 from .model_words import parse_model
 from .plan import Plan
-from .state import Key, Object, State, state_of
+from .state import SCOPES, Key, Object, State, state_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> No
         if new:
             door = layer.door(ledger)
             with problems.collect():
-                door.require()
+                door.require(new)
             with problems.collect():
                 door.observe(new, frozenset())
     problems.raise_if_any(ConflictError)
@@ -135,8 +135,11 @@ class Step:
         everything = door.canonical(state_of(planned))
         pending = door.pending(everything)
         desired = {key: thing for key, thing in everything.items() if key not in pending}
-        current = door.observe(desired, ledger.owned_by(layer.name))
-        return cls(layer, ledger, door, desired, current, call.converged_scopes, pending)
+        owned = ledger.owned_by(layer.name)
+        current = door.observe(desired, owned)
+        moving = door.is_moving(desired, owned)
+        scopes = frozenset(SCOPES) if moving else call.converged_scopes
+        return cls(layer, ledger, door, desired, current, scopes, pending)
 
     @property
     def changes(self) -> Tuple[Change, ...]:

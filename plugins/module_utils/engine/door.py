@@ -25,12 +25,16 @@ class Door:
         """
         raise NotImplementedError
 
-    def require(self) -> None:
-        """See that the host has what changes need, before any is made.
+    def require(self, new: State) -> None:
+        """See that the host has what is needed to make these objects, before any change is made.
 
         Raises:
             ConflictError: it lacks a program or a library.
         """
+
+    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
+        """Whether the layer leaves the ground it stands on for another, so that it must go there whole, at once."""
+        return False
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         """The desired objects whose place does not exist yet, and which are left alone until it does."""
@@ -61,9 +65,12 @@ class Doors(Door):
             current.update(door.observe(desired, owned))
         return current
 
-    def require(self) -> None:
-        for door in self._doors.values():
-            door.require()
+    def require(self, new: State) -> None:
+        for kind, door in self._doors.items():
+            door.require({key: thing for key, thing in new.items() if thing.kind == kind})
+
+    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
+        return any(door.is_moving(desired, owned) for door in self._doors.values())
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.pending(desired) for door in self._doors.values()))

@@ -32,7 +32,7 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 class Endpoints(Door):
     """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`."""
 
-    def require(self) -> None:
+    def require(self, new: State) -> None:
         require_pyroute2()
 
     def pending(self, desired: State) -> FrozenSet[Key]:

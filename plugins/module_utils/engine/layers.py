@@ -15,6 +15,7 @@ from . import plan
 from .converge import Layer
 from .door import Door, Doors
 from .ledger import Ledger
+from .model import IPTABLES
 from .plan import Plan
 from .state import CONTAINERS, DEFAULT_NETWORKS, Object
 
@@ -34,15 +35,20 @@ def _bridge(ledger: Ledger) -> Door:
 
 
 def _rules(planned: Plan) -> List[Object]:
-    from .rules_nftables import rules
-
+    host = planned.model.host
+    if not (host.iptables or host.ip6tables):
+        return []
+    if host.firewall_backend == IPTABLES:
+        from .rules_iptables import rules
+    else:
+        from .rules_nftables import rules
     return rules(planned)
 
 
 def _docker_chains(ledger: Ledger) -> Door:
-    from .nftables import Nftables
+    from .firewall import Firewall
 
-    return Nftables(ledger.canonical)
+    return Firewall(ledger.canonical)
 
 
 def _veth(_ledger: Ledger) -> Door:

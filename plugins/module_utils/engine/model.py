@@ -81,6 +81,10 @@ class Host:
     allow_direct_routing: bool = False
     bridge_accept_fwmark: Optional[FirewallMark] = None
 
+    def has_rules(self, version: int) -> bool:
+        """Whether the rules of a family are ours to make, and not left to others."""
+        return self.iptables if version == 4 else self.ip6tables
+
 
 @dataclass(frozen=True)
 class Pool:

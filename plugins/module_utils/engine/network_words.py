@@ -8,7 +8,7 @@ from typing import Any, List, Mapping, Optional, Tuple, TypeVar
 
 from . import words as read
 from .errors import ModelError, ProblemCollector
-from .model import GATEWAY_MODES, NAT, NFTABLES, AddressPool, FirewallMark, Host, Network, PerFamily, Pool
+from .model import GATEWAY_MODES, IPTABLES, NAT, NFTABLES, AddressPool, FirewallMark, Host, Network, PerFamily, Pool
 from .state import DEFAULT_NETWORK
 from .words import Words, source, wrong
 
@@ -81,7 +81,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             *words.take_all("host-gateway-ip", read.list_of(read.address)),
         ),
         default_network_opts=words.take_all("default-network-opts", _default_network_opts),
-        firewall_backend=words.take("firewall-backend", _only(NFTABLES, read.text), NFTABLES),
+        firewall_backend=words.take("firewall-backend", _firewall_backend, NFTABLES),
         iptables=words.take("iptables", _only(True, read.flag), True),
         ip6tables=words.take("ip6tables", _only(True, read.flag), True),
         allow_direct_routing=words.take("allow-direct-routing", _only(False, read.flag), False),
@@ -113,6 +113,13 @@ def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
         return supported
 
     return parse_only
+
+
+def _firewall_backend(value: Any, path: str) -> str:
+    backend = read.text(value, path)
+    if backend not in (NFTABLES, IPTABLES):
+        raise wrong(path, backend, f"must be {NFTABLES} or {IPTABLES}")
+    return backend
 
 
 def _firewall_mark(value: Any, path: str) -> FirewallMark:

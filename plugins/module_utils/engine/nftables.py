@@ -5,21 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
-from contextlib import suppress
-from typing import FrozenSet, List, MutableMapping, Sequence, Set, Tuple
+from typing import FrozenSet, List, MutableMapping, Sequence, Tuple
 
-from . import conntrack, namespaces
+from . import namespaces
 from .diff import Change
 from .door import Door
 from .errors import ApplyError, ConflictError
 from .nft_listing import blocks, parse_listing, user_chains_in_use
-from .nft_script import definition, elements_of, nft_script
+from .nft_script import definition, nft_script
 from .rules_nftables import TABLE, USER_CHAIN
 from .state import Key, Rules, State
-
-_PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 
 
 class Nftables(Door):
@@ -42,7 +38,7 @@ class Nftables(Door):
         listed = parse_listing(self._canonical_texts[digest]) if skeleton else {}
         return {key: listed.get(key, thing) for key, thing in desired.items()}
 
-    def require(self) -> None:
+    def require(self, new: State) -> None:
         _nft_program()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
@@ -59,21 +55,6 @@ class Nftables(Door):
     def apply(self, changes: Sequence[Change]) -> None:
         """One transaction for all changes: the kernel has the old rules, and then it has the new ones."""
         _run(f"delete table {TABLE}\n" if _are_all_there_is(changes) else nft_script(changes))
-        with suppress(OSError):
-            # Without connection tracking in the kernel, no flow was translated.
-            conntrack.forget(_changed_ports(changes))
-
-
-def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
-    """The ports of the host that lead somewhere else now, or nowhere."""
-    changed = elements_of([*((c.before, c.after) for c in changes), *((c.after, c.before) for c in changes)])
-    keys = [
-        element.partition(" : ")[0].split(" . ")[-2:]
-        for name, elements in changed.items()
-        if name.startswith("published")
-        for element, _owner in elements
-    ]
-    return {(_PROTOCOL_NUMBERS[protocol], int(port)) for protocol, port in keys}
 
 
 def _list_table() -> str:

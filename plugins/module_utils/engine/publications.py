@@ -36,6 +36,16 @@ class Publication:
         return self.address.version
 
 
+@dataclass(frozen=True)
+class Translation:
+    """The same as either backend's rules have it; `host_ip` is empty for every address, `target` is `ADDRESS PORT`."""
+
+    protocol: str
+    host_ip: str
+    port: int
+    target: str
+
+
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:
     """The attachment that gives a container its default route in one family, by Docker's order.
 

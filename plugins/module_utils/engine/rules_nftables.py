@@ -7,11 +7,11 @@ change of elements.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from .model import Attachment, Container, Network
 from .plan import Plan
-from .publications import Publication
+from .publications import Publication, Translation
 from .state import Chain, ElementSet, Object, Rules
 
 TABLE = "inet wharf"
@@ -217,3 +217,12 @@ def _port_elements(publication: Publication) -> Iterator[Element]:
     else:
         key = f"{p.host_ip} . {p.protocol} . {p.host_port}"
         yield f"published_at{version}", f"{key} : {p.address} . {p.target_port}"
+
+
+def translations(elements: Iterable[Element]) -> Iterator[Translation]:
+    """The published ports among elements."""
+    for name, element in elements:
+        if name.startswith("published"):
+            key, _colon, target = element.partition(" : ")
+            *host_ip, protocol, port = key.split(" . ")
+            yield Translation(protocol, "".join(host_ip), int(port), target.replace(" . ", " "))

@@ -59,7 +59,7 @@ class Sandboxes(Door):
     the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there.
     """
 
-    def require(self) -> None:
+    def require(self, new: State) -> None:
         require_pyroute2()
 
     def pending(self, desired: State) -> FrozenSet[Key]:

@@ -196,6 +196,57 @@ class Rules(Object):
         return network_scope(name) if owner == "network" else CONTAINERS
 
 
+@dataclass(frozen=True)
+class IptablesChain(Object):
+    """A chain of ours in a table of iptables; `name` is `FAMILY TABLE CHAIN`, as `ip filter DOCKER`.
+
+    `rules` are those that belong to no network or container, as iptables-save writes them after the chain's name. They
+    stand before all others.
+    """
+
+    rules: Tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "iptables_chain"
+
+    @property
+    def scope(self) -> str:
+        return DEFAULT_NETWORKS
+
+
+@dataclass(frozen=True)
+class IptablesHook(Object):
+    """Our marked jumps in a chain that iptables has by itself; `name` is `ip filter FORWARD`, say.
+
+    `first` stand before all other rules of that chain, `last` behind them, or else they are not `in_place`.
+    """
+
+    first: Tuple[str, ...]
+    last: Tuple[str, ...] = ()
+    in_place: bool = True
+
+    @property
+    def kind(self) -> str:
+        return "iptables_hook"
+
+    @property
+    def scope(self) -> str:
+        return DEFAULT_NETWORKS
+
+
+@dataclass(frozen=True)
+class IptablesRules(Rules):
+    """The same as `Rules`, with iptables: an element is its chain's name and its text without the comment.
+
+    `name` may also be `groups`: these rules lead to the chains that published ports and their targets are grouped in.
+    """
+
+    @property
+    def kind(self) -> str:
+        return "iptables_rules"
+
+
 State = Dict[Key, Object]
 
 

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to iptables: our chains and jumps in its tables, listed and changed as text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import FrozenSet, Iterable, Iterator, List, Sequence
+
+from .diff import Change
+from .door import Door
+from .errors import ApplyError, ConflictError, Problem
+from .iptables_save import (
+    Chains,
+    is_hook,
+    is_users,
+    led_to_by_others,
+    marked,
+    objects_in,
+    parse_save,
+    user_chains_in_use,
+)
+from .iptables_script import restore_script
+from .rules_iptables import FAMILIES
+from .state import IptablesRules, Key, State
+
+_PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
+# Seconds for which other programs may keep the tables locked.
+_PATIENCE = 60
+
+
+class Iptables(Door):
+    """Door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is."""
+
+    def require(self, new: State) -> None:
+        for family in _families(new):
+            for what in ("save", "restore"):
+                _program(family, what)
+            if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
+                raise ConflictError.at("wharf_host.ip6tables", "this host's kernel has no IPv6: set it to false")
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """What is ours in the tables as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
+        ours = desired.keys() | owned
+        chains = _list_tables(_families(ours))
+        _refuse_foreign(chains, desired, owned)
+        kept = user_chains_in_use(chains) - desired.keys()
+        return {
+            key: thing
+            for key, thing in objects_in(chains).items()
+            if isinstance(thing, IptablesRules) or (key in ours and key not in kept)
+        }
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        families = _families(_touched(changes))
+        current = _list_tables(families)
+        for family in families:
+            script = restore_script(family, current, changes)
+            if script:
+                _restore(family, script)
+
+
+def _touched(changes: Iterable[Change]) -> Iterator[Key]:
+    """The keys of what changes, and of the chains in which rules do."""
+    for change in changes:
+        yield change.subject.key
+        for thing in (change.before, change.after):
+            if isinstance(thing, IptablesRules):
+                yield from (("iptables_chain", chain) for chain, _rule in thing.elements)
+
+
+def _families(keys: Iterable[Key]) -> List[str]:
+    named = {name.partition(" ")[0] for kind, name in keys if kind in ("iptables_chain", "iptables_hook")}
+    return [family for family in FAMILIES.values() if family in named]
+
+
+def _refuse_foreign(chains: Chains, desired: State, owned: FrozenSet[Key]) -> None:
+    """
+    Raises:
+        ConflictError: a dockerd, or somebody else, has a chain of a name that we need.
+    """
+    led_to = led_to_by_others(chains)
+    marks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
+    problems = []
+    for key in desired.keys() | owned:
+        kind, name = key
+        if kind != "iptables_chain" or is_users(name):
+            continue
+        place, _space, chain = name.rpartition(" ")
+        is_filled = key not in owned and place not in marks and chains.get(name)
+        if name in led_to or is_filled:
+            family, table = place.split()
+            problems.append(Problem(f"{_PROGRAMS[family]} -t {table} -S {chain}", _FOREIGN))
+    if problems:
+        raise ConflictError(*sorted(problems, key=str))
+
+
+_FOREIGN = (
+    "this chain is somebody else's, as of a dockerd that makes rules of its own: set wharf_host.firewall-backend to "
+    'nftables, or start that dockerd with "iptables": false and "ip6tables": false and remove its chains'
+)
+
+
+def _list_tables(families: Iterable[str]) -> Chains:
+    """The chains of these families, with their rules as iptables-save prints them."""
+    chains: Chains = {}
+    for family in families:
+        listing = _run(family, "save", [], "")
+        if "is incompatible, use 'nft' tool" in listing:
+            raise ConflictError.at(
+                f"{_PROGRAMS[family]}-save",
+                "a table of iptables has rules that iptables cannot show, as somebody has put them there with nft: "
+                "remove them, or set wharf_host.firewall-backend to nftables",
+            )
+        chains.update(parse_save(family, listing))
+    return chains
+
+
+def _restore(family: str, script: str) -> None:
+    _run(family, "restore", ["--noflush", "--wait", str(_PATIENCE)], script)
+
+
+def _run(family: str, what: str, arguments: List[str], script: str) -> str:
+    program = _program(family, what)
+    # There is no run_command in an engine that also runs without Ansible.
+    ran = subprocess.run(  # pylint: disable=ansible-bad-function
+        [program, *arguments], input=script, capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        told = ran.stderr.strip() or f"it ended with {ran.returncode}"
+        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {told}")
+    return ran.stdout
+
+
+def _program(family: str, what: str) -> str:
+    name = f"{_PROGRAMS[family]}-{what}"
+    program = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if program is None:
+        raise ConflictError.at(name, "is needed on this host for the firewall: install the package iptables")
+    return program

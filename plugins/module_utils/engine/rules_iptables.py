@@ -1,0 +1,298 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The firewall, as iptables text: what Docker's chains do, in the chains that admins of Docker's hosts know.
+
+The twin of `rules_nftables`. iptables has no maps, so a packet is sent down a tree: by its bridge, then by a block of
+addresses, or of ports, to a chain of some dozens of rules at most. In which chain a rule stands depends on itself
+alone, so that a port that comes or goes moves no other one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+from .allotments import PoolAllotment
+from .model import Attachment, Container, Network
+from .plan import Plan
+from .ports import PortRange
+from .publications import Publication, Translation
+from .state import IptablesChain, IptablesHook, IptablesRules, Object
+from .words import Address, Subnet
+
+USER_CHAIN = "DOCKER-USER"
+GROUPS = "groups"
+FAMILIES = {4: "ip", 6: "ip6"}
+HOOKS = ("raw PREROUTING", "filter FORWARD", "nat PREROUTING", "nat OUTPUT", "nat POSTROUTING")
+CHAINS = (
+    "raw WHARF-PREROUTING",
+    f"filter {USER_CHAIN}",
+    "filter DOCKER-FORWARD",
+    "filter DOCKER-INTERNAL",
+    "filter DOCKER-CT",
+    "filter DOCKER-BRIDGE",
+    "filter DOCKER",
+    "filter WHARF-FORWARD",
+    "nat DOCKER",
+    "nat WHARF-POSTROUTING",
+)
+
+# How many ports, or bits of an address, a chain of the tree is for: the outer one, and the inner one.
+_PORT_BLOCKS = (2048, 64)
+_ADDRESS_BITS = (8, 4)
+# What one `-m multiport` takes; a range counts twice.
+_MULTIPORT = 15
+
+_TO_LOCAL = "-m addrtype --dst-type LOCAL"
+_IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_IS_TRANSLATED = "-m conntrack --ctstate DNAT"
+
+_TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
+
+Element = Tuple[str, str]
+
+
+def rules(plan: Plan) -> List[Object]:
+    """All hooks, chains and rules of a host."""
+    versions = [version for version in FAMILIES if plan.model.host.has_rules(version)]
+    published = [publication for publication in plan.publications if publication.version in versions]
+    owned = [*_network_rules(plan, versions), *_container_rules(plan, published, versions)]
+    return [
+        *(thing for version in versions for thing in _skeleton(plan, version)),
+        *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *_groups(published)]),
+    ]
+
+
+def _by_chain(elements: Iterable[Element]) -> Tuple[Element, ...]:
+    """In the order of the chains, and within each as they must stand."""
+    return tuple(sorted(elements, key=lambda element: element[0]))
+
+
+def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
+    family = FAMILIES[version]
+    router = tuple(_not_a_router(plan, version))
+    yield IptablesHook(f"{family} raw PREROUTING", ("-j WHARF-PREROUTING",))
+    yield IptablesHook(
+        f"{family} filter FORWARD",
+        (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
+        last=("-j WHARF-FORWARD",) if router else (),
+    )
+    yield IptablesHook(f"{family} nat PREROUTING", (f"{_TO_LOCAL} -j DOCKER",))
+    yield IptablesHook(f"{family} nat OUTPUT", (f"{_TO_LOCAL} -j DOCKER",))
+    yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
+    fixed: Dict[str, Tuple[str, ...]] = {
+        "raw WHARF-PREROUTING": tuple(_raw_prerouting(version)),
+        "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
+        "filter WHARF-FORWARD": router,
+        # [::1] is left alone, since the kernel cannot route its answers.
+        "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
+    }
+    for name in CHAINS:
+        if name != "filter WHARF-FORWARD" or router:
+            yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
+
+
+def _raw_prerouting(version: int) -> Iterator[str]:
+    """Nobody reaches the host's loopback but by `lo`, although `route_localnet` lets both through."""
+    if version == 4:
+        for direction in ("-d", "-s"):
+            yield f"{direction} 127.0.0.0/8 ! -i lo -j DROP"
+
+
+def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
+    """Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
+
+    With bridge-nf-call-iptables what machines on one bridge say to each other comes by here, too. The rule for IPv6
+    stands without any such network, too: one may have been here, and the host still forward.
+    """
+    host, facts = plan.model.host, plan.facts
+    forwards = facts.forwards_ipv4 if version == 4 else facts.forwards_ipv6
+    if host.ip_forward and not host.ip_forward_no_drop and not forwards:
+        for bridge in facts.other_bridges or ():
+            yield f"-i {bridge.name} -o {bridge.name} -j RETURN"
+        yield "-j DROP"
+
+
+def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[Element]]]:
+    for network in plan.model.networks.values():
+        pools = plan.allotted.networks[network.name]
+        elements = [
+            (f"{FAMILIES[version]} {chain}", rule)
+            for version in versions
+            for chain, rule in [*_forwarding(network), *_addressing(network, pools.get(version), version)]
+        ]
+        if elements:
+            yield f"network {network.name}", elements
+
+
+def _forwarding(network: Network) -> Iterator[Element]:
+    """What is forwarded from or to the network's bridge.
+
+    Internal networks come before what is established: a container that is on an outer network, too, may forward for
+    them, and then the answers to what it let out would come back here.
+    """
+    bridge = network.bridge
+    if network.internal:
+        if network.icc:
+            yield "filter DOCKER-INTERNAL", f"-i {bridge} -o {bridge} -j ACCEPT"
+        yield "filter DOCKER-INTERNAL", f"-i {bridge} -j DROP"
+        yield "filter DOCKER-INTERNAL", f"-o {bridge} -j DROP"
+    elif not network.external:
+        yield from _verdicts(f"-i {bridge}", f"-o {bridge}", [f"-i {bridge} -o {bridge}"] if network.icc else [])
+
+
+def _verdicts(coming: str, going: str, among: Iterable[str]) -> Iterator[Element]:
+    """What becomes of packets that come from containers, that go to them, and that go from one to another."""
+    yield "filter DOCKER-CT", f"{coming} {_IS_ESTABLISHED} -j ACCEPT"
+    yield "filter DOCKER-CT", f"{going} {_IS_ESTABLISHED} -j ACCEPT"
+    for match in among:
+        yield "filter DOCKER-BRIDGE", f"{match} -j ACCEPT"
+    yield "filter DOCKER-BRIDGE", f"{going} {_IS_TRANSLATED} -j DOCKER"
+    yield "filter DOCKER-BRIDGE", f"{going} -j DROP"
+    yield "filter DOCKER-FORWARD", f"{coming} -j ACCEPT"
+
+
+def _addressing(network: Network, pool: Optional[PoolAllotment], version: int) -> Iterator[Element]:
+    """By which address containers reach others, and that nobody reaches theirs but by their bridge."""
+    bridge = network.bridge
+    if version == 4 and not network.external:
+        yield "nat WHARF-POSTROUTING", f"-s 127.0.0.0/8 -o {bridge} -j MASQUERADE"
+    if pool:
+        yield "nat WHARF-POSTROUTING", f"-s {pool.subnet} -o {bridge} {_IS_TRANSLATED} -j MASQUERADE"
+    if pool and network.masquerade(version) and not network.external:
+        yield from _masquerade(network, str(pool.subnet))
+
+
+def _masquerade(network: Network, source: str) -> Iterator[Element]:
+    """Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no
+    connection is known yet in the table raw: there `DOCKER-BRIDGE` alone keeps strangers out.
+    """
+    bridge = network.bridge
+    yield "nat WHARF-POSTROUTING", f"-s {source} ! -o {bridge} -j MASQUERADE"
+    yield "raw WHARF-PREROUTING", f"-d {source} ! -i {bridge} -m addrtype ! --dst-type LOCAL -j DROP"
+
+
+def _container_rules(
+    plan: Plan, publications: List[Publication], versions: List[int]
+) -> Iterator[Tuple[str, List[Element]]]:
+    by_container: Dict[str, List[Publication]] = {}
+    for publication in publications:
+        by_container.setdefault(publication.container, []).append(publication)
+    for container in plan.model.containers.values():
+        published = by_container.get(container.name, [])
+        elements = [*_translations(published), *_targets(published)]
+        for attachment in container.attachments:
+            if plan.model.networks[attachment.network].external:
+                elements += _adopted(plan, container, attachment, versions)
+        if elements:
+            yield f"container {container.name}", elements
+
+
+def _adopted(plan: Plan, container: Container, attachment: Attachment, versions: List[int]) -> Iterator[Element]:
+    """On a bridge that others use, too, the rules are for our containers' addresses only."""
+    network = plan.model.networks[attachment.network]
+    bridge = network.bridge
+    endpoint = plan.allotted.endpoints[container.name, network.name]
+    for address in (endpoint.ipv4, endpoint.ipv6):
+        if address and address.version in versions:
+            family, single = FAMILIES[address.version], f"{address}/{address.max_prefixlen}"
+            among = [f"{end} {single} -i {bridge} -o {bridge}" for end in ("-s", "-d")] if network.icc else []
+            found = [*_verdicts(f"-s {single} -i {bridge}", f"-d {single} -o {bridge}", among)]
+            if address.version == 4:
+                found.append(("nat WHARF-POSTROUTING", f"-s 127.0.0.0/8 -d {single} -o {bridge} -j MASQUERADE"))
+            if network.masquerade(address.version):
+                found += _masquerade(network, single)
+            yield from ((f"{family} {chain}", rule) for chain, rule in found)
+
+
+def _translations(publications: List[Publication]) -> Iterator[Element]:
+    for p in publications:
+        target = p.address if p.version == 4 else f"[{p.address}]"
+        at = f"-d {p.host_ip}/{p.host_ip.max_prefixlen} " if p.host_ip else ""
+        matches = f"{at}-p {p.protocol} -m {p.protocol} --dport {p.host_port}"
+        yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
+
+
+def _targets(publications: List[Publication]) -> Iterator[Element]:
+    """What may be reached once it is translated, so that no port is open by a translation that others make."""
+    ports: Dict[Tuple[Address, str], Set[int]] = {}
+    for p in publications:
+        ports.setdefault((p.address, p.protocol), set()).add(p.target_port)
+    for (address, protocol), targets in ports.items():
+        for matched in _port_matches(protocol, sorted(targets)):
+            rule = f"-d {address}/{address.max_prefixlen} -p {protocol} {matched} -j ACCEPT"
+            yield _address_groups(address)[-1][0], rule
+
+
+def _port_matches(protocol: str, ports: List[int]) -> Iterator[str]:
+    """As few matches as there can be for all of these ports, which are in order."""
+    ranges: List[PortRange] = []
+    for port in ports:
+        if ranges and ranges[-1][1] == port - 1:
+            ranges[-1] = ranges[-1][0], port
+        else:
+            ranges.append((port, port))
+    room, fitting = _MULTIPORT, ""
+    for first, last in ranges:
+        size = 1 if first == last else 2
+        if size > room:
+            yield f"-m multiport --dports {fitting}"
+            room, fitting = _MULTIPORT, ""
+        room -= size
+        fitting += ("," if fitting else "") + (str(first) if first == last else f"{first}:{last}")
+    if "," in fitting:
+        yield f"-m multiport --dports {fitting}"
+    else:
+        yield f"-m {protocol} --dport {fitting}"
+
+
+def _groups(publications: Iterable[Publication]) -> Iterator[Tuple[str, List[Element]]]:
+    """The rules that lead to the chains of the tree, whoever has rules there."""
+    found: Set[Element] = set()
+    for publication in publications:
+        found.update(_ways("nat DOCKER", _port_groups(publication)))
+        found.update(_ways("filter DOCKER", _address_groups(publication.address)))
+    if found:
+        yield GROUPS, sorted(found)
+
+
+def _ways(trunk: str, groups: List[Element]) -> Iterator[Element]:
+    chains = [f"{groups[0][0].split()[0]} {trunk}", *(chain for chain, _match in groups)]
+    for chain, (branch, match) in zip(chains, groups):
+        yield chain, f"{match} -j {branch.split()[-1]}"
+
+
+def _port_groups(publication: Publication) -> List[Element]:
+    """The chains that a published port's rules are reached by, from outer to inner, and what leads to each."""
+    family, protocol, port = FAMILIES[publication.version], publication.protocol, publication.host_port
+    blocks = [(port - port % size, port - port % size + size - 1) for size in _PORT_BLOCKS]
+    return [
+        (f"{family} nat DOCKER-{protocol}-{first}-{last}", f"-p {protocol} -m {protocol} --dport {first}:{last}")
+        for first, last in blocks
+    ]
+
+
+def _address_groups(address: Address) -> List[Element]:
+    """The same for the rules of an address."""
+    family = FAMILIES[address.version]
+    blocks = [ipaddress.ip_network((address, address.max_prefixlen - bits), strict=False) for bits in _ADDRESS_BITS]
+    return [(f"{family} filter DOCKER-{_block_name(block)}", f"-d {block}") for block in blocks]
+
+
+def _block_name(block: Subnet) -> str:
+    """`172.17.0.16-28`; of IPv6 a hash, since a chain's name has 28 bytes at most."""
+    address = str(block.network_address)
+    named = address if block.version == 4 else hashlib.sha256(address.encode()).hexdigest()[:12]
+    return f"{named}-{block.prefixlen}"
+
+
+def translations(elements: Iterable[Element]) -> Iterator[Translation]:
+    """The published ports among elements."""
+    for _chain, rule in elements:
+        match = _TRANSLATION.fullmatch(rule)
+        if match:
+            host_ip, protocol, port, address, target_port = match.groups("")
+            yield Translation(protocol, host_ip, int(port), f"{address} {target_port}")
