@@ -25,6 +25,8 @@ WORDS: dict[str, Any] = {
         "web": {"networks": ["front"], "ports": ["8080:80", "8080:80/udp"]},
         "app": {"networks": ["front", "back"]},
         "db": {"networks": ["back"]},
+        # On the default network, and no concern of any test but that of the default network.
+        "calm": {"ports": ["9090:90"]},
     },
 }
 
@@ -64,6 +66,17 @@ def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
     standing.apply({"host": {}, **WORDS}, EXACT)
 
 
+@pytest.fixture
+def bystanders(live: ThrowawayHost) -> Iterator[None]:
+    """Connections to and from a container that a test does not concern; they outlive it."""
+    live.serve("calm", "90/tcp")
+    live.serve("outside", "7007/tcp")
+    held = [connection(live, "outside", HOST_ADDRESS, 9090), connection(live, "calm", "192.0.2.1", 7007)]
+    yield
+    assert all(lives(live, each) for each in held)
+
+
+@pytest.mark.usefixtures("bystanders")
 class TestChanges:
     """Of one thing on a host on which the rest goes on."""
 
@@ -150,7 +163,7 @@ class TestChanges:
     def test_named_entries_go_and_others_stay(self, live: ThrowawayHost) -> None:
         gone = live.converge({"containers": {"web": {}}}, ABSENT, ["containers"])
         assert kinds(gone) >= {("delete", "sandbox", "netns:web")}
-        assert live.run("ls /run/netns").split() == ["app", "db"]
+        assert live.run("ls /run/netns").split() == ["app", "calm", "db"]
         with pytest.raises(EngineError, match="front"):
             live.apply({"networks": {"front": {}}}, ABSENT, ["user_networks"])
 
@@ -218,13 +231,111 @@ class TestChanges:
         live.converge(WORDS, EXACT)
         assert live.ledger()["allotted"] == before
 
+    def test_a_port_moves_on_a_live_container(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        moved = changed(lambda words: words["containers"]["web"].update(ports=["8089:80"]))
+        assert kinds(live.converge(moved)) == {("update", "rules", "container web")}
+        assert live.probe("outside", f"{HOST_ADDRESS}:8089/tcp").by == "web"
+        assert not live.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+
+    def test_another_address_and_mac(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        live.serve("db", "80/tcp")
+        others = connection(live, "app", live.address("db", "back"), 80)
+        old = live.address("web", "front")
+        new = old.rpartition(".")[0] + ".99"
+        # Who has talked to it before, has its MAC in mind.
+        assert live.probe("app", f"{old}:80/tcp").by == "web"
+        static = {"front": {"ipv4_address": new, "mac_address": "02:00:00:00:00:99"}}
+        made = live.converge(changed(lambda words: words["containers"]["web"].update(networks=static)))
+        assert ("veth", "update", "endpoint", "web/front", "mac,addresses") in made
+        assert ("update", "rules", "container web") in kinds(made)
+        assert live.probe("app", f"{new}:80/tcp").by == "web"
+        assert live.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert live.probe("web", "203.0.113.1/ping").is_open
+        assert not live.probe("app", f"{old}:80/tcp", False).is_open
+        assert lives(live, others)
+
+    def test_another_alias(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        own = connection(live, "outside", HOST_ADDRESS, 8080)
+        called = changed(lambda words: words["containers"]["web"].update(networks={"front": {"aliases": ["www"]}}))
+        made = live.converge(called)
+        assert {kind for _action, kind, _name in kinds(made)} <= {"file"}
+        assert "www" in live.run("ip netns exec app getent hosts www")
+        assert lives(live, own)
+
+    def test_another_gateway(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        live.serve("outside", "80/tcp")
+        own = connection(live, "app", live.address("db", "back"), 80)
+        networks = {"front": {}, "back": {"gw_priority": 1}}
+        made = live.converge(changed(lambda words: words["containers"]["app"].update(networks=networks)))
+        assert kinds(made) == {("update", "endpoint", "app/back"), ("update", "endpoint", "app/front")}
+        assert live.json("ip -j route show default", "app")[0]["dev"] == "eth0"
+        assert live.probe("app", "203.0.113.1:80/tcp").is_open
+        assert lives(live, own)
+
+    def test_another_name_of_a_network(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        live.serve("web", "80/tcp")
+        others = connection(live, "outside", HOST_ADDRESS, 8080)
+        live.converge(changed(lambda words: words["networks"]["back"].update(name="rear")))
+        links = live.run("ip -br link")
+        assert "br-rear" in links
+        assert "br-back" not in links
+        assert live.probe("app", f"{live.address('db', 'rear')}:80/tcp").by == "db"
+        assert live.probe("db", "203.0.113.1/ping").is_open
+        assert lives(live, others)
+
+    def test_another_name_of_a_bridge(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        before = live.address("db", "back")
+        options = {"com.docker.network.bridge.name": "behind"}
+        live.converge(changed(lambda words: words["networks"]["back"].update(driver_opts=options)))
+        assert "br-back" not in live.run("ip -br link")
+        assert live.address("db", "back") == before
+        assert live.probe("app", f"{before}:80/tcp").by == "db"
+        assert live.probe("db", "203.0.113.1/ping").is_open
+
+    def test_a_network_goes(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        others = connection(live, "outside", HOST_ADDRESS, 8080)
+
+        def without_back(words: Any) -> None:
+            del words["networks"]["back"]
+            words["containers"]["db"]["networks"] = ["front"]
+            words["containers"]["app"]["networks"] = ["front"]
+
+        made = kinds(live.converge(changed(without_back), EXACT))
+        assert made >= {("delete", "bridge", "br-back"), ("delete", "rules", "network back")}
+        assert "br-back" not in live.run("ip -br link")
+        assert live.probe("db", f"{live.address('web', 'front')}:80/tcp").by == "web"
+        assert lives(live, others)
+
+    def test_another_mode(self, live: ThrowawayHost) -> None:
+        live.serve("web", "80/tcp")
+        others = connection(live, "outside", HOST_ADDRESS, 8080)
+        for mode in ("bridge", "host", "none", "service:web"):
+            instead = {"network_mode": mode}
+            live.converge(changed(lambda words, instead=instead: words["containers"].update(db=instead)))
+            assert (live.probe("db", "203.0.113.1/ping", mode != "none").is_open) == (mode != "none")
+        assert live.probe("db", "127.0.0.1:80/tcp").by == "web"
+        live.converge(WORDS)
+        assert live.probe("db", f"{live.address('app', 'back')}/ping").is_open
+        assert lives(live, others)
+
     def test_default_settings(self, host: ThrowawayHost) -> None:
-        words = {"host": {}, "containers": {"web": {"ports": ["8080:80"]}}}
+        other = {"networks": ["own"], "ports": ["8081:80"]}
+        words = {"host": {}, "networks": {"own": {}}, "containers": {"web": {"ports": ["8080:80"]}, "other": other}}
         with host.declared(words):
             host.serve("web", "80/tcp")
+            host.serve("other", "80/tcp")
+            others = connection(host, "outside", HOST_ADDRESS, 8081)
             host.converge({**words, "host": {"bip": "10.98.0.1/24", "ip": "127.0.0.1", "icc": False, "mtu": 1450}})
             assert host.probe("host", "127.0.0.1:8080/tcp").by == "web"
             assert not host.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+            assert lives(host, others)
             host.converge({**words, "host": {"bridge": "none"}, "containers": {"web": {"network_mode": "none"}}})
             assert "docker0" not in host.run("ip -br link")
             host.converge(words)
