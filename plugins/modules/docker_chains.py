@@ -17,7 +17,8 @@ description:
     for each table. The new backend's rules are in force before those of the old one go.
   - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules. It sees
     addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
-  - Rules of other tables are never touched. They may still drop what is accepted here.
+  - Rules of other tables are never touched. They may still drop what is accepted here, whatever the order, since an
+    C(accept) is final in its own chain only. Where they surely do, a warning names the chain, the rule and the remedy.
   - After the rules have changed, connection tracking forgets the flows of ports that lead elsewhere now, and no others.
 extends_documentation_fragment:
   - wharf.network.layer

@@ -84,6 +84,42 @@ allotted:
   type: dict
   sample: {networks: {app: {172.18.0.0/16: 172.18.0.1}}, endpoints: {web/app: {interface: eth0,
     mac: "02:42:ec:9e:59:4f", ipv4: 172.18.0.2}}, ports: {}}
+foreign:
+  description: The rules and policies of others that drop what the networks need, and what would let it through.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{tool: nft, family: inet, table: filter, base: forward, chain: forward, rule: "", hook: forward, drops: [
+    what containers send to the outside from network app], remedy: "`nft insert rule inet filter forward …`"}]
+  contains:
+    tool:
+      description: What lists the rule, V(nft) or one of V(iptables-nft), V(iptables-legacy) and their likes for IPv6.
+      type: str
+    family:
+      description: The table's family.
+      type: str
+    table:
+      description: The table.
+      type: str
+    base:
+      description: The chain at the hook, by which packets come to C(chain).
+      type: str
+    chain:
+      description: The chain that drops.
+      type: str
+    rule:
+      description: The rule that drops; empty where it is the chain's policy.
+      type: str
+    hook:
+      description: The hook of C(base), such as V(forward).
+      type: str
+    drops:
+      description: What it drops.
+      type: list
+      elements: str
+    remedy:
+      description: What lets it through, in the words of whoever owns the table.
+      type: str
 drift:
   description: By layer, the changes that would make the host what is declared; empty where nothing differs.
   returned: success

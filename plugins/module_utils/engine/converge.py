@@ -20,11 +20,15 @@ from .state import SCOPES, Key, Object, State, state_of
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a host: what is planned for it, and the door to it."""
+    """One layer of a host: what is planned for it, and the door to it.
+
+    `warn` looks at the host for what may keep the plan from working; it is given the changes that are still to be made.
+    """
 
     name: str
     plan: Callable[[Plan], List[Object]]
     door: Callable[[Ledger], Door]
+    warn: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         changes = tuple(change for change in step.changes if not _is_predicted(change, call))
         if not call.check:
             _take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
-    return Result(changes, tuple(plan.warnings), tuple(sorted(name for _kind, name in step.pending)))
+        found = () if declared.is_empty else layer.warn(plan, step.changes if call.check else ())
+    return Result(changes, (*plan.warnings, *found), tuple(sorted(name for _kind, name in step.pending)))
 
 
 def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:

@@ -9,11 +9,13 @@ layer alone.
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Sequence
 
 from . import plan
 from .converge import Layer
+from .diff import Change
 from .door import Door, Doors
+from .errors import ApplyError
 from .ledger import Ledger
 from .model import IPTABLES
 from .plan import Plan
@@ -51,6 +53,15 @@ def _docker_chains(ledger: Ledger) -> Door:
     return Firewall(ledger.canonical)
 
 
+def _foreign_drops(planned: Plan, _left: Sequence[Change]) -> List[str]:
+    from .foreign_reader import read_foreign_drops
+
+    try:
+        return [str(drop) for drop in read_foreign_drops(planned)]
+    except ApplyError as error:
+        return [f"whether rules of others drop what these accept could not be seen: {error}"]
+
+
 def _veth(_ledger: Ledger) -> Door:
     from .endpoints import Endpoints
     from .sandboxes import Sandboxes
@@ -72,7 +83,7 @@ def _dns_files(ledger: Ledger) -> Door:
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
-DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains)
+DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
 DNS_FILES = Layer("dns_files", _files, _dns_files)
 

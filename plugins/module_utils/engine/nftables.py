@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
-from typing import FrozenSet, List, MutableMapping, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, MutableMapping, Sequence, Tuple
 
 from . import namespaces
 from .diff import Change
@@ -81,6 +83,30 @@ def _run(script: str) -> None:
     _output, errors = _nft(["-f", "-"], script)
     if errors:
         raise ApplyError(f"nft refused the rules: {errors}")
+
+
+def foreign_tables() -> List[Tuple[str, str]]:
+    """Family and name of every table but ours."""
+    listing, errors = _nft(["list", "tables"], "")
+    if errors:
+        raise ApplyError(f"nft list tables: {errors}")
+    tables = [line.split(maxsplit=2)[1:] for line in listing.splitlines()]
+    return [(family, name) for family, name in tables if f"{family} {name}" != TABLE]
+
+
+def table_as_data(family: str, name: str) -> List[Dict[str, Any]]:
+    """What `nft -j` lists of a table; nothing where it is gone meanwhile."""
+    listing, errors = _nft(["-j", "list", "table", family, name], "")
+    if errors and "No such file" not in errors:
+        raise ApplyError(f"nft -j list table {family} {name}: {errors}")
+    return list(json.loads(listing)["nftables"]) if listing.strip() else []
+
+
+def rule_text(family: str, table: str, chain: str, handle: str) -> str:
+    """A rule as nft writes it; empty where it is gone meanwhile."""
+    listing, _errors = _nft(["--handle", "--stateless", "list", "chain", family, table, chain], "")
+    found = re.search(rf"^\s*(.*?) # handle {handle}$", listing, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _nft_identity() -> str:

@@ -13,6 +13,7 @@ from .converge import Step, make_plan
 from .declared import Call
 from .facts import StandingBridge
 from .facts_reader import read_facts
+from .foreign_reader import read_foreign_drops
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
 from .link_speed import link_speed
@@ -29,13 +30,15 @@ def observe() -> Dict[str, Any]:
     """What is declared and what of it stands. Changes nothing.
 
     Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses
-    (to be pinned, say), and `drift`: by layer, the changes that would make the host what is declared.
+    (to be pinned, say), `foreign` rules that drop what ours accept, and `drift`: by layer, the changes that would
+    make the host what is declared.
     """
     with ledger_file.locked():
         ledger = Ledger.load()
         plan = make_plan(ledger, ledger.declared, read_facts(ledger))
         declared = not ledger.declared.is_empty
         steps = {layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS}
+        foreign = read_foreign_drops(plan) if declared else []
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
     networks = plan.model.networks.values() if declared else []
@@ -47,6 +50,7 @@ def observe() -> Dict[str, Any]:
         "published": list(_published(plan, current[DOCKER_CHAINS.name])),
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if declared else {},
+        "foreign": [vars(drop) for drop in foreign],
         "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes},
     }
 

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The iptables programs of this host, of both kinds, and what they list: those of nftables, and the older ones."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Iterator, List
+
+from .errors import ApplyError
+
+NFT, LEGACY = "nft", "legacy"
+TABLES = ("filter", "mangle", "nat", "raw", "security")
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_LEGACY_TABLES = {"ip": "/proc/self/net/ip_tables_names", "ip6": "/proc/self/net/ip6_tables_names"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of iptables in one family, `ip` or `ip6`."""
+
+    kind: str
+    family: str
+
+    @property
+    def name(self) -> str:
+        """Of the program: `iptables-nft`, `ip6tables-legacy`."""
+        return f"{self.family}tables-{self.kind}"
+
+    def program(self, what: str) -> str:
+        """The path of its `save` or `restore`; empty where the host has none."""
+        return shutil.which(f"{self.name}-{what}", path=_PATH) or ""
+
+    def tables(self, nft_tables: List[str]) -> List[str]:
+        """The tables that stand; `nft_tables` are those of this family that nft lists."""
+        if self.kind == NFT:
+            return [name for name in nft_tables if name in TABLES]
+        try:
+            with open(_LEGACY_TABLES[self.family], encoding="ascii") as file:
+                return file.read().split()
+        except OSError:
+            return []
+
+    def save(self) -> str:
+        """
+        Raises:
+            ApplyError: the program failed.
+        """
+        program = self.program("save")
+        # There is no run_command in an engine that also runs without Ansible.
+        ran = subprocess.run([program], capture_output=True, text=True, check=False)  # pylint: disable=ansible-bad-function
+        if ran.returncode:
+            raise ApplyError(f"{self.name}-save: {ran.stderr.strip()}")
+        return ran.stdout
+
+
+def variants() -> Iterator[Variant]:
+    for kind in (NFT, LEGACY):
+        for family in ("ip", "ip6"):
+            yield Variant(kind, family)

@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the host must let through for its networks: plan -> packets at the hooks that they come by. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from .model import Network
+from .packet_walk import Packet
+from .plan import Plan
+from .publications import Publication, gateway_attachment
+from .words import Address
+
+# One packet: where it comes by, and its properties there.
+Step = Tuple[str, Packet]
+
+PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = "prerouting", "input", "forward", "output", "postrouting"
+# The bridge family's, where frames pass from port to port.
+BRIDGED = "bridge forward"
+
+_Steps = List[Tuple[str, Dict[str, Any]]]
+
+_NEW = {"state": "new", "direction": "original"}
+# Of what is sent to any port, as an example.
+_SOME_TCP = {"protocol": "tcp"}
+_REPLY = {"state": "established", "direction": "reply"}
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Something that must pass, both ways: `what` of `whom`. `bridge` is that of the network it is for."""
+
+    what: str
+    whom: str
+    bridge: str
+    version: int
+    steps: Tuple[Step, ...]
+
+
+def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
+    """`bridged`: what containers of a network say to each other comes by the rules for IP, too."""
+    for network in plan.model.networks.values():
+        for version in plan.allotted.networks[network.name]:
+            ways = _Ways(plan, network, version)
+            yield ways.from_host()
+            if network.icc:
+                yield ways.between_containers(bridged)
+            if not network.internal and plan.model.host.ip_forward:
+                yield ways.to_outside()
+    for publication in plan.publications:
+        attachment = gateway_attachment(plan.model, plan.model.containers[publication.container], publication.version)
+        if attachment and plan.model.host.ip_forward and not (publication.host_ip and publication.host_ip.is_loopback):
+            ways = _Ways(plan, plan.model.networks[attachment.network], publication.version)
+            yield ways.to_published(publication)
+
+
+def to_host(network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None) -> Passage:
+    """What the containers of a network ask of a service of the host, such as its DNS: `udp`, 53."""
+    there = {"in": network.bridge, "protocol": protocol, "destination": gateway, "destination port": port}
+    back = {"out": network.bridge, "protocol": protocol, "source": gateway, "source port": port}
+    return _passage(
+        f"what containers ask of the host at {port}/{protocol}, of network",
+        network.name,
+        network.bridge,
+        version,
+        [
+            (PREROUTING, {**_NEW, **there, "destination type": "local"}),
+            (INPUT, {**_NEW, **there, "destination type": "local"}),
+            (OUTPUT, {**_REPLY, **back}),
+            (POSTROUTING, {**_REPLY, **back}),
+        ],
+    )
+
+
+class _Ways:
+    """The ways to and from one network in one family. An uplink, address or port that is not given is not known."""
+
+    def __init__(self, plan: Plan, network: Network, version: int) -> None:
+        self._plan = plan
+        self._network = network
+        self._version = version
+        self._uplink = plan.facts.uplink or None
+        self._address = next(
+            (
+                endpoint.address(version)
+                for (_container, on), endpoint in plan.allotted.endpoints.items()
+                if on == network.name
+            ),
+            None,
+        )
+
+    def from_host(self) -> Passage:
+        there = {**_SOME_TCP, "out": self._network.bridge, "destination": self._address}
+        back = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
+        return self._passage(
+            "what the host sends to containers of network",
+            [
+                (OUTPUT, {**_NEW, **there}),
+                (POSTROUTING, {**_NEW, **there}),
+                (PREROUTING, {**_REPLY, **back, "destination type": "local"}),
+                (INPUT, {**_REPLY, **back, "destination type": "local"}),
+            ],
+        )
+
+    def between_containers(self, bridged: bool) -> Passage:
+        within = {**_SOME_TCP, "in bridge": self._network.bridge, "out bridge": self._network.bridge}
+        steps = [(BRIDGED, {**_NEW, **within}), (BRIDGED, {**_REPLY, **within})]
+        if bridged:
+            own = {**_SOME_TCP, "in": self._network.bridge, "out": self._network.bridge}
+            steps += [(FORWARD, {**_NEW, **own}), (FORWARD, {**_REPLY, **own})]
+        return self._passage("what containers send to each other on network", steps)
+
+    def to_outside(self) -> Passage:
+        there = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
+        back = {**_SOME_TCP, "in": self._uplink}
+        out = {"out": self._uplink}
+        home = {"out": self._network.bridge, "destination": self._address}
+        return self._passage(
+            "what containers send to the outside from network",
+            [
+                (PREROUTING, {**_NEW, **there, "destination type": "unicast"}),
+                (FORWARD, {**_NEW, **there, **out}),
+                (POSTROUTING, {**_NEW, **there, **out}),
+                (PREROUTING, {**_REPLY, **back}),
+                (FORWARD, {**_REPLY, **back, **home}),
+                (POSTROUTING, {**_REPLY, **back, **home}),
+            ],
+        )
+
+    def to_published(self, port: Publication) -> Passage:
+        of_flow = {
+            "protocol": port.protocol,
+            "dnat": True,
+            "asked address": port.host_ip,
+            "asked port": port.host_port,
+        }
+        outer = {"in": self._uplink, "destination": port.host_ip, "destination port": port.host_port}
+        there: Dict[str, Any] = {"in": self._uplink, "out": self._network.bridge}
+        there = {**there, "destination": port.address, "destination port": port.target_port}
+        back = {"in": self._network.bridge, "source": port.address, "source port": port.target_port}
+        asked, answered = {**of_flow, **_NEW}, {**of_flow, **_REPLY}
+        return self._passage(
+            "what others send to published port",
+            [
+                (PREROUTING, {**asked, "dnat": False, **outer, "destination type": "local"}),
+                (FORWARD, {**asked, **there}),
+                (POSTROUTING, {**asked, **there}),
+                (PREROUTING, {**answered, **back}),
+                (FORWARD, {**answered, **back, "out": self._uplink}),
+                (POSTROUTING, {**answered, **back, "out": self._uplink}),
+            ],
+            f"{port.host_port}/{port.protocol} of {port.container}",
+        )
+
+    def _passage(self, what: str, steps: _Steps, whom: str = "") -> Passage:
+        return _passage(what, whom or self._network.name, self._network.bridge, self._version, steps)
+
+
+def _passage(what: str, whom: str, bridge: str, version: int, steps: _Steps) -> Passage:
+    of_all = {"family": f"ipv{version}", "addressed": "host"}
+    return Passage(what, whom, bridge, version, tuple((hook, Packet({**of_all, **known})) for hook, known in steps))

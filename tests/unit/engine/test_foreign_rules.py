@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each folder of `foreign/` is what others have on a host in, and which rule of theirs drops what we accept out.
+
+`nft.json` is what `nft -j` lists, `ip.save` and `ip6.save` are what `iptables-save` and `ip6tables-save` do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import golden
+import pytest
+from planning import plan
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_iptables import objects_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_rules import NFT, Ruleset, foreign_drops
+from ansible_collections.wharf.network.plugins.module_utils.engine.packet_walk import Packet
+from ansible_collections.wharf.network.plugins.module_utils.engine.passages import passages, to_host
+from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+
+HERE = Path(__file__).parent / "foreign"
+
+WORDS = {
+    "networks": {"app": {"enable_ipv6": True}},
+    "containers": {"web": {"networks": ["app"], "ports": ["8080:80", "127.0.0.1:9000:90"]}},
+}
+
+
+@pytest.mark.parametrize("case", sorted(HERE.iterdir()), ids=lambda case: case.name)
+def test_case(case: Path) -> None:
+    ways = list(passages(_planned(), bridged=True))
+    drops = [str(drop) for drop in foreign_drops(_rulesets(case), ways)]
+    golden.check(case, {"drops.yml": golden.as_yaml(drops)}, given=("nft.json", "ip.save", "ip6.save"))
+
+
+def _planned(words: Any = None) -> Plan:
+    return plan(words or WORDS, Facts(uplink="eth0"))
+
+
+def _rulesets(case: Path) -> Iterator[Ruleset]:
+    for family in ("ip", "ip6"):
+        file = case / f"{family}.save"
+        if file.exists():
+            yield Ruleset(f"{family}tables-nft", list(objects_of(file.read_text(), family)))
+    file = case / "nft.json"
+    if file.exists():
+        yield Ruleset(NFT, json.loads(file.read_text())["nftables"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "dropped"),
+    [
+        ("-P", ["policy"]),
+        ("-i br-app -j ACCEPT", []),
+        ("-i br-+ -j ACCEPT", []),
+        ("-i br-other -j ACCEPT", ["policy"]),
+        ("! -i br-app -j ACCEPT", ["policy"]),
+        ("! -i eth0 -j ACCEPT", []),
+        ("-s 172.18.0.0/16 -j ACCEPT", []),
+        ("-s 10.0.0.0/8 -j ACCEPT", ["policy"]),
+        ("! -s 10.0.0.0/8 -j ACCEPT", []),
+        ("-s 172.18.0.0/255.255.0.255 -j ACCEPT", []),
+        ("-d 203.0.113.0/24 -j ACCEPT", []),
+        ("-d 0.0.0.0/0 -j ACCEPT", []),
+        ("-p tcp -m tcp --dport 443 -j ACCEPT", []),
+        ("-p udp -m udp --dport 53 -j ACCEPT", ["policy"]),
+        ("-p 6 -j ACCEPT", []),
+        ("-p icmp -j ACCEPT", ["policy"]),
+        ("-m conntrack --ctstate NEW -j ACCEPT", []),
+        ("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ["policy"]),
+        ("-m conntrack ! --ctstate INVALID -j ACCEPT", []),
+        ("-m conntrack --ctstatus DNAT -j ACCEPT", ["policy"]),
+        ("-m conntrack --ctstate DNAT -j ACCEPT", ["policy"]),
+        ("-m conntrack ! --ctstate DNAT -j ACCEPT", []),
+        ("-m conntrack --ctstate NEW,DNAT -j ACCEPT", []),
+        ("-m conntrack --ctstate ESTABLISHED,DNAT -j DROP\n-A FORWARD -j ACCEPT", []),
+        ("-m mark --mark 0x1 -j ACCEPT", []),
+        ("-m limit --limit 5/sec -j ACCEPT", []),
+        ("-m limit --limit 5/sec -j DROP\n-A FORWARD -j ACCEPT", []),
+        ('-m comment --comment "-j ACCEPT" -j DROP', ["rule"]),
+        ("-j LOG --log-prefix x", ["policy"]),
+        ("-j MARK --set-xmark 0x1/0x1", ["policy"]),
+        ("-j own", ["policy"]),
+        ("-j own\n-A own -i br-app -j ACCEPT", []),
+        ("-j own\n-A own -j REJECT\n-A FORWARD -j ACCEPT", ["rule"]),
+        ("-j own\n-A own -j RETURN\n-A own -j DROP\n-A FORWARD -j ACCEPT", []),
+        ("-g own\n-A FORWARD -j ACCEPT", ["policy"]),
+        ("-j own\n-A own -m mark --mark 0x1 -j RETURN\n-A own -j DROP\n-A FORWARD -j ACCEPT", []),
+        ("-j NFQUEUE --queue-num 0", []),
+    ],
+)
+def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
+    rule = "" if rules == "-P" else f"-A FORWARD {rules}\n"
+    save = f"*filter\n:FORWARD DROP [0:0]\n:own - [0:0]\n{rule}COMMIT\n"
+    # Only what goes out, and that way.
+    way = next(way for way in passages(_planned()) if way.whom == "app" and "outside" in way.what and way.version == 4)
+    there = [way.steps[1]]
+    found = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [_only(way, there)])
+    assert ["rule" if drop.rule else "policy" for drop in found] == dropped
+
+
+def _only(way: Any, steps: Any) -> Any:
+    return type(way)(way.what, way.whom, way.bridge, way.version, tuple(steps))
+
+
+def test_what_drops_a_question_to_the_host() -> None:
+    """As for a DNS server on a bridge of a host whose input is closed."""
+    planned = _planned()
+    ways = [to_host(planned.model.networks["app"], version, "udp", 53) for version in (4, 6)]
+    (drop,) = foreign_drops([*_rulesets(HERE / "nftables_conf_workstation")], ways)
+    assert (drop.hook, drop.chain, drop.rule) == ("input", "input", "")
+    assert drop.drops == ("what containers ask of the host at 53/udp, of network app",)
+    assert drop.remedy.startswith('`nft insert rule inet filter input iifname "br-app" accept`')
+
+
+def test_ports_that_rules_do_not_tell_apart_are_looked_at_once() -> None:
+    words = {"networks": {"app": {}}, "containers": {"web": {"networks": ["app"], "ports": ["8000-8999:8000-8999"]}}}
+    ways = list(passages(_planned(words)))
+    counted = [packet for way in ways for _hook, packet in way.steps if isinstance(packet, Packet) and packet.asked]
+    assert not counted
+    foreign_drops([*_rulesets(HERE / "iptables_policy")], ways)
+    asked = [packet for way in ways for _hook, packet in way.steps if packet.asked]
+    assert len(ways) > 1000
+    assert len(asked) < 20
