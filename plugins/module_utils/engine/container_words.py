@@ -40,6 +40,7 @@ _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_link
 
 # What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
+MODES = "bridge, host, none, service:NAME, container:NAME, or a network's name"
 _SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 
 
@@ -107,7 +108,7 @@ def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
     if colon and kind in ("service", "container") and target:
         return CONTAINER_MODE, target, ""
     if colon:
-        raise wrong(path, value, "must be bridge, host, none, service:NAME, container:NAME, or a network's name")
+        raise wrong(path, value, f"must be {MODES}")
     if word in (HOST_MODE, NONE_MODE):
         return word, "", ""
     return NETWORKED, "", DEFAULT_NETWORK if word == "default" else word
@@ -215,12 +216,18 @@ def _extra_hosts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
             for address in read.list_of(read.text)(addresses, f"{path}.{name}")
         ]
     else:
-        lines = [(name, address, path) for name, address in read.pairs("=:")(value, path)]
+        given = read.pairs("=:", "NAME=ADDRESS")(value, path)
+        lines = [(name, address, f"{path}[{index}]") for index, (name, address) in enumerate(given)]
     return tuple((read.host_name(name, where), _host_address(address, where)) for name, address, where in lines)
 
 
 def _host_address(value: str, path: str) -> str:
-    return value if value == HOST_GATEWAY else str(read.address(value, path))
+    if value == HOST_GATEWAY:
+        return value
+    try:
+        return str(read.address(value, path))
+    except ModelError:
+        raise wrong(path, value, f"must be an IPv4 or IPv6 address, or {HOST_GATEWAY}") from None
 
 
 def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:

@@ -7,7 +7,7 @@ from typing import Callable, Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
 from .allotments import Allotments
-from .declared import Call, Declared, declare, known
+from .declared import Call, Declared, declare, known, refuse_leaving
 from .diff import Change, diff
 from .door import Door
 from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
@@ -59,7 +59,9 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
     with ledger_file.locked():
         ledger = Ledger.load()
         declared = declare(ledger.declared, call)
-        plan = make_plan(ledger, known(declared, call), read_facts(ledger))
+        words = known(declared, call)
+        refuse_leaving(ledger.declared, words)
+        plan = make_plan(ledger, words, read_facts(ledger))
         planned = [] if declared.is_empty else layer.plan(plan)
         if _new(planned, layer, ledger):
             _refuse_conflicts(layers, plan, ledger)
@@ -94,11 +96,13 @@ def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> No
     """
     problems = ProblemCollector()
     for layer in layers:
-        new = _new(layer.plan(plan), layer, ledger)
+        planned = layer.plan(plan)
+        new = _new(planned, layer, ledger)
         if new:
             door = layer.door(ledger)
             with problems.collect():
                 door.require(new)
+                door.canonical(state_of(planned))
             with problems.collect():
                 door.observe(new, frozenset())
     problems.raise_if_any(ConflictError)

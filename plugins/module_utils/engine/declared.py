@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Mapping, Optional
 
 from .errors import ModelError, ProblemCollector
+from .network_words import network_name
 from .state import CONTAINERS, DEFAULT_NETWORKS, SCOPES, USER_NETWORKS
 
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
@@ -96,6 +97,31 @@ def known(declared: Declared, call: Call) -> Declared:
     )
 
 
+def refuse_leaving(before: Declared, after: Declared) -> None:
+    """
+    Raises:
+        ModelError: networks go while containers are on them.
+    """
+    problems = ProblemCollector()
+    for key in before.networks.keys() - after.networks.keys():
+        names = {key, network_name(key, before.networks[key])}
+        there = names.intersection(network_name(*network) for network in after.networks.items())
+        on_it = [container for container, words in after.containers.items() if names & _networks_of(words)]
+        if on_it and not there:
+            remedy = "let them go before, or put them on another network"
+            problems.add(f"wharf_networks.{key}", f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+    problems.raise_if_any()
+
+
+def _networks_of(words: Any) -> FrozenSet[str]:
+    """The names by which a container's words call its networks."""
+    if not isinstance(words, Mapping):
+        return frozenset()
+    networks = words.get("networks")
+    named = networks if isinstance(networks, (Mapping, list, tuple)) else [words.get("network_mode")]
+    return frozenset(str(name) for name in named)
+
+
 def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
     """What other calls of the same play will make of entries that are not in the scope of this one."""
     return before if given is None else _entries(before, given, call.state)
@@ -116,4 +142,13 @@ def _entries(before: Words, given: Optional[Words], state: str) -> Words:
         return {**before, **named}
     if state == EXACT:
         return named
-    return {name: words for name, words in before.items() if name not in named} if named else {}
+    # What goes may be called by its name on the host, where that is nobody's key.
+    names = {_real_name(*entry) for entry in named.items() if entry[0] not in before}
+    stay = {key: words for key, words in before.items() if key not in named and _real_name(key, words) not in names}
+    return stay if named else {}
+
+
+def _real_name(key: str, words: Any) -> str:
+    if isinstance(words, Mapping) and words.get("container_name"):
+        return str(words["container_name"])
+    return network_name(key, words)

@@ -28,7 +28,7 @@ class Facts:
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
-    the host did before us.
+    the host did before us. `ipv6`: its kernel has IPv6.
     """
 
     uplink: str = ""
@@ -44,5 +44,6 @@ class Facts:
     forwards_ipv6: bool = False
     accepts_ra: Tuple[str, ...] = ()
     bridge_netfilter: bool = False
+    ipv6: bool = True
     other_bridges: Optional[Tuple[StandingBridge, ...]] = None
     other_links: Optional[Tuple[str, ...]] = None

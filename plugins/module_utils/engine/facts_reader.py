@@ -42,6 +42,7 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
+        ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),

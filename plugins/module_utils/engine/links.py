@@ -26,6 +26,9 @@ DONE = 0
 
 IFA_F_NODAD = 2
 
+# What a kernel answers that does not know such links.
+_UNKNOWN_KIND = (errno.EOPNOTSUPP,)
+
 
 @contextmanager
 def opened() -> Iterator[Any]:
@@ -48,7 +51,8 @@ def doing(what: str) -> Iterator[None]:
     try:
         yield
     except _pyroute2().NetlinkError as error:
-        raise ApplyError(f"{what}: {os.strerror(error.code)}") from error
+        lacking = ", which is a module that this kernel has not, or cannot load" if error.code in _UNKNOWN_KIND else ""
+        raise ApplyError(f"{what}: {os.strerror(error.code)}{lacking}") from error
     except OSError as error:
         raise ApplyError(f"{what}: {error.strerror or error}") from error
     except ApplyError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from .container_words import Names, parse_container
+from .container_words import MODES, Names, parse_container
 from .errors import ProblemCollector
 from .model import CONTAINER_MODE, HOST_GATEWAY, Container, Model, Network
 from .network_words import check_named, default_network, is_external, network_name, parse_host, parse_network
@@ -98,7 +98,9 @@ def _resolved(model: Model, container: Container, names: Names, problems: Proble
     declared = {*model.networks, *names.networks.values()}
     for attachment in container.attachments:
         if attachment.network not in declared:
-            problems.add(attachment.path, _not_declared(model, attachment.network))
+            is_mode = attachment.path == f"{container.path}.network_mode"
+            modes = f"; a mode is {MODES}" if is_mode and attachment.network != DEFAULT_NETWORK else ""
+            problems.add(attachment.path, _not_declared(model, attachment.network) + modes)
         if attachment.aliases and attachment.network == DEFAULT_NETWORK:
             problems.add(f"{attachment.path}.aliases", "the default network answers no names: use one of your own")
     networks = {attachment.network for attachment in container.attachments}

@@ -31,6 +31,8 @@ DAEMON_KEYS_PASSED_OVER = frozenset(
     """.split()
 )
 
+_DRIVERS_NOT_YET = ("host", "ipvlan", "macvlan", "none", "overlay")
+
 _BRIDGE_OPTION = "com.docker.network.bridge."
 _MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
@@ -238,7 +240,7 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
         _own_name(name, path)
     driver = words.take("driver", read.text, "bridge")
     with problems.collect():
-        _only("bridge", read.text)(driver, f"{path}.driver")
+        _check_driver(driver, f"{path}.driver")
     if external is not None:
         words.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
     versions = _versions(words, problems)
@@ -277,6 +279,13 @@ def _external(value: Any, path: str) -> Optional[str]:
     words.finish()
     problems.raise_if_any()
     return name
+
+
+def _check_driver(driver: str, path: str) -> None:
+    if driver in _DRIVERS_NOT_YET:
+        raise wrong(path, driver, "is not supported yet: leave it out, or say bridge")
+    if driver != "bridge":
+        raise wrong(path, driver, "is no driver that is known here: leave it out, or say bridge")
 
 
 def _versions(words: Words, problems: ProblemCollector) -> List[int]:

@@ -16,7 +16,7 @@ from .door import Door
 from .errors import ApplyError, ConflictError
 from .nft_listing import blocks, parse_listing, user_chains_in_use
 from .nft_script import definition, nft_script
-from .rules_nftables import TABLE, USER_CHAIN
+from .rules_nftables import OWN_CHAINS, TABLE, USER_CHAIN
 from .state import Key, Rules, State
 
 
@@ -41,12 +41,17 @@ class Nftables(Door):
         return {key: listed.get(key, thing) for key, thing in desired.items()}
 
     def require(self, new: State) -> None:
-        _nft_program()
+        _list_table()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """Our table as it is. What somebody else put into it is none of ours, nor is a DOCKER-USER chain in use."""
         ours = desired.keys() | owned
         listing = _list_table()
+        if not owned and not is_ours(listing):
+            if not desired:
+                return {}
+            remedy = f"rename it, or delete it (nft delete table {TABLE})"
+            raise ConflictError.at(f"table {TABLE}", f"is on this host, and is not ours: {remedy}")
         kept = user_chains_in_use(listing) - desired.keys()
         return {
             key: thing
@@ -59,11 +64,25 @@ class Nftables(Door):
         _run(f"delete table {TABLE}\n" if _are_all_there_is(changes) else nft_script(changes))
 
 
+def is_ours(listing: str) -> bool:
+    """Whether a table of this name is ours, as far as it tells by itself: one without our chains is somebody else's.
+
+    All of ours come in one transaction, and DOCKER-USER stays as long as an admin's rules are in it.
+    """
+    names = {name for _kind, name, _lines in blocks(listing)}
+    return not names or not names.isdisjoint(OWN_CHAINS)
+
+
 def _list_table() -> str:
-    """The table's listing; empty where there is no such table."""
+    """The table's listing; empty where there is no such table.
+
+    Raises:
+        ConflictError: nft cannot list any.
+    """
     listing, errors = _nft(["--stateless", "list", "table", *TABLE.split()], "")
     if errors and "No such file" not in errors:
-        raise ApplyError(f"nft list table {TABLE}: {errors}")
+        remedy = "load the module nf_tables, or boot a kernel that has it"
+        raise ConflictError.at("nft", f"cannot list the tables of this host's kernel ({errors}): {remedy}")
     return listing
 
 
@@ -74,8 +93,15 @@ def _are_all_there_is(changes: Sequence[Change]) -> bool:
 
 
 def _listed_in_scratch(text: str) -> str:
+    """
+    Raises:
+        ConflictError: the kernel or nft cannot do what the rules need.
+    """
     with namespaces.scratch():
-        _run(text)
+        _output, errors = _nft(["-f", "-"], text)
+        if errors:
+            lacking = "the rules are more than nft or the kernel of this host can do: take newer ones"
+            raise ConflictError.at("nft", f"{lacking}: {errors}")
         return _list_table()
 
 

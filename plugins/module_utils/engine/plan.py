@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from .adoption import adopt
 from .allotments import Allotments
 from .errors import ProblemCollector
+from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
@@ -41,6 +41,7 @@ class Plan:
         allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)
         plan = cls(model, facts, replace(allotted, ports=ports), publications)
+        plan._check_families(problems)
         plan._check_next_hops(problems)
         plan._check_routes(problems)
         plan._check_sysctls(problems)
@@ -77,6 +78,13 @@ class Plan:
         """Where the containers of a network send what is for elsewhere."""
         declared = [hop for hop in network.next_hops if hop.version == version]
         return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
+
+    def _check_families(self, problems: ProblemCollector) -> None:
+        for network in self.model.networks.values():
+            if network.ipv6 and not self.facts.ipv6:
+                key = "ipv6" if network.is_default else "enable_ipv6"
+                remedy = "leave it out, or boot without ipv6.disable=1"
+                problems.add(f"{network.path}.{key}", f"the kernel of this host has no IPv6: {remedy}")
 
     def _check_next_hops(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():

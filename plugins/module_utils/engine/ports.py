@@ -28,10 +28,15 @@ def port_range(value: Any, path: str) -> PortRange:
     first = int(match[1])
     last = int(match[2] or first)
     if not 1 <= first <= last <= 65535:
-        # YAML 1.1, which Ansible reads, takes 22:22 for a number to the base of 60.
-        hint = "; quote it if it was PUBLISHED:TARGET" if isinstance(value, int) and value > 65535 else ""
-        raise wrong(path, value, f"ports are from 1 to 65535, the lower one first{hint}")
+        raise wrong(path, value, "ports are from 1 to 65535, the lower one first")
     return first, last
+
+
+def _sexagesimal(value: Any) -> str:
+    """YAML 1.1, which Ansible reads, takes 8080:22 for a number to the base of 60."""
+    if not isinstance(value, int) or value <= 65535:
+        return ""
+    return f"; if this was {value // 60}:{value % 60:02}, which YAML takes for a number, put it in quotes"
 
 
 def protocol(value: Any, path: str) -> str:
@@ -94,7 +99,7 @@ class PortMapping:
             )
         except ModelError as error:
             _part, _colon, reason = error.problems[0].message.partition(": ")
-            raise wrong(path, value, reason) from None
+            raise wrong(path, value, f"{reason}{_sexagesimal(value)}") from None
 
     @classmethod
     def _parse_long(cls, value: Any, path: str) -> PortMapping:

@@ -204,6 +204,9 @@ class _TakenPorts:
             ModelError: somebody has it.
         """
         holder = self._holder(demand, port)
+        if holder and holder.startswith(demand.path.rpartition("ports[")[0]):
+            same = f"port {demand.at(port)} is published by {holder} already: leave one of the two out"
+            raise ModelError.at(demand.path, same)
         if holder:
             raise ModelError.at(demand.path, f"port {demand.at(port)} is taken by {holder}: publish another one")
         for address in demand.addresses:

@@ -16,6 +16,7 @@ from .state import Chain, ElementSet, Object, Rules
 
 TABLE = "inet wharf"
 USER_CHAIN = "DOCKER-USER"
+OWN_CHAINS = (USER_CHAIN, "DOCKER-FORWARD")
 
 _FAMILIES = ((4, "ip"), (6, "ip6"))
 

@@ -110,7 +110,8 @@ def mac(value: Any, path: str) -> str:
     """A unicast MAC address, in lower case with colons."""
     wanted = text(value, path).lower().replace("-", ":")
     if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", wanted):
-        raise wrong(path, value, "must be a MAC address such as 02:42:ac:11:00:02")
+        hint = ", in quotes, else YAML may take it for a number" if isinstance(value, int) else ""
+        raise wrong(path, value, f"must be a MAC address such as 02:42:ac:11:00:02{hint}")
     if int(wanted[:2], 16) & 1:
         raise wrong(path, value, "is a multicast address; the first byte must be even")
     if not int(wanted.replace(":", ""), 16):
@@ -178,8 +179,8 @@ def mapping(value: Any, path: str) -> Dict[str, Any]:
     return {text(key, path): item for key, item in value.items()}
 
 
-def pairs(separators: str) -> Parser[Tuple[Tuple[str, str], ...]]:
-    """A mapping, or a list of `KEY=VALUE`, the first of the separators that occurs dividing the two."""
+def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, str], ...]]:
+    """A mapping, or a list of texts of this `form`, the first of the separators that occurs dividing the two."""
 
     def parse(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
         if isinstance(value, dict):
@@ -192,7 +193,7 @@ def pairs(separators: str) -> Parser[Tuple[Tuple[str, str], ...]]:
             key, found, rest = item.partition(separator)
             if found:
                 return key.strip(), rest.strip()
-        raise wrong(path, item, f"must be KEY{separators[0]}VALUE")
+        raise wrong(path, item, f"must be {form}")
 
     return parse
 

@@ -17,6 +17,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declared impo
     Declared,
     declare,
     known,
+    refuse_leaving,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
@@ -57,6 +58,34 @@ def test_absent_lets_the_named_go() -> None:
     named = {"networks": {"a": NEW, "unknown": None}, "containers": {"one": None}}
     after = declare(BEFORE, call(USER_NETWORKS, CONTAINERS, state=ABSENT, **named))
     assert after == Declared({"mtu": 1400}, {"b": OLD}, {"two": OLD})
+
+
+def test_absent_takes_the_name_on_the_host_as_well_as_the_key() -> None:
+    before = Declared({}, {"a": {"name": "x"}, "x": {}}, {"web": {"container_name": "web-1"}, "two": OLD})
+    after = declare(before, call(CONTAINERS, state=ABSENT, containers={"web-1": None}))
+    assert after.containers == {"two": OLD}
+    # Where a key is of that name, it is the key's entry that is meant.
+    after = declare(before, call(USER_NETWORKS, state=ABSENT, networks={"x": None}))
+    assert after.networks == {"a": {"name": "x"}}
+
+
+def test_a_network_does_not_go_while_containers_are_on_it() -> None:
+    networks = {"front": {}, "back": {"name": "rear"}, "calm": {}}
+    containers = {
+        "a": {"networks": ["back"]},
+        "b": {"networks": {"rear": {}}},
+        "c": {"network_mode": "back"},
+        "d": None,
+    }
+    before = Declared({}, networks, containers)
+    with pytest.raises(ModelError) as caught:
+        refuse_leaving(before, Declared({}, {"front": {}}, containers))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "wharf_networks.back: cannot go while containers are on it: a, b, c: let them go before, "
+        "or put them on another network"
+    ]
+    refuse_leaving(before, Declared({}, {"front": {}, "rear": {}}, containers))
+    refuse_leaving(before, Declared({}, {}, {"d": None}))
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

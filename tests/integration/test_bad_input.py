@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has that it should not, or lacks: one report, and nothing is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hosts import ABSENT, ENGINE_FOLDER, EngineError, ThrowawayHost, differences
+
+WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}},
+    "containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}, "app": {"networks": ["front"]}},
+}
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started:
+        yield started
+
+
+@contextmanager
+def untouched(host: ThrowawayHost) -> Iterator[None]:
+    before = host.snapshot()
+    yield
+    assert differences(before, host.snapshot()) == ""
+
+
+@contextmanager
+def instead_of_nft(host: ThrowawayHost, content: str, mode: str = "755") -> Iterator[None]:
+    """Another file in the place of the machine's nft, which is /run/nft meanwhile, for this host only."""
+    host.write("/run/other", content)
+    program = host.run("cp $(command -v nft) /run/nft; readlink -f $(command -v nft)").strip()
+    host.run(f"chmod {mode} /run/other; mount --bind /run/other {program}")
+    try:
+        yield
+    finally:
+        host.run(f"umount {program}; rm /run/other /run/nft")
+
+
+def refused(host: ThrowawayHost) -> list[str]:
+    with pytest.raises(EngineError) as error:
+        host.apply(WORDS)
+    return str(error.value).splitlines()
+
+
+def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> None:
+    one.run(
+        """
+        nft add table inet wharf; nft add chain inet wharf mine; nft add rule inet wharf mine accept
+        ip link add br-front type veth peer name other
+        ip netns add web; mkdir -p /etc/netns/app; echo mine > /etc/netns/app/hosts
+        """
+    )
+    with untouched(one):
+        assert [line.partition(": ")[0] for line in refused(one)] == [
+            "wharf_networks.front", "table inet wharf", "wharf_containers.web", "/etc/netns/app/hosts",
+        ]  # fmt: skip
+        one.apply({}, ABSENT)
+    one.run("nft delete table inet wharf; ip link del br-front; ip netns del web; rm -r /etc/netns")
+
+
+def test_a_local_process_that_listens(one: ThrowawayHost) -> None:
+    one.serve("host", "127.0.0.1:8080/tcp")
+    with untouched(one):
+        assert refused(one) == [
+            "wharf_containers.web.ports[0]: port 8080/tcp is taken by a process of the host, which listens there: "
+            "publish another one"
+        ]
+    one.agent.call("stop_all")
+
+
+@pytest.mark.parametrize(
+    ("nft", "said"),
+    [
+        ("exit 3", "it ended with 3"),
+        ("kill -9 $$", "it ended with -9"),
+        ("echo Operation not supported >&2; exit 1", "Operation not supported"),
+    ],
+)
+def test_a_kernel_without_nftables(one: ThrowawayHost, nft: str, said: str) -> None:
+    with instead_of_nft(one, f"#!/bin/sh\n{nft}\n"):
+        assert refused(one)[0].startswith(f"nft: cannot list the tables of this host's kernel ({said}): ")
+
+
+def test_a_kernel_without_what_the_rules_need(one: ThrowawayHost) -> None:
+    script = '#!/bin/sh\n[ "$1" = -f ] && { echo "Error: fib is unknown" >&2; exit 1; }\nexec /run/nft "$@"\n'
+    with untouched(one), instead_of_nft(one, script):
+        assert refused(one) == [
+            "nft: the rules are more than nft or the kernel of this host can do: take newer ones: Error: fib is unknown"
+        ]
+
+
+def test_a_kernel_without_ipv6(one: ThrowawayHost) -> None:
+    one.run("mount -t tmpfs none /proc/sys/net/ipv6")
+    said = refused(one)
+    one.run("umount /proc/sys/net/ipv6")
+    assert said == [
+        "wharf_networks.front.enable_ipv6: the kernel of this host has no IPv6: leave it out, "
+        "or boot without ipv6.disable=1"
+    ]
+
+
+def test_a_host_without_pyroute2_and_without_nft(one: ThrowawayHost) -> None:
+    command = [*one.enter(), "env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-S", "-m", "engine", "apply", "-"]
+    with instead_of_nft(one, "", "644"):
+        ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
+        assert "docker0" not in one.run("ip -br link")
+    assert ran.returncode == 1
+    assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["pyroute2", "nft"]
+
+
+def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) -> None:
+    one.apply(WORDS)
+    with pytest.raises(EngineError, match="front: cannot go while containers are on it: web, app: let"):
+        one.apply({"networks": {"front": None}}, ABSENT, ["user_networks"])
+    assert one.apply(WORDS).changes == []
+    one.apply({}, ABSENT)
