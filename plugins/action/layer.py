@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
         except ModelError as error:
             problems = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": problems}
-        arguments.pop("compose_files", None)
+        for read_here in ("compose_files", "runtime"):
+            arguments.pop(read_here, None)
         module = self._task.resolved_action or self._task.action
         assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed("")
         result.update(

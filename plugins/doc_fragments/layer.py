@@ -55,6 +55,13 @@ options:
       - The controller reads them as YAML 1.2, so that an unquoted C(22:22) is a port mapping and not a number. In
         Ansible's own YAML it has to be quoted.
     type: raw
+  runtime:
+    description:
+      - What runs the containers that do not name a C(sandbox). V(netns) is nobody; each then is a named network
+        namespace, which is made here. The others are containers of that name which the Docker Engine, Podman or
+        systemd-nspawn run without a network of their own (C(--network none), C(--private-network)).
+    type: str
+    choices: [netns, docker, podman, machine]
   state:
     description:
       - V(present) makes each named entry what is declared, whole, and leaves the others.

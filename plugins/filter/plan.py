@@ -20,7 +20,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.plan import P
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
-_KEYS = {"host", "networks", "containers", "compose_files"}
+_KEYS = {"host", "networks", "containers", "compose_files", "runtime"}
 
 
 def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") -> dict[str, Any]:

@@ -17,13 +17,14 @@ from .engine.errors import ProblemsError, WharfError
 from .engine.facts_reader import read_facts
 from .engine.layers import LAYERS
 from .engine.report import describe, diffs
-from .engine.state import SCOPES
+from .engine.state import RUNTIMES, SCOPES
 
 ARGUMENT_SPEC = {
     "host": {"type": "raw"},
     "networks": {"type": "raw"},
     "containers": {"type": "raw"},
     "compose_files": {"type": "raw"},
+    "runtime": {"type": "str", "choices": ["netns", *RUNTIMES]},
     "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
     "assumed": {"type": "dict", "default": {}},
@@ -33,8 +34,9 @@ ARGUMENT_SPEC = {
 def run_layer(layer: Layer) -> None:
     """Converge one layer of this host, or say what would change, and leave with the result."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.params["compose_files"]:
-        module.fail_json(msg="compose_files are read on the controller: call this module by its full name")
+    for option in ("compose_files", "runtime"):
+        if module.params[option]:
+            module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
     call = Call(
         host=module.params["host"],
         networks=module.params["networks"],

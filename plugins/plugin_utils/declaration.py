@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
 from .compose import ComposeWords, load_compose_files
 from .yaml12 import parse_yaml
@@ -21,8 +22,10 @@ _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": 
 
 
 # Variables of the vocabulary that are not built yet, with the one value that says nothing new.
-_NOT_YET = {"wharf_docker_user": None, "wharf_runtime": "netns"}
-_KNOWN = {*_VARIABLES.values(), *_NOT_YET, "wharf_hosts", "wharf_compose_files", "wharf_state"}
+_NOT_YET = {"wharf_docker_user": None}
+_KNOWN = {*_VARIABLES.values(), *_NOT_YET, "wharf_hosts", "wharf_compose_files", "wharf_runtime", "wharf_state"}
+
+_NETNS = "netns"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
         with problems.collect():
             words["containers"] = _joined(compose.containers, words["containers"] or {}, "wharf_containers")
         problems.raise_if_any()
+    if words["containers"]:
+        words["containers"] = _run_by(given.get("runtime") or _NETNS, words["containers"])
     return Declaration({key: value for key, value in words.items() if value is not None}, compose.warnings)
 
 
@@ -81,6 +86,29 @@ def _as_mapping(value: Any, path: str) -> Any:
     if parsed is not None and not isinstance(parsed, Mapping):
         raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
     return parsed
+
+
+def _run_by(runtime: str, containers: Mapping[str, Any]) -> dict[str, Any]:
+    """The containers, each with the sandbox that it has with its runtime, where it names none.
+
+    Raises:
+        ModelError: there is no such runtime.
+    """
+    if runtime not in (_NETNS, *RUNTIMES):
+        known = ", ".join((_NETNS, *RUNTIMES))
+        raise ModelError.at("wharf_runtime", f'"{runtime}": is no runtime of containers; there are: {known}')
+    if runtime == _NETNS:
+        return dict(containers)
+    return {name: _in_sandbox(runtime, name, words) for name, words in containers.items()}
+
+
+def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
+    if not isinstance(words, (Mapping, type(None))) or not isinstance((words or {}).get("x-wharf", {}), Mapping):
+        # The model says what is wrong with it.
+        return words
+    given = words or {}
+    sandbox = f"{runtime}:{given.get('container_name') or key}"
+    return {**given, "x-wharf": {"sandbox": sandbox, **given.get("x-wharf", {})}}
 
 
 def _from_text(value: Any, path: str) -> Any:

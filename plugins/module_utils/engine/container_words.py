@@ -20,7 +20,7 @@ from .model import (
     StaticRoute,
 )
 from .ports import PortMapping, port_range, protocol
-from .state import DEFAULT_NETWORK
+from .state import DEFAULT_NETWORK, RUNTIMES
 from .words import Words, source, wrong
 
 # Keys of a Compose service that are not about networking.
@@ -190,9 +190,9 @@ def _sandbox(value: Any, path: str) -> str:
         return name
     if kind == "path" and rest.startswith("/"):
         return name
-    if kind in ("docker", "podman", "machine"):
-        raise wrong(path, value, "this runtime is not supported yet: use netns:NAME, pid:N or path:/run/…")
-    raise wrong(path, value, "must be netns:NAME, pid:N or path:/run/…")
+    if kind in RUNTIMES:
+        return f"{kind}:{read.object_name(rest, path)}"
+    raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 
 
 def _exposed(value: Any, path: str) -> str:

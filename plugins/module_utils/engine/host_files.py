@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .model import HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
+from .model import CONTAINER_MODE, HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
 from .plan import Plan
 from .resolv_conf import ResolvConf
-from .state import DEFAULT_NETWORK, File, Object
+from .state import DEFAULT_NETWORK, RUNTIMES, ContainerFile, File, Object
 
 NETNS_FILES = "/etc/netns"
 
@@ -26,24 +26,33 @@ _IPV6_HOSTS = (
 
 
 def dns_files(plan: Plan) -> List[Object]:
-    """The files of every container whose sandbox is a named namespace: `ip netns exec` binds them over `/etc`."""
+    """The files of every container, where its runtime keeps them.
+
+    Those of a named namespace are bound over `/etc` by `ip netns exec`. Of a stack that only a process or a path leads
+    to, nobody knows what has which files.
+    """
     peers = _Peers(plan)
     return [file for container in plan.model.containers.values() for file in _files(plan, container, peers)]
 
 
-def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[File]:
-    kind, _colon, name = container.sandbox.partition(":")
-    if kind != "netns":
-        return
+def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
+    runtime, _colon, name = container.sandbox.partition(":")
     owner = plan.model.owner_of_stack(container)
+    if runtime == "netns":
+        for file, content in _contents(plan, owner, peers).items():
+            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True)
+    elif runtime in RUNTIMES and container.mode not in (CONTAINER_MODE, HOST_MODE):
+        for file, content in _contents(plan, owner, peers).items():
+            yield ContainerFile(f"{container.sandbox}:/etc/{file}", content)
+
+
+def _contents(plan: Plan, owner: Container, peers: _Peers) -> Dict[str, str]:
     contents = {
         "hostname": _hostname(owner),
         "hosts": _hosts(plan, owner, peers),
         "resolv.conf": _resolv_conf(plan, owner),
     }
-    for file, content in contents.items():
-        if content:
-            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True)
+    return {file: content for file, content in contents.items() if content}
 
 
 def _hostname(container: Container) -> str:

@@ -76,9 +76,10 @@ def _files(planned: Plan) -> List[Object]:
 
 
 def _dns_files(ledger: Ledger) -> Door:
+    from .container_files import ContainerFiles
     from .files import Files
 
-    return Files(ledger.found, CONTAINERS)
+    return Doors({"file": Files(ledger.found, CONTAINERS), "container_file": ContainerFiles(ledger.found)})
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)

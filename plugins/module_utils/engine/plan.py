@@ -195,10 +195,11 @@ def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
 
 
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
-    if container.mode == CONTAINER_MODE:
-        yield Sandbox(container.sandbox, container.name, of=plan.model.owner_of_stack(container).sandbox)
-    elif container.mode == HOST_MODE:
-        yield Sandbox(container.sandbox, container.name, of="host")
+    """A stack that is another's gets a name; where somebody else runs the container, that one sees to it."""
+    if container.mode in (CONTAINER_MODE, HOST_MODE):
+        if container.sandbox.startswith("netns:"):
+            owner = plan.model.owner_of_stack(container)
+            yield Sandbox(container.sandbox, container.name, of=HOST_MODE if owner is container else owner.sandbox)
     else:
         interfaces = plan.interfaces(container).values()
         own = [sysctl for sysctl in container.sysctls if _interface_parameter(sysctl[0])[0] not in interfaces]

@@ -15,7 +15,7 @@ from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
 from .links import doing, opened, require_pyroute2
-from .state import Key, Object, Sandbox, State, state_of
+from .state import RUNTIMES, Key, Object, Sandbox, State, state_of
 
 HOST = "host"
 NETNS = "netns:"
@@ -26,8 +26,13 @@ Wanted = Dict[str, Sandbox]
 
 
 def sandbox_path(name: str) -> str:
-    """`netns:web` -> `/run/netns/web`; the sandbox itself need not be there."""
+    """`netns:web` -> `/run/netns/web`; the sandbox need not be there. Empty for a container that does not run."""
     kind, _colon, rest = name.partition(":")
+    if kind in RUNTIMES:
+        from .runtimes import running
+
+        container = running(name)
+        return container.namespace if container else ""
     return {"netns": namespaces.path_of(rest), "pid": f"/proc/{rest}/ns/net", "path": rest}[kind]
 
 
@@ -72,7 +77,7 @@ class Sandboxes(Door):
         stacks = _read_all(dict.fromkeys([*wanted, *ours]), wanted)
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
-        problems = []
+        problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
         for name, stack in stacks.items():
             if _is_ours(name, stack, owners, wanted, owned):
                 found.append(_observed(name, stack, owners, wanted))
@@ -99,6 +104,18 @@ class Sandboxes(Door):
                     namespaces.entered(sandbox_path(sandbox.name)),
                 ):
                     _settle(sandbox)
+
+
+def _is_hosts(name: str, stack: Stack) -> bool:
+    return not name.startswith(NETNS) and stack.identity == namespaces.identity(namespaces.OWN)
+
+
+def _not_its_own(sandbox: Sandbox) -> Problem:
+    return Problem(
+        f"wharf_containers.{sandbox.container}",
+        f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
+        "(docker run --network none), or say network_mode: host",
+    )
 
 
 def _is_left(name: str) -> bool:

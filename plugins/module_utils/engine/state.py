@@ -19,6 +19,10 @@ SCOPES = (DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS)
 
 DEFAULT_NETWORK = "bridge"
 
+# Who else runs containers: the Docker Engine, Podman, systemd-nspawn.
+DOCKER, PODMAN, MACHINE = "docker", "podman", "machine"
+RUNTIMES = (DOCKER, PODMAN, MACHINE)
+
 Key = Tuple[str, str]
 
 
@@ -73,6 +77,23 @@ class File(Object):
     @property
     def scope(self) -> str:
         return self.origin
+
+
+@dataclass(frozen=True)
+class ContainerFile(Object):
+    """A file in a container that somebody else runs; `name` is `SANDBOX:PATH`, as in `docker:web:/etc/hosts`."""
+
+    content: str
+
+    @property
+    def kind(self) -> str:
+        return "container_file"
+
+    @property
+    def place(self) -> Tuple[str, str]:
+        """The sandbox, and the path in the container."""
+        sandbox, _colon, path = self.name.rpartition(":")
+        return sandbox, path
 
 
 @dataclass(frozen=True)

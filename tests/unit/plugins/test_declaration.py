@@ -55,6 +55,31 @@ def test_json_text() -> None:
     assert words == {"networks": {"front": {"internal": True, "ipam": {"config": []}}}}
 
 
+def test_containers_run_where_the_runtime_says() -> None:
+    containers = {
+        "web": {"container_name": "www"},
+        "db": {"x-wharf": {"sandbox": "pid:7", "routes": []}},
+        "app": {"x-wharf": {"routes": []}},
+        "job": None,
+        "bad": "words",
+    }
+    words = gather({"containers": containers, "runtime": "podman"}, [Path("/")]).words
+    assert words["containers"] == {
+        "web": {"container_name": "www", "x-wharf": {"sandbox": "podman:www"}},
+        "db": {"x-wharf": {"sandbox": "pid:7", "routes": []}},
+        "app": {"x-wharf": {"sandbox": "podman:app", "routes": []}},
+        "job": {"x-wharf": {"sandbox": "podman:job"}},
+        "bad": "words",
+    }
+    assert gather({"containers": containers, "runtime": "netns"}, [Path("/")]).words["containers"] == containers
+
+
+def test_a_runtime_that_is_none() -> None:
+    given = {"containers": {"web": {}}, "runtime": "dokcer"}
+    known = "netns, docker, podman, machine"
+    assert problems(given) == [f'wharf_runtime: "dokcer": is no runtime of containers; there are: {known}']
+
+
 def test_what_is_no_mapping_is_named_all_at_once() -> None:
     given = {"host": [], "networks": "just words", "containers": "a: [", "compose_files": ["nowhere.yml"]}
     wrong_shape = "must be a mapping, or the JSON or YAML text of one"
