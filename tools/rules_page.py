@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prints docs/rules.md: the pages of the scenarios, with what a host has told of each in its place.
 
-In a `page.md`, `{{declaration}}` is what is declared, `{{rules}}` what the kernel lists (but for the first scenario
-only what is not as in that one), `{{packet WHO WHERE}}` the rules that such a packet met (`closed` stands after what
-nobody must answer), and `{{run WHO COMMAND}}` what somebody does before the packets that follow.
+In a `page.md`, `{{declaration}}` is what is declared, and `{{rules}}` what the kernel lists by each backend, but for
+the first scenario only what is not as in that one. `{{packet WHO WHERE}}` is the rules that such a packet met, with
+`closed` after it where nobody must answer; `{{run WHO COMMAND}}` is what somebody does before the packets that follow.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _section(scenario: Path) -> str:
         if words[0] == "declaration":
             return _block("yaml", (scenario / "declaration.yml").read_text())
         if words[0] == "rules":
-            return _block("", _rules(scenario))
+            return f"{_block('', _rules(scenario))}\n\n{_by_iptables(scenario)}"
         if words[0] == "run":
             return _block("", f"{words[1]}# {' '.join(words[2:])}")
         return _block("", met[" ".join(words[1:3])])
@@ -74,6 +74,26 @@ def _blocks(scenario: Path) -> list[str]:
     blocks = re.findall(r"^ {8}\w.*?^ {8}\}\n", listing, re.MULTILINE | re.DOTALL)
     # A level is four columns here, and the table itself is left out.
     return [re.sub("^ {8}( {4}(?= ))?", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def _by_iptables(scenario: Path) -> str:
+    rules = "\n".join(f"*{table}\n" + "\n".join(lines) for table, lines in _new_lines(scenario).items())
+    return f"<details><summary>The same with iptables, for IPv4</summary>\n\n{_block('', rules)}\n\n</details>"
+
+
+def _new_lines(scenario: Path) -> dict[str, list[str]]:
+    """By their tables, the chains and rules that the first scenario has not."""
+    tables = _tables(scenario)
+    if scenario.name == ORDER[0]:
+        return tables
+    usual = _tables(SCENARIOS / ORDER[0])
+    new = {table: [line for line in lines if line not in usual.get(table, ())] for table, lines in tables.items()}
+    return {table: lines for table, lines in new.items() if lines}
+
+
+def _tables(scenario: Path) -> dict[str, list[str]]:
+    saved = (scenario / "iptables.rules").read_text()
+    return {table: lines.splitlines() for table, lines in re.findall(r"^\*(\w+)\n(.*?)^COMMIT$", saved, re.M | re.S)}
 
 
 def _packets(text: str) -> dict[str, str]:

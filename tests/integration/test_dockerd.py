@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from dockerd import Dockerd, known_to_26
-from hosts import ThrowawayHost
+from hosts import BACKENDS, ThrowawayHost
 from matrix import ROWS, WORDS, Addresses, Prober, Row, add_guests, parse
 
 PAGE = Path(__file__).parents[2] / "docs/conformance.md"
@@ -33,40 +32,47 @@ def differences(proxy: str) -> dict[str, Row]:
 DIFFERENCES = {proxy: differences(proxy) for proxy in (PROXY, NO_PROXY)}
 
 
-@dataclass(frozen=True)
-class Twins:
-    proxy: str
-    ours: Prober
-    dockers: Prober
-
-
 @pytest.fixture(scope="module")
-def ours() -> Iterator[Prober]:
-    with ThrowawayHost.started() as host:
+def ours() -> dict[str, Prober]:
+    """By the backend of the rules."""
+    return {backend: _probed(backend) for backend in BACKENDS[:2]}
+
+
+def _probed(backend: str) -> Prober:
+    with ThrowawayHost.started(backend=backend) as host:
         add_guests(host)
-        with host.declared(WORDS):
-            yield Prober(host, Addresses.allotted(host))
+        host.apply(WORDS)
+        return Prober(host, Addresses.allotted(host))
+
+
+@dataclass(frozen=True)
+class Theirs:
+    prober: Prober
+    differences: dict[str, Row]
 
 
 @pytest.fixture(scope="module", params=[PROXY, NO_PROXY])
-def twins(request: pytest.FixtureRequest, ours: Prober) -> Iterator[Twins]:
+def theirs(request: pytest.FixtureRequest) -> Theirs:
     words = {**KNOWN, "host": {**KNOWN["host"], "userland-proxy": request.param == PROXY}}
-    expected = [DIFFERENCES[request.param].get(str(row), row) for row in ASKED]
+    named = DIFFERENCES[request.param]
     with ThrowawayHost.started() as host:
         add_guests(host)
         with Dockerd.started(host, words) as dockerd:
-            yield Twins(request.param, ours, Prober(host, dockerd.make(words), expected, words))
+            rows = [named.get(str(row), row) for row in ASKED]
+            return Theirs(Prober(host, dockerd.make(words), rows, words), named)
 
 
 @pytest.mark.parametrize("row", ASKED, ids=str)
-def test_docker_agrees_but_for_what_is_named(twins: Twins, row: Row) -> None:
-    ours, dockers = twins.ours.cell(row), twins.dockers.cell(row)
-    named = DIFFERENCES[twins.proxy].get(str(row))
-    if named:
-        assert named.agrees(dockers), f"docs/conformance.md says otherwise; dockerd: {dockers}, we: {ours}"
-        assert ours != dockers, f"docs/conformance.md names a difference where there is none: {ours}"
-    else:
-        assert ours == dockers
+def test_docker_agrees_but_for_what_is_named(ours: dict[str, Prober], theirs: Theirs, row: Row) -> None:
+    dockers = theirs.prober.cell(row)
+    named = theirs.differences.get(str(row))
+    assert named is None or named.agrees(dockers), f"docs/conformance.md says otherwise of dockerd: {dockers}"
+    for backend, prober in ours.items():
+        we = prober.cell(row)
+        if named:
+            assert we != dockers, f"docs/conformance.md names a difference where there is none with {backend}: {we}"
+        else:
+            assert we == dockers, f"docs/conformance.md does not say so: {we} with {backend}, {dockers} with dockerd"
 
 
 @pytest.mark.parametrize("proxy", [PROXY, NO_PROXY])

@@ -24,31 +24,53 @@ FIRST_PORT = 50000
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_scenario(scenario: Path) -> None:
+def test_scenario_by_nftables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
-    with ThrowawayHost.started(bridge_nf=0) as host, host.declared(words):
-        outcome = {"ruleset.nft": host.run("nft list table inet wharf"), "packets.txt": _packets(host, scenario, words)}
+    with ThrowawayHost.started(bridge_nf=0) as host, host.declared(words), Tracer.started(host) as tracer:
+        told = _packets(host, scenario, words)
+        ways = tracer.ways()
+        ruleset = host.run("nft list table inet wharf")
+    met = ("".join(f"    {step}\n" for step in ways.get(FIRST_PORT + n, ["no rule"])) for n in range(len(told)))
+    packets = "\n".join(f"{line}\n{way}" for line, way in zip(told, met, strict=True))
+    _check(scenario, {"ruleset.nft": ruleset, "packets.txt": packets})
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_scenario_by_iptables(scenario: Path) -> None:
+    words = yaml.safe_load((scenario / "declaration.yml").read_text())
+    with ThrowawayHost.started(bridge_nf=0, backend="iptables") as host, host.declared(words):
+        told = _packets(host, scenario, words)
+        rules = {f"{each}.rules": _saved(host, each) for each in ("iptables", "ip6tables")}
+    by_nftables = (scenario / "packets.txt").read_text()
+    assert told == re.findall(r"^\S.*", by_nftables, re.MULTILINE)
+    _check(scenario, rules)
+
+
+def _check(scenario: Path, outcome: dict[str, str]) -> None:
     if "UPDATE_GOLDEN" in os.environ:
         for name, content in outcome.items():
             (scenario / name).write_text(content)
     assert outcome == {name: (scenario / name).read_text() for name in outcome}
 
 
-def _packets(host: ThrowawayHost, scenario: Path, words: dict[str, dict[str, object]]) -> str:
-    """For each packet on the scenario's page: who answers it, if anybody, and the rules that it meets."""
+def _saved(host: ThrowawayHost, command: str) -> str:
+    """What iptables-save says, table by table, without the hour and the counters."""
+    saved = re.sub(r"^#.*\n| \[\d+:\d+\]$", "", host.run(f"{command}-save"), flags=re.MULTILINE)
+    return "".join(sorted(re.findall(r"^\*.*?^COMMIT\n", saved, re.MULTILINE | re.DOTALL)))
+
+
+def _packets(host: ThrowawayHost, scenario: Path, words: dict[str, dict[str, object]]) -> list[str]:
+    """For each packet on the scenario's page: who answers it, if anybody."""
     addresses = Addresses.allotted(host)
     for name in [*words.get("containers", {}), "outside"]:
         host.serve(name, "80/tcp")
     told: list[str] = []
-    with Tracer.started(host) as tracer:
-        for verb, who, what in re.findall(r"^\{\{(run|packet) (\S+) (.*)\}\}$", _page(scenario), re.MULTILINE):
-            if verb == "run":
-                host.run(what, who)
-            else:
-                told.append(_outcome(host, addresses, who, what, FIRST_PORT + len(told)))
-        ways = tracer.ways()
-    met = ("".join(f"    {step}\n" for step in ways.get(FIRST_PORT + n, ["no rule"])) for n in range(len(told)))
-    return "\n".join(f"{line}\n{way}" for line, way in zip(told, met, strict=True))
+    for verb, who, what in re.findall(r"^\{\{(run|packet) (\S+) (.*)\}\}$", _page(scenario), re.MULTILINE):
+        if verb == "run":
+            host.run(what, who)
+        else:
+            told.append(_outcome(host, addresses, who, what, FIRST_PORT + len(told)))
+    return told
 
 
 def _outcome(host: ThrowawayHost, addresses: Addresses, who: str, what: str, source_port: int) -> str:
