@@ -56,7 +56,8 @@ LATER_OPTIONS = frozenset(
 def daemon_json(words: Words) -> dict[str, Any]:
     """dockerd's own file: the words of `host`, and what Engine 26.1 needs for the same to hold in IPv6."""
     by_default = {"userland-proxy": False, "experimental": True, "ip6tables": True}
-    private = {"exec-opts": ["native.cgroupdriver=cgroupfs"], "hosts": [SOCKET]}
+    # Not below /var/lib, all files of which are read to see what has changed.
+    private = {"exec-opts": ["native.cgroupdriver=cgroupfs"], "hosts": [SOCKET], "data-root": "/run/docker-data"}
     host = words.get("host", {})
     ipv6 = {"fixed-cidr-v6": "fd00:26::/64"} if host.get("ipv6") else {}
     return {**by_default, **ipv6, **host, **private}
@@ -118,8 +119,12 @@ def known_to_26(words: Words) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Dockerd:
     host: ThrowawayHost
-    processes: str
-    """A path to its root folder, whose `proc` shows what it and its containers run."""
+    pid: int
+
+    @property
+    def processes(self) -> str:
+        """A path to its root folder, whose `proc` shows what it and its containers run."""
+        return f"/proc/{self.pid}/root"
 
     @classmethod
     @contextmanager
@@ -135,25 +140,30 @@ class Dockerd:
         process = subprocess.Popen([*host.enter(), *alone, "sh", "-c", logging], env=environment)
         try:
             _wait_for(process, host)
-            yield cls(host, f"/proc/{_child_of(process.pid)}/root")
+            yield cls(host, _child_of(process.pid))
         finally:
             _end(process)
             _remove_cgroups(cgroup)
 
     def make(self, words: Words) -> Addresses:
         """Have networks and containers made; the host then knows the containers' places by their names."""
-        self._tell(_IMPORT_IMAGE)
+        self.tell(_IMPORT_IMAGE)
         for command in commands(words):
-            self._tell(shlex.join(command))
-        containers = self._inspect("container", words["containers"])
+            self.tell(shlex.join(command))
+        containers = self.name_places(words["containers"])
+        return _addresses(containers, self._inspect("network", self.tell("docker network ls --quiet").split()))
+
+    def name_places(self, names: Any) -> Any:
+        """Let the host know where the containers are now, and return what there is to know of them."""
+        containers = self._inspect("container", names)
         for each in containers:
             self.host.name_place(each["Name"].strip("/"), f"{self.processes}/proc/{each['State']['Pid']}/ns/net")
-        return _addresses(containers, self._inspect("network", ["bridge", *words["networks"]]))
+        return containers
 
     def _inspect(self, kind: str, names: Any) -> Any:
-        return json.loads(self._tell(f"docker {kind} inspect {shlex.join(names)}"))
+        return json.loads(self.tell(f"docker {kind} inspect {shlex.join(names)}"))
 
-    def _tell(self, script: str) -> str:
+    def tell(self, script: str) -> str:
         return self.host.run(f"export DOCKER_HOST={SOCKET}\n{script}")
 
 
@@ -203,7 +213,7 @@ def _remove_cgroups(name: str) -> None:
 
 
 def _addresses(containers: Any, networks: Any) -> Addresses:
-    pools = [(network["Name"], pool) for network in networks for pool in network["IPAM"]["Config"]]
+    pools = [(network["Name"], pool) for network in networks for pool in network["IPAM"]["Config"] or ()]
     gateways = [(network, pool["Gateway"]) for network, pool in pools if "Gateway" in pool]
     endpoints = [
         (container["Name"].strip("/"), network, has)

@@ -200,6 +200,18 @@ class ThrowawayHost:
             place=place,
         )
 
+    @contextmanager
+    def engine_among(self, processes: int) -> Iterator[None]:
+        """Run the engine where it sees a process, and those beside it, by the numbers that they have there."""
+        usual = self._runner
+        enter = ["nsenter", "-t", str(processes), "--mount", "--pid", "--net", "--"]
+        self._runner = Conversation([*enter, *ENGINE_RUNNER])
+        try:
+            yield
+        finally:
+            self._runner.close()
+            self._runner = usual
+
     # Commands and files
 
     def path(self, place: str) -> str:

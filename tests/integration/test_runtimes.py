@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dockerd import Dockerd
 from hosts import EXACT, EngineError, ThrowawayHost, differences
 
 HOST_ADDRESS = "192.0.2.10"
@@ -133,3 +134,52 @@ def test_a_link_does_not_lead_out_of_a_container(host: ThrowawayHost, podman: Po
     with pytest.raises(EngineError, match="podman:web:/etc/resolv.conf: cannot be read as a file"):
         host.apply(WORDS)
     assert host.read("/run/elsewhere/resolv.conf") == "mine\n"
+
+
+DOCKER_WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}},
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80"], "x-wharf": {"sandbox": "docker:web"}},
+        "db": {"networks": ["front"], "x-wharf": {"sandbox": "docker:db"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Dockerd]:
+    """As DESIGN.md has it: a dockerd with no rules and no bridge, whose containers have no network."""
+    words = {"host": {"iptables": False, "ip6tables": False, "bridge": "none"}, "networks": {}}
+    with (
+        ThrowawayHost.started() as host,
+        Dockerd.started(host, words) as dockerd,
+        host.engine_among(dockerd.pid),
+    ):
+        dockerd.make({**words, "containers": {name: {"network_mode": "none"} for name in ("web", "db")}})
+        yield dockerd
+
+
+def test_docker_runs_and_we_connect(docker: Dockerd) -> None:
+    host = docker.host
+    files = "docker exec web cat /etc/hosts /etc/resolv.conf /etc/hostname"
+    found = docker.tell(files)
+    with host.declared(DOCKER_WORDS):
+        host.serve("web", "80/tcp")
+        for place, address in [("outside", HOST_ADDRESS), ("outside", "[2001:db8::10]"), ("host", "127.0.0.1")]:
+            assert host.probe(place, f"{address}:8080/tcp").by == "web", place
+        assert host.probe("db", f"{host.address('web', 'front')}:80/tcp").by == "web"
+        assert f"{host.address('db', 'front')}\tdb" in docker.tell(files)
+        assert docker.tell("docker exec web cat /etc/resolv.conf").startswith("nameserver ")
+    assert docker.tell(files) == found
+
+
+def test_docker_restarts_and_we_connect_again(docker: Dockerd) -> None:
+    host = docker.host
+    with host.declared(DOCKER_WORDS):
+        docker.tell("docker stop --time 0 web")
+        assert "docker:web" in host.apply(DOCKER_WORDS).pending
+        docker.tell("docker start web")
+        docker.name_places(["web"])
+        host.converge(DOCKER_WORDS)
+        host.serve("web", "80/tcp")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert f"{host.address('db', 'front')}\tdb" in docker.tell("docker exec web cat /etc/hosts")
