@@ -20,14 +20,17 @@ DEFAULT_BRIDGE = "docker0"
 # Keys of daemon.json that are not about networking.
 DAEMON_KEYS_PASSED_OVER = frozenset(
     """
-    allow-nondistributable-artifacts api-cors-header authorization-plugins bridge-nf-call builder cgroup-parent
-    containerd containerd-namespace containerd-plugins-namespace cpu-rt-period cpu-rt-runtime data-root debug
-    default-cgroupns-mode default-ipc-mode default-runtime default-shm-size default-ulimits exec-opts exec-root
-    experimental features group hosts http-proxy https-proxy init init-path insecure-registries labels live-restore
-    log-driver log-format log-level log-opts max-concurrent-downloads max-concurrent-uploads max-download-attempts
-    metrics-addr min-api-version no-new-privileges no-proxy node-generic-resources oom-score-adjust pidfile proxies
-    raw-logs registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout storage-driver
-    storage-opts swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy-path userns-remap
+    allow-nondistributable-artifacts api-cors-header authorization-plugins builder cdi-spec-dirs cgroup-parent
+    cluster-advertise cluster-store cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
+    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd data-root debug default-cgroupns-mode
+    default-init default-ipc-mode default-runtime default-shm-size default-ulimits deprecated-key-path exec-opts
+    exec-root experimental features graph group hosts http-proxy https-proxy init init-path insecure-registries labels
+    live-restore log-driver log-format log-level log-opts max-concurrent-downloads max-concurrent-uploads
+    max-download-attempts metrics-addr min-api-version network-control-plane-mtu network-diagnostic-port
+    no-new-privileges no-proxy node-generic-resources nri-opts oom-score-adjust pidfile proxies raw-logs
+    registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout storage-driver storage-opts
+    swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey
+    tlsverify userland-proxy-path userns-remap
     """.split()
 )
 
@@ -161,8 +164,10 @@ def _address_pool(value: Any, path: str) -> AddressPool:
 def _default_network_opts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     drivers = read.mapping(value, path)
     options = read.pairs("=")(drivers.pop("bridge", {}), f"{path}.bridge")
-    if drivers:
-        raise ModelError.at(path, f"{', '.join(drivers)}: the only driver here is bridge")
+    unknown = drivers.keys() - _DRIVERS_NOT_YET
+    if unknown:
+        known = ", ".join(["bridge", *_DRIVERS_NOT_YET])
+        raise ModelError.at(path, f"{', '.join(sorted(unknown))}: is no driver of Docker's; there are: {known}")
     return options
 
 
