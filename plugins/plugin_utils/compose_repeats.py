@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """List entries that say the same: the last counts, in the first one's place.
 
-The rules are those of compose-go v2 (`override/uncity.go`).
+The rules are those of compose-go v2 (`override/uncity.go`), which looks for repeats once more when port ranges have
+become single ports.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 _Identity = Callable[[object], object]
@@ -16,6 +18,8 @@ _Identity = Callable[[object], object]
 def drop_repeats(service: Mapping[str, object]) -> dict[str, object]:
     """The service's words with each list entry once, also inside its network attachments."""
     once = _each_once(service, _SERVICE_IDENTITIES)
+    if isinstance(ports := once.get("ports"), list):
+        once["ports"] = _each_port_once(ports)
     if isinstance(attachments := once.get("networks"), dict):
         once["networks"] = {
             name: _each_once(words, _ATTACHMENT_IDENTITIES) if isinstance(words, dict) else words
@@ -31,6 +35,33 @@ def _each_once(words: Mapping[str, object], identities: Mapping[str, _Identity])
         else value
         for key, value in words.items()
     }
+
+
+def _each_port_once(ports: list[object]) -> list[object]:
+    """The ports, with ranges as they are unless a part of one is repeated."""
+    singles = [single for port in ports for single in _singles(port)]
+    once = {_port_identity(single): single for single in singles}
+    return ports if len(once) == len(singles) else list(once.values())
+
+
+def _singles(port: object) -> list[object]:
+    """The single ports that a range in the short form stands for; any other port as it is."""
+    match = _RANGES.fullmatch(str(port))
+    if not match or isinstance(port, dict):
+        return [port]
+    before, published, target, after = match.groups(default="")
+    targets = _numbers(target)
+    hosts = _numbers(published.removesuffix(":"))
+    if len(targets) == 1 or (published.strip(":") and len(hosts) != len(targets)):
+        return [port]
+    return [
+        f"{before}{f'{hosts[index]}:' if hosts else published}{number}{after}" for index, number in enumerate(targets)
+    ]
+
+
+def _numbers(ports: str) -> range:
+    first, _dash, last = ports.partition("-")
+    return range(int(first), int(last or first) + 1) if first else range(0)
 
 
 def _key_of_pair(entry: object) -> str:
@@ -49,6 +80,7 @@ def _port_identity(port: object) -> tuple[str, ...]:
 
 
 _ANY_ADDRESS = "0.0.0.0"
+_RANGES = re.compile(r"((?:\[[^\]]*\]|[\d.]+):)?((?:\d+(?:-\d+)?)?:)?(\d+(?:-\d+)?)(/\w+)?")
 
 _SERVICE_IDENTITIES: Mapping[str, _Identity] = {
     "dns": _key_of_pair,
