@@ -37,6 +37,28 @@ options:
       - Keys that are not about networking are passed over, unknown ones are errors.
       - A dictionary, or the JSON or YAML text of one.
     type: raw
+  docker_user:
+    description:
+      - The admin's rules for what is forwarded, in their order, as one would put them into the chain C(DOCKER-USER).
+        They hold before those of networks and published ports, for established connections too.
+      - The list is set whole. Rules that somebody has put into C(DOCKER-USER) are left, and come after these. An empty
+        list lets all declared ones go.
+      - C(action) is V(accept), V(drop), V(reject), V(return) (go on to the next rules, those of networks and ports), or
+        V(log). All other keys are conditions, each of which must be met, but for C(log) and C(comment).
+      - C(source) and C(destination) are networks or addresses, each may be a list. The destination is that after
+        translation, a container's own. A rule without addresses holds for both families, others for those of their
+        addresses.
+      - C(published_port) is the port (or range) as published, before translation, C(container) and C(network) are where
+        the connection goes. With one of these a rule holds in the direction in which the connection was opened, not
+        for its answers.
+      - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all that begin so.
+      - C(protocol) is V(tcp), V(udp), V(sctp) or V(icmp), which is the ICMP of either family.
+      - C(state) lists states of connection tracking, of V(new), V(established), V(related), V(invalid), V(untracked).
+      - C(limit) is a rate, as V(10/second), or C({rate, burst}). It is met by packets within it.
+      - C(log) writes what the rule holds for to the kernel's log, with a prefix where it is a text and not V(true).
+      - C(comment) stands beside the rule in the kernel.
+      - A list, or the JSON or YAML text of one. Where this is not given, what was declared before stands.
+    type: raw
   compose_files:
     description:
       - Compose files on the controller, to read networks and containers from.
@@ -75,13 +97,13 @@ options:
   scope:
     description:
       - The parts that this call declares and converges, together with what they stand on. Containers stand on
-        user-defined networks, and those on the default networks.
+        user-defined networks, those on the default networks, and all on the rules of C(docker_user).
       - What is given beyond the scope is only known to the planner. What the scope stands on and nobody has declared
         yet, is declared with it.
     type: list
     elements: str
-    choices: [default_networks, user_networks, containers]
-    default: [default_networks, user_networks, containers]
+    choices: [docker_user, default_networks, user_networks, containers]
+    default: [docker_user, default_networks, user_networks, containers]
   assumed:
     description:
       - What earlier calls of the same play would have done in check mode.

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.converge import planned_objects
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
@@ -20,7 +22,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.plan import P
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
-_KEYS = {"host", "networks", "containers", "compose_files", "runtime"}
+_KEYS = {"host", "networks", "containers", "docker_user", "compose_files", "runtime"}
 
 
 def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") -> dict[str, Any]:
@@ -35,13 +37,15 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     try:
         given = gather(declaration, [Path.cwd()])
         words = given.words
-        model = parse_model(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
-        planned = Plan.make(model, facts, Allotments())
+        # Rules alone are for a host whose networks are somebody else's.
+        host = words.get("host", None if words.keys() == {"docker_user"} else {})
+        model = parse_model(host, words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
+        planned = replace(Plan.make(model, facts, Allotments()), only_docker_user=host is None)
     except ModelError as error:
         raise AnsibleFilterError(str(error)) from error
     return {
         "allotted": planned.allotted.as_words(),
-        "layers": {layer.name: objects_as_data(layer.plan(planned)) for layer in LAYERS},
+        "layers": {layer.name: objects_as_data(planned_objects(layer, planned)) for layer in LAYERS},
         "warnings": [*given.warnings, *planned.warnings],
     }
 

@@ -15,8 +15,9 @@ description:
   - There, ports, networks and containers are elements of maps and sets; the number of rules does not grow with theirs.
   - With V(iptables) as C(firewall-backend) it writes Docker's chains in the tables of iptables instead, one transaction
     for each table. The new backend's rules are in force before those of the old one go.
-  - The chain C(DOCKER-USER) belongs to the admin. It is made, never changed, and stays as long as it has rules. It sees
-    addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
+  - The admin's rules that are declared in O(docker_user) are in the chain C(WHARF-USER), which comes first.
+  - The chain C(DOCKER-USER) comes next and belongs to the admin. It is made, never changed, and stays as long as it has
+    rules. It sees addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
   - Rules of other tables are never touched. They may still drop what is accepted here, whatever the order, since an
     C(accept) is final in its own chain only. Where they surely do, a warning names the chain, the rule and the remedy.
   - After the rules have changed, connection tracking forgets the flows of ports that lead elsewhere now, and no others.
@@ -32,6 +33,12 @@ EXAMPLES = r"""
     containers:
       web:
         ports: ["8080:80", "127.0.0.1:9090:9090", "53:53/udp"]
+
+- name: Let only the office reach port 8443
+  wharf.network.docker_chains:
+    docker_user:
+      - {source: 198.51.100.0/24, published_port: 8443, action: return}
+      - {published_port: 8443, action: drop}
 
 - name: See what a declaration would change
   wharf.network.docker_chains:

@@ -20,17 +20,21 @@ from .yaml12 import parse_yaml
 
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
 
-
-# Variables of the vocabulary that are not built yet, with the one value that says nothing new.
-_NOT_YET = {"wharf_docker_user": None}
-_KNOWN = {*_VARIABLES.values(), *_NOT_YET, "wharf_hosts", "wharf_compose_files", "wharf_runtime", "wharf_state"}
+_KNOWN = {
+    *_VARIABLES.values(),
+    "wharf_compose_files",
+    "wharf_docker_user",
+    "wharf_hosts",
+    "wharf_runtime",
+    "wharf_state",
+}
 
 _NETNS = "netns"
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """`words` has those of `host`, `networks` and `containers` that were given."""
+    """`words` has those of `host`, `networks`, `containers` and `docker_user` that were given."""
 
     words: dict[str, Any]
     warnings: tuple[str, ...]
@@ -40,12 +44,9 @@ def refuse_misunderstood(variables: Mapping[str, Any]) -> None:
     """Variables of a play that would be expected to do something, and do not.
 
     Raises:
-        ModelError: naming those that are not built yet, and those whose name is a slip of the pen.
+        ModelError: naming those whose name is a slip of the pen.
     """
     problems = ProblemCollector()
-    for name, allowed in _NOT_YET.items():
-        if variables.get(name) not in (None, allowed, [], {}, ""):
-            problems.add(name, "is not supported yet: leave it out" + (f", or say {allowed}" if allowed else ""))
     for name in variables:
         near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.9) if name.startswith("wharf_") else []
         if near and name not in _KNOWN:
@@ -63,6 +64,8 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
     for key, variable in _VARIABLES.items():
         with problems.collect():
             words[key] = _as_mapping(given.get(key), variable)
+    with problems.collect():
+        words["docker_user"] = _as_list(given.get("docker_user"), "wharf_docker_user")
     compose = ComposeWords({}, {}, ())
     files = given.get("compose_files")
     if files:
@@ -109,6 +112,13 @@ def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
     given = words or {}
     sandbox = f"{runtime}:{given.get('container_name') or key}"
     return {**given, "x-wharf": {"sandbox": sandbox, **given.get("x-wharf", {})}}
+
+
+def _as_list(value: Any, path: str) -> Any:
+    parsed = _from_text(value, path)
+    if parsed is not None and not isinstance(parsed, list):
+        raise ModelError.at(path, "must be a list of rules, in the order in which they hold, or its JSON or YAML text")
+    return parsed
 
 
 def _from_text(value: Any, path: str) -> Any:

@@ -29,6 +29,7 @@ VARIABLES = {
         "shell": {},
         "job": {"network_mode": "none"},
     },
+    "wharf_docker_user": [{"source": "192.0.2.66", "container": "web", "action": "drop"}],
 }
 
 Changes = list[tuple[str, str, str]]

@@ -19,6 +19,7 @@ def test_site_and_teardown_give_the_host_back(controller: Controller) -> None:
     assert ("create", "endpoint", "web/front") in made
     controller.host.serve("web", "80/tcp")
     assert controller.host.probe("outside", "192.0.2.10:8080/tcp").is_open
+    assert not controller.host.probe("neighbour", "192.0.2.10:8080/tcp", False).is_open
     controller.host.agent.call("stop_all")
     controller.converge("wharf.network.teardown")
     assert differences(before, controller.host.snapshot()) == ""
@@ -57,7 +58,8 @@ def test_states_of_roles(controller: Controller) -> None:
     gone = controller.play({"roles": ROLES[2:]}, variables={"wharf_containers": {"other": {}}, "wharf_state": "absent"})
     assert ("delete", "endpoint", "other/bridge") in gone.changes
     assert controller.host.json("ip -j link show br-front")
-    gone = controller.converge({"roles": ROLES[::-1]}, {"wharf_state": "absent"})
+    reverse = [*ROLES[::-1], "wharf.network.docker_user"]
+    gone = controller.converge({"roles": reverse}, {"wharf_state": "absent"})
     assert ("delete", "bridge", "br-front") in gone
     assert differences(before, controller.host.snapshot()) == ""
 

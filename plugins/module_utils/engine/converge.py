@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Sequence, Set, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
 from .allotments import Allotments
 from .declared import Call, Declared, declare, known, refuse_leaving
-from .diff import Change, diff
+from .diff import CREATE, Change, diff
 from .door import Door
 from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
 from .facts import Facts
 from .ledger import Ledger
 from .model_words import parse_model
 from .plan import Plan
-from .state import SCOPES, Key, Object, State, state_of
+from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,20 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         declared = declare(ledger.declared, call)
         words = known(declared, call)
         refuse_leaving(ledger.declared, words)
-        plan = make_plan(ledger, words, read_facts(ledger))
-        planned = [] if declared.is_empty else layer.plan(plan)
+        # Rules that were declared before may name what has gone since.
+        idle = ProblemCollector()
+        plan = make_plan(ledger, words, read_facts(ledger), None if call.declares_rules else idle)
+        plan = replace(plan, only_docker_user=declared.host is None)
+        planned = [] if declared.is_empty else planned_objects(layer, plan)
         if _new(planned, layer, ledger):
             _refuse_conflicts(layers, plan, ledger)
         step = Step.make(layer, call, ledger, planned)
-        changes = tuple(change for change in step.changes if not _is_predicted(change, call))
+        changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
         if not call.check:
             _take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
         found = () if declared.is_empty else layer.warn(plan, step.changes if call.check else ())
-    return Result(changes, (*plan.warnings, *found), tuple(sorted(name for _kind, name in step.pending)))
+    warnings = (*plan.warnings, *(f"the rule holds for nothing: {problem}" for problem in idle.problems), *found)
+    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)))
 
 
 def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
@@ -96,7 +100,7 @@ def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> No
     """
     problems = ProblemCollector()
     for layer in layers:
-        planned = layer.plan(plan)
+        planned = planned_objects(layer, plan)
         new = _new(planned, layer, ledger)
         if new:
             door = layer.door(ledger)
@@ -118,12 +122,28 @@ def _is_predicted(change: Change, call: Call) -> bool:
     return call.predicted.get(" ".join(change.subject.key)) == change.fingerprint
 
 
-def make_plan(ledger: Ledger, words: Declared, facts: Facts) -> Plan:
-    """
+def _announced(change: Change, call: Call) -> Change:
+    """The change as it will be: a chain that an earlier call of a check-mode play makes, this one makes another."""
+    made = call.predicted.get(" ".join(change.subject.key))
+    if change.action == CREATE and isinstance(change.after, Chain) and made:
+        return Change(Chain(change.after.name, ()), change.after)
+    return change
+
+
+def make_plan(ledger: Ledger, words: Declared, facts: Facts, idle: Optional[ProblemCollector] = None) -> Plan:
+    """`idle` takes the problems of rules of the admin's that hold for nothing.
+
     Raises:
         ModelError: what is declared, or given, cannot be.
     """
-    return Plan.make(parse_model(words.host or {}, words.networks, words.containers), facts, ledger.allotted)
+    model = parse_model(words.host, words.networks, words.containers, words.docker_user or (), idle)
+    return replace(Plan.make(model, facts, ledger.allotted), only_docker_user=words.host is None)
+
+
+def planned_objects(layer: Layer, plan: Plan) -> List[Object]:
+    """What a layer is to hold; nothing but rules of the admin's where the host's networks are somebody else's."""
+    planned = layer.plan(plan)
+    return [thing for thing in planned if thing.scope == DOCKER_USER] if plan.only_docker_user else planned
 
 
 @dataclass(frozen=True)

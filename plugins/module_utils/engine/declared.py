@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, FrozenSet, Mapping, Optional
+from typing import Any, FrozenSet, List, Mapping, Optional
 
 from .errors import ModelError, ProblemCollector
 from .network_words import network_name
-from .state import CONTAINERS, DEFAULT_NETWORKS, SCOPES, USER_NETWORKS
+from .state import CONTAINERS, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
 
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 STATES = (PRESENT, EXACT, ABSENT)
@@ -17,15 +17,19 @@ Words = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Declared:
-    """Words, as they were given; `host` is None as long as the default networks are not declared."""
+    """Words, as they were given.
+
+    `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is.
+    """
 
     host: Optional[Words] = None
     networks: Words = field(default_factory=dict)
     containers: Words = field(default_factory=dict)
+    docker_user: Optional[List[Any]] = None
 
     @property
     def is_empty(self) -> bool:
-        return self.host is None and not self.networks and not self.containers
+        return self.host is None and not self.networks and not self.containers and not self.docker_user
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Call:
     host: Optional[Words] = None
     networks: Optional[Words] = None
     containers: Optional[Words] = None
+    docker_user: Optional[List[Any]] = None
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
@@ -52,7 +57,14 @@ class Call:
         for name in ("host", "networks", "containers"):
             if not isinstance(getattr(self, name), (dict, type(None))):
                 problems.add(f"wharf_{name}", "must be a mapping")
+        if not isinstance(self.docker_user, (list, type(None))):
+            problems.add("wharf_docker_user", "must be a list of rules, in the order in which they hold")
         problems.raise_if_any()
+
+    @property
+    def declares_rules(self) -> bool:
+        """Whether it was given rules of the admin's that are to hold."""
+        return self.docker_user is not None and self.state != ABSENT
 
     @property
     def converged_scopes(self) -> FrozenSet[str]:
@@ -76,7 +88,7 @@ def declare(before: Declared, call: Call) -> Declared:
         elif scope in call.converged_scopes and call.state != ABSENT:
             # What a call stands on, and is given, it declares as well.
             after = _with_scope(after, call, scope, PRESENT)
-    if after.host is None and not after.is_empty:
+    if after.host is None and (after.networks or after.containers):
         others = ", ".join([*after.networks, *after.containers])
         raise ModelError.at("wharf_state", f"the default networks cannot go while these are declared: {others}")
     return after
@@ -87,14 +99,17 @@ def known(declared: Declared, call: Call) -> Declared:
     if call.state == ABSENT:
         return declared
     stood_on = USER_NETWORKS in call.converged_scopes
-    return Declared(
-        declared.host if declared.host is not None else call.host or {},
-        # What a call stands on and finds declared, it leaves.
+    # What a call stands on and finds declared, it leaves.
+    networks = (
         {**(call.networks or {}), **declared.networks}
         if stood_on
-        else _foreseen(declared.networks, call, call.networks),
-        declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers),
+        else _foreseen(declared.networks, call, call.networks)
     )
+    containers = (
+        declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers)
+    )
+    host = call.host or {} if networks or containers else None
+    return Declared(host if declared.host is None else declared.host, networks, containers, declared.docker_user)
 
 
 def refuse_leaving(before: Declared, after: Declared) -> None:
@@ -131,6 +146,9 @@ def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declare
     if scope == DEFAULT_NETWORKS:
         host = None if state == ABSENT else call.host if call.host is not None else before.host or {}
         return replace(before, host=host)
+    if scope == DOCKER_USER:
+        given = before.docker_user if call.docker_user is None else call.docker_user
+        return replace(before, docker_user=None if state == ABSENT else given or None)
     if scope == USER_NETWORKS:
         return replace(before, networks=_entries(before.networks, call.networks, state))
     return replace(before, containers=_entries(before.containers, call.containers, state))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Mapping, Optional, Tuple, TypeVar
 
-from .ports import PortMapping
+from .ports import PortMapping, PortRange
 from .state import DEFAULT_NETWORK
 from .words import Address, Interface, Subnet
 
@@ -223,12 +223,47 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many packets in each `second`, `minute`, `hour` or `day`, of which `burst` may come at once."""
+
+    packets: int
+    unit: str
+    burst: int = 5
+
+
+@dataclass(frozen=True)
+class UserRule:
+    """A rule of the admin's; what is empty is no condition.
+
+    `container` and `network` are where the connection goes. `published_ports` are those to which it was first sent,
+    before translation. An interface's name that ends in `+` is the beginning of a name. `log` is the prefix of what
+    is logged.
+    """
+
+    path: str
+    action: str
+    sources: Tuple[Subnet, ...] = ()
+    destinations: Tuple[Subnet, ...] = ()
+    in_interface: str = ""
+    out_interface: str = ""
+    protocol: str = ""
+    published_ports: Optional[PortRange] = None
+    container: str = ""
+    network: str = ""
+    states: Tuple[str, ...] = ()
+    limit: Optional[Rate] = None
+    log: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
 class Model:
     """All that is declared on a host; networks and containers by their real names, in the order of these."""
 
     host: Host
     networks: Mapping[str, Network]
     containers: Mapping[str, Container]
+    docker_user: Tuple[UserRule, ...] = ()
 
     def owner_of_stack(self, container: Container) -> Container:
         """The container whose stack this one uses: itself, or the one it shares."""

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .container_words import MODES, Names, parse_container
 from .errors import ProblemCollector
-from .model import CONTAINER_MODE, HOST_GATEWAY, Container, Model, Network
+from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, Container, Model, Network
 from .network_words import check_named, default_network, is_external, network_name, parse_host, parse_network
 from .state import DEFAULT_NETWORK
+from .user_rule_references import idle_rules
+from .user_rule_words import parse_user_rules
 from .words import source
 
 # The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
@@ -21,14 +23,22 @@ _BRIDGE_PORTS = 1023
 MappingOfWords = Mapping[str, Any]
 
 
-def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
-    """Read the words of a whole host.
+def parse_model(
+    host: Optional[MappingOfWords],
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any] = (),
+    idle: Optional[ProblemCollector] = None,
+) -> Model:
+    """Read the words of a whole host; where `host` is None, somebody else has the default network, and publishes ports.
+
+    `idle` takes the problems of rules that hold for nothing. Where it is not given, these are problems like others.
 
     Raises:
         ModelError: with every problem of the words themselves and between them.
     """
     problems = ProblemCollector()
-    settings = parse_host(host, problems)
+    settings = parse_host({"bridge": "none"} if host is None else host, problems)
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
@@ -47,8 +57,17 @@ def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: Mapp
     for things in (parsed_networks, parsed_containers):
         for thing, other in _twins([(thing.name, thing) for thing in things]):
             problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
-    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers))
+    if docker_user and settings.firewall_backend == IPTABLES:
+        problems.add(
+            "wharf_docker_user", "is not supported yet with firewall-backend iptables: leave one of the two out"
+        )
+    rules = parse_user_rules(docker_user, names.containers, names.networks, problems)
+    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
+    # A port that cannot be read may be the one that a rule means.
+    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
+    for path, message in idle_rules(model, knows_ports):
+        (problems if idle is None else idle).add(path, message)
     problems.raise_if_any()
     return model
 

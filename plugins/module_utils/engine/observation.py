@@ -9,8 +9,9 @@ from typing import Any, Dict, Iterator, List, Union
 
 from . import ledger as ledger_file
 from . import rtnetlink
-from .converge import Step, make_plan
+from .converge import Step, make_plan, planned_objects
 from .declared import Call
+from .errors import ProblemCollector
 from .facts import StandingBridge
 from .facts_reader import read_facts
 from .foreign_reader import read_foreign_drops
@@ -35,9 +36,12 @@ def observe() -> Dict[str, Any]:
     """
     with ledger_file.locked():
         ledger = Ledger.load()
-        plan = make_plan(ledger, ledger.declared, read_facts(ledger))
+        plan = make_plan(ledger, ledger.declared, read_facts(ledger), idle=ProblemCollector())
         declared = not ledger.declared.is_empty
-        steps = {layer.name: Step.make(layer, Call(), ledger, layer.plan(plan) if declared else []) for layer in LAYERS}
+        steps = {
+            layer.name: Step.make(layer, Call(), ledger, planned_objects(layer, plan) if declared else [])
+            for layer in LAYERS
+        }
         foreign = read_foreign_drops(plan) if declared else []
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]

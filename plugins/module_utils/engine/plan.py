@@ -23,12 +23,16 @@ DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A model with everything allotted that it left open."""
+    """A model with everything allotted that it left open.
+
+    `only_docker_user`: nothing is declared but rules of the admin's, on a host whose networks are somebody else's.
+    """
 
     model: Model
     facts: Facts
     allotted: Allotments
     publications: Tuple[Publication, ...]
+    only_docker_user: bool = False
 
     @classmethod
     def make(cls, model: Model, facts: Facts, before: Allotments) -> Plan:

@@ -13,10 +13,12 @@ from .model import Attachment, Container, Network
 from .plan import Plan
 from .publications import Publication, Translation
 from .state import Chain, ElementSet, Object, Rules
+from .user_rules_nftables import user_rules
 
 TABLE = "inet wharf"
 USER_CHAIN = "DOCKER-USER"
-OWN_CHAINS = (USER_CHAIN, "DOCKER-FORWARD")
+DECLARED_CHAIN = "WHARF-USER"
+OWN_CHAINS = (DECLARED_CHAIN, USER_CHAIN, "DOCKER-FORWARD")
 
 _FAMILIES = ((4, "ip"), (6, "ip6"))
 
@@ -31,7 +33,9 @@ Element = Tuple[str, str]
 
 
 def rules(plan: Plan) -> List[Object]:
-    """All chains, sets and elements of a host."""
+    """All chains, sets and elements of a host, or only the chains that lead to the admin's rules."""
+    if plan.only_docker_user:
+        return [*_user_chains(plan), Chain("forward", (_FORWARD_HOOK, *_TO_USER_CHAINS))]
     return [
         *_sets(plan),
         *_chains(plan),
@@ -64,7 +68,7 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 
 
 def _chains(plan: Plan) -> Iterator[Chain]:
-    yield Chain(USER_CHAIN, ())
+    yield from _user_chains(plan)
     yield Chain("raw-prerouting", tuple(_raw_prerouting()))
     yield Chain("prerouting", ("type nat hook prerouting priority dstnat; policy accept;", _TO_DOCKER))
     yield Chain("output", ("type nat hook output priority dstnat; policy accept;", _TO_DOCKER))
@@ -75,6 +79,14 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield Chain("postrouting", tuple(_postrouting(plan)))
 
 
+def _user_chains(plan: Plan) -> Iterator[Chain]:
+    """The rules that are declared come before those that admins put into DOCKER-USER themselves."""
+    yield Chain(USER_CHAIN, ())
+    yield Chain(DECLARED_CHAIN, tuple(user_rules(plan)))
+
+
+_FORWARD_HOOK = "type filter hook forward priority filter; policy accept;"
+_TO_USER_CHAINS = (f"jump {DECLARED_CHAIN}", f"jump {USER_CHAIN}")
 _TO_DOCKER = "fib daddr type local jump DOCKER"
 
 
@@ -115,8 +127,8 @@ def _mangle_forward() -> Iterator[str]:
 
 
 def _forward(plan: Plan) -> Iterator[str]:
-    yield "type filter hook forward priority filter; policy accept;"
-    yield f"jump {USER_CHAIN}"
+    yield _FORWARD_HOOK
+    yield from _TO_USER_CHAINS
     yield "iifname @bridges jump DOCKER-FORWARD"
     yield "oifname @bridges jump DOCKER-FORWARD"
     for version, family in _FAMILIES if _adopts(plan) else ():

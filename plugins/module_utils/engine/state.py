@@ -12,10 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Dict, List, Optional, Tuple, Union
 
+DOCKER_USER = "docker_user"
 DEFAULT_NETWORKS = "default_networks"
 USER_NETWORKS = "user_networks"
 CONTAINERS = "containers"
-SCOPES = (DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS)
+# Each stands on those before it.
+SCOPES = (DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS)
 
 DEFAULT_NETWORK = "bridge"
 
@@ -177,13 +179,16 @@ class Endpoint(Object):
 
 @dataclass(frozen=True)
 class Chain(Object):
-    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them."""
+    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them.
+
+    Chains and sets hold each other up, so they are of the scope that all others stand on.
+    """
 
     rules: Tuple[str, ...]
 
     @property
     def scope(self) -> str:
-        return DEFAULT_NETWORKS
+        return DOCKER_USER
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ class ElementSet(Object):
 
     @property
     def scope(self) -> str:
-        return DEFAULT_NETWORKS
+        return DOCKER_USER
 
 
 @dataclass(frozen=True)

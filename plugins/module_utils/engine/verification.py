@@ -13,6 +13,7 @@ from . import ledger as ledger_file
 from . import namespaces, probing, rtnetlink
 from .converge import make_plan
 from .door import MARK
+from .errors import ProblemCollector
 from .expectations import Destinations, Ground, expect, expect_outside
 from .facts_reader import read_facts
 from .ledger import Ledger
@@ -77,13 +78,13 @@ def verify(request: Request) -> Verification:
     """
     with ledger_file.locked():
         ledger = Ledger.load()
-        plan = make_plan(ledger, ledger.declared, read_facts(ledger))
+        plan = make_plan(ledger, ledger.declared, read_facts(ledger), idle=ProblemCollector())
         host = _Host.observe(plan)
         ground = host.ground(request)
         probes = parse_probes(request.probes, plan, ground.own)
         derived: List[Probe] = []
         outside: List[Probe] = []
-        if request.derive and not ledger.declared.is_empty:
+        if request.derive and ledger.declared.host is not None:
             ways = {probe.way for probe in probes}
             derived = [probe for probe in expect(plan, ground) if probe.way not in ways]
             outside = expect_outside(plan, ground)

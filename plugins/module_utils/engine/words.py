@@ -34,6 +34,18 @@ def text(value: Any, path: str) -> str:
     return str(value)
 
 
+def one_of(*known: str) -> Parser[str]:
+    def parse(value: Any, path: str) -> str:
+        word = text(value, path).lower()
+        if word not in known:
+            near = difflib.get_close_matches(word, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise wrong(path, value, f"must be one of {', '.join(known)}{hint}")
+        return word
+
+    return parse
+
+
 def flag(value: Any, path: str) -> bool:
     if isinstance(value, bool):
         return value
@@ -79,6 +91,14 @@ def subnet(value: Any, path: str) -> Subnet:
         return ipaddress.ip_network(_with_prefix(value, path), strict=False)
     except ValueError:
         raise wrong(path, value, "must be a subnet such as 10.1.0.0/24 or fd00:1::/64") from None
+
+
+def addresses(value: Any, path: str) -> Subnet:
+    """A network such as `10.1.0.0/24`, or a single address, which is a network by itself."""
+    try:
+        return ipaddress.ip_network(text(value, path).strip(), strict=False)
+    except ValueError:
+        raise wrong(path, value, "must be a network such as 10.1.0.0/24 or fd00:1::/64, or an address") from None
 
 
 def unusable_addresses(subnet: Subnet) -> Tuple[Address, ...]:

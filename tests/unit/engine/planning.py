@@ -19,7 +19,8 @@ Words = Mapping[str, Any]
 
 
 def plan(words: Words, facts: Facts | None = None, before: Allotments | None = None) -> Plan:
-    model = parse_model(words.get("host") or {}, words.get("networks") or {}, words.get("containers") or {})
+    parts = [words.get(part) or {} for part in ("host", "networks", "containers")]
+    model = parse_model(*parts, words.get("docker_user") or [])
     return Plan.make(model, facts or Facts(), before or Allotments())
 
 

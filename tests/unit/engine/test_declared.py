@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     CONTAINERS,
     DEFAULT_NETWORKS,
+    DOCKER_USER,
     SCOPES,
     USER_NETWORKS,
 )
@@ -138,15 +140,46 @@ def test_assumed_scopes_are_as_if_declared() -> None:
 @pytest.mark.parametrize(
     ("scopes", "converged"),
     [
-        ({DEFAULT_NETWORKS}, {DEFAULT_NETWORKS}),
+        ({DOCKER_USER}, {DOCKER_USER}),
+        ({DEFAULT_NETWORKS}, {DOCKER_USER, DEFAULT_NETWORKS}),
         (set(), set()),
-        ({USER_NETWORKS}, {DEFAULT_NETWORKS, USER_NETWORKS}),
+        ({USER_NETWORKS}, {DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS}),
         ({CONTAINERS}, set(SCOPES)),
         ({DEFAULT_NETWORKS, CONTAINERS}, set(SCOPES)),
     ],
 )
 def test_a_call_converges_what_it_stands_on(scopes: set[str], converged: set[str]) -> None:
     assert Call(scopes=frozenset(scopes)).converged_scopes == converged
+
+
+RULES, OTHER_RULES = [{"action": "drop"}], [{"action": "accept"}]
+
+
+@pytest.mark.parametrize("state", [PRESENT, EXACT])
+def test_rules_are_set_whole(state: str) -> None:
+    before = replace(BEFORE, docker_user=RULES)
+    assert declare(before, call(DOCKER_USER, docker_user=OTHER_RULES, state=state)).docker_user == OTHER_RULES
+    assert declare(before, call(DOCKER_USER, state=state)).docker_user == RULES
+    assert declare(before, call(DOCKER_USER, docker_user=[], state=state)).docker_user is None
+
+
+def test_rules_stand_alone() -> None:
+    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
+    alone = call(DOCKER_USER, docker_user=RULES)
+    assert declare(NOTHING, alone) == known(declare(NOTHING, alone), alone) == Declared(docker_user=RULES)
+    assert declare(NOTHING, replace(alone, **given)) == Declared(docker_user=RULES)
+    with_rules = declare(BEFORE, alone)
+    assert declare(with_rules, call(DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS, state=ABSENT)) == Declared(
+        docker_user=RULES
+    )
+    assert declare(with_rules, call(DOCKER_USER, docker_user=RULES, state=ABSENT)) == BEFORE
+    assert declare(with_rules, call(CONTAINERS, docker_user=RULES, containers={"one": OLD}, state=ABSENT)) == replace(
+        with_rules, containers={"two": OLD}
+    )
+
+
+def test_every_call_stands_on_the_rules() -> None:
+    assert declare(NOTHING, call(DEFAULT_NETWORKS, docker_user=RULES)) == Declared({}, docker_user=RULES)
 
 
 def test_the_planner_knows_what_comes_later() -> None:

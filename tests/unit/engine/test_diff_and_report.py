@@ -13,6 +13,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.report import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     CONTAINERS,
     DEFAULT_NETWORKS,
+    DOCKER_USER,
     SCOPES,
     USER_NETWORKS,
     Bridge,
@@ -86,8 +87,8 @@ def test_only_the_scopes_that_are_asked_for() -> None:
         (Rules("network bridge", ()), DEFAULT_NETWORKS),
         (Rules("network front", ()), USER_NETWORKS),
         (Rules("container bridge", ()), CONTAINERS),
-        (Chain("forward", ()), DEFAULT_NETWORKS),
-        (ElementSet("bridges", ()), DEFAULT_NETWORKS),
+        (Chain("forward", ()), DOCKER_USER),
+        (ElementSet("bridges", ()), DOCKER_USER),
         (Sysctl("a", "1"), DEFAULT_NETWORKS),
         (File("/etc/a", ""), CONTAINERS),
         (File("/etc/a", "", origin=DEFAULT_NETWORKS), DEFAULT_NETWORKS),

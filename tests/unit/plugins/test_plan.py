@@ -53,7 +53,9 @@ def test_texts_and_compose_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("declaration", [[], "", None, {"network": {}}, {"wharf_networks": {}}])
 def test_what_is_no_declaration(declaration: Any) -> None:
-    with pytest.raises(AnsibleFilterError, match="a dictionary with compose_files, containers, host, networks"):
+    with pytest.raises(
+        AnsibleFilterError, match="a dictionary with compose_files, containers, docker_user, host, networks"
+    ):
         plan(declaration)
 
 

@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the admin's rules say of containers, networks and published ports, held against the model."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, Tuple
+
+from .model import Model, Network, UserRule
+from .ports import PortMapping
+from .user_rule_words import ICMP, versions
+
+Problem = Tuple[str, str]
+
+
+def idle_rules(model: Model, knows_ports: bool) -> Iterator[Problem]:
+    """Paths and problems of the rules that hold for nothing, as what they name is not there.
+
+    `knows_ports` is False where somebody else publishes them.
+    """
+    checks: Tuple[Callable[[Model, UserRule], Iterator[Problem]], ...] = (_container, _network)
+    for rule in model.docker_user:
+        for check in checks:
+            yield from check(model, rule)
+        if knows_ports:
+            yield from _published_ports(model, rule)
+
+
+def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
+    if not rule.container:
+        return
+    path = f"{rule.path}.container"
+    container = model.containers.get(rule.container)
+    if container is None:
+        there = ", ".join(model.containers)
+        remedy = f"there are: {there}" if there else "name where the connection goes by destination or published_port"
+        yield path, f"no container {rule.container} is declared; {remedy}"
+        return
+    # A shared stack that leads nowhere is a problem of the container's own.
+    owner = model.containers.get(container.shares, container)
+    joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
+    if not owner.attachments:
+        yield path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
+    elif joined and not any(_has_family(network, rule) for network in joined):
+        family = " and ".join(f"IPv{version}" for version in versions(rule))
+        yield (
+            path,
+            f"{rule.container} has no {family} address, as the rule's source would need: leave one of the two out",
+        )
+
+
+def _has_family(network: Network, rule: UserRule) -> bool:
+    return any(network.ipv4 if version == 4 else network.ipv6 for version in versions(rule))
+
+
+def _network(model: Model, rule: UserRule) -> Iterator[Problem]:
+    if rule.network and rule.network not in model.networks:
+        there = ", ".join(model.networks) or "none"
+        yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
+
+
+def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
+    if rule.published_ports is None or rule.protocol == ICMP:
+        return
+    mappings = [mapping for container in model.containers.values() for mapping in container.ports]
+    if not any(_may_publish(mapping, rule) for mapping in mappings):
+        first, last = rule.published_ports
+        ports = str(first) if first == last else f"{first}-{last}"
+        of = f"/{rule.protocol}" if rule.protocol else ""
+        published = sorted({f"{_text(m)}/{m.protocol}" for m in mappings if m.published})
+        there = ", ".join(published[:10]) + (", …" if len(published) > 10 else "") or "none"
+        yield f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}"
+
+
+def _may_publish(mapping: PortMapping, rule: UserRule) -> bool:
+    """Whether it publishes one of the rule's ports, or may, as it takes whatever port is free."""
+    if rule.protocol and rule.protocol != mapping.protocol:
+        return False
+    if mapping.published is None or rule.published_ports is None:
+        return True
+    return mapping.published[0] <= rule.published_ports[1] and rule.published_ports[0] <= mapping.published[1]
+
+
+def _text(mapping: PortMapping) -> str:
+    first, last = mapping.published or (0, 0)
+    return str(first) if first == last else f"{first}-{last}"

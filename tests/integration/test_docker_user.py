@@ -1,0 +1,230 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The admin's rules: whom they let through, by packets, and that those of others stay."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from controller import Controller
+from hosts import ABSENT, ADDRESSES, EXACT, EngineError, ThrowawayHost, differences
+from test_lifecycle import connection, kinds, lives
+
+HOST4, HOST6 = ADDRESSES["host"]
+OUTSIDE = ADDRESSES["outside"]
+DOCKER_USER = ("docker_user",)
+
+WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}, "back": {"enable_ipv6": True}},
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80", "8080:80/udp", "8081:80"]},
+        "db": {"networks": ["back"], "ports": ["5432:5432"]},
+    },
+}
+
+
+def with_rules(*rules: Any) -> dict[str, Any]:
+    return {**WORDS, "docker_user": list(rules)}
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started, started.declared(WORDS):
+        yield started
+
+
+@pytest.fixture
+def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
+    """A host on which the words are declared and containers serve, and no rule holds any more after the test."""
+    standing.serve("web", "80/tcp", "80/udp")
+    standing.serve("db", "5432/tcp")
+    yield standing
+    standing.agent.call("stop_all")
+    standing.apply({"host": {}, **WORDS, "docker_user": []}, EXACT)
+
+
+def is_open(host: ThrowawayHost, place: str, port: str, expected: bool) -> tuple[bool, bool]:
+    """Whether `PORT/PROTOCOL` of the host is reached from a place by IPv4, and by IPv6."""
+    found4 = host.probe(place, f"{HOST4}:{port}", expected).is_open
+    return found4, host.probe(place, f"[{HOST6}]:{port}", expected).is_open
+
+
+OPEN, CLOSED = (True, True), (False, False)
+
+
+def test_only_the_office_reaches_a_published_port(live: ThrowawayHost) -> None:
+    """By the port as published, though another one leads to the same port of the container."""
+    live.converge(
+        with_rules(
+            {"source": [OUTSIDE[0], OUTSIDE[1]], "published_port": 8080, "action": "return"},
+            {"published_port": 8080, "action": "drop", "comment": "the office only"},
+        )
+    )
+    for protocol in ("tcp", "udp"):
+        assert is_open(live, "outside", f"8080/{protocol}", True) == OPEN
+        assert is_open(live, "neighbour", f"8080/{protocol}", False) == CLOSED
+        assert is_open(live, "db", f"8080/{protocol}", False) == CLOSED
+    assert is_open(live, "neighbour", "8081/tcp", True) == OPEN
+    assert live.probe("host", "127.0.0.1:8080/tcp").is_open
+
+
+def test_a_new_rule_holds_for_connections_that_stand(live: ThrowawayHost) -> None:
+    ours = connection(live, "outside", HOST4, 8080)
+    others = connection(live, "outside", HOST4, 5432)
+    live.converge(with_rules({"state": ["established"], "action": "return"}, {"container": "web", "action": "drop"}))
+    assert lives(live, ours)
+    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+    assert kinds(live.converge(with_rules({"source": "192.0.2.0/24", "container": "web", "action": "drop"}))) == {
+        ("update", "chain", "WHARF-USER")
+    }
+    with pytest.raises(RuntimeError, match="nothing came over the connection"):
+        lives(live, ours)
+    assert lives(live, others)
+
+
+def test_a_container_and_a_network_are_where_a_connection_goes(live: ThrowawayHost) -> None:
+    live.serve("outside", "80/tcp")
+    for rule in ({"container": "web"}, {"network": "front"}):
+        live.converge(with_rules({**rule, "action": "reject"}))
+        for port in ("8080/tcp", "8080/udp", "8081/tcp"):
+            assert is_open(live, "outside", port, False) == CLOSED
+        assert is_open(live, "outside", "5432/tcp", True) == OPEN
+        assert live.probe("web", f"{OUTSIDE[0]}:80/tcp").by == "outside"
+        assert live.probe("web", f"[{OUTSIDE[1]}]:80/tcp").by == "outside"
+
+
+def test_a_rule_follows_the_container_that_it_names(live: ThrowawayHost) -> None:
+    live.converge(with_rules({"container": "web", "action": "drop"}))
+    words = copy.deepcopy(WORDS)
+    words["containers"]["web"]["networks"] = ["back"]
+    # The rules were declared before, and nothing is said of them now.
+    live.converge(words)
+    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+    gone = live.apply({"containers": {"web": {}}}, ABSENT, scope=["containers"])
+    assert gone.warnings == {
+        "the rule holds for nothing: wharf_docker_user[0].container: no container web is declared; there are: db"
+    }
+
+
+def test_a_family_that_a_rule_says_nothing_of_stays_open(live: ThrowawayHost) -> None:
+    live.converge(with_rules({"source": "0.0.0.0/0", "published_port": "8000-8100", "action": "drop"}))
+    assert is_open(live, "outside", "8080/tcp", False) == (False, True)
+
+
+def test_in_which_order_rules_hold(live: ThrowawayHost) -> None:
+    drop, accept = {"in_interface": "eth+", "action": "drop"}, {"protocol": "udp", "action": "accept"}
+    live.converge(with_rules(drop, accept))
+    assert is_open(live, "outside", "8080/udp", False) == CLOSED
+    live.converge(with_rules(accept, drop))
+    assert is_open(live, "outside", "8080/udp", True) == OPEN
+    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+
+
+def test_log_and_limit(live: ThrowawayHost) -> None:
+    live.converge(
+        with_rules(
+            {"published_port": 8080, "action": "log", "log": "seen: ", "limit": "3/minute"},
+            {"published_port": 8080, "protocol": "udp", "limit": {"rate": "1/day", "burst": 1}, "action": "return"},
+            {"published_port": 8080, "protocol": "udp", "action": "drop", "log": True},
+        )
+    )
+    listed = live.run("nft list chain inet wharf WHARF-USER")
+    assert 'limit rate 3/minute burst 5 packets log prefix "seen: "' in listed
+    assert 'log prefix "DOCKER-USER drop: " drop' in listed
+    # The limit is that of the rule, for both families.
+    assert live.probe("outside", f"{HOST4}:8080/udp").is_open
+    assert is_open(live, "outside", "8080/udp", False) == CLOSED
+
+
+def test_rules_of_others_stay_and_come_after(live: ThrowawayHost) -> None:
+    live.run("nft add rule inet wharf DOCKER-USER ct direction original ct original proto-dst 8080 counter drop")
+    live.run("nft add rule inet wharf DOCKER-USER ip saddr 192.0.2.66 drop")
+    before = live.run("nft list chain inet wharf DOCKER-USER")
+    live.converge(with_rules({"source": OUTSIDE[0], "published_port": 8080, "action": "accept"}))
+    assert live.probe("outside", f"{HOST4}:8080/tcp").is_open
+    assert not live.probe("neighbour", f"{HOST4}:8080/tcp", False).is_open
+    live.converge(with_rules({"source": OUTSIDE[0], "published_port": 8080, "action": "return"}))
+    assert not live.probe("outside", f"{HOST4}:8080/tcp", False).is_open
+    live.converge({}, ABSENT, DOCKER_USER)
+    assert live.run("nft --stateless list chain inet wharf DOCKER-USER") == before.replace(
+        "counter packets 0 bytes 0", "counter"
+    )
+    live.run("nft flush chain inet wharf DOCKER-USER")
+
+
+def test_errors_come_in_one_report_and_nothing_is_touched(live: ThrowawayHost) -> None:
+    before = live.snapshot()
+    with pytest.raises(EngineError) as refused:
+        live.apply(
+            with_rules(
+                {"action": "dorp"},
+                {"action": "drop", "source": "office"},
+                {"action": "drop", "published_port": 8443},
+                {"action": "drop", "container": "wbe"},
+            )
+        )
+    assert [line.partition(": ")[0] for line in str(refused.value).splitlines()] == [
+        "wharf_docker_user[0].action",
+        "wharf_docker_user[1].source",
+        "wharf_docker_user[2].published_port",
+        "wharf_docker_user[3].container",
+    ]
+    assert differences(before, live.snapshot()) == ""
+
+
+BRIDGED = """
+ip netns add box; ip link add docker0 type bridge; ip link set docker0 up; ip addr add 172.17.0.1/16 dev docker0
+ip link add box0 type veth peer name eth0 netns box; ip link set box0 master docker0 up
+ip -n box link set eth0 up; ip -n box addr add 172.17.0.2/16 dev eth0; ip -n box route add default via 172.17.0.1
+sysctl -qw net.ipv4.ip_forward=1
+nft 'add table ip dockerd; add chain ip dockerd pre { type nat hook prerouting priority dstnat; }'
+nft 'add rule ip dockerd pre fib daddr type local tcp dport 8080 dnat to 172.17.0.2:80'
+"""
+
+
+def test_alone_beside_networks_of_somebody_else(host: ThrowawayHost) -> None:
+    """As on a host whose dockerd publishes the ports: nothing is made but what the rules need."""
+    host.run(BRIDGED)
+    host.serve("box", "80/tcp")
+    before = host.snapshot()
+    rules = {
+        "docker_user": [
+            {"source": OUTSIDE[0], "published_port": 8080, "action": "return"},
+            {"published_port": 8080, "protocol": "tcp", "action": "drop"},
+        ]
+    }
+    made = host.converge(rules, scope=DOCKER_USER)
+    assert kinds(made) == {("create", "chain", name) for name in ("DOCKER-USER", "WHARF-USER", "forward")}
+    changed = {line.split()[1] for line in differences(before, host.snapshot()).splitlines() if line[:4] == "--- "}
+    assert changed == {"ruleset", "/var/lib/wharf/", "/var/lib/wharf/ledger.json"}
+    assert host.probe("outside", f"{HOST4}:8080/tcp").by == "box"
+    assert not host.probe("neighbour", f"{HOST4}:8080/tcp", False).is_open
+    with pytest.raises(
+        EngineError, match=r"wharf_docker_user\[0\].container: no container web is declared; name where"
+    ):
+        host.apply({"docker_user": [{"container": "web", "action": "drop"}]}, scope=DOCKER_USER)
+    host.converge({}, ABSENT, DOCKER_USER)
+    assert differences(before, host.snapshot()) == ""
+
+
+ROLE = "wharf.network.docker_user"
+RULES = {"wharf_docker_user": [{"source": "192.0.2.66", "action": "drop"}]}
+
+
+def test_the_role_before_others(controller: Controller) -> None:
+    before = controller.host.snapshot()
+    roles = {"roles": [ROLE, "wharf.network.default_networks"]}
+    predicted = controller.play(roles, "--check", variables=RULES).changes
+    made = controller.play(roles, variables=RULES).changes
+    assert made == predicted
+    assert [change for change in made if change[2] in ("WHARF-USER", "forward")] == [
+        ("create", "chain", "WHARF-USER"),
+        ("create", "chain", "forward"),
+        ("update", "chain", "forward"),
+    ]
+    controller.host.apply({}, ABSENT)
+    assert differences(before, controller.host.snapshot()) == ""
