@@ -170,7 +170,7 @@ class _Expectations:
         for circle in self._circles.values():
             for place in circle:
                 via = next((str(each) for each in self._ground.outer if each.version == place.version), "")
-                if via:
+                if via and self._has_rules(place.version):
                     name = f"{place.container.name}'s own address, from outside"
                     yield Probe(HOST, str(place.address), TCP, self._target_port(place), CLOSED, name, via)
 
@@ -190,7 +190,7 @@ class _Expectations:
             yield Probe(container, str(neighbour.address), TCP, self._target_port(neighbour), CLOSED, name)
 
     def _other_network(self, place: _Place, stranger: Optional[_Place]) -> Iterator[Probe]:
-        if not stranger:
+        if not stranger or not self._has_rules(place.version):
             return
         for source, target in ((stranger, place), (place, stranger)):
             if not source.is_on(target.network) and self._is_in_our_hands(source.container, target.address):
@@ -272,7 +272,7 @@ class _Expectations:
     def _is_masqueraded(self, container: Container, address: Address) -> bool:
         """Whether the answers of other hosts find back: others need not know a route to our networks."""
         network = self._gateway(container, address.version)
-        masquerade = network is not None and network.masquerade(address.version)
+        masquerade = network is not None and network.masquerade(address.version) and self._has_rules(address.version)
         return masquerade and self._forwards(address.version) and self._leads_to_host(container, address)
 
     # Published ports
@@ -365,6 +365,9 @@ class _Expectations:
     def _forwards(self, version: int) -> bool:
         facts = self._plan.facts
         return self._plan.model.host.ip_forward or (facts.forwards_ipv4 if version == 4 else facts.forwards_ipv6)
+
+    def _has_rules(self, version: int) -> bool:
+        return self._plan.model.host.has_rules(version)
 
     def _own(self, version: int) -> List[Address]:
         return [address for address in self._ground.own if address.version == version]

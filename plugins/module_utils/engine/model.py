@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Mapping, Optional, Tuple, TypeVar
+from typing import Dict, Generic, Mapping, Optional, Tuple, TypeVar
 
 from .ports import PortMapping, PortRange
 from .state import DEFAULT_NETWORK
@@ -17,6 +17,7 @@ NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "is
 GATEWAY_MODES = (NAT, NAT_UNPROTECTED, ROUTED, ISOLATED)
 
 NFTABLES, IPTABLES = "nftables", "iptables"
+RULES_KEYS = {4: "iptables", 6: "ip6tables"}
 
 
 T = TypeVar("T")
@@ -85,6 +86,11 @@ class Host:
         """Whether the rules of a family are ours to make, and not left to others."""
         return self.iptables if version == 4 else self.ip6tables
 
+    @property
+    def without_rules(self) -> Dict[int, str]:
+        """The families whose rules are left to others, each with the key that says so."""
+        return {version: key for version, key in RULES_KEYS.items() if not self.has_rules(version)}
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -135,11 +141,14 @@ class Network:
 
     @property
     def ipv4(self) -> bool:
-        return any(pool.version == 4 for pool in self.pools)
+        return self.has(4)
 
     @property
     def ipv6(self) -> bool:
-        return any(pool.version == 6 for pool in self.pools)
+        return self.has(6)
+
+    def has(self, version: int) -> bool:
+        return any(pool.version == version for pool in self.pools)
 
     def gateway_mode(self, version: int) -> str:
         return self.gateway_modes.of(version)

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .container_words import MODES, Names, parse_container
 from .errors import ProblemCollector
-from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, Container, Model, Network
-from .network_words import check_named, default_network, is_external, network_name, parse_host, parse_network
+from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, Container, Host, Model, Network
+from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
 from .state import DEFAULT_NETWORK
 from .user_rule_references import idle_rules
 from .user_rule_words import parse_user_rules
@@ -85,6 +85,7 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
     """The model with references resolved; a network that has problems of its own counts as there."""
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
+        _check_rules(model.host, network, problems)
     for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
         problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
     for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
@@ -111,6 +112,22 @@ def _check_endpoints(model: Model, network: Network, problems: ProblemCollector)
             attachment.path,
             f'"{attachment.mac}": is also the mac_address of {other.path}: give one of them another',
         )
+
+
+def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> None:
+    """What only rules can bring about is not promised where the rules are left to others."""
+    options = f"{network.path}.driver_opts.com.docker.network"
+    for version, key in host.without_rules.items():
+        wanted = {
+            f"{network.path}.internal": network.internal,
+            f"{HOST_PATH}.icc" if network.is_default else f"{options}.bridge.enable_icc": not network.icc,
+            f"{options}.host_ipv{version}": network.snat(version) is not None,
+            f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
+        }
+        for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
+            problems.add(
+                path, f"cannot hold without rules for IPv{version}: leave this out, or {HOST_PATH}.{key}: false"
+            )
 
 
 def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:

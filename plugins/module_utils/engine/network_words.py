@@ -87,8 +87,8 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         ),
         default_network_opts=words.take_all("default-network-opts", _default_network_opts),
         firewall_backend=words.take("firewall-backend", _firewall_backend, NFTABLES),
-        iptables=words.take("iptables", _only(True, read.flag), True),
-        ip6tables=words.take("ip6tables", _only(True, read.flag), True),
+        iptables=words.take("iptables", read.flag, True),
+        ip6tables=words.take("ip6tables", read.flag, True),
         allow_direct_routing=words.take("allow-direct-routing", _only(False, read.flag), False),
         bridge_accept_fwmark=words.take_optional("bridge-accept-fwmark", _firewall_mark),
     )

@@ -142,7 +142,15 @@ def _demands(
         for attachment in [gateway_attachment(model, container, version)]
         if attachment
     ]
-    given = (allotted.endpoints[container.name, network].address(version) for network, version in reached)
+    held = [(network, version) for network, version in reached if model.host.has_rules(version)]
+    if reached and not held:
+        keys = [f"wharf_host.{model.host.without_rules[version]}" for _network, version in reached]
+        are, remedy = ("are", "set one to true") if len(keys) > 1 else ("is", "set it to true")
+        problems.add(
+            mapping.path, f"{' and '.join(keys)} {are} false, and no port can be published without rules: {remedy}"
+        )
+        return
+    given = (allotted.endpoints[container.name, network].address(version) for network, version in held)
     # One that could not be allotted is a problem already.
     addresses = tuple(address for address in given if address)
     if not reached:

@@ -35,7 +35,7 @@ Element = Tuple[str, str]
 def rules(plan: Plan) -> List[Object]:
     """All chains, sets and elements of a host, or only the chains that lead to the admin's rules."""
     if plan.only_docker_user:
-        return [*_user_chains(plan), Chain("forward", (_FORWARD_HOOK, *_TO_USER_CHAINS))]
+        return [*_user_chains(plan), _hooked(plan, "forward", _FORWARD_HOOK, _TO_USER_CHAINS)]
     return [
         *_sets(plan),
         *_chains(plan),
@@ -69,14 +69,24 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
-    yield Chain("raw-prerouting", tuple(_raw_prerouting()))
-    yield Chain("prerouting", ("type nat hook prerouting priority dstnat; policy accept;", _TO_DOCKER))
-    yield Chain("output", ("type nat hook output priority dstnat; policy accept;", _TO_DOCKER))
+    yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", _raw_prerouting())
+    yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", [_TO_DOCKER])
+    yield _hooked(plan, "output", "nat hook output priority dstnat", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
-    yield Chain("mangle-forward", tuple(_mangle_forward()))
-    yield Chain("forward", tuple(_forward(plan)))
+    yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
+    yield _hooked(plan, "forward", _FORWARD_HOOK, _forward(plan))
     yield Chain("DOCKER-FORWARD", tuple(_docker_forward(plan)))
-    yield Chain("postrouting", tuple(_postrouting(plan)))
+    yield _hooked(plan, "postrouting", "nat hook postrouting priority srcnat", _postrouting(plan))
+
+
+def _hooked(plan: Plan, name: str, hook: str, rules: Iterable[str]) -> Chain:
+    """A chain that packets come to by themselves. Those of a family whose rules are left to others leave it at once."""
+    others = [
+        f'meta nfproto ipv{version} accept comment "left to others"'
+        for version, _family in _FAMILIES
+        if not plan.model.host.has_rules(version)
+    ]
+    return Chain(name, (f"type {hook}; policy accept;", *others, *rules))
 
 
 def _user_chains(plan: Plan) -> Iterator[Chain]:
@@ -85,7 +95,7 @@ def _user_chains(plan: Plan) -> Iterator[Chain]:
     yield Chain(DECLARED_CHAIN, tuple(user_rules(plan)))
 
 
-_FORWARD_HOOK = "type filter hook forward priority filter; policy accept;"
+_FORWARD_HOOK = "filter hook forward priority filter"
 _TO_USER_CHAINS = (f"jump {DECLARED_CHAIN}", f"jump {USER_CHAIN}")
 _TO_DOCKER = "fib daddr type local jump DOCKER"
 
@@ -96,7 +106,6 @@ def _raw_prerouting() -> Iterator[str]:
     Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no connection
     is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out.
     """
-    yield "type filter hook prerouting priority raw; policy accept;"
     for direction in ("daddr", "saddr"):
         # `route_localnet` lets both through.
         yield f'iifname != "lo" ip {direction} 127.0.0.0/8 drop comment "loopback is the host\'s own"'
@@ -121,13 +130,11 @@ def _mangle_forward() -> Iterator[str]:
 
     `rt mtu` takes the smaller of the MTUs of both directions, and never makes a segment larger.
     """
-    yield "type filter hook forward priority mangle; policy accept;"
     for direction in ("iifname", "oifname"):
         yield f"tcp flags & (syn | rst) == syn {direction} @mss_clamp tcp option maxseg size set rt mtu"
 
 
 def _forward(plan: Plan) -> Iterator[str]:
-    yield _FORWARD_HOOK
     yield from _TO_USER_CHAINS
     yield "iifname @bridges jump DOCKER-FORWARD"
     yield "oifname @bridges jump DOCKER-FORWARD"
@@ -167,7 +174,6 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:
-    yield "type nat hook postrouting priority srcnat; policy accept;"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'
     if _adopts(plan):
         yield 'ip saddr 127.0.0.0/8 ip daddr . oifname @adopted4 masquerade comment "published on loopback"'
