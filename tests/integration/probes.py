@@ -74,6 +74,10 @@ class Conversation:
     def close(self) -> None:
         self._process.communicate(timeout=10)
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
 
 class Agent(Conversation):
     """The process that holds a throwaway host; `prefix` is the command that makes its namespaces.
