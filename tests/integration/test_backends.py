@@ -145,7 +145,8 @@ class TestChange:
             assert all(lives(live, each) for each in held), step
 
         steps = step_by_step(live, on(new), look)
-        assert {step.partition(".")[2].partition("(")[0] for step in steps} == {"iptables._restore", "nftables._run"}
+        assert any("iptables._restore" in step for step in steps)
+        assert any("nftables._run" in step for step in steps)
         assert live.converge(on(new)) == []
         assert ("table inet wharf" in live.rules()) == (new == "nftables")
         assert ("DOCKER-FORWARD" in live.run("iptables-save")) == (new == "iptables")
