@@ -17,7 +17,7 @@ from .diff import Change
 from .door import Door, Doors
 from .errors import ApplyError
 from .ledger import Ledger
-from .model import IPTABLES
+from .model import IPTABLES, NFTABLES
 from .plan import Plan
 from .state import CONTAINERS, DEFAULT_NETWORKS, Object
 
@@ -36,14 +36,20 @@ def _bridge(ledger: Ledger) -> Door:
     return Doors({"bridge": Bridges(), "sysctl": Sysctls(ledger.found)})
 
 
-def _rules(planned: Plan) -> List[Object]:
+def _backend(planned: Plan) -> str:
+    """What makes the rules; empty where they are left to others in both families."""
     host = planned.model.host
-    if not (host.iptables or host.ip6tables):
-        return []
-    if host.firewall_backend == IPTABLES:
+    return host.firewall_backend if host.iptables or host.ip6tables else ""
+
+
+def _rules(planned: Plan) -> List[Object]:
+    backend = _backend(planned)
+    if backend == NFTABLES:
+        from .rules_nftables import rules
+    elif backend == IPTABLES:
         from .rules_iptables import rules
     else:
-        from .rules_nftables import rules
+        return []
     return rules(planned)
 
 
@@ -54,6 +60,8 @@ def _docker_chains(ledger: Ledger) -> Door:
 
 
 def _foreign_drops(planned: Plan, _left: Sequence[Change]) -> List[str]:
+    if _backend(planned) != NFTABLES:
+        return []
     from .foreign_reader import read_foreign_drops
 
     try:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .container_words import MODES, Names, parse_container
 from .errors import ProblemCollector
-from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, Container, Host, Model, Network
+from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, RULES_KEYS, Container, Host, Model, Network
 from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
 from .state import DEFAULT_NETWORK
 from .user_rule_references import idle_rules
@@ -61,6 +61,8 @@ def parse_model(
         problems.add(
             "wharf_docker_user", "is not supported yet with firewall-backend iptables: leave one of the two out"
         )
+    if docker_user and len(settings.without_rules) == len(RULES_KEYS):
+        problems.add("wharf_docker_user", "needs rules: set wharf_host.iptables or wharf_host.ip6tables to true")
     rules = parse_user_rules(docker_user, names.containers, names.networks, problems)
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
