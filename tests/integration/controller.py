@@ -58,6 +58,20 @@ class Run:
         ]
 
 
+def settings(folder: Path) -> dict[str, str]:
+    """The environment of ansible-playbook, with this checkout as the collection and all its files in one folder."""
+    own = {
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "ansible"),
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "ANSIBLE_NOCOLOR": "1",
+        "HOME": str(folder),
+        "LC_ALL": "C.UTF-8",
+    }
+    return {**os.environ, **own}
+
+
 @dataclass(frozen=True)
 class Controller:
     """ansible-playbook with a local connection inside the throwaway host."""
@@ -76,18 +90,9 @@ class Controller:
             options = (*options, "-e", json.dumps(variables))
         name = tasks if isinstance(tasks, str) else str(self.folder / "play.yml")
         command = [Path(sys.executable).parent / "ansible-playbook", "-v", "-i", "localhost,", "-c", "local", name]
-        settings = {
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
-            "ANSIBLE_HOME": str(self.folder / "ansible"),
-            "ANSIBLE_REMOTE_TEMP": str(self.folder / "ansible"),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-            "ANSIBLE_NOCOLOR": "1",
-            "HOME": str(self.folder),
-            "LC_ALL": "C.UTF-8",
-        }
         ran = subprocess.run(
             [*self.host.enter(), *prefix, *map(str, command), *options],
-            env={**os.environ, **settings},
+            env=settings(self.folder),
             capture_output=True,
             text=True,
             check=False,

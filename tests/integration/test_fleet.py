@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet: one controller, many hosts made of namespaces, which differ by their groups' variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from controller import settings
+from hosts import ThrowawayHost, differences
+
+# WHARF_FLEET=50 makes it as large as one likes.
+SIZE = int(os.environ.get("WHARF_FLEET", "3"))
+
+GROUPS: dict[str, Any] = {
+    "web": {
+        "wharf_networks": {"front": {"enable_ipv6": True}},
+        "wharf_containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}},
+    },
+    "data": {
+        "wharf_networks": {"back": {"internal": True}},
+        "wharf_containers": "{{ {'db': {'networks': ['back']}, inventory_hostname: {}} }}",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Recap:
+    """What ansible-playbook says of each host in the end."""
+
+    returncode: int
+    output: str
+
+    def of(self, host: str) -> dict[str, int]:
+        line = re.search(rf"^{host} +: (.*)$", self.output, re.MULTILINE)
+        assert line, self.output
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line[1])}
+
+    @property
+    def changed(self) -> set[str]:
+        """The hosts of which something was changed."""
+        return {name for name in re.findall(r"^(\w+) +: ok=", self.output, re.MULTILINE) if self.of(name)["changed"]}
+
+
+class Fleet:
+    def __init__(self, hosts: dict[str, ThrowawayHost], folder: Path) -> None:
+        self.hosts = hosts
+        self._folder = folder
+        for name, host in hosts.items():
+            self._write(f"enter/{name}", f'#!/bin/sh\nexec {shlex.join(host.enter())} /bin/sh "$@"\n').chmod(0o755)
+        for group, variables in GROUPS.items():
+            self._write(f"group_vars/{group}.yml", yaml.safe_dump(variables))
+        members = {name: {"ansible_shell_executable": str(folder / "enter" / name)} for name in hosts}
+        by_group = {group: {name: members[name] for name in self.of(group)} for group in GROUPS}
+        connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        inventory = {"children": {g: {"hosts": h} for g, h in by_group.items()}, "vars": connection}
+        self._write("inventory.yml", yaml.safe_dump({"all": inventory}))
+
+    def of(self, group: str) -> list[str]:
+        return [name for number, name in enumerate(self.hosts) if (number % 2 == 0) == (group == "web")]
+
+    def play(self, playbook: Any, *options: str) -> Recap:
+        if not isinstance(playbook, str):
+            self._write("play.yml", yaml.safe_dump(playbook))
+            playbook = "play.yml"
+        program = Path(sys.executable).parent / "ansible-playbook"
+        ran = subprocess.run(
+            [program, "-i", "inventory.yml", "--forks", "20", playbook, *options],
+            env=settings(self._folder), capture_output=True, text=True, check=False, cwd=self._folder,
+        )  # fmt: skip
+        return Recap(ran.returncode, ran.stdout + ran.stderr)
+
+    def _write(self, name: str, content: str) -> Path:
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with ExitStack() as started:
+        names = [f"host{number}" for number in range(SIZE)]
+        yield Fleet({name: started.enter_context(ThrowawayHost.started()) for name in names}, tmp_path)
+
+
+def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:
+    before = {name: host.snapshot() for name, host in fleet.hosts.items()}
+    assert fleet.play("wharf.network.site", "--limit", "web").changed == set(fleet.of("web"))
+    for name in fleet.of("data"):
+        assert "docker0" not in fleet.hosts[name].run("ip -br link"), name
+    assert fleet.play("wharf.network.site", "--check").changed == set(fleet.of("data"))
+    made = fleet.play("wharf.network.site")
+    assert made.returncode == 0, made.output
+    assert made.changed == set(fleet.of("data"))
+    for name in fleet.of("web"):
+        fleet.hosts[name].serve("web", "80/tcp")
+        assert fleet.hosts[name].probe("outside", "192.0.2.10:8080/tcp").by == "web", name
+        fleet.hosts[name].agent.call("stop_all")
+    for name in fleet.of("data"):
+        assert set(fleet.hosts[name].run("ls /run/netns").split()) == {"db", name}
+    # Fresh hosts agree with each other.
+    assert len({json.dumps(fleet.hosts[name].ledger()["allotted"]) for name in fleet.of("web")}) == 1
+    assert fleet.play("wharf.network.teardown").returncode == 0
+    for name, host in fleet.hosts.items():
+        assert differences(before[name], host.snapshot()) == "", name
+
+
+def test_one_host_fails(fleet: Fleet) -> None:
+    """It is left as it was. In batches the rest is, too; else the others are right, and a rerun makes up for it."""
+    failing, *others = fleet.hosts
+    fleet.hosts[failing].run("ip link add br-front type bridge")
+    before = fleet.hosts[failing].snapshot()
+    batches = {"serial": 1, "order": "sorted", "roles": ["wharf.network.containers"]}
+    assert fleet.play([{"hosts": "all", "gather_facts": False, **batches}]).changed == set()
+    for made in (fleet.play("wharf.network.site"), fleet.play("wharf.network.site")):
+        assert (made.returncode, made.of(failing)["failed"]) == (2, 1)
+        assert "an interface br-front is on this host that is not ours" in made.output
+        assert made.changed <= set(others)
+    assert made.changed == set()
+    assert differences(before, fleet.hosts[failing].snapshot()) == ""
+    fleet.hosts[failing].run("ip link del br-front")
+    assert fleet.play("wharf.network.site").changed == {failing}
