@@ -14,10 +14,10 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import planned_objects
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
-from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
@@ -39,8 +39,10 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
         words = given.words
         # Rules alone are for a host whose networks are somebody else's.
         host = words.get("host", None if words.keys() == {"docker_user"} else {})
-        model = parse_model(host, words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
-        planned = replace(Plan.make(model, facts, Allotments()), only_docker_user=host is None)
+        parts = (words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
+        problems = ProblemCollector()
+        model = read_model(host, *parts, problems)
+        planned = replace(Plan.make(model, facts, Allotments(), problems), only_docker_user=host is None)
     except ModelError as error:
         raise AnsibleFilterError(str(error)) from error
     return {

@@ -13,7 +13,7 @@ from .door import Door
 from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
 from .facts import Facts
 from .ledger import Ledger
-from .model_words import parse_model
+from .model_words import read_model
 from .plan import Plan
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
@@ -136,8 +136,9 @@ def make_plan(ledger: Ledger, words: Declared, facts: Facts, idle: Optional[Prob
     Raises:
         ModelError: what is declared, or given, cannot be.
     """
-    model = parse_model(words.host, words.networks, words.containers, words.docker_user or (), idle)
-    return replace(Plan.make(model, facts, ledger.allotted), only_docker_user=words.host is None)
+    problems = ProblemCollector()
+    model = read_model(words.host, words.networks, words.containers, words.docker_user or (), problems, idle)
+    return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
 
 
 def planned_objects(layer: Layer, plan: Plan) -> List[Object]:

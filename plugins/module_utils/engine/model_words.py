@@ -38,6 +38,24 @@ def parse_model(
         ModelError: with every problem of the words themselves and between them.
     """
     problems = ProblemCollector()
+    model = read_model(host, networks, containers, docker_user, problems, idle)
+    problems.raise_if_any()
+    return model
+
+
+def read_model(
+    host: Optional[MappingOfWords],
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any],
+    problems: ProblemCollector,
+    idle: Optional[ProblemCollector] = None,
+) -> Model:
+    """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
+
+    Raises:
+        ModelError: `host` has a problem, on which all others depend.
+    """
     settings = parse_host({"bridge": "none"} if host is None else host, problems)
     parsed_networks: List[Network] = []
     with problems.collect():
@@ -70,8 +88,28 @@ def parse_model(
     knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
     for path, message in idle_rules(model, knows_ports):
         (problems if idle is None else idle).add(path, message)
-    problems.raise_if_any()
-    return model
+    if any(problem.path.startswith(HOST_PATH) for problem in problems.problems):
+        problems.raise_if_any()
+    return _sound(model, problems)
+
+
+def _sound(model: Model, problems: ProblemCollector) -> Model:
+    """The model without containers that have a problem, that are on a network which has, or that share such a stack."""
+    if not problems.problems:
+        return model
+    paths = [problem.path for problem in problems.problems]
+
+    def is_sound(container: Container) -> bool:
+        of_its_own = any(path == container.path or path.startswith(f"{container.path}.") for path in paths)
+        return not of_its_own and all(attachment.network in model.networks for attachment in container.attachments)
+
+    sound = {name: container for name, container in model.containers.items() if is_sound(container)}
+    kept = {
+        name: replace(container, links=tuple(link for link in container.links if link.target in sound))
+        for name, container in sound.items()
+        if not container.shares or container.shares in sound
+    }
+    return replace(model, containers=kept)
 
 
 def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:

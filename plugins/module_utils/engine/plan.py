@@ -35,12 +35,13 @@ class Plan:
     only_docker_user: bool = False
 
     @classmethod
-    def make(cls, model: Model, facts: Facts, before: Allotments) -> Plan:
-        """
+    def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
+        """The plan of a model, of which `problems` may be known already.
+
         Raises:
-            ModelError: addresses, ports or routes that cannot be had.
+            ModelError: with those, and addresses, ports or routes that cannot be had.
         """
-        problems = ProblemCollector()
+        problems = ProblemCollector() if problems is None else problems
         model = adopt(model, facts, problems)
         allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)

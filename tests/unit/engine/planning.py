@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts, StandingBridge
-from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 
 Words = Mapping[str, Any]
@@ -20,8 +20,9 @@ Words = Mapping[str, Any]
 
 def plan(words: Words, facts: Facts | None = None, before: Allotments | None = None) -> Plan:
     parts = [words.get(part) or {} for part in ("host", "networks", "containers")]
-    model = parse_model(*parts, words.get("docker_user") or [])
-    return Plan.make(model, facts or Facts(), before or Allotments())
+    problems = ProblemCollector()
+    model = read_model(*parts, words.get("docker_user") or [], problems)
+    return Plan.make(model, facts or Facts(), before or Allotments(), problems)
 
 
 def problems(words: Words, facts: Facts | None = None) -> list[str]:
