@@ -27,6 +27,7 @@ class Facts:
     that the host reaches without a gateway, our own bridges' left out, and its nameservers, each with who has it.
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
+    `firewalld`: whether it is running.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
     the host did before us. `ipv6`: its kernel has IPv6.
     """
@@ -47,3 +48,4 @@ class Facts:
     ipv6: bool = True
     other_bridges: Optional[Tuple[StandingBridge, ...]] = None
     other_links: Optional[Tuple[str, ...]] = None
+    firewalld: bool = False

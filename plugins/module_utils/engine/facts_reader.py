@@ -17,6 +17,7 @@ from .resolv_conf import ResolvConf
 from .words import Interface, Subnet
 
 _RESOLVED_STUB = "127.0.0.53"
+_FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
 _LISTEN_STATES = {"tcp": "0A", "udp": "07"}
 
 
@@ -43,6 +44,7 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
+        firewalld=_runs_firewalld(),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
@@ -62,6 +64,14 @@ def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
         address = ipaddress.ip_interface(info.address)
         if not address.is_link_local and not (address.version == 6 and info.by_kernel):
             yield address
+
+
+def _runs_firewalld() -> bool:
+    if not any(map(os.path.exists, _FIREWALLD)):
+        return False
+    from .firewalld import is_running
+
+    return is_running()
 
 
 def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:

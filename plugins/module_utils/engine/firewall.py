@@ -1,13 +1,16 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The door to the firewall: that of the backend in use, and of the other one as long as something of ours is there."""
+"""The door to the firewall: that of the backend in use, and of the other one as long as something of ours is there.
+
+Beside them are the doors to the firewalls of others, which are told to let through what ours accept.
+"""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import FrozenSet, Iterable, Iterator, MutableMapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
 
 from . import conntrack
 from .diff import DELETE, Change
@@ -19,11 +22,16 @@ from .state import IptablesRules, Key, Object, Rules, State
 _PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 
 
-class Firewall(Door):
-    """`canonical_texts` are those of the door to nftables."""
+_ACCEPT, _FIREWALLD = "accept", "firewalld"
+_OF_OTHERS = (_ACCEPT, _FIREWALLD)
 
-    def __init__(self, canonical_texts: MutableMapping[str, str]) -> None:
+
+class Firewall(Door):
+    """`canonical_texts` are those of the door to nftables, `found` is what the ledger says stood before us."""
+
+    def __init__(self, canonical_texts: MutableMapping[str, str], found: Mapping[str, str]) -> None:
         self._canonical_texts = canonical_texts
+        self._found = found
 
     def _doors(self, keys: Iterable[Key]) -> Iterator[Tuple[str, Door]]:
         """The doors to the backends that these are of. A host needs no program of a backend that nothing is of."""
@@ -36,6 +44,14 @@ class Firewall(Door):
             from .iptables import Iptables
 
             yield IPTABLES, Iptables()
+        if _ACCEPT in backends:
+            from .foreign_accepts import ForeignAccepts
+
+            yield _ACCEPT, ForeignAccepts()
+        if _FIREWALLD in backends:
+            from .firewalld import FirewalldDoor
+
+            yield _FIREWALLD, FirewalldDoor(self._found)
 
     def canonical(self, desired: State) -> State:
         for backend, door in self._doors(desired):
@@ -56,17 +72,31 @@ class Firewall(Door):
             current.update(door.observe(_of(backend, desired), frozenset(k for k in owned if _backend(k) == backend)))
         return current
 
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        doors = self._doors([thing.key for thing in new])
+        return {name: value for _backend, door in doors for name, value in door.found(new).items()}
+
     def apply(self, changes: Sequence[Change]) -> None:
-        """The new backend comes before the old one goes. That both are in force for a moment does no harm."""
-        parts = [
-            (door, [change for change in changes if _backend(change.subject.key) == backend])
-            for backend, door in self._doors([change.subject.key for change in changes])
-        ]
-        for door, part in sorted(parts, key=lambda each: _only_goes(each[1])):
-            door.apply(part)
+        """The new backend comes before the old one goes. That both are in force for a moment does no harm.
+
+        Others are told to let through what ours accept only while ours are in force.
+        """
+        for _turn, door, part in sorted(self._parts(changes), key=lambda each: each[0]):
+            if part:
+                door.apply(part)
         with suppress(OSError):
             # Without connection tracking in the kernel, no flow was translated.
             conntrack.forget(_changed_ports(changes))
+
+    def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
+        """Each door's changes, in parts, with their turn."""
+        for backend, door in self._doors([change.subject.key for change in changes]):
+            own = [change for change in changes if _backend(change.subject.key) == backend]
+            if backend in _OF_OTHERS:
+                yield 0, door, [change for change in own if change.action == DELETE]
+                yield 2, door, [change for change in own if change.action != DELETE]
+            else:
+                yield 3 if _only_goes(own) else 1, door, own
 
 
 def _only_goes(changes: Sequence[Change]) -> bool:
@@ -74,7 +104,8 @@ def _only_goes(changes: Sequence[Change]) -> bool:
 
 
 def _backend(key: Key) -> str:
-    return IPTABLES if key[0].startswith(IPTABLES) else NFTABLES
+    kind = key[0]
+    return kind if kind in _OF_OTHERS else IPTABLES if kind.startswith(IPTABLES) else NFTABLES
 
 
 def _of(backend: str, state: State) -> State:

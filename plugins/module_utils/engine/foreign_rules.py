@@ -116,7 +116,10 @@ def _table(tool: str) -> str:
 def _remedy(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
     bridges = list(dict.fromkeys(way.bridge for way in ways))
     if drop.table == "firewalld":
-        return f"`firewall-cmd --get-zone-of-interface={bridges[0]}` names the zone whose target and policies decide"
+        return (
+            f"`firewall-cmd --get-zone-of-interface={bridges[0]}` names the zone whose target and policies decide; "
+            "`firewall-cmd --permanent --zone=ZONE --set-target=ACCEPT` and `firewall-cmd --reload` make it accept"
+        )
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
             return _commands(_UFW[drop.hook], bridges) if drop.hook in _UFW else _by_hand(drop)

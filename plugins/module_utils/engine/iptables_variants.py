@@ -15,6 +15,8 @@ from .errors import ApplyError
 NFT, LEGACY = "nft", "legacy"
 TABLES = ("filter", "mangle", "nat", "raw", "security")
 
+# Seconds that other programs may keep the tables locked.
+_PATIENCE = 60
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _LEGACY_TABLES = {"ip": "/proc/self/net/ip_tables_names", "ip6": "/proc/self/net/ip6_tables_names"}
 
@@ -45,16 +47,29 @@ class Variant:
         except OSError:
             return []
 
-    def save(self) -> str:
-        """
+    def save(self, table: str = "") -> str:
+        """What it lists of one table, or of all.
+
         Raises:
             ApplyError: the program failed.
         """
-        program = self.program("save")
+        return self._run("save", ["-t", table] if table else [], "")
+
+    def restore(self, script: str) -> None:
+        """Change tables without flushing any.
+
+        Raises:
+            ApplyError: the program refused.
+        """
+        self._run("restore", ["--noflush", "--wait", str(_PATIENCE)], script)
+
+    def _run(self, what: str, arguments: List[str], script: str) -> str:
         # There is no run_command in an engine that also runs without Ansible.
-        ran = subprocess.run([program], capture_output=True, text=True, check=False)  # pylint: disable=ansible-bad-function
+        ran = subprocess.run(  # pylint: disable=ansible-bad-function
+            [self.program(what), *arguments], input=script, capture_output=True, text=True, check=False
+        )
         if ran.returncode:
-            raise ApplyError(f"{self.name}-save: {ran.stderr.strip()}")
+            raise ApplyError(f"{self.name}-{what} failed: {ran.stderr.strip() or ran.returncode}")
         return ran.stdout
 
 

@@ -9,7 +9,7 @@ layer alone.
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import TYPE_CHECKING, List, Sequence
 
 from . import plan
 from .converge import Layer
@@ -20,6 +20,9 @@ from .ledger import Ledger
 from .model import IPTABLES, NFTABLES
 from .plan import Plan
 from .state import CONTAINERS, DEFAULT_NETWORKS, Object
+
+if TYPE_CHECKING:
+    from .foreign_rules import ForeignDrop
 
 
 def _forwarding(ledger: Ledger) -> Door:
@@ -50,24 +53,34 @@ def _rules(planned: Plan) -> List[Object]:
         from .rules_iptables import rules
     else:
         return []
-    return rules(planned)
+    from .let_through import let_through
+
+    return [*rules(planned), *let_through(planned)]
 
 
 def _docker_chains(ledger: Ledger) -> Door:
     from .firewall import Firewall
 
-    return Firewall(ledger.canonical)
+    return Firewall(ledger.canonical, ledger.found)
 
 
-def _foreign_drops(planned: Plan, _left: Sequence[Change]) -> List[str]:
-    if _backend(planned) != NFTABLES:
+def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
+    """Those that are not about to be told to let our packets through, by changes that check mode leaves."""
+    if not _backend(planned) or planned.only_docker_user:
         return []
     from .foreign_reader import read_foreign_drops
 
     try:
-        return [str(drop) for drop in read_foreign_drops(planned)]
+        return [str(drop) for drop in read_foreign_drops(planned) if not _is_being_solved(drop, left)]
     except ApplyError as error:
         return [f"whether rules of others drop what these accept could not be seen: {error}"]
+
+
+def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
+    kinds = {change.subject.kind for change in left}
+    if drop.table == "firewalld":
+        return "firewalld" in kinds
+    return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
 def _veth(_ledger: Ledger) -> Door:

@@ -55,6 +55,7 @@ class Host:
     """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd.
 
     Any other bridge than docker0 is one that stands, and which the default network adopts.
+    `accept_in_iptables_forward`: what is forwarded for our networks is let through there, too.
     """
 
     bridge: Optional[str]
@@ -71,6 +72,7 @@ class Host:
     ip_forward_no_drop: bool
     ip_masq: PerFamily[bool]
     ipv6: bool
+    accept_in_iptables_forward: bool
     dns: Tuple[Address, ...]
     dns_search: Tuple[str, ...]
     dns_opts: Tuple[str, ...]

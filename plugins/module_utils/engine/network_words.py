@@ -86,12 +86,18 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             *words.take_all("host-gateway-ip", read.list_of(read.address)),
         ),
         default_network_opts=words.take_all("default-network-opts", _default_network_opts),
+        accept_in_iptables_forward=extension.take("accept-in-iptables-forward", read.flag, False),
         firewall_backend=words.take("firewall-backend", _firewall_backend, NFTABLES),
         iptables=words.take("iptables", read.flag, True),
         ip6tables=words.take("ip6tables", read.flag, True),
         allow_direct_routing=words.take("allow-direct-routing", _only(False, read.flag), False),
         bridge_accept_fwmark=words.take_optional("bridge-accept-fwmark", _firewall_mark),
     )
+    if host.accept_in_iptables_forward and host.firewall_backend != NFTABLES:
+        problems.add(
+            f"{extension.path}.accept-in-iptables-forward",
+            "true: is for firewall-backend nftables; the rules by iptables stand in FORWARD anyhow: leave one out",
+        )
     extension.finish()
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
     return host

@@ -128,6 +128,11 @@ def table_as_data(family: str, name: str) -> List[Dict[str, Any]]:
     return list(json.loads(listing)["nftables"]) if listing.strip() else []
 
 
+def has_chain(family: str, table: str, chain: str) -> bool:
+    _listing, errors = _nft(["list", "chain", family, table, chain], "")
+    return not errors
+
+
 def rule_text(family: str, table: str, chain: str, handle: str) -> str:
     """A rule as nft writes it; empty where it is gone meanwhile."""
     listing, _errors = _nft(["--handle", "--stateless", "list", "chain", family, table, chain], "")

@@ -273,6 +273,42 @@ class IptablesRules(Rules):
         return "iptables_rules"
 
 
+@dataclass(frozen=True)
+class ForeignAccept(Object):
+    """Rules that let our packets through where somebody else's iptables would drop them.
+
+    `name` is `FORWARD`, for what leads to them, or `network NAME`. Each rule is the name of its kind of iptables, as
+    `ip6tables-nft`, and its text.
+    """
+
+    rules: Tuple[Tuple[str, str], ...]
+
+    @property
+    def kind(self) -> str:
+        return "accept"
+
+    @property
+    def scope(self) -> str:
+        owner, _space, name = self.name.partition(" ")
+        return network_scope(name) if owner == "network" else DEFAULT_NETWORKS
+
+
+@dataclass(frozen=True)
+class Firewalld(Object):
+    """A setting of firewalld's: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+
+    Of a zone and a policy there are the permanent settings, of an interface the zone that it is in now (`runtime`)
+    and after firewalld starts anew (`permanent`). `origin` is the scope.
+    """
+
+    settings: Tuple[Tuple[str, str], ...]
+    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
+
+    @property
+    def scope(self) -> str:
+        return self.origin
+
+
 State = Dict[Key, Object]
 
 
