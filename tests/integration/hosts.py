@@ -332,7 +332,7 @@ class ThrowawayHost:
             "nft list ruleset; for each in iptables ip6tables; do $each-legacy-save 2>/dev/null || true; done"
         )
         comments = re.compile(r"^#.*\n", re.MULTILINE)
-        return _EMPTY_TABLE.sub("", comments.sub("", listed))
+        return _EMPTY_TABLE.sub("", comments.sub("", re.sub(r"\[\d+:\d+\]", "[0:0]", listed)))
 
     def _sysctls(self) -> dict[str, str]:
         parameters: dict[str, str] = self.agent.call("read_files", folders=["/proc/sys/net/"])

@@ -19,6 +19,8 @@ _HOOKS = {
     "OUTPUT": "output",
     "POSTROUTING": "postrouting",
 }
+# Of the table that comes before connections are tracked.
+_PRIORITIES = {"raw": -300}
 _TARGETS = {
     "ACCEPT": "accept",
     "DROP": "drop",
@@ -48,7 +50,11 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
             name, policy = line[1:].split()[:2]
             chains.append(name)
             chain = {"family": family, "table": table, "name": name}
-            hook = {"hook": _HOOKS[name], "policy": policy.lower()} if name in _HOOKS and policy != "-" else {}
+            hook = (
+                {"hook": _HOOKS[name], "policy": policy.lower(), "prio": _PRIORITIES.get(table, 0)}
+                if name in _HOOKS and policy != "-"
+                else {}
+            )
             yield {"chain": {**chain, **hook}}
         elif line.startswith("-A "):
             words = shlex.split(line)

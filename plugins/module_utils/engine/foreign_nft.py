@@ -20,6 +20,8 @@ TableName = Tuple[str, str]
 Expression = Any
 Sets = Mapping[str, Sequence[Any]]
 
+# The priority at which connections are tracked (NF_IP_PRI_CONNTRACK).
+_TRACKING = -200
 # What no packet of the kind at hand has at all.
 _NOTHING = object()
 
@@ -84,7 +86,11 @@ def tables_of(objects: Iterable[Mapping[str, Any]]) -> Dict[TableName, Table]:
 
 
 def _chain(thing: Mapping[str, Any], rules: Sequence[Rule]) -> Chain:
-    return Chain(thing["name"], tuple(rules), thing.get("hook", ""), thing.get("policy", ACCEPT))
+    return Chain(thing["name"], tuple(rules), thing.get("hook", ""), thing.get("policy", ACCEPT), _is_early(thing))
+
+
+def _is_early(thing: Mapping[str, Any]) -> bool:
+    return thing.get("hook") in ("prerouting", "output") and thing.get("prio", 0) <= _TRACKING
 
 
 def _rule(thing: Mapping[str, Any], sets: Sets) -> Rule:

@@ -32,6 +32,10 @@ class Packet:
         self.asked.add(name)
         return self.properties.get(name)
 
+    def before_tracking(self) -> Packet:
+        """The same before its connection is known, when the kernel says of it that it has none."""
+        return Packet({**self.properties, "state": "invalid", "direction": None, "dnat": None})
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -64,12 +68,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain; with a `hook` it is one that packets enter by themselves, and `policy` decides at its end."""
+    """A chain; with a `hook` it is one that packets enter by themselves, and `policy` decides at its end.
+
+    `is_early`: packets come by before their connection is known.
+    """
 
     name: str
     rules: Tuple[Rule, ...]
     hook: str = ""
     policy: str = ACCEPT
+    is_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,8 @@ class Table:
 
         Two packets that agree in all that was asked of the first have one answer.
         """
+        if chain.is_early:
+            packet = packet.before_tracking()
         known = self._answers.setdefault(chain.name, {})
         for asked, answers in known.items():
             values = _values(packet, asked)

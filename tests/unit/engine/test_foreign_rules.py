@@ -105,6 +105,15 @@ def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
     assert ["rule" if drop.rule else "policy" for drop in found] == dropped
 
 
+@pytest.mark.parametrize(("table", "dropped"), [("raw", 2), ("mangle", 0)])
+def test_what_comes_before_connections_are_tracked_has_none(table: str, dropped: int) -> None:
+    rule = "-A PREROUTING -m conntrack --ctstate INVALID -j DROP"
+    save = f"*{table}\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n"
+    ways = [way for way in passages(_planned()) if way.whom == "app" and way.version == 4]
+    found = foreign_drops([Ruleset("iptables-legacy", list(objects_of(save, "ip")))], ways)
+    assert [len(drop.drops) for drop in found] == [dropped] * bool(dropped)
+
+
 def _only(way: Any, steps: Any) -> Any:
     return type(way)(way.what, way.whom, way.bridge, way.version, tuple(steps))
 

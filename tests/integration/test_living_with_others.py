@@ -1,0 +1,338 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Firewalls of others: what they drop is named with what helps, and where they may be told, they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import foreign_firewalls
+import pytest
+from hosts import ABSENT, ADDRESSES, ENGINE, HOST, OUTSIDE, ThrowawayHost
+from probes import Probe
+
+WORDS: dict[str, Any] = {
+    "networks": {"app": {"enable_ipv6": True}, "back": {"enable_ipv6": True}},
+    "containers": {"web": {"networks": ["app"], "ports": ["8080:80"]}, "db": {"networks": ["back"]}},
+}
+ACCEPTING = {**WORDS, "host": {"x-wharf": {"accept-in-iptables-forward": True}}}
+BOTH = (4, 6)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ThrowawayHost]:
+    """A host with networks, which each test leaves without rules of others."""
+    with ThrowawayHost.started() as host, host.declared(WORDS):
+        serve(host)
+        yield host
+
+
+def serve(host: ThrowawayHost) -> None:
+    host.serve("web", "80/tcp")
+    host.serve("db", "80/tcp")
+    host.serve(OUTSIDE, "80/tcp")
+
+
+def passes(host: ThrowawayHost, versions: tuple[int, ...] = BOTH) -> dict[str, set[bool]]:
+    """What gets through, of what should and of what should not."""
+    ways = []
+    for version in versions:
+        own, internet = (ADDRESSES[name][version == 6] for name in ("host", "internet"))
+        ways += [
+            ("in", Probe(host.path(OUTSIDE), "tcp", own, 8080)),
+            ("in by bridge", Probe(host.path("db"), "tcp", own, 8080)),
+            ("out", Probe(host.path("db"), "tcp", internet, 80)),
+            ("between networks", Probe(host.path("web"), "tcp", host.address("db", "back", version), 80)),
+        ]
+    answers = host.agent.probe_patiently([probe for _way, probe in ways], [False] * len(ways))
+    found: dict[str, set[bool]] = {}
+    for (way, _probe), answer in zip(ways, answers, strict=True):
+        found.setdefault(way, set()).add(answer.is_open)
+    return found
+
+
+EVERYTHING = {"in": {True}, "in by bridge": {True}, "out": {True}, "between networks": {False}}
+NOTHING = {"in": {False}, "in by bridge": {False}, "out": {False}, "between networks": {False}}
+
+
+def warnings(host: ThrowawayHost, words: Any = None) -> list[str]:
+    """The same in check mode and in a real run, in which nothing is to be done."""
+    given = WORDS if words is None else words
+    real = host.apply(given)
+    assert real.changes == []
+    assert host.diff(given).warnings == real.warnings
+    return sorted(real.warnings)
+
+
+def places(found: list[str]) -> list[str]:
+    return [re.sub(r" drops .*", "", warning) for warning in found]
+
+
+def follow(host: ThrowawayHost, found: list[str]) -> None:
+    """Do as the warnings say."""
+    for warning in found:
+        commands = re.findall(r"`([^`]*)`", warning.partition("To let it through: ")[2])
+        assert commands, warning
+        host.run("\n".join(commands))
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        (
+            "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP",
+            [f"the policy of chain FORWARD of the {f}tables-nft table {f} filter" for f in ("ip6", "ip")],
+        ),
+        (
+            "iptables-legacy -A FORWARD -j REJECT; ip6tables-legacy -A FORWARD -j DROP",
+            [
+                "the rule `-A FORWARD -j DROP` in chain FORWARD of the ip6tables-legacy table ip6 filter",
+                "the rule `-A FORWARD -j REJECT --reject-with icmp-port-unreachable` in chain FORWARD "
+                "of the iptables-legacy table ip filter",
+            ],
+        ),
+        (
+            f"nft -f - <<'END'\n{foreign_firewalls.NFTABLES_CONF.replace('flush ruleset', '')}\nEND\n",
+            ["the policy of chain forward of the nftables table inet filter"],
+        ),
+        (
+            f"for each in ip ip6; do ${{each}}tables-nft-restore <<'END'\n{foreign_firewalls.DOCKERD}\nEND\ndone\n",
+            [f"the policy of chain FORWARD of the {f}tables-nft table {f} filter" for f in ("ip6", "ip")],
+        ),
+    ],
+    ids=["iptables policy", "legacy rules", "nftables.conf", "dockerd"],
+)
+def test_what_drops_is_named_and_the_remedy_helps(shared: ThrowawayHost, rules: str, named: list[str]) -> None:
+    assert warnings(shared) == []
+    shared.run(rules)
+    try:
+        found = warnings(shared)
+        assert places(found) == sorted(named)
+        assert passes(shared) == NOTHING
+        follow(shared, found)
+        assert warnings(shared) == []
+        assert passes(shared) == EVERYTHING
+    finally:
+        without_rules_of_others(shared)
+
+
+def test_what_does_not_meet_our_traffic_is_not_named(shared: ThrowawayHost) -> None:
+    shared.run(
+        f"""
+        nft -f - <<'END'
+        {foreign_firewalls.LIBVIRT}
+        table inet careful {{
+            chain pre {{
+                type filter hook prerouting priority raw; policy accept;
+                fib saddr . iif oif missing drop
+                tcp flags syn tcp option maxseg size 1-500 drop
+            }}
+            chain later {{
+                type filter hook prerouting priority mangle; policy accept;
+                ct state invalid drop
+            }}
+            chain forward {{
+                type filter hook forward priority filter; policy drop;
+                ct state established,related accept
+                iifname {{ "br-*", "docker0" }} accept
+                iifname "eth0" oifname "br-app" tcp dport 80 accept
+                oifname "docker0" accept
+            }}
+        }}
+END
+        """
+    )
+    try:
+        assert warnings(shared) == []
+        assert passes(shared) == EVERYTHING
+    finally:
+        without_rules_of_others(shared)
+
+
+@pytest.mark.parametrize("priority", [-400, 400])
+def test_no_priority_makes_an_accept_final(shared: ThrowawayHost, priority: int) -> None:
+    """Not a fact of ours, but what the remedies rest on."""
+    shared.run(
+        f"""
+        nft -f - <<'END'
+        table inet accepting {{
+            chain forward {{
+                type filter hook forward priority {priority}; policy accept;
+                accept
+            }}
+        }}
+        {foreign_firewalls.NFTABLES_CONF.replace("flush ruleset", "")}
+END
+        """
+    )
+    try:
+        assert passes(shared, (4,)) == NOTHING
+    finally:
+        without_rules_of_others(shared)
+
+
+def without_rules_of_others(host: ThrowawayHost) -> None:
+    host.run(
+        """
+        nft list tables | grep -v 'inet wharf' | while read -r line; do nft delete $line; done
+        for each in ip ip6; do
+            ${each}tables-legacy -P FORWARD ACCEPT; ${each}tables-legacy -F FORWARD
+        done
+        """
+    )
+
+
+def test_iptables_forward_lets_through_on_demand(host: ThrowawayHost) -> None:
+    foreign = """
+        iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -s 10.99.0.0/16 -j ACCEPT
+        iptables-nft -A FORWARD -j LOG; ip6tables-nft -A FORWARD -j REJECT
+        iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -d 10.99.0.0/16 -j DROP
+    """
+    save = "for each in iptables-nft ip6tables-nft iptables-legacy; do $each-save -t filter | grep -v '^#'; done"
+    host.run(foreign)
+    without_counters = re.compile(r"\[\d+:\d+\]")
+    before = without_counters.sub("", host.run(save))
+    with host.declared(ACCEPTING):
+        serve(host)
+        assert warnings(host, ACCEPTING) == []
+        assert passes(host) == EVERYTHING
+        assert ours_gone(without_counters.sub("", host.run(save))) == before
+
+        # Somebody else's reload, and a jump that was put in twice.
+        host.run(
+            """
+            iptables-nft -F FORWARD; iptables-nft -A FORWARD -s 10.99.0.0/16 -j ACCEPT; iptables-nft -A FORWARD -j LOG
+            ip6tables-nft -I FORWARD -m comment --comment "wharf, accept" -j WHARF-ACCEPT
+            iptables-legacy -D WHARF-ACCEPT 1
+            """
+        )
+        changed = host.converge(ACCEPTING)
+        assert {change[:3] for change in changed} == {("docker_chains", "update", "accept")}
+        assert passes(host) == EVERYTHING
+        assert ours_gone(without_counters.sub("", host.run(save))) == before
+
+        # A network that goes takes its rules along, and the option what it had brought.
+        host.converge({**ACCEPTING, "networks": {"app": WORDS["networks"]["app"]}, "containers": {}}, "exact")
+        assert "br-back" not in host.run(save)
+        host.converge(ACCEPTING)
+        changed = host.converge({**WORDS, "host": {}})
+        assert {change[:3] for change in changed} == {("docker_chains", "delete", "accept")}
+        assert without_counters.sub("", host.run(save)) == before
+        assert len(warnings(host, {**WORDS, "host": {}})) == 3
+        host.converge(ACCEPTING)
+    assert without_counters.sub("", host.run(save)) == before
+
+
+def ours_gone(save: str) -> str:
+    return "".join(line for line in save.splitlines(keepends=True) if "WHARF-ACCEPT" not in line)
+
+
+def test_ufw(host: ThrowawayHost) -> None:
+    with foreign_firewalls.skipping():
+        foreign_firewalls.have_programs_of_others(host)
+    foreign_firewalls.start_ufw(host)
+    host.converge(WORDS)
+    serve(host)
+    found = warnings(host)
+    assert places(found) == [
+        f"the policy of chain FORWARD of the {f}tables-nft table {f} filter" for f in ("ip6", "ip")
+    ]
+    assert passes(host) == NOTHING
+    follow(host, found)
+    assert warnings(host) == []
+    assert passes(host) == EVERYTHING
+    host.run("ufw reload")
+    assert warnings(host) == []
+    assert passes(host) == EVERYTHING
+
+
+def test_firewalld(host: ThrowawayHost) -> None:
+    """Its own rules would drop what containers send; in its zone of containers they do not."""
+    with foreign_firewalls.skipping():
+        foreign_firewalls.have_programs_of_others(host)
+    before = firewalld_files(host)
+    with foreign_firewalls.firewalld(host):
+        changed = host.converge(WORDS)
+        assert {change[3] for change in changed if change[2] == "firewalld"} == {
+            "zone docker", "policy docker-forwarding", "interface docker0", "interface br-app", "interface br-back",
+        }  # fmt: skip
+        serve(host)
+        assert warnings(host) == []
+        assert passes(host) == EVERYTHING
+
+        host.run("firewall-cmd --reload")
+        assert warnings(host) == []
+        assert passes(host) == EVERYTHING
+
+        host.run(
+            """
+            firewall-cmd --zone=docker --remove-interface=br-app
+            firewall-cmd --permanent --zone=docker --remove-interface=br-back
+            firewall-cmd --permanent --policy=docker-forwarding --set-target=CONTINUE
+            """
+        )
+        assert {change[3] for change in host.converge(WORDS)} == {
+            "policy docker-forwarding", "interface br-app", "interface br-back",
+        }  # fmt: skip
+        assert passes(host) == EVERYTHING
+
+        # Outside of the zone it drops, and is named.
+        host.run("firewall-cmd --permanent --zone=docker --set-target=default; firewall-cmd --reload")
+        (drop,) = {drop["table"]: drop for drop in info(host)["foreign"]}.values()
+        assert (drop["family"], drop["base"]) == ("inet", "filter_FORWARD")
+        assert "reject" in drop["rule"]
+        assert not passes(host, (4,))["out"] - {False}
+        host.converge(WORDS)
+        assert passes(host) == EVERYTHING
+
+        host.converge({"networks": {"back": {}}, "containers": {"db": {}}}, ABSENT, ["user_networks", "containers"])
+        assert "br-back" not in host.run("firewall-cmd --get-active-zones; cat /etc/firewalld/zones/docker.xml")
+        host.agent.call("stop_all")
+        host.converge({}, ABSENT)
+        assert firewalld_files(host) == before
+        assert "docker" not in host.run("firewall-cmd --get-zones")
+
+
+def firewalld_files(host: ThrowawayHost) -> str:
+    """What it keeps; of what goes it leaves an old copy."""
+    return host.run("find /etc/firewalld -type f ! -name '*.old' | sort | xargs md5sum")
+
+
+def info(host: ThrowawayHost) -> Any:
+    program = "import json; from engine.observation import observe; print(json.dumps(observe()))"
+    return host.json(f"{' '.join(ENGINE)} -c '{program}'", HOST)
+
+
+def test_a_zone_of_somebody_else_stays(host: ThrowawayHost) -> None:
+    with foreign_firewalls.skipping():
+        foreign_firewalls.have_programs_of_others(host)
+    with foreign_firewalls.firewalld(host):
+        host.run(
+            """
+            firewall-cmd --permanent --new-zone=docker; firewall-cmd --permanent --zone=docker --set-target=ACCEPT
+            firewall-cmd --permanent --zone=docker --add-interface=docker9; firewall-cmd --reload
+            """
+        )
+        host.converge({"networks": {"app": {}}})
+        assert "docker9" in host.run("firewall-cmd --zone=docker --list-interfaces")
+        host.converge({}, ABSENT)
+        assert host.run("firewall-cmd --permanent --zone=docker --list-interfaces").split() == ["docker9"]
+
+
+def test_a_reload_of_nftables_conf(host: ThrowawayHost) -> None:
+    """It begins by flushing everything of everybody; the next run puts ours back, and names what drops."""
+    host.write("/etc/nftables.conf", foreign_firewalls.NFTABLES_CONF)
+    with host.declared(WORDS):
+        serve(host)
+        host.run("nft -f /etc/nftables.conf")
+        assert passes(host, (4,)) == NOTHING
+        result = host.apply(WORDS)
+        assert {change[0] for change in result.changes} == {"docker_chains"}
+        (found,) = result.warnings
+        follow(host, [found])
+        assert passes(host) == EVERYTHING
+        assert warnings(host) == []
+        host.run("nft delete table inet filter")
