@@ -27,6 +27,7 @@ demo: venv ## build a throwaway host of namespaces, converge a topology in it an
 .PHONY: test
 test: venv ## run all tests that need one machine
 	@tools/need $(TEST_COMMANDS)
+	@tools/foreign-firewalls
 	@tools/want-dockerd
 	@tools/preflight
 	@$(PYTEST) -n 2 $(wildcard tests/unit tests/integration) $(ARGS)

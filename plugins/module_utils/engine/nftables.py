@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Any, Dict, FrozenSet, List, MutableMapping, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, MutableMapping, Optional, Sequence, Tuple
 
 from . import namespaces
 from .diff import Change
@@ -112,7 +112,9 @@ def _run(script: str) -> None:
 
 
 def foreign_tables() -> List[Tuple[str, str]]:
-    """Family and name of every table but ours."""
+    """Family and name of every table but ours; none that could be seen where there is no nft."""
+    if not _which_nft():
+        return []
     listing, errors = _nft(["list", "tables"], "")
     if errors:
         raise ApplyError(f"nft list tables: {errors}")
@@ -156,8 +158,12 @@ def _nft(arguments: List[str], script: str) -> Tuple[str, str]:
     return ran.stdout, (ran.stderr.strip() or f"it ended with {ran.returncode}") if ran.returncode else ""
 
 
+def _which_nft() -> Optional[str]:
+    return shutil.which("nft", path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
 def _nft_program() -> str:
-    program = shutil.which("nft", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    program = _which_nft()
     if program is None:
         raise ConflictError.at("nft", "is needed on this host for the firewall: install the package nftables")
     return program
