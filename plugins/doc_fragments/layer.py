@@ -23,7 +23,8 @@ options:
       - C(external) names a network that is declared elsewhere, or else adopts a bridge that stands on the host, which
         is never changed or deleted.
       - C(labels) and C(attachable) are passed over, unknown keys are errors.
-      - Below C(x-wharf) stands what Compose has no words for. C(icmp=true) lets everybody ping the network's
+      - Below C(x-wharf) stands what Compose has no words for. C(masquerade), with C(ipv4) and C(ipv6) below it, is
+        C(enable_ip_masquerade) for one family. C(icmp=true) lets everybody ping the network's
         containers by their own addresses, and trace the route to them with pings; else only the host and the same
         network may. C(mss_clamp=true) makes the segments of TCP connections from and to the network fit the path's
         MTU, which helps where ICMP errors are lost on the way.

@@ -98,21 +98,6 @@ def _container_options(container: Words) -> Iterator[str]:
             raise ValueError(f"nobody has said yet what {key} is to `docker run`")
 
 
-def known_to_26(words: Words) -> dict[str, Any]:
-    """The words less the networks with options that came later, and the containers on these."""
-    networks = {
-        name: network
-        for name, network in words["networks"].items()
-        if not LATER_OPTIONS & network.get("driver_opts", {}).keys()
-    }
-    containers = {
-        name: container
-        for name, container in words["containers"].items()
-        if all(network in networks or network == "bridge" for network in container.get("networks", ()))
-    }
-    return {**words, "networks": networks, "containers": containers}
-
-
 # Who is told
 
 

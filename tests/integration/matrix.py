@@ -20,14 +20,36 @@ _PORTS = ["8080:80", "8080:80/udp", "127.0.0.1:9000:80", "127.0.0.1:9000:80/udp"
 _PORTS += ["192.0.2.10:8081:80", "192.0.2.10:8081:80/udp", "[2001:db8::10]:8081:80", "[2001:db8::10]:8081:80/udp"]
 _PORTS += ["7100-7101:80-81", "7100-7101:80-81/udp"]
 
+
+def _network(internal: bool = False, **options: str) -> dict[str, Any]:
+    """A network of both families, with options of the bridge driver."""
+    driver_opts = {f"com.docker.network.{_LONG.get(key, f'bridge.{key}')}": value for key, value in options.items()}
+    return {"enable_ipv6": True, "internal": internal, "driver_opts": driver_opts}
+
+
+_LONG = {"host_ipv4": "host_ipv4", "host_ipv6": "host_ipv6"}
+
+
+def _in_mode(mode: str, internal: bool = False, **options: str) -> dict[str, Any]:
+    return _network(internal, gateway_mode_ipv4=mode, gateway_mode_ipv6=mode, **options)
+
+
 WORDS = {
     "host": {"ipv6": True},
     "networks": {
         "front": _PLAIN,
         "back": _PLAIN,
         "vault": {**_PLAIN, "internal": True},
-        "lonely": {**_PLAIN, "driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},
-        "routed": {**_PLAIN, "driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}},
+        "lonely": _network(enable_icc="false"),
+        "routed": _network(enable_ip_masquerade="false"),
+        "bare": _in_mode("nat-unprotected"),
+        "direct": _in_mode("routed"),
+        "stern": _in_mode("routed", enable_icc="false"),
+        "half": _network(gateway_mode_ipv6="routed"),
+        "cell": _in_mode("isolated", internal=True),
+        "friends": _network(trusted_host_interfaces="to-friend"),
+        "veiled": _network(host_ipv4=ADDRESSES["second"][0], host_ipv6=ADDRESSES["second"][1]),
+        "adrift": _network(inhibit_ipv4="true"),
     },
     "containers": {
         "tool": {"ports": ["8090:80", "8090:80/udp"]},
@@ -42,11 +64,55 @@ WORDS = {
         "lone2": {"networks": ["lonely"]},
         "naked": {"networks": ["routed"], "ports": ["8086:80", "8086:80/udp"]},
         "naked2": {"networks": ["routed"]},
+        "bob": {"networks": ["bare"], "ports": ["8087:80", "8087:80/udp"]},
+        "ray": {"networks": ["direct"], "ports": ["8088:80", "8088:80/udp"]},
+        "ray2": {"networks": ["direct"]},
+        "two": {"networks": {"front": {"gw_priority": 1}, "direct": {}}, "ports": ["8093:80", "8093:80/udp"]},
+        "grim": {"networks": ["stern"], "ports": ["8094:80", "8094:80/udp"]},
+        "grim2": {"networks": ["stern"]},
+        "semi": {"networks": ["half"], "ports": ["8092:80", "8092:80/udp"]},
+        "mute": {"networks": ["cell"]},
+        "mute2": {"networks": ["cell"]},
+        "pal": {"networks": ["friends"], "ports": ["8089:80", "8089:80/udp"]},
+        "veil": {"networks": ["veiled"], "ports": ["8091:80", "8091:80/udp"]},
+        "loose": {"networks": ["adrift"]},
+        "loose2": {"networks": ["adrift"]},
         "mon": {"network_mode": "host"},
         "job": {"network_mode": "none"},
         "side": {"network_mode": "service:web"},
     },
 }
+
+# What the backend iptables has no rules for yet, which it refuses.
+BY_NFTABLES = frozenset(
+    {
+        "com.docker.network.bridge.gateway_mode_ipv4",
+        "com.docker.network.bridge.gateway_mode_ipv6",
+        "com.docker.network.bridge.trusted_host_interfaces",
+        "com.docker.network.host_ipv4",
+        "com.docker.network.host_ipv6",
+    }
+)
+
+
+def without(words: Mapping[str, Any], options: frozenset[str]) -> dict[str, Any]:
+    """The words less the networks that have one of these options, and the containers on these networks."""
+    networks = {
+        name: each for name, each in words["networks"].items() if not options & each.get("driver_opts", {}).keys()
+    }
+    containers = {
+        name: container
+        for name, container in words["containers"].items()
+        if all(network in networks or network == "bridge" for network in container.get("networks", ()))
+    }
+    return {**words, "networks": networks, "containers": containers}
+
+
+def rows_about(words: Mapping[str, Any]) -> list[Row]:
+    """Those rows of the matrix that speak of nothing which is not there."""
+    absent = {name for kind in ("networks", "containers") for name in WORDS[kind].keys() - words[kind].keys()}
+    return [row for row in ROWS if not row.names & absent]
+
 
 # `NAME` is an address of the host or of others on the LAN, `NAME@NETWORK` a container's or (`gateway@…`) a
 # bridge's. In the last column stands who answers and, after `seeing`, whom that one takes the client for.
@@ -204,6 +270,102 @@ outside      lone@lonely:80         tcp udp ping  closed
 outside      naked@routed:80        tcp udp ping  closed
 outside      naked@routed:81        tcp udp ping  closed
 
+# Gateway mode nat-unprotected: every port is open to everybody
+web          bob@bare:80            tcp udp ping  bob seeing gateway@bare
+web          bob@bare:81            tcp udp       bob seeing gateway@bare
+naked        bob@bare:80            tcp udp ping  bob seeing naked@routed
+outside      bob@bare:80            tcp udp ping  bob seeing outside
+outside      bob@bare:81            tcp udp       bob seeing outside
+outside      host:8087              tcp udp       bob seeing outside
+app          host:8087              tcp udp       bob
+host         bob@bare:81            tcp udp ping  bob
+host         127.0.0.1:8087         tcp udp       bob seeing gateway@bare
+bob          host:8087              tcp udp       bob seeing gateway@bare
+bob          internet:80            tcp udp ping  outside seeing host
+bob          web@front:80           tcp udp ping  closed
+safe         bob@bare:80            tcp udp ping  unreachable
+safe2        bob@bare:80            tcp udp ping  closed
+
+# Gateway mode routed: published ports are open at the container's own address, and the host has none
+web          ray@direct:80          tcp udp ping  ray seeing gateway@direct
+web          ray@direct:81          tcp udp       closed
+web          ray2@direct:80         tcp udp       closed
+web          ray2@direct:80         ping          ray2
+outside      ray@direct:80          tcp udp ping  ray seeing outside
+outside      ray@direct:81          tcp udp       closed
+outside      ray@direct:8088        tcp udp       closed
+outside      ray2@direct:80         tcp udp       closed
+outside      ray2@direct:80         ping          ray2
+outside      host:8088              tcp udp       closed
+app          host:8088              tcp udp       closed
+ray2         host:8088              tcp udp       closed
+host         host:8088              tcp udp       closed
+host         127.0.0.1:8088         tcp udp       closed
+host         ray@direct:81          tcp udp ping  ray
+ray          ray2@direct:81         tcp udp ping  ray2 seeing ray@direct
+ray          internet:80            tcp udp ping  outside seeing ray@direct
+ray          host:8080              tcp udp       web
+ray          web@front:80           tcp udp ping  closed
+safe2        ray@direct:80          tcp udp ping  closed
+
+# ... also where the container's default route is by another network
+outside      two@direct:80          tcp udp ping  two seeing outside
+outside      two@direct:81          tcp udp       closed
+outside      two@front:80           tcp udp ping  closed
+outside      host:8093              tcp udp       two seeing outside
+two          internet:80            tcp udp ping  outside seeing host
+
+# ... in one family, and with enable_icc false
+outside      semi@half:80           tcp udp ping  v4 closed
+outside      semi@half:80           tcp udp ping  v6 semi seeing outside
+outside      host:8092              tcp udp       v4 semi seeing outside
+outside      host:8092              tcp udp       v6 closed
+semi         internet:80            tcp udp ping  v4 outside seeing host
+semi         internet:80            tcp udp ping  v6 outside seeing semi@half
+outside      grim@stern:80          tcp udp ping  grim seeing outside
+grim         grim2@stern:80         tcp udp ping  closed
+
+# Gateway mode isolated: the same network, and not even the host
+mute         mute2@cell:80          tcp udp ping  mute2 seeing mute@cell
+mute         gateway@cell:7001      tcp udp ping  closed
+mute         host:7001              tcp udp ping  unreachable
+mute         internet:80            tcp udp ping  unreachable
+mute         bob@bare:80            tcp udp ping  unreachable
+host         mute@cell:80           tcp udp ping  closed
+web          mute@cell:80           tcp udp ping  closed
+outside      mute@cell:80           tcp udp ping  closed
+
+# trusted_host_interfaces: from there the published ports are open at the container's own address, too
+friend       pal@friends:80         tcp udp       pal seeing friend
+friend       pal@friends:80         ping          closed
+friend       pal@friends:81         tcp udp       closed
+friend       host:8089              tcp udp       pal seeing friend
+friend       web@front:80           tcp udp ping  closed
+friend       ray@direct:80          tcp udp ping  ray seeing friend
+friend       internet:80            tcp udp ping  closed
+outside      pal@friends:80         tcp udp ping  closed
+web          pal@friends:80         tcp udp ping  closed
+
+# host_ipv4 and host_ipv6: what leaves the network has that address, and so has what the host sends there
+veil         internet:80            tcp udp ping  outside seeing second
+veil         host:8080              tcp udp       web seeing second
+veil         host:8091              tcp udp       veil seeing gateway@veiled
+host         veil@veiled:80         tcp udp ping  veil seeing second
+host         host:8091              tcp udp       veil seeing second
+host         127.0.0.1:8091         tcp udp       veil seeing second
+outside      host:8091              tcp udp       veil seeing outside
+outside      veil@veiled:80         tcp udp ping  closed
+
+# inhibit_ipv4: the bridge has no IPv4 address
+loose        loose2@adrift:80       tcp udp ping  loose2 seeing loose@adrift
+loose        gateway@adrift:7001    tcp udp ping  v4 closed
+loose        gateway@adrift:7001    tcp udp ping  v6 host
+loose        internet:80            tcp udp ping  v4 closed
+loose        internet:80            tcp udp ping  v6 outside seeing host
+host         loose@adrift:80        tcp udp ping  v4 closed
+host         loose@adrift:80        tcp udp ping  v6 loose
+outside      loose@adrift:80        tcp udp ping  closed
+
 # A hostile neighbour; by spoofed routes it sends its loopback's addresses to the host
 neighbour    127.0.0.1:7000         tcp udp ping  closed
 neighbour    127.0.0.1:9000         tcp udp       closed
@@ -217,13 +379,18 @@ neighbour    internet:80            tcp udp ping  closed
 neighbour    host:8080              tcp udp       web seeing neighbour
 
 # Hostile containers: peer and naked2 send their loopback's addresses to the host, lone2 asks the gateway
-# to forward to its peers, safe2 has given itself a default route
+# to forward to its peers, as grim2 does, safe2 has given itself a default route, mute2 one that needs no gateway
 peer         127.0.0.1:7000         tcp udp ping  closed
 peer         127.0.0.1:9000         tcp udp       closed
 peer         127.0.0.1:8080         tcp udp       closed
 naked2       127.0.0.1:7000         tcp udp ping  closed
 naked2       127.0.0.1:9000         tcp udp       closed
 lone2        lone@lonely:81         tcp udp       closed
+grim2        grim@stern:80          tcp udp ping  closed
+grim2        grim@stern:81          tcp udp       closed
+mute2        host:7001              tcp udp ping  closed
+mute2        internet:80            tcp udp ping  closed
+mute2        bob@bare:80            tcp udp ping  closed
 safe2        internet:80            tcp udp ping  closed
 safe2        outside:80             tcp udp ping  closed
 safe2        web@front:80           tcp udp ping  closed
@@ -241,13 +408,28 @@ HOSTILE = {
     "peer": "",
     "naked2": "",
     "lone2": "ip route add {lone4} via {gateway4}; ip -6 route add {lone6} via {gateway6}",
+    "grim2": "ip route add {grim4} via {gateway4}; ip -6 route add {grim6} via {gateway6}",
+    "mute2": "ip route add default dev eth0; ip -6 route add default dev eth0",
     "safe2": "ip route add default via {gateway4}; ip -6 route add default via {gateway6}",
 }
+
+_NETWORK_OF_HOSTILE = {"lone2": "lonely", "grim2": "stern", "safe2": "vault", "peer": "front", "naked2": "routed"}
 
 LOOPBACK_BY_HOST = """
 sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.eth0.route_localnet=1
 ip addr del 127.0.0.1/8 dev lo
 ip route add 127.0.0.0/8 via {}
+"""
+
+FRIEND = """
+ip netns add friend
+ip link add to-friend type veth peer name eth0 netns friend
+ip link set to-friend up; ip addr add 198.51.100.129/25 dev to-friend; ip addr add 2001:db8:f::1/64 dev to-friend nodad
+"""
+BY_HOST = """
+ip link set lo up; ip link set eth0 up
+ip addr add {}/25 dev eth0; ip addr add {}/64 dev eth0 nodad
+ip route add default via 198.51.100.129; ip -6 route add default via 2001:db8:f::1
 """
 
 FOREIGN_BRIDGE = """
@@ -298,8 +480,9 @@ def parse(table: str) -> Iterator[Row]:
         if not words or words[0] == "#":
             continue
         protocols = [word for word in words[2:] if word in ("tcp", "udp", "ping")]
-        outcome = words[2 + len(protocols) :]
-        for version in _versions(words[1]):
+        families = [word for word in words[2:] if word in ("v4", "v6")]
+        outcome = words[2 + len(protocols) + len(families) :]
+        for version in [int(family[1]) for family in families] or _versions(words[1]):
             for protocol in protocols:
                 yield _row(words[0], words[1], protocol, version, outcome)
 
@@ -369,6 +552,7 @@ class Prober:
     ) -> None:
         self._host = host
         self._addresses = addresses
+        self.places = {*words["containers"], *ADDRESSES}
         self._serve(words["containers"])
         self._turn_hostile(words["containers"])
         answers = host.agent.probe_patiently([self._probe(row) for row in rows], [bool(row.by) for row in rows])
@@ -384,9 +568,10 @@ class Prober:
 
     def _turn_hostile(self, containers: Mapping[str, Any]) -> None:
         addresses = {f"{name}{v}": self.address(name, v) for name in ("internet", "host") for v in (4, 6)}
-        addresses |= {f"lone{v}": self.address("lone@lonely", v) for v in (4, 6)}
+        for name, at in (("lone", "lone@lonely"), ("grim", "grim@stern")):
+            addresses |= {f"{name}{v}": self.address(at, v) for v in (4, 6) if name in containers}
         for name in [each for each in HOSTILE if each in {*containers, "neighbour"}]:
-            network = {"lone2": "lonely", "safe2": "vault", "peer": "front", "naked2": "routed"}.get(name)
+            network = _NETWORK_OF_HOSTILE.get(name)
             gateways = {f"gateway{v}": self.address(f"gateway@{network}", v) for v in (4, 6) if network}
             self._host.run(HOSTILE[name].format(**addresses, **gateways), place=name)
             if name in ("peer", "naked2", "neighbour"):
@@ -422,7 +607,14 @@ class Prober:
 
 
 def add_guests(host: ThrowawayHost) -> None:
-    """Two machines on a bridge that is not ours."""
+    """Two machines on a bridge that is not ours, and a host behind an interface of its own."""
+    _add_machines(host)
+    host.run(FRIEND)
+    host.run(BY_HOST.format(*ADDRESSES["friend"]), place="friend")
+    _await_link(host, "to-friend")
+
+
+def _add_machines(host: ThrowawayHost) -> None:
     host.run("ip netns add guest; ip netns add guest2")
     host.run(FOREIGN_BRIDGE)
     for number, name in enumerate(("guest", "guest2"), 1):
@@ -432,6 +624,10 @@ def add_guests(host: ThrowawayHost) -> None:
             place=name,
         )
         host.serve(name, "80/tcp", "80/udp")
-        # What comes by itself once the link is up must be there before anybody remembers how it was.
-        host.run(f"until ip link show {name} | grep -q LOWER_UP; do sleep 0.05; done")
-        host.run(f"until ip -6 addr show {name} scope link | grep -q inet6; do sleep 0.05; done")
+        _await_link(host, name)
+
+
+def _await_link(host: ThrowawayHost, name: str) -> None:
+    """What comes by itself once a link is up must be there before anybody remembers how it was."""
+    host.run(f"until ip link show {name} | grep -q LOWER_UP; do sleep 0.05; done")
+    host.run(f"until ip -6 addr show {name} scope link | grep -q inet6; do sleep 0.05; done")

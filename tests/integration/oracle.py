@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 HOST, INTERNET = "host", "internet"
-OTHERS = ("outside", "neighbour")
+FRIEND = "friend"
+OTHERS = ("outside", "neighbour", FRIEND)
 # Own addresses of the host by which others reach it.
 OWN = ("host", "second")
 CLOSED = ""
 
 _OPTION = "com.docker.network.bridge."
+# The interface by which a friend comes to the host.
+_BY_FRIEND = "to-friend"
 _LITERALS = {"192.0.2.10": "host", "2001:db8::10": "host"}
 
 Words = Mapping[str, Any]
@@ -33,12 +36,18 @@ class Network:
     icc: bool
     masquerade: bool
     modes: tuple[str, str]
+    trusts_friend: bool
+    translated: bool
+    inhibited: bool
 
     def has(self, version: int) -> bool:
         return version == 4 or self.ipv6
 
     def mode(self, version: int) -> str:
         return self.modes[version == 6]
+
+    def has_gateway(self, version: int) -> bool:
+        return self.mode(version) != "isolated" and not (self.inhibited and version == 4)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Port:
 class Container:
     name: str
     networks: tuple[str, ...]
+    priorities: Mapping[str, int]
     ports: tuple[Port, ...]
 
 
@@ -81,7 +91,9 @@ class Oracle:
         if network and name != "gateway":
             return name if self._reaches(who, name, self._networks[network], port, protocol, version) else CLOSED
         if to in (INTERNET, *OTHERS):
-            return "outside" if port in (0, 80, 81) and self._gets_out(who, version) else CLOSED
+            # The host is no router for others.
+            gets_there = who not in OTHERS and port in (0, 80, 81) and self._gets_out(who, version)
+            return "outside" if gets_there else CLOSED
         if to == "loopback" or to[0] in "1[":
             return self._by_loopback(who, to, port, protocol, version)
         return self._by_the_host(who, to, port, protocol, version)
@@ -97,7 +109,9 @@ class Oracle:
         if network is None:
             return ""
         masqueraded = network.masquerade and network.mode(version) in ("nat", "nat-unprotected")
-        return HOST if masqueraded else f"{who}@{network.name}"
+        if masqueraded:
+            return "second" if network.translated else HOST
+        return f"{who}@{network.name}"
 
     # A container's own address
 
@@ -105,7 +119,7 @@ class Oracle:
         """Whether a container's own address on a network is reached."""
         mode = network.mode(version)
         if who == HOST:
-            return mode != "isolated"
+            return network.has_gateway(version)
         if who == name:
             return True
         if who not in OTHERS and network.name in self._containers[who].networks:
@@ -114,7 +128,10 @@ class Oracle:
             return False
         if mode == "nat-unprotected":
             return True
-        return mode == "routed" and (protocol == "ping" or self._publishes(name, port, protocol))
+        if protocol == "ping":
+            return mode == "routed"
+        open_to_who = mode == "routed" or (who == FRIEND and network.trusts_friend)
+        return open_to_who and self._publishes(name, port, protocol)
 
     def _publishes(self, name: str, target: int, protocol: str) -> bool:
         return any((each.target, each.protocol) == (target, protocol) for each in self._containers[name].ports)
@@ -124,14 +141,17 @@ class Oracle:
     def _by_the_host(self, who: str, to: str, port: int, protocol: str, version: int) -> str:
         network = to.partition("@")[2]
         if who in self._containers and not self._gets_out(who, version):
-            return self._by_the_gateway_of_an_internal_network(who, network, port, protocol)
+            return self._by_the_gateway_of_an_internal_network(who, network, port, protocol, version)
         if who in self._containers and network in self._containers[who].networks and self._networks[network].internal:
-            return self._by_the_gateway_of_an_internal_network(who, network, port, protocol)
+            return self._by_the_gateway_of_an_internal_network(who, network, port, protocol, version)
         return self._published(to, port, protocol, version) or self._hosts_own(port, protocol)
 
-    def _by_the_gateway_of_an_internal_network(self, who: str, network: str, port: int, protocol: str) -> str:
+    def _by_the_gateway_of_an_internal_network(
+        self, who: str, network: str, port: int, protocol: str, version: int
+    ) -> str:
         """All that is open there of the host's is what is the host's own."""
-        return self._hosts_own(port, protocol) if network in self._containers[who].networks else CLOSED
+        is_there = network in self._containers[who].networks and self._networks[network].has_gateway(version)
+        return self._hosts_own(port, protocol) if is_there else CLOSED
 
     def _hosts_own(self, port: int, protocol: str) -> str:
         return HOST if protocol == "ping" or port == 7001 else CLOSED
@@ -154,13 +174,15 @@ class Oracle:
     # Out
 
     def _gets_out(self, who: str, version: int) -> bool:
-        return who in (HOST, *OTHERS) or self._gateway(who, version) is not None
+        network = None if who in (HOST, *OTHERS) else self._gateway(who, version)
+        return who in (HOST, *OTHERS) or (network is not None and network.has_gateway(version))
 
     def _gateway(self, who: str, version: int) -> Network | None:
-        """The network of a container's default route: never an internal one, of two families if any, first by name."""
-        networks = [self._networks[name] for name in self._containers[who].networks]
+        """The network of a container's default route: never an internal one; by priority, of two families, by name."""
+        container = self._containers[who]
+        networks = [self._networks[name] for name in container.networks]
         out = [each for each in networks if not each.internal and each.has(version)]
-        return min(out, key=lambda each: (not each.ipv6, each.name), default=None)
+        return min(out, key=lambda each: (-container.priorities[each.name], not each.ipv6, each.name), default=None)
 
 
 def _is_at(published_at: str, to: str, version: int) -> bool:
@@ -179,12 +201,18 @@ def _network(name: str, words: Words) -> Network:
         options.get(f"{_OPTION}enable_icc") != "false",
         options.get(f"{_OPTION}enable_ip_masquerade") != "false",
         (options.get(f"{_OPTION}gateway_mode_ipv4", "nat"), options.get(f"{_OPTION}gateway_mode_ipv6", "nat")),
+        options.get(f"{_OPTION}trusted_host_interfaces") == _BY_FRIEND,
+        "com.docker.network.host_ipv4" in options,
+        options.get(f"{_OPTION}inhibit_ipv4") == "true",
     )
 
 
 def _container(name: str, words: Words) -> Container:
-    networks = () if "network_mode" in words else tuple(words.get("networks", ["bridge"]))
-    return Container(name, networks, tuple(each for port in words.get("ports", ()) for each in _ports(port)))
+    given = () if "network_mode" in words else words.get("networks", ["bridge"])
+    priorities = {each: given[each].get("gw_priority", 0) if isinstance(given, dict) else 0 for each in given}
+    return Container(
+        name, tuple(given), priorities, tuple(each for port in words.get("ports", ()) for each in _ports(port))
+    )
 
 
 def _ports(text: str) -> Iterator[Port]:

@@ -64,9 +64,10 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
 
 def _networks() -> st.SearchStrategy[dict[str, Any]]:
     flags = st.sampled_from(["true", "false"])
-    options = st.fixed_dictionaries(
-        {}, optional={f"{_OPTION}{key}": flags for key in ("enable_icc", "enable_ip_masquerade")}
-    )
+    modes = st.sampled_from(["nat", "nat-unprotected", "routed"])
+    optional = {f"{_OPTION}{key}": flags for key in ("enable_icc", "enable_ip_masquerade")}
+    optional |= {f"{_OPTION}gateway_mode_ipv{version}": modes for version in (4, 6)}
+    options = st.fixed_dictionaries({}, optional=optional)
     return st.fixed_dictionaries(
         {"enable_ipv6": st.booleans(), "driver_opts": options}, optional={"internal": st.just(True)}
     )

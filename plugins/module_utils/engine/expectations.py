@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .model import CONTAINER_MODE, HOST_MODE, NONE_MODE, Attachment, Container, Network
+from .openings import Access, access_from
 from .plan import Plan
 from .probes import CLOSED, HOST, OPEN, PING, TCP, UDP, Probe
 from .publications import Publication, gateway_attachment
@@ -136,7 +137,9 @@ class _Expectations:
         self._published_everywhere = {
             version: [p for p in self._publications if p.version == version and p.host_ip is None] for version in (4, 6)
         }
-        self._targets = {p.address: p.target_port for p in reversed(self._publications) if p.protocol == TCP}
+        opened = [(each.address, each.port) for each in reversed(plan.openings) if each.protocol == TCP]
+        published = [(each.address, each.target_port) for each in reversed(plan.publications) if each.protocol == TCP]
+        self._targets = dict([*opened, *published])
 
     def _add_places(self, container: Container, attachment: Attachment) -> None:
         network = self._plan.model.networks[attachment.network]
@@ -155,14 +158,17 @@ class _Expectations:
                 yield from self._other_network(place, self._stranger(place, place.number))
         for container in self._plan.model.containers.values():
             yield from self._way_out(container)
+        yield from self._linked()
         for number, published in enumerate(self._publications):
+            if not self._is_at_hand(published):
+                continue
             yield from self._published_to_host(published)
             if self._forwards(published.version):
                 yield from self._published_to_containers(published, number)
 
     def outside(self) -> Iterator[Probe]:
         for published in self._publications:
-            if self._forwards(published.version):
+            if self._forwards(published.version) and self._is_at_hand(published):
                 yield from self._published_to_others(published)
         for address in self._ground.outer:
             name = "a port that is not published"
@@ -171,15 +177,23 @@ class _Expectations:
             for place in circle:
                 via = next((str(each) for each in self._ground.outer if each.version == place.version), "")
                 if via and self._has_rules(place.version):
-                    name = f"{place.container.name}'s own address, from outside"
-                    yield Probe(HOST, str(place.address), TCP, self._target_port(place), CLOSED, name, via)
+                    yield from self._own_address_from_outside(place, via)
+
+    def _own_address_from_outside(self, place: _Place, via: str) -> Iterator[Probe]:
+        """By which interface others come to this host, nobody knows here, so trusted ones are left out."""
+        name = f"{place.container.name}'s own address, from outside"
+        port = DISCARD if place.network.trusted_interfaces else self._target_port(place)
+        open_to_us = access_from(self._plan.model.host, place.network, place.version, "")
+        answered = self._is_answered_by_us(place) and not place.container.routes
+        yield from _at_own_address(HOST, place, port, open_to_us, answered, name, via)
 
     # Networks
 
     def _own_network(self, place: _Place, neighbour: _Place) -> Iterator[Probe]:
         container, network = place.container.name, place.network.name
-        yield Probe(container, str(place.gateway), PING, name=f"the gateway of {network}")
-        yield Probe(HOST, str(place.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
+        if place.network.has_gateway(place.version):
+            yield Probe(container, str(place.gateway), PING, name=f"the gateway of {network}")
+            yield Probe(HOST, str(place.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
         if neighbour == place:
             return
         if place.network.icc:
@@ -187,7 +201,9 @@ class _Expectations:
             yield Probe(container, str(neighbour.address), TCP, DISCARD, name=name)
         else:
             name = f"{neighbour.container.name}, on a network without icc"
-            yield Probe(container, str(neighbour.address), TCP, self._target_port(neighbour), CLOSED, name)
+            linked = neighbour.address in self._plan.linked_addresses.get(place.address, ())
+            port = DISCARD if linked else self._target_port(neighbour)
+            yield Probe(container, str(neighbour.address), TCP, port, CLOSED, name)
 
     def _other_network(self, place: _Place, stranger: Optional[_Place]) -> Iterator[Probe]:
         if not stranger or not self._has_rules(place.version):
@@ -195,8 +211,38 @@ class _Expectations:
         for source, target in ((stranger, place), (place, stranger)):
             if not source.is_on(target.network) and self._is_in_our_hands(source.container, target.address):
                 name = f"{target.container.name}, on another network"
-                port = self._target_port(target)
-                yield Probe(source.container.name, str(target.address), TCP, port, CLOSED, name)
+                answered = self._is_answered_by_us(target) and self._is_answered(source, target)
+                way = (source.container.name, target, self._target_port(target))
+                yield from _at_own_address(*way, self._access(source, target), answered, name)
+
+    def _access(self, source: _Place, target: _Place) -> Access:
+        network = self._gateway(source.container, source.version)
+        if network is None or not self._forwards(source.version):
+            return Access()
+        return access_from(self._plan.model.host, target.network, target.version, network.bridge)
+
+    def _is_answered(self, source: _Place, target: _Place) -> bool:
+        """Whether an answer finds back: to the gateway that it takes the source for, or by its default route."""
+        network = self._gateway(source.container, source.version)
+        if network is not None and network.masquerade(source.version):
+            return self._takes_own_address(network, source.version)
+        return self._leads_to_host(target.container, source.address)
+
+    def _takes_own_address(self, network: Network, version: int) -> bool:
+        """Whether what leaves the network has an address that the host has now; else another one gets the answers."""
+        return network.masquerade(version) and network.snat(version) in (None, *self._own(version))
+
+    def _is_answered_by_us(self, place: _Place) -> bool:
+        """Whether the host is the next hop of the container's answers to strangers."""
+        network = self._gateway(place.container, place.version)
+        return place.network.has_gateway(place.version) and network is not None and _is_next_hop(network, place.version)
+
+    def _linked(self) -> Iterator[Probe]:
+        places = {place.address: place for circle in self._circles.values() for place in circle}
+        for linked in self._plan.linked_ports:
+            if linked.protocol in (TCP, UDP) and self._forwards(linked.version):
+                name = f"port {linked.port} of {places[linked.address].container.name}, by a link"
+                yield Probe(linked.container, str(linked.address), linked.protocol, linked.port, name=name)
 
     def _stranger(self, place: _Place, turn: int) -> Optional[_Place]:
         """An endpoint of another network, whose container is not on this one; rather one that has a way out."""
@@ -222,7 +268,7 @@ class _Expectations:
     def _way_out(self, container: Container) -> Iterator[Probe]:
         if container.mode == CONTAINER_MODE:
             owner = self._plan.model.owner_of_stack(container)
-            for place in self._places[owner.name][:1]:
+            for place in [each for each in self._places[owner.name] if each.network.has_gateway(each.version)][:1]:
                 name = f"the gateway of {place.network.name}, by the stack of {owner.name}"
                 yield Probe(container.name, str(place.gateway), PING, name=name)
         elif container.mode == HOST_MODE:
@@ -266,16 +312,21 @@ class _Expectations:
     def _is_in_our_hands(self, container: Container, address: Address) -> bool:
         """Whether the container sends to an address by the host, or has no way at all; and not by somebody else."""
         network = self._gateway(container, address.version)
-        by_other = network is not None and any(hop.version == address.version for hop in network.next_hops)
-        return not by_other and not _has_route(container, address)
+        by_us = network is None or _is_next_hop(network, address.version)
+        return by_us and not _has_route(container, address)
 
     def _is_masqueraded(self, container: Container, address: Address) -> bool:
         """Whether the answers of other hosts find back: others need not know a route to our networks."""
         network = self._gateway(container, address.version)
-        masquerade = network is not None and network.masquerade(address.version) and self._has_rules(address.version)
+        masquerade = network is not None and self._takes_own_address(network, address.version)
         return masquerade and self._forwards(address.version) and self._leads_to_host(container, address)
 
     # Published ports
+
+    def _is_at_hand(self, published: Publication) -> bool:
+        """Whether the host itself reaches the container's network."""
+        network = self._gateway(self._plan.model.containers[published.container], published.version)
+        return network is not None and network.has_gateway(published.version)
 
     def _published_to_host(self, published: Publication) -> Iterator[Probe]:
         name = _of(published)
@@ -312,11 +363,13 @@ class _Expectations:
     def _published_to(self, user: _Place, published: Publication) -> Iterator[Probe]:
         """By the host's own address, as applications are told, or else by that of the user's gateway."""
         name, port = _of(published), published.host_port
-        if self._gateway(user.container, user.version) is None:
+        network = self._gateway(user.container, user.version)
+        if network is None or network.snat(user.version) not in (None, *self._own(user.version)):
             return
         wanted = [published.host_ip] if published.host_ip else [*self._own(user.version)[:1], user.gateway]
         for address in wanted:
-            if address == user.gateway or self._leads_to_host(user.container, address):
+            to_gateway = address == user.gateway and user.network.has_gateway(user.version)
+            if to_gateway or self._leads_to_host(user.container, address):
                 yield Probe(user.container.name, str(address), published.protocol, port, OPEN, name)
                 return
 
@@ -324,7 +377,7 @@ class _Expectations:
         """By the gateway, which is all that a container on internal networks reaches of the host."""
         everywhere = self._published_everywhere[version]
         for place in self._places[container.name]:
-            if place.version == version and everywhere:
+            if place.version == version and everywhere and place.network.has_gateway(version):
                 published = everywhere[place.number % len(everywhere)]
                 name = f"{_of(published)}, from an internal network"
                 way = (container.name, str(place.gateway), published.protocol, published.host_port)
@@ -379,6 +432,27 @@ class _Expectations:
 
 def _of(published: Publication) -> str:
     return f"port {published.target_port} of {published.container}, published"
+
+
+def _at_own_address(
+    source: str, target: _Place, port: int, access: Access, answered: bool, name: str, via: str = ""
+) -> Iterator[Probe]:
+    """A container's published port, if it has one, another port, and a ping, as far as these tell anything."""
+    address = str(target.address)
+    if access.pings and answered:
+        yield Probe(source, address, PING, 0, OPEN, name, via)
+    if not access.published:
+        yield Probe(source, address, TCP, port, CLOSED, name, via)
+        return
+    if answered and (port != DISCARD or access.others):
+        yield Probe(source, address, TCP, port, OPEN, name, via)
+    if not access.others:
+        yield Probe(source, address, TCP, DISCARD, CLOSED, name, via)
+
+
+def _is_next_hop(network: Network, version: int) -> bool:
+    """Whether the host itself is where the network's containers send what is for elsewhere."""
+    return network.has_gateway(version) and not any(hop.version == version for hop in network.next_hops)
 
 
 def _has_route(container: Container, address: Address) -> bool:

@@ -163,6 +163,11 @@ class Network:
         """Which address of the host that is; None for that of the interface by which it leaves."""
         return self.host_addresses.of(version) if self.masquerade(version) else None
 
+    def has_gateway(self, version: int) -> bool:
+        """Whether the bridge has an address."""
+        without = self.gateway_mode(version) == ISOLATED or (version == 4 and self.inhibit_ipv4)
+        return self.external or not without
+
     @property
     def is_default(self) -> bool:
         return self.name == DEFAULT_NETWORK

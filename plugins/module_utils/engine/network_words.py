@@ -8,7 +8,19 @@ from typing import Any, List, Mapping, Optional, Tuple, TypeVar
 
 from . import words as read
 from .errors import ModelError, ProblemCollector
-from .model import GATEWAY_MODES, IPTABLES, NAT, NFTABLES, AddressPool, FirewallMark, Host, Network, PerFamily, Pool
+from .model import (
+    GATEWAY_MODES,
+    IPTABLES,
+    ISOLATED,
+    NAT,
+    NFTABLES,
+    AddressPool,
+    FirewallMark,
+    Host,
+    Network,
+    PerFamily,
+    Pool,
+)
 from .state import DEFAULT_NETWORK
 from .words import Words, source, wrong
 
@@ -39,17 +51,10 @@ _DRIVERS_NOT_YET = ("host", "ipvlan", "macvlan", "none", "overlay")
 _BRIDGE_OPTION = "com.docker.network.bridge."
 _MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
-_OPTIONS_NOT_YET = (
-    "com.docker.network.host_ipv4",
-    "com.docker.network.host_ipv6",
-    _BRIDGE_OPTION + "inhibit_ipv4",
-    _BRIDGE_OPTION + "trusted_host_interfaces",
-)
 
 
 def parse_host(value: Any, problems: ProblemCollector) -> Host:
     words = Words(value, HOST_PATH, problems)
-    words.refuse(["bridge-accept-fwmark"])
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
     extension = words.inner("x-wharf")
@@ -90,7 +95,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         firewall_backend=words.take("firewall-backend", _firewall_backend, NFTABLES),
         iptables=words.take("iptables", read.flag, True),
         ip6tables=words.take("ip6tables", read.flag, True),
-        allow_direct_routing=words.take("allow-direct-routing", _only(False, read.flag), False),
+        allow_direct_routing=words.take("allow-direct-routing", read.flag, False),
         bridge_accept_fwmark=words.take_optional("bridge-accept-fwmark", _firewall_mark),
     )
     if host.accept_in_iptables_forward and host.firewall_backend != NFTABLES:
@@ -99,6 +104,11 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             "true: is for firewall-backend nftables; the rules by iptables stand in FORWARD anyhow: leave one out",
         )
     extension.finish()
+    if host.firewall_backend == IPTABLES:
+        # Until rules_iptables has them.
+        given = {"allow-direct-routing": host.allow_direct_routing, "bridge-accept-fwmark": host.bridge_accept_fwmark}
+        for key in [key for key, setting in given.items() if setting]:
+            problems.add(f"{HOST_PATH}.{key}", _NOT_BY_IPTABLES)
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
     return host
 
@@ -124,6 +134,22 @@ def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
         return supported
 
     return parse_only
+
+
+_NOT_BY_IPTABLES = "is not supported yet with firewall-backend: iptables: leave it out"
+
+
+def _refuse_by_iptables(network: Network, path: str, problems: ProblemCollector) -> None:
+    """What `rules_iptables` has no rules for yet."""
+    given = {
+        "bridge.gateway_mode_ipv4": network.gateway_modes.ipv4 != NAT,
+        "bridge.gateway_mode_ipv6": network.gateway_modes.ipv6 != NAT,
+        "bridge.trusted_host_interfaces": network.trusted_interfaces,
+        "host_ipv4": network.host_addresses.ipv4,
+        "host_ipv6": network.host_addresses.ipv6,
+    }
+    for key in [key for key, setting in given.items() if setting]:
+        problems.add(f"{path}.com.docker.network.{key}", _NOT_BY_IPTABLES)
 
 
 def _firewall_backend(value: Any, path: str) -> str:
@@ -264,6 +290,8 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     extension = words.inner("x-wharf")
     network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
     network = _with_extension(network, extension, problems)
+    if host.firewall_backend == IPTABLES:
+        _refuse_by_iptables(network, f"{path}.driver_opts", problems)
     if external is not None:
         is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))
@@ -322,18 +350,29 @@ def _with_options(network: Network, options: Words, extension: Words, problems: 
         bridge=options.take(_BRIDGE_OPTION + "name", read.interface_name, network.bridge),
         icc=options.take(_BRIDGE_OPTION + "enable_icc", read.flag, True),
         gateway_modes=PerFamily(
-            options.take(_BRIDGE_OPTION + "gateway_mode_ipv4", _only(NAT, _gateway_mode), NAT),
-            options.take(_BRIDGE_OPTION + "gateway_mode_ipv6", _only(NAT, _gateway_mode), NAT),
+            options.take(_BRIDGE_OPTION + "gateway_mode_ipv4", _gateway_mode, NAT),
+            options.take(_BRIDGE_OPTION + "gateway_mode_ipv6", _gateway_mode, NAT),
         ),
+        host_addresses=PerFamily(
+            options.take_optional("com.docker.network.host_ipv4", _own_address(4)),
+            options.take_optional("com.docker.network.host_ipv6", _own_address(6)),
+        ),
+        trusted_interfaces=options.take_all(_BRIDGE_OPTION + "trusted_host_interfaces", _interfaces),
+        inhibit_ipv4=options.take(_BRIDGE_OPTION + "inhibit_ipv4", read.flag, False),
         masquerades=_per_family(extension, "masquerade", read.flag, masquerade),
         mtu=options.take_optional(_MTU_OPTION, read.mtu),
-        host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address_of(4)),
+        host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address),
         interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
-    options.refuse(_OPTIONS_NOT_YET)
     options.finish()
     with problems.collect():
         _check_mtu(shaped, f"{options.path}.{_MTU_OPTION}")
+    for version in (4, 6):
+        if shaped.gateway_mode(version) == ISOLATED and not shaped.internal:
+            problems.add(
+                f"{options.path}.{_BRIDGE_OPTION}gateway_mode_ipv{version}",
+                '"isolated": leaves the containers without a gateway: set internal: true on the network',
+            )
     return shaped
 
 
@@ -355,6 +394,24 @@ def _with_extension(network: Network, extension: Words, problems: ProblemCollect
     if shaped.icmp and shaped.internal:
         problems.add(f"{extension.path}.icmp", "true: nobody reaches an internal network from outside: leave one out")
     return shaped
+
+
+def _own_address(version: int) -> read.Parser[read.Address]:
+    """An address that packets can leave the host from."""
+
+    def parse(value: Any, path: str) -> read.Address:
+        found = read.address_of(version)(value, path)
+        if found.is_unspecified or found.is_loopback or found.is_multicast:
+            raise wrong(path, value, "must be an address of the host by which others can answer")
+        return found
+
+    return parse
+
+
+def _interfaces(value: Any, path: str) -> Tuple[str, ...]:
+    """Links of the host, joined by colons."""
+    names = filter(None, read.text(value, path).split(":"))
+    return tuple(dict.fromkeys(read.interface_name(name, path) for name in names))
 
 
 def _interface_prefix(value: Any, path: str) -> str:

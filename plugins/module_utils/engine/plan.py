@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from .allotments import Allotments
@@ -13,9 +14,11 @@ from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
+from .openings import LinkedPort, Opening, linked_ports, openings
 from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
 from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
+from .words import Address
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
@@ -32,6 +35,8 @@ class Plan:
     facts: Facts
     allotted: Allotments
     publications: Tuple[Publication, ...]
+    openings: Tuple[Opening, ...] = ()
+    linked_ports: Tuple[LinkedPort, ...] = ()
     only_docker_user: bool = False
 
     @classmethod
@@ -45,7 +50,9 @@ class Plan:
         model = adopt(model, facts, problems)
         allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)
-        plan = cls(model, facts, replace(allotted, ports=ports), publications)
+        allotted = replace(allotted, ports=ports)
+        opened = openings(model, allotted)
+        plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted))
         plan._check_families(problems)
         plan._check_next_hops(problems)
         plan._check_routes(problems)
@@ -53,12 +60,35 @@ class Plan:
         problems.raise_if_any()
         return plan
 
+    @cached_property
+    def linked_addresses(self) -> Dict[Optional[Address], Set[Address]]:
+        """By address, those that a link joins it with, in whatever direction."""
+        joined: Dict[Optional[Address], Set[Address]] = {}
+        for linked in self.linked_ports:
+            joined.setdefault(linked.source, set()).add(linked.address)
+            joined.setdefault(linked.address, set()).add(linked.source)
+        return joined
+
     @property
     def has_ipv6(self) -> bool:
         return any(network.ipv6 for network in self.model.networks.values())
 
     @property
     def warnings(self) -> List[str]:
+        return [*self._large_mtus(), *self._ports_of_no_host()]
+
+    def _ports_of_no_host(self) -> Iterator[str]:
+        """The host's ports that are asked for where networks are routed."""
+        published = {publication.path for publication in self.publications}
+        for container in self.model.containers.values():
+            for mapping in container.ports:
+                if mapping.published and mapping.path not in published:
+                    yield (
+                        f"{mapping.path}: no port of the host leads to {container.name}, since its network is routed: "
+                        "the port is open at the container's own address"
+                    )
+
+    def _large_mtus(self) -> List[str]:
         return [
             f"{network.path}: MTU {network.mtu} is larger than {self.facts.uplink_mtu}, that of {self.facts.uplink}, "
             "by which the host reaches the outside: large packets may be lost"
@@ -171,19 +201,19 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
     Without duplicate address detection (`accept_dad`) the bridge has a link-local address at once; as long as it has
     none, the kernel asks for no neighbour on behalf of what it forwards.
     """
-    pools = plan.allotted.networks[network.name].values()
+    pools = plan.allotted.networks[network.name]
     return Bridge(
         name=network.bridge,
         network=network.name,
         mtu=plan.mtu(network),
         mac=next(stable_macs(f"network {network.name}")),
-        addresses=tuple(sorted(pool.interface for pool in pools)),
+        addresses=tuple(sorted(pool.interface for version, pool in pools.items() if network.has_gateway(version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
             ("ipv4.route_localnet", "1" if on_loopback else "0"),
             ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
-            ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+            ("ipv6.disable_ipv6", "0" if network.ipv6 and network.has_gateway(6) else "1"),
         ),
     )
 
@@ -247,6 +277,9 @@ def _endpoint_sysctls(
     A container takes its routes from us and not from whoever advertises some (CVE-2020-13401).
     """
     own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if network.ipv6 else {}
+    if network.ipv6 and not network.icc:
+        # The host would send linked containers the direct way, which is closed.
+        own["ipv6.accept_redirects"] = "0"
     of_container = {
         key: value
         for name, value in container.sysctls
@@ -276,6 +309,15 @@ def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterato
         chosen: Optional[Attachment] = gateway_attachment(plan.model, container, version)
         if chosen and chosen.network == network.name:
             yield Route(DEFAULT_DESTINATIONS[version], plan.next_hop(network, version))
+        if network.is_default:
+            address = plan.allotted.endpoints[container.name, network.name].address(version)
+            yield from _routes_to_linked(plan, address, pool.gateway)
         for route in container.routes:
             if route.via in pool.subnet:
                 yield Route(str(route.to), str(route.via))
+
+
+def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) -> Iterator[Route]:
+    """Linked containers on a network without icc talk by the host: their ports of the bridge are isolated."""
+    for other in sorted(plan.linked_addresses.get(address, ())):
+        yield Route(f"{other}/{other.max_prefixlen}", str(gateway))

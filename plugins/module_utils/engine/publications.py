@@ -9,11 +9,13 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from .allotments import Allotments
 from .errors import ModelError, ProblemCollector
 from .facts import Facts
-from .model import Attachment, Container, Model
+from .model import ROUTED, Attachment, Container, Model
+from .openings import opened_at
 from .ports import PortMapping, PortRange, size
 from .words import Address
 
 _ANY_PORT: PortRange = (0, 65535)
+_ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _demands(
         (attachment.network, version)
         for version in versions
         for attachment in [gateway_attachment(model, container, version)]
-        if attachment
+        if attachment and model.networks[attachment.network].gateway_mode(version) != ROUTED
     ]
     held = [(network, version) for network, version in reached if model.host.has_rules(version)]
     if reached and not held:
@@ -154,8 +156,10 @@ def _demands(
     # One that could not be allotted is a problem already.
     addresses = tuple(address for address in given if address)
     if not reached:
-        family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
-        problems.add(mapping.path, f"the container has {family} on a network that is not internal: nothing to publish")
+        if not opened_at(model, allotted, container, mapping):
+            family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
+            nothing = "on a network that is not internal: nothing to publish"
+            problems.add(mapping.path, f"the container has {family} {nothing}")
         return
     one_to_one = mapping.published and size(mapping.published) == size(mapping.target)
     for offset in range(size(mapping.target)):
@@ -186,7 +190,7 @@ def _default_binding(model: Model, container: Container) -> Optional[Address]:
     """The network's: `host_binding_ipv4`, or `ip` for the default one; Docker takes `0.0.0.0` for both families."""
     attachment = gateway_attachment(model, container, 4) or gateway_attachment(model, container, 6)
     binding = model.networks[attachment.network].host_binding if attachment else None
-    return None if binding is None or binding.is_unspecified else binding
+    return None if binding == _ALL_ADDRESSES else binding
 
 
 _Holders = Dict[Tuple[int, str, int], Dict[Optional[str], str]]

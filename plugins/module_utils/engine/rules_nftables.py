@@ -7,13 +7,16 @@ change of elements.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Set, Tuple
+from itertools import permutations
+from typing import Dict, Iterable, Iterator, List, Set, Tuple, Union
 
-from .model import Attachment, Container, Network
+from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
+from .openings import LinkedPort, Opening
 from .plan import Plan
 from .publications import Publication, Translation
 from .state import Chain, ElementSet, Object, Rules
 from .user_rules_nftables import user_rules
+from .words import Subnet
 
 TABLE = "inet wharf"
 USER_CHAIN = "DOCKER-USER"
@@ -54,13 +57,20 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
     yield ElementSet("internal", ("type ifname",))
     yield ElementSet("icc", ("type ifname . ifname",))
     yield ElementSet("mss_clamp", ("type ifname",))
+    yield ElementSet("no_icc", ("type ifname . ifname",))
+    yield from (ElementSet(mode, ("type nf_proto . ifname",)) for mode in ("isolated", "routed", "unprotected"))
     for version, _family in _FAMILIES:
         address = f"ipv{version}_addr"
         port = "inet_proto . inet_service"
         yield ElementSet(f"networks{version}", (f"type {address} . ifname", "flags interval"))
+        yield ElementSet(f"trusted{version}", (f"type {address} . ifname", "flags interval"))
+        yield ElementSet(f"protected{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"icmp{version}", (f"type {address}", "flags interval"))
+        yield ElementSet(f"translated{version}", (f"type {address} : {address}", "flags interval"))
+        yield ElementSet(f"detours{version}", (f"type {address} . {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
+        yield ElementSet(f"linked{version}", (f"type {address} . {address} . {port}",))
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
         if _adopts(plan):
@@ -69,13 +79,15 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
-    yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", _raw_prerouting())
+    raw = _raw_prerouting(plan.model.host)
+    yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", [_TO_DOCKER])
     yield _hooked(plan, "output", "nat hook output priority dstnat", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
     yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
     yield _hooked(plan, "forward", _FORWARD_HOOK, _forward(plan))
     yield Chain("DOCKER-FORWARD", tuple(_docker_forward(plan)))
+    yield Chain("DOCKER-TARGETS", tuple(_docker_targets()))
     yield _hooked(plan, "postrouting", "nat hook postrouting priority srcnat", _postrouting(plan))
 
 
@@ -100,21 +112,21 @@ _TO_USER_CHAINS = (f"jump {DECLARED_CHAIN}", f"jump {USER_CHAIN}")
 _TO_DOCKER = "fib daddr type local jump DOCKER"
 
 
-def _raw_prerouting() -> Iterator[str]:
-    """Nobody reaches a container's address but by its bridge, nor the host's loopback but by `lo`.
+def _raw_prerouting(host: Host) -> Iterator[str]:
+    """Nobody reaches a protected network's container but by its bridge, nor the host's loopback but by `lo`.
 
     Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no connection
-    is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out.
+    is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out. An isolated network's bridge has no
+    address, but any other of the host's would do.
     """
     for direction in ("daddr", "saddr"):
         # `route_localnet` lets both through.
         yield f'iifname != "lo" ip {direction} 127.0.0.0/8 drop comment "loopback is the host\'s own"'
-    for version, family in _FAMILIES:
+    yield 'meta nfproto . iifname @isolated fib daddr type local drop comment "isolated"'
+    for version, family in () if host.allow_direct_routing else _FAMILIES:
         yield f"{family} daddr @icmp{version} {_PING_AND_ERRORS[version]} accept"
-        yield (
-            f"{family} daddr @masqueraded{version} {family} daddr . iifname != @networks{version} "
-            'fib daddr type != local drop comment "direct access"'
-        )
+        strangers = " ".join(f"{family} daddr . iifname != @{known}{version}" for known in ("networks", "trusted"))
+        yield f'{family} daddr @protected{version} {strangers} fib daddr type != local drop comment "direct access"'
 
 
 def _docker() -> Iterator[str]:
@@ -164,22 +176,47 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     yield 'iifname @internal drop comment "internal"'
     yield 'oifname @internal drop comment "internal"'
     yield "ct state established,related accept"
+    mark = plan.model.host.bridge_accept_fwmark
+    if mark:
+        yield f'meta mark & {mark.mask:#x} == {mark.mark & mark.mask:#x} accept comment "bridge-accept-fwmark"'
+    yield "ct status dnat jump DOCKER-TARGETS"
     for version, family in _FAMILIES:
-        yield f"ct status dnat {family} daddr . meta l4proto . th dport @targets{version} accept"
+        yield f"{family} saddr . {family} daddr . meta l4proto . th dport @linked{version} accept"
+    yield 'iifname . oifname @no_icc drop comment "between containers of a network"'
+    yield "meta nfproto . oifname @unprotected accept"
+    yield "meta nfproto . oifname @routed meta l4proto { icmp, ipv6-icmp } accept"
+    for version, family in _FAMILIES:
         yield f"{family} daddr @icmp{version} {_ECHO_REQUEST[version]} accept"
+    if plan.model.host.allow_direct_routing:
+        yield "jump DOCKER-TARGETS"
+    else:
+        yield "meta nfproto . oifname @routed jump DOCKER-TARGETS"
+        for version, family in _FAMILIES:
+            yield f"{family} daddr . iifname @trusted{version} jump DOCKER-TARGETS"
     yield 'oifname @bridges drop comment "isolation"'
     for version, family in _FAMILIES if _adopts(plan) else ():
         yield f'{family} daddr . oifname @adopted{version} drop comment "isolation"'
     yield "accept"
 
 
+def _docker_targets() -> Iterator[str]:
+    """The containers' published ports, for whoever may reach them."""
+    for version, family in _FAMILIES:
+        yield f"{family} daddr . meta l4proto . th dport @targets{version} accept"
+
+
 def _postrouting(plan: Plan) -> Iterator[str]:
+    for version, family in _FAMILIES:
+        yield f"oifname @bridges fib saddr type local snat {family} to {family} daddr map @translated{version}"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'
     if _adopts(plan):
         yield 'ip saddr 127.0.0.0/8 ip daddr . oifname @adopted4 masquerade comment "published on loopback"'
     for version, family in _FAMILIES:
         yield f'{family} saddr . oifname @networks{version} ct status dnat masquerade comment "hairpin"'
-        yield f"{family} saddr @masqueraded{version} {family} saddr . oifname != @networks{version} masquerade"
+        yield f'{family} saddr . {family} daddr @detours{version} masquerade comment "answered by another network"'
+        elsewhere = f"{family} saddr . oifname != @networks{version}"
+        yield f"{elsewhere} snat {family} to {family} saddr map @translated{version}"
+        yield f"{family} saddr @masqueraded{version} {elsewhere} masquerade"
 
 
 def _network_rules(plan: Plan, network: Network) -> Rules:
@@ -192,26 +229,60 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "bridges", bridge
     if network.icc:
         yield "icc", f"{bridge} . {bridge}"
+    elif not network.external:
+        yield "no_icc", f"{bridge} . {bridge}"
     if network.internal:
         yield "internal", bridge
     if network.mss_clamp:
         yield "mss_clamp", bridge
     for version, pool in plan.allotted.networks[network.name].items():
-        # As nft lists it: without the length of a prefix that is a single address.
-        single = pool.subnet.prefixlen == pool.subnet.max_prefixlen
-        subnet = str(pool.subnet.network_address if single else pool.subnet)
+        yield from _mode_elements(network, version)
+        subnet = _as_listed(pool.subnet)
         yield f"networks{version}", f"{subnet} . {bridge}"
-        if network.masquerade(version) and not network.external:
-            yield f"masqueraded{version}", subnet
+        for interface in network.trusted_interfaces:
+            yield f"trusted{version}", f'{subnet} . "{interface}"'
+        if not network.external:
+            yield from _outward_elements(network, version, subnet)
         if network.icmp:
             yield f"icmp{version}", subnet
+
+
+def _as_listed(subnet: Subnet) -> str:
+    """As nft lists it: without the length of a prefix that is a single address."""
+    return str(subnet.network_address if subnet.prefixlen == subnet.max_prefixlen else subnet)
+
+
+_MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}
+
+
+def _mode_elements(network: Network, version: int) -> Iterator[Element]:
+    mode = network.gateway_mode(version)
+    if mode in _MODE_SETS:
+        yield _MODE_SETS[mode], f'ipv{version} . "{network.bridge}"'
+
+
+def _outward_elements(network: Network, version: int, addresses: str) -> Iterator[Element]:
+    """How these addresses of the network, a subnet or a single one, are known outside."""
+    if network.masquerade(version) and network.gateway_mode(version) == NAT:
+        yield f"protected{version}", addresses
+    if network.snat(version):
+        yield f"translated{version}", f"{addresses} : {network.snat(version)}"
+    elif network.masquerade(version):
+        yield f"masqueraded{version}", addresses
 
 
 def _container_rules(plan: Plan) -> Iterator[Rules]:
     elements: Dict[str, Set[Element]] = {}
     for publication in plan.publications:
         elements.setdefault(publication.container, set()).update(_port_elements(publication))
+    for opening in plan.openings:
+        elements.setdefault(opening.container, set()).add(_target(opening, opening.port))
+    for linked in plan.linked_ports:
+        elements.setdefault(linked.container, set()).add(_linked(linked))
     for container in plan.model.containers.values():
+        detours = set(_detours(plan, container))
+        if detours:
+            elements.setdefault(container.name, set()).update(detours)
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
@@ -224,13 +295,33 @@ def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) 
     endpoint = plan.allotted.endpoints[container.name, network.name]
     for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
         yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
-        if network.masquerade(address.version):
-            yield f"masqueraded{address.version}", str(address)
+        yield from _outward_elements(network, address.version, str(address))
+
+
+def _detours(plan: Plan, container: Container) -> Iterator[Element]:
+    """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
+
+    Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.
+    """
+    for asking, asked in permutations(container.attachments, 2):
+        network = plan.model.networks[asking.network]
+        for version, pool in plan.allotted.networks[network.name].items():
+            address = plan.allotted.endpoints[container.name, asked.network].address(version)
+            if address and not network.masquerade(version):
+                yield f"detours{version}", f"{_as_listed(pool.subnet)} . {address}"
+
+
+def _target(open_at: Union[Publication, Opening], port: int) -> Element:
+    return f"targets{open_at.version}", f"{open_at.address} . {open_at.protocol} . {port}"
+
+
+def _linked(linked: LinkedPort) -> Element:
+    return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
 
 
 def _port_elements(publication: Publication) -> Iterator[Element]:
     p, version = publication, publication.version
-    yield f"targets{version}", f"{p.address} . {p.protocol} . {p.target_port}"
+    yield _target(p, p.target_port)
     if p.host_ip is None:
         yield f"published{version}", f"{p.protocol} . {p.host_port} : {p.address} . {p.target_port}"
     else:
