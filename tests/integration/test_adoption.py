@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hosts import ABSENT, BACKENDS, EXACT, EngineError, ThrowawayHost, differences
+from test_verify import rows, verify
 
 HOST_ADDRESS = "192.0.2.10"
 ON_LAN = "10.5.0.1"
@@ -67,6 +68,8 @@ def test_containers_on_a_bridge_of_the_admin(lan: ThrowawayHost) -> None:
         db = lan.address("db", "app")
         for place, address in [("db", web), ("web", db), ("machine", db), ("outside", web), ("neighbour", web)]:
             assert not lan.probe(place, f"{address}:80/tcp", False).is_open, (place, address)
+        proved = verify(lan)
+        assert rows(proved) == rows(proved, None) == {}
         # The host did not forward for them before.
         assert not lan.probe("machine", "192.0.2.1:80/tcp", False).is_open
 
@@ -153,6 +156,8 @@ def test_the_bridge_by_which_the_host_reaches_the_outside(host: ThrowawayHost) -
             for number in range(3):
                 assert host.agent.call("say", held=held, text=f"{number}?\n", timeout=2.0) == f"{number}?"
         assert not host.probe("db", "192.0.2.128:80/tcp", False).is_open
+        proved = verify(host)
+        assert rows(proved) == rows(proved, None) == {}
         assert not host.probe("outside", f"{host.address('db', 'app')}:80/tcp", False).is_open
 
 
