@@ -54,6 +54,7 @@ class Plan:
         opened = openings(model, allotted)
         plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted))
         plan._check_families(problems)
+        plan._check_reach(problems)
         plan._check_next_hops(problems)
         plan._check_routes(problems)
         plan._check_sysctls(problems)
@@ -120,6 +121,20 @@ class Plan:
                 key = "ipv6" if network.is_default else "enable_ipv6"
                 remedy = "leave it out, or boot without ipv6.disable=1"
                 problems.add(f"{network.path}.{key}", f"the kernel of this host has no IPv6: {remedy}")
+
+    def _check_reach(self, problems: ProblemCollector) -> None:
+        """What is published on an adopted bridge needs an address of the host there."""
+        bridges = {bridge.name: bridge for bridge in self.facts.other_bridges or ()}
+        for publication in self.publications:
+            container = self.model.containers[publication.container]
+            attachment = gateway_attachment(self.model, container, publication.version)
+            network = self.model.networks[attachment.network] if attachment else None
+            bridge = bridges.get(network.bridge) if network and network.external else None
+            if network and bridge:
+                subnet = self.allotted.networks[network.name][publication.version].subnet
+                if not any(address.ip in subnet for address in bridge.addresses):
+                    lacking = f"{bridge.name} has no address in {subnet}, by which the host would reach the container"
+                    problems.add(publication.path, f"{lacking}: give it one, or publish nothing there")
 
     def _check_next_hops(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
