@@ -4,7 +4,8 @@
 """Runs `python -m engine` in a throwaway host as often as asked, each time in a process of its own.
 
 What takes most of the time of a run that changes little, Python's imports, is done once. A line of JSON on the
-standard input is a run, `[ARGUMENTS, STANDARD INPUT]`, and is answered by a line: `[EXIT CODE, OUTPUT, ERRORS]`.
+standard input is a run, `[ARGUMENTS, STANDARD INPUT, FATAL]`, and is answered by a line:
+`[EXIT CODE, OUTPUT, ERRORS]`. With FATAL the run is killed before the FATALth thing that it does to the host.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ import os
 import sys
 import traceback
 
+from deaths import make_deadly
 from engine.__main__ import main
 
 # Once for all runs, which are forked off.
-importlib.import_module("pyroute2")
+for name in ("pyroute2", *(f"engine.{door}" for door in ("bridges", "endpoints", "files", "nftables", "sysctl"))):
+    importlib.import_module(name)
 
 
-def run(arguments: list[str], given: str) -> tuple[int, str, str]:
+def run(arguments: list[str], given: str, fatal: int = 0) -> tuple[int, str, str]:
     output, errors = os.memfd_create("output"), os.memfd_create("errors")
     child = os.fork()
     if not child:
         os.dup2(output, 1)
         os.dup2(errors, 2)
         sys.stdin = io.StringIO(given)
+        if fatal:
+            make_deadly(fatal)
         os._exit(_exit_code(arguments))
     _pid, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), _read(output), _read(errors)

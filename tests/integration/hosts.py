@@ -268,23 +268,43 @@ class ThrowawayHost:
         Raises:
             EngineError: it refused.
         """
-        return self._engine("apply", words, state, scope)
+        return self._converge("apply", words, state, scope)
 
     def diff(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> Results:
         """
         Raises:
             EngineError: it refused.
         """
-        return self._engine("diff", words, state, scope)
+        return self._converge("diff", words, state, scope)
 
-    def _engine(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
+    def _by_backend(self, words: Any, state: str) -> Any:
         if self.backend != BACKENDS[0] and state != ABSENT:
-            words = {**words, "host": {"firewall-backend": "iptables", **words.get("host", {})}}
+            return {**words, "host": {"firewall-backend": "iptables", **words.get("host", {})}}
+        return words
+
+    def _converge(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
         options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
-        code, output, errors = self._runner.ask([[command, "-", *options], json.dumps(words)])
+        output = self.engine([command, "-", *options], self._by_backend(words, state))
+        return Results(tuple(LayerResult.parse(line) for line in output.splitlines()))
+
+    def engine(self, arguments: list[str], words: Any = None) -> str:
+        """What the engine prints.
+
+        Raises:
+            EngineError: it refused.
+        """
+        code, output, errors = self._runner.ask([arguments, json.dumps(words)])
         if code:
             raise EngineError(errors.strip())
-        return Results(tuple(LayerResult.parse(line) for line in output.splitlines()))
+        return str(output)
+
+    def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
+        """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
+        arguments = ["apply", "-", "--state", state]
+        code, _output, errors = self._runner.ask([arguments, json.dumps(self._by_backend(words, state)), fatal])
+        if code > 0:
+            raise EngineError(errors.strip())
+        return bool(code)
 
     def converge(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> list[tuple[str, ...]]:
         """Apply; and see that check mode predicts it exactly, and that then nothing is left to do."""

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ENGINE, EXACT, EngineError, ThrowawayHost, differences
-
-KILLED_ENGINE = Path(__file__).with_name("killed_engine.py")
+from hosts import ABSENT, EXACT, EngineError, ThrowawayHost
 
 HOST_ADDRESS = "192.0.2.10"
 
@@ -449,41 +445,3 @@ class TestGivenBack:
         assert "jump mine" in host.run("nft list chain inet wharf DOCKER-USER")
         host.converge({}, ABSENT)
         assert "chain mine" in host.run("nft list ruleset")
-
-
-def run_until(host: ThrowawayHost, fatal: int, words: Any, *options: str) -> subprocess.CompletedProcess[str]:
-    """Apply, but be killed before the run does its `fatal`th thing to the host."""
-    command = [*host.enter(), *ENGINE, str(KILLED_ENGINE), str(fatal), "apply", "-", *options]
-    return subprocess.run(command, input=json.dumps(words), capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def deaths() -> int:
-    """How many things a run does to an empty host."""
-    with ThrowawayHost.started() as host:
-        return int(run_until(host, 0, WORDS).stdout.splitlines()[-1])
-
-
-class TestKilled:
-    """A run that is killed leaves nothing that the next one does not finish, or take away."""
-
-    @pytest.mark.parametrize("part", range(0, 100, 15))
-    def test_while_it_builds(self, host: ThrowawayHost, deaths: int, part: int) -> None:
-        before = host.snapshot()
-        assert run_until(host, 1 + part * deaths // 100, WORDS).returncode < 0
-        if part % 2:
-            host.converge(WORDS)
-            host.serve("web", "80/tcp")
-            assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
-            host.agent.call("stop_all")
-        host.converge({}, ABSENT)
-        assert differences(before, host.snapshot()) == ""
-
-    @pytest.mark.parametrize("part", range(5, 100, 30))
-    def test_while_it_takes_away(self, host: ThrowawayHost, part: int) -> None:
-        before = host.snapshot()
-        host.apply(WORDS)
-        deaths = 40
-        assert run_until(host, 1 + part * deaths // 100, {}, "--state", ABSENT).returncode <= 0
-        host.converge({}, ABSENT)
-        assert differences(before, host.snapshot()) == ""

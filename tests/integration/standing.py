@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that the engine can make on a host, quickly read and without what differs each time that it is made.
+
+A host's `snapshot` has more of the host, but nothing of what is inside of containers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hosts import LEDGER, ThrowawayHost
+
+# A stack that has several names is read once.
+_READ = r"""
+state() {
+    echo "$(ip -j -d addr)"
+    echo "$(ip -j -4 route show table all)"
+    echo "$(ip -j -6 route show table all)"
+    echo "$(cd /proc/sys/net; grep -s "" ipv[46]/conf/*/*forwarding ipv4/conf/*/*_redirects ipv4/conf/*/route_localnet \
+        ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';')"
+}
+if [ "$1" ]; then state; else
+    nft list ruleset | tr '\n' '\f'; echo
+    echo host; state
+    seen=$(stat -Lc "host %i" /proc/self/ns/net)
+    cd /run/netns
+    for each in $(ls); do
+        echo "$each"
+        stack=$(stat -Lc %i "$each")
+        if same=$(echo "$seen" | grep " $stack\$"); then
+            echo; echo; echo; echo "stack of ${same% *}"
+        else
+            seen=$(echo "$seen"; echo "$each $stack")
+            nsenter --net="$each" sh "$0" state || printf '\n\n\n\n'
+        fi
+    done
+fi
+"""
+
+# Numbers that the kernel gives out, and what takes its time to become what it will be.
+_PASSING = ("link", "link_netnsid", "no", "id", "designated_port", "operstate", "state", "flags", "expires")
+_PASSING_ENDINGS = ("index", "life_time", "stats64", "_timer", "_learned", "_id", "_ack", "_detected", "_cost")
+
+
+def standing(host: ThrowawayHost) -> dict[str, Any]:
+    """What stands in the kernel and in files, the ledger among them, by what it is."""
+    host.write("/run/standing.sh", _READ)
+    ruleset, *lines = host.run("sh /run/standing.sh").split("\n")[:-1]
+    places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
+    files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/var/lib/"])
+    return {
+        "ruleset": "\n".join(ruleset.split("\f")),
+        **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
+        **{path: json.loads(content) if path == LEDGER else content for path, content in files.items()},
+    }
+
+
+def _place(place: str, links: str, *rest: str) -> dict[str, Any]:
+    routes4, routes6, parameters = rest
+    names = {f"{place} link {link['ifname']}": link for link in json.loads(links or "[]")}
+    routes = [json.dumps(_lasting(route)) for route in json.loads(routes4 or "[]") + json.loads(routes6 or "[]")]
+    return {
+        **{name: _link(link) for name, link in names.items()},
+        f"{place} routes": sorted(routes),
+        f"{place} parameters": sorted(parameters.split(";")),
+    }
+
+
+def _link(link: Any) -> Any:
+    """A port of ours has whatever MAC the kernel gave it."""
+    chance = ("address",) if "/" in link.get("ifalias", "") else ()
+    lasting = {key: value for key, value in _lasting(link).items() if key not in chance}
+    lasting["addr_info"] = sorted(map(json.dumps, lasting["addr_info"]))
+    return {**lasting, "up": "UP" in link["flags"]}
+
+
+def _lasting(thing: Any) -> Any:
+    if isinstance(thing, dict):
+        kept = (key for key in thing if key not in _PASSING and not key.endswith(_PASSING_ENDINGS))
+        return {key: _lasting(thing[key]) for key in kept}
+    return [_lasting(each) for each in thing] if isinstance(thing, list) else thing

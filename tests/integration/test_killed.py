@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that is killed, before each thing in turn that it does to the host: the next run finishes what it began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hosts import ABSENT, EXACT, ThrowawayHost, differences
+from standing import standing
+
+# Before this many deaths something must have gone wrong with the counting.
+TOO_MANY = 500
+
+FOREIGN = """
+ip link add br-admin type bridge; ip link set br-admin up
+nft add table inet admin
+ip netns add admin
+mkdir -p /etc/netns/admin; echo 192.0.2.7 admin > /etc/netns/admin/hosts
+echo net.ipv4.conf.all.log_martians=1 > /etc/sysctl.d/50-admin.conf
+sysctl -qw net.ipv6.conf.eth0.accept_ra=1 net.ipv4.conf.eth0.accept_redirects=1
+"""
+
+
+def words(networks: Any, containers: Any) -> Any:
+    """Without the default bridge, which is made as others are."""
+    return {"host": {"bridge": "none"}, "networks": networks, "containers": containers}
+
+
+ONE = words(
+    {"front": {"enable_ipv6": True}},
+    {"web": {"networks": ["front"], "ports": ["8080:80"]}, "side": {"network_mode": "service:web"}},
+)
+TWO = words(
+    {"front": {"enable_ipv6": True}, "old": {}},
+    {
+        "web": {"networks": ["front"], "ports": ["8080:80"]},
+        "app": {"networks": ["old"], "hostname": "old"},
+        "side": {"network_mode": "service:web"},
+    },
+)
+# Of everything that a declaration can change, one: a port, an MTU, a network, a container's network, mode and names.
+THREE = words(
+    {"front": {"driver_opts": {"com.docker.network.driver.mtu": "1400"}}, "new": {}},
+    {
+        "web": {"networks": ["front"], "ports": ["8081:80"]},
+        "app": {"networks": ["new"], "hostname": "new"},
+        "side": {"network_mode": "host", "extra_hosts": ["db:192.0.2.9"]},
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def lasting_host() -> Iterator[ThrowawayHost]:
+    """A host with foreign things on it, on which something once was: what lasts of that is no difference."""
+    with ThrowawayHost.started() as host:
+        host.run(FOREIGN)
+        host.apply(ONE)
+        host.apply({}, ABSENT)
+        yield host
+
+
+@pytest.fixture
+def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
+    before = lasting_host.snapshot()
+    yield lasting_host
+    different = differences(before, lasting_host.snapshot())
+    if different:
+        pytest.fail(f"not given back as it was:\n{different}")
+
+
+def deaths(
+    host: ThrowawayHost, *runs: tuple[Any, str], finish: Callable[[tuple[Any, str]], tuple[Any, str]] = lambda run: run
+) -> None:
+    """Kill each of the runs in turn at the first thing it does, finish it by another, then at the second, and so on.
+
+    What then stands must be what stands after the same runs without any death.
+    """
+    left = []
+    # The first time around the ledger learns what it then keeps.
+    for run in [*runs, *runs]:
+        host.apply(*finish(run))
+        left.append(standing(host))
+    left = left[len(runs) :]
+    for fatal in range(1, TOO_MANY):
+        deadly = False
+        for run, expected in zip(runs, left, strict=True):
+            deadly |= host.is_killed(fatal, *run)
+            host.apply(*finish(run))
+            different = differences(expected, standing(host))
+            if different:
+                pytest.fail(f"after death {fatal}, something else stands:\n{different}")
+        if not deadly:
+            break
+    assert 20 < fatal < TOO_MANY - 1
+
+
+def test_building_and_taking_away(host: ThrowawayHost) -> None:
+    deaths(host, (ONE, EXACT), ({}, ABSENT))
+
+
+def test_changing(host: ThrowawayHost) -> None:
+    host.apply(TWO)
+    deaths(host, (THREE, EXACT), (TWO, EXACT))
+    host.apply({}, ABSENT)
+
+
+def test_building_and_then_taking_away_what_was_not_finished(host: ThrowawayHost) -> None:
+    deaths(host, (ONE, EXACT), finish=lambda _run: ({}, ABSENT))
