@@ -105,6 +105,16 @@ options:
     elements: str
     choices: [docker_user, default_networks, user_networks, containers]
     default: [docker_user, default_networks, user_networks, containers]
+  adopt:
+    description:
+      - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be understood.
+        Without this, such a host is refused.
+      - V(true) finds again what is ours by its marks, together with the addresses that it has. A ledger that cannot be
+        understood is kept beside the new one. Where the ledger is in order, this does nothing.
+      - What was declared cannot be found again. All of it must be given, or it is refused, unless O(state) says that
+        the rest goes.
+    type: bool
+    default: false
   assumed:
     description:
       - What earlier calls of the same play would have done in check mode.

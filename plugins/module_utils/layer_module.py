@@ -28,6 +28,7 @@ ARGUMENT_SPEC = {
     "runtime": {"type": "str", "choices": ["netns", *RUNTIMES]},
     "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
+    "adopt": {"type": "bool", "default": False},
     "assumed": {"type": "dict", "default": {}},
 }
 
@@ -46,6 +47,7 @@ def run_layer(layer: Layer) -> None:
         state=module.params["state"],
         scopes=frozenset(module.params["scope"]),
         check=module.check_mode,
+        adopt=module.params["adopt"],
         assumed=module.params["assumed"].get("scopes", {}),
         predicted=module.params["assumed"].get("changes", {}),
     )

@@ -22,6 +22,7 @@ _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": 
 
 _KNOWN = {
     *_VARIABLES.values(),
+    "wharf_adopt",
     "wharf_compose_files",
     "wharf_docker_user",
     "wharf_hosts",

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyroute2
-from engine import ledger, namespaces, nftables, proc_sys
+from engine import ledger, namespaces, proc_sys, programs
 
 Function = Callable[..., Any]
 
 
-def make_deadly(fatal: int) -> None:
+def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
     """Count all that changes the kernel or a file, the ledger's included; the `fatal`th is not done any more.
 
     What is found as it should be already is not counted: there it makes no difference when the run dies.
@@ -29,7 +29,7 @@ def make_deadly(fatal: int) -> None:
     def deadly(function: Function, changes: Callable[..., bool] = lambda *_arguments: True) -> Function:
         def call(*arguments: Any, **options: Any) -> Any:
             if changes(*arguments) and next(numbers) == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), cause)
             return function(*arguments, **options)
 
         return call
@@ -45,7 +45,7 @@ def make_deadly(fatal: int) -> None:
     for name in ("link", "replace", "rmdir"):
         make(os, name)
     make(namespaces, "_call", _mounts)
-    make(nftables, "_run")
+    make(programs, "run", lambda command, _script: command[0].endswith("restore") or "-f" in command)
     make(proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, deadly)
 

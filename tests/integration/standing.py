@@ -54,8 +54,15 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     return {
         "ruleset": "\n".join(ruleset.split("\f")),
         **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
-        **{path: json.loads(content) if path == LEDGER else content for path, content in files.items()},
+        **{path: _parsed(content) if path == LEDGER else content for path, content in files.items()},
     }
+
+
+def _parsed(ledger: str) -> Any:
+    try:
+        return json.loads(ledger)
+    except ValueError:
+        return ledger
 
 
 def _place(place: str, links: str, *rest: str) -> dict[str, Any]:

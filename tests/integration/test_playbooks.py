@@ -71,3 +71,20 @@ def test_one_port_changes_live(controller: Controller) -> None:
     shown = controller.play("wharf.network.site", "--check", "--diff", variables=VARIABLES).output
     assert "+++ after: rules container web" in shown
     assert "-  published4 tcp . 8081 : " in shown
+
+
+def test_a_lost_ledger_is_made_anew_when_asked(controller: Controller) -> None:
+    before = controller.host.snapshot()
+    controller.host.apply({name.removeprefix("wharf_"): words for name, words in VARIABLES.items()})
+    controller.host.run("rm -r /var/lib/wharf")
+    refused = controller.play("wharf.network.site", variables=VARIABLES)
+    assert "ledger.json: is lost" in refused.output
+    assert "-e wharf_adopt=true" in refused.output
+    again = controller.play("wharf.network.site", "--check", variables={**VARIABLES, "wharf_adopt": True})
+    assert again.returncode == 0, again.output
+    assert again.changes == []
+    gone = controller.play("wharf.network.teardown", variables={"wharf_adopt": True})
+    assert gone.returncode == 0, gone.output
+    left = differences(before, controller.host.snapshot())
+    assert "wharf" not in left
+    assert "netns" not in left

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same engine without Ansible: `python -m engine apply | diff | show`, on this host, with words as JSON."""
+"""The same engine without Ansible: `python -m engine apply | diff | adopt | show`, on this host, with words as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any, Dict, List
 
-from .converge import converge
+from .converge import adopt_host, converge
 from .declared import ABSENT, STATES, Call
 from .errors import WharfError
 from .facts_reader import read_facts
@@ -26,6 +26,8 @@ def main(arguments: List[str]) -> int:
     try:
         if options.command == "show":
             sys.stdout.write(draw(observe()))
+        elif options.command == "adopt":
+            _adopt(options)
         else:
             _converge_all(options)
     except (WharfError, OSError) as error:
@@ -42,15 +44,33 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         command = commands.add_parser(name, help=text)
         command.add_argument("words", nargs="?", help="file with {host, networks, containers}, - for standard input")
         command.add_argument("--state", choices=STATES, default=STATES[0])
+        command.add_argument("--adopt", action="store_true", help="find again what stands, if the ledger is lost")
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
+    command = commands.add_parser(
+        "adopt", help="where the ledger is lost, find again what stands; changes nothing else"
+    )
+    command.add_argument("words", nargs="?", help="file with what is declared on this host, - for standard input")
     return parser.parse_args(arguments)
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
+    call = Call(**_read(options.words), adopt=True) if options.words else Call(state=ABSENT, adopt=True)
+    owned = adopt_host(call, read_facts).owned
+    sys.stdout.write(
+        json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
+    )
 
 
 def _converge_all(options: argparse.Namespace) -> None:
     """Converge every layer; one line of JSON for each says what changed."""
     words = _read(options.words) if options.words else {}
     call = Call(
-        **words, state=options.state, scopes=frozenset(options.scope or SCOPES), check=options.command == "diff"
+        **words,
+        state=options.state,
+        scopes=frozenset(options.scope or SCOPES),
+        check=options.command == "diff",
+        adopt=options.adopt,
     )
     for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
         result = converge(layer, call, read_facts, LAYERS)

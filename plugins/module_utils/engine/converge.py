@@ -57,14 +57,8 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         ApplyError, VerifyError: the message says what became of the layer; the next run finishes what is left.
     """
     with ledger_file.locked():
-        ledger = Ledger.load()
-        declared = declare(ledger.declared, call)
-        words = known(declared, call)
-        refuse_leaving(ledger.declared, words)
-        # Rules that were declared before may name what has gone since.
-        idle = ProblemCollector()
-        plan = make_plan(ledger, words, read_facts(ledger), None if call.declares_rules else idle)
-        plan = replace(plan, only_docker_user=declared.host is None)
+        host = _know(call, read_facts)
+        ledger, declared, plan = host.ledger, host.declared, host.plan
         planned = [] if declared.is_empty else planned_objects(layer, plan)
         if _new(planned, layer, ledger):
             _refuse_conflicts(layers, plan, ledger)
@@ -73,8 +67,69 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         if not call.check:
             _take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
         found = () if declared.is_empty else layer.warn(plan, step.changes if call.check else ())
-    warnings = (*plan.warnings, *(f"the rule holds for nothing: {problem}" for problem in idle.problems), *found)
+    warnings = (
+        *plan.warnings,
+        *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
+        *found,
+    )
     return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)))
+
+
+def adopt_host(call: Call, read_facts: Callable[[Ledger], Facts]) -> Ledger:
+    """Write a ledger of what stands on this host, where it has lost its own, and change nothing else.
+
+    What the call makes of the declaration is declared.
+    """
+    with ledger_file.locked():
+        found = _know(call, read_facts)
+        ledger, declared = found.ledger, found.declared
+        if ledger.is_new:
+            ledger.declared = declared
+            if not declared.is_empty:
+                ledger.allotted = found.plan.allotted.completed(ledger.allotted, declared.containers)
+            ledger.save()
+    return ledger
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A host as a call finds it: `declared` and `plan` are what will be. `idle` are rules that hold for nothing."""
+
+    ledger: Ledger
+    declared: Declared
+    plan: Plan
+    idle: ProblemCollector
+
+
+def _know(call: Call, read_facts: Callable[[Ledger], Facts]) -> _Known:
+    """
+    Raises:
+        ModelError: what is declared, or given, cannot be.
+        ConflictError: the ledger is lost, and nobody has asked for what is ours to be found again.
+    """
+    ledger = Ledger.load(broken_too=call.adopt)
+    if ledger.is_new:
+        # Most hosts have their ledger, and do without this.
+        from .adoption import adopted
+
+        ledger = adopted(ledger, call)
+    declared = declare(ledger.declared, call)
+    words = known(declared, call)
+    refuse_leaving(ledger.declared, words)
+
+    def plan() -> Tuple[Plan, ProblemCollector]:
+        # Rules that were declared before may name what has gone since.
+        idle = ProblemCollector()
+        made = make_plan(ledger, words, read_facts(ledger), None if call.declares_rules else idle)
+        return replace(made, only_docker_user=declared.host is None), idle
+
+    planned, idle = plan()
+    if ledger.is_new and ledger.owned:
+        from .adoption import claim
+
+        claim(ledger, planned)
+        planned, idle = plan()
+    return _Known(ledger, declared, planned, idle)
 
 
 def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
@@ -82,14 +137,25 @@ def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) 
     before = ledger.declared, ledger.allotted
     ledger.declared, ledger.allotted = declared, allotted
     step.note_owned()
-    ledger.save()
+    _save(ledger, "nothing was changed: make room for it there")
     try:
         step.apply()
-    except (ApplyError, VerifyError):
+    except (ApplyError, VerifyError) as error:
         ledger.declared, ledger.allotted = before
+        _save(ledger, f"besides, {error}")
         raise
-    finally:
+    _save(ledger, "all changes were made: make room for it there, and run this again")
+
+
+def _save(ledger: Ledger, otherwise: str) -> None:
+    """
+    Raises:
+        ApplyError: the ledger cannot be written, and what that means.
+    """
+    try:
         ledger.save()
+    except ApplyError as error:
+        raise ApplyError(f"{error}; {otherwise}") from error
 
 
 def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> None:

@@ -39,7 +39,8 @@ class Call:
     `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
     A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
     So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
-    the fingerprints of the changes that they would have made in this layer.
+    the fingerprints of the changes that they would have made in this layer. `adopt`: where the ledger is lost, what
+    stands is found again by its marks.
     """
 
     host: Optional[Words] = None
@@ -49,6 +50,7 @@ class Call:
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
+    adopt: bool = False
     assumed: Mapping[str, str] = field(default_factory=dict)
     predicted: Mapping[str, str] = field(default_factory=dict)
 

@@ -25,6 +25,13 @@ class Door:
         """
         raise NotImplementedError
 
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        """What can be told to be ours by its marks alone, where nobody knows any more what is owned.
+
+        `usual` is what any host has of this layer.
+        """
+        return frozenset(self.observe({}, frozenset()))
+
     def require(self, new: State) -> None:
         """See that the host has what is needed to make these objects, before any change is made.
 
@@ -64,6 +71,9 @@ class Doors(Door):
         for door in self._doors.values():
             current.update(door.observe(desired, owned))
         return current
+
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.marked(usual) for door in self._doors.values()))
 
     def require(self, new: State) -> None:
         for kind, door in self._doors.items():

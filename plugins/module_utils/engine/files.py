@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
 
@@ -11,7 +12,7 @@ from .door import Door
 from .errors import ApplyError, ConflictError, Problem
 from .state import File, Key, Object, State, state_of
 
-_ABSENT = "absent"
+ABSENT = "absent"
 
 
 class Files(Door):
@@ -48,31 +49,50 @@ class Files(Door):
             raise ConflictError(*foreign)
         return state_of([*found])
 
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        """Files that begin as ours do: with a line that says whose they are."""
+        files = (thing for thing in usual.values() if isinstance(thing, File))
+        return frozenset(
+            file.key for file in files if content_of(file.name).splitlines()[:1] == file.content.splitlines()[:1]
+        )
+
     def _is_begun(self, path: Path) -> bool:
         """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
         folder = path.parent
-        made = self._before.get(str(folder)) == _ABSENT and folder.is_dir()
+        made = self._before.get(str(folder)) == ABSENT and folder.is_dir()
         return _draft(path).exists() or (made and not any(folder.iterdir()))
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}
-        return {folder: _ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
+        return {folder: ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
 
     def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
             try:
                 if isinstance(change.after, File):
-                    _write(change.after)
+                    self._make(change.after)
                 else:
                     self._remove(Path(change.subject.name))
             except OSError as error:
                 raise ApplyError(f"{change.subject.name}: {error.strerror}") from error
 
+    def _make(self, file: File) -> None:
+        stood = os.path.lexists(file.name)
+        try:
+            _write(file)
+        except OSError:
+            with suppress(OSError):
+                if stood:
+                    _draft(Path(file.name)).unlink(missing_ok=True)
+                else:
+                    self._remove(Path(file.name))
+            raise
+
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         _draft(path).unlink(missing_ok=True)
         for folder in path.parents:
-            if self._before.get(str(folder)) != _ABSENT or not folder.is_dir() or any(folder.iterdir()):
+            if self._before.get(str(folder)) != ABSENT or not folder.is_dir() or any(folder.iterdir()):
                 return
             folder.rmdir()
 
@@ -89,6 +109,14 @@ def _read(path: str) -> Optional[str]:
         return None
     with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
+
+
+def content_of(path: str) -> str:
+    """The content; empty where there is no file that could be one of ours."""
+    try:
+        return _read(path) or ""
+    except OSError:
+        return ""
 
 
 def _draft(path: Path) -> Path:

@@ -121,16 +121,17 @@ def _grounds(keys: Iterable[Key]) -> Set[str]:
 
 def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
     """The ports of the host that lead somewhere else now, or nowhere."""
-    before = {found for change in changes for found in _translations(change.before)}
-    after = {found for change in changes for found in _translations(change.after)}
+    before = {found for change in changes for found in translations(change.before)}
+    after = {found for change in changes for found in translations(change.after)}
     return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before ^ after}
 
 
-def _translations(thing: Optional[Object]) -> Iterable[Translation]:
+def translations(thing: Optional[Object]) -> Iterable[Translation]:
+    """The published ports among what a container has of rules, whichever backend they are of."""
     if isinstance(thing, IptablesRules):
-        from .rules_iptables import translations
+        from .rules_iptables import translations as read
     elif isinstance(thing, Rules):
-        from .rules_nftables import translations
+        from .rules_nftables import translations as read
     else:
         return ()
-    return translations(thing.elements)
+    return read(thing.elements)

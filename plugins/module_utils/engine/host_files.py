@@ -11,6 +11,7 @@ from .resolv_conf import ResolvConf
 from .state import DEFAULT_NETWORK, RUNTIMES, ContainerFile, File, Object
 
 NETNS_FILES = "/etc/netns"
+CONTAINER_FILES = ("hostname", "hosts", "resolv.conf")
 
 # What Docker falls back to where the host has no nameserver that a container could reach.
 _FALLBACK = {4: ("8.8.8.8", "8.8.4.4"), 6: ("2001:4860:4860::8888", "2001:4860:4860::8844")}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from typing import FrozenSet, Iterable, Iterator, List, Sequence
 
+from . import programs
 from .diff import Change
 from .door import Door
 from .errors import ApplyError, ConflictError, Problem
@@ -125,10 +125,7 @@ def _restore(family: str, script: str) -> None:
 
 def _run(family: str, what: str, arguments: List[str], script: str) -> str:
     program = _program(family, what)
-    # There is no run_command in an engine that also runs without Ansible.
-    ran = subprocess.run(  # pylint: disable=ansible-bad-function
-        [program, *arguments], input=script, capture_output=True, text=True, check=False
-    )
+    ran = programs.run([program, *arguments], script)
     if ran.returncode:
         told = ran.stderr.strip() or f"it ended with {ran.returncode}"
         raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {told}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
@@ -18,6 +19,10 @@ PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
 LOCK = "/run/wharf.lock"
 VERSION = 1
+REMEDY = (
+    "restore it from a backup, or let what stands be found again by its marks: run this once with -e wharf_adopt=true "
+    "(a module: adopt: true; by hand: python -m engine adopt)"
+)
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Ledger:
     found: Dict[str, str] = field(default_factory=dict)
     canonical: Dict[str, str] = field(default_factory=dict)
     _on_disk: str = ""
+    _replaces_broken: bool = False
 
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
@@ -41,28 +47,41 @@ class Ledger:
     def is_empty(self) -> bool:
         return self.declared.is_empty and not any(self.owned.values())
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there was none on this host."""
+        return not self._on_disk
+
     @classmethod
-    def load(cls) -> Ledger:
-        """
+    def load(cls, broken_too: bool = False) -> Ledger:
+        """The ledger of this host, or a new one; with `broken_too`, also in place of one that makes no sense.
+
         Raises:
-            ConflictError: the file cannot be understood.
+            ConflictError: the file cannot be read or understood.
         """
         try:
-            with open(PATH, encoding="utf-8") as file:
+            with open(PATH, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
-            return cls._from_words(json.loads(text), text)
         except FileNotFoundError:
             return cls()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConflictError.at(
-                PATH,
-                f"cannot be understood ({error}): restore it from a backup, or move it away and declare all anew",
-            ) from error
+        except OSError as error:
+            raise ConflictError.at(PATH, f"cannot be read: {error.strerror}") from error
+        try:
+            return cls._from_words(json.loads(text), text)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if broken_too:
+                return cls(_replaces_broken=True)
+            reason = f"{type(error).__name__}: {error}"
+            raise ConflictError.at(PATH, f"cannot be understood ({reason}), and was left as it is: {REMEDY}") from error
 
     @classmethod
     def _from_words(cls, words: Mapping[str, Any], text: str) -> Ledger:
         if words["version"] != VERSION:
-            raise ValueError(f"version {words['version']}, and this is written for version {VERSION}")
+            raise ConflictError.at(
+                PATH,
+                f"is of version {words['version']}, and this wharf.network reads version {VERSION}: "
+                "use the one that wrote it, or a later one",
+            )
         return cls(
             declared=Declared(**words["declared"]),
             allotted=Allotments.from_words(words["allotted"]),
@@ -83,26 +102,34 @@ class Ledger:
         }
 
     def save(self) -> None:
-        """Replace the file in one step, if it differs; remove it once nothing is declared and nothing ours is left."""
+        """Replace the file in one step, if it differs; remove it once nothing is declared and nothing ours is left.
+
+        Raises:
+            ApplyError: it cannot be written; the one that was there is unchanged.
+        """
         text = "" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str)
         # A run that was killed may have left a draft, or the empty folder.
         left = os.path.exists(_NEW) or (not text and os.path.isdir(os.path.dirname(PATH)))
         if text == self._on_disk and not left:
             return
-        if text:
-            _replace(text)
-        else:
-            _remove()
+        try:
+            if self._replaces_broken:
+                _keep_broken_aside()
+                self._replaces_broken = False
+            if text:
+                _write(text)
+            else:
+                _remove()
+        except OSError as error:
+            _clear_away_draft()
+            raise ApplyError(f"{PATH} cannot be written: {error.strerror}") from error
         self._on_disk = text
 
 
-def _replace(text: str) -> None:
-    try:
-        _write(text)
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(_NEW)
-        raise ApplyError(f"{PATH}: {error.strerror}, so nothing was changed: make room for it there") from error
+def _keep_broken_aside() -> None:
+    """Give the file a second name, which it keeps when it is replaced."""
+    with suppress(FileNotFoundError):
+        os.link(PATH, f"{PATH}.broken-{time.strftime('%Y%m%dT%H%M%S')}")
 
 
 def _write(text: str) -> None:
@@ -115,6 +142,13 @@ def _write(text: str) -> None:
     os.replace(_NEW, PATH)
 
 
+def _clear_away_draft() -> None:
+    with suppress(OSError):
+        os.unlink(_NEW)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(PATH))
+
+
 def _remove() -> None:
     for path in (PATH, _NEW):
         with suppress(FileNotFoundError):
@@ -125,8 +159,13 @@ def _remove() -> None:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """One run a host at a time; a second one waits for the first, and then sees what that one left."""
+    """One run a host at a time; a second one waits for the first, and then sees what that one left.
+
+    A program that outlives a run which is killed holds the lock on, if it was started with `close_fds=False`: what
+    changes the host has to be.
+    """
     descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.set_inheritable(descriptor, True)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

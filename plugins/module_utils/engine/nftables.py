@@ -7,10 +7,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from typing import Any, Dict, FrozenSet, List, MutableMapping, Optional, Sequence, Tuple
 
-from . import namespaces
+from . import namespaces, programs
 from .diff import Change
 from .door import Door
 from .errors import ApplyError, ConflictError
@@ -150,11 +149,7 @@ def _nft_identity() -> str:
 
 def _nft(arguments: List[str], script: str) -> Tuple[str, str]:
     """What nft printed: its output, and its errors, which are empty where there were none."""
-    command = [_nft_program(), *arguments]
-    # There is no run_command in an engine that also runs without Ansible.
-    ran = subprocess.run(  # pylint: disable=ansible-bad-function
-        command, input=script, capture_output=True, text=True, check=False
-    )
+    ran = programs.run([_nft_program(), *arguments], script)
     return ran.stdout, (ran.stderr.strip() or f"it ended with {ran.returncode}") if ran.returncode else ""
 
 

@@ -25,6 +25,11 @@ OWN_CHAINS = (DECLARED_CHAIN, USER_CHAIN, "DOCKER-FORWARD")
 
 _FAMILIES = ((4, "ip"), (6, "ip6"))
 
+# The ends of `forward` where the host did not forward before us. If the ledger is lost, they tell of that, too.
+NOT_A_ROUTER = {
+    version: f'meta nfproto ipv{version} drop comment "not a router for others"' for version, _family in _FAMILIES
+}
+
 # What a ping is, and what else must come through where pings do: the errors that its answers meet on their way.
 _ECHO_REQUEST = {4: "icmp type echo-request", 6: "icmpv6 type echo-request"}
 _PING_AND_ERRORS = {
@@ -161,9 +166,9 @@ def _forward(plan: Plan) -> Iterator[str]:
             yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
         # The rule for IPv6 stands without any such network, too: one may have been here, and the host still forward.
         if not plan.facts.forwards_ipv4:
-            yield 'meta nfproto ipv4 drop comment "not a router for others"'
+            yield NOT_A_ROUTER[4]
         if not plan.facts.forwards_ipv6:
-            yield 'meta nfproto ipv6 drop comment "not a router for others"'
+            yield NOT_A_ROUTER[6]
 
 
 def _docker_forward(plan: Plan) -> Iterator[str]:

@@ -87,6 +87,9 @@ class Sandboxes(Door):
             raise ConflictError(*problems)
         return state_of(found)
 
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        return frozenset(("sandbox", name) for name in marks())
+
     def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
             return
@@ -104,6 +107,13 @@ class Sandboxes(Door):
                     namespaces.entered(sandbox_path(sandbox.name)),
                 ):
                     _settle(sandbox)
+
+
+def marks() -> Dict[str, str]:
+    """The named namespaces that are of a container of ours, by their name, with the container whose stack it is."""
+    names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
+    stacks = _read_all((NETNS + name for name in sorted(names)), {})
+    return {name: stack.mark for name, stack in stacks.items() if stack.mark}
 
 
 def _is_hosts(name: str, stack: Stack) -> bool:

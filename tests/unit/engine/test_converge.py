@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wharf.network.plugins.module_utils.engine import adoption, plan
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
-from ansible_collections.wharf.network.plugins.module_utils.engine import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Layer, Result, converge
 from ansible_collections.wharf.network.plugins.module_utils.engine.declared import ABSENT, Call
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
@@ -61,6 +61,8 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
+    # Nothing is to be read of the machine, on which nothing stands.
+    monkeypatch.setattr(adoption, "adopted", lambda ledger, _call: ledger)
     return Memory()
 
 
@@ -148,10 +150,19 @@ def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:
     assert not Path(ledger_file.PATH).exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"version": 1}', '{"version": 2}', "[]"])
+@pytest.mark.parametrize("text", ["", "{", '{"version": 1}', "[]", "\x00\x01", "[" * 100_000])
 def test_a_ledger_that_cannot_be_understood_is_kept(memory: Memory, text: str) -> None:
     Path(ledger_file.PATH).parent.mkdir()
     Path(ledger_file.PATH).write_text(text, encoding="utf-8")
-    with pytest.raises(ConflictError, match="cannot be understood"):
+    with pytest.raises(ConflictError, match="cannot be understood .* left as it is: restore .* wharf_adopt=true"):
         run(memory)
     assert Path(ledger_file.PATH).read_text(encoding="utf-8") == text
+    assert [path.name for path in Path(ledger_file.PATH).parent.iterdir()] == ["ledger.json"]
+
+
+def test_a_ledger_of_a_later_version_is_no_broken_one(memory: Memory) -> None:
+    Path(ledger_file.PATH).parent.mkdir()
+    Path(ledger_file.PATH).write_text('{"version": 2}', encoding="utf-8")
+    for broken_too in (False, True):
+        with pytest.raises(ConflictError, match="is of version 2, .* use the one that wrote it, or a later one"):
+            Ledger.load(broken_too)

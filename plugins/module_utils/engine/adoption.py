@@ -1,0 +1,311 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A ledger for a host that has lost its own: what of ours stands there is found again, by its marks."""
+
+from __future__ import annotations
+
+import glob
+import ipaddress
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from . import namespaces, proc_sys, rtnetlink
+from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .converge import planned_objects
+from .declared import ABSENT as STATE_ABSENT
+from .declared import EXACT, Call, Declared, declare, known
+from .door import MARK
+from .errors import ConflictError, ProblemCollector, WharfError
+from .facts import Facts
+from .files import ABSENT, content_of
+from .firewall import translations
+from .host_files import CONTAINER_FILES, NETNS_FILES
+from .layers import DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
+from .ledger import PATH, REMEDY, Ledger
+from .model import IPTABLES, NFTABLES
+from .model_words import parse_model
+from .plan import SYSCTL_FILE, Plan
+from .publications import Translation
+from .rtnetlink import AddressInfo, LinkInfo
+from .rules_iptables import FAMILIES
+from .rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
+from .sandboxes import HOST, NETNS, is_present, marks, sandbox_path
+from .state import (
+    CONTAINERS,
+    DEFAULT_NETWORK,
+    DOCKER_USER,
+    USER_NETWORKS,
+    Chain,
+    File,
+    IptablesChain,
+    Key,
+    Object,
+    Rules,
+    Sandbox,
+    State,
+    state_of,
+)
+
+_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+_ALSO_FORWARDING = {"net.ipv6.conf.default.forwarding": _FORWARDING[6]}
+_PORT = re.compile(r"(\S+) (\S+) (?:(\d+)-(\d+):)?(\d+)/(\w+)")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The networks and containers that the marks of what stands name, and the chain of the admin's rules, if any."""
+
+    networks: FrozenSet[str]
+    containers: FrozenSet[str]
+    docker_user: FrozenSet[str]
+
+    def __str__(self) -> str:
+        names = (f"{kind} {', '.join(sorted(found))}" for kind, found in vars(self).items() if found)
+        return "; ".join(names) or SYSCTL_FILE
+
+    def refuse_losses(self, call: Call) -> None:
+        """
+        Raises:
+            ConflictError: the call would take away what it does not declare, since nobody else does.
+        """
+        problems = ProblemCollector()
+        words = known(declare(Declared(), call), call)
+        given = {
+            "networks": (USER_NETWORKS, words.networks, call.networks),
+            "containers": (CONTAINERS, words.containers, call.containers),
+            "docker_user": (DOCKER_USER, self.docker_user if words.docker_user else (), None),
+        }
+        for kind, (scope, declared, named) in given.items():
+            all_go = call.state == EXACT or (call.state == STATE_ABSENT and not named)
+            missing = getattr(self, kind) - {DEFAULT_NETWORK} - set(declared)
+            if missing and not (all_go and scope in call.scopes):
+                names = ", ".join(sorted(missing))
+                remedy = "declare them too, or let them go by state: exact"
+                problems.add(
+                    f"wharf_{kind}", f"what stands of these is ours, and nobody declares them: {names}: {remedy}"
+                )
+        problems.raise_if_any(ConflictError)
+
+
+def adopted(ledger: Ledger, call: Call) -> Ledger:
+    """The new ledger of a host, on which there may be things of ours all the same.
+
+    Raises:
+        ConflictError: there are, and the call does not say to adopt them, or not all of them.
+    """
+    _find_again(ledger)
+    if ledger.owned:
+        marked = _marked()
+        if not call.adopt:
+            raise ConflictError.at(
+                PATH, f"is lost, and yet there stands on this host what it knew of ({marked}): {REMEDY}"
+            )
+        marked.refuse_losses(call)
+    return ledger
+
+
+def claim(ledger: Ledger, plan: Plan) -> None:
+    """Take for ours, too, what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
+    for layer in LAYERS:
+        _own(ledger, layer.name, {thing.key for thing in planned_objects(layer, plan) if _stands(thing)})
+    _own_files_of_sandboxes(ledger)
+    ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
+
+
+def _find_again(ledger: Ledger) -> None:
+    """Take for ours what is marked as ours. Changes nothing on the host."""
+    usual = _usual_plan()
+    for layer in LAYERS:
+        if layer is not DOCKER_CHAINS:
+            _own(ledger, layer.name, layer.door(ledger).marked(state_of(layer.plan(usual))))
+    # Our rules alone say nothing: they stay, for the sake of those that the admin has put among them.
+    if ledger.owned:
+        rules = _standing_rules()
+        _own(ledger, DOCKER_CHAINS.name, rules.keys())
+        ledger.found.update(_forwarding_before(rules))
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.found})
+        _own_files_of_sandboxes(ledger)
+        ledger.allotted = Allotments(_pools(), dict(_endpoints()))
+
+
+def _usual_plan(backend: str = NFTABLES) -> Plan:
+    """What is planned on a host of which nothing is known, and on which nothing is declared."""
+    return Plan.make(parse_model({"firewall-backend": backend}, {}, {}), Facts(), Allotments())
+
+
+def _standing_rules() -> State:
+    """What there is of our rules, whichever backend they are of."""
+    found: State = {}
+    for backend in (NFTABLES, IPTABLES):
+        # A host may lack the programs of one, or have chains of somebody else where ours would be.
+        with suppress(WharfError):
+            usual = state_of(DOCKER_CHAINS.plan(_usual_plan(backend)))
+            found.update(DOCKER_CHAINS.door(Ledger()).observe(usual, frozenset()))
+    return found
+
+
+def _marked() -> Marked:
+    rules = _standing_rules()
+    published = {
+        name.partition(" ")[2] for kind, name in rules if kind.endswith("rules") and name.startswith("container ")
+    }
+    attached = {name.partition("/")[0] for name in _ports_by_name()}
+    declared = rules.get(("chain", DECLARED_CHAIN))
+    return Marked(
+        frozenset(_bridges_by_network()),
+        frozenset({*published, *attached, *marks().values()}),
+        frozenset({DECLARED_CHAIN} if isinstance(declared, Chain) and declared.rules else ()),
+    )
+
+
+def _published() -> Dict[str, List[Translation]]:
+    """The ports that are published, by the owner of their rules."""
+    rules = (thing for thing in _standing_rules().values() if isinstance(thing, Rules))
+    return {thing.name: list(translations(thing)) for thing in rules}
+
+
+def _bridges_by_network() -> Dict[str, LinkInfo]:
+    return {link.alias[len(MARK) :]: link for link in _marked_links("bridge")}
+
+
+def _ports_by_name() -> Dict[str, LinkInfo]:
+    """Of each endpoint the end on the host."""
+    return {link.alias[len(MARK) :]: link for link in _marked_links("veth") if "/" in link.alias}
+
+
+def _marked_links(kind: str) -> List[LinkInfo]:
+    return [link for link in rtnetlink.links() if link.kind == kind and link.alias.startswith(MARK)]
+
+
+def _own(ledger: Ledger, layer: str, keys: Collection[Key]) -> None:
+    if keys:
+        ledger.owned.setdefault(layer, set()).update(keys)
+
+
+def _owned(ledger: Ledger) -> Set[Key]:
+    return set().union(*ledger.owned.values())
+
+
+def _own_files_of_sandboxes(ledger: Ledger) -> None:
+    """Nobody else writes the files of a namespace that is ours: while it was, they would have been in our way."""
+    for kind, name in _owned(ledger):
+        if kind == "sandbox" and name.startswith(NETNS):
+            folder = f"{NETNS_FILES}/{name[len(NETNS) :]}"
+            paths = {f"{folder}/{file}" for file in CONTAINER_FILES}
+            _own(ledger, DNS_FILES.name, {("file", path) for path in paths if content_of(path)})
+            # Who made the folders is not known. They only go when they are empty.
+            ledger.found.update({NETNS_FILES: ABSENT, folder: ABSENT})
+
+
+def _pools() -> Dict[str, PoolsByVersion]:
+    networks = {link.index: name for name, link in _bridges_by_network().items()}
+    pools: Dict[str, PoolsByVersion] = {}
+    for info in rtnetlink.addresses():
+        if info.index in networks and _is_given(info):
+            address = ipaddress.ip_interface(info.address)
+            allotted = PoolAllotment(address.network, address.ip)
+            pools.setdefault(networks[info.index], {}).setdefault(address.version, allotted)
+    return pools
+
+
+def _is_given(info: AddressInfo) -> bool:
+    return not (info.by_kernel or info.link_local6 or info.address.startswith("169.254."))
+
+
+def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
+    """What the other ends have, wherever they are."""
+    ports = _ports_by_name()
+    for path in _stacks():
+        # A process may end while we look.
+        with suppress(OSError):
+            with namespaces.opened(path) as descriptor:
+                number = rtnetlink.namespace_id(descriptor)
+            here = {port.link: name for name, port in ports.items() if port.link_netnsid == number}
+            if here:
+                with namespaces.entered(path):
+                    yield from _inside(here, rtnetlink.links(), rtnetlink.addresses())
+
+
+def _stacks() -> Iterator[str]:
+    """A path to each network stack, the host's own left out."""
+    seen = {namespaces.identity(namespaces.OWN)}
+    for path in [*glob.glob(f"{namespaces.RUN_NETNS}/*"), *glob.glob("/proc/[0-9]*/ns/net")]:
+        with suppress(OSError):
+            identity = namespaces.identity(path)
+            if namespaces.is_namespace(path) and identity not in seen:
+                seen.add(identity)
+                yield path
+
+
+def _inside(
+    names: Mapping[int, str], links: Sequence[LinkInfo], addresses: Sequence[AddressInfo]
+) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
+    for link in links:
+        if link.index in names:
+            container, _slash, network = names[link.index].partition("/")
+            given = (info for info in addresses if info.index == link.index and _is_given(info))
+            by_version = {found.version: found.ip for info in given for found in [ipaddress.ip_interface(info.address)]}
+            allotted = EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
+            yield (container, network), allotted
+
+
+def _forwarding_before(rules: State) -> Dict[str, str]:
+    """Whether the host forwarded before us, of which our rules tell, and else nothing.
+
+    Where they are gone, too, it is taken not to have: so it does not become a router for its neighbours.
+    """
+    written = _parameters(content_of(SYSCTL_FILE))
+    before = {}
+    for version, name in _FORWARDING.items():
+        dropped = _drops_others(rules, version)
+        if name in written or (dropped and proc_sys.read(name) == "1"):
+            before[name] = "0" if dropped or not rules else "1"
+    before.update({name: before[like] for name, like in _ALSO_FORWARDING.items() if name in written and like in before})
+    # Only one that was 1 is set to 2.
+    before.update({name: "1" for name, value in written.items() if name.endswith(".accept_ra") and value == "2"})
+    return before
+
+
+def _drops_others(rules: State, version: int) -> bool:
+    """Whether the host is kept from being a router for its neighbours."""
+    forward = rules.get(("chain", "forward"))
+    if isinstance(forward, Chain):
+        return NOT_A_ROUTER[version] in forward.rules
+    rest = rules.get(("iptables_chain", f"{FAMILIES[version]} filter WHARF-FORWARD"))
+    return isinstance(rest, IptablesChain) and "-j DROP" in rest.rules
+
+
+def _parameters(text: str) -> Dict[str, str]:
+    lines = (line.partition(" = ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value for name, _equals, value in lines}
+
+
+def _stands(thing: Object) -> bool:
+    if isinstance(thing, File):
+        return content_of(thing.name) == thing.content
+    if isinstance(thing, Sandbox) and thing.of and is_present(thing.name):
+        of = namespaces.OWN if thing.of == HOST else sandbox_path(thing.of)
+        return namespaces.is_namespace(of) and namespaces.identity(sandbox_path(thing.name)) == namespaces.identity(of)
+    return False
+
+
+def _ports(plan: Plan) -> Dict[str, int]:
+    """For each port that is planned from a range, the one that is published."""
+    published = _published()
+    ports: Dict[str, int] = {}
+    for wanted, planned in plan.allotted.ports.items():
+        match = _PORT.fullmatch(wanted)
+        if match:
+            container, host, first, last, target, protocol = match.groups()
+            there = (
+                each.port
+                for each in published.get(f"container {container}", [])
+                if (each.host_ip or "*", each.protocol) == (host, protocol)
+                and each.target.endswith(f" {target}")
+                and int(first or 1) <= each.port <= int(last or 65535)
+            )
+            ports[wanted] = next((port for port in sorted(there) if port not in ports.values()), planned)
+    return ports

@@ -1,0 +1,25 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running a program that changes the host, so that a run may be killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Sequence
+
+
+def run(command: Sequence[str], script: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with a script on its standard input.
+
+    If we are killed, it goes on, and the script must not end where we were. So it gets no pipe but a file. It also
+    inherits the lock, and the next run waits for it.
+    """
+    with open(os.memfd_create("script"), "w+", encoding="utf-8") as file:
+        file.write(script)
+        file.seek(0)
+        # There is no run_command in an engine that also runs without Ansible.
+        return subprocess.run(  # pylint: disable=ansible-bad-function
+            command, stdin=file, capture_output=True, text=True, check=False, close_fds=False
+        )

@@ -1,0 +1,326 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No room, no ledger, a kernel that refuses, two runs at once: nothing is lost, and one sentence says what to do."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost, differences
+from standing import standing
+
+WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}, "back": {"ipam": {"config": [{"subnet": "10.99.0.0/24"}]}}},
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80", "9000-9009:90", "100"]},
+        "db": {"networks": {"back": {"ipv4_address": "10.99.0.77"}, "front": {}}},
+        "side": {"network_mode": "service:web"},
+        "monitor": {"network_mode": "host", "extra_hosts": ["db:192.0.2.9"]},
+    },
+    "docker_user": [{"action": "drop", "source": "192.0.2.66"}],
+}
+# Of what found its way into the ledger, this cannot be found again: what interfaces had of their own.
+NOT_FOUND_AGAIN = ("net.ipv4.conf.", "net.ipv6.conf.")
+
+
+@pytest.fixture(scope="module")
+def lasting_host() -> Iterator[ThrowawayHost]:
+    """A host on which something once was: what lasts of that is no difference."""
+    with ThrowawayHost.started() as host:
+        host.apply(WORDS)
+        host.apply({}, ABSENT)
+        yield host
+
+
+@pytest.fixture
+def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
+    """What a test leaves declared goes, and then the host is as it was."""
+    before = lasting_host.snapshot()
+    yield lasting_host
+    lasting_host.converge({}, ABSENT)
+    assert differences(before, lasting_host.snapshot()) == ""
+
+
+def more(words: Any) -> Any:
+    """The same, with one thing more in each layer."""
+    after = copy.deepcopy(words)
+    after["networks"]["more"] = {}
+    after["containers"]["more"] = {"networks": ["more"], "ports": ["8081:80"]}
+    return after
+
+
+@contextmanager
+def full(host: ThrowawayHost, folder: str) -> Iterator[None]:
+    """There is no room left in the folder for anything more, until the file `full` is removed from it."""
+    host.run(f"mkdir -p /run/over; mount -t tmpfs -o size=128k none /run/over; cp -a {folder}/. /run/over")
+    host.run(f"mount --move /run/over {folder}; dd if=/dev/zero of={folder}/full bs=1k 2>/dev/null || true")
+    try:
+        yield
+    finally:
+        host.run(f"umount {folder}")
+
+
+@contextmanager
+def read_only(host: ThrowawayHost, folder: str) -> Iterator[None]:
+    host.run(f"mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}")
+    try:
+        yield
+    finally:
+        host.run(f"umount {folder}")
+
+
+class TestNoRoom:
+    """Whoever cannot write, touches nothing, or takes back what was done."""
+
+    def test_for_the_ledger(self, host: ThrowawayHost) -> None:
+        nothing = standing(host)
+        with full(host, "/var/lib"):
+            with pytest.raises(
+                EngineError, match="ledger.json cannot be written: No space left.*; nothing was changed"
+            ):
+                host.apply(WORDS)
+            host.run("rm /var/lib/full")
+            assert differences(nothing, standing(host)) == ""
+        host.converge(WORDS)
+
+    def test_for_a_change_of_the_ledger(self, host: ThrowawayHost) -> None:
+        host.converge(WORDS)
+        before = standing(host)
+        with full(host, "/var/lib"):
+            with pytest.raises(EngineError, match="nothing was changed"):
+                host.apply(more(WORDS))
+            host.run("rm /var/lib/full")
+            assert differences(before, standing(host)) == ""
+
+    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
+        """The layer that has it is taken back. The next run finishes it, also those layers that come after."""
+        nothing = standing(host)
+        with place(host, "/etc/sysctl.d"):
+            with pytest.raises(EngineError, match=f"90-wharf.conf: {why}; what had been done of this layer was taken"):
+                host.apply(WORDS)
+            assert host.sysctl("net.ipv4.ip_forward") == "0"
+            assert "90-wharf" not in host.run("ls /etc/sysctl.d")
+        host.converge({}, ABSENT)
+        assert differences(nothing, standing(host)) == ""
+        host.converge(WORDS)
+
+    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    def test_for_the_containers_files(self, host: ThrowawayHost, place: Any, why: str) -> None:
+        host.converge(WORDS)
+        before = standing_but_ledger(host)
+        refusal = f"/etc/netns/more/hostname: {why}; .* was taken back"
+        with place(host, "/etc/netns"), pytest.raises(EngineError, match=refusal):
+            host.apply(more(WORDS))
+        host.converge(WORDS, EXACT)
+        assert differences(before, standing_but_ledger(host)) == ""
+
+
+def lost(host: ThrowawayHost, how: str) -> None:
+    host.run({"removed": "rm -r /var/lib/wharf", "empty": f": > {LEDGER}", "cut": f"truncate -s -100 {LEDGER}"}[how])
+
+
+class TestLostLedger:
+    """It is refused, and nothing touched; by their marks things are found again."""
+
+    @pytest.mark.parametrize("how", ["removed", "empty", "cut"])
+    def test_is_refused_and_kept(self, host: ThrowawayHost, how: str) -> None:
+        host.converge(WORDS)
+        lost(host, how)
+        before = standing_but_ledger(host)
+        with pytest.raises(EngineError, match="ledger.json: (is lost|cannot be).*: restore it from a backup"):
+            host.apply(WORDS)
+        with pytest.raises(EngineError, match="adopt"):
+            host.apply({}, ABSENT)
+        assert differences(before, standing_but_ledger(host)) == ""
+        host.engine(["adopt", "-"], WORDS)
+        host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
+
+    @pytest.mark.parametrize("how", ["removed", "cut"])
+    def test_is_made_anew(self, host: ThrowawayHost, how: str) -> None:
+        """With the same declaration nothing changes, neither an address nor a port, and the ledger is what it was."""
+        host.converge(WORDS)
+        before, ledger = standing_but_ledger(host), lasting(host.ledger())
+        lost(host, how)
+        broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
+        host.engine(["adopt", "-"], WORDS)
+        assert host.converge(WORDS) == []
+        assert differences(before, standing_but_ledger(host)) == ""
+        assert lasting(host.ledger()) == ledger
+        assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken
+        host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
+
+    def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
+        host.converge(WORDS)
+        before = standing(host)
+        host.engine(["adopt", "-"], {})
+        assert differences(before, standing(host)) == ""
+
+    def test_lets_all_go_that_has_a_mark(self, host: ThrowawayHost) -> None:
+        """A name of the host's own stack has none: it is known only by the declaration."""
+        words = copy.deepcopy(WORDS)
+        words["containers"].pop("monitor")
+        host.converge(words)
+        lost(host, "removed")
+        host.engine(["adopt"])
+        host.converge({}, ABSENT)
+
+    def test_lets_nothing_go_unasked(self, host: ThrowawayHost) -> None:
+        host.converge(WORDS)
+        lost(host, "removed")
+        before = standing_but_ledger(host)
+        part = {"networks": {"front": WORDS["networks"]["front"]}, "containers": {"web": WORDS["containers"]["web"]}}
+        with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
+            host.engine(["apply", "-", "--adopt"], part)
+        assert differences(before, standing_but_ledger(host)) == ""
+        host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
+        assert host.run("ls /run/netns").split() == ["monitor", "web"]
+        host.run("ip netns del monitor; rm -r /etc/netns/monitor")
+
+    def test_check_mode_adopts_as_the_run_does(self, host: ThrowawayHost) -> None:
+        host.converge(WORDS)
+        lost(host, "removed")
+        for command in ("diff", "apply"):
+            output = host.engine([command, "-", "--adopt"], WORDS)
+            assert [json.loads(line)["changes"] for line in output.splitlines()] == [[]] * 5
+
+    def test_forwarding_is_what_it_was_before_us(self, host: ThrowawayHost) -> None:
+        """Else the host would be a router for its neighbours from then on."""
+        host.converge(WORDS)
+        rules = host.run("nft list chain inet wharf forward")
+        assert "not a router for others" in rules
+        lost(host, "removed")
+        host.run("nft flush ruleset")
+        host.engine(["apply", "-", "--adopt"], WORDS)
+        assert host.run("nft list chain inet wharf forward") == rules
+
+
+def standing_but_ledger(host: ThrowawayHost) -> dict[str, Any]:
+    return {key: value for key, value in standing(host).items() if not key.startswith("/var/lib/wharf/")}
+
+
+def lasting(ledger: Any) -> Any:
+    found = {name: value for name, value in ledger["found"].items() if not name.startswith(NOT_FOUND_AGAIN)}
+    return {**ledger, "found": found}
+
+
+RUN = """
+import sys
+sys.path.append(sys.argv[1])
+from deaths import make_deadly, signal
+from engine.__main__ import main
+make_deadly(int(sys.argv[2]), signal.SIGSTOP)
+sys.exit(main(["apply", "-"]))
+"""
+
+
+class Run:
+    """A run of the engine, in a process of its own."""
+
+    def __init__(self, host: ThrowawayHost, words: Any, stops_before: int = 0) -> None:
+        command = [*host.enter(), *ENGINE, "-c", RUN, str(Path(__file__).parent), str(stops_before)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(words))
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def result(self) -> list[Any]:
+        output, errors = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, errors
+        return [change for line in output.splitlines() for change in json.loads(line)["changes"]]
+
+    def waits_for_the_lock(self) -> bool:
+        """As the kernel lists those that wait: by an arrow, with their process."""
+        locks = Path("/proc/locks").read_text().splitlines()
+        return any("->" in line and f" {self._process.pid} " in line for line in locks)
+
+    def is_stopped(self) -> bool:
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def kill(self, wait: bool = True) -> None:
+        """`wait` for its output to end as well, which is also that of the programs it has started."""
+        self._process.kill()
+        self._process.communicate() if wait else self._process.wait()
+
+
+def patiently(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class TestTwoAtOnce:
+    """One waits for the other, and then agrees with it."""
+
+    def test_with_the_same_declaration(self, host: ThrowawayHost) -> None:
+        runs = [Run(host, WORDS) for _number in range(2)]
+        made = [change["name"] for run in runs for change in run.result()]
+        assert made.count("web/front") == 1
+        assert made.count("br-front") == 1
+        assert host.converge(WORDS) == []
+
+    def test_with_different_ones(self, host: ThrowawayHost) -> None:
+        """What both declare is there, and no address or port is given out twice."""
+        others = {
+            "networks": {"other": {}},
+            "containers": {
+                "app": {"networks": ["other"], "ports": ["9000-9009:90", "100"]},
+                "peer": {"networks": ["other", "front"]},
+            },
+        }
+        both = {**WORDS, **{kind: {**WORDS[kind], **others[kind]} for kind in others}}
+        others["networks"]["front"] = WORDS["networks"]["front"]
+        for run in [Run(host, WORDS), Run(host, others)]:
+            run.result()
+        assert host.converge(both) == []
+        allotted = host.ledger()["allotted"]
+        addresses = [endpoint["ipv4"] for endpoint in allotted["endpoints"].values()]
+        ports = [port for name, port in allotted["ports"].items() if not name.endswith(":80/tcp")]
+        assert len({*addresses}) == len(addresses) == 6
+        assert len({*ports}) == len(ports) == 4
+
+    def test_one_of_which_is_killed(self, host: ThrowawayHost) -> None:
+        """Who dies holding the lock lets it go: the other, which waited, finishes what that one began."""
+        first = Run(host, more(WORDS), stops_before=60)
+        patiently(first.is_stopped)
+        second = Run(host, WORDS)
+        patiently(second.waits_for_the_lock)
+        first.kill()
+        second.result()
+        assert host.converge(more(WORDS)) == []
+
+    def test_a_program_that_a_killed_run_has_started_holds_the_lock_on(self, host: ThrowawayHost) -> None:
+        nft = host.run("command -v nft").strip()
+        host.write("/run/slow-nft", SLOW_NFT.format(nft=nft))
+        host.run(f"cp {nft} /run/real-nft; chmod +x /run/slow-nft; mount --bind /run/slow-nft {nft}")
+        try:
+            first = Run(host, WORDS)
+            patiently(lambda: host.run("ls /run").split().count("begun") == 1)
+            first.kill(wait=False)
+            second = Run(host, WORDS)
+            patiently(second.waits_for_the_lock)
+            host.run("touch /run/go-on")
+            second.result()
+        finally:
+            host.run(f"touch /run/go-on; umount {nft}; rm /run/slow-nft /run/real-nft /run/go-on /run/begun")
+        assert host.converge(WORDS) == []
+
+
+SLOW_NFT = """#!/bin/sh
+case "$*" in
+*-f*) touch /run/begun; until [ -e /run/go-on ]; do sleep 0.05; done ;;
+esac
+exec /run/real-nft "$@"
+"""
