@@ -9,9 +9,10 @@ A host's `snapshot` has more of the host, but nothing of what is inside of conta
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from hosts import LEDGER, ThrowawayHost
+from hosts import LEDGER, ThrowawayHost, differences
 
 # A stack that has several names is read once.
 _READ = r"""
@@ -52,10 +53,21 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
     files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/var/lib/"])
     return {
-        "ruleset": "\n".join(ruleset.split("\f")),
+        "ruleset": re.sub(r"elements = \{(.+?)\}", _sorted, "\n".join(ruleset.split("\f")), flags=re.DOTALL),
         **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
         **{path: _parsed(content) if path == LEDGER else content for path, content in files.items()},
     }
+
+
+def assert_same(expected: dict[str, Any], found: dict[str, Any], when: str = "") -> None:
+    different = differences(expected, found)
+    if different:
+        raise AssertionError(f"something else stands {when}:\n{different}")
+
+
+def _sorted(elements: re.Match[str]) -> str:
+    """The kernel lists the elements of some sets in the order in which they came."""
+    return ",\n".join(sorted(element.strip() for element in elements[1].split(",")))
 
 
 def _parsed(ledger: str) -> Any:
@@ -68,10 +80,10 @@ def _parsed(ledger: str) -> Any:
 def _place(place: str, links: str, *rest: str) -> dict[str, Any]:
     routes4, routes6, parameters = rest
     names = {f"{place} link {link['ifname']}": link for link in json.loads(links or "[]")}
-    routes = [json.dumps(_lasting(route)) for route in json.loads(routes4 or "[]") + json.loads(routes6 or "[]")]
+    routes = json.loads(routes4 or "[]") + json.loads(routes6 or "[]")
     return {
         **{name: _link(link) for name, link in names.items()},
-        f"{place} routes": sorted(routes),
+        f"{place} routes": sorted(json.dumps(_lasting(each)) for each in routes if not _is_of_itself(each["dst"])),
         f"{place} parameters": sorted(parameters.split(";")),
     }
 
@@ -80,8 +92,13 @@ def _link(link: Any) -> Any:
     """A port of ours has whatever MAC the kernel gave it."""
     chance = ("address",) if "/" in link.get("ifalias", "") else ()
     lasting = {key: value for key, value in _lasting(link).items() if key not in chance}
-    lasting["addr_info"] = sorted(map(json.dumps, lasting["addr_info"]))
+    lasting["addr_info"] = sorted(json.dumps(each) for each in lasting["addr_info"] if not _is_of_itself(each["local"]))
     return {**lasting, "up": "UP" in link["flags"]}
+
+
+def _is_of_itself(address: str) -> bool:
+    """What comes some time after the link has become one that carries something."""
+    return address.startswith(("fe80:", "ff00:"))
 
 
 def _lasting(thing: Any) -> Any:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost, differences
-from standing import standing
+from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost
+from standing import assert_same, standing
 
 WORDS: dict[str, Any] = {
     "networks": {"front": {"enable_ipv6": True}, "back": {"ipam": {"config": [{"subnet": "10.99.0.0/24"}]}}},
@@ -47,7 +47,7 @@ def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
     lasting_host.converge({}, ABSENT)
-    assert differences(before, lasting_host.snapshot()) == ""
+    assert_same(before, lasting_host.snapshot())
 
 
 def more(words: Any) -> Any:
@@ -89,7 +89,7 @@ class TestNoRoom:
             ):
                 host.apply(WORDS)
             host.run("rm /var/lib/full")
-            assert differences(nothing, standing(host)) == ""
+            assert_same(nothing, standing(host))
         host.converge(WORDS)
 
     def test_for_a_change_of_the_ledger(self, host: ThrowawayHost) -> None:
@@ -99,7 +99,7 @@ class TestNoRoom:
             with pytest.raises(EngineError, match="nothing was changed"):
                 host.apply(more(WORDS))
             host.run("rm /var/lib/full")
-            assert differences(before, standing(host)) == ""
+            assert_same(before, standing(host))
 
     @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
@@ -111,7 +111,7 @@ class TestNoRoom:
             assert host.sysctl("net.ipv4.ip_forward") == "0"
             assert "90-wharf" not in host.run("ls /etc/sysctl.d")
         host.converge({}, ABSENT)
-        assert differences(nothing, standing(host)) == ""
+        assert_same(nothing, standing(host))
         host.converge(WORDS)
 
     @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
@@ -122,7 +122,7 @@ class TestNoRoom:
         with place(host, "/etc/netns"), pytest.raises(EngineError, match=refusal):
             host.apply(more(WORDS))
         host.converge(WORDS, EXACT)
-        assert differences(before, standing_but_ledger(host)) == ""
+        assert_same(before, standing_but_ledger(host))
 
 
 def lost(host: ThrowawayHost, how: str) -> None:
@@ -141,7 +141,7 @@ class TestLostLedger:
             host.apply(WORDS)
         with pytest.raises(EngineError, match="adopt"):
             host.apply({}, ABSENT)
-        assert differences(before, standing_but_ledger(host)) == ""
+        assert_same(before, standing_but_ledger(host))
         host.engine(["adopt", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
@@ -154,7 +154,7 @@ class TestLostLedger:
         broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
         host.engine(["adopt", "-"], WORDS)
         assert host.converge(WORDS) == []
-        assert differences(before, standing_but_ledger(host)) == ""
+        assert_same(before, standing_but_ledger(host))
         assert lasting(host.ledger()) == ledger
         assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
@@ -163,7 +163,7 @@ class TestLostLedger:
         host.converge(WORDS)
         before = standing(host)
         host.engine(["adopt", "-"], {})
-        assert differences(before, standing(host)) == ""
+        assert_same(before, standing(host))
 
     def test_lets_all_go_that_has_a_mark(self, host: ThrowawayHost) -> None:
         """A name of the host's own stack has none: it is known only by the declaration."""
@@ -181,7 +181,7 @@ class TestLostLedger:
         part = {"networks": {"front": WORDS["networks"]["front"]}, "containers": {"web": WORDS["containers"]["web"]}}
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
             host.engine(["apply", "-", "--adopt"], part)
-        assert differences(before, standing_but_ledger(host)) == ""
+        assert_same(before, standing_but_ledger(host))
         host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
         assert host.run("ls /run/netns").split() == ["monitor", "web"]
         host.run("ip netns del monitor; rm -r /etc/netns/monitor")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, ThrowawayHost, differences
-from standing import standing
+from hosts import ABSENT, EXACT, ThrowawayHost
+from standing import assert_same, standing
 
 # Before this many deaths something must have gone wrong with the counting.
 TOO_MANY = 500
@@ -67,9 +67,7 @@ def lasting_host() -> Iterator[ThrowawayHost]:
 def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
-    different = differences(before, lasting_host.snapshot())
-    if different:
-        pytest.fail(f"not given back as it was:\n{different}")
+    assert_same(before, lasting_host.snapshot(), "than before")
 
 
 def deaths(
@@ -90,9 +88,7 @@ def deaths(
         for run, expected in zip(runs, left, strict=True):
             deadly |= host.is_killed(fatal, *run)
             host.apply(*finish(run))
-            different = differences(expected, standing(host))
-            if different:
-                pytest.fail(f"after death {fatal}, something else stands:\n{different}")
+            assert_same(expected, standing(host), f"after death {fatal}")
         if not deadly:
             break
     assert 20 < fatal < TOO_MANY - 1
