@@ -13,6 +13,8 @@ options:
     description:
       - Host-wide settings in the words of dockerd's C(daemon.json), such as C(bip), C(mtu), C(default-address-pools).
       - Keys of C(daemon.json) that are not about networking are passed over, unknown ones are errors.
+      - Below C(x-wharf) stands what C(daemon.json) has no words for. C(accept-in-iptables-forward=true) lets through,
+        in the chain C(FORWARD) of somebody else's iptables, what the rules by nftables accept.
       - A dictionary, or the JSON or YAML text of one.
       - Where this is not given, what was declared before stands.
     type: raw

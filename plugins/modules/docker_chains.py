@@ -20,6 +20,7 @@ description:
     rules. It sees addresses and ports as they are after translation; C(ct original proto-dst) is the published port.
   - Rules of other tables are never touched. They may still drop what is accepted here, whatever the order, since an
     C(accept) is final in its own chain only. Where they surely do, a warning names the chain, the rule and the remedy.
+  - Where firewalld runs, the networks' bridges go into its zone C(docker), which is made where there is none.
   - After the rules have changed, connection tracking forgets the flows of ports that lead elsewhere now, and no others.
 extends_documentation_fragment:
   - wharf.network.layer

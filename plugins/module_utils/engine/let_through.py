@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Iterator, List
 
+from .model import Network
 from .plan import Plan
 from .state import Firewalld, ForeignAccept, Object, network_scope
 
@@ -23,12 +24,17 @@ def let_through(plan: Plan) -> List[Object]:
     return [*_accepts(plan), *_firewalld(plan)]
 
 
+def _networks(plan: Plan) -> List[Network]:
+    """Those that have a bridge to themselves. What else is on an adopted one is not ours to let through."""
+    return [network for network in plan.model.networks.values() if not network.external]
+
+
 def _accepts(plan: Plan) -> Iterator[ForeignAccept]:
     """What comes from one of our bridges or goes to one, since in our own table it has its verdict anyhow."""
     if not plan.model.host.accept_in_iptables_forward:
         return
     yield ForeignAccept("FORWARD", tuple((program, JUMP) for program in PROGRAMS))
-    for network in plan.model.networks.values():
+    for network in _networks(plan):
         name = f"network {network.name}"
         ways = [f'-A {ACCEPTS} -{way} {network.bridge} -m comment --comment "{name}" -j ACCEPT' for way in "io"]
         yield ForeignAccept(name, tuple((program, rule) for program in PROGRAMS for rule in ways))
@@ -40,6 +46,6 @@ def _firewalld(plan: Plan) -> Iterator[Firewalld]:
         return
     yield Firewalld(f"zone {ZONE}", (("target", "ACCEPT"),))
     yield Firewalld(f"policy {POLICY}", (("target", "ACCEPT"), ("from", "ANY"), ("to", ZONE)))
-    for network in plan.model.networks.values():
+    for network in _networks(plan):
         zones = (("runtime", ZONE), ("permanent", ZONE))
         yield Firewalld(f"interface {network.bridge}", zones, network_scope(network.name))
