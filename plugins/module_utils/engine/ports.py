@@ -36,7 +36,9 @@ def _sexagesimal(value: Any) -> str:
     """YAML 1.1, which Ansible reads, takes 8080:22 for a number to the base of 60."""
     if not isinstance(value, int) or value <= 65535:
         return ""
-    return f"; if this was {value // 60}:{value % 60:02}, which YAML takes for a number, put it in quotes"
+    rest, last = divmod(value, 60)
+    first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
+    return f"; if this was {first}:{last:02}, which YAML takes for a number, put it in quotes"
 
 
 def protocol(value: Any, path: str) -> str:
