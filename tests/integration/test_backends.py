@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +115,21 @@ def step_by_step(host: ThrowawayHost, words: Any, look: Callable[[str], None]) -
     return steps
 
 
+def dies_at(host: ThrowawayHost, words: Any, fatal: int) -> bool:
+    """Apply, but be killed at a step; whether there was such a step."""
+    steps = itertools.count(1)
+
+    def look(_step: str) -> None:
+        if next(steps) == fatal:
+            raise KeyboardInterrupt
+
+    try:
+        step_by_step(host, words, look)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def started() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as host, host.declared(WORDS):
@@ -150,6 +166,17 @@ class TestChange:
         assert live.converge(on(new)) == []
         assert ("table inet wharf" in live.rules()) == (new == "nftables")
         assert ("DOCKER-FORWARD" in live.run("iptables-save")) == (new == "iptables")
+
+    def test_killed_on_the_way(self, live: ThrowawayHost) -> None:
+        live.apply(on("iptables"))
+        wanted = save(live)
+        for step in itertools.count(1):
+            live.apply(on("nftables"))
+            if not dies_at(live, on("iptables"), step):
+                break
+            live.converge(on("iptables"))
+            assert sorted(save(live)) == sorted(wanted)
+        assert step > 8
 
     def test_one_role_takes_all_along(self, live: ThrowawayHost) -> None:
         """Were the default networks' rules to go alone, no other network's would be in force any more."""
@@ -218,3 +245,149 @@ class TestPrograms:
         host.converge(BARE)
         host.converge({}, ABSENT)
         host.run("umount /usr/sbin/nft")
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as host, host.declared(on("iptables")):
+        host.run("ip route replace 203.0.113.1 via 192.0.2.10", "neighbour")
+        for name in [*WORDS["containers"], "outside"]:
+            host.serve(name, "80/tcp", "80/udp", "81/udp")
+        yield host
+
+
+def save(host: ThrowawayHost) -> list[str]:
+    """Both families' rules, without how often each was met."""
+    listed = host.run("iptables-save; ip6tables-save")
+    return [line for line in listed.splitlines() if line[0] not in "#:"]
+
+
+# Of the words, one after the other.
+CHANGES: list[Any] = [
+    lambda words: words["containers"]["web"]["ports"].append("8082:81"),
+    lambda words: words["containers"]["web"]["ports"].extend(["20000-20100:20000-20100", "8090-8099:80-89"]),
+    lambda words: words["containers"]["db"].update(ports=words["containers"]["web"].pop("ports")),
+    lambda words: words["networks"]["back"].update(ipam={"config": [{"subnet": "10.99.0.0/24"}]}),
+    lambda words: words["networks"]["back"].update(internal=True) or words["containers"]["db"].pop("ports"),
+    lambda words: words["networks"]["apart"].update(
+        driver_opts={"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    ),
+    lambda words: words["networks"].update(more={}) or words["containers"]["web"].update(networks=["more"]),
+    lambda words: words["networks"].pop("front") and words["containers"].pop("app"),
+    lambda words: words["host"].update(icc=False),
+]
+
+
+def test_each_change_leads_where_a_fresh_start_would(standing: ThrowawayHost) -> None:
+    words = on("iptables")
+    for change in CHANGES:
+        words = changed(change, words)
+        assert standing.converge(words, EXACT) != []
+        after = sorted(save(standing))
+        standing.run("for table in raw nat filter; do iptables -t $table -F; ip6tables -t $table -F; done")
+        standing.apply(words)
+        assert sorted(save(standing)) == after
+    standing.apply(on("iptables"), EXACT)
+
+
+class TestDrift:
+    """What others spoil in iptables is mended; what is theirs stays, in its order."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "for each in raw nat filter; do iptables -t $each -F; done",
+            "iptables -F; iptables -t nat -F; iptables -t raw -F; iptables -X; iptables -t nat -X; iptables -t raw -X",
+            "iptables -D FORWARD -m comment --comment wharf -j DOCKER-FORWARD",
+            "ip6tables -D FORWARD -m comment --comment wharf -j DOCKER-FORWARD",
+            "iptables -t nat -F DOCKER-tcp-8064-8127",
+            "iptables -t nat -F DOCKER",
+            "iptables -t nat -F WHARF-POSTROUTING",
+            "iptables -t raw -F WHARF-PREROUTING",
+            "ip6tables -F DOCKER-CT",
+            "iptables -D DOCKER-BRIDGE 3",
+            "iptables -I DOCKER-BRIDGE -j ACCEPT",
+            "iptables -A DOCKER-CT -j ACCEPT",
+            "iptables -I DOCKER-FORWARD 2 -j ACCEPT",
+            "iptables -t nat -I DOCKER-tcp-8064-8127 -j RETURN",
+            "iptables-save | iptables-restore --noflush",
+            "iptables -F WHARF-FORWARD",
+        ],
+    )
+    def test_is_mended(self, standing: ThrowawayHost, damage: str) -> None:
+        before = save(standing)
+        standing.run(damage)
+        assert save(standing) != before
+        assert standing.converge(on("iptables")) != []
+        assert sorted(save(standing)) == sorted(before)
+        assert Oracle(standing, OPEN, CLOSED).wrong() == []
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            "iptables -I FORWARD -j ACCEPT",
+            "iptables -A FORWARD -j ACCEPT",
+            "iptables -A FORWARD -s 192.0.2.0/24 -j DROP",
+            "iptables -t nat -I PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 9",
+            "iptables -t nat -I POSTROUTING -j RETURN",
+        ],
+    )
+    def test_rules_of_others_stand_between_ours(self, standing: ThrowawayHost, foreign: str) -> None:
+        """An accept before ours would open what isolation closes, a drop before them would close what is published."""
+        before = save(standing)
+        standing.run(foreign)
+        theirs = next(line for line in save(standing) if line not in before)
+        standing.converge(on("iptables"))
+        assert sorted(save(standing)) == sorted([*before, theirs])
+        assert Oracle(standing, OPEN, CLOSED if "FORWARD -j" not in foreign else CLOSED[:-1]).wrong() == []
+        standing.run(foreign.replace(" -I ", " -D ").replace(" -A ", " -D "))
+        standing.converge(on("iptables"))
+        assert save(standing) == before
+
+    def test_policies_stay(self, standing: ThrowawayHost) -> None:
+        standing.run("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
+        assert standing.converge(on("iptables")) == []
+        assert Oracle(standing, OPEN, CLOSED).wrong() == []
+        assert ":FORWARD DROP" in standing.run("iptables-save")
+        standing.run("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
+
+    def test_docker_user_is_the_admins(self, standing: ThrowawayHost) -> None:
+        rule = "-A DOCKER-USER -s 192.0.2.66/32 -i eth0 -j DROP"
+        standing.run(f"iptables {rule}")
+        assert standing.converge(on("iptables")) == []
+        assert not standing.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        standing.converge(on("nftables"))
+        assert [line for line in save(standing) if line[:2] == "-A"] == [rule]
+        standing.converge(on("iptables"))
+        assert not standing.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        standing.run("iptables -F DOCKER-USER")
+
+
+@pytest.mark.parametrize("host", ["iptables-legacy"], indirect=True)
+def test_the_older_iptables(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        assert "table inet wharf" in host.rules()
+        host.converge(on("iptables"))
+        assert "DOCKER" not in host.run("nft list ruleset")
+        before = save(host)
+        assert any("-j DNAT" in line for line in before)
+        host.run("iptables-legacy -F; iptables-legacy -t nat -F DOCKER; ip6tables-legacy -t raw -F")
+        host.converge(on("iptables"))
+        assert save(host) == before
+
+
+@pytest.mark.parametrize(
+    "chains",
+    [
+        "iptables -N DOCKER; iptables -A DOCKER -j RETURN",
+        "ip6tables -t nat -N DOCKER; ip6tables -t nat -A PREROUTING -j DOCKER",
+    ],
+)
+def test_chains_of_a_dockerd_are_not_touched(host: ThrowawayHost, chains: str) -> None:
+    host.run(chains)
+    before = save(host)
+    with pytest.raises(EngineError, match="wharf_host.firewall-backend to nftables"):
+        host.apply(on("iptables"))
+    assert save(host) == before
+    host.converge(on("nftables"))
+    assert save(host) == before

@@ -24,14 +24,14 @@ def restore_script(family: str, current: Chains, changes: Sequence[Change]) -> s
     translation goes.
     """
     before = {chain: rules for chain, rules in current.items() if chain.startswith(f"{family} ")}
-    after = _after(family, before, changes)
+    after = chains_after(family, before, changes)
     both = _united(before, after)
     steps = [("raw", before, both), ("filter", before, after), ("nat", before, after), ("raw", both, after)]
     return "".join(_transaction(table, _of_table(table, old), _of_table(table, new)) for table, old, new in steps)
 
 
-def _after(family: str, before: Chains, changes: Sequence[Change]) -> Chains:
-    """The chains of a family as they are after the changes, those of others included."""
+def chains_after(family: str, before: Chains, changes: Sequence[Change]) -> Chains:
+    """The chains of a family, those of others included, as they are after the changes."""
     after = dict(before)
     for name, by_owner in _changed_chains(family, before, changes).items():
         after[name] = [rule for _owner, rules in sorted(by_owner.items()) for rule in rules]
@@ -107,15 +107,16 @@ def _of_table(table: str, chains: Chains) -> Chains:
 
 
 def _transaction(table: str, before: Chains, after: Chains) -> str:
-    written = [name for name in after if is_ours(name) and after[name] != before.get(name)]
-    hooked = [name for name in after if is_hook(name) and after[name] != before.get(name, [])]
-    gone = [name for name in before if name not in after]
+    written = sorted(name for name in after if is_ours(name) and after[name] != before.get(name))
+    hooked = sorted(name for name in after if is_hook(name) and after[name] != before.get(name, []))
+    gone = sorted(name for name in before if name not in after)
     if not (written or hooked or gone):
         return ""
     lines = [f"*{table}"]
     # A chain that is there already is emptied by this.
     lines += [f":{_bare(name)} - [0:0]" for name in written]
-    lines += [f"-F {_bare(name)}" for name in gone]
+    # DOCKER-USER is not emptied: should somebody have put a rule there this moment, it does not go.
+    lines += [f"-F {_bare(name)}" for name in gone if not is_users(name)]
     lines += [f"-A {_bare(name)} {rule}" for name in written for rule in after[name]]
     lines += [line for name in hooked for line in _hook_lines(_bare(name), before.get(name, []), after[name])]
     lines += [f"-X {_bare(name)}" for name in gone]

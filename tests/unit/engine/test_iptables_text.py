@@ -1,0 +1,85 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""iptables' text, both ways: each folder of `restores/` is two declarations in, and what leads from one to the other
+out; each folder of `saves/` is what iptables-save printed, and what of it is ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import golden
+import pytest
+import yaml
+from planning import plan
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.iptables_save import (
+    Chains,
+    led_to_by_others,
+    objects_in,
+    parse_save,
+    user_chains_in_use,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.iptables_script import chains_after, restore_script
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules_iptables import FAMILIES, rules
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, State, state_of
+
+HERE = Path(__file__).parent
+DECLARATIONS = sorted(HERE.glob("cases/*/declaration.yml"))
+
+
+def state(declaration: Path) -> State:
+    words = yaml.safe_load(declaration.read_text())
+    return {} if words is None else state_of(rules(plan(words)))
+
+
+def chains(changes: list[Change], before: Chains) -> Chains:
+    found: Chains = {}
+    for family in FAMILIES.values():
+        standing = {chain: rules for chain, rules in before.items() if chain.startswith(f"{family} ")}
+        found |= chains_after(family, standing, changes)
+    return found
+
+
+@pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
+def test_script(case: Path) -> None:
+    before, after = state(case / "before.yml"), state(case / "after.yml")
+    standing = chains(diff({}, before, SCOPES), {})
+    outcome = {
+        f"{family}.restore": restore_script(family, standing, diff(before, after, SCOPES))
+        for family in FAMILIES.values()
+    }
+    golden.check(case, outcome, given=("before.yml", "after.yml"))
+
+
+@pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
+def test_the_way_does_not_matter(case: Path) -> None:
+    before, after = state(case / "before.yml"), state(case / "after.yml")
+    standing = chains(diff({}, before, SCOPES), {})
+    assert objects_in(chains(diff(before, after, SCOPES), standing)) == objects_in(chains(diff({}, after, SCOPES), {}))
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)
+def test_what_is_written_is_read(declaration: Path) -> None:
+    desired = state(declaration)
+    assert objects_in(chains(diff({}, desired, SCOPES), {})) == desired
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)
+def test_no_name_of_a_chain_is_too_long(declaration: Path) -> None:
+    """XT_EXTENSION_MAXNAMELEN of the kernel is 29, with the null."""
+    assert all(len(chain.split()[2]) <= 28 for chain in chains(diff({}, state(declaration), SCOPES), {}))
+
+
+@pytest.mark.parametrize("case", sorted((HERE / "saves").iterdir()), ids=lambda case: case.name)
+def test_save(case: Path) -> None:
+    parsed = objects_in(parse_save("ip", (case / "save.txt").read_text()))
+    golden.check(case, {"objects.yml": golden.as_yaml(objects_as_data(parsed.values()))}, given=("save.txt",))
+
+
+def test_who_else_leads_to_our_chains() -> None:
+    found = parse_save("ip", (HERE / "saves/spoiled/save.txt").read_text())
+    assert led_to_by_others(found) == {"ip filter DOCKER"}
+    assert user_chains_in_use(found) == {("iptables_chain", "ip filter DOCKER-USER")}
