@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any, Dict, List
 
@@ -23,6 +24,9 @@ from .state import SCOPES
 
 def main(arguments: List[str]) -> int:
     options = _parse(arguments)
+    if os.geteuid() != 0:
+        sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
+        return 1
     try:
         if options.command == "show":
             sys.stdout.write(draw(observe()))

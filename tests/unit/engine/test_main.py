@@ -1,0 +1,21 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine without Ansible."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.__main__ import main
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "apply"])
+def test_who_is_not_root_is_told(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main([command]) == 1
+    assert capsys.readouterr().err == "reading and changing a host's networks needs root there: run this with sudo\n"
