@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from .model import Network
+from .model import ISOLATED, NAT_UNPROTECTED, Network
 from .packet_walk import Packet
 from .plan import Plan
 from .publications import Publication, gateway_attachment
@@ -45,16 +45,39 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
     for network in plan.model.networks.values():
         for version in plan.allotted.networks[network.name]:
             ways = _Ways(plan, network, version)
-            yield ways.from_host()
+            forwarding = not network.internal and plan.model.host.ip_forward
+            if network.gateway_mode(version) != ISOLATED:
+                yield ways.from_host()
             if network.icc:
                 yield ways.between_containers(bridged)
-            if not network.internal and plan.model.host.ip_forward:
+            if forwarding and network.gateway_mode(version) != ISOLATED:
                 yield ways.to_outside()
+            if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
+                yield ways.to_containers("what others send to containers' own addresses on network", {})
     for publication in plan.publications:
         attachment = gateway_attachment(plan.model, plan.model.containers[publication.container], publication.version)
         if attachment and plan.model.host.ip_forward and not (publication.host_ip and publication.host_ip.is_loopback):
             ways = _Ways(plan, plan.model.networks[attachment.network], publication.version)
             yield ways.to_published(publication)
+    if plan.model.host.ip_forward:
+        yield from _directly(plan)
+
+
+def _directly(plan: Plan) -> Iterator[Passage]:
+    """Published ports that are reached at the containers' own addresses."""
+    for opening in plan.openings:
+        container = plan.model.containers[opening.container]
+        for attachment in container.attachments:
+            endpoint = plan.allotted.endpoints[container.name, attachment.network]
+            if endpoint.address(opening.version) == opening.address:
+                ways = _Ways(plan, plan.model.networks[attachment.network], opening.version)
+                known = {
+                    "destination": opening.address,
+                    "protocol": opening.protocol,
+                    "destination port": opening.port,
+                }
+                whom = f"{opening.port}/{opening.protocol} of {container.name}"
+                yield ways.to_containers("what others send to the container's own published port", known, whom)
 
 
 def to_host(network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None) -> Passage:
@@ -128,6 +151,25 @@ class _Ways:
                 (FORWARD, {**_REPLY, **back, **home}),
                 (POSTROUTING, {**_REPLY, **back, **home}),
             ],
+        )
+
+    def to_containers(self, what: str, known: Dict[str, Any], whom: str = "") -> Passage:
+        """By their own addresses, from outside."""
+        there = {**_SOME_TCP, "destination": self._address, **known}
+        turned = (("destination", "source"), ("destination port", "source port"), ("protocol", "protocol"))
+        back = {after: there[before] for before, after in turned if before in there}
+        own = self._network.bridge
+        return self._passage(
+            what,
+            [
+                (PREROUTING, {**_NEW, **there, "in": self._uplink, "destination type": "unicast"}),
+                (FORWARD, {**_NEW, **there, "in": self._uplink, "out": own}),
+                (POSTROUTING, {**_NEW, **there, "in": self._uplink, "out": own}),
+                (PREROUTING, {**_REPLY, **back, "in": own}),
+                (FORWARD, {**_REPLY, **back, "in": own, "out": self._uplink}),
+                (POSTROUTING, {**_REPLY, **back, "in": own, "out": self._uplink}),
+            ],
+            whom,
         )
 
     def to_published(self, port: Publication) -> Passage:

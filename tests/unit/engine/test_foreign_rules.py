@@ -137,3 +137,20 @@ def test_ports_that_rules_do_not_tell_apart_are_looked_at_once() -> None:
     asked = [packet for way in ways for _hook, packet in way.steps if packet.asked]
     assert len(ways) > 1000
     assert len(asked) < 20
+
+
+def test_what_must_pass_follows_the_gateway_mode() -> None:
+    mode = "com.docker.network.bridge.gateway_mode_ipv4"
+    words = {
+        "host": {"bridge": "none"},
+        "networks": {each: {"driver_opts": {mode: each}} for each in ("routed", "nat-unprotected")},
+        "containers": {each: {"networks": [each], "ports": ["8080:80"]} for each in ("routed", "nat-unprotected")},
+    }
+    words["networks"]["isolated"] = {"internal": True, "driver_opts": {mode: "isolated"}}
+    found = {(way.what, way.whom) for way in passages(_planned(words))}
+    own = "what containers send to each other on network"
+    assert {what for what, whom in found if whom == "isolated"} == {own}
+    assert ("what others send to the container's own published port", "80/tcp of routed") in found
+    assert not [what for what, whom in found if "8080/tcp of routed" in whom]
+    assert ("what others send to containers' own addresses on network", "nat-unprotected") in found
+    assert ("what others send to published port", "8080/tcp of nat-unprotected") in found
