@@ -26,7 +26,13 @@ def restore_script(family: str, current: Chains, changes: Sequence[Change]) -> s
     before = {chain: rules for chain, rules in current.items() if chain.startswith(f"{family} ")}
     after = chains_after(family, before, changes)
     both = _united(before, after)
-    steps = [("raw", before, both), ("filter", before, after), ("nat", before, after), ("raw", both, after)]
+    steps = [
+        ("raw", before, both),
+        ("mangle", before, after),
+        ("filter", before, after),
+        ("nat", before, after),
+        ("raw", both, after),
+    ]
     return "".join(_transaction(table, _of_table(table, old), _of_table(table, new)) for table, old, new in steps)
 
 

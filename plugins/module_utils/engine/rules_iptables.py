@@ -26,9 +26,10 @@ from .words import Address, Subnet
 USER_CHAIN = "DOCKER-USER"
 GROUPS = "groups"
 FAMILIES = {4: "ip", 6: "ip6"}
-HOOKS = ("raw PREROUTING", "filter FORWARD", "nat PREROUTING", "nat OUTPUT", "nat POSTROUTING")
+HOOKS = ("raw PREROUTING", "mangle FORWARD", "filter FORWARD", "nat PREROUTING", "nat OUTPUT", "nat POSTROUTING")
 CHAINS = (
     "raw WHARF-PREROUTING",
+    "mangle WHARF-FORWARD",
     f"filter {USER_CHAIN}",
     "filter DOCKER-FORWARD",
     "filter DOCKER-INTERNAL",
@@ -49,6 +50,10 @@ _MULTIPORT = 15
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
+
+# A ping, and what else must come through where pings do: the errors that its answers meet on their way.
+_PING = {4: ("-p icmp -m icmp --icmp-type", 8), 6: ("-p ipv6-icmp -m icmp6 --icmpv6-type", 128)}
+_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
@@ -75,6 +80,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     family = FAMILIES[version]
     router = tuple(_not_a_router(plan, version))
     yield IptablesHook(f"{family} raw PREROUTING", ("-j WHARF-PREROUTING",))
+    clamped = any(network.mss_clamp for network in plan.model.networks.values())
+    if clamped:
+        yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     yield IptablesHook(
         f"{family} filter FORWARD",
         (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
@@ -90,8 +98,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         # [::1] is left alone, since the kernel cannot route its answers.
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
+    needed = {"filter WHARF-FORWARD": bool(router), "mangle WHARF-FORWARD": clamped}
     for name in CHAINS:
-        if name != "filter WHARF-FORWARD" or router:
+        if needed.get(name, True):
             yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
 
 
@@ -122,13 +131,13 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
         elements = [
             (f"{FAMILIES[version]} {chain}", rule)
             for version in versions
-            for chain, rule in [*_forwarding(network), *_addressing(network, pools.get(version), version)]
+            for chain, rule in [*_forwarding(network, version), *_addressing(network, pools.get(version), version)]
         ]
         if elements:
             yield f"network {network.name}", elements
 
 
-def _forwarding(network: Network) -> Iterator[Element]:
+def _forwarding(network: Network, version: int) -> Iterator[Element]:
     """What is forwarded from or to the network's bridge.
 
     Internal networks come before what is established: a container that is on an outer network, too, may forward for
@@ -141,16 +150,28 @@ def _forwarding(network: Network) -> Iterator[Element]:
         yield "filter DOCKER-INTERNAL", f"-i {bridge} -j DROP"
         yield "filter DOCKER-INTERNAL", f"-o {bridge} -j DROP"
     elif not network.external:
-        yield from _verdicts(f"-i {bridge}", f"-o {bridge}", [f"-i {bridge} -o {bridge}"] if network.icc else [])
+        among = [f"-i {bridge} -o {bridge}"] if network.icc else []
+        yield from _verdicts(f"-i {bridge}", f"-o {bridge}", among, _pings(network, version))
+    for direction in "io" if network.mss_clamp else "":
+        # Where an ICMP error would not come through to say so, TCP segments are made to fit the way, to and fro.
+        clamp = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+        yield "mangle WHARF-FORWARD", f"-{direction} {bridge} {clamp}"
 
 
-def _verdicts(coming: str, going: str, among: Iterable[str]) -> Iterator[Element]:
+def _pings(network: Network, version: int) -> List[str]:
+    ping = "{} {}".format(*_PING[version])
+    return [ping] if network.icmp else []
+
+
+def _verdicts(coming: str, going: str, among: Iterable[str], pings: Iterable[str]) -> Iterator[Element]:
     """What becomes of packets that come from containers, that go to them, and that go from one to another."""
     yield "filter DOCKER-CT", f"{coming} {_IS_ESTABLISHED} -j ACCEPT"
     yield "filter DOCKER-CT", f"{going} {_IS_ESTABLISHED} -j ACCEPT"
     for match in among:
         yield "filter DOCKER-BRIDGE", f"{match} -j ACCEPT"
     yield "filter DOCKER-BRIDGE", f"{going} {_IS_TRANSLATED} -j DOCKER"
+    for ping in pings:
+        yield "filter DOCKER-BRIDGE", f"{going} {ping} -j ACCEPT"
     yield "filter DOCKER-BRIDGE", f"{going} -j DROP"
     yield "filter DOCKER-FORWARD", f"{coming} -j ACCEPT"
 
@@ -163,15 +184,18 @@ def _addressing(network: Network, pool: Optional[PoolAllotment], version: int) -
     if pool:
         yield "nat WHARF-POSTROUTING", f"-s {pool.subnet} -o {bridge} {_IS_TRANSLATED} -j MASQUERADE"
     if pool and network.masquerade(version) and not network.external:
-        yield from _masquerade(network, str(pool.subnet))
+        yield from _masquerade(network, str(pool.subnet), version)
 
 
-def _masquerade(network: Network, source: str) -> Iterator[Element]:
+def _masquerade(network: Network, source: str, version: int) -> Iterator[Element]:
     """Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no
     connection is known yet in the table raw: there `DOCKER-BRIDGE` alone keeps strangers out.
     """
     bridge = network.bridge
     yield "nat WHARF-POSTROUTING", f"-s {source} ! -o {bridge} -j MASQUERADE"
+    matches, ping = _PING[version]
+    for kind in sorted({ping, *_ERRORS[version]}) if network.icmp else ():
+        yield "raw WHARF-PREROUTING", f"-d {source} {matches} {kind} -j ACCEPT"
     yield "raw WHARF-PREROUTING", f"-d {source} ! -i {bridge} -m addrtype ! --dst-type LOCAL -j DROP"
 
 
@@ -200,11 +224,12 @@ def _adopted(plan: Plan, container: Container, attachment: Attachment, versions:
         if address and address.version in versions:
             family, single = FAMILIES[address.version], f"{address}/{address.max_prefixlen}"
             among = [f"{end} {single} -i {bridge} -o {bridge}" for end in ("-s", "-d")] if network.icc else []
-            found = [*_verdicts(f"-s {single} -i {bridge}", f"-d {single} -o {bridge}", among)]
+            pings = _pings(network, address.version)
+            found = [*_verdicts(f"-s {single} -i {bridge}", f"-d {single} -o {bridge}", among, pings)]
             if address.version == 4:
                 found.append(("nat WHARF-POSTROUTING", f"-s 127.0.0.0/8 -d {single} -o {bridge} -j MASQUERADE"))
             if network.masquerade(address.version):
-                found += _masquerade(network, single)
+                found += _masquerade(network, single, address.version)
             yield from ((f"{family} {chain}", rule) for chain, rule in found)
 
 
