@@ -33,7 +33,7 @@ EXAMPLES = r"""
   wharf.network.docker_chains:
     containers:
       web:
-        ports: ["8080:80", "127.0.0.1:9090:9090", "53:53/udp"]
+        ports: ["8080:80", "8443:443", "127.0.0.1:9090:9090", "53:53/udp"]
 
 - name: Let only the office reach port 8443
   wharf.network.docker_chains:
