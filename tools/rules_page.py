@@ -23,6 +23,8 @@ ORDER = [
     "usernet-portmap-lo",
     "usernet-portmap-noicc",
     "usernet-internal",
+    "usernet-portmap-natunprot",
+    "usernet-portmap-routed",
 ]
 
 HEAD = """\
@@ -51,7 +53,7 @@ def _section(scenario: Path) -> str:
         if words[0] == "declaration":
             return _block("yaml", (scenario / "declaration.yml").read_text())
         if words[0] == "rules":
-            return f"{_block('', _rules(scenario))}\n\n{_by_iptables(scenario)}"
+            return f"{_block('', _rules(scenario))}{_by_iptables(scenario)}"
         if words[0] == "run":
             return _block("", f"{words[1]}# {' '.join(words[2:])}")
         return _block("", met[" ".join(words[1:3])])
@@ -77,8 +79,10 @@ def _blocks(scenario: Path) -> list[str]:
 
 
 def _by_iptables(scenario: Path) -> str:
+    if not (scenario / "iptables.rules").exists():
+        return ""
     rules = "\n".join(f"*{table}\n" + "\n".join(lines) for table, lines in _new_lines(scenario).items())
-    return f"<details><summary>The same with iptables, for IPv4</summary>\n\n{_block('', rules)}\n\n</details>"
+    return f"\n\n<details><summary>The same with iptables, for IPv4</summary>\n\n{_block('', rules)}\n\n</details>"
 
 
 def _new_lines(scenario: Path) -> dict[str, list[str]]:

@@ -19,6 +19,8 @@ from matrix import LOOPBACK_BY_HOST, Addresses
 from tracing import Tracer
 
 SCENARIOS = sorted(path.parent for path in Path(__file__).parent.glob("scenarios/*/declaration.yml"))
+# The backend iptables has no rules for their gateway modes yet, and refuses them.
+BY_NFTABLES = ("usernet-portmap-routed", "usernet-portmap-natunprot")
 # The source ports of the packets, one after another.
 FIRST_PORT = 50000
 
@@ -35,10 +37,13 @@ def test_scenario_by_nftables(scenario: Path) -> None:
     _check(scenario, {"ruleset.nft": ruleset, "packets.txt": packets})
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [each for each in SCENARIOS if each.name not in BY_NFTABLES], ids=lambda scenario: scenario.name
+)
 def test_scenario_by_iptables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
-    with ThrowawayHost.started(bridge_nf=0, backend="iptables") as host, host.declared(words):
+    with ThrowawayHost.started(bridge_nf=0, backend="iptables") as host:
+        host.apply(words)
         told = _packets(host, scenario, words)
         rules = {f"{each}.rules": _saved(host, each) for each in ("iptables", "ip6tables")}
     by_nftables = (scenario / "packets.txt").read_text()
@@ -63,7 +68,7 @@ def _packets(host: ThrowawayHost, scenario: Path, words: dict[str, dict[str, obj
     """For each packet on the scenario's page: who answers it, if anybody."""
     addresses = Addresses.allotted(host)
     for name in [*words.get("containers", {}), "outside"]:
-        host.serve(name, "80/tcp")
+        host.serve(name, "80/tcp", "81/tcp")
     told: list[str] = []
     for verb, who, what in re.findall(r"^\{\{(run|packet) (\S+) (.*)\}\}$", _page(scenario), re.MULTILINE):
         if verb == "run":

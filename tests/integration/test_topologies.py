@@ -11,8 +11,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hosts import ThrowawayHost
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hosts import BACKENDS, ThrowawayHost
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from matrix import HOSTILE, OPEN_TO_ALL, ROWS, WORDS, Addresses, Row
 from oracle import CLOSED, Oracle
@@ -20,7 +20,7 @@ from probes import Answer, Probe
 
 _OPTION = "com.docker.network.bridge."
 NETWORKS = ("n1", "n2", "n3")
-CONTAINERS = ("c1", "c2", "c3", "c4", "c5")
+CONTAINERS = ("c1", "c2", "c3", "c4")
 SERVED = ("80/tcp", "81/tcp", "80/udp", "81/udp")
 
 
@@ -47,11 +47,15 @@ def test_oracle_knows_the_matrix(row: Row) -> None:
 # Random topologies
 
 
+# The backend iptables has no rules for the others yet.
+MODES = {"nftables": ("nat", "nat-unprotected", "routed"), "iptables": ("nat",)}
+
+
 @st.composite
-def topologies(draw: st.DrawFn) -> dict[str, Any]:
-    networks = {name: draw(_networks()) for name in NETWORKS[: draw(st.integers(1, len(NETWORKS)))]}
+def topologies(draw: st.DrawFn, modes: tuple[str, ...]) -> dict[str, Any]:
+    networks = {name: draw(_networks(modes)) for name in NETWORKS}
     containers = {}
-    for number, name in enumerate(CONTAINERS[: draw(st.integers(2, len(CONTAINERS)))]):
+    for number, name in enumerate(CONTAINERS):
         attached = draw(st.lists(st.sampled_from([*networks, "bridge"]), min_size=1, max_size=2, unique=True))
         ports = [f"{8000 + 10 * number}:80", f"{8000 + 10 * number}:80/udp"]
         ports += [f"127.0.0.1:{8001 + 10 * number}:81", f"192.0.2.10:{8002 + 10 * number}:81/udp"]
@@ -62,11 +66,10 @@ def topologies(draw: st.DrawFn) -> dict[str, Any]:
     return {"host": {"ipv6": draw(st.booleans())}, "networks": networks, "containers": containers}
 
 
-def _networks() -> st.SearchStrategy[dict[str, Any]]:
+def _networks(modes: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     flags = st.sampled_from(["true", "false"])
-    modes = st.sampled_from(["nat", "nat-unprotected", "routed"])
     optional = {f"{_OPTION}{key}": flags for key in ("enable_icc", "enable_ip_masquerade")}
-    optional |= {f"{_OPTION}gateway_mode_ipv{version}": modes for version in (4, 6)}
+    optional |= {f"{_OPTION}gateway_mode_ipv{version}": st.sampled_from(modes) for version in (4, 6)}
     options = st.fixed_dictionaries({}, optional=optional)
     return st.fixed_dictionaries(
         {"enable_ipv6": st.booleans(), "driver_opts": options}, optional={"internal": st.just(True)}
@@ -110,13 +113,15 @@ def _by_protocols(who: str, to: str, port: int, version: int) -> Iterator[Questi
         yield Question(who, to, port, protocol, version)
 
 
+@pytest.mark.parametrize("backend", BACKENDS[:2])
 @settings(
-    max_examples=8, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate],
+    max_examples=5, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-@given(words=topologies())
-def test_everybody_reaches_whom_the_oracle_says(words: dict[str, Any]) -> None:
-    with ThrowawayHost.started() as host:
+@given(data=st.data())
+def test_everybody_reaches_whom_the_oracle_says(backend: str, data: st.DataObject) -> None:
+    words = data.draw(topologies(MODES[backend]))
+    with ThrowawayHost.started(backend=backend) as host:
         host.apply(words)
         addresses = Addresses.allotted(host)
         for place in (*words["containers"], "outside"):
@@ -127,7 +132,6 @@ def test_everybody_reaches_whom_the_oracle_says(words: dict[str, Any]) -> None:
         told = [oracle.reached(each.who, each.to, each.port, each.protocol, each.version) for each in asked]
         probes = [_probe(host, addresses, each) for each in asked]
         answers = host.agent.probe_patiently(probes, [bool(name) for name in told])
-    note(f"{len(asked)} questions about {words}")
     wrong = [
         f"{question}: {answer}, but {name or 'closed'} should be"
         for question, name, answer in zip(asked, told, answers, strict=True)
