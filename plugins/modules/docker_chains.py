@@ -75,6 +75,32 @@ pending:
   type: list
   elements: str
   sample: []
+published:
+  description: The ports of the host that were taken where the declaration leaves the choice, with a range or none. As
+    long as the declaration stays, they do.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8001, protocol: tcp, address: 172.18.0.2, target_port: 80}]
+  contains:
+    container:
+      description: The container that the port leads to.
+      type: str
+    host_ip:
+      description: The host's address; V(0.0.0.0) or V(::) is all of its family.
+      type: str
+    host_port:
+      description: The port of the host.
+      type: int
+    protocol:
+      description: One of V(tcp), V(udp) and V(sctp).
+      type: str
+    address:
+      description: The container's address.
+      type: str
+    target_port:
+      description: The container's port.
+      type: int
 problems:
   description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
     would be right. What is wrong in a text or Compose file itself, is in the error message alone.

@@ -96,6 +96,7 @@ class LayerResult:
     changes: tuple[tuple[str, ...], ...]
     warnings: tuple[str, ...]
     pending: tuple[str, ...]
+    published: tuple[dict[str, Any], ...]
 
     @classmethod
     def parse(cls, line: str) -> LayerResult:
@@ -104,7 +105,8 @@ class LayerResult:
             (words["layer"], c["action"], c["kind"], c["name"], *([",".join(c["fields"])] if c["fields"] else []))
             for c in words["changes"]
         )
-        return cls(words["layer"], tuple(changes), tuple(words["warnings"]), tuple(words["pending"]))
+        published = tuple(words.get("published", ()))
+        return cls(words["layer"], tuple(changes), tuple(words["warnings"]), tuple(words["pending"]), published)
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ class Results:
     @property
     def pending(self) -> list[str]:
         return [name for layer in self.layers for name in layer.pending]
+
+    @property
+    def published(self) -> dict[str, int]:
+        """The chosen ports of the host, by container."""
+        return {each["container"]: each["host_port"] for layer in self.layers for each in layer.published}
 
     @property
     def warnings(self) -> set[str]:

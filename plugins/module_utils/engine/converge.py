@@ -15,6 +15,7 @@ from .facts import Facts
 from .ledger import Ledger
 from .model_words import read_model
 from .plan import Plan
+from .publications import Publication
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
 
@@ -23,21 +24,28 @@ class Layer:
     """One layer of a host: what is planned for it, and the door to it.
 
     `warn` looks at the host for what may keep the plan from working; it is given the changes that are still to be made.
+    `publishes`: its calls tell which ports of the host were chosen.
     """
 
     name: str
     plan: Callable[[Plan], List[Object]]
     door: Callable[[Ledger], Door]
     warn: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
+    publishes: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a call changed, or would change. `pending` are the sandboxes and endpoints whose place is not there yet."""
+    """What a call changed, or would change. `pending` are the sandboxes and endpoints whose place is not there yet.
+
+    `published` are the ports of the host that were taken where the declaration leaves the choice; None of a layer that
+    publishes nothing.
+    """
 
     changes: Tuple[Change, ...]
     warnings: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
+    published: Optional[Tuple[Publication, ...]] = None
 
     @property
     def predictions(self) -> Dict[str, str]:
@@ -72,7 +80,8 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
         *found,
     )
-    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)))
+    published = plan.chosen_ports if layer.publishes else None
+    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)), published)
 
 
 def adopt_host(call: Call, read_facts: Callable[[Ledger], Facts]) -> Ledger:

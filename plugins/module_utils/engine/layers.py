@@ -105,7 +105,7 @@ def _dns_files(ledger: Ledger) -> Door:
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
-DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops)
+DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
 DNS_FILES = Layer("dns_files", _files, _dns_files)
 

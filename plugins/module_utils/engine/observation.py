@@ -21,7 +21,7 @@ from .link_speed import link_speed
 from .model import Container, Network
 from .plan import Plan
 from .publications import Publication
-from .report import changes_as_data
+from .report import changes_as_data, publication_as_data, published_as_data
 from .state import Bridge, Endpoint, Rules, State
 
 _UP = {True: "up", False: "down"}
@@ -51,7 +51,7 @@ def observe() -> Dict[str, Any]:
         "containers": {
             container.name: _container(plan, container, endpoints) for container in plan.model.containers.values()
         },
-        "published": list(_published(plan, current[DOCKER_CHAINS.name])),
+        "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name])),
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if declared else {},
         "foreign": [vars(drop) for drop in foreign],
@@ -92,7 +92,7 @@ def _container(plan: Plan, container: Container, endpoints: List[Endpoint]) -> D
         "shares": container.shares or None,
         "hostname": plan.model.owner_of_stack(container).effective_hostname,
         "endpoints": {endpoint.name.partition("/")[2]: _endpoint(endpoint) for endpoint in own},
-        "ports": [_publication(p) for p in plan.publications if p.container == container.name],
+        "ports": [publication_as_data(p) for p in plan.publications if p.container == container.name],
     }
 
 
@@ -108,23 +108,12 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
     }
 
 
-def _publication(publication: Publication) -> Dict[str, Any]:
-    everywhere = "0.0.0.0" if publication.version == 4 else "::"
-    return {
-        "host_ip": str(publication.host_ip or everywhere),
-        "host_port": publication.host_port,
-        "protocol": publication.protocol,
-        "address": str(publication.address),
-        "target_port": publication.target_port,
-    }
-
-
-def _published(plan: Plan, rules: State) -> Iterator[Dict[str, Any]]:
+def _published(plan: Plan, rules: State) -> Iterator[Publication]:
     """The declared publications that have their elements in the kernel."""
     standing = {thing.name for thing in rules.values() if isinstance(thing, Rules)}
     for publication in plan.publications:
         if f"container {publication.container}" in standing:
-            yield {"container": publication.container, **_publication(publication)}
+            yield publication
 
 
 def _interfaces() -> List[Dict[str, Any]]:

@@ -75,6 +75,12 @@ class Plan:
         return any(network.ipv6 for network in self.model.networks.values())
 
     @property
+    def chosen_ports(self) -> Tuple[Publication, ...]:
+        """The ports of the host that were taken where the declaration leaves the choice."""
+        free = {m.path for container in self.model.containers.values() for m in container.ports if m.leaves_choice}
+        return tuple(publication for publication in self.publications if publication.path in free)
+
+    @property
     def warnings(self) -> List[str]:
         return [*self._large_mtus(), *self._ports_of_no_host()]
 

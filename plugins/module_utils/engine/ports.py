@@ -66,6 +66,11 @@ class PortMapping:
     host_ip: Optional[Address]
     protocol: str
 
+    @property
+    def leaves_choice(self) -> bool:
+        """Whether any free port of the host will do, or any of a range."""
+        return self.published is None or size(self.published) != size(self.target)
+
     @classmethod
     def parse(cls, value: Any, path: str) -> PortMapping:
         """

@@ -161,12 +161,10 @@ def _demands(
             nothing = "on a network that is not internal: nothing to publish"
             problems.add(mapping.path, f"the container has {family} {nothing}")
         return
-    one_to_one = mapping.published and size(mapping.published) == size(mapping.target)
     for offset in range(size(mapping.target)):
-        if one_to_one and mapping.published:
-            candidates = (mapping.published[0] + offset, mapping.published[0] + offset)
-        else:
-            candidates = mapping.published or _ANY_PORT
+        candidates = mapping.published or _ANY_PORT
+        if not mapping.leaves_choice:
+            candidates = (candidates[0] + offset, candidates[0] + offset)
         yield _Demand(
             container.name,
             mapping.path,

@@ -9,17 +9,21 @@ from typing import Any, Dict, Iterable, List, Optional
 
 from .converge import Result
 from .diff import Change
+from .publications import Publication
 from .state import Object, field_values
 
 
 def describe(result: Result) -> Dict[str, Any]:
     """The result as plain data; `changes` is in the order in which they are made."""
-    return {
+    described = {
         "changed": bool(result.changes),
         "changes": changes_as_data(result.changes),
         "warnings": list(result.warnings),
         "pending": list(result.pending),
     }
+    if result.published is not None:
+        described["published"] = published_as_data(result.published)
+    return described
 
 
 def diffs(result: Result) -> List[Dict[str, str]]:
@@ -33,6 +37,21 @@ def diffs(result: Result) -> List[Dict[str, str]]:
         }
         for change in result.changes
     ]
+
+
+def published_as_data(publications: Iterable[Publication]) -> List[Dict[str, Any]]:
+    return [{"container": each.container, **publication_as_data(each)} for each in publications]
+
+
+def publication_as_data(publication: Publication) -> Dict[str, Any]:
+    everywhere = "0.0.0.0" if publication.version == 4 else "::"
+    return {
+        "host_ip": str(publication.host_ip or everywhere),
+        "host_port": publication.host_port,
+        "protocol": publication.protocol,
+        "address": str(publication.address),
+        "target_port": publication.target_port,
+    }
 
 
 def changes_as_data(changes: Iterable[Change]) -> List[Dict[str, Any]]:

@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the whole host, on small topologies with tables of their own; chosen ports; modes that change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hosts import ABSENT, OUTSIDE, ThrowawayHost
+from matrix import Addresses, Prober, Row, add_guests, parse
+
+_OPTION = "com.docker.network.bridge."
+_BOTH = {"enable_ipv6": True}
+_PORT = ["8080:80", "8080:80/udp"]
+
+DIRECT = (
+    {
+        "host": {"ipv6": True, "allow-direct-routing": True},
+        "networks": {"front": _BOTH, "back": _BOTH, "vault": {**_BOTH, "internal": True}},
+        "containers": {
+            "web": {"networks": ["front"], "ports": _PORT},
+            "app": {"networks": ["back"]},
+            "safe": {"networks": ["vault"]},
+        },
+    },
+    """
+    # allow-direct-routing: published ports are open at the containers' own addresses, and nothing else is
+    outside      web@front:80           tcp udp       web seeing outside
+    outside      web@front:80           ping          closed
+    outside      web@front:81           tcp udp       closed
+    outside      web@front:8080         tcp udp       closed
+    outside      host:8080              tcp udp       web seeing outside
+    outside      app@back:80            tcp udp ping  closed
+    outside      safe@vault:80          tcp udp ping  closed
+    app          web@front:80           tcp udp       web seeing gateway@front
+    app          web@front:81           tcp udp       closed
+    app          host:8080              tcp udp       web
+    safe         web@front:80           tcp udp ping  unreachable
+    neighbour    127.0.0.1:8080         tcp udp       closed
+    neighbour    internet:80            tcp udp ping  closed
+    """,
+)
+
+MARKED = (
+    {
+        "host": {
+            "ipv6": True,
+            "ip-masq": False,
+            "ip": "192.0.2.11",
+            "ip-forward-no-drop": True,
+            "bridge-accept-fwmark": "0x2/0x3",
+            "x-wharf": {"masquerade": {"ipv6": True}},
+        },
+        "networks": {
+            "friends": {**_BOTH, "driver_opts": {f"{_OPTION}trusted_host_interfaces": "to-friend"}},
+            "front": {
+                **_BOTH,
+                "driver_opts": {f"{_OPTION}host_binding_ipv4": "127.0.0.1"},
+                "x-wharf": {"masquerade": {"ipv6": False}},
+            },
+            "vault": {**_BOTH, "internal": True},
+        },
+        "containers": {
+            "tool": {"ports": ["8090:80", "8090:80/udp"]},
+            "pal": {"networks": ["friends"], "ports": ["8089:80"]},
+            "web": {"networks": ["front"], "ports": _PORT},
+            "safe": {"networks": ["vault"]},
+        },
+    },
+    """
+    # bridge-accept-fwmark: a friend's packets have the mark, those of others have another one
+    friend       pal@friends:80         tcp udp ping  pal seeing friend
+    friend       pal@friends:81         tcp udp       pal seeing friend
+    friend       web@front:80           v4 tcp udp    closed
+    friend       safe@vault:80          tcp udp ping  closed
+    outside      pal@friends:80         tcp udp ping  closed
+    outside      web@front:80           tcp udp ping  closed
+
+    # ip-masq, and masquerade by family
+    tool         internet:80            v4 tcp udp ping outside seeing tool@bridge
+    tool         internet:80            v6 tcp udp ping outside seeing host
+    web          internet:80            v4 tcp udp ping outside seeing host
+    web          internet:80            v6 tcp udp ping outside seeing web@front
+
+    # ip, and host_binding_ipv4: where ports are published that say nothing of it
+    outside      second:8090            v4 tcp udp    tool seeing outside
+    outside      host:8090              tcp udp       closed
+    outside      second:8090            v6 tcp udp    closed
+    outside      host:8080              tcp udp       closed
+    host         127.0.0.1:8080         tcp udp       web
+
+    # ip-forward-no-drop: a router for others, too
+    neighbour    internet:80            tcp udp ping  outside seeing neighbour
+    """,
+)
+
+LINKED = (
+    {
+        "host": {"ipv6": True, "icc": False},
+        "containers": {
+            "web": {"links": ["db:database"]},
+            "db": {"expose": ["80"], "ports": ["8081:81/udp"]},
+            "other": {},
+        },
+    },
+    """
+    # A link, with icc false: the target's exposed and published ports, for who links alone
+    web          db@bridge:80           tcp           db seeing web@bridge
+    web          db@bridge:81           udp           db seeing web@bridge
+    web          db@bridge:80           udp ping      closed
+    web          db@bridge:81           tcp           closed
+    web          other@bridge:80        tcp udp ping  closed
+    db           web@bridge:80          tcp udp ping  closed
+    db           other@bridge:80        tcp udp ping  closed
+    other        db@bridge:80           tcp udp ping  closed
+    other        db@bridge:81           udp           closed
+    other        host:8081              udp           db
+    web          internet:80            tcp udp ping  outside seeing host
+    db           internet:80            tcp udp ping  outside seeing host
+    outside      db@bridge:80           tcp udp ping  closed
+    """,
+)
+
+# As an admin would give packets a mark: by where they come from.
+MARKS = """
+nft -f - <<END
+table inet marks {
+    chain prerouting {
+        type filter hook prerouting priority raw - 10;
+        iifname "to-friend" meta mark set 0xe
+        iifname "eth0" meta mark set 0x1
+    }
+}
+END
+"""
+
+TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED}
+CELLS = [(name, row) for name, (_words, table) in TOPOLOGIES.items() for row in parse(table)]
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=lambda value: f"bridge-nf {value}")
+def probers(request: pytest.FixtureRequest) -> dict[str, Prober]:
+    return {name: _probed(request.param, *topology) for name, topology in TOPOLOGIES.items()}
+
+
+def _probed(bridge_nf: int, words: dict[str, Any], table: str) -> Prober:
+    with ThrowawayHost.started(bridge_nf) as host:
+        add_guests(host)
+        host.run(MARKS)
+        with host.declared(words):
+            return Prober(host, Addresses.allotted(host), list(parse(table)), words)
+
+
+@pytest.mark.parametrize(("topology", "row"), CELLS, ids=lambda value: str(value))
+def test_who_reaches_whom(probers: dict[str, Prober], topology: str, row: Row) -> None:
+    prober = probers[topology]
+    assert row.agrees(prober.cell(row)), prober.answers[str(row)]
+
+
+# Ports that are chosen
+
+
+def _publishing(**containers: str) -> dict[str, Any]:
+    return {"containers": {name: {"ports": [port]} for name, port in containers.items()}}
+
+
+def test_what_takes_a_free_port_keeps_it_and_tells(host: ThrowawayHost) -> None:
+    host.serve("host", "127.0.0.1:8001/tcp")
+    words = _publishing(a="8000-8003:80", b="8000-8003:80", c="80", d="9000:80")
+    predicted = host.diff(words).published
+    with host.declared(words):
+        first = host.apply(words).published
+        assert first == predicted
+        assert (first["a"], first["b"]) == (8000, 8002)
+        assert 32768 <= first["c"] <= 60999
+        assert "d" not in first
+        host.apply(_publishing(a="8000-8003:80"), ABSENT, ["containers"])
+        then = host.apply(_publishing(b="8000-8003:80", c="80", e="8000-8003:80")).published
+        assert then == {"b": first["b"], "c": first["c"], "e": 8000}
+        for name in ("b", "c"):
+            host.serve(name, "80/tcp")
+            assert host.probe(OUTSIDE, f"192.0.2.10:{then[name]}/tcp").by == name
+
+
+# Modes that change
+
+
+def _in_mode(mode: str, *ports: str, internal: bool = False) -> dict[str, Any]:
+    options = {f"{_OPTION}gateway_mode_ipv{version}": mode for version in (4, 6)}
+    return {
+        "networks": {"front": {**_BOTH, "driver_opts": options, "internal": internal}},
+        "containers": {"web": {"networks": ["front"], "ports": list(ports)}},
+    }
+
+
+def test_mode_changes_for_flows_under_way(host: ThrowawayHost) -> None:
+    """From the same port of the client, as a resolver or a game would go on to send."""
+
+    def reaches(target: str, expect_open: bool, source_port: int) -> bool:
+        return host.probe(OUTSIDE, f"{target}/udp", expect_open, source_port).is_open
+
+    with host.declared(_in_mode("nat", *_PORT)):
+        addresses = host.ledger()["allotted"]["endpoints"]
+        own = host.address("web", "front")
+        host.serve("web", "80/udp")
+        assert reaches("192.0.2.10:8080", True, 4000)
+        assert not reaches(f"{own}:80", False, 4001)
+        host.converge(_in_mode("routed", *_PORT))
+        assert not reaches("192.0.2.10:8080", False, 4000)
+        assert reaches(f"{own}:80", True, 4001)
+        host.converge(_in_mode("nat-unprotected", *_PORT))
+        assert reaches("192.0.2.10:8080", True, 4000)
+        host.converge(_in_mode("nat", *_PORT))
+        assert reaches("192.0.2.10:8080", True, 4000)
+        assert not reaches(f"{own}:80", False, 4002)
+        assert host.ledger()["allotted"]["endpoints"] == addresses
+
+
+def test_isolated_bridge_has_no_address(host: ThrowawayHost) -> None:
+    def families() -> list[str]:
+        found = host.json("ip -j addr show br-front")[0]["addr_info"]
+        return [each["family"] for each in found]
+
+    with host.declared(_in_mode("nat", internal=True)):
+        assert families() == ["inet", "inet6", "inet6"]
+        host.converge(_in_mode("isolated", internal=True))
+        assert families() == []
+        host.converge(_in_mode("nat", internal=True))
+        assert families() == ["inet", "inet6", "inet6"]
