@@ -8,7 +8,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export PYTHON
 
 PYTEST := .venv/bin/python -m pytest
-TEST_COMMANDS := arping conntrack dnsmasq iptables ip nft ping socat tcpdump unshare
+TEST_COMMANDS := arping conntrack dig dnsmasq iptables ip nft ping socat tcpdump unshare
 
 .PHONY: help
 help: ## show this list
@@ -21,6 +21,7 @@ venv: ## make .venv: Ansible, the test tools, and this checkout as wharf.network
 
 .PHONY: demo
 demo: venv ## build a throwaway host of namespaces, converge a topology in it and prove it with packets
+	@tools/need dnsmasq
 	@tools/preflight
 	@.venv/bin/python tools/demo.py $(ARGS)
 

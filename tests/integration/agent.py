@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -312,6 +313,28 @@ def _read_below(path: Path) -> Iterator[tuple[str, str]]:
             yield str(path), path.read_bytes().decode("latin-1")
 
 
+# Daemons
+
+
+def daemons() -> list[str]:
+    """The command lines of what was started in this host to stay."""
+    return sorted(command for _pid, command in _daemons())
+
+
+def _daemons() -> Iterator[tuple[int, str]]:
+    own = os.readlink("/proc/self/ns/net")
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "comm").read_text() == "dnsmasq\n" and os.readlink(entry / "ns/net") == own:
+                yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ").strip()
+
+
+def _end_daemons() -> None:
+    for pid, _command in _daemons():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 # The loop
 
 
@@ -328,7 +351,7 @@ def _serve_once(timeout: float) -> None:
             key.data()
 
 
-CALLS = (new_place, serve, stop, stop_all, heard, probe, hold, say, send_spoofed, read_files)
+CALLS = (new_place, serve, stop, stop_all, heard, probe, hold, say, send_spoofed, read_files, daemons)
 OPERATIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in CALLS}
 
 
@@ -344,6 +367,7 @@ def main() -> None:
                 continue
             line = sys.stdin.readline()
             if not line:
+                _end_daemons()
                 return
             print(json.dumps(_answer(*json.loads(line))), flush=True)
 

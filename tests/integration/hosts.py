@@ -342,11 +342,12 @@ class ThrowawayHost:
     # Everything that must be given back
 
     def snapshot(self) -> dict[str, Any]:
-        files = self.agent.call("read_files", folders=["/etc/", "/var/lib/", "/run/netns/"])
+        files = self.agent.call("read_files", folders=["/etc/", "/var/lib/", "/run/netns/", "/run/wharf/"])
         links = self.json("ip -j -d link")
         addresses = self.json("ip -j addr")
         return {
             "ruleset": self.rules(),
+            "daemons": self.agent.call("daemons"),
             **{f"link {each['ifname']}": _lasting(each) for each in links},
             **{f"address {each['ifname']}": _lasting(each) for each in addresses},
             **{what: self.json(f"ip -j {what}") for what in _ROUTING},
@@ -394,7 +395,7 @@ _EMPTY_TABLE = re.compile(
     re.MULTILINE,
 )
 
-_VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id")
+_VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id", "tcp_fastopen_key")
 
 _ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule")
 

@@ -256,7 +256,7 @@ class TestChanges:
         own = connection(live, "outside", HOST_ADDRESS, 8080)
         called = changed(lambda words: words["containers"]["web"].update(networks={"front": {"aliases": ["www"]}}))
         made = live.converge(called)
-        assert {kind for _action, kind, _name in kinds(made)} <= {"file"}
+        assert {kind for _action, kind, _name in kinds(made)} <= {"file", "dnsmasq"}
         assert "www" in live.run("ip netns exec app getent hosts www")
         assert lives(live, own)
 

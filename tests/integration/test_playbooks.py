@@ -39,6 +39,7 @@ def test_roles_work_alone_and_in_any_order(controller: Controller, roles: list[s
         "rules",
         "sandbox",
         "endpoint",
+        "dnsmasq",
     }
     assert len(made) == len(set(made))
 

@@ -43,11 +43,15 @@ PoolsByVersion = Dict[int, PoolAllotment]
 
 @dataclass(frozen=True)
 class Allotments:
-    """All that is allotted on a host. Endpoints by container and network; `ports` by what asks for one."""
+    """All that is allotted on a host. Endpoints by container and network; `ports` by what asks for one.
+
+    `resolvers` are the ports of those that are not a network's own, by their names.
+    """
 
     networks: Mapping[str, PoolsByVersion] = field(default_factory=dict)
     endpoints: Mapping[EndpointKey, EndpointAllotment] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
+    resolvers: Mapping[str, int] = field(default_factory=dict)
 
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
         """Also what these containers had before and this plan, which left them out, does not have."""
@@ -68,6 +72,7 @@ class Allotments:
                 for (container, network), endpoint in self.endpoints.items()
             },
             "ports": dict(self.ports),
+            "resolvers": dict(self.resolvers),
         }
 
     @classmethod
@@ -87,6 +92,7 @@ class Allotments:
             {name: pools(subnets) for name, subnets in words.get("networks", {}).items()},
             {_endpoint_key(name): endpoint(given) for name, given in words.get("endpoints", {}).items()},
             words.get("ports", {}),
+            words.get("resolvers", {}),
         )
 
 

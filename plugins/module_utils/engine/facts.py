@@ -28,6 +28,7 @@ class Facts:
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
     `firewalld`: whether it is running.
+    `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
     the host did before us. `ipv6`: its kernel has IPv6.
     """
@@ -49,3 +50,6 @@ class Facts:
     other_bridges: Optional[Tuple[StandingBridge, ...]] = None
     other_links: Optional[Tuple[str, ...]] = None
     firewalld: bool = False
+    dnsmasq_user: str = "dnsmasq"
+    dnsmasq_group: str = "nogroup"
+    systemd: bool = False

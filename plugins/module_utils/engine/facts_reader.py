@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import glob
+import grp
 import ipaddress
 import os
+import pwd
 import socket
 import sys
+from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import proc_sys, rtnetlink
@@ -14,6 +17,7 @@ from .door import MARK
 from .facts import Facts, StandingBridge
 from .ledger import Ledger
 from .resolv_conf import ResolvConf
+from .resolvers import DNS_PORT
 from .words import Interface, Subnet
 
 _RESOLVED_STUB = "127.0.0.53"
@@ -29,6 +33,7 @@ def read_facts(ledger: Ledger) -> Facts:
     foreign = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
+    user, group = _dnsmasq_user()
     first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
     return Facts(
         uplink=uplink.name if uplink else "",
@@ -39,7 +44,7 @@ def read_facts(ledger: Ledger) -> Facts:
         resolv_conf=resolv_conf,
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
-        listeners=tuple(sorted(set(_listeners()))),
+        listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger)))),
         forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
@@ -48,6 +53,9 @@ def read_facts(ledger: Ledger) -> Facts:
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
+        dnsmasq_user=user,
+        dnsmasq_group=group,
+        systemd=os.path.isdir("/run/systemd/system"),
     )
 
 
@@ -72,6 +80,18 @@ def _runs_firewalld() -> bool:
     from .firewalld import is_running
 
     return is_running()
+
+
+def _dnsmasq_user() -> Tuple[str, str]:
+    """The user and group of dnsmasq's package, else nobody's; in a user namespace that has but one user, this one."""
+    # One id alone is mapped: no other one can be taken.
+    if len(_read("/proc/self/uid_map").split()) == 3 and _read("/proc/self/uid_map").split()[2] == "1":
+        return "root", ""
+    for name in ("dnsmasq", "nobody"):
+        with suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return name, grp.getgrgid(user.pw_gid).gr_name
+    return "root", ""
 
 
 def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:
@@ -137,7 +157,18 @@ def _ranges(text: str) -> Iterator[Tuple[int, int]]:
         yield int(first), int(last or first)
 
 
-def _listeners() -> Iterator[Tuple[str, str, int]]:
+def _own_listeners(ledger: Ledger) -> Iterator[Tuple[str, str, int]]:
+    """The sockets that resolvers of ours have, or may have."""
+    if not any(kind == "dnsmasq" for kind, _name in ledger.owned_by("dnsmasq")):
+        return
+    for pools in ledger.allotted.networks.values():
+        for pool in pools.values():
+            for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
+                for protocol in ("tcp", "udp"):
+                    yield protocol, str(pool.gateway), port
+
+
+def listeners() -> Iterator[Tuple[str, str, int]]:
     for path in glob.glob("/proc/self/net/tcp*") + glob.glob("/proc/self/net/udp*"):
         protocol = os.path.basename(path)[:3]
         for line in _read(path).splitlines()[1:]:

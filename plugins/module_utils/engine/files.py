@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
 from .diff import Change
 from .door import Door
@@ -18,17 +18,17 @@ ABSENT = "absent"
 class Files(Door):
     """Door to `File`. `before` tells which folders we made, and so may take away once they are empty.
 
-    `origin` is the scope of all files of the layer.
+    `origin` tells the scope of a file of the layer by its path.
     """
 
-    def __init__(self, before: Mapping[str, str], origin: str) -> None:
+    def __init__(self, before: Mapping[str, str], origin: Callable[[str], str]) -> None:
         self._before = before
         self._origin = origin
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
         let_go = [
-            File(name, "", origin=self._origin) for kind, name in sorted(owned - desired.keys()) if kind == "file"
+            File(name, "", origin=self._origin(name)) for kind, name in sorted(owned - desired.keys()) if kind == "file"
         ]
         found: List[File] = []
         foreign: List[Problem] = []
@@ -120,7 +120,8 @@ def content_of(path: str) -> str:
 
 
 def _draft(path: Path) -> Path:
-    return path.with_name(f"{path.name}.wharf-new")
+    """Hidden, so that who reads all files of a folder passes it over."""
+    return path.with_name(f".{path.name}.wharf-new")
 
 
 def _write(file: File) -> None:

@@ -157,6 +157,10 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
         return ""
     given = ResolvConf(plan.facts.resolv_conf)
     nameservers = [str(address) for address in container.dns or host.dns]
+    question = plan.resolvers.questions.get(container.name)
+    if question:
+        # It asks in turn whom the container, its networks or the host name.
+        nameservers = [str(question.resolver.at)]
     if not nameservers:
         nameservers = given.nameservers
         if container.mode != HOST_MODE:

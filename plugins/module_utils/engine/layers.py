@@ -29,7 +29,7 @@ def _forwarding(ledger: Ledger) -> Door:
     from .files import Files
     from .sysctl import Sysctls
 
-    return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, DEFAULT_NETWORKS)})
+    return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, lambda _path: DEFAULT_NETWORKS)})
 
 
 def _bridge(ledger: Ledger) -> Door:
@@ -100,7 +100,21 @@ def _dns_files(ledger: Ledger) -> Door:
     from .container_files import ContainerFiles
     from .files import Files
 
-    return Doors({"file": Files(ledger.found, CONTAINERS), "container_file": ContainerFiles(ledger.found)})
+    return Doors(
+        {"file": Files(ledger.found, lambda _path: CONTAINERS), "container_file": ContainerFiles(ledger.found)}
+    )
+
+
+def _names(planned: Plan) -> List[Object]:
+    from .dnsmasq_files import dnsmasq
+
+    return dnsmasq(planned)
+
+
+def _dnsmasq(ledger: Ledger) -> Door:
+    from .dnsmasq import DnsmasqDoor
+
+    return DnsmasqDoor(ledger.found)
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
@@ -108,6 +122,7 @@ BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
 DNS_FILES = Layer("dns_files", _files, _dns_files)
+DNSMASQ = Layer("dnsmasq", _names, _dnsmasq)
 
 # In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.
-LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES)
+LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Dict, Generic, Mapping, Optional, Tuple, TypeVar
 
 from .ports import PortMapping, PortRange
+from .services import Services
 from .state import DEFAULT_NETWORK
 from .words import Address, Interface, Subnet
 
@@ -136,6 +137,7 @@ class Network:
     icmp: bool = False
     mss_clamp: bool = False
     adopts: Tuple[str, ...] = ()
+    services: Services = Services()
 
     @property
     def external(self) -> bool:

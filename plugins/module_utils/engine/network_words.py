@@ -21,6 +21,7 @@ from .model import (
     PerFamily,
     Pool,
 )
+from .service_words import parse_services
 from .state import DEFAULT_NETWORK
 from .words import Words, source, wrong
 
@@ -389,7 +390,8 @@ def _with_extension(network: Network, extension: Words, problems: ProblemCollect
         icmp=extension.take("icmp", read.flag, False),
         mss_clamp=extension.take("mss_clamp", read.flag, False),
     )
-    extension.refuse(["boot", "dhcp", "dns", "ra"])
+    extension.refuse(["boot", "dhcp", "ra"])
+    shaped = replace(shaped, services=parse_services(extension))
     extension.finish()
     if shaped.icmp and shaped.internal:
         problems.add(f"{extension.path}.icmp", "true: nobody reaches an internal network from outside: leave one out")

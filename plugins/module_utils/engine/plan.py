@@ -17,6 +17,7 @@ from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Netw
 from .openings import LinkedPort, Opening, linked_ports, openings
 from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
+from .resolvers import Resolvers, find_resolvers
 from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
 from .words import Address
 
@@ -37,6 +38,7 @@ class Plan:
     publications: Tuple[Publication, ...]
     openings: Tuple[Opening, ...] = ()
     linked_ports: Tuple[LinkedPort, ...] = ()
+    resolvers: Resolvers = Resolvers()
     only_docker_user: bool = False
 
     @classmethod
@@ -50,9 +52,10 @@ class Plan:
         model = adopt(model, facts, problems)
         allotted = allot(model, facts, before, problems)
         publications, ports = publish(model, allotted, facts, problems)
-        allotted = replace(allotted, ports=ports)
+        resolvers = find_resolvers(model, allotted, before, facts, problems)
+        allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         opened = openings(model, allotted)
-        plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted))
+        plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted), resolvers)
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)

@@ -20,13 +20,22 @@ from .model import Attachment, Container, Network
 from .plan import Plan
 from .ports import PortRange
 from .publications import Publication, Translation
+from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
 from .words import Address, Subnet
 
 USER_CHAIN = "DOCKER-USER"
 GROUPS = "groups"
 FAMILIES = {4: "ip", 6: "ip6"}
-HOOKS = ("raw PREROUTING", "mangle FORWARD", "filter FORWARD", "nat PREROUTING", "nat OUTPUT", "nat POSTROUTING")
+HOOKS = (
+    "raw PREROUTING",
+    "mangle FORWARD",
+    "filter INPUT",
+    "filter FORWARD",
+    "nat PREROUTING",
+    "nat OUTPUT",
+    "nat POSTROUTING",
+)
 CHAINS = (
     "raw WHARF-PREROUTING",
     "mangle WHARF-FORWARD",
@@ -37,7 +46,10 @@ CHAINS = (
     "filter DOCKER-BRIDGE",
     "filter DOCKER",
     "filter WHARF-FORWARD",
+    "filter WHARF-INPUT",
     "nat DOCKER",
+    "nat WHARF-NAMES",
+    "nat WHARF-ASKERS",
     "nat WHARF-POSTROUTING",
 )
 
@@ -50,6 +62,8 @@ _MULTIPORT = 15
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
+_FOR_NAMES = ("filter WHARF-INPUT", "nat WHARF-NAMES", "nat WHARF-ASKERS")
+_DNS_PROTOCOLS = ("udp", "tcp")
 
 # A ping, and what else must come through where pings do: the errors that its answers meet on their way.
 _PING = {4: ("-p icmp -m icmp --icmp-type", 8), 6: ("-p ipv6-icmp -m icmp6 --icmpv6-type", 128)}
@@ -83,22 +97,27 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     clamped = any(network.mss_clamp for network in plan.model.networks.values())
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
+    names = any(resolver.at.version == version for resolver in plan.resolvers.all)
+    if names:
+        yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
     yield IptablesHook(
         f"{family} filter FORWARD",
         (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
         last=("-j WHARF-FORWARD",) if router else (),
     )
-    yield IptablesHook(f"{family} nat PREROUTING", (f"{_TO_LOCAL} -j DOCKER",))
+    yield IptablesHook(f"{family} nat PREROUTING", (*(["-j WHARF-NAMES"] if names else []), f"{_TO_LOCAL} -j DOCKER"))
     yield IptablesHook(f"{family} nat OUTPUT", (f"{_TO_LOCAL} -j DOCKER",))
     yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
         "raw WHARF-PREROUTING": tuple(_raw_prerouting(version)),
         "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
+        "filter WHARF-INPUT": ("-i lo -j RETURN",),
+        "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
-    needed = {"filter WHARF-FORWARD": bool(router), "mangle WHARF-FORWARD": clamped}
+    needed = {"filter WHARF-FORWARD": bool(router), "mangle WHARF-FORWARD": clamped, **dict.fromkeys(_FOR_NAMES, names)}
     for name in CHAINS:
         if needed.get(name, True):
             yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
@@ -131,7 +150,11 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
         elements = [
             (f"{FAMILIES[version]} {chain}", rule)
             for version in versions
-            for chain, rule in [*_forwarding(network, version), *_addressing(network, pools.get(version), version)]
+            for chain, rule in [
+                *_forwarding(network, version),
+                *_addressing(network, pools.get(version), version),
+                *_asking(plan, network, version),
+            ]
         ]
         if elements:
             yield f"network {network.name}", elements
@@ -199,6 +222,38 @@ def _masquerade(network: Network, source: str, version: int) -> Iterator[Element
     yield "raw WHARF-PREROUTING", f"-d {source} ! -i {bridge} -m addrtype ! --dst-type LOCAL -j DROP"
 
 
+def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
+    """A network's resolver answers who is on the network, and one that knows several whom `WHARF-ASKERS` has led there.
+
+    No published port 53 stands in its way.
+    """
+    for resolver in plan.resolvers.all:
+        if resolver.name == network.name and resolver.at.version == version:
+            at, bridge = f"-d {resolver.at}/{resolver.at.max_prefixlen}", network.bridge
+            for protocol in _DNS_PROTOCOLS:
+                asking = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
+                led = f"{at} -p {protocol} -m {protocol} --dport {FIRST_PORT}:{LAST_PORT}"
+                yield "nat WHARF-NAMES", f"{at} -i {bridge} {asking} -j ACCEPT"
+                yield "filter WHARF-INPUT", f"{at} -i {bridge} {asking} -j ACCEPT"
+                yield "filter WHARF-INPUT", f"{at} {asking} -j DROP"
+                yield "filter WHARF-INPUT", f"{led} {_IS_TRANSLATED} -j ACCEPT"
+                yield "filter WHARF-INPUT", f"{led} -j DROP"
+
+
+def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:
+    """Who is led to a resolver that is not the network's own."""
+    question = plan.resolvers.questions.get(container.name)
+    if question and not question.resolver.is_networks_own and question.resolver.at.version in versions:
+        at, network = question.resolver.at, plan.model.networks[question.attachment.network]
+        address = plan.allotted.endpoints[container.name, network.name].address(at.version)
+        ends = f"-s {address}/{at.max_prefixlen} -d {at}/{at.max_prefixlen} -i {network.bridge}"
+        for protocol in _DNS_PROTOCOLS:
+            rule = (
+                f"{ends} -p {protocol} -m {protocol} --dport {DNS_PORT} -j REDIRECT --to-ports {question.resolver.port}"
+            )
+            yield f"{FAMILIES[at.version]} nat WHARF-ASKERS", rule
+
+
 def _container_rules(
     plan: Plan, publications: List[Publication], versions: List[int]
 ) -> Iterator[Tuple[str, List[Element]]]:
@@ -207,7 +262,7 @@ def _container_rules(
         by_container.setdefault(publication.container, []).append(publication)
     for container in plan.model.containers.values():
         published = by_container.get(container.name, [])
-        elements = [*_translations(published), *_targets(published)]
+        elements = [*_translations(published), *_targets(published), *_askers(plan, container, versions)]
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements += _adopted(plan, container, attachment, versions)

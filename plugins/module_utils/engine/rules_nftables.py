@@ -14,6 +14,7 @@ from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container
 from .openings import LinkedPort, Opening
 from .plan import Plan
 from .publications import Publication, Translation
+from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from .state import Chain, ElementSet, Object, Rules
 from .user_rules_nftables import user_rules
 from .words import Subnet
@@ -78,6 +79,8 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet(f"linked{version}", (f"type {address} . {address} . {port}",))
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
+        yield ElementSet(f"resolvers{version}", (f"type {address}",))
+        yield ElementSet(f"askers{version}", (f"type {address} . ifname : inet_service",))
         if _adopts(plan):
             yield ElementSet(f"adopted{version}", (f"type {address} . ifname",))
 
@@ -86,9 +89,10 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
     raw = _raw_prerouting(plan.model.host)
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
-    yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", [_TO_DOCKER])
+    yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
     yield _hooked(plan, "output", "nat hook output priority dstnat", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
+    yield _hooked(plan, "input", "filter hook input priority filter", _input())
     yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
     yield _hooked(plan, "forward", _FORWARD_HOOK, _forward(plan))
     yield Chain("DOCKER-FORWARD", tuple(_docker_forward(plan)))
@@ -114,6 +118,8 @@ def _user_chains(plan: Plan) -> Iterator[Chain]:
 
 _FORWARD_HOOK = "filter hook forward priority filter"
 _TO_USER_CHAINS = (f"jump {DECLARED_CHAIN}", f"jump {USER_CHAIN}")
+_DNS = f"meta l4proto {{ tcp, udp }} th dport {DNS_PORT}"
+
 _TO_DOCKER = "fib daddr type local jump DOCKER"
 
 
@@ -132,6 +138,23 @@ def _raw_prerouting(host: Host) -> Iterator[str]:
         yield f"{family} daddr @icmp{version} {_PING_AND_ERRORS[version]} accept"
         strangers = " ".join(f"{family} daddr . iifname != @{known}{version}" for known in ("networks", "trusted"))
         yield f'{family} daddr @protected{version} {strangers} fib daddr type != local drop comment "direct access"'
+
+
+def _prerouting() -> Iterator[str]:
+    """Who asks a gateway for names is led to the resolver that knows its networks, and to no published port 53."""
+    for version, family in _FAMILIES:
+        asking = f"{family} daddr @resolvers{version} {_DNS} fib daddr . iif type local"
+        yield f"{asking} redirect to : {family} saddr . iifname map @askers{version}"
+        yield f'{asking} accept comment "the network\'s own resolver"'
+    yield _TO_DOCKER
+
+
+def _input() -> Iterator[str]:
+    """A network's resolver answers who is on the network, and one that knows several whom the rules have led there."""
+    for version, family in _FAMILIES:
+        asking = f'iifname != "lo" {family} daddr @resolvers{version} meta l4proto {{ tcp, udp }}'
+        yield f'{asking} th dport {FIRST_PORT}-{LAST_PORT} ct status & dnat != dnat drop comment "names"'
+        yield f'{asking} th dport {DNS_PORT} fib daddr . iif type != local drop comment "names"'
 
 
 def _docker() -> Iterator[str]:
@@ -250,6 +273,9 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
             yield from _outward_elements(network, version, subnet)
         if network.icmp:
             yield f"icmp{version}", subnet
+    for resolver in plan.resolvers.all:
+        if resolver.name == network.name:
+            yield f"resolvers{resolver.at.version}", str(resolver.at)
 
 
 def _as_listed(subnet: Subnet) -> str:
@@ -291,6 +317,9 @@ def _container_rules(plan: Plan) -> Iterator[Rules]:
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
+    for name, question in plan.resolvers.questions.items():
+        if not question.resolver.is_networks_own:
+            elements.setdefault(name, set()).add(_asker(plan, name, question))
     for name, own in elements.items():
         yield Rules(f"container {name}", tuple(sorted(own)))
 
@@ -322,6 +351,13 @@ def _target(open_at: Union[Publication, Opening], port: int) -> Element:
 
 def _linked(linked: LinkedPort) -> Element:
     return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
+
+
+def _asker(plan: Plan, container: str, question: Question) -> Element:
+    network = plan.model.networks[question.attachment.network]
+    version = question.resolver.at.version
+    address = plan.allotted.endpoints[container, network.name].address(version)
+    return f"askers{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
 
 
 def _port_elements(publication: Publication) -> Iterator[Element]:

@@ -309,6 +309,24 @@ class Firewalld(Object):
         return self.origin
 
 
+@dataclass(frozen=True)
+class Dnsmasq(Object):
+    """A process of dnsmasq that runs; `name` is its resolver's, which for a network's own is the network's name.
+
+    `config` and `reread` are digests of the files that it read when it began, and of those that it reads again when
+    told to. `listens` are the sockets that it needs for itself, as `ADDRESS PORT`.
+    """
+
+    config: str
+    reread: str
+    origin: str = field(default=CONTAINERS, compare=False)
+    listens: Tuple[Tuple[str, int], ...] = field(default=(), compare=False)
+
+    @property
+    def scope(self) -> str:
+        return self.origin
+
+
 State = Dict[Key, Object]
 
 

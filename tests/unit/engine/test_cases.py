@@ -14,6 +14,7 @@ import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.host_files import NETNS_FILES, dns_files
 from ansible_collections.wharf.network.plugins.module_utils.engine.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import (
@@ -24,7 +25,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.plan import (
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules_nftables import rules
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, Dnsmasq, File, state_of
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 
@@ -50,6 +51,7 @@ def _outcome(planned: Plan) -> dict[str, str]:
         "forwarding": forwarding(planned),
         "bridge": bridges(planned),
         "veth": sandboxes_and_endpoints(planned),
+        "dnsmasq": [thing for thing in dnsmasq(planned) if isinstance(thing, Dnsmasq)],
     }
     described: dict[str, Any] = {name: objects_as_data(objects) for name, objects in layers.items()}
     return {
@@ -57,4 +59,9 @@ def _outcome(planned: Plan) -> dict[str, str]:
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
         "ruleset.nft": nft_script(diff({}, state_of(rules(planned)), SCOPES)).replace("\t", "    "),
         **{f"files/{file.name.removeprefix(f'{NETNS_FILES}/')}": file.content for file in dns_files(planned)},
+        **{
+            f"dnsmasq/{file.name.removeprefix('/run/wharf/')}": file.content
+            for file in dnsmasq(planned)
+            if isinstance(file, File)
+        },
     }

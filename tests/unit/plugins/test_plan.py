@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.wharf.network.plugins.filter.plan import FilterModule, plan
 
-LAYERS = ["bridge", "docker_chains", "forwarding", "veth", "dns_files"]
+LAYERS = ["bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq"]
 
 
 def names(planned: dict[str, Any], layer: str, kind: str) -> list[str]:

@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dnsmasq
+short_description: Names on user-defined networks
+version_added: 0.1.0
+description:
+  - Runs C(dnsmasq) to answer the names of containers on user-defined networks, as Docker's embedded resolver does. It
+    knows containers by their name, host name and aliases, and by each of these with the network's name behind it.
+  - A container is told the names of all networks that it is on, and of no other. Each network has a resolver at its
+    gateway. Containers that are on several networks, or name nameservers of their own in C(dns), share a resolver with
+    those that are on the same ones and name the same. The rules of M(wharf.network.docker_chains) lead them to it.
+  - What is not a container's name goes to the nameservers that the container, its networks or O(host) name, in this
+    order, else to those in the host's C(/etc/resolv.conf), which is followed as it changes. Internal networks ask
+    nobody.
+  - Containers that come, go or change are seen at once, without a restart.
+  - Without systemd the processes are started and stopped by this module. With systemd they are instances of
+    C(wharf-dnsmasq@.service).
+requirements:
+  - dnsmasq 2.88 or later on the target, where a user-defined network is declared whose names it is to answer
+extends_documentation_fragment:
+  - wharf.network.layer
+"""
+
+EXAMPLES = r"""
+- name: Answer names on a network, in a domain of its own too
+  wharf.network.dnsmasq:
+    networks:
+      app:
+        x-wharf:
+          dns:
+            domain: app.example.org
+            records:
+              _ldap._tcp: {SRV: 0 5 389 directory}
+    containers:
+      web:
+        networks: [app]
+      directory:
+        networks:
+          app:
+            aliases: [ldap]
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: file, name: /run/wharf/names/app/web, action: update, fields: [content]}]
+  contains:
+    kind:
+      description: The kind of the object, such as V(file).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNSMASQ
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+
+
+def main() -> None:
+    run_layer(DNSMASQ)
+
+
+if __name__ == "__main__":
+    main()

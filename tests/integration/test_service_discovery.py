@@ -1,0 +1,457 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What containers are told when they ask for names: a real dnsmasq, asked by dig from inside the sandboxes."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hosts import ABSENT, FILES, HOST, OUTSIDE, EngineError, ThrowawayHost
+
+UPSTREAM, OTHER_UPSTREAM = "192.0.2.53", "192.0.2.54"
+
+WORDS: dict[str, Any] = {
+    "networks": {
+        "app": {"enable_ipv6": True},
+        "shop_db": {"internal": True},
+        "six": {"enable_ipv4": False, "enable_ipv6": True},
+        "corp": {
+            "x-wharf": {
+                "dns": {
+                    "domain": "corp.example",
+                    "upstreams": [OTHER_UPSTREAM],
+                    "records": {
+                        "printer": {"A": ["10.9.8.7", "10.9.8.6"], "AAAA": "fd00:9::7", "TXT": "second floor, left"},
+                        "docs": {"CNAME": "wiki"},
+                        "_ldap._tcp": {"SRV": "0 5 389 wiki"},
+                        "absolute.example.": {"A": "10.9.8.5"},
+                    },
+                }
+            }
+        },
+        "mute": {"x-wharf": {"dns": False}},
+    },
+    "containers": {
+        "web": {"networks": {"app": {"aliases": ["www", "Front-End"]}}},
+        "web2": {"networks": {"app": {"aliases": ["www"]}}},
+        "mail": {"networks": ["app"], "hostname": "mx", "domainname": "example.org"},
+        "both": {"networks": ["app", "shop_db"]},
+        "pg": {"networks": {"shop_db": {"aliases": ["postgres"]}}},
+        "picky": {"networks": ["app"], "dns": [OTHER_UPSTREAM]},
+        "stubborn": {"networks": ["app"], "dns": ["127.0.0.1"]},
+        "lone": {"networks": ["six"]},
+        "wiki": {"networks": ["corp"]},
+        "quiet": {"networks": ["mute"]},
+        "plain": {},
+    },
+}
+
+CONFIG, RUNNING = "/run/wharf/dnsmasq", "/run/wharf/running"
+DNSMASQ = "/usr/sbin/dnsmasq"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`status` is that of the DNS, or `closed`; `data` of the answer section, sorted."""
+
+    status: str
+    data: tuple[str, ...] = ()
+
+
+CLOSED = Reply("closed")
+
+
+def ask(host: ThrowawayHost, place: str, name: str, kind: str = "A", *options: str) -> Reply:
+    """Ask as a program in the container would, of whom its `resolv.conf` names."""
+    inside = "" if place in (HOST, OUTSIDE) else f"ip netns exec {place}"
+    question = f"-x {name}" if kind == "PTR" else f"-q {name} -t {kind}"
+    command = f"{inside} dig +noall +comments +answer +tries=1 +time=2 {' '.join(options)} {question} || true"
+    output = host.run(command, OUTSIDE if place == OUTSIDE else HOST)
+    status = re.search(r"status: (\w+)", output)
+    answers = [line.split(None, 4) for line in output.splitlines() if line and not line.startswith(";")]
+    return Reply(status[1], tuple(sorted(line[4] for line in answers))) if status else CLOSED
+
+
+@contextmanager
+def upstream(host: ThrowawayHost, address: str, answer: str) -> Iterator[str]:
+    """A nameserver outside that has one address for all names; yields the file in which it notes what it was asked."""
+    log = f"/run/upstream-{address}"
+    host.run(f"ip addr add {address}/24 dev eth0; touch {log}; chmod 666 {log}", OUTSIDE)
+    options = f"--listen-address={address} --bind-interfaces --no-hosts --no-resolv --address=/#/{answer} --user=root"
+    command = ["dnsmasq", "-C", "/dev/null", "--keep-in-foreground", "--group=", *options.split(), "--pid-file"]
+    command += ["--log-queries", f"--log-facility={log}", "--local=/2.0.192.in-addr.arpa/"]
+    process = subprocess.Popen([*host.enter(OUTSIDE), *command])
+    try:
+        yield log
+    finally:
+        process.kill()
+        process.wait()
+        host.run(f"ip addr del {address}/24 dev eth0", OUTSIDE)
+
+
+def within_a_second(check: Callable[[], bool]) -> None:
+    """What is to follow at once; a machine that is busy with other things is given more time to show it."""
+    began = time.monotonic()
+    while not check():
+        assert time.monotonic() - began < 5
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ThrowawayHost]:
+    with (
+        ThrowawayHost.started() as started,
+        upstream(started, UPSTREAM, "203.0.113.53"),
+        upstream(started, OTHER_UPSTREAM, "203.0.113.54"),
+        started.declared(WORDS),
+    ):
+        yield started
+
+
+def pid(host: ThrowawayHost, resolver: str) -> str:
+    return host.read(f"{RUNNING}/{resolver}.pid").strip()
+
+
+def changed(**containers: Any) -> dict[str, Any]:
+    words = copy.deepcopy(WORDS)
+    words["containers"].update(containers)
+    return words
+
+
+# What is answered
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "kind", "expected"),
+    [
+        ("web", "web", "A", "web/app"),
+        ("web", "web.app", "A", "web/app"),
+        ("web", "WEB.App", "A", "web/app"),
+        ("web", "front-end", "A", "web/app"),
+        ("web", "web2", "AAAA", "web2/app"),
+        ("web", "mail", "A", "mail/app"),
+        ("web", "mx", "A", "mail/app"),
+        ("web", "mx.app", "AAAA", "mail/app"),
+        ("web", "mx.example.org", "A", "mail/app"),
+        ("both", "pg", "A", "pg/shop_db"),
+        ("both", "postgres.shop_db", "A", "pg/shop_db"),
+        ("both", "web", "A", "web/app"),
+        ("both", "both.shop_db", "A", "both/shop_db"),
+        ("pg", "both", "A", "both/shop_db"),
+        ("picky", "web", "A", "web/app"),
+        ("lone", "lone.six", "AAAA", "lone/six"),
+        ("wiki", "wiki.corp.example", "A", "wiki/corp"),
+        ("wiki", "wiki.corp", "A", "wiki/corp"),
+    ],
+)
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_names(host: ThrowawayHost, place: str, name: str, kind: str, expected: str, transport: str) -> None:
+    container, _slash, network = expected.partition("/")
+    address = host.address(container, network, 4 if kind == "A" else 6)
+    assert ask(host, place, name, kind, transport) == Reply("NOERROR", (address,))
+
+
+def test_an_alias_of_two_has_both_addresses_in_turn(host: ThrowawayHost) -> None:
+    both = tuple(sorted(host.address(name, "app") for name in ("web", "web2")))
+    assert ask(host, "mail", "www") == Reply("NOERROR", both)
+    firsts = {host.run("ip netns exec mail dig +short www").split()[0] for _time in range(4)}
+    assert firsts == set(both)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "kind", "status"),
+    [
+        # A name that is known, in a family or of a type that it does not have.
+        ("pg", "both", "AAAA", "NOERROR"),
+        ("both", "pg.shop_db", "AAAA", "NOERROR"),
+        ("lone", "lone", "A", "NOERROR"),
+        ("lone", "lone.six", "A", "NOERROR"),
+        ("web", "web", "MX", "NOERROR"),
+        ("web", "web.app", "MX", "NOERROR"),
+        # A name that nobody has, or nobody on the networks of who asks.
+        ("web", "nobody", "A", "NXDOMAIN"),
+        ("web", "pg", "A", "NXDOMAIN"),
+        ("pg", "web", "A", "NXDOMAIN"),
+        ("picky", "pg", "A", "NXDOMAIN"),
+        ("lone", "web", "A", "NXDOMAIN"),
+        ("wiki", "web", "A", "NXDOMAIN"),
+        ("wiki", "nobody.corp.example", "A", "NXDOMAIN"),
+        ("both", "nobody.shop_db", "A", "NXDOMAIN"),
+        # Containers of the default bridge are told of by nobody.
+        ("web", "plain", "A", "NXDOMAIN"),
+    ],
+)
+def test_nothing_is_answered_by_nothing(host: ThrowawayHost, place: str, name: str, kind: str, status: str) -> None:
+    assert ask(host, place, name, kind) == Reply(status)
+
+
+def test_addresses_have_names(host: ThrowawayHost) -> None:
+    for version in (4, 6):
+        assert ask(host, "web2", host.address("web", "app", version), "PTR") == Reply("NOERROR", ("web.app.",))
+    assert ask(host, "wiki", host.address("wiki", "corp"), "PTR") == Reply("NOERROR", ("wiki.corp.example.",))
+    assert ask(host, "web", host.address("pg", "shop_db"), "PTR").data != ("pg.shop_db.",)
+    unused = host.address("web", "app").rpartition(".")[0] + ".250"
+    assert ask(host, "web", unused, "PTR") == Reply("NXDOMAIN")
+
+
+def test_declared_records(host: ThrowawayHost) -> None:
+    for name in ("printer", "printer.corp.example"):
+        assert ask(host, "wiki", name) == Reply("NOERROR", ("10.9.8.6", "10.9.8.7"))
+        assert ask(host, "wiki", name, "AAAA") == Reply("NOERROR", ("fd00:9::7",))
+        assert ask(host, "wiki", name, "TXT") == Reply("NOERROR", ('"second floor, left"',))
+    address = host.address("wiki", "corp")
+    assert ask(host, "wiki", "docs.corp.example") == Reply("NOERROR", tuple(sorted((address, "wiki."))))
+    assert ask(host, "wiki", "_ldap._tcp.corp.example", "SRV") == Reply("NOERROR", ("0 5 389 wiki.",))
+    assert ask(host, "wiki", "absolute.example") == Reply("NOERROR", ("10.9.8.5",))
+    assert ask(host, "web", "printer") == Reply("NXDOMAIN")
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("web", "203.0.113.53"),
+        ("both", "203.0.113.53"),
+        ("picky", "203.0.113.54"),
+        ("wiki", "203.0.113.54"),
+        ("quiet", "203.0.113.53"),
+        ("plain", "203.0.113.53"),
+    ],
+)
+def test_other_names_are_asked_of_the_nameservers_in_charge(host: ThrowawayHost, place: str, expected: str) -> None:
+    assert ask(host, place, "elsewhere.example.com") == Reply("NOERROR", (expected,))
+
+
+def test_internal_networks_ask_nobody(host: ThrowawayHost) -> None:
+    assert ask(host, "pg", "elsewhere.example.com") == Reply("NXDOMAIN")
+    assert ask(host, "pg", "192.0.2.1", "PTR") == Reply("NXDOMAIN")
+
+
+def test_names_of_containers_are_told_to_nobody_outside(host: ThrowawayHost) -> None:
+    log = f"/run/upstream-{UPSTREAM}"
+    for name, kind in (("web.app", "TXT"), ("lone", "A"), ("mx.example.org", "MX"), ("nobody", "A"), ("web", "MX")):
+        ask(host, "web", name, kind)
+    asked = set(re.findall(r"query\[\w+\] (\S+) from", host.read(log)))
+    assert "elsewhere.example.com" in asked
+    assert not {"web", "web.app", "lone", "nobody", "mx.example.org"} & asked
+    # What only ends as such a name is nobody's here.
+    assert ask(host, "web", "other.example.org") == Reply("NOERROR", ("203.0.113.53",))
+    assert ask(host, "web", "sub.web.app") == Reply("NOERROR", ("203.0.113.53",))
+
+
+def test_nobody_outside_is_believed_about_addresses_of_the_network(host: ThrowawayHost) -> None:
+    with upstream(host, "192.0.2.55", host.address("web", "app")):
+        host.write("/etc/resolv.conf", "nameserver 192.0.2.55\n")
+        within_a_second(lambda: ask(host, "web", f"rebind{time.monotonic()}.example.com").status == "NXDOMAIN")
+        host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
+
+
+# Who may ask
+
+
+def gateway(host: ThrowawayHost, network: str) -> str:
+    return str(next(iter(host.ledger()["allotted"]["networks"][network].values())))
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_a_resolver_is_asked_on_its_network_only(host: ThrowawayHost, transport: str) -> None:
+    app = gateway(host, "app")
+    port = host.ledger()["allotted"]["resolvers"]["app:shop_db"]
+    short = (transport, "+time=1")
+    assert ask(host, "wiki", "web", "A", f"@{app}", *short) == CLOSED
+    assert ask(host, OUTSIDE, "web", "A", f"@{app}", *short) == CLOSED
+    assert ask(host, OUTSIDE, "web", "A", "@192.0.2.10", *short) == CLOSED
+    assert ask(host, "web", "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
+    assert ask(host, OUTSIDE, "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
+    assert ask(host, HOST, "web", "A", f"@{app}", *short).status == "NOERROR"
+
+
+def test_resolvers_listen_at_gateways_only(host: ThrowawayHost) -> None:
+    networks = host.ledger()["allotted"]["networks"]
+    gateways = {address for subnets in networks.values() for address in subnets.values()}
+    listening = [line.split() for line in host.run("ss -Hlntup").splitlines() if "dnsmasq" in line]
+    bound = {words[4].rpartition(":")[0].strip("[]") for words in listening if words[0] == "tcp"}
+    assert bound and bound <= gateways
+
+
+def test_resolvers_have_given_up_what_they_do_not_need(host: ThrowawayHost) -> None:
+    status = host.read(f"/proc/{pid(host, 'app')}/status")
+    user = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
+    assert user and user[1] != "0"
+
+
+def test_a_published_port_53_is_not_what_containers_ask(host: ThrowawayHost) -> None:
+    host.apply(changed(pihole={"networks": ["app"], "ports": ["53:53/udp", "53:53/tcp"]}))
+    host.serve("pihole", "53/udp")
+    assert host.probe(OUTSIDE, "192.0.2.10:53/udp").by == "pihole"
+    assert ask(host, "web", "pihole") == Reply("NOERROR", (host.address("pihole", "app"),))
+    assert ask(host, "both", "pg") == Reply("NOERROR", (host.address("pg", "shop_db"),))
+    host.agent.call("stop_all")
+    host.converge({"containers": {"pihole": {}}}, ABSENT, ["containers"])
+
+
+def test_isolated_containers_reach_their_resolver(host: ThrowawayHost) -> None:
+    words = changed(one={"networks": ["apart"]}, two={"networks": ["apart", "app"]})
+    words["networks"]["apart"] = {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}}
+    host.apply(words)
+    assert ask(host, "one", "two") == Reply("NOERROR", (host.address("two", "apart"),))
+    assert ask(host, "two", "web") == Reply("NOERROR", (host.address("web", "app"),))
+    host.apply({"containers": {"one": {}, "two": {}}}, ABSENT, ["containers"])
+    host.apply({"networks": {"apart": {}}}, ABSENT, ["user_networks"])
+
+
+# Changes
+
+
+def test_the_files_name_the_resolver_or_else_the_nameservers(host: ThrowawayHost) -> None:
+    def nameservers(container: str) -> list[str]:
+        lines = host.run(f"ip netns exec {container} cat /etc/resolv.conf").splitlines()
+        return [line.split()[1] for line in lines if line.startswith("nameserver")]
+
+    assert nameservers("web") == nameservers("picky") == nameservers("both") == [gateway(host, "app")]
+    assert nameservers("lone") == [gateway(host, "six")]
+    assert nameservers("quiet") == nameservers("plain") == [UPSTREAM]
+    # On the container's own loopback no process of the host can ask.
+    assert nameservers("stubborn") == ["127.0.0.1"]
+
+
+def test_who_comes_changes_and_goes_is_seen_at_once_and_no_question_is_lost(host: ThrowawayHost) -> None:
+    before = {name: pid(host, name) for name in ("app", "app:shop_db", "shop_db", "corp")}
+    questions = "while [ ! -e /run/enough ]; do dig +tries=1 +time=2 +short web || echo lost; done"
+    asking = subprocess.Popen(
+        [*host.enter(), "ip", "netns", "exec", "web2", "sh", "-c", questions], stdout=subprocess.PIPE, text=True
+    )
+    host.converge(changed(late={"networks": {"app": {"aliases": ["fresh"]}}}))
+    address = host.address("late", "app")
+    within_a_second(lambda: ask(host, "both", "fresh").data == (address,))
+    host.converge(changed(late={"networks": {"app": {"aliases": ["ripe"]}}}))
+    within_a_second(lambda: ask(host, "web", "ripe").data == (address,))
+    assert ask(host, "web", "fresh") == Reply("NXDOMAIN")
+    host.converge({"containers": {"late": {}}}, ABSENT, ["containers"])
+    within_a_second(lambda: ask(host, "web", "late").status == "NXDOMAIN")
+    host.run("touch /run/enough")
+    answers = set((asking.communicate(timeout=30)[0]).split())
+    host.run("rm /run/enough")
+    assert answers == {host.address("web", "app")}
+    assert {name: pid(host, name) for name in before} == before
+
+
+def test_who_joins_another_network_knows_its_names_at_once(host: ThrowawayHost) -> None:
+    assert ask(host, "web2", "pg") == Reply("NXDOMAIN")
+    words = changed()
+    words["containers"]["web2"]["networks"]["shop_db"] = {}
+    host.converge(words)
+    assert ask(host, "web2", "pg") == Reply("NOERROR", (host.address("pg", "shop_db"),))
+    host.converge(WORDS)
+    assert ask(host, "web2", "pg") == Reply("NXDOMAIN")
+
+
+def test_a_changed_network_restarts_its_own_resolver_only(host: ThrowawayHost) -> None:
+    before = {name: pid(host, name) for name in ("app", "corp")}
+    words = changed()
+    words["networks"]["corp"]["x-wharf"]["dns"]["records"]["docs"] = {"TXT": "gone"}
+    made = host.converge(words)
+    assert ("dnsmasq", "update", "dnsmasq", "corp", "config") in made
+    assert ask(host, "wiki", "docs", "TXT") == Reply("NOERROR", ('"gone"',))
+    assert pid(host, "app") == before["app"]
+    assert pid(host, "corp") != before["corp"]
+    host.converge(WORDS)
+
+
+def test_resolvers_follow_the_hosts_resolv_conf(host: ThrowawayHost) -> None:
+    host.write("/etc/resolv.conf", f"nameserver {OTHER_UPSTREAM}\n")
+    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.54",))
+    host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
+
+
+# Processes
+
+
+def test_one_that_was_killed_is_started_again(host: ThrowawayHost) -> None:
+    host.run(f"kill -9 {pid(host, 'app')}; while [ -e /proc/{pid(host, 'app')}/root/etc ]; do sleep 0.01; done")
+    assert host.converge(WORDS) == [("dnsmasq", "create", "dnsmasq", "app")]
+    assert ask(host, "web", "web2").status == "NOERROR"
+
+
+def test_a_pid_file_is_not_believed(host: ThrowawayHost) -> None:
+    """The number may be somebody else's by now, and the process may be there without it."""
+    right = pid(host, "app")
+    with subprocess.Popen([*host.enter(), "sleep", "60"]) as other:
+        host.write(f"{RUNNING}/app.pid", f"{other.pid}\n")
+        assert host.converge(WORDS) == []
+        words = changed()
+        words["networks"]["app"]["x-wharf"] = {"dns": {"domain": "elsewhere.example"}}
+        host.converge(words)
+        assert other.poll() is None
+        other.kill()
+    assert not host.run(f"[ ! -e /proc/{right}/root/etc ] || cat /proc/{right}/cmdline")
+    assert ask(host, "web", "web2.elsewhere.example").status == "NOERROR"
+    host.converge(WORDS)
+
+
+def test_what_was_lost_of_the_files_is_made_up_for(host: ThrowawayHost) -> None:
+    """Also where dnsmasq still watches a folder that is no longer there."""
+    for lost in ("/run/wharf/names/app", "/run/wharf"):
+        host.run(f"rm -r {lost}")
+        host.converge(WORDS)
+        assert ask(host, "web", "web2").status == "NOERROR"
+        host.converge(changed(late={"networks": ["app"]}))
+        within_a_second(lambda: ask(host, "web", "late").status == "NOERROR")
+        host.converge({"containers": {"late": {}}}, ABSENT, ["containers"])
+
+
+@contextmanager
+def program(host: ThrowawayHost, content: str) -> Iterator[None]:
+    """Another program in place of dnsmasq; an empty one that cannot be run in place of none."""
+    host.write("/run/instead", content)
+    host.run(f"chmod {755 if content else 644} /run/instead; mount --bind /run/instead {DNSMASQ}")
+    try:
+        yield
+    finally:
+        host.run(f"umount {DNSMASQ}; rm /run/instead")
+
+
+def test_a_configuration_that_dnsmasq_refuses_leaves_the_old_one_in_force(host: ThrowawayHost) -> None:
+    words = changed()
+    words["networks"]["corp"]["x-wharf"]["dns"]["domain"] = "other.example"
+    before = pid(host, "corp"), host.read(f"{CONFIG}/corp.conf")
+    message = "corp.conf: nothing was changed, since dnsmasq finds it wrong: bad option at line 3"
+    with program(host, "#!/bin/sh\necho bad option at line 3 >&2; exit 1\n"), pytest.raises(EngineError, match=message):
+        host.apply(words)
+    assert (pid(host, "corp"), host.read(f"{CONFIG}/corp.conf")) == before
+    assert ask(host, "wiki", "wiki.corp.example").status == "NOERROR"
+    assert host.converge(WORDS)[-1:] != [("dnsmasq", "create", "dnsmasq", "corp")]
+
+
+def test_without_dnsmasq_nothing_is_touched() -> None:
+    with ThrowawayHost.started() as bare:
+        before = bare.snapshot()
+        with program(bare, ""):
+            with pytest.raises(EngineError, match="dnsmasq: is needed on this host to answer the names"):
+                bare.apply({"networks": {"app": {}}})
+            assert bare.snapshot() == before
+            bare.apply({"containers": {"a": {}}, "networks": {"mute": {"x-wharf": {"dns": False}}}})
+            bare.apply({}, ABSENT)
+
+
+def test_a_port_that_another_process_has_is_named_before_anything_is_touched() -> None:
+    with ThrowawayHost.started() as bare:
+        before = bare.snapshot()
+        bare.serve(HOST, "0.0.0.0:53/tcp")
+        with pytest.raises(EngineError) as refused:
+            bare.apply({"networks": {"app": {}}})
+        assert str(refused.value).startswith(
+            "dnsmasq app: a process of the host listens on 0.0.0.0:53/tcp already, where names are to be answered"
+        )
+        bare.agent.call("stop_all")
+        assert bare.snapshot() == before
