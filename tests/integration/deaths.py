@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kills the process that an engine runs in before the Nth thing that it does to the host."""
+"""Does something, such as to die, before each thing that the engine in this process does to the host."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from engine import ledger, namespaces, proc_sys, programs
 
 Function = Callable[..., Any]
 
+# What is done before something; it is told what that is.
+Act = Callable[[str], None]
+
 
 def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
     """Count all that changes the kernel or a file, the ledger's included; the `fatal`th is not done any more.
@@ -26,28 +29,46 @@ def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
     """
     numbers = itertools.count(1)
 
-    def deadly(function: Function, changes: Callable[..., bool] = lambda *_arguments: True) -> Function:
-        def call(*arguments: Any, **options: Any) -> Any:
-            if changes(*arguments) and next(numbers) == fatal:
-                os.kill(os.getpid(), cause)
-            return function(*arguments, **options)
+    def die(_what: str) -> None:
+        if next(numbers) == fatal:
+            os.kill(os.getpid(), cause)
 
-        return call
+    before_each_file(die)
+    before_each_change_of_the_kernel(die)
 
-    def make(owner: Any, name: str, *changes: Callable[..., bool]) -> None:
-        setattr(owner, name, deadly(getattr(owner, name), *changes))
 
-    make(os, "mkdir", lambda path, *_: not os.path.isdir(path))
-    make(os, "unlink", lambda path, *_: os.path.lexists(path))
-    make(os, "open", _opens_for_writing)
+def before_each_file(act: Act) -> None:
+    """Have this called before each time that a file or a folder is made, written or deleted."""
+    _hook(act, os, "mkdir", lambda path, *_: not os.path.isdir(path))
+    _hook(act, os, "unlink", lambda path, *_: os.path.lexists(path))
+    _hook(act, os, "open", _opens_for_writing)
     # The file that `os.open` has made, or emptied, gets its content after this.
-    make(builtins, "open", lambda file, mode="r", *_: isinstance(file, int) and "w" in mode)
+    _hook(act, builtins, "open", lambda file, mode="r", *_: isinstance(file, int) and "w" in mode)
     for name in ("link", "replace", "rmdir"):
-        make(os, name)
-    make(namespaces, "_call", _mounts)
-    make(programs, "run", lambda command, _script: command[0].endswith("restore") or "-f" in command)
-    make(proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
-    pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, deadly)
+        _hook(act, os, name)
+
+
+def before_each_change_of_the_kernel(act: Act) -> None:
+    """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message."""
+    _hook(act, namespaces, "_call", _mounts)
+    _hook(act, programs, "run", lambda command, _script: command[0].endswith("restore") or "-f" in command)
+    _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
+    pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
+
+
+def _hook(act: Act, owner: Any, name: str, changes: Callable[..., bool] = lambda *_arguments: True) -> None:
+    setattr(owner, name, _acting(act, name, getattr(owner, name), changes))
+
+
+def _acting(
+    act: Act, name: str, function: Function, changes: Callable[..., bool] = lambda *_arguments: True
+) -> Function:
+    def call(*arguments: Any, **options: Any) -> Any:
+        if changes(*arguments):
+            act(f"{name} {arguments[:1]}")
+        return function(*arguments, **options)
+
+    return call
 
 
 def _opens_for_writing(path: str, flags: int, *_mode: int) -> bool:
@@ -59,19 +80,19 @@ def _mounts(function: str, *arguments: Any) -> bool:
     return function == "umount2" or (function == "mount" and arguments[0] != b"")
 
 
-def _with_each_message(iproute: Function, deadly: Callable[[Function], Function]) -> Function:
+def _with_each_message(iproute: Function, act: Act) -> Function:
     """Of pyroute2 the engine uses what changes something, and nothing else."""
 
-    class DeadlyRoutes:
+    class WatchedRoutes:
         def __init__(self, routes: Any) -> None:
             self._routes = routes
 
         def __getattr__(self, name: str) -> Any:
-            return deadly(getattr(self._routes, name))
+            return _acting(act, name, getattr(self._routes, name))
 
     @contextmanager
-    def opened() -> Iterator[DeadlyRoutes]:
+    def opened() -> Iterator[WatchedRoutes]:
         with iproute() as routes:
-            yield DeadlyRoutes(routes)
+            yield WatchedRoutes(routes)
 
     return opened

@@ -101,9 +101,11 @@ class Agent(Conversation):
         found = self.call("probe", attempts=[vars(probe) for probe in probes], timeout=timeout)
         return [_answer(line, why) for line, why in found]
 
-    def probe_patiently(self, probes: Sequence[Probe], expected_open: Sequence[bool]) -> list[Answer]:
+    def probe_patiently(
+        self, probes: Sequence[Probe], expected_open: Sequence[bool], closed_after: float = CLOSED_AFTER
+    ) -> list[Answer]:
         """As `probe`, and once more, slowly, for those that should be open and are not."""
-        answers = self.probe(probes)
+        answers = self.probe(probes, closed_after)
         again = [n for n, (a, expected) in enumerate(zip(answers, expected_open, strict=True)) if expected > a.is_open]
         for n, answer in zip(again, self.probe([probes[n] for n in again], SURELY_CLOSED_AFTER), strict=True):
             answers[n] = answer

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`stepped_engine.py`: runs the engine, and stops before and after each thing it does to the firewall.
+"""`stepped_engine.py`: runs the engine, and stops before each thing it does to the kernel, and in the end.
 
 The first line of the standard input is `[ARGUMENTS, STANDARD INPUT]` in JSON. At each stop a line says what is next,
 and the engine goes on with the next line it is given; the last line is `[EXIT CODE, ERRORS]`. iptables-restore, which
@@ -15,10 +15,10 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-from engine import conntrack, iptables, nftables
+from deaths import before_each_change_of_the_kernel
+from engine import conntrack, iptables
 from engine.__main__ import main
 
 told, heard = sys.stdout, sys.stdin
@@ -29,26 +29,19 @@ def stop(before: str) -> None:
     heard.readline()
 
 
-def stopping(module: Any, name: str) -> None:
-    function = getattr(module, name)
-
-    def call(*arguments: Any) -> Any:
-        for part in parts(arguments):
-            stop(f"{module.__name__}.{name}{part[:1]}")
-            result = function(*part)
-        return result
-
-    setattr(module, name, call)
+def restore_table_by_table(family: str, script: str) -> None:
+    for table in re.findall(r"^\*.*?^COMMIT\n", script, re.MULTILINE | re.DOTALL):
+        restore(family, table)
 
 
-def parts(arguments: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The arguments for each table that a text of iptables-restore is about."""
-    tables = re.findall(r"^\*.*?^COMMIT\n", str(arguments[-1]), re.MULTILINE | re.DOTALL)
-    yield from ((*arguments[:-1], table) for table in tables) if tables else [arguments]
+def forget(ports: Any) -> None:
+    stop("forget")
+    forget_flows(ports)
 
 
-for module, name in ((iptables, "_restore"), (nftables, "_run"), (conntrack, "forget")):
-    stopping(module, name)
+restore, iptables._restore = iptables._restore, restore_table_by_table
+forget_flows, conntrack.forget = conntrack.forget, forget
+before_each_change_of_the_kernel(stop)
 arguments, given = json.loads(heard.readline())
 errors = io.StringIO()
 sys.stdin = io.StringIO(given)
