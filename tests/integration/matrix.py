@@ -548,8 +548,13 @@ class Prober:
     """All rows of the matrix, probed at once on a host on which the topology stands."""
 
     def __init__(
-        self, host: ThrowawayHost, addresses: Addresses, rows: Sequence[Row] = ROWS, words: Mapping[str, Any] = WORDS
+        self,
+        host: ThrowawayHost,
+        addresses: Addresses,
+        rows: Sequence[Row] = (),
+        words: Mapping[str, Any] | None = None,
     ) -> None:
+        rows, words = rows or ROWS, words or WORDS
         self._host = host
         self._addresses = addresses
         self.places = {*words["containers"], *ADDRESSES}
