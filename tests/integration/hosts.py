@@ -382,10 +382,17 @@ class ThrowawayHost:
 
     def probe(self, place: str, target: str, expect_open: bool = True, source_port: int = 0) -> Answer:
         """Ask `ADDRESS:PORT/PROTOCOL`, or `ADDRESS/ping`."""
+        return self.agent.probe_patiently([self._probe(place, target, source_port)], [expect_open])[0]
+
+    def reached(self, expected: dict[tuple[str, str], bool]) -> dict[tuple[str, str], bool]:
+        """Of each place and target, whether it is open; all are asked at once."""
+        answers = self.agent.probe_patiently([self._probe(*way) for way in expected], list(expected.values()))
+        return {way: answer.is_open for way, answer in zip(expected, answers, strict=True)}
+
+    def _probe(self, place: str, target: str, source_port: int = 0) -> Probe:
         where, _slash, protocol = target.rpartition("/")
         address, port = (where, "0") if protocol == "ping" else where.rsplit(":", 1)
-        probe = Probe(self.path(place), protocol, address.strip("[]"), int(port), source_port=source_port)
-        return self.agent.probe_patiently([probe], [expect_open])[0]
+        return Probe(self.path(place), protocol, address.strip("[]"), int(port), source_port=source_port)
 
 
 # As iptables makes it for itself, by nft, and as iptables-legacy lists it.

@@ -47,10 +47,9 @@ def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
     standing.apply({"host": {}, **WORDS, "docker_user": []}, EXACT)
 
 
-def is_open(host: ThrowawayHost, place: str, port: str, expected: bool) -> tuple[bool, bool]:
-    """Whether `PORT/PROTOCOL` of the host is reached from a place by IPv4, and by IPv6."""
-    found4 = host.probe(place, f"{HOST4}:{port}", expected).is_open
-    return found4, host.probe(place, f"[{HOST6}]:{port}", expected).is_open
+def ways(place: str, port: str, expected: tuple[bool, bool]) -> dict[tuple[str, str], bool]:
+    """`PORT/PROTOCOL` of the host from a place, by IPv4 and by IPv6."""
+    return {(place, f"{HOST4}:{port}"): expected[0], (place, f"[{HOST6}]:{port}"): expected[1]}
 
 
 OPEN, CLOSED = (True, True), (False, False)
@@ -64,12 +63,12 @@ def test_only_the_office_reaches_a_published_port(live: ThrowawayHost) -> None:
             {"published_port": 8080, "action": "drop", "comment": "the office only"},
         )
     )
+    expected = {**ways("neighbour", "8081/tcp", OPEN), ("host", "127.0.0.1:8080/tcp"): True}
     for protocol in ("tcp", "udp"):
-        assert is_open(live, "outside", f"8080/{protocol}", True) == OPEN
-        assert is_open(live, "neighbour", f"8080/{protocol}", False) == CLOSED
-        assert is_open(live, "db", f"8080/{protocol}", False) == CLOSED
-    assert is_open(live, "neighbour", "8081/tcp", True) == OPEN
-    assert live.probe("host", "127.0.0.1:8080/tcp").is_open
+        expected |= ways("outside", f"8080/{protocol}", OPEN)
+        expected |= ways("neighbour", f"8080/{protocol}", CLOSED)
+        expected |= ways("db", f"8080/{protocol}", CLOSED)
+    assert live.reached(expected) == expected
 
 
 def test_a_new_rule_holds_for_connections_that_stand(live: ThrowawayHost) -> None:
@@ -77,7 +76,8 @@ def test_a_new_rule_holds_for_connections_that_stand(live: ThrowawayHost) -> Non
     others = connection(live, "outside", HOST4, 5432)
     live.converge(with_rules({"state": ["established"], "action": "return"}, {"container": "web", "action": "drop"}))
     assert lives(live, ours)
-    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+    expected = ways("outside", "8080/tcp", CLOSED)
+    assert live.reached(expected) == expected
     assert kinds(live.converge(with_rules({"source": "192.0.2.0/24", "container": "web", "action": "drop"}))) == {
         ("update", "chain", "WHARF-USER")
     }
@@ -90,11 +90,10 @@ def test_a_container_and_a_network_are_where_a_connection_goes(live: ThrowawayHo
     live.serve("outside", "80/tcp")
     for rule in ({"container": "web"}, {"network": "front"}):
         live.converge(with_rules({**rule, "action": "reject"}))
+        expected = {**ways("outside", "5432/tcp", OPEN), ("web", f"{OUTSIDE[0]}:80/tcp"): True}
         for port in ("8080/tcp", "8080/udp", "8081/tcp"):
-            assert is_open(live, "outside", port, False) == CLOSED
-        assert is_open(live, "outside", "5432/tcp", True) == OPEN
-        assert live.probe("web", f"{OUTSIDE[0]}:80/tcp").by == "outside"
-        assert live.probe("web", f"[{OUTSIDE[1]}]:80/tcp").by == "outside"
+            expected |= ways("outside", port, CLOSED)
+        assert live.reached(expected) == expected
 
 
 def test_a_rule_follows_the_container_that_it_names(live: ThrowawayHost) -> None:
@@ -103,7 +102,8 @@ def test_a_rule_follows_the_container_that_it_names(live: ThrowawayHost) -> None
     words["containers"]["web"]["networks"] = ["back"]
     # The rules were declared before, and nothing is said of them now.
     live.converge(words)
-    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+    expected = ways("outside", "8080/tcp", CLOSED)
+    assert live.reached(expected) == expected
     gone = live.apply({"containers": {"web": {}}}, ABSENT, scope=["containers"])
     assert gone.warnings == {
         "the rule holds for nothing: wharf_docker_user[0].container: no container web is declared; there are: db"
@@ -112,16 +112,20 @@ def test_a_rule_follows_the_container_that_it_names(live: ThrowawayHost) -> None
 
 def test_a_family_that_a_rule_says_nothing_of_stays_open(live: ThrowawayHost) -> None:
     live.converge(with_rules({"source": "0.0.0.0/0", "published_port": "8000-8100", "action": "drop"}))
-    assert is_open(live, "outside", "8080/tcp", False) == (False, True)
+    expected = ways("outside", "8080/tcp", (False, True))
+    assert live.reached(expected) == expected
 
 
 def test_in_which_order_rules_hold(live: ThrowawayHost) -> None:
     drop, accept = {"in_interface": "eth+", "action": "drop"}, {"protocol": "udp", "action": "accept"}
     live.converge(with_rules(drop, accept))
-    assert is_open(live, "outside", "8080/udp", False) == CLOSED
+    expected = ways("outside", "8080/udp", CLOSED)
+    assert live.reached(expected) == expected
     live.converge(with_rules(accept, drop))
-    assert is_open(live, "outside", "8080/udp", True) == OPEN
-    assert is_open(live, "outside", "8080/tcp", False) == CLOSED
+    expected = ways("outside", "8080/udp", OPEN)
+    assert live.reached(expected) == expected
+    expected = ways("outside", "8080/tcp", CLOSED)
+    assert live.reached(expected) == expected
 
 
 def test_log_and_limit(live: ThrowawayHost) -> None:
@@ -137,7 +141,8 @@ def test_log_and_limit(live: ThrowawayHost) -> None:
     assert 'log prefix "DOCKER-USER drop: " drop' in listed
     # The limit is that of the rule, for both families.
     assert live.probe("outside", f"{HOST4}:8080/udp").is_open
-    assert is_open(live, "outside", "8080/udp", False) == CLOSED
+    expected = ways("outside", "8080/udp", CLOSED)
+    assert live.reached(expected) == expected
 
 
 def test_rules_of_others_stay_and_come_after(live: ThrowawayHost) -> None:

@@ -19,6 +19,8 @@ from .openings import Access, access_from
 from .plan import Plan
 from .probes import CLOSED, HOST, OPEN, PING, TCP, UDP, Probe
 from .publications import Publication, gateway_attachment
+from .targets import targets
+from .user_rule_expectations import Forwarded, may_decide
 from .words import Address
 
 # The port for what does not depend on the port: RFC 863's service, which takes no offence.
@@ -63,12 +65,15 @@ _Circle = List[_Place]
 
 def expect(plan: Plan, ground: Ground) -> List[Probe]:
     """What the host itself and its containers must, and must not, reach."""
-    return list(dict.fromkeys(_Expectations(plan, ground).inside()))
+    expectations = _Expectations(plan, ground)
+    return list(dict.fromkeys(probe for probe in expectations.inside() if not expectations.is_up_to_rules(probe)))
 
 
 def expect_outside(plan: Plan, ground: Ground) -> List[Probe]:
     """What another host must, and must not, reach on this one."""
-    return list(dict.fromkeys(_Expectations(plan, ground).outside()))
+    expectations = _Expectations(plan, ground)
+    probes = expectations.outside()
+    return list(dict.fromkeys(probe for probe in probes if not expectations.is_up_to_rules(probe, from_outside=True)))
 
 
 class Destinations:
@@ -134,12 +139,16 @@ class _Expectations:
                 self._add_places(container, attachment)
         self._publications = [each for each in plan.publications if each.protocol in (TCP, UDP)]
         self._published = _PublishedPorts(self._publications)
+        self._endpoints = {place.address: name for name, places in self._places.items() for place in places}
         self._published_everywhere = {
             version: [p for p in self._publications if p.version == version and p.host_ip is None] for version in (4, 6)
         }
-        opened = [(each.address, each.port) for each in reversed(plan.openings) if each.protocol == TCP]
-        published = [(each.address, each.target_port) for each in reversed(plan.publications) if each.protocol == TCP]
-        self._targets = dict([*opened, *published])
+        # Who reaches the others at a container's own address, depends on who asks.
+        self._targets = {
+            target.address: target.port
+            for target in reversed(targets(plan.publications, plan.openings))
+            if target.is_for_all and target.protocol == TCP
+        }
 
     def _add_places(self, container: Container, attachment: Attachment) -> None:
         network = self._plan.model.networks[attachment.network]
@@ -186,6 +195,28 @@ class _Expectations:
         open_to_us = access_from(self._plan.model.host, place.network, place.version, "")
         answered = self._is_answered_by_us(place) and not place.container.routes
         yield from _at_own_address(HOST, place, port, open_to_us, answered, name, via)
+
+    def is_up_to_rules(self, probe: Probe, from_outside: bool = False) -> bool:
+        """Whether it is forwarded, and a rule of the admin's may decide about it."""
+        source = self._plan.model.containers.get(probe.source)
+        owner = self._plan.model.owner_of_stack(source) if source else None
+        if not from_outside and (owner is None or owner.mode == HOST_MODE):
+            return False
+        address = ipaddress.ip_address(probe.address)
+        published = self._published.at(probe.protocol, address, probe.port)
+        at_endpoint = self._endpoints.get(address)
+        if not published and not at_endpoint and (from_outside or address in self._host_addresses()):
+            return False
+        places = self._places[owner.name] if owner else []
+        packet = Forwarded(
+            probe.protocol,
+            probe.port,
+            published.address if published and not at_endpoint else address,
+            at_endpoint or (published.container if published else ""),
+            None if from_outside else tuple(place.address for place in places),
+            None if from_outside else tuple(place.network.bridge for place in places),
+        )
+        return may_decide(self._plan.model, packet, probe.expected)
 
     # Networks
 
@@ -370,8 +401,20 @@ class _Expectations:
         for address in wanted:
             to_gateway = address == user.gateway and user.network.has_gateway(user.version)
             if to_gateway or self._leads_to_host(user.container, address):
-                yield Probe(user.container.name, str(address), published.protocol, port, OPEN, name)
+                expected = OPEN if self._is_for(user, address, published) else CLOSED
+                yield Probe(user.container.name, str(address), published.protocol, port, expected, name)
                 return
+
+    def _is_for(self, user: _Place, asked: Address, published: Publication) -> bool:
+        """Whether a container that asks an address of the host is known by an address that may."""
+        network = user.network if asked == user.gateway else self._gateway(user.container, user.version)
+        if network is None or (network.icc and network == self._network_of(published)):
+            return True
+        source = self._plan.allotted.endpoints[user.container.name, network.name].address(user.version)
+        return source is None or published.is_for(source)
+
+    def _network_of(self, published: Publication) -> Optional[Network]:
+        return self._gateway(self._plan.model.containers[published.container], published.version)
 
     def _published_to_shut_in(self, container: Container, version: int) -> Iterator[Probe]:
         """By the gateway, which is all that a container on internal networks reaches of the host."""
@@ -389,7 +432,9 @@ class _Expectations:
                 continue
             if published.host_ip in (None, address):
                 way = (HOST, str(address), published.protocol, published.host_port)
-                yield Probe(*way, name=_of(published), via=str(address))
+                if not published.allow_from:
+                    expected = OPEN if published.allow_from is None else CLOSED
+                    yield Probe(*way, expected, _of(published), str(address))
             elif not self._is_taken(address, published):
                 yield self._not_published_at(HOST, address, published)
 

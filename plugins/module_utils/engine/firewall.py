@@ -8,15 +8,16 @@ Beside them are the doors to the firewalls of others, which are told to let thro
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from contextlib import suppress
-from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
 
 from . import conntrack
 from .diff import DELETE, Change
 from .door import Door
 from .model import IPTABLES, NFTABLES
-from .publications import Translation
+from .publications import Restriction, Translation
 from .state import IptablesRules, Key, Object, Rules, State
 
 _PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
@@ -86,7 +87,7 @@ class Firewall(Door):
                 door.apply(part)
         with suppress(OSError):
             # Without connection tracking in the kernel, no flow was translated.
-            conntrack.forget(_changed_ports(changes))
+            conntrack.forget(_changed_ports(changes), _narrowed_ports(changes))
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
         """Each door's changes, in parts, with their turn."""
@@ -126,12 +127,37 @@ def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
     return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before ^ after}
 
 
+def _narrowed_ports(changes: Sequence[Change]) -> List[conntrack.Narrowed]:
+    """The ports that lead where they did, and yet not for all for whom they did."""
+    before = {found for change in changes for found in _restrictions(change.before)}
+    after = {found for change in changes for found in _restrictions(change.after)}
+    return [
+        conntrack.Narrowed(
+            ipaddress.ip_address(each.target).version,
+            (_PROTOCOL_NUMBERS[each.protocol], each.port),
+            ipaddress.ip_address(each.address).packed if each.address else b"",
+            tuple(ipaddress.ip_network(source) for source in each.allowed),
+        )
+        for each in after - before
+    ]
+
+
 def translations(thing: Optional[Object]) -> Iterable[Translation]:
     """The published ports among what a container has of rules, whichever backend they are of."""
     if isinstance(thing, IptablesRules):
         from .rules_iptables import translations as read
     elif isinstance(thing, Rules):
         from .rules_nftables import translations as read
+    else:
+        return ()
+    return read(thing.elements)
+
+
+def _restrictions(thing: Optional[Object]) -> Iterable[Restriction]:
+    if isinstance(thing, IptablesRules):
+        from .rules_iptables import restrictions as read
+    elif isinstance(thing, Rules):
+        from .rules_nftables import restrictions as read
     else:
         return ()
     return read(thing.elements)

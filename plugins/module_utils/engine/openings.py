@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from .allotments import Allotments
 from .model import NAT_UNPROTECTED, ROUTED, Container, Host, Model, Network
 from .ports import PortMapping, PortRange, port_range
 from .state import DEFAULT_NETWORK
-from .words import Address
+from .words import Address, Subnet, union
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ def access_from(host: Host, network: Network, version: int, interface: str) -> A
 
 @dataclass(frozen=True)
 class Opening:
-    """A port of a container that everybody reaches at the container's own address."""
+    """A port of a container that is reached at the container's own address, by `allow_from`, None for everybody."""
 
     container: str
     protocol: str
     address: Address
     port: int
+    allow_from: Optional[Tuple[Subnet, ...]] = None
 
     @property
     def version(self) -> int:
@@ -71,7 +72,13 @@ def openings(model: Model, allotted: Allotments) -> Tuple[Opening, ...]:
     Which port of the host is asked for does not matter there; the host's address only as it tells the family.
     """
     return tuple(
-        Opening(container.name, mapping.protocol, address, port)
+        Opening(
+            container.name,
+            mapping.protocol,
+            address,
+            port,
+            None if mapping.allow_from is None else union(mapping.allow_from, address.version),
+        )
         for container in model.containers.values()
         for mapping in container.ports
         for address in opened_at(model, allotted, container, mapping)

@@ -55,6 +55,8 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
             if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
                 yield ways.to_containers("what others send to containers' own addresses on network", {})
     for publication in plan.publications:
+        if publication.allow_from == ():
+            continue
         attachment = gateway_attachment(plan.model, plan.model.containers[publication.container], publication.version)
         if attachment and plan.model.host.ip_forward and not (publication.host_ip and publication.host_ip.is_loopback):
             ways = _Ways(plan, plan.model.networks[attachment.network], publication.version)

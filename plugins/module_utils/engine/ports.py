@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from .errors import ModelError, ProblemCollector
-from .words import Address, Words, address, text, wrong
+from .words import Address, Subnet, Words, address, addresses, list_of, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -58,6 +58,7 @@ class PortMapping:
 
     `published` is None where a free port is to be taken; it may be a range for a single target, of which
     one free port is taken. `host_ip` is None for all addresses of the host, of both families.
+    `allow_from` are the sources that may reach the published ports, None for all.
     """
 
     path: str
@@ -65,6 +66,7 @@ class PortMapping:
     published: Optional[PortRange]
     host_ip: Optional[Address]
     protocol: str
+    allow_from: Optional[Tuple[Subnet, ...]] = None
 
     @property
     def leaves_choice(self) -> bool:
@@ -118,13 +120,13 @@ class PortMapping:
         chosen = words.take("protocol", protocol, "tcp")
         words.take("mode", _mode, "host")
         extension = words.inner("x-wharf")
-        extension.refuse(["allow_from"])
+        allow_from = extension.take_optional("allow_from", list_of(addresses))
         extension.finish()
         words.finish(passed_over=("app_protocol", "name"))
         if value.get("target") is None:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
-        return cls(path, target or _NOT_GIVEN, published, address_of_host, chosen)
+        return cls(path, target or _NOT_GIVEN, published, address_of_host, chosen, allow_from)
 
 
 def host_ip(value: Any, path: str) -> Address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from .allotments import Allotments
 from .errors import ModelError, ProblemCollector
@@ -12,7 +12,7 @@ from .facts import Facts
 from .model import ROUTED, Attachment, Container, Model
 from .openings import opened_at
 from .ports import PortMapping, PortRange, size
-from .words import Address
+from .words import Address, Subnet, union
 
 _ANY_PORT: PortRange = (0, 65535)
 _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
@@ -22,7 +22,8 @@ _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
 class Publication:
     """One port of the host that leads to one port of a container, in one family.
 
-    `host_ip` is None for every address of the host in that family.
+    `host_ip` is None for every address of the host in that family. `allow_from` are the sources that may reach it, None
+    for all.
     """
 
     container: str
@@ -32,10 +33,14 @@ class Publication:
     host_port: int
     address: Address
     target_port: int
+    allow_from: Optional[Tuple[Subnet, ...]] = None
 
     @property
     def version(self) -> int:
         return self.address.version
+
+    def is_for(self, source: Address) -> bool:
+        return self.allow_from is None or any(source in network for network in self.allow_from)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Translation:
     host_ip: str
     port: int
     target: str
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A port that only some sources may reach.
+
+    `target` is the container's address. `address` is the one at which it is reached, empty for every one of the host.
+    """
+
+    target: str
+    address: str
+    protocol: str
+    port: int
+    allowed: FrozenSet[str]
 
 
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:
@@ -120,6 +139,7 @@ class _Demand:
     addresses: Tuple[Address, ...]
     target_port: int
     candidates: PortRange
+    allow_from: Optional[Tuple[Subnet, ...]]
 
     @property
     def key(self) -> str:
@@ -173,6 +193,7 @@ def _demands(
             addresses,
             mapping.target[0] + offset,
             candidates,
+            mapping.allow_from,
         )
 
 
@@ -273,7 +294,16 @@ def _heard_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
 
 def _publications(settled: Mapping[_Demand, int]) -> List[Publication]:
     return [
-        Publication(demand.container, demand.path, demand.protocol, demand.host_ip, port, address, demand.target_port)
+        Publication(
+            demand.container,
+            demand.path,
+            demand.protocol,
+            demand.host_ip,
+            port,
+            address,
+            demand.target_port,
+            None if demand.allow_from is None else union(demand.allow_from, address.version),
+        )
         for demand, port in settled.items()
         for address in demand.addresses
     ]

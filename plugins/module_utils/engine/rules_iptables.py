@@ -19,9 +19,10 @@ from .allotments import PoolAllotment
 from .model import Attachment, Container, Network
 from .plan import Plan
 from .ports import PortRange
-from .publications import Publication, Translation
+from .publications import Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
+from .targets import Target, sources, targets
 from .words import Address, Subnet
 
 USER_CHAIN = "DOCKER-USER"
@@ -70,6 +71,12 @@ _PING = {4: ("-p icmp -m icmp --icmp-type", 8), 6: ("-p ipv6-icmp -m icmp6 --icm
 _ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
+
+_ALLOWED = re.compile(
+    r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack --ctstate DNAT (?:--ctorigdst (\S+) )?"
+    r"--ctorigdstport (\d+) -j ACCEPT"
+)
+_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j DROP")
 
 Element = Tuple[str, str]
 
@@ -299,12 +306,32 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
 def _targets(publications: List[Publication]) -> Iterator[Element]:
     """What may be reached once it is translated, so that no port is open by a translation that others make."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
-    for p in publications:
-        ports.setdefault((p.address, p.protocol), set()).add(p.target_port)
-    for (address, protocol), targets in ports.items():
-        for matched in _port_matches(protocol, sorted(targets)):
+    for target in targets(publications):
+        if target.is_for_all:
+            ports.setdefault((target.address, target.protocol), set()).add(target.port)
+        else:
+            yield from _guarded(target)
+    for (address, protocol), for_all in ports.items():
+        for matched in _port_matches(protocol, sorted(for_all)):
             rule = f"-d {address}/{address.max_prefixlen} -p {protocol} {matched} -j ACCEPT"
             yield _address_groups(address)[-1][0], rule
+
+
+def _guarded(target: Target) -> Iterator[Element]:
+    """A port that is not for all: by the port to which a connection was first sent."""
+    chain = _address_groups(target.address)[-1][0]
+    to_it = f"-d {target.address}/{target.address.max_prefixlen} -p {target.protocol}"
+    to_it += f" -m {target.protocol} --dport {target.port}"
+    for p in target.publications:
+        asked = f"--ctorigdst {p.host_ip} " if p.host_ip else ""
+        for source in sources(p):
+            match = f"{to_it} -m conntrack --ctstate DNAT {asked}--ctorigdstport {p.host_port}"
+            yield chain, f"{_from(source)}{match} -j ACCEPT"
+    yield chain, f"{to_it} -j DROP"
+
+
+def _from(source: Subnet) -> str:
+    return f"-s {source} " if source.prefixlen else ""
 
 
 def _port_matches(protocol: str, ports: List[int]) -> Iterator[str]:
@@ -367,6 +394,24 @@ def _block_name(block: Subnet) -> str:
     address = str(block.network_address)
     named = address if block.version == 4 else hashlib.sha256(address.encode()).hexdigest()[:12]
     return f"{named}-{block.prefixlen}"
+
+
+def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
+    """The ports among elements that are not for all."""
+    held = list(elements)
+    allowed: Dict[Tuple[str, ...], Set[str]] = {}
+    for _chain, rule in held:
+        match = _ALLOWED.fullmatch(rule)
+        if match:
+            source, target, *asked = match.groups("")
+            every = "::/0" if ":" in target else "0.0.0.0/0"
+            allowed.setdefault(tuple(asked), set()).add(source or every)
+    guarded = [match.groups() for _chain, rule in held for match in [_GUARDED.fullmatch(rule)] if match]
+    for each in translations(held):
+        address, port = each.target.split(" ")
+        if (address, each.protocol, port) in guarded:
+            sent_to = (each.protocol, each.host_ip, str(each.port))
+            yield Restriction(address, each.host_ip, each.protocol, each.port, frozenset(allowed.get(sent_to, ())))
 
 
 def translations(elements: Iterable[Element]) -> Iterator[Translation]:

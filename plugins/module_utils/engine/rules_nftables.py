@@ -8,16 +8,17 @@ change of elements.
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Dict, Iterable, Iterator, List, Set, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
-from .openings import LinkedPort, Opening
+from .openings import LinkedPort
 from .plan import Plan
-from .publications import Publication, Translation
+from .publications import Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from .state import Chain, ElementSet, Object, Rules
+from .targets import Target, sources, targets
 from .user_rules_nftables import user_rules
-from .words import Subnet
+from .words import shortest
 
 TABLE = "inet wharf"
 USER_CHAIN = "DOCKER-USER"
@@ -77,6 +78,9 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet(f"detours{version}", (f"type {address} . {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
         yield ElementSet(f"linked{version}", (f"type {address} . {address} . {port}",))
+        yield ElementSet(f"guarded{version}", (f"type {address} . {port}",))
+        yield ElementSet(f"allowed{version}", (f"type {port} . {address}", "flags interval"))
+        yield ElementSet(f"allowed_at{version}", (f"type {address} . {port} . {address}", "flags interval"))
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
         yield ElementSet(f"resolvers{version}", (f"type {address}",))
@@ -211,6 +215,10 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     for version, family in _FAMILIES:
         yield f"{family} saddr . {family} daddr . meta l4proto . th dport @linked{version} accept"
     yield 'iifname . oifname @no_icc drop comment "between containers of a network"'
+    for version, family in _FAMILIES:
+        guarded = f"meta nfproto . oifname @unprotected {family} daddr . meta l4proto . th dport @guarded{version}"
+        yield f"{guarded} jump DOCKER-TARGETS"
+        yield f'{guarded} drop comment "allow_from"'
     yield "meta nfproto . oifname @unprotected accept"
     yield "meta nfproto . oifname @routed meta l4proto { icmp, ipv6-icmp } accept"
     for version, family in _FAMILIES:
@@ -228,9 +236,13 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
 
 
 def _docker_targets() -> Iterator[str]:
-    """The containers' published ports, for whoever may reach them."""
+    """The containers' published ports, for whoever may reach them: by the port to which a connection was first sent."""
     for version, family in _FAMILIES:
-        yield f"{family} daddr . meta l4proto . th dport @targets{version} accept"
+        target = f"{family} daddr . meta l4proto . th dport"
+        asked = f"meta l4proto . ct original proto-dst . {family} saddr"
+        yield f"{target} @targets{version} accept"
+        yield f"ct status dnat {target} @guarded{version} {asked} @allowed{version} accept"
+        yield f"{target} @guarded{version} ct original {family} daddr . {asked} @allowed_at{version} accept"
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:
@@ -265,7 +277,7 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "mss_clamp", bridge
     for version, pool in plan.allotted.networks[network.name].items():
         yield from _mode_elements(network, version)
-        subnet = _as_listed(pool.subnet)
+        subnet = shortest(pool.subnet)
         yield f"networks{version}", f"{subnet} . {bridge}"
         for interface in network.trusted_interfaces:
             yield f"trusted{version}", f'{subnet} . "{interface}"'
@@ -276,11 +288,6 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     for resolver in plan.resolvers.all:
         if resolver.name == network.name:
             yield f"resolvers{resolver.at.version}", str(resolver.at)
-
-
-def _as_listed(subnet: Subnet) -> str:
-    """As nft lists it: without the length of a prefix that is a single address."""
-    return str(subnet.network_address if subnet.prefixlen == subnet.max_prefixlen else subnet)
 
 
 _MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}
@@ -305,9 +312,9 @@ def _outward_elements(network: Network, version: int, addresses: str) -> Iterato
 def _container_rules(plan: Plan) -> Iterator[Rules]:
     elements: Dict[str, Set[Element]] = {}
     for publication in plan.publications:
-        elements.setdefault(publication.container, set()).update(_port_elements(publication))
-    for opening in plan.openings:
-        elements.setdefault(opening.container, set()).add(_target(opening, opening.port))
+        elements.setdefault(publication.container, set()).add(_published(publication))
+    for target in targets(plan.publications, plan.openings):
+        elements.setdefault(target.container, set()).update(_target_elements(target))
     for linked in plan.linked_ports:
         elements.setdefault(linked.container, set()).add(_linked(linked))
     for container in plan.model.containers.values():
@@ -342,11 +349,7 @@ def _detours(plan: Plan, container: Container) -> Iterator[Element]:
         for version, pool in plan.allotted.networks[network.name].items():
             address = plan.allotted.endpoints[container.name, asked.network].address(version)
             if address and not network.masquerade(version):
-                yield f"detours{version}", f"{_as_listed(pool.subnet)} . {address}"
-
-
-def _target(open_at: Union[Publication, Opening], port: int) -> Element:
-    return f"targets{open_at.version}", f"{open_at.address} . {open_at.protocol} . {port}"
+                yield f"detours{version}", f"{shortest(pool.subnet)} . {address}"
 
 
 def _linked(linked: LinkedPort) -> Element:
@@ -360,14 +363,31 @@ def _asker(plan: Plan, container: str, question: Question) -> Element:
     return f"askers{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
 
 
-def _port_elements(publication: Publication) -> Iterator[Element]:
-    p, version = publication, publication.version
-    yield _target(p, p.target_port)
+def _published(publication: Publication) -> Element:
+    p = publication
+    target = f"{p.address} . {p.target_port}"
     if p.host_ip is None:
-        yield f"published{version}", f"{p.protocol} . {p.host_port} : {p.address} . {p.target_port}"
-    else:
-        key = f"{p.host_ip} . {p.protocol} . {p.host_port}"
-        yield f"published_at{version}", f"{key} : {p.address} . {p.target_port}"
+        return f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
+    return f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
+
+
+def _target_elements(target: Target) -> Iterator[Element]:
+    """Who reaches a container's port. Where one of the ways to it is not for all, each of them is looked at."""
+    key = f"{target.address} . {target.protocol} . {target.port}"
+    version = target.address.version
+    if target.is_for_all:
+        yield f"targets{version}", key
+        return
+    yield f"guarded{version}", key
+    for publication in target.publications:
+        asked = f"{publication.protocol} . {publication.host_port}"
+        for source in sources(publication):
+            if publication.host_ip is None:
+                yield f"allowed{version}", f"{asked} . {shortest(source)}"
+            else:
+                yield f"allowed_at{version}", f"{publication.host_ip} . {asked} . {shortest(source)}"
+    for source in target.sources:
+        yield f"allowed_at{version}", f"{key} . {shortest(source)}"
 
 
 def translations(elements: Iterable[Element]) -> Iterator[Translation]:
@@ -377,3 +397,23 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
             key, _colon, target = element.partition(" : ")
             *host_ip, protocol, port = key.split(" . ")
             yield Translation(protocol, "".join(host_ip), int(port), target.replace(" . ", " "))
+
+
+def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
+    """The ports among elements that are not for all."""
+    held = list(elements)
+    guarded = [element.split(" . ") for name, element in held if name.startswith("guarded")]
+    allowed: Dict[Tuple[str, ...], Set[str]] = {}
+    for name, element in held:
+        if name.startswith("allowed"):
+            *sent_to, source = element.split(" . ")
+            allowed.setdefault(tuple(sent_to), set()).add(source)
+    for address, protocol, port in guarded:
+        yield Restriction(address, address, protocol, int(port), frozenset(allowed.get((address, protocol, port), ())))
+    for each in translations(held):
+        address, port = each.target.split(" ")
+        if [address, each.protocol, port] in guarded:
+            sent_to = [*filter(None, [each.host_ip]), each.protocol, str(each.port)]
+            yield Restriction(
+                address, each.host_ip, each.protocol, each.port, frozenset(allowed.get(tuple(sent_to), ()))
+            )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 from .model import UserRule
 from .plan import Plan
 from .ports import PROTOCOLS
 from .user_rule_words import versions
-from .words import Subnet
+from .words import Subnet, union
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def packet_rules(plan: Plan) -> Iterator[PacketRule]:
         if (rule.container and not destinations) or (rule.network and not bridge):
             continue
         for version in versions(rule) if rule.sources or destinations else (None,):
-            of_sources = _of_family(rule.sources, version)
-            of_destinations = _of_family(destinations, version)
+            of_sources = union(rule.sources, version) if version else ()
+            of_destinations = union(destinations, version) if version else ()
             if bool(of_sources) == bool(rule.sources) and bool(of_destinations) == bool(destinations):
                 yield PacketRule(
                     rule,
@@ -65,13 +65,6 @@ def _addresses(plan: Plan, name: str) -> Tuple[Subnet, ...]:
         for attachment in owner.attachments
         for address in plan.addresses(owner.name, attachment)
     )
-
-
-def _of_family(networks: Iterable[Subnet], version: Optional[int]) -> Tuple[Subnet, ...]:
-    """Those of a family, without any that lies in another."""
-    if version == 4:
-        return tuple(ipaddress.collapse_addresses(each for each in networks if isinstance(each, ipaddress.IPv4Network)))
-    return tuple(ipaddress.collapse_addresses(each for each in networks if isinstance(each, ipaddress.IPv6Network)))
 
 
 def _protocols(rule: UserRule) -> Tuple[str, ...]:

@@ -11,7 +11,7 @@ from .model import Rate
 from .plan import Plan
 from .user_rule_words import ICMP, LOG
 from .user_rules import PacketRule, packet_rules
-from .words import Subnet
+from .words import shortest
 
 _FAMILIES = {4: "ip", 6: "ip6"}
 _ICMP = {4: ("icmp",), 6: ("ipv6-icmp",), None: ("icmp", "ipv6-icmp")}
@@ -55,11 +55,7 @@ def _addresses(packet: PacketRule) -> Iterator[str]:
         if any(network.prefixlen == 0 for network in networks):
             yield f"meta nfproto ipv{packet.version}"
         elif networks and packet.version:
-            yield f"{_FAMILIES[packet.version]} {direction} {_one_of([_network(each) for each in networks])}"
-
-
-def _network(network: Subnet) -> str:
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+            yield f"{_FAMILIES[packet.version]} {direction} {_one_of([shortest(each) for each in networks])}"
 
 
 def _interface(name: str) -> str:

@@ -9,7 +9,7 @@ import difflib
 import ipaddress
 import json
 import re
-from typing import Any, Callable, Collection, Dict, List, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple, TypeVar, Union
 
 from .errors import ModelError, ProblemCollector
 
@@ -99,6 +99,18 @@ def addresses(value: Any, path: str) -> Subnet:
         return ipaddress.ip_network(text(value, path).strip(), strict=False)
     except ValueError:
         raise wrong(path, value, "must be a network such as 10.1.0.0/24 or fd00:1::/64, or an address") from None
+
+
+def shortest(network: Subnet) -> str:
+    """As a text, without the length of a prefix that is a single address."""
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def union(networks: Iterable[Subnet], version: int) -> Tuple[Subnet, ...]:
+    """Those of a family, none of which lies in another."""
+    if version == 4:
+        return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv4Network)))
+    return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network)))
 
 
 def unusable_addresses(subnet: Subnet) -> Tuple[Address, ...]:
