@@ -27,7 +27,7 @@ class Facts:
     that the host reaches without a gateway, our own bridges' left out, and its nameservers, each with who has it.
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
-    `firewalld`: whether it is running.
+    `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
     `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
     the host did before us. `ipv6`: its kernel has IPv6.

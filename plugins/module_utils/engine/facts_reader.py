@@ -49,7 +49,7 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
-        firewalld=_runs_firewalld(),
+        firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
@@ -74,9 +74,11 @@ def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
             yield address
 
 
-def _runs_firewalld() -> bool:
+def _has_firewalld(ledger: Ledger) -> bool:
     if not any(map(os.path.exists, _FIREWALLD)):
         return False
+    if any(kind == "firewalld" for kind, _name in ledger.owned_by("docker_chains")):
+        return True
     from .firewalld import is_running
 
     return is_running()

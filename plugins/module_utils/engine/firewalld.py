@@ -8,9 +8,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence
 
+from . import firewalld_stopped
 from .diff import Change
 from .door import Door
 from .errors import ApplyError
+from .let_through import ZONE
 from .state import DEFAULT_NETWORKS, USER_NETWORKS, Firewalld, Key, Object, State, state_of
 from .system_bus import BusError, SystemBus
 from .system_bus import path as bus_path
@@ -41,11 +43,27 @@ class FirewalldDoor(Door):
         gone = [
             Firewalld(name, (), _origin(name)) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"
         ]
-        if not wanted and not gone or not is_running():
+        if not wanted and not gone:
             return {}
+        if not is_running():
+            return state_of([*self._kept(wanted, gone)])
         with _connected() as firewalld:
             seen = [self._seen(firewalld, thing, thing in wanted, owned) for thing in [*wanted, *gone]]
         return state_of([thing for thing in seen if thing])
+
+    def _kept(self, wanted: Sequence[Firewalld], gone: Sequence[Firewalld]) -> Iterator[Object]:
+        """What is kept in its files while it does not run; of the zone and the policy, no more than is needed."""
+        inside = firewalld_stopped.interfaces(ZONE)
+        for thing in [*wanted, *gone]:
+            what, _space, name = thing.name.partition(" ")
+            if what == "interface":
+                if name in inside:
+                    yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)), thing.origin)
+            elif thing in wanted:
+                yield thing
+            elif _found_key(thing.name) not in self._found and firewalld_stopped.has(what, name):
+                is_used = what == "zone" and inside - {each.name.partition(" ")[2] for each in gone}
+                yield from () if is_used else (thing,)
 
     def _seen(
         self, firewalld: _Connection, thing: Firewalld, is_wanted: bool, owned: FrozenSet[Key]
@@ -79,6 +97,9 @@ class FirewalldDoor(Door):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Zones before what refers to them, on the way up; then firewalld reads its files anew, as for its own."""
+        if not is_running():
+            _apply_stopped(changes)
+            return
         with _connected() as firewalld:
             groups = [change for change in changes if not change.subject.name.startswith("interface ")]
             interfaces = [change for change in changes if change.subject.name.startswith("interface ")]
@@ -95,6 +116,18 @@ class FirewalldDoor(Door):
                 firewalld.forget(what, name)
             if going:
                 firewalld.reload()
+
+
+def _apply_stopped(changes: Sequence[Change]) -> None:
+    # Interfaces, then the policy, then the zone.
+    for change in sorted(changes, key=lambda each: each.subject.name):
+        what, _space, name = change.subject.name.partition(" ")
+        if change.after is None and what != "interface":
+            firewalld_stopped.forget(what, name)
+        elif change.after is None:
+            firewalld_stopped.remove_interface(ZONE, name)
+        else:
+            firewalld_stopped.add_interface(ZONE, name)
 
 
 _SETTINGS = {"zone": ("target",), "policy": ("target", "from", "to")}
