@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import itertools
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import pyroute2
 from engine import ledger, namespaces, proc_sys, programs
+from engine.errors import ApplyError
 
 Function = Callable[..., Any]
 
@@ -35,6 +37,18 @@ def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
 
     before_each_file(die)
     before_each_change_of_the_kernel(die)
+
+
+def make_refusing(refused: int) -> None:
+    """The `refused`th thing is not done, and whoever would have done it says so."""
+    numbers = itertools.count(1)
+
+    def refuse(what: str) -> None:
+        if next(numbers) == refused:
+            raise ApplyError("refused") if what.startswith(("run ", "write ")) else OSError(errno.EIO, "refused")
+
+    before_each_file(refuse)
+    before_each_change_of_the_kernel(refuse)
 
 
 def before_each_file(act: Act) -> None:

@@ -5,7 +5,8 @@
 
 What takes most of the time of a run that changes little, Python's imports, is done once. A line of JSON on the
 standard input is a run, `[ARGUMENTS, STANDARD INPUT, FATAL]`, and is answered by a line:
-`[EXIT CODE, OUTPUT, ERRORS]`. With FATAL the run is killed before the FATALth thing that it does to the host.
+`[EXIT CODE, OUTPUT, ERRORS]`. With FATAL the run is killed before the FATALth thing that it does to the host; if it is
+less than 0, that thing is refused instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import sys
 import traceback
 
-from deaths import make_deadly
+from deaths import make_deadly, make_refusing
 from engine.__main__ import main
 
 # Once for all runs, which are forked off.
@@ -32,8 +33,10 @@ def run(arguments: list[str], given: str, fatal: int = 0) -> tuple[int, str, str
         os.dup2(output, 1)
         os.dup2(errors, 2)
         sys.stdin = io.StringIO(given)
-        if fatal:
+        if fatal > 0:
             make_deadly(fatal)
+        elif fatal:
+            make_refusing(-fatal)
         os._exit(_exit_code(arguments))
     _pid, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), _read(output), _read(errors)

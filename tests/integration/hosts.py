@@ -305,6 +305,11 @@ class ThrowawayHost:
             raise EngineError(errors.strip())
         return str(output)
 
+    def refused(self, number: int, words: Any, state: str = PRESENT) -> str:
+        """Apply, but have the `number`th thing that the run does refused; what the engine says to that."""
+        arguments = ["apply", "-", "--state", state]
+        return str(self._runner.ask([arguments, json.dumps(self._by_backend(words, state)), -number])[2])
+
     def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
         arguments = ["apply", "-", "--state", state]

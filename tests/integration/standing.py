@@ -43,6 +43,8 @@ fi
 
 # Numbers that the kernel gives out, and what takes its time to become what it will be.
 _PASSING = ("link", "link_netnsid", "no", "id", "designated_port", "operstate", "state", "flags", "expires")
+# What a bridge can offload depends on what its ports could once.
+_OFFLOADS = ("gro_", "gso_", "tso_")
 _PASSING_ENDINGS = ("index", "life_time", "stats64", "_timer", "_learned", "_id", "_ack", "_detected", "_cost")
 
 
@@ -103,6 +105,7 @@ def _is_of_itself(address: str) -> bool:
 
 def _lasting(thing: Any) -> Any:
     if isinstance(thing, dict):
-        kept = (key for key in thing if key not in _PASSING and not key.endswith(_PASSING_ENDINGS))
+        passing = {key for key in thing if key.endswith(_PASSING_ENDINGS) or key.startswith(_OFFLOADS)}
+        kept = (key for key in thing if key not in passing.union(_PASSING))
         return {key: _lasting(thing[key]) for key in kept}
     return [_lasting(each) for each in thing] if isinstance(thing, list) else thing

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +124,55 @@ class TestNoRoom:
             host.apply(more(WORDS))
         host.converge(WORDS, EXACT)
         assert_same(before, standing_but_ledger(host))
+
+
+LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files")
+# As often as it is refused: the first thing, the last, and every so many between them.
+STEP = 5
+
+
+def test_whatever_is_refused_is_taken_back(host: ThrowawayHost) -> None:
+    """The layer of which something is refused becomes what it was, but for what cannot come back, which is told."""
+    host.converge(WORDS)
+    former = more({"networks": {"front": {}}, "containers": {}})
+    latter = copy.deepcopy(WORDS)
+    latter["networks"]["front"]["driver_opts"] = {"com.docker.network.driver.mtu": "1400"}
+    seen = set()
+    for number in range(1, 999, STEP):
+        host.apply(former, EXACT)
+        expected = by_layer(host.diff(latter, EXACT).changes)
+        said = host.refused(number, latter, EXACT)
+        if not said:
+            break
+        left = by_layer(host.diff(latter, EXACT).changes)
+        first = next((layer for layer in LAYERS if left[layer]), "")
+        seen.add(first)
+        told = re.search("taken back(, but for what is gone)?|nothing was changed|all changes were made", said)
+        assert told, said
+        if told[0] in ("taken back", "nothing was changed"):
+            assert left[first] == expected[first], f"{number}: {said}"
+        host.apply(latter, EXACT)
+        assert host.diff(latter, EXACT).changes == [], f"{number}: {said}"
+    assert seen >= {*LAYERS}
+
+
+def by_layer(changes: list[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
+    return {layer: [change for change in changes if change[0] == layer] for layer in LAYERS}
+
+
+def test_after_a_reboot_the_next_run_makes_all_of_it_again(host: ThrowawayHost) -> None:
+    """The ledger and the files stay; whatever was in the kernel is gone."""
+    host.converge(WORDS)
+    before = standing(host)
+    host.run(
+        """
+        nft flush ruleset; ip -all netns del
+        for each in br-front br-back docker0; do ip link del $each; done
+        sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.forwarding=0
+        """
+    )
+    assert host.converge({}) != []
+    assert_same(before, standing(host))
 
 
 def lost(host: ThrowawayHost, how: str) -> None:

@@ -38,13 +38,12 @@ def declarations(draw: st.DrawFn) -> dict[str, Any]:
         stacks = [each for each, words in containers.items() if "networks" in words]
         modes = ["networks", "networks", "none", "host", *(f"service:{each}" for each in stacks)]
         mode = draw(st.sampled_from(modes if networks else modes[2:]))
-        containers[name] = (draw(_attached(networks, number)) if mode == "networks" else {"network_mode": mode}) | draw(
-            _names()
-        )
+        words = draw(_attached(networks, number)) if mode == "networks" else {"network_mode": mode}
+        # What shares a stack shares its owner's names.
+        containers[name] = words if mode.startswith("service:") else words | draw(_names())
     # One at most is on the default network, where addresses cannot be chosen.
     if names and host.get("bridge") != "none" and draw(st.booleans()):
         containers[draw(st.sampled_from(names))] = {"networks": {"bridge": {"interface_name": "if-bridge"}}}
-        # A name that was bound to that stack is bound to it all the same.
     return {"host": host, "networks": networks, "containers": containers}
 
 

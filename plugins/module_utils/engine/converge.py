@@ -288,13 +288,14 @@ class Step:
     def _roll_back(self) -> str:
         """The same loop, with what was before as desired; says what came of it."""
         try:
-            changes = [change for change in diff(self._observe(), self.current, self.scopes) if _can_be_made(change)]
-            self.door.apply(changes)
+            changes = diff(self._observe(), self.current, self.scopes)
+            self.door.apply([change for change in changes if _can_be_made(change)])
             there = self._observe()
         except WharfError as error:
             return f"taking back what had been done failed too: {error}"
         self._own({key for key in self.ledger.owned_by(self.layer.name) if key in there})
-        return "what had been done of this layer was taken back"
+        gone = ", ".join(" ".join(change.subject.key) for change in changes if not _can_be_made(change))
+        return "what had been done of this layer was taken back" + (f", but for what is gone: {gone}" if gone else "")
 
     def _observe(self) -> State:
         return self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))

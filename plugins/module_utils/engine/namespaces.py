@@ -102,7 +102,11 @@ def bind(name: str, source: str) -> None:
         raise FileExistsError(f"{path} is there already")
     # A file may have been left by a run that was killed before it could mount anything on it.
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-    _mount(source, path, MS_BIND)
+    try:
+        _mount(source, path, MS_BIND)
+    except OSError:
+        os.unlink(path)
+        raise
 
 
 def delete(name: str) -> None:

@@ -206,7 +206,7 @@ def _made(change: Change) -> Optional[Sandbox]:
     sandbox = change.after
     if not isinstance(sandbox, Sandbox) or not sandbox.name.startswith(NETNS):
         return None
-    return sandbox if change.before is None or "of" in change.fields else None
+    return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.name) else None
 
 
 def _make(sandbox: Sandbox, others: Dict[str, Sandbox]) -> None:
