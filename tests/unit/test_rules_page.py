@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,10 @@ def test_each_scenario_is_on_the_page() -> None:
     page = (CHECKOUT / "docs/rules.md").read_text()
     for template in CHECKOUT.glob("tests/integration/scenarios/*/page.md"):
         assert template.read_text().splitlines()[0] in page, f"tools/rules_page.py leaves {template.parent.name} out"
+
+
+def test_each_chain_and_set_is_explained() -> None:
+    first = CHECKOUT / "tests/integration/scenarios/new-daemon"
+    listed = re.findall(r"^\t(?:chain|set|map) (\S+) \{", (first / "ruleset.nft").read_text(), re.MULTILINE)
+    explained = (first / "page.md").read_text()
+    assert [name for name in listed if f"`{name.rstrip('46')}`" not in explained] == []
