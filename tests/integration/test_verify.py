@@ -17,6 +17,7 @@ import pytest
 import test_matrix
 import yaml
 from hosts import ENGINE, OUTSIDE, ThrowawayHost
+from test_options import TOPOLOGIES
 from test_playbooks import Controller
 
 VERIFY = """
@@ -81,6 +82,17 @@ def test_all_derived_probes_hold_for_the_matrix(bridge_nf: int) -> None:
         assert rows(outside) == {}
         # What refuses datagrams says so to nobody more often than the kernel lets it.
         assert all(way.endswith("/udp") for way in rows(outside, None))
+
+
+@pytest.mark.parametrize("topology", sorted(TOPOLOGIES))
+def test_all_derived_probes_hold_with_options(topology: str, host: ThrowawayHost) -> None:
+    words, _table = TOPOLOGIES[topology]
+    host.apply(words)
+    inside = verify(host)
+    assert rows(inside) == rows(inside, None) == {}
+    outside = verify(host, OUTSIDE, probes=inside["outside_probes"], derive=False)
+    assert rows(outside) == {}
+    assert all(way.endswith("/udp") for way in rows(outside, None))
 
 
 def test_services_that_run_are_reached_and_left_alone(small: ThrowawayHost) -> None:
