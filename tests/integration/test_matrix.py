@@ -69,6 +69,8 @@ def _skip_where_absent(prober: Prober, is_there: bool) -> None:
         ("neighbour", "web@front", "peer@front"),
         ("neighbour", "outside", "safe@vault"),
         ("peer", "app@back", "app@back"),
+        ("lone2", "lone2@lonely", "lone@lonely"),
+        ("grim2", "grim2@stern", "grim@stern"),
         ("mute2", "mute2@cell", "host"),
         ("mute2", "mute2@cell", "bob@bare"),
     ],

@@ -100,8 +100,9 @@ LINKED = (
     {
         "host": {"ipv6": True, "icc": False},
         "containers": {
-            "web": {"links": ["db:database"]},
+            "web": {"links": ["db:database", "cache"]},
             "db": {"expose": ["80"], "ports": ["8081:81/udp"]},
+            "cache": {"expose": ["80-81"]},
             "other": {},
         },
     },
@@ -111,7 +112,11 @@ LINKED = (
     web          db@bridge:81           udp           db seeing web@bridge
     web          db@bridge:80           udp ping      closed
     web          db@bridge:81           tcp           closed
+    web          cache@bridge:80        tcp           cache seeing web@bridge
+    web          cache@bridge:81        tcp           cache seeing web@bridge
+    web          cache@bridge:80        udp ping      closed
     web          other@bridge:80        tcp udp ping  closed
+    db           cache@bridge:80        tcp udp ping  closed
     db           web@bridge:80          tcp udp ping  closed
     db           other@bridge:80        tcp udp ping  closed
     other        db@bridge:80           tcp udp ping  closed
