@@ -237,6 +237,7 @@ def test_internal_networks_ask_nobody(host: ThrowawayHost) -> None:
 
 def test_names_of_containers_are_told_to_nobody_outside(host: ThrowawayHost) -> None:
     log = f"/run/upstream-{UPSTREAM}"
+    ask(host, "web", "elsewhere.example.com")
     for name, kind in (("web.app", "TXT"), ("lone", "A"), ("mx.example.org", "MX"), ("nobody", "A"), ("web", "MX")):
         ask(host, "web", name, kind)
     asked = set(re.findall(r"query\[\w+\] (\S+) from", host.read(log)))

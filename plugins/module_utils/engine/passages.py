@@ -54,6 +54,12 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
                 yield ways.to_outside()
             if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
                 yield ways.to_containers("what others send to containers' own addresses on network", {})
+    for resolver in plan.resolvers.all:
+        if resolver.is_networks_own:
+            for protocol in ("udp", "tcp"):
+                yield to_host(
+                    plan.model.networks[resolver.name], resolver.at.version, protocol, resolver.port, resolver.at
+                )
     for publication in plan.publications:
         if publication.allow_from == ():
             continue

@@ -105,7 +105,7 @@ def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
     assert ["rule" if drop.rule else "policy" for drop in found] == dropped
 
 
-@pytest.mark.parametrize(("table", "dropped"), [("raw", 2), ("mangle", 0)])
+@pytest.mark.parametrize(("table", "dropped"), [("raw", 4), ("mangle", 0)])
 def test_what_comes_before_connections_are_tracked_has_none(table: str, dropped: int) -> None:
     rule = "-A PREROUTING -m conntrack --ctstate INVALID -j DROP"
     save = f"*{table}\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n"
