@@ -8,7 +8,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export PYTHON
 
 PYTEST := .venv/bin/python -m pytest
-TEST_COMMANDS := arping conntrack dig dnsmasq iptables ip nft ping socat tcpdump unshare
+TEST_COMMANDS := arping busybox conntrack dhclient dig dnsmasq ip iptables nft ping socat tcpdump unshare
 
 .PHONY: help
 help: ## show this list

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dnsmasq
-short_description: Names on user-defined networks
+short_description: Names, leases and network boot on user-defined networks
 version_added: 0.1.0
 description:
   - Runs C(dnsmasq) to answer the names of containers on user-defined networks, as Docker's embedded resolver does. It
@@ -19,6 +19,8 @@ description:
     order, else to those in the host's C(/etc/resolv.conf), which is followed as it changes. Internal networks ask
     nobody.
   - Containers that come, go or change are seen at once, without a restart.
+  - Where C(x-wharf) of a network says so, C(dhcp), C(ra) and C(boot), it also gives leases by DHCP, advertises routers,
+    and serves files to boot from.
   - Without systemd the processes are started and stopped by this module. With systemd they are instances of
     C(wharf-dnsmasq@.service).
 requirements:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .diff import DELETE, Change
-from .dnsmasq_files import FOLDER, RUNNING_FOLDER, config_path, origin_of, pid_path
+from .dnsmasq_files import FOLDER, LEASES_FOLDER, RUNNING_FOLDER, config_path, lease_path, origin_of, pid_path
 from .door import Door, Doors
 from .errors import ApplyError, ConflictError, Problem, ProblemCollector
 from .facts_reader import listeners
@@ -156,11 +156,11 @@ def _own_sockets() -> Set[Tuple[str, int]]:
 
 
 def _sockets(name: str) -> Iterator[Tuple[str, int]]:
-    """Where it listens."""
+    """Where it listens for questions, as its configuration says."""
     config = _read(config_path(name))
-    for address in re.findall(r"^listen-address=(.+)$", config, re.MULTILINE):
-        for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
-            yield address, int(port)
+    addresses = re.findall(r"^listen-address=(.+)$", config, re.MULTILINE)
+    for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
+        yield from ((address, int(port)) for address in addresses)
 
 
 def _inode(path: str) -> str:
@@ -176,16 +176,21 @@ def _note(thing: Dnsmasq, pid: int) -> None:
 
 def _is_left(name: str) -> bool:
     """Whether of a process that is gone its notes are still there, or of the last one the folder of these."""
-    if os.path.exists(pid_path(name)) or os.path.exists(_note_path(name)):
+    if any(os.path.exists(path) for path in _traces(name)):
         return True
     return os.path.isdir(RUNNING_FOLDER) and not os.listdir(RUNNING_FOLDER)
 
 
+def _traces(name: str) -> Tuple[str, ...]:
+    """What processes leave beside what they are given to read."""
+    return pid_path(name), _note_path(name), lease_path(name)
+
+
 def _forget(name: str) -> None:
-    for path in (pid_path(name), _note_path(name)):
+    for path in _traces(name):
         with suppress(FileNotFoundError):
             os.unlink(path)
-    for folder in (RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
+    for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
         with suppress(OSError):
             os.rmdir(folder)
 
@@ -217,6 +222,7 @@ def _start(things: List[Dnsmasq]) -> None:
     """
     if things:
         os.makedirs(RUNNING_FOLDER, exist_ok=True)
+        os.makedirs(LEASES_FOLDER, exist_ok=True)
     starting = [
         # The process is to stay when this one ends: it makes a session of its own, and holds nothing open of ours.
         (thing, subprocess.Popen(_command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from typing import Dict, Iterable, Iterator, List, Tuple
 
+from .lease_lines import dhcp_hosts, lease_lines
 from .model import Container, Network
 from .plan import Plan
 from .resolvers import Resolver, is_networks_own
@@ -21,6 +22,7 @@ from .state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Object
 FOLDER = "/run/wharf/dnsmasq"
 NAMES_FOLDER = "/run/wharf/names"
 RUNNING_FOLDER = "/run/wharf/running"
+LEASES_FOLDER = "/var/lib/wharf/leases"
 
 _HEADER = "# Written by wharf.network.\n"
 
@@ -57,19 +59,31 @@ def pid_path(resolver: str) -> str:
     return f"{RUNNING_FOLDER}/{resolver}.pid"
 
 
+def hosts_path(resolver: str) -> str:
+    return f"{FOLDER}/{resolver}.hosts"
+
+
+def lease_path(resolver: str) -> str:
+    return f"{LEASES_FOLDER}/{resolver}"
+
+
 def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[Object]:
     origin = USER_NETWORKS if resolver.is_networks_own else CONTAINERS
-    claims = "".join(_claims(plan, resolver, names))
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
-    yield File(config_path(resolver.name), config, origin=origin)
+    reread = {}
     if resolver.forwards:
-        yield File(_claims_path(resolver), claims, origin=origin)
+        reread[_claims_path(resolver)] = "".join(_claims(plan, resolver, names))
+    if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
+        reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
+    yield File(config_path(resolver.name), config, origin=origin)
+    for path, content in reread.items():
+        yield File(path, content, origin=origin)
     yield Dnsmasq(
         resolver.name,
         config=_digest(config),
-        reread=_digest(claims),
+        reread=_digest("".join(reread.values())),
         origin=origin,
-        listens=((str(resolver.at), resolver.port),),
+        listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
     )
 
 
@@ -78,32 +92,44 @@ def _claims_path(resolver: Resolver) -> str:
 
 
 def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
-    """Nothing is answered but on the one address, and by the process's own user; nothing of the host's is read."""
+    """Nothing is answered but by the network's bridge, and by the process's own user; nothing of the host's is read."""
+    networks = [plan.model.networks[name] for name in resolver.networks]
     yield f"user={plan.facts.dnsmasq_user}"
+    # Without a group of its own dnsmasq would take one that a user namespace may not have.
     yield f"group={plan.facts.dnsmasq_group}"
     yield f"pid-file={pid_path(resolver.name)}"
-    yield f"port={resolver.port}"
+    yield f"port={resolver.port if resolver.answers else 0}"
     yield "bind-dynamic"
-    yield f"listen-address={resolver.at}"
+    for address in resolver.addresses:
+        yield f"listen-address={address}"
+    if resolver.is_networks_own and networks[0].services.leases:
+        # Without it nothing is given to who has no address yet.
+        yield f"interface={networks[0].bridge}"
+        yield "except-interface=lo"
+        yield from lease_lines(plan, networks[0], lease_path(resolver.name), hosts_path(resolver.name))
     yield "no-hosts"
     yield "cache-size=1000"
-    networks = [plan.model.networks[name] for name in resolver.networks]
     for network in networks:
         yield f"hostsdir={NAMES_FOLDER}/{network.name}"
-    yield from _local_domains(plan, networks)
+    yield from _local_domains(plan, resolver, networks)
     yield from _upstreams(plan, resolver, networks)
     yield from _records(networks)
 
 
-def _local_domains(plan: Plan, networks: Iterable[Network]) -> Iterator[str]:
-    """What is answered here or not at all: names without a dot, the networks' own, and their addresses."""
+def _local_domains(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> Iterator[str]:
+    """What is answered here or not at all: names without a dot, the networks' own, and their addresses.
+
+    Those who got a lease are known to the network's own resolver only, which others ask for them.
+    """
     yield "local=//"
+    own = {other.name: other.at for other in plan.resolvers.all if other.name != resolver.name}
     for network in networks:
+        knows = str(own[network.name]) if network.services.dhcp and network.name in own else ""
         for domain in _domains(network):
             if not _may_be_public(domain) or domain == network.services.names.domain:
-                yield f"local=/{domain}/"
+                yield f"server=/{domain}/{knows}"
         for pool in plan.allotted.networks[network.name].values():
-            yield f"rev-server={pool.subnet}"
+            yield f"rev-server={pool.subnet},{knows}" if knows else f"rev-server={pool.subnet}"
 
 
 def _domains(network: Network) -> List[str]:
@@ -135,8 +161,10 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
     else:
         yield "resolv-file=/etc/resolv.conf"
     for network in networks:
-        for pool in plan.allotted.networks[network.name].values():
-            yield f"bogus-nxdomain={pool.subnet}"
+        # Of leases the network's own resolver tells others, and its answers would be dropped as well.
+        if resolver.is_networks_own or not network.services.dhcp:
+            for pool in plan.allotted.networks[network.name].values():
+                yield f"bogus-nxdomain={pool.subnet}"
 
 
 def _records(networks: Iterable[Network]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotmen
 from .errors import ProblemCollector
 from .facts import Facts
 from .model import Attachment, Container, Model, Network, Pool
+from .services import AddressRange
 from .subnets import addresses_of, allot_subnets
 from .words import Address, unusable_addresses
 
@@ -41,7 +42,8 @@ def _allot_endpoints(
         on_network = [(c, a) for c, a in wanted if a.network == network.name]
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
-            found = _allot_addresses(pool, allotted, on_network, before, problems) if allotted else {}
+            leased = network.services.dhcp.ranges if network.services.dhcp else ()
+            found = _allot_addresses(pool, allotted, leased, on_network, before, problems) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -76,6 +78,7 @@ def _refuse_other_families(
 def _allot_addresses(
     pool: Pool,
     allotted: PoolAllotment,
+    leased: Tuple[AddressRange, ...],
     on_network: List[Tuple[Container, Attachment]],
     before: Allotments,
     problems: ProblemCollector,
@@ -107,7 +110,11 @@ def _allot_addresses(
         address = kept.address(version) if kept else None
         if container.name not in result and address and address in subnet and address not in holders:
             settle(container, address)
-    free = (address for address in addresses_of(pool.ip_range or subnet, subnet) if address not in holders)
+    free = (
+        address
+        for address in addresses_of(pool.ip_range or subnet, subnet)
+        if address not in holders and not any(address in each for each in leased)
+    )
     for container, attachment in on_network:
         if container.name not in result:
             address = next(free, None)

@@ -390,7 +390,6 @@ def _with_extension(network: Network, extension: Words, problems: ProblemCollect
         icmp=extension.take("icmp", read.flag, False),
         mss_clamp=extension.take("mss_clamp", read.flag, False),
     )
-    extension.refuse(["boot", "dhcp", "ra"])
     shaped = replace(shaped, services=parse_services(extension))
     extension.finish()
     if shaped.icmp and shaped.internal:

@@ -56,10 +56,11 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
                 yield ways.to_containers("what others send to containers' own addresses on network", {})
     for resolver in plan.resolvers.all:
         if resolver.is_networks_own:
-            for protocol in ("udp", "tcp"):
-                yield to_host(
-                    plan.model.networks[resolver.name], resolver.at.version, protocol, resolver.port, resolver.at
-                )
+            network = plan.model.networks[resolver.name]
+            for protocol in ("udp", "tcp") if resolver.answers else ():
+                yield to_host(network, resolver.at.version, protocol, resolver.port, resolver.at)
+            for version, port in network.services.ports:
+                yield to_host(network, version, "udp", port)
     for publication in plan.publications:
         if publication.allow_from == ():
             continue

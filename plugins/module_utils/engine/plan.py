@@ -13,6 +13,7 @@ from .errors import ProblemCollector
 from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
+from .leases import check_leases
 from .model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from .openings import LinkedPort, Opening, linked_ports, openings
 from .proc_sys import of_interface
@@ -56,6 +57,7 @@ class Plan:
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         opened = openings(model, allotted)
         plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted), resolvers)
+        check_leases(model, allotted.networks, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)

@@ -33,8 +33,9 @@ _LONGEST_NAME = 150
 class Resolver:
     """`networks` are those whose names it knows, `upstreams` the nameservers that its containers name, if any.
 
-    `at` is where it is asked: the gateway of the first of its networks that has IPv4, else of the first one.
-    `forwards`: it asks others for what it does not know.
+    `at` is where its containers ask it: the gateway of the first of its networks that has IPv4, else of the first one.
+    A network's own also listens at the gateway of the other family, `beside`. `forwards`: it asks others for what it
+    does not know. Without `answers` it is there for other things than names.
     """
 
     name: str
@@ -43,10 +44,16 @@ class Resolver:
     forwards: bool
     at: Address
     port: int
+    beside: Optional[Address] = None
+    answers: bool = True
 
     @property
     def is_networks_own(self) -> bool:
         return self.port == DNS_PORT
+
+    @property
+    def addresses(self) -> Tuple[Address, ...]:
+        return tuple(address for address in (self.at, self.beside) if address)
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,12 @@ def find_resolvers(
     ports = _Ports(before, facts)
     found: Dict[str, Resolver] = {}
     for network in model.networks.values():
-        at = _gateway(network, allotted) if _answers(network) else None
-        if at:
-            found[network.name] = Resolver(network.name, (network.name,), (), not network.internal, at, DNS_PORT)
+        own = _own(network, allotted)
+        if own:
+            found[network.name] = own
     questions: Dict[str, Question] = {}
     for container in model.containers.values():
-        attachments = [a for a in container.attachments if a.network in found]
+        attachments = [a for a in container.attachments if a.network in found and found[a.network].answers]
         if not attachments or any(address.is_loopback for address in container.dns):
             continue
         asked = min(attachments, key=lambda each: (found[each.network].at.version, each.network))
@@ -113,12 +120,15 @@ def _answers(network: Network) -> bool:
     return not network.is_default and (not network.external if answered is None else answered)
 
 
-def _gateway(network: Network, allotted: Allotments) -> Optional[Address]:
-    """The bridge's address, that of IPv4 if there are two."""
+def _own(network: Network, allotted: Allotments) -> Optional[Resolver]:
+    """The network's own, where it answers names or has leases to give, and an address to do so."""
     pools = allotted.networks.get(network.name, {})
-    return next(
-        (pools[version].gateway for version in (4, 6) if version in pools and network.has_gateway(version)), None
-    )
+    gateways = [pools[version].gateway for version in (4, 6) if version in pools and network.has_gateway(version)]
+    if not gateways or not (_answers(network) or network.services.leases):
+        return None
+    at, beside = gateways[0], gateways[1] if gateways[1:] else None
+    forwards = not network.internal
+    return Resolver(network.name, (network.name,), (), forwards, at, DNS_PORT, beside, _answers(network))
 
 
 def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bool) -> str:

@@ -104,7 +104,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     clamped = any(network.mss_clamp for network in plan.model.networks.values())
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
-    names = any(resolver.at.version == version for resolver in plan.resolvers.all)
+    names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
     if names:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
     yield IptablesHook(
@@ -234,17 +234,26 @@ def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
 
     No published port 53 stands in its way.
     """
+    bridge = network.bridge
     for resolver in plan.resolvers.all:
-        if resolver.name == network.name and resolver.at.version == version:
-            at, bridge = f"-d {resolver.at}/{resolver.at.max_prefixlen}", network.bridge
-            for protocol in _DNS_PROTOCOLS:
-                asking = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
-                led = f"{at} -p {protocol} -m {protocol} --dport {FIRST_PORT}:{LAST_PORT}"
-                yield "nat WHARF-NAMES", f"{at} -i {bridge} {asking} -j ACCEPT"
-                yield "filter WHARF-INPUT", f"{at} -i {bridge} {asking} -j ACCEPT"
-                yield "filter WHARF-INPUT", f"{at} {asking} -j DROP"
-                yield "filter WHARF-INPUT", f"{led} {_IS_TRANSLATED} -j ACCEPT"
-                yield "filter WHARF-INPUT", f"{led} -j DROP"
+        for address in resolver.addresses if resolver.name == network.name and resolver.answers else ():
+            if address.version == version:
+                yield from _asked_at(address, bridge)
+    for family, port in network.services.ports:
+        if family == version:
+            yield "filter WHARF-INPUT", f"-i {bridge} -p udp -m udp --dport {port} -j ACCEPT"
+
+
+def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
+    at = f"-d {address}/{address.max_prefixlen}"
+    for protocol in _DNS_PROTOCOLS:
+        asking = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
+        led = f"{at} -p {protocol} -m {protocol} --dport {FIRST_PORT}:{LAST_PORT}"
+        yield "nat WHARF-NAMES", f"{at} -i {bridge} {asking} -j ACCEPT"
+        yield "filter WHARF-INPUT", f"{at} -i {bridge} {asking} -j ACCEPT"
+        yield "filter WHARF-INPUT", f"{at} {asking} -j DROP"
+        yield "filter WHARF-INPUT", f"{led} {_IS_TRANSLATED} -j ACCEPT"
+        yield "filter WHARF-INPUT", f"{led} -j DROP"
 
 
 def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:

@@ -286,8 +286,8 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         if network.icmp:
             yield f"icmp{version}", subnet
     for resolver in plan.resolvers.all:
-        if resolver.name == network.name:
-            yield f"resolvers{resolver.at.version}", str(resolver.at)
+        for address in resolver.addresses if resolver.name == network.name and resolver.answers else ():
+            yield f"resolvers{address.version}", str(address)
 
 
 _MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}

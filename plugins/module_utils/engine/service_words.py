@@ -73,7 +73,8 @@ def _records(value: Any, path: str) -> Tuple[Record, ...]:
             if CNAME in given and len(given) > 1:
                 raise ModelError.at(where, "a CNAME stands alone: leave out what stands beside it (RFC 2181)")
             for kind, data in given.items():
-                records += _records_of(name, kind, data, f"{where}.{kind}")
+                with problems.collect():
+                    records += _records_of(name, kind, data, f"{where}.{kind}")
     problems.raise_if_any()
     return tuple(records)
 
@@ -193,7 +194,7 @@ def _boot(value: Any, path: str) -> Boot:
         server=words.take_optional("server", read.address_of(4)),
     )
     words.finish()
-    if not boot.file and not boot.files:
+    if isinstance(value, dict) and not value.get("file") and not value.get("files"):
         problems.add(path, "needs file, or files for each architecture of clients")
     problems.raise_if_any()
     return boot

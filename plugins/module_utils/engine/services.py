@@ -111,3 +111,13 @@ class Services:
     def leases(self) -> bool:
         """Whether the network's dnsmasq hands out more than names."""
         return bool(self.dhcp or self.ra or self.boot)
+
+    @property
+    def ports(self) -> Tuple[Tuple[int, int], ...]:
+        """Where clients ask for leases and for what they boot by TFTP: families and ports of UDP."""
+        dhcp4 = ((4, 67),) if self.dhcp else ()
+        dhcp6 = (
+            ((6, 547),) if self.ra or any(each.version == 6 for each in (self.dhcp.ranges if self.dhcp else ())) else ()
+        )
+        tftp = ((4, 69),) if self.boot and self.boot.tftp_root else ()
+        return (*dhcp4, *dhcp6, *tftp)

@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses, routes and files to boot for whoever asks on a network: real clients on a bridge, declared or not."""
+
+from __future__ import annotations
+
+import copy
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hosts import ABSENT, ThrowawayHost
+
+WORDS: dict[str, Any] = {
+    "networks": {
+        "lan": {
+            "enable_ipv6": True,
+            "ipam": {"config": [{"subnet": "10.7.0.0/24"}, {"subnet": "fd00:7::/64"}]},
+            "driver_opts": {"com.docker.network.driver.mtu": "1400"},
+            "x-wharf": {
+                "dns": {"domain": "lan.example"},
+                "dhcp": {
+                    "range": ["10.7.0.2-10.7.0.3", "fd00:7::100-fd00:7::1ff"],
+                    "lease_time": "2h",
+                    "options": {"classless-static-route": "10.9.0.0/16,10.7.0.1,0.0.0.0/0,10.7.0.1"},
+                },
+                "ra": "slaac",
+                "boot": {"tftp_root": "/run/tftp", "file": "pxe.0", "files": {"efi64": "grub.efi"}},
+            },
+        },
+        "deep": {
+            "internal": True,
+            "enable_ipv6": True,
+            "ipam": {"config": [{"subnet": "10.8.0.0/24"}, {"subnet": "fd00:8::/64"}]},
+            "x-wharf": {"dhcp": True, "ra": "stateful", "dns": False},
+        },
+        "other": {},
+    },
+    "containers": {
+        "web": {"networks": ["lan"]},
+        "both": {"networks": ["lan", "other"]},
+        "vm": {"networks": {"deep": {"ipv4_address": "10.8.0.50", "ipv6_address": "fd00:8::50"}}},
+    },
+}
+
+# What a client was told, as shell variables.
+_REPORT = '#!/bin/sh\n[ "$1" = bound ] && set\ntrue\n'
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started:
+        started.run("mkdir /run/tftp; echo for BIOS > /run/tftp/pxe.0; echo for UEFI > /run/tftp/grub.efi")
+        started.write("/run/report", _REPORT)
+        started.run("chmod 755 /run/report")
+        with started.declared(WORDS):
+            for guest, bridge, mac in (
+                ("guest", "br-lan", "02:00:00:00:00:21"),
+                ("late", "br-lan", "02:00:00:00:00:22"),
+            ):
+                plug_in(started, guest, bridge, mac)
+            yield started
+            started.run("ip link del to-guest; ip link del to-late; ip netns del guest; ip netns del late")
+
+
+def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
+    """A machine on a network of which nobody has declared anything."""
+    host.run(
+        f"""
+        ip netns add {name}
+        ip netns exec {name} sysctl -qw net.ipv6.conf.default.accept_ra=1 net.ipv6.conf.default.accept_dad=0
+        ip link add to-{name} type veth peer name eth0 netns {name}
+        ip link set to-{name} master {bridge} up
+        ip -n {name} link set eth0 address {mac} up
+        """
+    )
+
+
+def lease(host: ThrowawayHost, place: str, *options: str) -> dict[str, str]:
+    """What DHCP tells a client there, by udhcpc's names for it; nothing if nobody answers."""
+    wanted = "-O mtu -O search -O staticroutes -O bootfile"
+    command = f"busybox udhcpc -i eth0 -n -q -f -t 10 -T 1 -s /run/report {wanted} {' '.join(options)} || true"
+    output = host.run(command, place)
+    return dict(re.findall(r"^(\w+)='?(.*?)'?$", output, re.MULTILINE))
+
+
+def asked(host: ThrowawayHost, place: str, question: str) -> list[str]:
+    return host.run(f"ip netns exec {place} dig +short +tries=1 +time=2 {question}").split()
+
+
+def until(check: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not check():
+        assert time.monotonic() - began < 20
+        time.sleep(0.05)
+
+
+def test_a_declared_container_is_given_its_declared_address(host: ThrowawayHost) -> None:
+    told = lease(host, "web")
+    assert told["ip"] == host.address("web", "lan")
+    # The range is left to those who are not declared.
+    assert told["ip"] not in ("10.7.0.2", "10.7.0.3")
+    assert told["mask"] == "24" or told["subnet"] == "255.255.255.0"
+    assert told["router"] == told["dns"] == "10.7.0.1"
+    assert told["mtu"] == "1400"
+    assert told["search"] == told["domain"] == "lan.example"
+    assert told["staticroutes"].startswith("10.9.0.0/16 10.7.0.1")
+    assert told["lease"] == "7200"
+
+
+def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: ThrowawayHost) -> None:
+    told = lease(host, "guest", "-x", "hostname:printer")
+    assert told["ip"] in ("10.7.0.2", "10.7.0.3")
+    for place, name in (("web", "printer"), ("web", "printer.lan.example"), ("both", "printer.lan.example")):
+        assert asked(host, place, name) == [told["ip"]]
+        assert asked(host, place, f"-x {told['ip']}") == ["printer.lan.example."]
+    changed = copy.deepcopy(WORDS)
+    changed["networks"]["lan"]["x-wharf"]["dhcp"]["lease_time"] = "3h"
+    assert ("dnsmasq", "update", "dnsmasq", "lan", "config") in host.converge(changed)
+    assert asked(host, "web", "printer") == [told["ip"]]
+    again = lease(host, "guest", "-r", told["ip"])
+    assert (again["ip"], again["lease"]) == (told["ip"], "10800")
+    host.apply(WORDS)
+
+
+def test_no_stranger_is_called_as_a_container_is(host: ThrowawayHost) -> None:
+    assert lease(host, "late", "-x", "hostname:web")["ip"] in ("10.7.0.2", "10.7.0.3")
+    assert asked(host, "both", "web") == [host.address("web", "lan")]
+
+
+def test_a_container_that_comes_is_given_its_address_without_a_restart(host: ThrowawayHost) -> None:
+    before = host.read("/run/wharf/running/lan.pid")
+    changed = copy.deepcopy(WORDS)
+    changed["containers"]["fresh"] = {"networks": ["lan"]}
+    host.converge(changed)
+    assert lease(host, "fresh")["ip"] == host.address("fresh", "lan")
+    assert host.read("/run/wharf/running/lan.pid") == before
+    host.converge({"containers": {"fresh": {}}}, ABSENT, ["containers"])
+
+
+def test_an_internal_network_names_no_router(host: ThrowawayHost) -> None:
+    told = lease(host, "vm")
+    assert told["ip"] == "10.8.0.50"
+    assert "router" not in told
+    # Where names are not answered, nobody is named for them.
+    assert "dns" not in told
+
+
+def test_hosts_make_their_addresses_of_what_is_advertised(host: ThrowawayHost) -> None:
+    def addresses() -> set[str]:
+        return {
+            each["local"] for link in host.json("ip -j -6 addr show dev eth0", "guest") for each in link["addr_info"]
+        }
+
+    until(lambda: "fd00:7::ff:fe00:21" in addresses())
+    until(lambda: bool(host.json("ip -j -6 route show default", "guest")))
+    assert "1400" in host.run("cat /proc/sys/net/ipv6/conf/eth0/mtu", "guest")
+    assert host.run("cat /proc/sys/net/ipv6/conf/eth0/accept_ra", "web").strip() == "0"
+
+
+def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
+    def leased(place: str) -> str:
+        files = f"-lf /run/{place}.leases6 -pf /run/{place}.pid6"
+        host.run(
+            f"""
+            touch /run/{place}.leases6
+            timeout 20 dhclient -6 -1 -d -sf /bin/true {files} eth0 2>/dev/null &
+            for each in $(seq 200); do grep -q iaaddr /run/{place}.leases6 && break; sleep 0.1; done
+            kill $!
+            """,
+            place,
+        )
+        return re.findall(r"iaaddr (\S+)", host.read(f"/run/{place}.leases6"))[0]
+
+    assert leased("vm") == "fd00:8::50"
+    assert leased("guest").startswith("fd00:7::1")
+
+
+@pytest.mark.parametrize(("architecture", "file", "content"), [("0000", "pxe.0", "BIOS"), ("0007", "grub.efi", "UEFI")])
+def test_network_boot(host: ThrowawayHost, architecture: str, file: str, content: str) -> None:
+    told = lease(host, "web", "-x", f"0x5d:{architecture}")
+    assert told["bootfile"] == file
+    server = told.get("siaddr") or told["serverid"]
+    assert content in host.run(f"busybox tftp -g -r {told['bootfile']} -l /dev/stdout {server}", "web")
+
+
+def test_nobody_elsewhere_is_served(host: ThrowawayHost) -> None:
+    listening = host.run("ss -Hlnup").splitlines()
+    for line in listening:
+        address = line.split()[3]
+        assert "%br-" in address or address.startswith(
+            ("10.7.0.1:", "10.8.0.1:", "[fd00:7::1]", "[fd00:8::1]", "172.")
+        ), line
