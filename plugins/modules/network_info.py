@@ -57,7 +57,8 @@ networks:
   returned: success
   type: dict
   sample: {app: {bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16], subnets: [172.18.0.0/16],
-    external: false, internal: false, icc: true, masquerade: true, mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
+    external: false, internal: false, icc: true, masquerade: true, gateway_modes: {ipv4: nat},
+    mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
 containers:
   description: Each declared container by name, with its endpoints as they stand and its declared ports.
   returned: success

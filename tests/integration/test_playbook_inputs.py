@@ -56,6 +56,13 @@ def test_all_problems_come_in_one_report_before_anything_is_touched(controller: 
     assert differences(before, controller.host.snapshot()) == ""
 
 
+def test_chosen_ports_are_told(controller: Controller) -> None:
+    task = {"wharf.network.docker_chains": {"containers": {"web": {"ports": ["8000-8001:80", "9000:90"]}}}}
+    told = controller.play({"tasks": [task]}).results[-1]["published"]
+    at = {"host_ip": "0.0.0.0", "host_port": 8000, "address": "172.17.0.2", "target_port": 80, "protocol": "tcp"}
+    assert told == [{"container": "web", **at}]
+
+
 def test_network_info_sees_and_names_drift(controller: Controller) -> None:
     controller.play("wharf.network.site", variables=VARIABLES)
     info = {"tasks": [{"wharf.network.network_info": {}}]}
@@ -63,6 +70,7 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
     assert seen["networks"]["front"]["endpoints"] == ["web/front"]
     assert seen["containers"]["web"]["endpoints"]["back"]["interface"] == "eth0"
     assert {port["host_port"] for port in seen["published"]} == {8080}
+    assert seen["networks"]["front"]["gateway_modes"] == {"ipv4": "nat", "ipv6": "nat"}
     assert seen["drift"] == {}
     assert "br-front  network front" in seen["picture"]
     controller.host.run("ip link set br-front mtu 1300; ip netns exec web ip route del default")

@@ -72,6 +72,7 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name].values()],
         "internal": network.internal,
         "icc": network.icc,
+        "gateway_modes": {f"ipv{pool.version}": network.gateway_mode(pool.version) for pool in network.pools},
         "masquerade": any(network.masquerade(pool.version) for pool in network.pools),
         "endpoints": sorted(e.name for e in endpoints if stands and e.bridge == network.bridge),
     }
