@@ -53,11 +53,11 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     host.write("/run/standing.sh", _READ)
     ruleset, *lines = host.run("sh /run/standing.sh").split("\n")[:-1]
     places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
-    files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/var/lib/"])
+    files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/run/wharf/", "/var/lib/"])
     return {
         "ruleset": re.sub(r"elements = \{(.+?)\}", _sorted, "\n".join(ruleset.split("\f")), flags=re.DOTALL),
         **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
-        **{path: _parsed(content) if path == LEDGER else content for path, content in files.items()},
+        **{path: _parsed(content) if path == LEDGER else content for path, content in files.items() if _lasts(path)},
     }
 
 
@@ -70,6 +70,11 @@ def assert_same(expected: dict[str, Any], found: dict[str, Any], when: str = "")
 def _sorted(elements: re.Match[str]) -> str:
     """The kernel lists the elements of some sets in the order in which they came."""
     return ",\n".join(sorted(element.strip() for element in elements[1].split(",")))
+
+
+def _lasts(path: str) -> bool:
+    """Not what says which process a service is."""
+    return not path.endswith((".pid", ".started"))
 
 
 def _parsed(ledger: str) -> Any:

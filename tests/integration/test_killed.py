@@ -19,7 +19,6 @@ FOREIGN = """
 ip link add br-admin type bridge; ip link set br-admin up
 nft add table inet admin
 ip netns add admin
-mkdir -p /etc/netns/admin; echo 192.0.2.7 admin > /etc/netns/admin/hosts
 echo net.ipv4.conf.all.log_martians=1 > /etc/sysctl.d/50-admin.conf
 sysctl -qw net.ipv6.conf.eth0.accept_ra=1 net.ipv4.conf.eth0.accept_redirects=1
 """

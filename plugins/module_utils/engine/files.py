@@ -58,9 +58,11 @@ class Files(Door):
 
     def _is_begun(self, path: Path) -> bool:
         """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
-        folder = path.parent
-        made = self._before.get(str(folder)) == ABSENT and folder.is_dir()
-        return _draft(path).exists() or (made and not any(folder.iterdir()))
+        return _draft(path).exists() or any(not any(folder.iterdir()) for folder in self._made_for(path))
+
+    def _made_for(self, path: Path) -> List[Path]:
+        """The folders that were made for a file, as far as they are there, the inner ones first."""
+        return [folder for folder in path.parents if self._before.get(str(folder)) == ABSENT and folder.is_dir()]
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}
@@ -91,10 +93,9 @@ class Files(Door):
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         _draft(path).unlink(missing_ok=True)
-        for folder in path.parents:
-            if self._before.get(str(folder)) != ABSENT or not folder.is_dir() or any(folder.iterdir()):
-                return
-            folder.rmdir()
+        for folder in self._made_for(path):
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _read(path: str) -> Optional[str]:
