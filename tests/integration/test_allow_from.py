@@ -155,7 +155,7 @@ def test_a_flow_of_datagrams_is_cut_off(live: ThrowawayHost, backend: str) -> No
 
 def test_verification_expects_it(live: ThrowawayHost, backend: str) -> None:
     rule = {"source": "10.2.0.0/24", "published_port": 8081, "action": "drop"}
-    live.converge({**words(backend, ["10.2.0.0/16"]), **({"docker_user": [rule]} if backend == "nftables" else {})})
+    live.converge({**words(backend, ["10.2.0.0/16"]), "docker_user": [rule]})
     live.agent.call("stop_all")
     found = verify(live)
     assert f"app > {HOST4}:8080/tcp" in rows(found, True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,14 +28,21 @@ WORDS: dict[str, Any] = {
 }
 
 
+BACKENDS = ["nftables", "iptables"]
+# Where a host lists the rules of a chain.
+LISTS = {"nftables": "nft --stateless list chain inet wharf {}", "iptables": "iptables -S {}"}
+
+
 def with_rules(*rules: Any) -> dict[str, Any]:
     return {**WORDS, "docker_user": list(rules)}
 
 
-@pytest.fixture(scope="module")
-def standing() -> Iterator[ThrowawayHost]:
-    with ThrowawayHost.started() as started, started.declared(WORDS):
-        yield started
+@pytest.fixture(scope="module", params=BACKENDS)
+def standing(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started:
+        started.backend = request.param
+        with started.declared(WORDS):
+            yield started
 
 
 @pytest.fixture
@@ -78,9 +86,8 @@ def test_a_new_rule_holds_for_connections_that_stand(live: ThrowawayHost) -> Non
     assert lives(live, ours)
     expected = ways("outside", "8080/tcp", CLOSED)
     assert live.reached(expected) == expected
-    assert kinds(live.converge(with_rules({"source": "192.0.2.0/24", "container": "web", "action": "drop"}))) == {
-        ("update", "chain", "WHARF-USER")
-    }
+    changes = live.converge(with_rules({"source": "192.0.2.0/24", "container": "web", "action": "drop"}))
+    assert {(action, name.split()[-1]) for action, _kind, name in kinds(changes)} == {("update", "WHARF-USER")}
     with pytest.raises(RuntimeError, match="nothing came over the connection"):
         lives(live, ours)
     assert lives(live, others)
@@ -128,6 +135,12 @@ def test_in_which_order_rules_hold(live: ThrowawayHost) -> None:
     assert live.reached(expected) == expected
 
 
+LOGGED = {
+    "nftables": ['limit rate 3/minute burst 5 packets log prefix "seen: "', 'log prefix "DOCKER-USER drop: " drop'],
+    "iptables": ['-m limit --limit 3/min -j LOG --log-prefix "seen: "', '-j LOG --log-prefix "DOCKER-USER drop: "'],
+}
+
+
 def test_log_and_limit(live: ThrowawayHost) -> None:
     live.converge(
         with_rules(
@@ -136,29 +149,44 @@ def test_log_and_limit(live: ThrowawayHost) -> None:
             {"published_port": 8080, "protocol": "udp", "action": "drop", "log": True},
         )
     )
-    listed = live.run("nft list chain inet wharf WHARF-USER")
-    assert 'limit rate 3/minute burst 5 packets log prefix "seen: "' in listed
-    assert 'log prefix "DOCKER-USER drop: " drop' in listed
-    # The limit is that of the rule, for both families.
+    listed = live.run(LISTS[live.backend].format("WHARF-USER"))
+    for words in LOGGED[live.backend]:
+        assert words in listed
     assert live.probe("outside", f"{HOST4}:8080/udp").is_open
-    expected = ways("outside", "8080/udp", CLOSED)
-    assert live.reached(expected) == expected
+    assert not live.probe("outside", f"{HOST4}:8080/udp", False).is_open
+
+
+OF_OTHERS = {
+    "nftables": """
+        nft add rule inet wharf DOCKER-USER ct direction original ct original proto-dst 8080 drop
+        nft add rule inet wharf DOCKER-USER ip saddr 192.0.2.66 drop
+    """,
+    "iptables": """
+        iptables -A DOCKER-USER -p tcp -m conntrack --ctorigdstport 8080 --ctdir ORIGINAL -j DROP
+        iptables -I DOCKER-USER -s 192.0.2.66 -j DROP
+    """,
+}
 
 
 def test_rules_of_others_stay_and_come_after(live: ThrowawayHost) -> None:
-    live.run("nft add rule inet wharf DOCKER-USER ct direction original ct original proto-dst 8080 counter drop")
-    live.run("nft add rule inet wharf DOCKER-USER ip saddr 192.0.2.66 drop")
-    before = live.run("nft list chain inet wharf DOCKER-USER")
-    live.converge(with_rules({"source": OUTSIDE[0], "published_port": 8080, "action": "accept"}))
-    assert live.probe("outside", f"{HOST4}:8080/tcp").is_open
-    assert not live.probe("neighbour", f"{HOST4}:8080/tcp", False).is_open
-    live.converge(with_rules({"source": OUTSIDE[0], "published_port": 8080, "action": "return"}))
-    assert not live.probe("outside", f"{HOST4}:8080/tcp", False).is_open
+    def others() -> list[str]:
+        listed = live.run(LISTS[live.backend].format("DOCKER-USER")).splitlines()
+        return [line for line in listed if "WHARF-USER" not in line]
+
+    live.run(OF_OTHERS[live.backend])
+    before = others()
+    for action in ("accept", "return"):
+        live.converge(with_rules({"source": OUTSIDE[0], "published_port": 8080, "action": action}))
+        expected = {
+            ("outside", f"{HOST4}:8080/tcp"): action == "accept",
+            ("neighbour", f"{HOST4}:8080/tcp"): False,
+            ("outside", f"{HOST4}:8081/tcp"): True,
+        }
+        assert live.reached(expected) == expected
+        assert others() == before
     live.converge({}, ABSENT, DOCKER_USER)
-    assert live.run("nft --stateless list chain inet wharf DOCKER-USER") == before.replace(
-        "counter packets 0 bytes 0", "counter"
-    )
-    live.run("nft flush chain inet wharf DOCKER-USER")
+    assert others() == before
+    live.run("nft flush chain inet wharf DOCKER-USER" if live.backend == "nftables" else "iptables -F DOCKER-USER")
 
 
 def test_errors_come_in_one_report_and_nothing_is_touched(live: ThrowawayHost) -> None:
@@ -191,29 +219,59 @@ nft 'add rule ip dockerd pre fib daddr type local tcp dport 8080 dnat to 172.17.
 """
 
 
+ALONE: list[dict[str, Any]] = [
+    {"source": OUTSIDE[0], "published_port": 8080, "action": "return"},
+    {"published_port": 8080, "protocol": "tcp", "action": "drop"},
+]
+
+
 def test_alone_beside_networks_of_somebody_else(host: ThrowawayHost) -> None:
     """As on a host whose dockerd publishes the ports: nothing is made but what the rules need."""
     host.run(BRIDGED)
     host.serve("box", "80/tcp")
     before = host.snapshot()
-    rules = {
-        "docker_user": [
-            {"source": OUTSIDE[0], "published_port": 8080, "action": "return"},
-            {"published_port": 8080, "protocol": "tcp", "action": "drop"},
-        ]
-    }
-    made = host.converge(rules, scope=DOCKER_USER)
+    made = host.converge({"docker_user": ALONE}, scope=DOCKER_USER)
     assert kinds(made) == {("create", "chain", name) for name in ("DOCKER-USER", "WHARF-USER", "forward")}
-    changed = {line.split()[1] for line in differences(before, host.snapshot()).splitlines() if line[:4] == "--- "}
-    assert changed == {"ruleset", "/var/lib/wharf/", "/var/lib/wharf/ledger.json"}
-    assert host.probe("outside", f"{HOST4}:8080/tcp").by == "box"
-    assert not host.probe("neighbour", f"{HOST4}:8080/tcp", False).is_open
+    after = host.snapshot()
+    assert {key for key in {*before, *after} if before.get(key) != after.get(key)} == {
+        "ruleset",
+        "/var/lib/wharf/",
+        "/var/lib/wharf/ledger.json",
+    }
+    expected = {(place, f"{HOST4}:8080/tcp"): place == "outside" for place in ("outside", "neighbour")}
+    assert host.reached(expected) == expected
     with pytest.raises(
         EngineError, match=r"wharf_docker_user\[0\].container: no container web is declared; name where"
     ):
         host.apply({"docker_user": [{"container": "web", "action": "drop"}]}, scope=DOCKER_USER)
     host.converge({}, ABSENT, DOCKER_USER)
     assert differences(before, host.snapshot()) == ""
+
+
+def without_counters(snapshot: dict[str, Any]) -> dict[str, Any]:
+    return {**snapshot, "ruleset": re.sub(r"counter packets \d+ bytes \d+ ", "", snapshot["ruleset"])}
+
+
+def test_alone_in_the_chain_of_a_dockerd(host: ThrowawayHost) -> None:
+    host.run(BRIDGED)
+    host.run(
+        "iptables -N DOCKER-USER; iptables -A DOCKER-USER -s 192.0.2.77 -j DROP; iptables -I FORWARD -j DOCKER-USER"
+    )
+    host.run("iptables -N DOCKER; iptables -A DOCKER -d 172.17.0.2 -j ACCEPT; iptables -A FORWARD -j DOCKER")
+    host.serve("box", "80/tcp")
+    before = without_counters(host.snapshot())
+    by_iptables = {"host": {"firewall-backend": "iptables"}, "docker_user": ALONE}
+    made = host.converge(by_iptables, scope=DOCKER_USER)
+    assert {name for _action, _kind, name in kinds(made)} == {
+        *(f"{family} filter {chain}" for family in ("ip", "ip6") for chain in ("DOCKER-USER", "WHARF-USER"))
+    }
+    expected = {(place, f"{HOST4}:8080/tcp"): place == "outside" for place in ("outside", "neighbour")}
+    assert host.reached(expected) == expected
+    # By which rules is remembered, and a dockerd that starts anew puts its jumps first.
+    host.run("iptables -D FORWARD -j DOCKER-USER; iptables -I FORWARD -j DOCKER-USER")
+    assert host.converge({"docker_user": ALONE}, scope=DOCKER_USER) == []
+    host.converge({}, ABSENT, DOCKER_USER)
+    assert differences(before, without_counters(host.snapshot())) == ""
 
 
 ROLE = "wharf.network.docker_user"

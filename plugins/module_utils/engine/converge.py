@@ -212,7 +212,8 @@ def make_plan(ledger: Ledger, words: Declared, facts: Facts, idle: Optional[Prob
         ModelError: what is declared, or given, cannot be.
     """
     problems = ProblemCollector()
-    model = read_model(words.host, words.networks, words.containers, words.docker_user or (), problems, idle)
+    parts = words.networks, words.containers, words.docker_user or ()
+    model = read_model(words.host, *parts, problems, idle, words.firewall)
     return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
 
 

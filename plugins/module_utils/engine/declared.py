@@ -9,6 +9,8 @@ from .errors import ModelError, ProblemCollector
 from .network_words import network_name
 from .state import CONTAINERS, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
 
+_FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
+
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 STATES = (PRESENT, EXACT, ABSENT)
 
@@ -19,13 +21,15 @@ Words = Mapping[str, Any]
 class Declared:
     """Words, as they were given.
 
-    `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is.
+    `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is. `firewall`
+    has those of a host's words that say by what rules are made, for rules that are declared alone.
     """
 
     host: Optional[Words] = None
     networks: Words = field(default_factory=dict)
     containers: Words = field(default_factory=dict)
     docker_user: Optional[List[Any]] = None
+    firewall: Words = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -111,7 +115,9 @@ def known(declared: Declared, call: Call) -> Declared:
         declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers)
     )
     host = call.host or {} if networks or containers else None
-    return Declared(host if declared.host is None else declared.host, networks, containers, declared.docker_user)
+    return Declared(
+        host if declared.host is None else declared.host, networks, containers, declared.docker_user, declared.firewall
+    )
 
 
 def refuse_leaving(before: Declared, after: Declared) -> None:
@@ -147,13 +153,18 @@ def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
 def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
     if scope == DEFAULT_NETWORKS:
         host = None if state == ABSENT else call.host if call.host is not None else before.host or {}
-        return replace(before, host=host)
+        return replace(before, host=host, firewall=_firewall(before, host))
     if scope == DOCKER_USER:
         given = before.docker_user if call.docker_user is None else call.docker_user
-        return replace(before, docker_user=None if state == ABSENT else given or None)
+        rules = None if state == ABSENT else given or None
+        return replace(before, docker_user=rules, firewall=_firewall(before, before.host or call.host))
     if scope == USER_NETWORKS:
         return replace(before, networks=_entries(before.networks, call.networks, state))
     return replace(before, containers=_entries(before.containers, call.containers, state))
+
+
+def _firewall(before: Declared, host: Optional[Words]) -> Words:
+    return before.firewall if host is None else {key: host[key] for key in _FIREWALL_WORDS if key in host}
 
 
 def _entries(before: Words, given: Optional[Words], state: str) -> Words:

@@ -44,7 +44,7 @@ class Firewall(Door):
         if IPTABLES in backends:
             from .iptables import Iptables
 
-            yield IPTABLES, Iptables()
+            yield IPTABLES, Iptables(self._canonical_texts)
         if _ACCEPT in backends:
             from .foreign_accepts import ForeignAccepts
 

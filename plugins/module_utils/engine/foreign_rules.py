@@ -20,6 +20,7 @@ NFT = "nft"
 
 _FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _USER_CHAIN = "DOCKER-USER"
+_DECLARED_CHAIN = "WHARF-USER"
 # Of the networks and ports that a rule hits, as many are named.
 _MOST_NAMED = 3
 
@@ -90,7 +91,8 @@ def _dropped(
     for hook, packet in way.steps:
         for base in bases.get(hook, ()):
             end = table.drops(base, packet)
-            if end:
+            # What the admin declares to be dropped, is meant to be.
+            if end and end.chain != _DECLARED_CHAIN:
                 found[ForeignDrop(tool, family, name, base.name, end.chain, end.rule, base.hook)] = True
     return found
 

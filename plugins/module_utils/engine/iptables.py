@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from typing import FrozenSet, Iterable, Iterator, List, Sequence
+from dataclasses import replace
+from typing import FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence
 
-from . import programs
+from . import namespaces, programs
 from .diff import Change
 from .door import Door
 from .errors import ApplyError, ConflictError, Problem
@@ -24,8 +26,8 @@ from .iptables_save import (
     user_chains_in_use,
 )
 from .iptables_script import restore_script
-from .rules_iptables import FAMILIES
-from .state import IptablesRules, Key, State
+from .rules_iptables import DECLARED_CHAIN, FAMILIES
+from .state import IptablesChain, IptablesRules, Key, State
 
 _PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
 # Seconds for which other programs may keep the tables locked.
@@ -33,7 +35,34 @@ _PATIENCE = 60
 
 
 class Iptables(Door):
-    """Door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is."""
+    """Door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is.
+
+    `canonical_texts` keeps what iptables makes of the admin's rules, by their text's hash, from run to run.
+    """
+
+    def __init__(self, canonical_texts: MutableMapping[str, str]) -> None:
+        self._canonical_texts = canonical_texts
+
+    def canonical(self, desired: State) -> State:
+        """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
+        declared = {
+            key: self._as_listed(thing)
+            for key, thing in desired.items()
+            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules
+        }
+        return {**desired, **declared}
+
+    def _as_listed(self, chain: IptablesChain) -> IptablesChain:
+        family = chain.name.split()[0]
+        text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
+        made_by = os.stat(_program(family, "restore"))
+        digest = hashlib.sha256(f"{family} {made_by.st_mtime_ns} {made_by.st_size}\n{text}".encode()).hexdigest()
+        key = f"iptables {family} {digest}"
+        if key not in self._canonical_texts:
+            for old in [each for each in self._canonical_texts if each.startswith(f"iptables {family} ")]:
+                del self._canonical_texts[old]
+            self._canonical_texts[key] = _listed_in_scratch(family, text)
+        return replace(chain, rules=tuple(self._canonical_texts[key].splitlines()))
 
     def require(self, new: State) -> None:
         for family in _families(new):
@@ -61,6 +90,13 @@ class Iptables(Door):
             script = restore_script(family, current, changes)
             if script:
                 _restore(family, script)
+
+
+def _listed_in_scratch(family: str, text: str) -> str:
+    with namespaces.scratch():
+        _restore(family, f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
+        listed = parse_save(family, _run(family, "save", ["-t", "filter"], ""))
+    return "".join(f"{rule}\n" for rule in listed[f"{family} filter {DECLARED_CHAIN}"])
 
 
 def _touched(changes: Iterable[Change]) -> Iterator[Key]:

@@ -44,7 +44,7 @@ def objects_in(chains: Chains) -> State:
     for name, rules in sorted(chains.items()):
         if is_hook(name):
             skeleton += _hooks(name, rules)
-        elif is_ours(name):
+        if is_ours(name):
             owned = [(owner_of(name, rule), rule) for rule in rules]
             for owner, rule in owned:
                 if owner:
@@ -122,7 +122,11 @@ def is_users(chain: str) -> bool:
 def user_chains_in_use(chains: Chains) -> Set[Key]:
     """The DOCKER-USER chains that somebody has put rules into, or leads to from elsewhere."""
     led_to = led_to_by_others(chains)
-    return {("iptables_chain", name) for name, rules in chains.items() if is_users(name) and (rules or name in led_to)}
+    return {
+        ("iptables_chain", name)
+        for name, rules in chains.items()
+        if is_users(name) and (name in led_to or any(rule not in marked(rules)[0] for rule in rules))
+    }
 
 
 def led_to_by_others(chains: Chains) -> Set[str]:

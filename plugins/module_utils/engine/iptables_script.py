@@ -43,7 +43,8 @@ def chains_after(family: str, before: Chains, changes: Sequence[Change]) -> Chai
         after[name] = [rule for _owner, rules in sorted(by_owner.items()) for rule in rules]
         if is_group(name) and not after[name]:
             del after[name]
-    for change in changes:
+    # A chain that jumps of ours are in may itself go.
+    for change in sorted(changes, key=lambda change: isinstance(change.subject, IptablesChain)):
         thing = change.subject
         if not thing.name.startswith(f"{family} "):
             continue
@@ -113,7 +114,7 @@ def _of_table(table: str, chains: Chains) -> Chains:
 
 
 def _transaction(table: str, before: Chains, after: Chains) -> str:
-    written = sorted(name for name in after if is_ours(name) and after[name] != before.get(name))
+    written = sorted(name for name in after if _is_written(name, before, after))
     hooked = sorted(name for name in after if is_hook(name) and after[name] != before.get(name, []))
     gone = sorted(name for name in before if name not in after)
     if not (written or hooked or gone):
@@ -123,10 +124,16 @@ def _transaction(table: str, before: Chains, after: Chains) -> str:
     lines += [f":{_bare(name)} - [0:0]" for name in written]
     # DOCKER-USER is not emptied: should somebody have put a rule there this moment, it does not go.
     lines += [f"-F {_bare(name)}" for name in gone if not is_users(name)]
-    lines += [f"-A {_bare(name)} {rule}" for name in written for rule in after[name]]
-    lines += [line for name in hooked for line in _hook_lines(_bare(name), before.get(name, []), after[name])]
+    lines += [f"-A {_bare(name)} {rule}" for name in written if not is_hook(name) for rule in after[name]]
+    hooked += [name for name in gone if is_hook(name)]
+    lines += [line for name in hooked for line in _hook_lines(_bare(name), before.get(name, []), after.get(name, []))]
     lines += [f"-X {_bare(name)}" for name in gone]
     return "\n".join([*lines, "COMMIT"]) + "\n"
+
+
+def _is_written(name: str, before: Chains, after: Chains) -> bool:
+    """Whether it is made, or made anew. DOCKER-USER never is: what others have put there is not ours to write."""
+    return is_ours(name) and (name not in before if is_users(name) else after[name] != before.get(name))
 
 
 def _hook_lines(chain: str, before: List[str], after: List[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .container_words import MODES, Names, parse_container
 from .errors import ProblemCollector
-from .model import CONTAINER_MODE, HOST_GATEWAY, IPTABLES, RULES_KEYS, Container, Host, Model, Network
+from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
 from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
 from .state import DEFAULT_NETWORK
 from .user_rule_references import idle_rules
@@ -23,22 +23,14 @@ _BRIDGE_PORTS = 1023
 MappingOfWords = Mapping[str, Any]
 
 
-def parse_model(
-    host: Optional[MappingOfWords],
-    networks: MappingOfWords,
-    containers: MappingOfWords,
-    docker_user: Sequence[Any] = (),
-    idle: Optional[ProblemCollector] = None,
-) -> Model:
-    """Read the words of a whole host; where `host` is None, somebody else has the default network, and publishes ports.
-
-    `idle` takes the problems of rules that hold for nothing. Where it is not given, these are problems like others.
+def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
+    """Read the words of a whole host.
 
     Raises:
         ModelError: with every problem of the words themselves and between them.
     """
     problems = ProblemCollector()
-    model = read_model(host, networks, containers, docker_user, problems, idle)
+    model = read_model(host, networks, containers, (), problems)
     problems.raise_if_any()
     return model
 
@@ -50,13 +42,18 @@ def read_model(
     docker_user: Sequence[Any],
     problems: ProblemCollector,
     idle: Optional[ProblemCollector] = None,
+    firewall: Optional[MappingOfWords] = None,
 ) -> Model:
     """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
+
+    Where `host` is None, somebody else has the default network, and publishes ports; `firewall` has then the words that
+    say by what rules are made. `idle` takes the problems of rules that hold for nothing. Where it is not given, these
+    are problems like others.
 
     Raises:
         ModelError: `host` has a problem, on which all others depend.
     """
-    settings = parse_host({"bridge": "none"} if host is None else host, problems)
+    settings = parse_host({"bridge": "none", **(firewall or {})} if host is None else host, problems)
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
@@ -75,10 +72,6 @@ def read_model(
     for things in (parsed_networks, parsed_containers):
         for thing, other in _twins([(thing.name, thing) for thing in things]):
             problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
-    if docker_user and settings.firewall_backend == IPTABLES:
-        problems.add(
-            "wharf_docker_user", "is not supported yet with firewall-backend iptables: leave one of the two out"
-        )
     if docker_user and len(settings.without_rules) == len(RULES_KEYS):
         problems.add("wharf_docker_user", "needs rules: set wharf_host.iptables or wharf_host.ip6tables to true")
     rules = parse_user_rules(docker_user, names.containers, names.networks, problems)

@@ -23,9 +23,11 @@ from .publications import Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
 from .targets import Target, sources, targets
+from .user_rules_iptables import user_rules
 from .words import Address, Subnet
 
 USER_CHAIN = "DOCKER-USER"
+DECLARED_CHAIN = "WHARF-USER"
 GROUPS = "groups"
 FAMILIES = {4: "ip", 6: "ip6"}
 HOOKS = (
@@ -33,6 +35,7 @@ HOOKS = (
     "mangle FORWARD",
     "filter INPUT",
     "filter FORWARD",
+    f"filter {USER_CHAIN}",
     "nat PREROUTING",
     "nat OUTPUT",
     "nat POSTROUTING",
@@ -41,6 +44,7 @@ CHAINS = (
     "raw WHARF-PREROUTING",
     "mangle WHARF-FORWARD",
     f"filter {USER_CHAIN}",
+    f"filter {DECLARED_CHAIN}",
     "filter DOCKER-FORWARD",
     "filter DOCKER-INTERNAL",
     "filter DOCKER-CT",
@@ -82,8 +86,10 @@ Element = Tuple[str, str]
 
 
 def rules(plan: Plan) -> List[Object]:
-    """All hooks, chains and rules of a host."""
+    """All hooks, chains and rules of a host, or only those of the admin's rules."""
     versions = [version for version in FAMILIES if plan.model.host.has_rules(version)]
+    if plan.only_docker_user:
+        return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
     owned = [*_network_rules(plan, versions), *_container_rules(plan, published, versions)]
     return [
@@ -95,6 +101,17 @@ def rules(plan: Plan) -> List[Object]:
 def _by_chain(elements: Iterable[Element]) -> Tuple[Element, ...]:
     """In the order of the chains, and within each as they must stand."""
     return tuple(sorted(elements, key=lambda element: element[0]))
+
+
+def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
+    """The rules that are declared come before those that admins put into DOCKER-USER themselves.
+
+    A dockerd puts its own jumps first when it starts, so that they are led to by DOCKER-USER, which it leaves alone.
+    """
+    in_filter = f"{FAMILIES[version]} filter"
+    yield IptablesHook(f"{in_filter} {USER_CHAIN}", (f"-j {DECLARED_CHAIN}",))
+    yield IptablesChain(f"{in_filter} {USER_CHAIN}", ())
+    yield IptablesChain(f"{in_filter} {DECLARED_CHAIN}", tuple(user_rules(plan, version)))
 
 
 def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
@@ -125,8 +142,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
     needed = {"filter WHARF-FORWARD": bool(router), "mangle WHARF-FORWARD": clamped, **dict.fromkeys(_FOR_NAMES, names)}
+    yield from _user_chains(plan, version)
     for name in CHAINS:
-        if needed.get(name, True):
+        if needed.get(name, name.split()[-1] not in (USER_CHAIN, DECLARED_CHAIN)):
             yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
 
 

@@ -238,12 +238,12 @@ class IptablesChain(Object):
 
     @property
     def scope(self) -> str:
-        return DEFAULT_NETWORKS
+        return DOCKER_USER
 
 
 @dataclass(frozen=True)
 class IptablesHook(Object):
-    """Our marked jumps in a chain that iptables has by itself; `name` is `ip filter FORWARD`, say.
+    """Our marked jumps in a chain that iptables has by itself, or in DOCKER-USER; `name` is `ip filter FORWARD`, say.
 
     `first` stand before all other rules of that chain, `last` behind them, or else they are not `in_place`.
     """
@@ -258,7 +258,7 @@ class IptablesHook(Object):
 
     @property
     def scope(self) -> str:
-        return DEFAULT_NETWORKS
+        return DOCKER_USER
 
 
 @dataclass(frozen=True)
