@@ -83,17 +83,6 @@ WORDS = {
     },
 }
 
-# What the backend iptables has no rules for yet, which it refuses.
-BY_NFTABLES = frozenset(
-    {
-        "com.docker.network.bridge.gateway_mode_ipv4",
-        "com.docker.network.bridge.gateway_mode_ipv6",
-        "com.docker.network.bridge.trusted_host_interfaces",
-        "com.docker.network.host_ipv4",
-        "com.docker.network.host_ipv6",
-    }
-)
-
 
 def without(words: Mapping[str, Any], options: frozenset[str]) -> dict[str, Any]:
     """The words less the networks that have one of these options, and the containers on these networks."""

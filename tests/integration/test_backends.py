@@ -367,6 +367,35 @@ class TestDrift:
         standing.run("iptables -F DOCKER-USER")
 
 
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+def test_who_may_reach_a_container_itself(host: ThrowawayHost) -> None:
+    naked = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    words = {
+        "networks": {"front": {}, "naked": {"driver_opts": naked}},
+        "containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}, "db": {"networks": ["naked"]}},
+    }
+    marking = (
+        "nft add table inet marks; nft add chain inet marks in '{ type filter hook prerouting priority mangle; }';"
+        "nft add rule inet marks in meta mark set 0x5"
+    )
+
+    def found() -> list[bool]:
+        web, db = host.address("web", "front"), host.address("db", "naked")
+        return [host.probe("outside", f"{to}/tcp", False).is_open for to in (f"{web}:80", f"{web}:81", f"{db}:80")]
+
+    with host.declared(words):
+        for name in ("web", "db"):
+            host.serve(name, "80/tcp", "81/tcp")
+        assert found() == [False, False, False]
+        host.converge({**words, "host": {"allow-direct-routing": True}})
+        assert found() == [True, False, False]
+        host.converge({**words, "host": {"bridge-accept-fwmark": "0x1/0x3"}})
+        assert found() == [False, False, False]
+        host.run(marking)
+        assert found() == [False, False, True]
+        host.run("nft delete table inet marks")
+
+
 @pytest.mark.parametrize("host", ["iptables-legacy"], indirect=True)
 def test_the_older_iptables(host: ThrowawayHost) -> None:
     with host.declared(WORDS):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dockerd import LATER_OPTIONS, Dockerd
 from hosts import BACKENDS, ThrowawayHost
-from matrix import BY_NFTABLES, WORDS, Addresses, Prober, Row, add_guests, parse, rows_about, without
+from matrix import WORDS, Addresses, Prober, Row, add_guests, parse, rows_about, without
 
 PAGE = Path(__file__).parents[2] / "docs/conformance.md"
 PROXY, NO_PROXY = "userland-proxy: true", "userland-proxy: false"
@@ -40,9 +40,8 @@ def ours() -> dict[str, Prober]:
 def _probed(backend: str) -> Prober:
     with ThrowawayHost.started(backend=backend) as host:
         add_guests(host)
-        words = WORDS if backend == BACKENDS[0] else without(WORDS, BY_NFTABLES)
-        host.apply(words)
-        return Prober(host, Addresses.allotted(host), rows_about(words), words)
+        host.apply(WORDS)
+        return Prober(host, Addresses.allotted(host))
 
 
 @dataclass(frozen=True)

@@ -105,11 +105,6 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
             "true: is for firewall-backend nftables; the rules by iptables stand in FORWARD anyhow: leave one out",
         )
     extension.finish()
-    if host.firewall_backend == IPTABLES:
-        # Until rules_iptables has them.
-        given = {"allow-direct-routing": host.allow_direct_routing, "bridge-accept-fwmark": host.bridge_accept_fwmark}
-        for key in [key for key, setting in given.items() if setting]:
-            problems.add(f"{HOST_PATH}.{key}", _NOT_BY_IPTABLES)
     words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
     return host
 
@@ -135,22 +130,6 @@ def _only(supported: Any, parse: read.Parser[Any]) -> read.Parser[Any]:
         return supported
 
     return parse_only
-
-
-_NOT_BY_IPTABLES = "is not supported yet with firewall-backend: iptables: leave it out"
-
-
-def _refuse_by_iptables(network: Network, path: str, problems: ProblemCollector) -> None:
-    """What `rules_iptables` has no rules for yet."""
-    given = {
-        "bridge.gateway_mode_ipv4": network.gateway_modes.ipv4 != NAT,
-        "bridge.gateway_mode_ipv6": network.gateway_modes.ipv6 != NAT,
-        "bridge.trusted_host_interfaces": network.trusted_interfaces,
-        "host_ipv4": network.host_addresses.ipv4,
-        "host_ipv6": network.host_addresses.ipv6,
-    }
-    for key in [key for key, setting in given.items() if setting]:
-        problems.add(f"{path}.com.docker.network.{key}", _NOT_BY_IPTABLES)
 
 
 def _firewall_backend(value: Any, path: str) -> str:
@@ -291,8 +270,6 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     extension = words.inner("x-wharf")
     network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
     network = _with_extension(network, extension, problems)
-    if host.firewall_backend == IPTABLES:
-        _refuse_by_iptables(network, f"{path}.driver_opts", problems)
     if external is not None:
         is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))

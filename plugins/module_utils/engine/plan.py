@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import permutations
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from .allotments import Allotments
@@ -20,7 +21,7 @@ from .proc_sys import of_interface
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
 from .state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
-from .words import Address
+from .words import Address, Subnet
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
@@ -347,3 +348,16 @@ def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) 
     """Linked containers on a network without icc talk by the host: their ports of the bridge are isolated."""
     for other in sorted(plan.linked_addresses.get(address, ())):
         yield Route(f"{other}/{other.max_prefixlen}", str(gateway))
+
+
+def detours(plan: Plan, container: Container, version: int) -> Iterator[Tuple[Subnet, Address]]:
+    """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
+
+    Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.
+    """
+    for asking, asked in permutations(container.attachments, 2):
+        network = plan.model.networks[asking.network]
+        pool = plan.allotted.networks[network.name].get(version)
+        address = plan.allotted.endpoints[container.name, asked.network].address(version)
+        if pool and address and not network.masquerade(version):
+            yield pool.subnet, address

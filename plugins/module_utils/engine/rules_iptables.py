@@ -15,14 +15,14 @@ import ipaddress
 import re
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from .allotments import PoolAllotment
-from .model import Attachment, Container, Network
-from .plan import Plan
+from .model import Container, Network
+from .network_rules_iptables import LINKS, MSS, POSTROUTING, Ground
+from .plan import Plan, detours
 from .ports import PortRange
 from .publications import Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
-from .targets import Target, sources, targets
+from .targets import Target, Way, sources, targets
 from .user_rules_iptables import user_rules
 from .words import Address, Subnet
 
@@ -42,13 +42,13 @@ HOOKS = (
 )
 CHAINS = (
     "raw WHARF-PREROUTING",
-    "mangle WHARF-FORWARD",
     f"filter {USER_CHAIN}",
     f"filter {DECLARED_CHAIN}",
     "filter DOCKER-FORWARD",
     "filter DOCKER-INTERNAL",
     "filter DOCKER-CT",
     "filter DOCKER-BRIDGE",
+    "filter DOCKER-LINKS",
     "filter DOCKER",
     "filter WHARF-FORWARD",
     "filter WHARF-INPUT",
@@ -56,6 +56,7 @@ CHAINS = (
     "nat WHARF-NAMES",
     "nat WHARF-ASKERS",
     "nat WHARF-POSTROUTING",
+    "mangle WHARF-FORWARD",
 )
 
 # How many ports, or bits of an address, a chain of the tree is for: the outer one, and the inner one.
@@ -65,22 +66,17 @@ _ADDRESS_BITS = (8, 4)
 _MULTIPORT = 15
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
-_IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _FOR_NAMES = ("filter WHARF-INPUT", "nat WHARF-NAMES", "nat WHARF-ASKERS")
 _DNS_PROTOCOLS = ("udp", "tcp")
 
-# A ping, and what else must come through where pings do: the errors that its answers meet on their way.
-_PING = {4: ("-p icmp -m icmp --icmp-type", 8), 6: ("-p ipv6-icmp -m icmp6 --icmpv6-type", 128)}
-_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
-
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
 _ALLOWED = re.compile(
-    r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack --ctstate DNAT (?:--ctorigdst (\S+) )?"
+    r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack (?:--ctstate DNAT )?(?:--ctorigdst (\S+) )?"
     r"--ctorigdstport (\d+) -j ACCEPT"
 )
-_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j DROP")
+_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j RETURN")
 
 Element = Tuple[str, str]
 
@@ -92,9 +88,10 @@ def rules(plan: Plan) -> List[Object]:
         return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
     owned = [*_network_rules(plan, versions), *_container_rules(plan, published, versions)]
+    groups = _groups(published, [opening.address for opening in plan.openings])
     return [
         *(thing for version in versions for thing in _skeleton(plan, version)),
-        *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *_groups(published)]),
+        *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *groups]),
     ]
 
 
@@ -141,7 +138,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         # [::1] is left alone, since the kernel cannot route its answers.
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
-    needed = {"filter WHARF-FORWARD": bool(router), "mangle WHARF-FORWARD": clamped, **dict.fromkeys(_FOR_NAMES, names)}
+    needed = {"filter WHARF-FORWARD": bool(router), MSS: clamped, **dict.fromkeys(_FOR_NAMES, names)}
     yield from _user_chains(plan, version)
     for name in CHAINS:
         if needed.get(name, name.split()[-1] not in (USER_CHAIN, DECLARED_CHAIN)):
@@ -171,80 +168,29 @@ def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
 
 def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[Element]]]:
     for network in plan.model.networks.values():
-        pools = plan.allotted.networks[network.name]
-        elements = [
-            (f"{FAMILIES[version]} {chain}", rule)
-            for version in versions
-            for chain, rule in [
-                *_forwarding(network, version),
-                *_addressing(network, pools.get(version), version),
-                *_asking(plan, network, version),
-            ]
-        ]
+        elements: List[Element] = []
+        for version in versions:
+            pool = plan.allotted.networks[network.name].get(version)
+            subnet = pool.subnet if pool else None
+            ground = Ground(plan.model.host, network, version)
+            found = [ground.hairpin(subnet)] if subnet else []
+            if not network.external:
+                found += _grounded(ground, subnet)
+            found += _asking(plan, network, version)
+            elements += _in_family(version, found)
         if elements:
             yield f"network {network.name}", elements
 
 
-def _forwarding(network: Network, version: int) -> Iterator[Element]:
-    """What is forwarded from or to the network's bridge.
-
-    Internal networks come before what is established: a container that is on an outer network, too, may forward for
-    them, and then the answers to what it let out would come back here.
-    """
-    bridge = network.bridge
-    if network.internal:
-        if network.icc:
-            yield "filter DOCKER-INTERNAL", f"-i {bridge} -o {bridge} -j ACCEPT"
-        yield "filter DOCKER-INTERNAL", f"-i {bridge} -j DROP"
-        yield "filter DOCKER-INTERNAL", f"-o {bridge} -j DROP"
-    elif not network.external:
-        among = [f"-i {bridge} -o {bridge}"] if network.icc else []
-        yield from _verdicts(f"-i {bridge}", f"-o {bridge}", among, _pings(network, version))
-    for direction in "io" if network.mss_clamp else "":
-        # Where an ICMP error would not come through to say so, TCP segments are made to fit the way, to and fro.
-        clamp = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
-        yield "mangle WHARF-FORWARD", f"-{direction} {bridge} {clamp}"
+def _grounded(ground: Ground, addresses: Optional[Subnet]) -> Iterator[Element]:
+    yield from ground.forwarding()
+    yield from ground.clamping()
+    yield from ground.protection(addresses)
+    yield from ground.outward(addresses)
 
 
-def _pings(network: Network, version: int) -> List[str]:
-    ping = "{} {}".format(*_PING[version])
-    return [ping] if network.icmp else []
-
-
-def _verdicts(coming: str, going: str, among: Iterable[str], pings: Iterable[str]) -> Iterator[Element]:
-    """What becomes of packets that come from containers, that go to them, and that go from one to another."""
-    yield "filter DOCKER-CT", f"{coming} {_IS_ESTABLISHED} -j ACCEPT"
-    yield "filter DOCKER-CT", f"{going} {_IS_ESTABLISHED} -j ACCEPT"
-    for match in among:
-        yield "filter DOCKER-BRIDGE", f"{match} -j ACCEPT"
-    yield "filter DOCKER-BRIDGE", f"{going} {_IS_TRANSLATED} -j DOCKER"
-    for ping in pings:
-        yield "filter DOCKER-BRIDGE", f"{going} {ping} -j ACCEPT"
-    yield "filter DOCKER-BRIDGE", f"{going} -j DROP"
-    yield "filter DOCKER-FORWARD", f"{coming} -j ACCEPT"
-
-
-def _addressing(network: Network, pool: Optional[PoolAllotment], version: int) -> Iterator[Element]:
-    """By which address containers reach others, and that nobody reaches theirs but by their bridge."""
-    bridge = network.bridge
-    if version == 4 and not network.external:
-        yield "nat WHARF-POSTROUTING", f"-s 127.0.0.0/8 -o {bridge} -j MASQUERADE"
-    if pool:
-        yield "nat WHARF-POSTROUTING", f"-s {pool.subnet} -o {bridge} {_IS_TRANSLATED} -j MASQUERADE"
-    if pool and network.masquerade(version) and not network.external:
-        yield from _masquerade(network, str(pool.subnet), version)
-
-
-def _masquerade(network: Network, source: str, version: int) -> Iterator[Element]:
-    """Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no
-    connection is known yet in the table raw: there `DOCKER-BRIDGE` alone keeps strangers out.
-    """
-    bridge = network.bridge
-    yield "nat WHARF-POSTROUTING", f"-s {source} ! -o {bridge} -j MASQUERADE"
-    matches, ping = _PING[version]
-    for kind in sorted({ping, *_ERRORS[version]}) if network.icmp else ():
-        yield "raw WHARF-PREROUTING", f"-d {source} {matches} {kind} -j ACCEPT"
-    yield "raw WHARF-PREROUTING", f"-d {source} ! -i {bridge} -m addrtype ! --dst-type LOCAL -j DROP"
+def _in_family(version: int, elements: Iterable[Element]) -> Iterator[Element]:
+    return ((f"{FAMILIES[version]} {chain}", rule) for chain, rule in elements)
 
 
 def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
@@ -296,30 +242,37 @@ def _container_rules(
         by_container.setdefault(publication.container, []).append(publication)
     for container in plan.model.containers.values():
         published = by_container.get(container.name, [])
-        elements = [*_translations(published), *_targets(published), *_askers(plan, container, versions)]
-        for attachment in container.attachments:
-            if plan.model.networks[attachment.network].external:
-                elements += _adopted(plan, container, attachment, versions)
+        ways: List[Way] = [*published, *(opening for opening in plan.openings if opening.container == container.name)]
+        elements = [*_translations(published), *_targets(ways), *_askers(plan, container, versions)]
+        elements += _links(plan, container)
+        for version in versions:
+            elements += _in_family(version, _by_address(plan, container, version))
         if elements:
             yield f"container {container.name}", elements
 
 
-def _adopted(plan: Plan, container: Container, attachment: Attachment, versions: List[int]) -> Iterator[Element]:
-    """On a bridge that others use, too, the rules are for our containers' addresses only."""
-    network = plan.model.networks[attachment.network]
-    bridge = network.bridge
-    endpoint = plan.allotted.endpoints[container.name, network.name]
-    for address in (endpoint.ipv4, endpoint.ipv6):
-        if address and address.version in versions:
-            family, single = FAMILIES[address.version], f"{address}/{address.max_prefixlen}"
-            among = [f"{end} {single} -i {bridge} -o {bridge}" for end in ("-s", "-d")] if network.icc else []
-            pings = _pings(network, address.version)
-            found = [*_verdicts(f"-s {single} -i {bridge}", f"-d {single} -o {bridge}", among, pings)]
-            if address.version == 4:
-                found.append(("nat WHARF-POSTROUTING", f"-s 127.0.0.0/8 -d {single} -o {bridge} -j MASQUERADE"))
-            if network.masquerade(address.version):
-                found += _masquerade(network, single, address.version)
-            yield from ((f"{family} {chain}", rule) for chain, rule in found)
+def _links(plan: Plan, container: Container) -> Iterator[Element]:
+    """Which containers a link leads to it."""
+    ports: Dict[Tuple[Address, Address, str], Set[int]] = {}
+    for linked in plan.linked_ports:
+        if linked.container == container.name:
+            ports.setdefault((linked.source, linked.address, linked.protocol), set()).add(linked.port)
+    for (source, address, protocol), opened in ports.items():
+        ends = f"-s {source}/{source.max_prefixlen} -d {address}/{address.max_prefixlen}"
+        for matched in _port_matches(protocol, sorted(opened)):
+            yield f"{FAMILIES[address.version]} {LINKS}", f"{ends} -p {protocol} {matched} -j ACCEPT"
+
+
+def _by_address(plan: Plan, container: Container, version: int) -> Iterator[Element]:
+    """The rules of a container's addresses on bridges that others use, too, and of those that are asked by detours."""
+    for attachment in container.attachments:
+        network = plan.model.networks[attachment.network]
+        address = plan.allotted.endpoints[container.name, network.name].address(version)
+        if address and network.external:
+            single = ipaddress.ip_network(address)
+            yield from _grounded(Ground(plan.model.host, network, version, single), single)
+    for subnet, asked in detours(plan, container, version):
+        yield POSTROUTING, f"-s {subnet} -d {asked}/{asked.max_prefixlen} -j MASQUERADE"
 
 
 def _translations(publications: List[Publication]) -> Iterator[Element]:
@@ -330,10 +283,10 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
-def _targets(publications: List[Publication]) -> Iterator[Element]:
+def _targets(ways: List[Way]) -> Iterator[Element]:
     """What may be reached once it is translated, so that no port is open by a translation that others make."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
-    for target in targets(publications):
+    for target in targets(ways):
         if target.is_for_all:
             ports.setdefault((target.address, target.protocol), set()).add(target.port)
         else:
@@ -354,7 +307,11 @@ def _guarded(target: Target) -> Iterator[Element]:
         for source in sources(p):
             match = f"{to_it} -m conntrack --ctstate DNAT {asked}--ctorigdstport {p.host_port}"
             yield chain, f"{_from(source)}{match} -j ACCEPT"
-    yield chain, f"{to_it} -j DROP"
+    for source in target.sources:
+        match = f"{to_it} -m conntrack --ctorigdst {target.address} --ctorigdstport {target.port}"
+        yield chain, f"{_from(source)}{match} -j ACCEPT"
+    # What this is not for goes where it would without this port.
+    yield chain, f"{to_it} -j RETURN"
 
 
 def _from(source: Subnet) -> str:
@@ -383,12 +340,13 @@ def _port_matches(protocol: str, ports: List[int]) -> Iterator[str]:
         yield f"-m {protocol} --dport {fitting}"
 
 
-def _groups(publications: Iterable[Publication]) -> Iterator[Tuple[str, List[Element]]]:
+def _groups(publications: List[Publication], opened: List[Address]) -> Iterator[Tuple[str, List[Element]]]:
     """The rules that lead to the chains of the tree, whoever has rules there."""
     found: Set[Element] = set()
     for publication in publications:
         found.update(_ways("nat DOCKER", _port_groups(publication)))
-        found.update(_ways("filter DOCKER", _address_groups(publication.address)))
+    for address in {*opened, *(publication.address for publication in publications)}:
+        found.update(_ways("filter DOCKER", _address_groups(address)))
     if found:
         yield GROUPS, sorted(found)
 
@@ -434,6 +392,9 @@ def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
             every = "::/0" if ":" in target else "0.0.0.0/0"
             allowed.setdefault(tuple(asked), set()).add(source or every)
     guarded = [match.groups() for _chain, rule in held for match in [_GUARDED.fullmatch(rule)] if match]
+    for address, protocol, port in guarded:
+        sent_to = (protocol, address, port)
+        yield Restriction(address, address, protocol, int(port), frozenset(allowed.get(sent_to, ())))
     for each in translations(held):
         address, port = each.target.split(" ")
         if (address, each.protocol, port) in guarded:

@@ -7,12 +7,11 @@ change of elements.
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
 from .openings import LinkedPort
-from .plan import Plan
+from .plan import Plan, detours
 from .publications import Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from .state import Chain, ElementSet, Object, Rules
@@ -318,9 +317,9 @@ def _container_rules(plan: Plan) -> Iterator[Rules]:
     for linked in plan.linked_ports:
         elements.setdefault(linked.container, set()).add(_linked(linked))
     for container in plan.model.containers.values():
-        detours = set(_detours(plan, container))
-        if detours:
-            elements.setdefault(container.name, set()).update(detours)
+        for version, _family in _FAMILIES:
+            for subnet, asked in detours(plan, container, version):
+                elements.setdefault(container.name, set()).add((f"detours{version}", f"{shortest(subnet)} . {asked}"))
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
@@ -337,19 +336,6 @@ def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) 
     for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
         yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
         yield from _outward_elements(network, address.version, str(address))
-
-
-def _detours(plan: Plan, container: Container) -> Iterator[Element]:
-    """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
-
-    Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.
-    """
-    for asking, asked in permutations(container.attachments, 2):
-        network = plan.model.networks[asking.network]
-        for version, pool in plan.allotted.networks[network.name].items():
-            address = plan.allotted.endpoints[container.name, asked.network].address(version)
-            if address and not network.masquerade(version):
-                yield f"detours{version}", f"{shortest(pool.subnet)} . {address}"
 
 
 def _linked(linked: LinkedPort) -> Element:
