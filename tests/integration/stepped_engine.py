@@ -34,9 +34,9 @@ def restore_table_by_table(family: str, script: str) -> None:
         restore(family, table)
 
 
-def forget(ports: Any) -> None:
+def forget(*ports: Any) -> None:
     stop("forget")
-    forget_flows(ports)
+    forget_flows(*ports)
 
 
 restore, iptables._restore = iptables._restore, restore_table_by_table

@@ -19,8 +19,6 @@ from matrix import LOOPBACK_BY_HOST, Addresses
 from tracing import Tracer
 
 SCENARIOS = sorted(path.parent for path in Path(__file__).parent.glob("scenarios/*/declaration.yml"))
-# The backend iptables has no rules for their gateway modes yet, and refuses them.
-BY_NFTABLES = ("usernet-portmap-routed", "usernet-portmap-natunprot")
 # The source ports of the packets, one after another.
 FIRST_PORT = 50000
 
@@ -37,9 +35,7 @@ def test_scenario_by_nftables(scenario: Path) -> None:
     _check(scenario, {"ruleset.nft": ruleset, "packets.txt": packets})
 
 
-@pytest.mark.parametrize(
-    "scenario", [each for each in SCENARIOS if each.name not in BY_NFTABLES], ids=lambda scenario: scenario.name
-)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario_by_iptables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
     with ThrowawayHost.started(bridge_nf=0, backend="iptables") as host:
