@@ -363,7 +363,8 @@ class ThrowawayHost:
     def rules(self) -> str:
         """All that nft and iptables list. The tables of iptables, once used, stay as they are without rules."""
         listed = self.run(
-            "nft list ruleset; for each in iptables ip6tables; do $each-legacy-save 2>/dev/null || true; done"
+            "nft --stateless list ruleset; "
+            "for each in iptables ip6tables; do $each-legacy-save 2>/dev/null || true; done"
         )
         comments = re.compile(r"^#.*\n", re.MULTILINE)
         return _EMPTY_TABLE.sub("", comments.sub("", re.sub(r"\[\d+:\d+\]", "[0:0]", listed)))

@@ -238,7 +238,9 @@ def test_ufw(host: ThrowawayHost) -> None:
     serve(host)
     found = warnings(host)
     assert places(found) == [
-        f"the policy of chain FORWARD of the {f}tables-nft table {f} filter" for f in ("ip6", "ip")
+        "the policy of chain FORWARD of the ip6tables-nft table ip6 filter",
+        "the policy of chain FORWARD of the iptables-nft table ip filter",
+        "the policy of chain INPUT of the iptables-nft table ip filter",
     ]
     assert passes(host) == NOTHING
     follow(host, found)
@@ -281,9 +283,11 @@ def test_firewalld(host: ThrowawayHost) -> None:
 
         # Outside of the zone it drops, and is named.
         host.run("firewall-cmd --permanent --zone=docker --set-target=default; firewall-cmd --reload")
-        (drop,) = {drop["table"]: drop for drop in info(host)["foreign"]}.values()
-        assert (drop["family"], drop["base"]) == ("inet", "filter_FORWARD")
-        assert "reject" in drop["rule"]
+        drops = info(host)["foreign"]
+        assert {(drop["table"], drop["base"]) for drop in drops} == {
+            ("firewalld", "filter_FORWARD"), ("firewalld", "filter_INPUT"),
+        }  # fmt: skip
+        assert all("reject" in drop["rule"] for drop in drops)
         assert not passes(host, (4,))["out"] - {False}
         host.converge(WORDS)
         assert passes(host) == EVERYTHING

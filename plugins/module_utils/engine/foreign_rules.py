@@ -122,6 +122,8 @@ def _remedy(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
             f"`firewall-cmd --get-zone-of-interface={bridges[0]}` names the zone whose target and policies decide; "
             "`firewall-cmd --permanent --zone=ZONE --set-target=ACCEPT` and `firewall-cmd --reload` make it accept"
         )
+    if drop.hook == INPUT and all(way.service for way in ways):
+        return _let_in(drop, table, ways)
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
             return _commands(_UFW[drop.hook], bridges) if drop.hook in _UFW else _by_hand(drop)
@@ -134,10 +136,23 @@ def _remedy(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
 
 _UFW = {
     FORWARD: ("ufw route allow in on {0}", "ufw route allow out on {0}"),
-    INPUT: ("ufw allow in on {0}",),
     OUTPUT: ("ufw allow out on {0}",),
 }
 _INTERFACES = {FORWARD: ("iifname", "oifname"), INPUT: ("iifname",), OUTPUT: ("oifname",)}
+
+
+def _let_in(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
+    """What asks for one port of the host each, and no more."""
+    kept = ", and keep them where that host keeps its rules"
+    if drop.tool == NFT:
+        form = f'nft insert rule {drop.family} {drop.table} {drop.base} iifname "{{0}}" {{1}} dport {{2}} accept'
+    elif any(name.startswith("ufw") for name in table.chains):
+        form, kept = "ufw allow in on {0} to any port {2} proto {1}", ""
+    else:
+        where = f"-I {drop.base}" if drop.table == "filter" else f"-t {drop.table} -I {drop.base}"
+        form = f"{drop.tool} {where} -i {{0}} -p {{1}} --dport {{2}} -j ACCEPT"
+    asked = dict.fromkeys((way.bridge, *way.service) for way in ways if way.service)
+    return ", ".join(f"`{form.format(*each)}`" for each in asked) + kept
 
 
 def _commands(each: Sequence[str], bridges: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from .model import ISOLATED, NAT_UNPROTECTED, Network
 from .packet_walk import Packet
 from .plan import Plan
 from .publications import Publication, gateway_attachment
+from .resolvers import DNS_PORT
 from .words import Address
 
 # One packet: where it comes by, and its properties there.
@@ -31,13 +32,17 @@ _REPLY = {"state": "established", "direction": "reply"}
 
 @dataclass(frozen=True)
 class Passage:
-    """Something that must pass, both ways: `what` of `whom`. `bridge` is that of the network it is for."""
+    """Something that must pass, both ways: `what` of `whom`. `bridge` is that of the network it is for.
+
+    `service` is the protocol and port of the host that is asked, if one is.
+    """
 
     what: str
     whom: str
     bridge: str
     version: int
     steps: Tuple[Step, ...]
+    service: Optional[Tuple[str, int]] = None
 
 
 def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
@@ -61,6 +66,7 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
                 yield to_host(network, resolver.at.version, protocol, resolver.port, resolver.at)
             for version, port in network.services.ports:
                 yield to_host(network, version, "udp", port)
+    yield from _by_several_networks(plan)
     for publication in plan.publications:
         if publication.allow_from == ():
             continue
@@ -70,6 +76,18 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
             yield ways.to_published(publication)
     if plan.model.host.ip_forward:
         yield from _directly(plan)
+
+
+def _by_several_networks(plan: Plan) -> Iterator[Passage]:
+    """Containers that have another resolver than their network's own are led to its port."""
+    led = {
+        (question.attachment.network, question.resolver.at, question.resolver.port)
+        for question in plan.resolvers.questions.values()
+        if not question.resolver.is_networks_own
+    }
+    for network, at, port in sorted(led, key=str):
+        for protocol in ("udp", "tcp"):
+            yield to_host(plan.model.networks[network], at.version, protocol, DNS_PORT, at, port)
 
 
 def _directly(plan: Plan) -> Iterator[Passage]:
@@ -89,21 +107,28 @@ def _directly(plan: Plan) -> Iterator[Passage]:
                 yield ways.to_containers("what others send to the container's own published port", known, whom)
 
 
-def to_host(network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None) -> Passage:
-    """What the containers of a network ask of a service of the host, such as its DNS: `udp`, 53."""
-    there = {"in": network.bridge, "protocol": protocol, "destination": gateway, "destination port": port}
-    back = {"out": network.bridge, "protocol": protocol, "source": gateway, "source port": port}
+def to_host(
+    network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None, led_to: int = 0
+) -> Passage:
+    """What the containers of a network ask of a service of the host, such as its DNS: `udp`, 53.
+
+    `led_to` is another port, to which the rules lead what comes for this one.
+    """
+    there = {"in": network.bridge, "protocol": protocol, "destination": gateway, "destination type": "local"}
+    back = {"out": network.bridge, "protocol": protocol, "source": gateway, "source port": led_to or port}
+    flow = {"dnat": bool(led_to), "asked address": gateway, "asked port": port}
     return _passage(
-        f"what containers ask of the host at {port}/{protocol}, of network",
+        f"what containers ask of the host at {led_to or port}/{protocol}, of network",
         network.name,
         network.bridge,
         version,
         [
-            (PREROUTING, {**_NEW, **there, "destination type": "local"}),
-            (INPUT, {**_NEW, **there, "destination type": "local"}),
-            (OUTPUT, {**_REPLY, **back}),
-            (POSTROUTING, {**_REPLY, **back}),
+            (PREROUTING, {**_NEW, **there, "destination port": port}),
+            (INPUT, {**_NEW, **there, **flow, "destination port": led_to or port}),
+            (OUTPUT, {**_REPLY, **back, **flow}),
+            (POSTROUTING, {**_REPLY, **back, **flow}),
         ],
+        (protocol, led_to or port),
     )
 
 
@@ -210,6 +235,9 @@ class _Ways:
         return _passage(what, whom or self._network.name, self._network.bridge, self._version, steps)
 
 
-def _passage(what: str, whom: str, bridge: str, version: int, steps: _Steps) -> Passage:
+def _passage(
+    what: str, whom: str, bridge: str, version: int, steps: _Steps, service: Optional[Tuple[str, int]] = None
+) -> Passage:
     of_all = {"family": f"ipv{version}", "addressed": "host"}
-    return Passage(what, whom, bridge, version, tuple((hook, Packet({**of_all, **known})) for hook, known in steps))
+    packets = tuple((hook, Packet({**of_all, **known})) for hook, known in steps)
+    return Passage(what, whom, bridge, version, packets, service)

@@ -21,7 +21,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.facts import 
 from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_iptables import objects_of
 from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_rules import NFT, Ruleset, foreign_drops
 from ansible_collections.wharf.network.plugins.module_utils.engine.packet_walk import Packet
-from ansible_collections.wharf.network.plugins.module_utils.engine.passages import passages, to_host
+from ansible_collections.wharf.network.plugins.module_utils.engine.passages import passages
 from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
 
 HERE = Path(__file__).parent / "foreign"
@@ -121,11 +121,24 @@ def _only(way: Any, steps: Any) -> Any:
 def test_what_drops_a_question_to_the_host() -> None:
     """As for a DNS server on a bridge of a host whose input is closed."""
     planned = _planned()
-    ways = [to_host(planned.model.networks["app"], version, "udp", 53) for version in (4, 6)]
+    ways = [way for way in passages(planned) if way.service]
     (drop,) = foreign_drops([*_rulesets(HERE / "nftables_conf_workstation")], ways)
     assert (drop.hook, drop.chain, drop.rule) == ("input", "input", "")
-    assert drop.drops == ("what containers ask of the host at 53/udp, of network app",)
-    assert drop.remedy.startswith('`nft insert rule inet filter input iifname "br-app" accept`')
+    asked = "what containers ask of the host at 53/{}, of network app (IPv4)"
+    assert drop.drops == (asked.format("udp"), asked.format("tcp"))
+    insert = '`nft insert rule inet filter input iifname "br-app" {} dport 53 accept`'
+    assert drop.remedy.startswith(f"{insert.format('udp')}, {insert.format('tcp')}, ")
+
+
+def test_what_is_led_to_another_port_of_the_host() -> None:
+    """A container on two networks has a resolver that knows both; what leads it there stands before input."""
+    words = {"networks": {"app": {}, "back": {}}, "containers": {"web": {"networks": ["app", "back"]}}}
+    save = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp -m udp --dport 53 -j ACCEPT\nCOMMIT\n"
+    ways = [way for way in passages(_planned(words)) if way.service]
+    (drop,) = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], ways)
+    assert "what containers ask of the host at 20053/udp, of network app (IPv4)" in drop.drops
+    assert "`iptables-nft -I INPUT -i br-app -p udp --dport 20053 -j ACCEPT`" in drop.remedy
+    assert "-p udp --dport 53" not in drop.remedy
 
 
 def test_ports_that_rules_do_not_tell_apart_are_looked_at_once() -> None:
