@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,9 @@ import foreign_firewalls
 import pytest
 from hosts import ABSENT, ADDRESSES, ENGINE, HOST, OUTSIDE, ThrowawayHost
 from probes import Probe
+
+# The older iptables reads a file that only root may, ufw looks at who calls it, a system's D-Bus changes its user.
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="programs of others need root")
 
 WORDS: dict[str, Any] = {
     "networks": {"app": {"enable_ipv6": True}, "back": {"enable_ipv6": True}},
@@ -86,13 +90,14 @@ def follow(host: ThrowawayHost, found: list[str]) -> None:
             "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP",
             [f"the policy of chain FORWARD of the {f}tables-nft table {f} filter" for f in ("ip6", "ip")],
         ),
-        (
+        pytest.param(
             "iptables-legacy -A FORWARD -j REJECT; ip6tables-legacy -A FORWARD -j DROP",
             [
                 "the rule `-A FORWARD -j DROP` in chain FORWARD of the ip6tables-legacy table ip6 filter",
                 "the rule `-A FORWARD -j REJECT --reject-with icmp-port-unreachable` in chain FORWARD "
                 "of the iptables-legacy table ip filter",
             ],
+            marks=needs_root,
         ),
         (
             f"nft -f - <<'END'\n{foreign_firewalls.NFTABLES_CONF.replace('flush ruleset', '')}\nEND\n",
@@ -185,6 +190,7 @@ def without_rules_of_others(host: ThrowawayHost) -> None:
     )
 
 
+@needs_root
 def test_iptables_forward_lets_through_on_demand(host: ThrowawayHost) -> None:
     foreign = """
         iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -s 10.99.0.0/16 -j ACCEPT
@@ -230,6 +236,7 @@ def ours_gone(save: str) -> str:
     return "".join(line for line in save.splitlines(keepends=True) if "WHARF-ACCEPT" not in line)
 
 
+@needs_root
 def test_ufw(host: ThrowawayHost) -> None:
     with foreign_firewalls.skipping():
         foreign_firewalls.have_programs_of_others(host)
@@ -251,6 +258,7 @@ def test_ufw(host: ThrowawayHost) -> None:
     assert passes(host) == EVERYTHING
 
 
+@needs_root
 def test_firewalld(host: ThrowawayHost) -> None:
     """Its own rules would drop what containers send; in its zone of containers they do not."""
     with foreign_firewalls.skipping():
@@ -314,6 +322,7 @@ def info(host: ThrowawayHost) -> Any:
     return host.json(f"{' '.join(ENGINE)} -c '{program}'", HOST)
 
 
+@needs_root
 def test_a_zone_of_somebody_else_stays(host: ThrowawayHost) -> None:
     with foreign_firewalls.skipping():
         foreign_firewalls.have_programs_of_others(host)
