@@ -27,13 +27,21 @@ WORDS: dict[str, Any] = {
         "apart": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},
     },
     "containers": {
-        "web": {"networks": ["front"], "ports": ["8080:80", "8080:80/udp"]},
+        "web": {
+            "networks": ["front"],
+            "ports": [
+                "8080:80",
+                "8080:80/udp",
+                {"target": 80, "published": 7092, "x-wharf": {"allow_from": ["192.0.2.1", "2001:db8::1"]}},
+            ],
+        },
         "app": {"networks": ["front"]},
         "db": {"networks": ["back"], "ports": ["127.0.0.1:8081:80"]},
         "safe": {"networks": ["vault"]},
         "one": {"networks": ["apart"]},
         "two": {"networks": ["apart"]},
     },
+    "docker_user": [{"source": "192.0.2.66", "destination": "172.16.0.0/12", "action": "drop"}],
 }
 
 # Without what only rules can bring about.
@@ -41,12 +49,15 @@ BARE: dict[str, Any] = {
     "host": {"iptables": False, "ip6tables": False},
     "networks": {"front": {"enable_ipv6": True}, "back": {"enable_ipv6": True}},
     "containers": {"web": {"networks": ["front"]}, "app": {"networks": ["front"]}, "db": {"networks": ["back"]}},
+    "docker_user": [],
 }
 
 OPEN = [
     ("outside", "192.0.2.10:8080/tcp"),
     ("outside", "[2001:db8::10]:8080/tcp"),
     ("outside", "192.0.2.10:8080/udp"),
+    ("outside", "192.0.2.10:7092/tcp"),
+    ("outside", "[2001:db8::10]:7092/tcp"),
     ("host", "127.0.0.1:8080/tcp"),
     ("host", "127.0.0.1:8081/tcp"),
     ("db", "192.0.2.10:8080/tcp"),
@@ -59,6 +70,9 @@ CLOSED = [
     ("outside", "web@front:80/tcp"),
     ("outside", "web6@front:80/tcp"),
     ("outside", "192.0.2.10:8081/tcp"),
+    ("neighbour", "192.0.2.10:8080/tcp"),
+    ("neighbour", "192.0.2.10:7092/tcp"),
+    ("db", "192.0.2.10:7092/tcp"),
     ("db", "web@front:80/tcp"),
     ("db", "web6@front:80/tcp"),
     ("web", "db@back:81/udp"),
