@@ -13,6 +13,9 @@ options:
     description:
       - Host-wide settings in the words of dockerd's C(daemon.json), such as C(bip), C(mtu), C(default-address-pools).
       - Keys of C(daemon.json) that are not about networking are passed over, unknown ones are errors.
+      - C(firewall-backend) is V(nftables), the default, or V(iptables). Another one is changed to on a live host in one
+        run. With C(iptables=false) the rules for IPv4 are left to others, with C(ip6tables=false) those for IPv6; what
+        only rules bring about is refused there.
       - Below C(x-wharf) stands what C(daemon.json) has no words for. C(accept-in-iptables-forward=true) lets through,
         in the chain C(FORWARD) of somebody else's iptables, what the rules by nftables accept.
       - A dictionary, or the JSON or YAML text of one.

@@ -188,7 +188,7 @@ class TestChange:
     def test_killed_on_the_way(self, live: ThrowawayHost) -> None:
         live.apply(on("iptables"))
         wanted = save(live)
-        for step in itertools.count(1):
+        for step in itertools.count(1, 3):
             live.apply(on("nftables"))
             if not dies_at(live, on("iptables"), step):
                 break
@@ -306,6 +306,31 @@ def test_each_change_leads_where_a_fresh_start_would(standing: ThrowawayHost) ->
         standing.apply(words)
         assert sorted(save(standing)) == after
     standing.apply(on("iptables"), EXACT)
+
+
+# Of its tables, the first is committed, and then the kernel refuses, once.
+REFUSING = """#!/bin/sh
+[ -e /run/refuse ] || exec iptables-nft-restore "$@"
+rm /run/refuse
+{ sed '/^COMMIT/q'; echo '*nat'; echo '-A NOWHERE -j ACCEPT'; echo COMMIT; } | iptables-nft-restore "$@"
+"""
+
+
+def test_what_is_refused_leaves_the_old_rules_in_force(standing: ThrowawayHost) -> None:
+    before = save(standing)
+    more = changed(lambda words: words["containers"]["db"]["ports"].append("8090:81"), on("iptables"))
+    more["networks"]["more"] = {}
+    standing.run("mv /etc/alternatives/iptables-restore /etc/alternatives/restore; touch /run/refuse")
+    standing.write("/etc/alternatives/iptables-restore", REFUSING)
+    standing.run("chmod +x /etc/alternatives/iptables-restore")
+    with pytest.raises(EngineError, match="iptables-restore failed.*was taken back"):
+        standing.apply(more)
+    assert standing.run("ls /run").count("refuse") == 0
+    assert sorted(save(standing)) == sorted(before)
+    assert Oracle(standing, OPEN, CLOSED).wrong() == []
+    standing.run("mv /etc/alternatives/restore /etc/alternatives/iptables-restore")
+    standing.apply(on("iptables"), EXACT)
+    assert sorted(save(standing)) == sorted(before)
 
 
 class TestDrift:
