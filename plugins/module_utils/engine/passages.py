@@ -67,15 +67,24 @@ def passages(plan: Plan, bridged: bool = False) -> Iterator[Passage]:
             for version, port in network.services.ports:
                 yield to_host(network, version, "udp", port)
     yield from _by_several_networks(plan)
-    for publication in plan.publications:
-        if publication.allow_from == ():
-            continue
-        attachment = gateway_attachment(plan.model, plan.model.containers[publication.container], publication.version)
-        if attachment and plan.model.host.ip_forward and not (publication.host_ip and publication.host_ip.is_loopback):
-            ways = _Ways(plan, plan.model.networks[attachment.network], publication.version)
-            yield ways.to_published(publication)
     if plan.model.host.ip_forward:
+        yield from _published(plan)
         yield from _directly(plan)
+
+
+def _published(plan: Plan) -> Iterator[Passage]:
+    ways: Dict[Tuple[str, int], Optional[_Ways]] = {}
+    for publication in plan.publications:
+        name, version = publication.container, publication.version
+        if publication.allow_from == () or (publication.host_ip and publication.host_ip.is_loopback):
+            continue
+        if (name, version) not in ways:
+            attachment = gateway_attachment(plan.model, plan.model.containers[name], version)
+            network = plan.model.networks[attachment.network] if attachment else None
+            ways[name, version] = _Ways(plan, network, version) if network else None
+        way = ways[name, version]
+        if way:
+            yield way.to_published(publication)
 
 
 def _by_several_networks(plan: Plan) -> Iterator[Passage]:

@@ -68,6 +68,7 @@ def _rulesets(case: Path) -> Iterator[Ruleset]:
         ("-s 172.18.0.0/255.255.0.255 -j ACCEPT", []),
         ("-d 203.0.113.0/24 -j ACCEPT", []),
         ("-d 0.0.0.0/0 -j ACCEPT", []),
+        ("! -d 203.0.113.0/24 -j DROP\n-A FORWARD -j ACCEPT", []),
         ("-p tcp -m tcp --dport 443 -j ACCEPT", []),
         ("-p udp -m udp --dport 53 -j ACCEPT", ["policy"]),
         ("-p 6 -j ACCEPT", []),
@@ -103,6 +104,14 @@ def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
     there = [way.steps[1]]
     found = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [_only(way, there)])
     assert ["rule" if drop.rule else "policy" for drop in found] == dropped
+
+
+def test_what_lets_no_answers_back_drops() -> None:
+    way = next(way for way in passages(_planned()) if way.whom == "app" and "outside" in way.what and way.version == 4)
+    out = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i br-app -j ACCEPT\n"
+    back = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+    for save, count in ((out, 1), (out + back, 0)):
+        assert len(foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [way])) == count
 
 
 @pytest.mark.parametrize(("table", "dropped"), [("raw", 4), ("mangle", 0)])
