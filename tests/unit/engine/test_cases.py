@@ -60,7 +60,8 @@ def _outcome(planned: Plan) -> dict[str, str]:
         "ruleset.nft": nft_script(diff({}, state_of(rules(planned)), SCOPES)).replace("\t", "    "),
         **{f"files/{file.name.removeprefix(f'{NETNS_FILES}/')}": file.content for file in dns_files(planned)},
         **{
-            f"dnsmasq/{file.name.removeprefix('/run/wharf/')}": file.content
+            # A colon is refused in the names of files by ansible-test.
+            f"dnsmasq/{file.name.removeprefix('/run/wharf/').replace(':', '+')}": file.content
             for file in dnsmasq(planned)
             if isinstance(file, File)
         },
