@@ -104,9 +104,9 @@ def test_each_address_of_the_host_has_its_own_sources(live: ThrowawayHost, backe
 
 
 @pytest.mark.parametrize("mode", ["routed", "nat-unprotected"])
-def test_a_containers_own_address_is_for_the_same(standing: ThrowawayHost, mode: str) -> None:
+def test_a_containers_own_address_is_for_the_same(standing: ThrowawayHost, backend: str, mode: str) -> None:
     def on_front(allowed: Any) -> dict[str, Any]:
-        declared = words("nftables", allowed)
+        declared = words(backend, allowed)
         options = {f"com.docker.network.bridge.gateway_mode_ipv{version}": mode for version in (4, 6)}
         declared["networks"]["front"]["driver_opts"] = options
         declared["containers"]["web"]["ports"] = [declared["containers"]["web"]["ports"][0], "8082:81"]

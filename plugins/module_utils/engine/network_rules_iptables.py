@@ -97,6 +97,8 @@ class Ground:
     def _direct_access(self) -> Iterator[str]:
         """What others reach at the containers' own addresses."""
         if self.mode == NAT_UNPROTECTED:
+            # There stands which ports are not for all.
+            yield f"{self.going()} -j DOCKER"
             yield f"{self.going()} -j ACCEPT"
         if self.mode == ROUTED:
             yield f"{self.going()} {_ICMP[self.version]} -j ACCEPT"

@@ -15,7 +15,7 @@ import ipaddress
 import re
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from .model import Container, Network
+from .model import NAT_UNPROTECTED, Container, Network
 from .network_rules_iptables import LINKS, MSS, POSTROUTING, Ground
 from .plan import Plan, detours
 from .ports import PortRange
@@ -76,7 +76,7 @@ _ALLOWED = re.compile(
     r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack (?:--ctstate DNAT )?(?:--ctorigdst (\S+) )?"
     r"--ctorigdstport (\d+) -j ACCEPT"
 )
-_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j RETURN")
+_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j (?:RETURN|DROP)")
 
 Element = Tuple[str, str]
 
@@ -243,7 +243,7 @@ def _container_rules(
     for container in plan.model.containers.values():
         published = by_container.get(container.name, [])
         ways: List[Way] = [*published, *(opening for opening in plan.openings if opening.container == container.name)]
-        elements = [*_translations(published), *_targets(ways), *_askers(plan, container, versions)]
+        elements = [*_translations(published), *_targets(plan, ways), *_askers(plan, container, versions)]
         elements += _links(plan, container)
         for version in versions:
             elements += _in_family(version, _by_address(plan, container, version))
@@ -283,22 +283,32 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
-def _targets(ways: List[Way]) -> Iterator[Element]:
+def _targets(plan: Plan, ways: List[Way]) -> Iterator[Element]:
     """What may be reached once it is translated, so that no port is open by a translation that others make."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
     for target in targets(ways):
         if target.is_for_all:
             ports.setdefault((target.address, target.protocol), set()).add(target.port)
         else:
-            yield from _guarded(target)
+            yield from _guarded(target, "DROP" if _is_unprotected(plan, target.address) else "RETURN")
     for (address, protocol), for_all in ports.items():
         for matched in _port_matches(protocol, sorted(for_all)):
             rule = f"-d {address}/{address.max_prefixlen} -p {protocol} {matched} -j ACCEPT"
             yield _address_groups(address)[-1][0], rule
 
 
-def _guarded(target: Target) -> Iterator[Element]:
-    """A port that is not for all: by the port to which a connection was first sent."""
+def _is_unprotected(plan: Plan, address: Address) -> bool:
+    """Whether all ports of the address are open, but for those that are not for all."""
+    return any(
+        address in pool.subnet and plan.model.networks[name].gateway_mode(version) == NAT_UNPROTECTED
+        for name, pools in plan.allotted.networks.items()
+        if name in plan.model.networks
+        for version, pool in pools.items()
+    )
+
+
+def _guarded(target: Target, others: str) -> Iterator[Element]:
+    """A port that is not for all, by the port to which a connection was first sent, and what becomes of others."""
     chain = _address_groups(target.address)[-1][0]
     to_it = f"-d {target.address}/{target.address.max_prefixlen} -p {target.protocol}"
     to_it += f" -m {target.protocol} --dport {target.port}"
@@ -310,8 +320,7 @@ def _guarded(target: Target) -> Iterator[Element]:
     for source in target.sources:
         match = f"{to_it} -m conntrack --ctorigdst {target.address} --ctorigdstport {target.port}"
         yield chain, f"{_from(source)}{match} -j ACCEPT"
-    # What this is not for goes where it would without this port.
-    yield chain, f"{to_it} -j RETURN"
+    yield chain, f"{to_it} -j {others}"
 
 
 def _from(source: Subnet) -> str:

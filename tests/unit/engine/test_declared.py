@@ -178,6 +178,16 @@ def test_rules_stand_alone() -> None:
     )
 
 
+def test_by_what_rules_are_made_is_known_of_rules_alone() -> None:
+    words = {"firewall-backend": "iptables", "mtu": 1400}
+    alone = declare(NOTHING, call(DOCKER_USER, docker_user=RULES, host=words))
+    assert alone == Declared(docker_user=RULES, firewall={"firewall-backend": "iptables"})
+    again = call(DOCKER_USER, docker_user=OTHER_RULES)
+    assert known(declare(alone, again), again).firewall == alone.firewall
+    whole = declare(alone, call(DEFAULT_NETWORKS, host={"iptables": False}))
+    assert declare(whole, call(DEFAULT_NETWORKS, state=ABSENT)).firewall == {"iptables": False}
+
+
 def test_every_call_stands_on_the_rules() -> None:
     assert declare(NOTHING, call(DEFAULT_NETWORKS, docker_user=RULES)) == Declared({}, docker_user=RULES)
 
