@@ -158,7 +158,7 @@ def _probed(bridge_nf: int, words: dict[str, Any], table: str) -> Prober:
             return Prober(host, Addresses.allotted(host), list(parse(table)), words)
 
 
-@pytest.mark.parametrize(("topology", "row"), CELLS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("topology", "row"), CELLS, ids=str)
 def test_who_reaches_whom(probers: dict[str, Prober], topology: str, row: Row) -> None:
     prober = probers[topology]
     assert row.agrees(prober.cell(row)), prober.answers[str(row)]

@@ -122,10 +122,10 @@ def test_a_change_of_many_things(host: ThrowawayHost) -> None:
         host.apply(first, EXACT)
         serving = Serving(host)
         serving()
-        held = [connection(host, "outside", HOST_ADDRESS, 8080), connection(host, "app", "203.0.113.1", 80)]
+        held = connection(host, "outside", HOST_ADDRESS, 8080), connection(host, "app", "203.0.113.1", 80)
         oracle = Oracle(host, OPEN, CLOSED)
 
-        def look(step: str, serving: Serving = serving, oracle: Oracle = oracle, held: list[int] = held) -> None:
+        def look(step: str, serving: Serving = serving, oracle: Oracle = oracle, held: tuple[int, ...] = held) -> None:
             serving()
             assert oracle.wrong() == [], step
             assert all(lives(host, each) for each in held), step

@@ -225,8 +225,9 @@ def _start(things: List[Dnsmasq]) -> None:
         os.makedirs(LEASES_FOLDER, exist_ok=True)
     starting = [
         # The process is to stay when this one ends: it makes a session of its own, and holds nothing open of ours.
-        (thing, subprocess.Popen(_command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.PIPE, text=True, cwd="/"))
+        (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
+            _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, cwd="/"))
         for thing in things
     ]  # fmt: skip
     failed = []
