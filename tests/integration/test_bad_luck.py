@@ -126,7 +126,7 @@ class TestNoRoom:
         assert_same(before, standing_but_ledger(host))
 
 
-LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files")
+LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq")
 # Of about so many things that a run does, every fifth is refused.
 THINGS, STEP = 100, 5
 
@@ -242,7 +242,7 @@ class TestLostLedger:
         lost(host, "removed")
         for command in ("diff", "apply"):
             output = host.engine([command, "-", "--adopt"], WORDS)
-            assert [json.loads(line)["changes"] for line in output.splitlines()] == [[]] * 5
+            assert [json.loads(line)["changes"] for line in output.splitlines()] == [[]] * 6
 
     def test_forwarding_is_what_it_was_before_us(self, host: ThrowawayHost) -> None:
         """Else the host would be a router for its neighbours from then on."""

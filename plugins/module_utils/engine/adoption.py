@@ -10,13 +10,15 @@ import ipaddress
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from . import namespaces, proc_sys, rtnetlink
+from . import dnsmasq, namespaces, proc_sys, rtnetlink
 from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
 from .converge import planned_objects
 from .declared import ABSENT as STATE_ABSENT
 from .declared import EXACT, Call, Declared, declare, known
+from .dnsmasq_files import RUN_FOLDER
 from .door import MARK
 from .errors import ConflictError, ProblemCollector, WharfError
 from .facts import Facts
@@ -29,6 +31,7 @@ from .model import IPTABLES, NFTABLES
 from .model_words import parse_model
 from .plan import SYSCTL_FILE, Plan
 from .publications import Translation
+from .resolvers import is_networks_own
 from .rtnetlink import AddressInfo, LinkInfo
 from .rules_iptables import FAMILIES
 from .rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
@@ -128,7 +131,9 @@ def _find_again(ledger: Ledger) -> None:
         ledger.found.update(_forwarding_before(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.found})
         _own_files_of_sandboxes(ledger)
-        ledger.allotted = Allotments(_pools(), dict(_endpoints()))
+        _own_folders_of_dnsmasq(ledger)
+        ports = {name: port for name, port in dnsmasq.configured().items() if not is_networks_own(name)}
+        ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
 
 
 def _usual_plan(backend: str = NFTABLES) -> Plan:
@@ -198,6 +203,11 @@ def _own_files_of_sandboxes(ledger: Ledger) -> None:
             _own(ledger, DNS_FILES.name, {("file", path) for path in paths if content_of(path)})
             # Who made the folders is not known. They only go when they are empty.
             ledger.found.update({NETNS_FILES: ABSENT, folder: ABSENT})
+
+
+def _own_folders_of_dnsmasq(ledger: Ledger) -> None:
+    made = {str(folder) for path in dnsmasq.files() for folder in Path(path).parents}
+    ledger.found.update({folder: ABSENT for folder in made if folder.startswith(RUN_FOLDER)})
 
 
 def _pools() -> Dict[str, PoolsByVersion]:

@@ -5,18 +5,28 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .diff import DELETE, Change
-from .dnsmasq_files import FOLDER, LEASES_FOLDER, RUNNING_FOLDER, config_path, lease_path, origin_of, pid_path
+from .dnsmasq_files import (
+    FOLDER,
+    LEASES_FOLDER,
+    NAMES_FOLDER,
+    RUNNING_FOLDER,
+    config_path,
+    lease_path,
+    origin_of,
+    pid_path,
+)
 from .door import Door, Doors
 from .errors import ApplyError, ConflictError, Problem, ProblemCollector
 from .facts_reader import listeners
@@ -37,11 +47,42 @@ class DnsmasqDoor(Doors):
     def __init__(self, before: Mapping[str, str]) -> None:
         super().__init__({"file": Files(before, origin_of), "dnsmasq": Processes()})
 
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        """All in our own folders, and the processes that read it."""
+        processes = [("dnsmasq", name) for name in configured()]
+        return frozenset([*processes, *(("file", path) for path in files())])
+
     def apply(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            if isinstance(change.after, File) and change.after.name.endswith(".conf"):
-                _test(change.after)
-        super().apply(changes)
+        with _refusing():
+            for change in changes:
+                if isinstance(change.after, File) and change.after.name.endswith(".conf"):
+                    _test(change.after)
+            super().apply(changes)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """
+    Raises:
+        ApplyError: the system refused something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
+
+
+def files() -> List[str]:
+    return [path for folder in (FOLDER, f"{NAMES_FOLDER}/*") for path in glob.glob(f"{folder}/*")]
+
+
+def configured() -> Dict[str, int]:
+    """By the name of its resolver, the port that each configuration names."""
+    found = {}
+    for path in glob.glob(config_path("*")):
+        port = re.search(r"^port=(\d+)$", _read(path), re.MULTILINE)
+        found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
+    return found
 
 
 def _test(config: File) -> None:
@@ -149,10 +190,7 @@ def _watched(name: str) -> str:
 
 def _own_sockets() -> Set[Tuple[str, int]]:
     """Where those of ours listen that run now, whatever becomes of them."""
-    with suppress(OSError):
-        names = [file[: -len(".conf")] for file in os.listdir(FOLDER) if file.endswith(".conf")]
-        return {socket for name in names if _find(name) for socket in _sockets(name)}
-    return set()
+    return {socket for name in configured() if _find(name) for socket in _sockets(name)}
 
 
 def _sockets(name: str) -> Iterator[Tuple[str, int]]:

@@ -19,9 +19,10 @@ from .resolvers import Resolver, is_networks_own
 from .services import CNAME, HOST_RECORD, SRV, Record
 from .state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Object
 
-FOLDER = "/run/wharf/dnsmasq"
-NAMES_FOLDER = "/run/wharf/names"
-RUNNING_FOLDER = "/run/wharf/running"
+RUN_FOLDER = "/run/wharf"
+FOLDER = f"{RUN_FOLDER}/dnsmasq"
+NAMES_FOLDER = f"{RUN_FOLDER}/names"
+RUNNING_FOLDER = f"{RUN_FOLDER}/running"
 LEASES_FOLDER = "/var/lib/wharf/leases"
 
 _HEADER = "# Written by wharf.network.\n"
