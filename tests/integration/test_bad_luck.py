@@ -127,8 +127,8 @@ class TestNoRoom:
 
 
 LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq")
-# Of about so many things that a run does, every fifth is refused.
-THINGS, STEP = 100, 5
+# Of about so many things that a run does, every seventh is refused.
+THINGS, STEP = 155, 7
 
 
 def test_whatever_is_refused_is_taken_back(host: ThrowawayHost) -> None:

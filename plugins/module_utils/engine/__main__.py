@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same engine without Ansible: `python -m engine apply | diff | adopt | show`, on this host, with words as JSON."""
+"""The same engine without Ansible: `python -m engine apply | diff | adopt | follow | show`, words as JSON."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def main(arguments: List[str]) -> int:
             sys.stdout.write(draw(observe()))
         elif options.command == "adopt":
             _adopt(options)
+        elif options.command == "follow":
+            _follow()
         else:
             _converge_all(options)
     except (WharfError, OSError) as error:
@@ -44,6 +46,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="draw the host's networks")
+    commands.add_parser("follow", help="bring containers' files up to date whenever the host's resolv.conf changes")
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text)
         command.add_argument("words", nargs="?", help="file with {host, networks, containers}, - for standard input")
@@ -55,6 +58,18 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     )
     command.add_argument("words", nargs="?", help="file with what is declared on this host, - for standard input")
     return parser.parse_args(arguments)
+
+
+def _follow() -> None:
+    """One line of JSON for each time that the host's files have changed, and a first one once they are watched."""
+    # A host that boots without this pays nothing for it.
+    from .follow import Followed, follow
+
+    def tell(followed: Followed) -> None:
+        sys.stdout.write(json.dumps(vars(followed)) + "\n")
+        sys.stdout.flush()
+
+    follow(tell)
 
 
 def _adopt(options: argparse.Namespace) -> None:

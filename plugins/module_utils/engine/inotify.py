@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's inotify, by which it tells that files in a folder have changed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+from typing import Iterable
+
+_NONBLOCK, _CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+_CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
+
+# What is left of a change, in seconds: a file may be removed, and be written anew after that.
+_SETTLED_AFTER = 0.05
+
+
+class Watch:
+    """Folders that are watched."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._libc.inotify_init1(_NONBLOCK | _CLOEXEC)
+        if self._descriptor < 0:
+            raise OSError(ctypes.get_errno(), f"inotify: {os.strerror(ctypes.get_errno())}")
+
+    def add(self, folders: Iterable[str]) -> None:
+        """Watch these, too. One that is not there is passed over."""
+        mask = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE
+        for folder in dict.fromkeys(folders):
+            self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask)
+
+    def wait(self, timeout: float) -> None:
+        """Until something has changed, and no more follows at once, or for so many seconds."""
+        while select.select([self._descriptor], [], [], timeout)[0]:
+            os.read(self._descriptor, 65536)
+            timeout = _SETTLED_AFTER
