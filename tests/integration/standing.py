@@ -21,6 +21,7 @@ state() {
     echo "$(ip -j -4 route show table all)"
     echo "$(ip -j -6 route show table all)"
     echo "$(cd /proc/sys/net; grep -s "" ipv[46]/conf/*/*forwarding ipv4/conf/*/*_redirects ipv4/conf/*/route_localnet \
+        ipv4/conf/*/arp_ignore ipv4/conf/*/log_martians core/somaxconn \
         ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';')"
 }
 if [ "$1" ]; then state; else
@@ -55,6 +56,7 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
     files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/run/wharf/", "/var/lib/"])
     return {
+        "daemons": host.agent.call("daemons"),
         "ruleset": re.sub(r"elements = \{(.+?)\}", _sorted, "\n".join(ruleset.split("\f")), flags=re.DOTALL),
         **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
         **{path: _parsed(content) if path == LEDGER else content for path, content in files.items() if _lasts(path)},

@@ -38,7 +38,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 
 ETH_P_ALL, ND_NEIGHBOR_ADVERT = 3, 136
 
-DOORS: dict[Door, str] = {Bridges(): "bridge", Sandboxes(): "sandbox", Endpoints(): "endpoint"}
+DOORS: dict[Door, str] = {Bridges(): "bridge", Sandboxes({}): "sandbox", Endpoints({}): "endpoint"}
 
 BRIDGE = Bridge(
     "br-app", network="app", mtu=1400, mac="02:00:00:00:00:01", addresses=("172.20.0.1/16", "fd00:20::1/64"),
@@ -366,7 +366,7 @@ def test_a_foreign_link_of_an_endpoints_name_is_a_conflict() -> None:
     run("ip link add veth1web type bridge")
     first = replace(ENDPOINT, sandbox="path:/run/netns/other")
     with pytest.raises(ConflictError) as caught:
-        Endpoints().observe(state_of([first, SECOND]), frozenset())
+        Endpoints({}).observe(state_of([first, SECOND]), frozenset())
     paths = {problem.path for problem in caught.value.problems}
     assert paths == {"wharf_containers.web.networks.app", "wharf_containers.web.networks.db"}
 
@@ -389,7 +389,7 @@ def test_what_the_kernel_refuses_is_told_of_its_object() -> None:
     endpoint = replace(ENDPOINT, sandbox="path:/run/netns/other")
     converge(BRIDGE)
     with pytest.raises(ApplyError, match="endpoint web/app: creating veth veth0web: File exists"):
-        Endpoints().apply([Change(None, endpoint)])
+        Endpoints({}).apply([Change(None, endpoint)])
     converge(BRIDGE, WEB, ENDPOINT)
 
 
@@ -478,7 +478,7 @@ def test_a_container_leaves_the_hosts_stack_for_its_own_interface() -> None:
     owned = frozenset({WEB.key})
     converge(replace(WEB, of="host"), owned=owned)
     desired = state_of([WEB, ENDPOINT])
-    assert Endpoints().observe(desired, owned) == {}
+    assert Endpoints({}).observe(desired, owned) == {}
     converge(BRIDGE, WEB, ENDPOINT, owned=owned)
     assert "eth0" in links() & links("web")
 
@@ -491,7 +491,7 @@ def test_foreign_namespaces_are_conflicts_told_at_once() -> None:
     run("mount --bind /run/netns/mine /run/netns/side")
     side = Sandbox("netns:side", "side", of="netns:mine")
     with pytest.raises(ConflictError) as caught:
-        Sandboxes().observe(state_of([WEB, side, Sandbox("netns:mine", "mine")]), frozenset())
+        Sandboxes({}).observe(state_of([WEB, side, Sandbox("netns:mine", "mine")]), frozenset())
     assert [problem.path for problem in caught.value.problems] == ["wharf_containers.web", "wharf_containers.side"]
     assert "x-wharf: {sandbox: path:/run/netns/web}" in str(caught.value)
 
@@ -513,7 +513,7 @@ def test_a_sandbox_of_somebody_else_is_only_configured() -> None:
     finally:
         process.kill()
         process.wait()
-    assert Sandboxes().observe(state_of([sandbox]), frozenset({sandbox.key})) == {}
+    assert Sandboxes({}).observe(state_of([sandbox]), frozenset({sandbox.key})) == {}
 
 
 @on_a_host_of_its_own
@@ -539,7 +539,7 @@ def test_two_hundred_endpoints() -> None:
         for n in range(200)
     ]  # fmt: skip
     converge(BRIDGE)
-    for door, objects in ((Sandboxes(), sandboxes), (Endpoints(), endpoints)):
+    for door, objects in ((Sandboxes({}), sandboxes), (Endpoints({}), endpoints)):
         desired = state_of([*objects])
         with timed(f"{type(door).__name__}: create"):
             door.apply(diff({}, desired, SCOPES))
@@ -547,7 +547,7 @@ def test_two_hundred_endpoints() -> None:
             current = door.observe(desired, frozenset(desired))
         assert diff(current, desired, SCOPES) == []
     with timed("Endpoints: delete"):
-        Endpoints().apply(diff(current, {}, SCOPES))
+        Endpoints({}).apply(diff(current, {}, SCOPES))
     assert not any(name.startswith("v") for name in links())
 
 

@@ -345,3 +345,48 @@ def test_files_of_others_are_left_alone(host: ThrowawayHost) -> None:
     for path in ("a/hostname: exists", "a/resolv.conf: cannot be read", "b/hosts: cannot be read"):
         assert f"/etc/netns/{path}" in str(refused.value)
     assert differences(before, host.snapshot()) == ""
+
+
+def test_withdrawn_sysctls_are_what_they_were(host: ThrowawayHost) -> None:
+    """On containers that stand, whoever made their stack; what others changed there is left alone."""
+    host.run(
+        """
+        ip netns add theirs
+        ip netns exec theirs sysctl -qw net.core.somaxconn=77 net.ipv4.tcp_syncookies=2
+        """
+    )
+
+    def words(sysctls: dict[str, Any], option: str = "") -> Any:
+        options = {"driver_opts": {"com.docker.network.endpoint.sysctls": option}} if option else {}
+        containers = {
+            "web": {"sysctls": sysctls, "networks": {"front": options}},
+            "job": {"sysctls": sysctls, "networks": {"front": {}}, "x-wharf": {"sandbox": "path:/run/netns/theirs"}},
+        }
+        return {"networks": {"front": {"enable_ipv6": True}}, "containers": containers}
+
+    def values() -> dict[str, list[str]]:
+        return {place: [host.sysctl(name, place) for name in names] for place in ("web", "theirs")}
+
+    names = ["net.core.somaxconn", "net.ipv4.conf.eth0.log_martians", "net.ipv4.conf.eth0.arp_ignore",
+             "net.ipv6.conf.eth0.mtu", "net.ipv6.conf.eth0.accept_ra"]  # fmt: skip
+    with host.declared(words({})):
+        before = values()
+        set_here = {"net.core.somaxconn": "1024", names[1]: "1", names[3]: "1300", names[4]: "2"}
+        host.converge(words(set_here, "net.ipv4.conf.IFNAME.arp_ignore=2"))
+        assert values() == {"web": ["1024", "1", "2", "1300", "2"], "theirs": ["1024", "1", "0", "1300", "2"]}
+        fewer = words({names[1]: "1"})
+        updates = [("veth", "update", "endpoint", f"{each}/front", "sysctls") for each in ("job", "web")]
+        assert {*host.converge(fewer)} == {
+            ("veth", "update", "sandbox", "netns:web", "sysctls"),
+            ("veth", "update", "sandbox", "path:/run/netns/theirs", "sysctls"),
+            *updates,
+        }
+        expected = {place: [found[0], "1", *found[2:]] for place, found in before.items()}
+        assert values() == expected
+        host.run("ip netns exec theirs sysctl -qw net.core.somaxconn=88")
+        assert host.converge(words({})) == updates
+        assert values() == {**before, "theirs": ["88", *before["theirs"][1:]]}
+        host.converge(words({"net.core.somaxconn": "1024"}))
+    assert host.sysctl("net.core.somaxconn", "theirs") == "88"
+    assert host.sysctl("net.ipv4.tcp_syncookies", "theirs") == "2"
+    host.run("ip netns del theirs")

@@ -256,6 +256,7 @@ class Step:
         owned = self.ledger.owned_by(self.layer.name)
         ours = {key: thing for key, thing in self.desired.items() if thing.scope in self.scopes}
         self.ledger.found.update(self.door.found([thing for key, thing in ours.items() if key not in owned]))
+        self.ledger.found.update(self.door.found_inside([*ours.values()]))
         self.ledger.owned[self.layer.name] = {*owned, *ours}
 
     def apply(self) -> None:
@@ -273,6 +274,8 @@ class Step:
         except (ApplyError, VerifyError) as error:
             raise type(error)(f"{error}; {self._roll_back()}") from error
         self._own({key for key in self.ledger.owned_by(self.layer.name) if key in self.desired or key in there})
+        for name in self.door.settled(self.desired, there):
+            del self.ledger.found[name]
 
     def _verified(self) -> State:
         """What is there now, which must be what is desired."""

@@ -51,6 +51,14 @@ class Door:
         """What stands where these objects will be, and is kept in the ledger to be given back one day."""
         return {}
 
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        """What stands in these objects where they set something, unless the ledger has it already."""
+        return {}
+
+    def settled(self, *states: State) -> List[str]:
+        """The names of what was found inside of objects and given back, where these states are all there is."""
+        return []
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes, in an order that never opens a closed path.
 
@@ -87,6 +95,12 @@ class Doors(Door):
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         return {name: value for door in self._doors.values() for name, value in door.found(new).items()}
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        return {name: value for door in self._doors.values() for name, value in door.found_inside(ours).items()}
+
+    def settled(self, *states: State) -> List[str]:
+        return [name for door in self._doors.values() for name in door.settled(*states)]
 
     def apply(self, changes: Sequence[Change]) -> None:
         """What goes, goes first and in the reverse order; then the rest."""

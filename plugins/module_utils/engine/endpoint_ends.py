@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, List, Optional
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from . import namespaces, proc_sys, rtnetlink
+from . import namespaces, parameters, proc_sys, rtnetlink
 from .door import MARK
 from .errors import ConflictError, Problem
 from .links import UNDONE_PORTS, declared_addresses, in_order_of
@@ -20,6 +20,9 @@ from .state import Endpoint, Route
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
+
+# Of each endpoint the parameters of its interface that we set.
+Set = Dict[str, Dict[str, str]]
 
 # A veth of ours that was never finished and that nobody wants has this and its own name for a name.
 NOBODY = "?"
@@ -47,7 +50,7 @@ class Inside:
         return next((link for link in self.links if link.index == port.link), None)
 
 
-def observe_endpoints(wanted: Wanted) -> List[Endpoint]:
+def observe_endpoints(wanted: Wanted, known: Set) -> List[Endpoint]:
     """
     Raises:
         ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
@@ -61,7 +64,7 @@ def observe_endpoints(wanted: Wanted) -> List[Endpoint]:
         # A container may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
             if is_present(sandbox):
-                problems += _observe_inside(sandbox, endpoints, ports, found)
+                problems += _observe_inside(sandbox, endpoints, ports, found, known)
     if problems:
         raise ConflictError(*problems)
     return list(found.values())
@@ -111,7 +114,9 @@ def _half(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint:
     )
 
 
-def _observe_inside(sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint]) -> List[Problem]:
+def _observe_inside(
+    sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint], known: Set
+) -> List[Problem]:
     """Complete what was `found` of the endpoints by what is in the sandbox; return what is foreign there."""
     path = sandbox_path(sandbox)
     with namespaces.opened(path) as descriptor:
@@ -122,7 +127,7 @@ def _observe_inside(sandbox: str, endpoints: List[Endpoint], ports: Ports, found
             port = ports.get(wanted.name)
             peer = inside.peer(port) if port else None
             if port and peer and port.group != UNDONE_PORTS:
-                found[wanted.name] = _whole(found[wanted.name], wanted, peer, inside)
+                found[wanted.name] = _whole(found[wanted.name], wanted, peer, inside, known.get(wanted.name, {}))
     ours = {port.link for port in ports.values() if port.link_netnsid == netnsid}
     foreign = {link.name for link in inside.links if link.index not in ours}
     return [
@@ -130,10 +135,11 @@ def _observe_inside(sandbox: str, endpoints: List[Endpoint], ports: Ports, found
     ]
 
 
-def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside) -> Endpoint:
+def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside, known: Mapping[str, str]) -> Endpoint:
     # Of an interface that is down nothing is in use.
     addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
     routes = [info for info in inside.routes if info.index == peer.index and peer.up]
+    sysctls = [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(wanted, peer, known)]
     return replace(
         half,
         sandbox=wanted.sandbox,
@@ -144,8 +150,17 @@ def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside) -> 
         addresses=declared_addresses(wanted.addresses, addresses),
         routes=in_order_of(wanted.routes, _declared_routes(routes)),
         ipv6=proc_sys.has_ipv6(peer.name),
-        sysctls=in_order_of(wanted.sysctls, proc_sys.observe(wanted.sysctls, peer.name)),
+        sysctls=in_order_of(wanted.sysctls, sysctls),
     )
+
+
+def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) -> Iterable[Tuple[str, str]]:
+    """The parameters that are wanted no more, and are not what a new interface would have. IPv6 has its own field."""
+    for key, _before in parameters.let_go(known, wanted.sysctls):
+        now = proc_sys.read(proc_sys.of_interface(peer.name, key))
+        back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
+        if now is not None and not back and key != "ipv6.disable_ipv6":
+            yield key, now
 
 
 def _declared_routes(routes: Iterable[RouteInfo]) -> Iterable[Route]:

@@ -11,14 +11,15 @@ import zlib
 from contextlib import suppress
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import announce, namespaces, proc_sys, rtnetlink
+from . import announce, namespaces, parameters, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
 from .errors import ApplyError
 from .links import DONE, UNDONE_PORTS, doing, forgiving, opened, require_pyroute2, set_addresses
+from .parameters import AS_MADE, Before
 from .sandboxes import is_awaited, sandbox_path
-from .state import Endpoint, Key, Route, State, state_of
+from .state import Endpoint, Key, Object, Route, State, state_of
 
 # What an endpoint was, None if it was not, and what it shall be.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -30,7 +31,13 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 
 class Endpoints(Door):
-    """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`."""
+    """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
+
+    `before` has which parameters of their interfaces we set.
+    """
+
+    def __init__(self, before: Before) -> None:
+        self._before = before
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -41,7 +48,13 @@ class Endpoints(Door):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
-        return state_of([*observe_endpoints(wanted)])
+        return state_of([*observe_endpoints(wanted, parameters.by_name(self._before, "endpoint"))])
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        set_here = [
+            parameters.entry(thing, name) for thing in ours if isinstance(thing, Endpoint) for name, _ in thing.sysctls
+        ]
+        return {name: AS_MADE for name in set_here if name not in self._before}
 
     def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -185,6 +198,8 @@ def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None
         ip.link("set", index=index, mtu=after.mtu, address=after.mac)
     # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
     _set_parameters(before if before and before.mtu == after.mtu else None, after)
+    if before:
+        _give_back_parameters(before, after)
     set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
     ip.link("set", index=index, state="up")
 
@@ -195,6 +210,13 @@ def _set_parameters(before: Optional[Endpoint], after: Endpoint) -> None:
         proc_sys.set_ipv6(after.interface, after.ipv6)
     known = before.sysctls if before else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.interface)
+
+
+def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
+    for key in parameters.gone(before.sysctls, after.sysctls):
+        value = parameters.of_new_interface(key, after.mtu)
+        if value is not None:
+            proc_sys.apply([(key, value)], after.interface)
 
 
 def _remove_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:

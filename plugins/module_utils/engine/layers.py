@@ -83,11 +83,11 @@ def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
-def _veth(_ledger: Ledger) -> Door:
+def _veth(ledger: Ledger) -> Door:
     from .endpoints import Endpoints
     from .sandboxes import Sandboxes
 
-    return Doors({"sandbox": Sandboxes(), "endpoint": Endpoints()})
+    return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": Endpoints(ledger.found)})
 
 
 def _files(planned: Plan) -> List[Object]:

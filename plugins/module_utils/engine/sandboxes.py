@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from . import namespaces, proc_sys, rtnetlink
+from . import namespaces, parameters, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .errors import ConflictError, Problem
 from .links import doing, opened, require_pyroute2
+from .parameters import AS_MADE, Before
+from .proc_sys import Parameters
 from .state import RUNTIMES, Key, Object, Sandbox, State, state_of
 
 HOST = "host"
@@ -61,8 +63,12 @@ class Sandboxes(Door):
 
     Named namespaces are made and deleted here, and are ours when the alias of their loopback is
     `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
-    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there.
+    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there; these
+    get back what they had `before`.
     """
+
+    def __init__(self, before: Before) -> None:
+        self._before = before
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -74,12 +80,17 @@ class Sandboxes(Door):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
         ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
-        stacks = _read_all(dict.fromkeys([*wanted, *ours]), wanted)
+        known = parameters.by_name(self._before, "sandbox")
+        foreign = [name for name in known if not name.startswith(NETNS)]
+        stacks = _read_all(dict.fromkeys([*wanted, *ours, *foreign]), wanted, known)
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
         problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
         for name, stack in stacks.items():
-            if _is_ours(name, stack, owners, wanted, owned):
+            if name not in wanted and not name.startswith(NETNS):
+                if stack.sysctls and not _is_hosts(name, stack):
+                    found.append(Sandbox(name, container="", sysctls=stack.sysctls))
+            elif _is_ours(name, stack, owners, wanted, owned):
                 found.append(_observed(name, stack, owners, wanted))
             elif name in wanted:
                 problems.append(_problem(wanted[name]))
@@ -90,14 +101,26 @@ class Sandboxes(Door):
     def marked(self, usual: State) -> FrozenSet[Key]:
         return frozenset(("sandbox", name) for name in marks())
 
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        found = {}
+        for sandbox in (thing for thing in ours if isinstance(thing, Sandbox)):
+            new = [name for name, _value in sandbox.sysctls if parameters.entry(sandbox, name) not in self._before]
+            values = dict.fromkeys(new, AS_MADE) if sandbox.name.startswith(NETNS) else _values(sandbox.name, new)
+            found.update({parameters.entry(sandbox, name): value for name, value in values.items()})
+        return found
+
+    def settled(self, *states: State) -> List[str]:
+        return parameters.settled(self._before, *states)
+
     def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
             return
         for change in changes:
-            if change.after is None or "of" in change.fields:
+            if change.subject.name.startswith(NETNS) and (change.after is None or "of" in change.fields):
                 _delete(change.subject.name)
         new = {thing.name: thing for thing in (_made(change) for change in changes) if thing}
         standing = [change.after for change in changes if change.after and change.after.name not in new]
+        made = frozenset(new)
         while new:
             _make(new.pop(next(iter(new))), new)
         for sandbox in standing:
@@ -107,12 +130,22 @@ class Sandboxes(Door):
                     namespaces.entered(sandbox_path(sandbox.name)),
                 ):
                     _settle(sandbox)
+        for change in changes:
+            if isinstance(change.before, Sandbox) and change.subject.name not in made:
+                self._give_back(change.before, change.after.sysctls if isinstance(change.after, Sandbox) else ())
+
+    def _give_back(self, sandbox: Sandbox, kept: Parameters) -> None:
+        entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
+        if entries and is_present(sandbox.name):
+            values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
+            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
+                proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 
 def marks() -> Dict[str, str]:
     """The named namespaces that are of a container of ours, by their name, with the container whose stack it is."""
     names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
-    stacks = _read_all((NETNS + name for name in sorted(names)), {})
+    stacks = _read_all((NETNS + name for name in sorted(names)), {}, {})
     return {name: stack.mark for name, stack in stacks.items() if stack.mark}
 
 
@@ -133,23 +166,50 @@ def _is_left(name: str) -> bool:
     return os.path.isfile(sandbox_path(name)) and not is_present(name)
 
 
-def _read_all(names: Iterable[str], wanted: Wanted) -> Dict[str, Stack]:
+def _read_all(names: Iterable[str], wanted: Wanted, known: Mapping[str, Mapping[str, str]]) -> Dict[str, Stack]:
     stacks = {}
     for name in names:
         # A container may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
             if is_present(name):
-                stacks[name] = _read(name, wanted.get(name))
+                stacks[name] = _read(name, wanted.get(name), known.get(name, {}))
     return stacks
 
 
-def _read(name: str, wanted: Optional[Sandbox]) -> Stack:
+def _read(name: str, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
     path = sandbox_path(name)
+    # One of ours that is not wanted goes, with all that was set in it.
+    is_kept = wanted is not None or not name.startswith(NETNS)
+    let_go = _before_us(dict(parameters.let_go(known, wanted.sysctls if wanted else ()))) if is_kept else {}
     with namespaces.entered(path):
         loopback = rtnetlink.link(LOOPBACK_INDEX)
-        sysctls = proc_sys.observe(wanted.sysctls) if wanted else ()
+        sysctls = (*(proc_sys.observe(wanted.sysctls) if wanted else ()), *_not_given_back(let_go))
     mark = loopback.alias[len(MARK) :] if loopback.alias.startswith(MARK) else ""
     return Stack(namespaces.identity(path), mark, loopback.up, sysctls)
+
+
+def _values(name: str, keys: Sequence[str]) -> Dict[str, str]:
+    """What these parameters are now, in a stack that somebody else has made."""
+    values: Dict[str, Optional[str]] = {}
+    # A container may end while we look.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        if keys:
+            with namespaces.entered(sandbox_path(name)):
+                values = {key: proc_sys.read(key) for key in keys}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _before_us(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
+    """The values before us of parameters, of which this was found."""
+    made = [name for name, value in found.items() if value == AS_MADE]
+    return {**found, **(parameters.of_new_stack(made) if made else {})}
+
+
+def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, str]]:
+    for name, value in before.items():
+        now = proc_sys.read(name)
+        if now is not None and not parameters.is_given_back(now, value):
+            yield name, now
 
 
 def _owners(stacks: Dict[str, Stack], wanted: Wanted) -> Dict[Identity, str]:
