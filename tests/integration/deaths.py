@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,7 @@ def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
 
     before_each_file(die)
     before_each_change_of_the_kernel(die)
+    before_each_process(die)
 
 
 def make_refusing(refused: int) -> None:
@@ -68,6 +70,13 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     _hook(act, programs, "run", lambda command, _script: command[0].endswith("restore") or "-f" in command)
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
+
+
+def before_each_process(act: Act) -> None:
+    """Have this called before each time that a process is started that stays, is told something, or noted down."""
+    _hook(act, subprocess, "Popen", lambda command, **_options: command[-1].startswith("--conf-file=/"))
+    _hook(act, os, "kill", lambda pid, _signal: pid != os.getpid())
+    _hook(act, builtins, "open", lambda file, mode="r", *_: mode == "w" and str(file).endswith(".started"))
 
 
 def _hook(act: Act, owner: Any, name: str, changes: Callable[..., bool] = lambda *_arguments: True) -> None:

@@ -262,10 +262,11 @@ def _start(things: List[Dnsmasq]) -> None:
         os.makedirs(RUNNING_FOLDER, exist_ok=True)
         os.makedirs(LEASES_FOLDER, exist_ok=True)
     starting = [
-        # The process is to stay when this one ends: it makes a session of its own, and holds nothing open of ours.
+        # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
+        # the lock, once it can be told by its command.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
             _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, cwd="/"))
+            text=True, cwd="/", close_fds=False))
         for thing in things
     ]  # fmt: skip
     failed = []
