@@ -308,11 +308,15 @@ def test_each_change_leads_where_a_fresh_start_would(standing: ThrowawayHost) ->
     standing.apply(on("iptables"), EXACT)
 
 
-# Of its tables, the first is committed, and then the kernel refuses, once.
+# Of what translates, the first table is committed, and then the kernel refuses, once.
 REFUSING = """#!/bin/sh
-[ -e /run/refuse ] || exec iptables-nft-restore "$@"
-rm /run/refuse
-{ sed '/^COMMIT/q'; echo '*nat'; echo '-A NOWHERE -j ACCEPT'; echo COMMIT; } | iptables-nft-restore "$@"
+cat > /run/script
+if [ -e /run/refuse ] && grep -q '^[*]nat' /run/script; then
+    rm /run/refuse
+    sed -i '/^COMMIT/q' /run/script
+    printf '*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n' >> /run/script
+fi
+exec iptables-nft-restore "$@" < /run/script
 """
 
 
