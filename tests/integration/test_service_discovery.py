@@ -75,7 +75,10 @@ def ask(host: ThrowawayHost, place: str, name: str, kind: str = "A", *options: s
     inside = "" if place in (HOST, OUTSIDE) else f"ip netns exec {place}"
     question = f"-x {name}" if kind == "PTR" else f"-q {name} -t {kind}"
     command = f"{inside} dig +noall +comments +answer +tries=1 +time=2 {' '.join(options)} {question} || true"
-    output = host.run(command, OUTSIDE if place == OUTSIDE else HOST)
+    return parse_dig(host.run(command, OUTSIDE if place == OUTSIDE else HOST))
+
+
+def parse_dig(output: str) -> Reply:
     status = re.search(r"status: (\w+)", output)
     answers = [line.split(None, 4) for line in output.splitlines() if line and not line.startswith(";")]
     return Reply(status[1], tuple(sorted(line[4] for line in answers))) if status else CLOSED
