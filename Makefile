@@ -33,6 +33,12 @@ test: venv ## run all tests that need one machine
 	@tools/preflight
 	@$(PYTEST) -n 2 $(wildcard tests/unit tests/integration) $(ARGS)
 
+.PHONY: bench
+bench: venv ## measure what is claimed of costs, on throwaway hosts
+	@tools/need $(TEST_COMMANDS)
+	@tools/preflight
+	@.venv/bin/python tests/bench/names.py
+
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no namespaces
 	@$(PYTEST) tests/unit $(ARGS)

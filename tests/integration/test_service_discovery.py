@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -435,6 +437,40 @@ def test_a_configuration_that_dnsmasq_refuses_leaves_the_old_one_in_force(host: 
     assert (pid(host, "corp"), host.read(f"{CONFIG}/corp.conf")) == before
     assert ask(host, "wiki", "wiki.corp.example").status == "NOERROR"
     assert host.converge(WORDS)[-1:] != [("dnsmasq", "create", "dnsmasq", "corp")]
+
+
+_SYSTEMCTL = """#!/bin/sh
+echo "$@" >> /run/systemctl.log
+verb=$1
+for unit in "$@"; do
+    name=${unit#wharf-dnsmasq@}
+    name=${name%.service}
+    [ "$name" != "$unit" ] || continue
+    [ $verb != stop ] || kill $(cat /run/wharf/running/$name.pid)
+    [ $verb != restart ] || dnsmasq --conf-file=/run/wharf/dnsmasq/$name.conf
+done
+"""
+
+
+def test_with_systemd_units_are_started_and_stopped(tmp_path: Path) -> None:
+    """There is no systemd in a throwaway host: what it is told is tested, and what it would say of the unit."""
+    words = {"networks": {"app": {}, "db": {}}, "containers": {"both": {"networks": ["app", "db"]}}}
+    with ThrowawayHost.started() as booted:
+        booted.write("/run/systemctl", _SYSTEMCTL)
+        booted.run("mkdir -p /run/systemd/system; chmod 755 /run/systemctl; touch /run/systemctl.log")
+        booted.run("mount --bind /run/systemctl /usr/bin/systemctl")
+        with booted.declared(words):
+            told = booted.read("/run/systemctl.log").splitlines()
+            units = [f"wharf-dnsmasq@{name}.service" for name in ("app", "db", "app:db")]
+            assert told == ["daemon-reload", f"restart -- {' '.join(units)}"]
+            unit = booted.read("/run/systemd/system/wharf-dnsmasq@.service")
+            assert f"PIDFile={RUNNING}/%i.pid" in unit
+            (tmp_path / "wharf-dnsmasq@app:db.service").write_text(unit)
+        if shutil.which("systemd-analyze"):
+            verify = ["systemd-analyze", "verify", str(tmp_path / "wharf-dnsmasq@app:db.service")]
+            said = subprocess.run(verify, capture_output=True, text=True, check=False).stderr
+            assert "wharf-dnsmasq@" not in said
+        assert set(booted.read("/run/systemctl.log").splitlines()[-1].split()[2:]) == set(units)
 
 
 def test_without_dnsmasq_nothing_is_touched() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from .diff import DELETE, Change
 from .dnsmasq_files import (
@@ -22,6 +22,7 @@ from .dnsmasq_files import (
     LEASES_FOLDER,
     NAMES_FOLDER,
     RUNNING_FOLDER,
+    UNIT_FILE,
     config_path,
     lease_path,
     origin_of,
@@ -73,7 +74,7 @@ def _refusing() -> Iterator[None]:
 
 
 def files() -> List[str]:
-    return [path for folder in (FOLDER, f"{NAMES_FOLDER}/*") for path in glob.glob(f"{folder}/*")]
+    return [path for pattern in (f"{FOLDER}/*", f"{NAMES_FOLDER}/*/*", UNIT_FILE) for path in glob.glob(pattern)]
 
 
 def configured() -> Dict[str, int]:
@@ -238,6 +239,8 @@ def _note_path(name: str) -> str:
 
 
 def _stop(processes: List[Process]) -> None:
+    if processes and _has_systemd():
+        _systemctl("stop", processes)
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
@@ -261,6 +264,9 @@ def _start(things: List[Dnsmasq]) -> None:
     if things:
         os.makedirs(RUNNING_FOLDER, exist_ok=True)
         os.makedirs(LEASES_FOLDER, exist_ok=True)
+    if things and _has_systemd():
+        _start_by_systemd(things)
+        return
     starting = [
         # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
         # the lock, once it can be told by its command.
@@ -279,6 +285,34 @@ def _start(things: List[Dnsmasq]) -> None:
             _note(thing, pid)
     if failed:
         raise ApplyError(failed[0])
+
+
+def _has_systemd() -> bool:
+    """Whether it runs this host (sd_booted(3)), and our unit is there."""
+    return os.path.isdir("/run/systemd/system") and os.path.exists(UNIT_FILE)
+
+
+def _start_by_systemd(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ApplyError: one of them did not begin.
+    """
+    _run(["systemctl", "daemon-reload"])
+    complaint = _systemctl("restart", things)
+    for thing in things:
+        pid = _read_number(pid_path(thing.name))
+        if pid is None or complaint:
+            raise ApplyError(f"dnsmasq {thing.name}: {complaint or 'did not start'}: see journalctl -u {_unit(thing)}")
+        _note(thing, pid)
+
+
+def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
+    ran = _run(["systemctl", verb, "--", *map(_unit, things)])
+    return _complaint(ran) if ran.returncode else ""
+
+
+def _unit(thing: Union[Dnsmasq, Process]) -> str:
+    return f"wharf-dnsmasq@{thing.name}.service"
 
 
 def _command(name: str) -> List[str]:

@@ -37,9 +37,46 @@ _LONGEST_LABEL = 63
 _PUNYCODE = "xn--"
 
 
+# dnsmasq gives up all but three of these itself, once it has its sockets, its files and its user.
+UNIT_FILE = "/run/systemd/system/wharf-dnsmasq@.service"
+_UNIT = f"""{_HEADER}[Unit]
+Description=dnsmasq for container networks: %i
+After=network.target
+
+[Service]
+Type=forking
+PIDFile={RUNNING_FOLDER}/%i.pid
+ExecStart=dnsmasq --conf-file={FOLDER}/%i.conf
+ExecReload=kill -HUP $MAINPID
+Restart=on-failure
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETUID CAP_SETGID CAP_CHOWN CAP_DAC_OVERRIDE
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={RUNNING_FOLDER} {LEASES_FOLDER}
+ProtectHome=read-only
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+PrivateDevices=yes
+PrivateTmp=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+"""
+
+
 def dnsmasq(plan: Plan) -> List[Object]:
     names = _NamesByNetwork(plan)
     objects: List[Object] = list(names.files())
+    if plan.facts.systemd and plan.resolvers.all:
+        objects.append(File(UNIT_FILE, _UNIT, origin=USER_NETWORKS))
     for resolver in plan.resolvers.all:
         objects += _resolver(plan, resolver, names)
     return objects
@@ -48,7 +85,7 @@ def dnsmasq(plan: Plan) -> List[Object]:
 def origin_of(path: str) -> str:
     """The scope that a file of this layer belongs to."""
     folder, _slash, name = path.rpartition("/")
-    is_networks = is_networks_own(name) if folder == FOLDER else name == _RECORDS
+    is_networks = is_networks_own(name) if folder == FOLDER else name == _RECORDS or path == UNIT_FILE
     return USER_NETWORKS if is_networks else CONTAINERS
 
 
