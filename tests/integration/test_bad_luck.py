@@ -225,6 +225,15 @@ class TestLostLedger:
         host.engine(["adopt"])
         host.converge({}, ABSENT)
 
+    def test_lets_all_chains_of_iptables_go(self, host: ThrowawayHost) -> None:
+        """Also those that only some declarations have, for names and for `mss_clamp`, which nobody declares any more."""
+        network = {"enable_ipv6": True, "x-wharf": {"mss_clamp": True}}
+        host.apply({"host": {"firewall-backend": "iptables"}, "networks": {"front": network}})
+        assert "mangle" in host.rules()
+        lost(host, "removed")
+        host.engine(["apply", "-", "--adopt", "--state", ABSENT], {})
+        assert "WHARF" not in host.rules()
+
     def test_lets_nothing_go_unasked(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
         lost(host, "removed")

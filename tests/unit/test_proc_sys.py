@@ -36,7 +36,7 @@ def test_values_are_the_same_however_they_are_spaced(root: Path) -> None:
 
 def test_a_missing_parameter_is_named(root: Path) -> None:
     assert proc_sys.observe((("net.none.at_all", "1"),)) == ()
-    with pytest.raises(ApplyError, match=r"sysctl net\.none\.at_all=1: No such file or directory"):
+    with pytest.raises(ApplyError, match=r"sysctl net\.none\.at_all=1: there is no such parameter"):
         proc_sys.write("net.none.at_all", "1")
 
 

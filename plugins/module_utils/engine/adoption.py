@@ -27,13 +27,12 @@ from .firewall import translations
 from .host_files import CONTAINER_FILES, NETNS_FILES
 from .layers import DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
-from .model import IPTABLES, NFTABLES
 from .model_words import parse_model
 from .plan import SYSCTL_FILE, Plan
 from .publications import Translation
 from .resolvers import is_networks_own
 from .rtnetlink import AddressInfo, LinkInfo
-from .rules_iptables import FAMILIES
+from .rules_iptables import FAMILIES, possible_skeleton
 from .rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
 from .sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .state import (
@@ -136,19 +135,18 @@ def _find_again(ledger: Ledger) -> None:
         ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
 
 
-def _usual_plan(backend: str = NFTABLES) -> Plan:
+def _usual_plan() -> Plan:
     """What is planned on a host of which nothing is known, and on which nothing is declared."""
-    return Plan.make(parse_model({"firewall-backend": backend}, {}, {}), Facts(), Allotments())
+    return Plan.make(parse_model({}, {}, {}), Facts(), Allotments())
 
 
 def _standing_rules() -> State:
     """What there is of our rules, whichever backend they are of."""
     found: State = {}
-    for backend in (NFTABLES, IPTABLES):
+    for possible in (DOCKER_CHAINS.plan(_usual_plan()), possible_skeleton()):
         # A host may lack the programs of one, or have chains of somebody else where ours would be.
         with suppress(WharfError):
-            usual = state_of(DOCKER_CHAINS.plan(_usual_plan(backend)))
-            found.update(DOCKER_CHAINS.door(Ledger()).observe(usual, frozenset()))
+            found.update(DOCKER_CHAINS.door(Ledger()).observe(state_of(possible), frozenset()))
     return found
 
 

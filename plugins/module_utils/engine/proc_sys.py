@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Iterable, Optional, Tuple
 
@@ -14,6 +15,11 @@ ROOT = "/proc/sys/"
 SWAP_SEPARATORS = str.maketrans("./", "/.")
 
 Parameters = Tuple[Tuple[str, str], ...]
+
+_REFUSALS = {
+    errno.ENOENT: "there is no such parameter in this network stack, or on this kernel: leave it out",
+    errno.EINVAL: "the kernel does not take this value: give another one",
+}
 
 
 def of_interface(interface: str, key: str) -> str:
@@ -41,7 +47,8 @@ def write(name: str, value: str) -> None:
         with open(_path(name), "w") as file:
             file.write(value)
     except OSError as error:
-        raise ApplyError(f"sysctl {name}={value}: {os.strerror(error.errno or 0)}") from error
+        number = error.errno or 0
+        raise ApplyError(f"sysctl {name}={value}: {_REFUSALS.get(number, os.strerror(number))}") from error
 
 
 def set_ipv6(interface: str, on: bool) -> None:

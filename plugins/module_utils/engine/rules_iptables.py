@@ -145,6 +145,18 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
             yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
 
 
+def possible_skeleton() -> List[Object]:
+    """Every hook and chain that some declaration has, without what is in it."""
+    return [
+        thing
+        for family in FAMILIES.values()
+        for thing in (
+            *(IptablesHook(f"{family} {name}", ()) for name in HOOKS),
+            *(IptablesChain(f"{family} {name}", ()) for name in CHAINS),
+        )
+    ]
+
+
 def _raw_prerouting(version: int) -> Iterator[str]:
     """Nobody reaches the host's loopback but by `lo`, although `route_localnet` lets both through."""
     if version == 4:
