@@ -226,7 +226,7 @@ class TestLostLedger:
         host.converge({}, ABSENT)
 
     def test_lets_all_chains_of_iptables_go(self, host: ThrowawayHost) -> None:
-        """Also those that only some declarations have, for names and for `mss_clamp`, which nobody declares any more."""
+        """Also those that only some declarations have, for names and for `mss_clamp`."""
         network = {"enable_ipv6": True, "x-wharf": {"mss_clamp": True}}
         host.apply({"host": {"firewall-backend": "iptables"}, "networks": {"front": network}})
         assert "mangle" in host.rules()
