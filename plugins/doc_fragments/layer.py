@@ -57,8 +57,8 @@ options:
       - C(source) and C(destination) are networks or addresses, each may be a list. The destination is that after
         translation, a container's own. A rule without addresses holds for both families, others for those of their
         addresses.
-      - C(published_port) is the port (or range) as published, before translation, C(container) and C(network) are where
-        the connection goes. With one of these a rule holds in the direction in which the connection was opened, not
+      - C(published_port) is the port (or range) as published, before translation. What containers ask of others at a
+        port of the same number is not concerned. C(container) and C(network) are where the connection goes. With one of these a rule holds in the direction in which the connection was opened, not
         for its answers.
       - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all that begin so.
       - C(protocol) is V(tcp), V(udp), V(sctp) or V(icmp), which is the ICMP of either family.

@@ -71,7 +71,10 @@ def test_only_the_office_reaches_a_published_port(live: ThrowawayHost) -> None:
             {"published_port": 8080, "action": "drop", "comment": "the office only"},
         )
     )
+    live.serve("outside", "8080/tcp", "8080/udp")
     expected = {**ways("neighbour", "8081/tcp", OPEN), ("host", "127.0.0.1:8080/tcp"): True}
+    # What containers ask of others at a port of that number is not meant.
+    expected |= {("web", f"{OUTSIDE[0]}:8080/tcp"): True, ("db", f"[{OUTSIDE[1]}]:8080/udp"): True}
     for protocol in ("tcp", "udp"):
         expected |= ways("outside", f"8080/{protocol}", OPEN)
         expected |= ways("neighbour", f"8080/{protocol}", CLOSED)

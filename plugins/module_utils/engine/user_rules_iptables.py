@@ -39,6 +39,8 @@ def _matches(packet: PacketRule, version: int) -> Iterator[str]:
             *(["-o", packet.out_interface] if packet.out_interface else []),
             *(["-p", _ICMP[version] if protocol == ICMP else protocol] if protocol else []),
             *_conntrack(packet),
+            # By a match of its own: of several states in one, any would do.
+            *(["-m conntrack --ctstate DNAT"] if packet.rule.published_ports else []),
             *_limit(packet.rule.limit),
             *(["-m comment --comment", f'"{packet.rule.comment}"'] if packet.rule.comment else []),
         ]

@@ -37,7 +37,8 @@ def _words(packet: PacketRule) -> Iterator[str]:
         yield "ct direction original"
     if rule.published_ports:
         first, last = rule.published_ports
-        yield f"ct original proto-dst {first}" + (f"-{last}" if last > first else "")
+        # What containers ask of others at the same port is none of it.
+        yield f"ct status dnat ct original proto-dst {first}" + (f"-{last}" if last > first else "")
     if rule.states:
         yield f"ct state {','.join(rule.states)}"
     if rule.limit:
