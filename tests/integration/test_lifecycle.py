@@ -155,6 +155,17 @@ class TestChanges:
         assert not live.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
         assert lives(live, others)
 
+    def test_who_has_an_address_next_gets_nothing_that_was_for_another(self, live: ThrowawayHost) -> None:
+        live.serve("outside", "53/udp")
+        before = live.address("web", "front")
+        assert live.probe("web", "192.0.2.1:53/udp", source_port=4000).is_open
+        live.agent.call("stop", place=live.path("outside"))
+        live.converge(changed(lambda words: words["containers"].update(web={}, heir={"networks": ["front"]})), EXACT)
+        assert live.address("heir", "front") == before
+        live.serve("heir", "4000/udp")
+        # Where the answer to what was asked by the one that had the address came to.
+        assert not live.probe("outside", f"{HOST_ADDRESS}:4000/udp", False, source_port=53).is_open
+
     def test_named_entries_go_and_others_stay(self, live: ThrowawayHost) -> None:
         gone = live.converge({"containers": {"web": {}}}, ABSENT, ["containers"])
         assert kinds(gone) >= {("delete", "sandbox", "netns:web")}

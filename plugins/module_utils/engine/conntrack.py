@@ -23,7 +23,7 @@ from .words import Subnet
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_CTA_TUPLE_ORIG, _CTA_ID = 1, 12
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID = 1, 2, 12
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 3
 _CTA_IP_V4_SRC, _CTA_IP_V4_DST, _CTA_IP_V6_SRC, _CTA_IP_V6_DST = 1, 2, 3, 4
@@ -77,6 +77,33 @@ def forget(ports: Collection[PublishedPort], narrowed: Iterable[Narrowed] = ()) 
                 _delete(header, entry)
 
 
+def forget_addresses(addresses: Collection[str]) -> None:
+    """Delete the entries of all flows from and to these: who gets one of them must not get what was for another.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if not addresses:
+        return
+    gone = {ipaddress.ip_address(address).packed for address in addresses}
+    for family in _FAMILIES:
+        header = struct.pack("=BBH", family, 0, 0)
+        for message in dump(_NETLINK_NETFILTER, _GET, header):
+            entry = attributes(message, _HEADER_BYTES)
+            ends = {end for which in (_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY) for end in _addresses(entry, which)}
+            if ends & gone:
+                _delete(header, entry)
+
+
+def _addresses(entry: Attributes, which: int) -> Tuple[bytes, bytes]:
+    """Source and destination of a flow, as it began or as its answers are."""
+    addresses = attributes(attributes(entry.get(which, b"")).get(_CTA_TUPLE_IP, b""))
+    return (
+        addresses.get(_CTA_IP_V4_SRC) or addresses.get(_CTA_IP_V6_SRC, b""),
+        addresses.get(_CTA_IP_V4_DST) or addresses.get(_CTA_IP_V6_DST, b""),
+    )
+
+
 def _is_local(address: bytes, local: Collection[bytes]) -> bool:
     return address in local or address[:1] == _LOOPBACK
 
@@ -91,14 +118,10 @@ def _is_barred(flow: _Flow, narrowed: Narrowed, local: Collection[bytes]) -> boo
 
 def _flow(entry: Attributes) -> _Flow:
     original = attributes(entry.get(_CTA_TUPLE_ORIG, b""))
-    addresses = attributes(original.get(_CTA_TUPLE_IP, b""))
     protocol = attributes(original.get(_CTA_TUPLE_PROTO, b""))
     number = protocol.get(_CTA_PROTO_NUM, b"\0")[0]
-    return _Flow(
-        addresses.get(_CTA_IP_V4_SRC) or addresses.get(_CTA_IP_V6_SRC, b""),
-        addresses.get(_CTA_IP_V4_DST) or addresses.get(_CTA_IP_V6_DST, b""),
-        (number, int.from_bytes(protocol.get(_CTA_PROTO_DST_PORT, b""), "big")),
-    )
+    port = int.from_bytes(protocol.get(_CTA_PROTO_DST_PORT, b""), "big")
+    return _Flow(*_addresses(entry, _CTA_TUPLE_ORIG), (number, port))
 
 
 def _delete(header: bytes, entry: Attributes) -> None:

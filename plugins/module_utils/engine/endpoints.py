@@ -11,7 +11,7 @@ import zlib
 from contextlib import suppress
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import announce, namespaces, parameters, proc_sys, rtnetlink
+from . import announce, conntrack, namespaces, parameters, proc_sys, rtnetlink
 from .diff import Change
 from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
@@ -62,6 +62,9 @@ class Endpoints(Door):
         gone, steps = _steps(changes)
         with opened() as ip:
             _remove(ip, gone)
+            with suppress(OSError):
+                # Without connection tracking in the kernel, there are no flows.
+                conntrack.forget_addresses(_new_addresses(steps))
             _keep_as_they_are(ip, {new.bridge for old, new in steps if old is None or old.bridge != new.bridge})
             for before, after in steps:
                 _make_port(ip, before, after)
@@ -73,6 +76,16 @@ class Endpoints(Door):
         with announce.packet_sockets() as open_socket:
             for sandbox, inside in by_sandbox.items():
                 _announce(sandbox, inside, open_socket)
+
+
+def _new_addresses(steps: Iterable[Step]) -> Set[str]:
+    """Somebody else may have had them before."""
+    return {
+        address.partition("/")[0]
+        for before, after in steps
+        for address in after.addresses
+        if before is None or address not in before.addresses
+    }
 
 
 def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:

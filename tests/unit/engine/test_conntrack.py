@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine import conntrack
-from ansible_collections.wharf.network.plugins.module_utils.engine.conntrack import Narrowed, forget
+from ansible_collections.wharf.network.plugins.module_utils.engine.conntrack import Narrowed, forget, forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.netlink import attribute
 
 HOST4, HOST6, WEB = "192.0.2.10", "2001:db8::10", "172.17.0.2"
@@ -92,7 +92,16 @@ def test_flows_to_a_containers_own_address(forgotten: list[bytes]) -> None:
     assert seen(forgotten) == [("192.0.2.66", WEB, 80)]
 
 
+def test_flows_from_and_to_an_address_that_somebody_else_may_have_next(forgotten: list[bytes]) -> None:
+    forget_addresses([WEB])
+    assert seen(forgotten) == [("192.0.2.66", WEB, 80)]
+    forgotten.clear()
+    forget_addresses(["192.0.2.1", "2001:db8::66"])
+    assert seen(forgotten) == [("192.0.2.1", HOST4, 8080), ("2001:db8::66", HOST6, 8080)]
+
+
 def test_nothing_is_asked_where_nothing_changed(forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(conntrack, "dump")
     forget([])
+    forget_addresses([])
     assert forgotten == []
