@@ -58,8 +58,8 @@ options:
         translation, a container's own. A rule without addresses holds for both families, others for those of their
         addresses.
       - C(published_port) is the port (or range) as published, before translation. What containers ask of others at a
-        port of the same number is not concerned. C(container) and C(network) are where the connection goes. With one of these a rule holds in the direction in which the connection was opened, not
-        for its answers.
+        port of the same number is not concerned. C(container) and C(network) are where the connection goes. With one of
+        these three a rule holds in the direction in which the connection was opened, not for its answers.
       - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all that begin so.
       - C(protocol) is V(tcp), V(udp), V(sctp) or V(icmp), which is the ICMP of either family.
       - C(state) lists states of connection tracking, of V(new), V(established), V(related), V(invalid), V(untracked).
