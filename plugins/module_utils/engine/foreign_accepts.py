@@ -86,11 +86,18 @@ def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
     if coming and not has_chain:
         lines.insert(0, f":{ACCEPTS} - [0:0]")
     for rule in coming:
-        # Before rules of others, one of which may end in dropping everything.
-        lines.append(f"-I FORWARD 1 {rule[len('-A FORWARD ') :]}" if rule == JUMP else rule)
+        # The jump before rules of others, one of which may end in dropping everything; what is left to them before
+        # what is accepted.
+        is_first = rule == JUMP or rule.endswith("-j RETURN")
+        lines.append(_first(rule) if is_first else rule)
     if has_chain and not coming and not any(ACCEPTS in line.split() for line in left):
         lines.append(f"-X {ACCEPTS}")
     return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
+
+
+def _first(rule: str) -> str:
+    _append, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} 1 {rest}"
 
 
 def _rules(thing: object) -> Tuple[Tuple[str, str], ...]:

@@ -16,6 +16,9 @@ PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legac
 ACCEPTS = "WHARF-ACCEPT"
 JUMP = f'-A FORWARD -m comment --comment "wharf, accept" -j {ACCEPTS}'
 
+OTHERS = "bridges of others"
+_IS_NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
+
 # As a dockerd makes them.
 ZONE, POLICY = "docker", "docker-forwarding"
 
@@ -30,10 +33,17 @@ def _networks(plan: Plan) -> List[Network]:
 
 
 def _accepts(plan: Plan) -> Iterator[ForeignAccept]:
-    """What comes from one of our bridges or goes to one, since in our own table it has its verdict anyhow."""
+    """What comes from one of our bridges or goes to one, since in our own table it has its verdict anyhow.
+
+    Not what goes to another bridge, such as a dockerd's: whom that is open to is said by the rules of its owner.
+    """
     if not plan.model.host.accept_in_iptables_forward:
         return
     yield ForeignAccept("FORWARD", tuple((program, JUMP) for program in PROGRAMS))
+    foreign = [bridge.name for bridge in plan.facts.other_bridges or () if bridge.name != plan.facts.uplink]
+    if foreign:
+        rules = [f'-A {ACCEPTS} -o {name} {_IS_NEW} -m comment --comment "{OTHERS}" -j RETURN' for name in foreign]
+        yield ForeignAccept(OTHERS, tuple((program, rule) for program in PROGRAMS for rule in rules))
     for network in _networks(plan):
         name = f"network {network.name}"
         ways = [f'-A {ACCEPTS} -{way} {network.bridge} -m comment --comment "{name}" -j ACCEPT' for way in "io"]

@@ -277,8 +277,8 @@ class IptablesRules(Rules):
 class ForeignAccept(Object):
     """Rules that let our packets through where somebody else's iptables would drop them.
 
-    `name` is `FORWARD`, for what leads to them, or `network NAME`. Each rule is the name of its kind of iptables, as
-    `ip6tables-nft`, and its text.
+    `name` is `FORWARD`, for what leads to them, `network NAME`, or `bridges of others`, for what is left to those. Each
+    rule is the name of its kind of iptables, as `ip6tables-nft`, and its text.
     """
 
     rules: Tuple[Tuple[str, str], ...]
