@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hosts import ABSENT, OUTSIDE, ThrowawayHost
+from hosts import ABSENT, BACKENDS, OUTSIDE, ThrowawayHost
 from matrix import Addresses, Prober, Row, add_guests, parse
 
 _OPTION = "com.docker.network.bridge."
@@ -221,6 +221,22 @@ def test_mode_changes_for_flows_under_way(host: ThrowawayHost) -> None:
         assert reaches("192.0.2.10:8080", True, 4000)
         assert not reaches(f"{own}:80", False, 4002)
         assert host.ledger()["allotted"]["endpoints"] == addresses
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+def test_a_port_that_is_withdrawn_is_closed_for_flows_under_way(host: ThrowawayHost) -> None:
+    """At the container's own address, where nothing is translated."""
+    host.apply(_in_mode("routed", "8080:80/udp", "8081:81/udp"))
+    host.serve("web", "80/udp", "81/udp")
+    ways = [
+        (f"{address}:{port}/udp", 4000 + port)
+        for address in (host.address("web", "front"), f"[{host.address('web', 'front', 6)}]")
+        for port in (80, 81)
+    ]
+    assert all(host.probe(OUTSIDE, target, True, source_port).is_open for target, source_port in ways)
+    host.converge(_in_mode("routed", "8081:81/udp"))
+    is_open = [host.probe(OUTSIDE, target, port == 4081, port).is_open for target, port in ways]
+    assert is_open == [False, True, False, True]
 
 
 def test_isolated_bridge_has_no_address(host: ThrowawayHost) -> None:

@@ -17,7 +17,7 @@ from . import conntrack
 from .diff import DELETE, Change
 from .door import Door
 from .model import IPTABLES, NFTABLES
-from .publications import Restriction, Translation
+from .publications import OpenPort, Restriction, Translation
 from .state import IptablesRules, Key, Object, Rules, State
 
 _PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
@@ -128,9 +128,15 @@ def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
 
 
 def _narrowed_ports(changes: Sequence[Change]) -> List[conntrack.Narrowed]:
-    """The ports that lead where they did, and yet not for all for whom they did."""
+    """The ports that lead where they did, and yet not for all for whom they did.
+
+    One that is open at a container's own address no longer, is for nobody there.
+    """
     before = {found for change in changes for found in _restrictions(change.before)}
     after = {found for change in changes for found in _restrictions(change.after)}
+    opened = {found for change in changes for found in _open_ports(change.before)}
+    opened -= {found for change in changes for found in _open_ports(change.after)}
+    closed = {Restriction(address, address, protocol, port, frozenset()) for address, protocol, port in opened}
     return [
         conntrack.Narrowed(
             ipaddress.ip_address(each.target).version,
@@ -138,7 +144,7 @@ def _narrowed_ports(changes: Sequence[Change]) -> List[conntrack.Narrowed]:
             ipaddress.ip_address(each.address).packed if each.address else b"",
             tuple(ipaddress.ip_network(source) for source in each.allowed),
         )
-        for each in after - before
+        for each in (after - before) | closed
     ]
 
 
@@ -158,6 +164,16 @@ def _restrictions(thing: Optional[Object]) -> Iterable[Restriction]:
         from .rules_iptables import restrictions as read
     elif isinstance(thing, Rules):
         from .rules_nftables import restrictions as read
+    else:
+        return ()
+    return read(thing.elements)
+
+
+def _open_ports(thing: Optional[Object]) -> Iterable[OpenPort]:
+    if isinstance(thing, IptablesRules):
+        from .rules_iptables import open_ports as read
+    elif isinstance(thing, Rules):
+        from .rules_nftables import open_ports as read
     else:
         return ()
     return read(thing.elements)

@@ -53,6 +53,10 @@ class Translation:
     target: str
 
 
+# A container's address, the protocol and the port.
+OpenPort = Tuple[str, str, int]
+
+
 @dataclass(frozen=True)
 class Restriction:
     """A port that only some sources may reach.

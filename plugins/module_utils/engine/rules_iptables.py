@@ -19,7 +19,7 @@ from .model import NAT_UNPROTECTED, Container, Network
 from .network_rules_iptables import LINKS, MSS, POSTROUTING, Ground
 from .plan import Plan, detours
 from .ports import PortRange
-from .publications import Publication, Restriction, Translation
+from .publications import OpenPort, Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
 from .targets import Target, Way, sources, targets
@@ -76,6 +76,7 @@ _ALLOWED = re.compile(
     r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack (?:--ctstate DNAT )?(?:--ctorigdst (\S+) )?"
     r"--ctorigdstport (\d+) -j ACCEPT"
 )
+_TARGET = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dports? (\S+) -j ACCEPT")
 _GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j (?:RETURN|DROP)")
 
 Element = Tuple[str, str]
@@ -400,6 +401,17 @@ def _block_name(block: Subnet) -> str:
     address = str(block.network_address)
     named = address if block.version == 4 else hashlib.sha256(address.encode()).hexdigest()[:12]
     return f"{named}-{block.prefixlen}"
+
+
+def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
+    """The ports among elements that are open at containers' own addresses, to whomever."""
+    for _chain, rule in elements:
+        match = _TARGET.fullmatch(rule) or _GUARDED.fullmatch(rule)
+        if match:
+            address, protocol, ports = match.groups()
+            for each in ports.split(","):
+                first, _colon, last = each.partition(":")
+                yield from ((address, protocol, port) for port in range(int(first), int(last or first) + 1))
 
 
 def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:

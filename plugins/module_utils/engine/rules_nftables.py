@@ -12,7 +12,7 @@ from typing import Dict, Iterable, Iterator, List, Set, Tuple
 from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
 from .openings import LinkedPort
 from .plan import Plan, detours
-from .publications import Publication, Restriction, Translation
+from .publications import OpenPort, Publication, Restriction, Translation
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from .state import Chain, ElementSet, Object, Rules
 from .targets import Target, sources, targets
@@ -383,6 +383,14 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
             key, _colon, target = element.partition(" : ")
             *host_ip, protocol, port = key.split(" . ")
             yield Translation(protocol, "".join(host_ip), int(port), target.replace(" . ", " "))
+
+
+def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
+    """The ports among elements that are open at containers' own addresses, to whomever."""
+    for name, element in elements:
+        if name.startswith(("targets", "guarded")):
+            address, protocol, port = element.split(" . ")
+            yield address, protocol, int(port)
 
 
 def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:

@@ -23,7 +23,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.iptables_save
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.iptables_script import chains_after, restore_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
-from ansible_collections.wharf.network.plugins.module_utils.engine.rules_iptables import FAMILIES, rules
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules_iptables import FAMILIES, open_ports, rules
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, State, state_of
 
 HERE = Path(__file__).parent
@@ -77,6 +77,19 @@ def test_no_name_of_a_chain_is_too_long(declaration: Path) -> None:
 def test_save(case: Path) -> None:
     parsed = objects_in(parse_save("ip", (case / "save.txt").read_text()))
     golden.check(case, {"objects.yml": golden.as_yaml(objects_as_data(parsed.values()))}, given=("save.txt",))
+
+
+def test_which_ports_are_open_at_a_containers_own_address() -> None:
+    chain = "ip filter DOCKER-172.17.0.0-28"
+    elements = [
+        (chain, "-d 172.17.0.2/32 -p tcp -m multiport --dports 1:2,80 -j ACCEPT"),
+        (chain, "-d 172.17.0.2/32 -p udp -m udp --dport 53 -j RETURN"),
+        (chain, "-d 172.17.0.2/32 -p udp -m udp --dport 53 -m conntrack --ctorigdstport 53 -j ACCEPT"),
+        ("ip filter DOCKER-LINKS", "-s 172.17.0.3/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 90 -j ACCEPT"),
+    ]
+    assert list(open_ports(elements)) == [("172.17.0.2", "tcp", port) for port in (1, 2, 80)] + [
+        ("172.17.0.2", "udp", 53)
+    ]
 
 
 def test_who_else_leads_to_our_chains() -> None:
