@@ -27,6 +27,8 @@ options:
         C(com.docker.network.*) in C(driver_opts) included.
       - C(external) names a network that is declared elsewhere, or else adopts a bridge that stands on the host, which
         is never changed or deleted.
+      - Below C(x-wharf) stands what dnsmasq does on the network, C(dns), C(dhcp), C(ra) and C(boot), and more that
+        Compose has no words for.
       - C(labels) and C(attachable) are passed over, unknown keys are errors.
       - Below C(x-wharf) stands what Compose has no words for. C(masquerade), with C(ipv4) and C(ipv6) below it, is
         C(enable_ip_masquerade) for one family. C(icmp=true) lets everybody ping the network's

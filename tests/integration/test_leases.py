@@ -194,3 +194,17 @@ def test_nobody_elsewhere_is_served(host: ThrowawayHost) -> None:
         assert "%br-" in address or address.startswith(
             ("10.7.0.1:", "10.8.0.1:", "[fd00:7::1]", "[fd00:8::1]", "172.")
         ), line
+
+
+def test_a_firewall_of_iptables_that_drops_input_lets_questions_through() -> None:
+    words = copy.deepcopy(WORDS)
+    words["host"] = {"firewall-backend": "iptables"}
+    words["networks"]["lan"]["x-wharf"].pop("boot")
+    with ThrowawayHost.started(backend="iptables") as strict, strict.declared(words):
+        strict.write("/run/report", _REPORT)
+        strict.run("chmod 755 /run/report; iptables -P INPUT DROP; ip6tables -P INPUT DROP")
+        for place in ("web", "both"):
+            assert asked(strict, place, "both.lan") == [strict.address("both", "lan")]
+        assert lease(strict, "web")["ip"] == strict.address("web", "lan")
+        assert not strict.probe("web", "10.7.0.1/ping", expect_open=False).is_open
+        strict.run("iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT")
