@@ -13,13 +13,16 @@ from typing import Any, Dict, List
 
 from .converge import adopt_host, converge
 from .declared import ABSENT, STATES, Call
-from .errors import WharfError
+from .errors import ModelError, WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS
 from .observation import observe
 from .picture import draw
 from .report import describe
 from .state import SCOPES
+
+# What a file of words may have.
+_DECLARATION = ("host", "networks", "containers", "docker_user")
 
 
 def main(arguments: List[str]) -> int:
@@ -98,10 +101,18 @@ def _converge_all(options: argparse.Namespace) -> None:
 
 
 def _read(path: str) -> Dict[str, Any]:
+    """
+    Raises:
+        ModelError: the file has something else than a declaration.
+    """
     if path == "-":
-        return dict(json.load(sys.stdin))
-    with open(path, encoding="utf-8") as file:
-        return dict(json.load(file))
+        words = json.load(sys.stdin)
+    else:
+        with open(path, encoding="utf-8") as file:
+            words = json.load(file)
+    if not isinstance(words, dict) or not words.keys() <= set(_DECLARATION):
+        raise ModelError.at(path, f"must be a mapping that has nothing but {', '.join(_DECLARATION)}")
+    return words
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
     device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck image init ipc isolation
     label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
     oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only
-    restart runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty
+    restart runtime secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty
     ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
     """.split()
 )
@@ -75,6 +75,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode}: leave it out")
     if mode == CONTAINER_MODE:
         words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {shares}")
+    words.take("scale", _one, 1)
     links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
     extension = words.inner("x-wharf")
     container = Container(
@@ -83,7 +84,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         mode=mode,
         sandbox=extension.take("sandbox", _sandbox, f"netns:{name}"),
         shares=names.containers.get(shares, shares),
-        attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, "")),
+        attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, ""), f"{path}.mac_address"),
         ports=words.take_all("ports", read.list_of(PortMapping.parse)),
         expose=words.take_all("expose", read.list_of(_exposed)),
         links=tuple(replace(link, target=names.containers.get(link.target, link.target)) for link in links),
@@ -99,6 +100,12 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     extension.finish()
     words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
     return container
+
+
+def _one(value: Any, path: str) -> int:
+    if read.number(value, path) != 1:
+        raise wrong(path, value, "is one container here: declare each of several by a name of its own")
+    return 1
 
 
 def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
@@ -141,6 +148,7 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         ipv6=words.take_optional("ipv6_address", read.address_of(6)),
         link_local=words.take_all("link_local_ips", read.list_of(_link_local)),
         mac=words.take_optional("mac_address", read.mac),
+        mac_path=f"{path}.mac_address",
         interface=words.take_optional("interface_name", read.interface_name),
         aliases=words.take_all("aliases", read.list_of(read.host_name)),
         gw_priority=words.take("gw_priority", read.number, 0),
@@ -151,12 +159,12 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
     return attachment
 
 
-def _with_primary_mac(attachments: Tuple[Attachment, ...], mac: str) -> Tuple[Attachment, ...]:
+def _with_primary_mac(attachments: Tuple[Attachment, ...], mac: str, path: str) -> Tuple[Attachment, ...]:
     """The service's own `mac_address` is that of the network with the highest priority, as in Compose."""
     if not mac or not attachments:
         return attachments
     primary = min(attachments, key=lambda attachment: (-attachment.priority, attachment.network))
-    return tuple(replace(a, mac=a.mac or mac) if a is primary else a for a in attachments)
+    return tuple(replace(a, mac=mac, mac_path=path) if a is primary and not a.mac else a for a in attachments)
 
 
 def _link_local(value: Any, path: str) -> read.Address:

@@ -38,6 +38,7 @@ def read_facts(ledger: Ledger) -> Facts:
     return Facts(
         uplink=uplink.name if uplink else "",
         uplink_mtu=uplink.mtu if uplink else 1500,
+        addresses=tuple(sorted(info.address.partition("/")[0] for info in rtnetlink.addresses())),
         taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf)),
         machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
         hosts=_read("/etc/hosts"),

@@ -65,7 +65,8 @@ class Ledger:
         except FileNotFoundError:
             return cls()
         except OSError as error:
-            raise ConflictError.at(PATH, f"cannot be read: {error.strerror}") from error
+            reason = f"cannot be read ({error.strerror}), and was left as it is"
+            raise ConflictError.at(PATH, f"{reason}: {REMEDY}") from error
         try:
             return cls._from_words(json.loads(text), text)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -185,6 +185,7 @@ class Attachment:
     ipv6: Optional[Address] = None
     link_local: Tuple[Address, ...] = ()
     mac: Optional[str] = None
+    mac_path: str = ""
     interface: Optional[str] = None
     aliases: Tuple[str, ...] = ()
     gw_priority: int = 0

@@ -142,8 +142,8 @@ def _check_endpoints(model: Model, network: Network, problems: ProblemCollector)
         )
     for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
         problems.add(
-            attachment.path,
-            f'"{attachment.mac}": is also the mac_address of {other.path}: give one of them another',
+            attachment.mac_path,
+            f'"{attachment.mac}": is also {other.mac_path}: give one of them another',
         )
 
 

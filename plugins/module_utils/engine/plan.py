@@ -88,7 +88,7 @@ class Plan:
 
     @property
     def warnings(self) -> List[str]:
-        return [*self._large_mtus(), *self._ports_of_no_host()]
+        return [*dict.fromkeys((*self._large_mtus(), *self._ports_of_no_host(), *self._ports_of_no_address()))]
 
     def _ports_of_no_host(self) -> Iterator[str]:
         """The host's ports that are asked for where networks are routed."""
@@ -100,6 +100,17 @@ class Plan:
                         f"{mapping.path}: no port of the host leads to {container.name}, since its network is routed: "
                         "the port is open at the container's own address"
                     )
+
+    def _ports_of_no_address(self) -> Iterator[str]:
+        """An address may come later, as one that moves between hosts does."""
+        if self.facts.addresses is None:
+            return
+        gateways = {str(pool.gateway) for pools in self.allotted.networks.values() for pool in pools.values()}
+        own = {*self.facts.addresses, *gateways}
+        for publication in self.publications:
+            address = publication.host_ip
+            if address and not address.is_loopback and str(address) not in own:
+                yield f"{publication.path}: nobody reaches {address} here as long as it is no address of this host"
 
     def _large_mtus(self) -> List[str]:
         return [
