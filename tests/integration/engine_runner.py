@@ -15,14 +15,16 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import sys
 import traceback
 
+import engine
 from deaths import make_deadly, make_refusing
 from engine.__main__ import main
 
 # Once for all runs, which are forked off.
-for name in ("pyroute2", *(f"engine.{door}" for door in ("bridges", "endpoints", "files", "nftables", "sysctl"))):
+for name in ("pyroute2", *(f"engine.{module.name}" for module in pkgutil.iter_modules(engine.__path__))):
     importlib.import_module(name)
 
 

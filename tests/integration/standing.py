@@ -25,7 +25,7 @@ state() {
         ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';')"
 }
 if [ "$1" ]; then state; else
-    nft list ruleset | tr '\n' '\f'; echo
+    nft --stateless list ruleset | tr '\n' '\f'; echo
     echo host; state
     seen=$(stat -Lc "host %i" /proc/self/ns/net)
     cd /run/netns

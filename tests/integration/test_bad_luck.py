@@ -210,6 +210,18 @@ class TestLostLedger:
         assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
+    def test_is_made_anew_by_the_rules_of_iptables(self) -> None:
+        words = {**WORDS, "host": {"firewall-backend": "iptables"}}
+        with ThrowawayHost.started(backend="iptables") as host, host.declared(words):
+            before, ledger = standing_but_ledger(host), lasting(host.ledger())
+            lost(host, "removed")
+            with pytest.raises(EngineError, match="is lost"):
+                host.apply({}, ABSENT)
+            host.engine(["adopt", "-"], words)
+            assert host.converge(words) == []
+            assert_same(before, standing_but_ledger(host))
+            assert lasting(host.ledger()) == ledger
+
     def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
         before = standing(host)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, ThrowawayHost
+from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
 from standing import assert_same, standing
 
 # Before this many deaths something must have gone wrong with the counting.
@@ -50,12 +51,22 @@ THREE = words(
         "side": {"network_mode": "host", "extra_hosts": ["db:192.0.2.9"]},
     },
 )
+# What there is of each kind of rules, and little else: the rest is done by all backends alike.
+PUBLISHED = words(
+    {"front": {"enable_ipv6": True, "x-wharf": {"dns": False}}}, {"web": {"networks": ["front"], "ports": ["8080:80"]}}
+)
 
 
 @pytest.fixture(scope="module")
 def lasting_host() -> Iterator[ThrowawayHost]:
+    with started(BACKENDS[0]) as host:
+        yield host
+
+
+@contextmanager
+def started(backend: str) -> Iterator[ThrowawayHost]:
     """A host with foreign things on it, on which something once was: what lasts of that is no difference."""
-    with ThrowawayHost.started() as host:
+    with ThrowawayHost.started(backend=backend) as host:
         host.run(FOREIGN)
         host.apply(ONE)
         host.apply({}, ABSENT)
@@ -95,6 +106,14 @@ def deaths(
 
 def test_building_and_taking_away(host: ThrowawayHost) -> None:
     deaths(host, (ONE, EXACT), ({}, ABSENT))
+
+
+def test_building_and_taking_away_by_iptables() -> None:
+    with started("iptables") as host:
+        host.run("iptables -N ADMIN; iptables -A FORWARD -s 192.0.2.66 -j ADMIN; ip6tables -A INPUT -p udp -j DROP")
+        before = host.snapshot()
+        deaths(host, (PUBLISHED, EXACT), ({}, ABSENT))
+        assert_same(before, host.snapshot(), "than before")
 
 
 def test_changing(host: ThrowawayHost) -> None:

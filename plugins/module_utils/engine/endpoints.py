@@ -52,7 +52,10 @@ class Endpoints(Door):
 
     def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
         set_here = [
-            parameters.entry(thing, name) for thing in ours if isinstance(thing, Endpoint) for name, _ in thing.sysctls
+            parameters.entry(thing, name)
+            for thing in ours
+            if isinstance(thing, Endpoint)
+            for name, _value in thing.sysctls
         ]
         return {name: AS_MADE for name in set_here if name not in self._before}
 
