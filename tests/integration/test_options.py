@@ -145,13 +145,16 @@ TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED}
 CELLS = [(name, row) for name, (_words, table) in TOPOLOGIES.items() for row in parse(table)]
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=lambda value: f"bridge-nf {value}")
+HOSTS = [(0, "nftables"), (1, "nftables"), (1, "iptables")]
+
+
+@pytest.fixture(scope="module", params=HOSTS, ids=lambda each: f"bridge-nf {each[0]}, {each[1]}")
 def probers(request: pytest.FixtureRequest) -> dict[str, Prober]:
-    return {name: _probed(request.param, *topology) for name, topology in TOPOLOGIES.items()}
+    return {name: _probed(*request.param, *topology) for name, topology in TOPOLOGIES.items()}
 
 
-def _probed(bridge_nf: int, words: dict[str, Any], table: str) -> Prober:
-    with ThrowawayHost.started(bridge_nf) as host:
+def _probed(bridge_nf: int, backend: str, words: dict[str, Any], table: str) -> Prober:
+    with ThrowawayHost.started(bridge_nf, backend) as host:
         add_guests(host)
         host.run(MARKS)
         with host.declared(words):
