@@ -330,9 +330,15 @@ def _daemons() -> Iterator[tuple[int, str]]:
 
 
 def _end_daemons() -> None:
-    for pid, _command in _daemons():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Also those that a run of the engine, which ends with the tests as well, is about to start."""
+    for _round in range(5):
+        found = [pid for pid, _command in _daemons()]
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.1)
 
 
 # The loop
