@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, OUTSIDE, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, BACKENDS, OUTSIDE, ThrowawayHost
 from matrix import Addresses, Prober, Row, add_guests, parse
 
 _OPTION = "com.docker.network.bridge."
@@ -253,3 +253,22 @@ def test_isolated_bridge_has_no_address(host: ThrowawayHost) -> None:
         assert families() == []
         host.converge(_in_mode("nat", internal=True))
         assert families() == ["inet", "inet6", "inet6"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_nobody_on_an_isolated_network_calls_the_host(host: ThrowawayHost, backend: str) -> None:
+    """Not by what is for all on the link, either: that needs no address of the host."""
+    host.backend = backend
+
+    def heard(text: str) -> list[str]:
+        for to in ("UDP4-DATAGRAM:255.255.255.255:7000,broadcast", "UDP6-DATAGRAM:[ff02::1%eth0]:7000"):
+            host.run(f"echo {text} | socat -u - {to},so-bindtodevice=eth0", "web")
+        # Whatever was sent before this has come by then.
+        assert host.probe(OUTSIDE, f"{ADDRESSES['host'][0]}:7000/udp").is_open
+        return [line for line in host.agent.call("heard") if text in line]
+
+    with host.declared(_in_mode("nat", internal=True)):
+        host.serve("host", "7000/udp")
+        assert len(heard("internal")) == 2
+        host.converge(_in_mode("isolated", internal=True))
+        assert heard("isolated") == []

@@ -17,7 +17,8 @@ from .words import Subnet
 
 INTERNAL, CT, BRIDGE, FORWARD = (f"filter DOCKER-{name}" for name in ("INTERNAL", "CT", "BRIDGE", "FORWARD"))
 LINKS = "filter DOCKER-LINKS"
-RAW, POSTROUTING, MSS = "raw WHARF-PREROUTING", "nat WHARF-POSTROUTING", "mangle WHARF-FORWARD"
+RAW, INPUT = "raw WHARF-PREROUTING", "filter WHARF-INPUT"
+POSTROUTING, MSS = "nat WHARF-POSTROUTING", "mangle WHARF-FORWARD"
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _NOT_TO_LOCAL = "-m addrtype ! --dst-type LOCAL"
@@ -121,11 +122,12 @@ class Ground:
 
         Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no
         connection is known yet in the table raw: there `DOCKER-BRIDGE` alone keeps strangers out. An isolated network's
-        bridge has no address, but any other of the host's would do.
+        bridge has no address, but any other of the host's would do, or that of all on the link.
         """
         bridge = self.network.bridge
         if self.mode == ISOLATED:
             yield RAW, f"{self.coming} {_TO_LOCAL} -j DROP"
+            yield INPUT, f"{self.coming} -j DROP"
         is_protected = self.mode == NAT and self.network.masquerade(self.version) and not self.host.allow_direct_routing
         if not addresses or not is_protected:
             return

@@ -15,8 +15,8 @@ import ipaddress
 import re
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from .model import NAT_UNPROTECTED, Container, Network
-from .network_rules_iptables import LINKS, MSS, POSTROUTING, Ground
+from .model import ISOLATED, NAT_UNPROTECTED, Container, Network
+from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, Ground
 from .plan import Plan, detours
 from .ports import PortRange
 from .publications import OpenPort, Publication, Restriction, Translation
@@ -51,7 +51,7 @@ CHAINS = (
     "filter DOCKER-LINKS",
     "filter DOCKER",
     "filter WHARF-FORWARD",
-    "filter WHARF-INPUT",
+    INPUT,
     "nat DOCKER",
     "nat WHARF-NAMES",
     "nat WHARF-ASKERS",
@@ -67,7 +67,7 @@ _MULTIPORT = 15
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
-_FOR_NAMES = ("filter WHARF-INPUT", "nat WHARF-NAMES", "nat WHARF-ASKERS")
+_FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
 _DNS_PROTOCOLS = ("udp", "tcp")
 
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
@@ -120,7 +120,8 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
-    if names:
+    isolated = any(network.gateway_mode(version) == ISOLATED for network in plan.model.networks.values())
+    if names or isolated:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
     yield IptablesHook(
         f"{family} filter FORWARD",
@@ -134,12 +135,17 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         "raw WHARF-PREROUTING": tuple(_raw_prerouting(version)),
         "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
-        "filter WHARF-INPUT": ("-i lo -j RETURN",),
+        INPUT: ("-i lo -j RETURN",),
         "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
-    needed = {"filter WHARF-FORWARD": bool(router), MSS: clamped, **dict.fromkeys(_FOR_NAMES, names)}
+    needed = {
+        "filter WHARF-FORWARD": bool(router),
+        MSS: clamped,
+        INPUT: names or isolated,
+        **dict.fromkeys(_FOR_NAMES, names),
+    }
     yield from _user_chains(plan, version)
     for name in CHAINS:
         if needed.get(name, name.split()[-1] not in (USER_CHAIN, DECLARED_CHAIN)):
@@ -218,7 +224,7 @@ def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
                 yield from _asked_at(address, bridge)
     for family, port in network.services.ports:
         if family == version:
-            yield "filter WHARF-INPUT", f"-i {bridge} -p udp -m udp --dport {port} -j ACCEPT"
+            yield INPUT, f"-i {bridge} -p udp -m udp --dport {port} -j ACCEPT"
 
 
 def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
@@ -227,10 +233,10 @@ def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
         asking = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
         led = f"{at} -p {protocol} -m {protocol} --dport {FIRST_PORT}:{LAST_PORT}"
         yield "nat WHARF-NAMES", f"{at} -i {bridge} {asking} -j ACCEPT"
-        yield "filter WHARF-INPUT", f"{at} -i {bridge} {asking} -j ACCEPT"
-        yield "filter WHARF-INPUT", f"{at} {asking} -j DROP"
-        yield "filter WHARF-INPUT", f"{led} {_IS_TRANSLATED} -j ACCEPT"
-        yield "filter WHARF-INPUT", f"{led} -j DROP"
+        yield INPUT, f"{at} -i {bridge} {asking} -j ACCEPT"
+        yield INPUT, f"{at} {asking} -j DROP"
+        yield INPUT, f"{led} {_IS_TRANSLATED} -j ACCEPT"
+        yield INPUT, f"{led} -j DROP"
 
 
 def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:

@@ -153,7 +153,11 @@ def _prerouting() -> Iterator[str]:
 
 
 def _input() -> Iterator[str]:
-    """A network's resolver answers who is on the network, and one that knows several whom the rules have led there."""
+    """A network's resolver answers who is on the network, and one that knows several whom the rules have led there.
+
+    To the host of an isolated network nobody sends anything, to all on the link neither.
+    """
+    yield 'meta nfproto . iifname @isolated drop comment "isolated"'
     for version, family in _FAMILIES:
         asking = f'iifname != "lo" {family} daddr @resolvers{version} meta l4proto {{ tcp, udp }}'
         yield f'{asking} th dport {FIRST_PORT}-{LAST_PORT} ct status & dnat != dnat drop comment "names"'
