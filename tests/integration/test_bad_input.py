@@ -124,3 +124,21 @@ def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) ->
         one.apply({"networks": {"front": None}}, ABSENT, ["user_networks"])
     assert one.apply(WORDS).changes == []
     one.apply({}, ABSENT)
+
+
+def test_parameters_that_the_kernel_does_not_have(one: ThrowawayHost) -> None:
+    option = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martian=1"}
+    words = {
+        "networks": {"front": {}},
+        "containers": {
+            "web": {"networks": {"front": {"driver_opts": option}}},
+            "app": {"sysctls": {"net.ipv4.ip_default_tll": 1, "net.ipv4.ip_default_ttl": 1}},
+        },
+    }
+    with untouched(one), pytest.raises(EngineError) as error:
+        one.apply(words)
+    missing = "there is no such parameter on this host's kernel: leave it out"
+    assert str(error.value).splitlines() == [
+        f"wharf_containers.app.sysctls: net.ipv4.ip_default_tll: {missing}",
+        f"wharf_containers.web.networks.front: ipv4.log_martian of eth0: {missing}",
+    ]

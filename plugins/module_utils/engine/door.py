@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, List, Mapping, Sequence
 
 from .diff import DELETE, Change
+from .errors import ConflictError, ProblemCollector
 from .state import Key, Object, State
 
 MARK = "wharf:"
@@ -84,8 +85,11 @@ class Doors(Door):
         return frozenset().union(*(door.marked(usual) for door in self._doors.values()))
 
     def require(self, new: State) -> None:
+        problems = ProblemCollector()
         for kind, door in self._doors.items():
-            door.require({key: thing for key, thing in new.items() if thing.kind == kind})
+            with problems.collect():
+                door.require({key: thing for key, thing in new.items() if thing.kind == kind})
+        problems.raise_if_any(ConflictError)
 
     def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
         return any(door.is_moving(desired, owned) for door in self._doors.values())

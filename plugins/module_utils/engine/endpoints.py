@@ -41,6 +41,7 @@ class Endpoints(Door):
 
     def require(self, new: State) -> None:
         require_pyroute2()
+        parameters.refuse_unknown(new)
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]

@@ -8,11 +8,12 @@ For each that we set, the ledger has an entry among what was found, `sandbox NAM
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from . import namespaces, proc_sys
+from .errors import ConflictError, Problem
 from .proc_sys import Parameters
-from .state import Endpoint, Key, Sandbox, State
+from .state import Endpoint, Key, Object, Sandbox, State
 
 # What was found where we made the stack or the interface: what the kernel gives to a new one.
 AS_MADE = ""
@@ -58,6 +59,35 @@ def of_new_stack(names: Iterable[str]) -> Dict[str, Optional[str]]:
 def of_new_interface(key: str, mtu: int) -> Optional[str]:
     """What the stack that the thread is in gives to a new interface."""
     return str(mtu) if key == "ipv6.mtu" else proc_sys.read(proc_sys.of_interface("default", key))
+
+
+def refuse_unknown(new: State) -> None:
+    """
+    Raises:
+        ConflictError: the kernel has no such parameter in the stacks, or of the interfaces, that are to be made.
+    """
+    with namespaces.scratch():
+        unknown = [
+            Problem(path, f"{shown}: there is no such parameter on this host's kernel: leave it out")
+            for thing in new.values()
+            for path, name, shown in _places(thing)
+            if not proc_sys.exists(name)
+        ]
+    if unknown:
+        raise ConflictError(*unknown)
+
+
+def _places(thing: Object) -> Iterator[Tuple[str, str, str]]:
+    """Where each parameter is declared, what is to be there for it, and how it is called there."""
+    if isinstance(thing, Sandbox) and thing.name.startswith("netns:"):
+        for name, _value in thing.sysctls:
+            yield f"wharf_containers.{thing.container}.sysctls", name, name
+    elif isinstance(thing, Endpoint):
+        container, _slash, network = thing.name.partition("/")
+        for key, _value in thing.sysctls:
+            if not key.startswith("ipv6.") or thing.ipv6:
+                path = f"wharf_containers.{container}.networks.{network}"
+                yield path, proc_sys.of_interface("default", key), f"{key} of {thing.interface}"
 
 
 def settled(before: Before, *states: State) -> List[str]:

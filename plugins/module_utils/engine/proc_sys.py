@@ -37,6 +37,11 @@ def read(name: str) -> Optional[str]:
         return None
 
 
+def exists(name: str) -> bool:
+    """Whether the kernel has such a parameter here; there are some that can be written only."""
+    return os.path.exists(_path(name))
+
+
 def write(name: str, value: str) -> None:
     """
     Raises:

@@ -72,6 +72,7 @@ class Sandboxes(Door):
 
     def require(self, new: State) -> None:
         require_pyroute2()
+        parameters.refuse_unknown(new)
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
