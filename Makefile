@@ -31,7 +31,7 @@ test: venv ## run all tests that need one machine
 	@tools/foreign-firewalls
 	@tools/want-dockerd
 	@tools/preflight
-	@$(PYTEST) -n 2 $(wildcard tests/unit tests/integration) $(ARGS)
+	@$(PYTEST) -n 3 $(wildcard tests/unit tests/integration) $(ARGS)
 
 .PHONY: bench
 bench: venv ## measure what is claimed of costs, on throwaway hosts
