@@ -67,7 +67,7 @@ def before_each_file(act: Act) -> None:
 def before_each_change_of_the_kernel(act: Act) -> None:
     """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message."""
     _hook(act, namespaces, "_call", _mounts)
-    _hook(act, programs, "run", lambda command, _script: command[0].endswith("restore") or "-f" in command)
+    _hook(act, programs, "run", lambda command, *_script: command[0].endswith("restore") or "-f" in command)
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 

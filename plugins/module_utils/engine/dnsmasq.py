@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
+from . import programs
 from .diff import DELETE, Change
 from .dnsmasq_files import (
     FOLDER,
@@ -31,7 +32,7 @@ from .dnsmasq_files import (
 from .door import Door, Doors
 from .errors import ApplyError, ConflictError, Problem, ProblemCollector
 from .facts_reader import listeners
-from .files import Files
+from .files import Files, content_of
 from .resolvers import is_networks_own
 from .state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Key, State, state_of
 
@@ -81,7 +82,7 @@ def configured() -> Dict[str, int]:
     """By the name of its resolver, the port that each configuration names."""
     found = {}
     for path in glob.glob(config_path("*")):
-        port = re.search(r"^port=(\d+)$", _read(path), re.MULTILINE)
+        port = re.search(r"^port=(\d+)$", content_of(path), re.MULTILINE)
         found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
     return found
 
@@ -91,7 +92,7 @@ def _test(config: File) -> None:
     Raises:
         ApplyError: dnsmasq would not take it.
     """
-    tested = _run([_program(), "--test", "--conf-file=-"], config.content)
+    tested = programs.run([_program(), "--test", "--conf-file=-"], config.content)
     if tested.returncode:
         raise ApplyError(f"{config.name}: nothing was changed, since dnsmasq finds it wrong: {_complaint(tested)}")
 
@@ -102,7 +103,7 @@ class Processes(Door):
     def require(self, new: State) -> None:
         if not new:
             return
-        found = re.search(r"version (\d+)\.(\d+)", _run([_program(), "--version"]).stdout)
+        found = re.search(r"version (\d+)\.(\d+)", programs.run([_program(), "--version"]).stdout)
         if found and (int(found[1]), int(found[2])) < _OLDEST:
             raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
 
@@ -152,7 +153,7 @@ def _find(name: str) -> Optional[Process]:
         pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
     if pid is None:
         return None
-    noted, birth = _read(_note_path(name)).split(), _birth(pid)
+    noted, birth = content_of(_note_path(name)).split(), _birth(pid)
     if len(noted) == 4 and noted[:2] == [birth, _watched(name)]:
         return Process(name, pid, birth, *noted[2:])
     return Process(name, pid, birth)
@@ -160,7 +161,7 @@ def _find(name: str) -> Optional[Process]:
 
 def _is_ours(pid: int, name: str) -> bool:
     """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
-    if f"--conf-file={config_path(name)}" not in _read(f"/proc/{pid}/cmdline").split("\0"):
+    if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
         return False
     with suppress(OSError):
         return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
@@ -169,7 +170,7 @@ def _is_ours(pid: int, name: str) -> bool:
 
 def _has_ended(process: Process) -> bool:
     """Whether its sockets are closed: the command line goes before they do."""
-    fields = _read(f"/proc/{process.pid}/stat").rpartition(")")[2].split()
+    fields = content_of(f"/proc/{process.pid}/stat").rpartition(")")[2].split()
     return not fields or fields[0] in "ZX" or _birth(process.pid) != process.birth
 
 
@@ -179,13 +180,13 @@ def _all_pids() -> Iterator[int]:
 
 def _birth(pid: int) -> str:
     """When the process began, in the kernel's ticks: with its number it is one of a kind."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = content_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return f"{pid}@{fields[19]}" if len(fields) > 19 else ""
 
 
 def _watched(name: str) -> str:
     """The folders that it watches: one that went, and was made anew, is another one to it."""
-    folders = re.findall(r"^hostsdir=(.+)$", _read(config_path(name)), re.MULTILINE)
+    folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
     return "+".join(_inode(folder) for folder in folders)
 
 
@@ -196,7 +197,7 @@ def _own_sockets() -> Set[Tuple[str, int]]:
 
 def _sockets(name: str) -> Iterator[Tuple[str, int]]:
     """Where it listens for questions, as its configuration says."""
-    config = _read(config_path(name))
+    config = content_of(config_path(name))
     addresses = re.findall(r"^listen-address=(.+)$", config, re.MULTILINE)
     for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
         yield from ((address, int(port)) for address in addresses)
@@ -297,7 +298,7 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
     Raises:
         ApplyError: one of them did not begin.
     """
-    _run(["systemctl", "daemon-reload"])
+    programs.run(["systemctl", "daemon-reload"])
     complaint = _systemctl("restart", things)
     for thing in things:
         pid = _read_number(pid_path(thing.name))
@@ -307,7 +308,7 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
 
 
 def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
-    ran = _run(["systemctl", verb, "--", *map(_unit, things)])
+    ran = programs.run(["systemctl", verb, "--", *map(_unit, things)])
     return _complaint(ran) if ran.returncode else ""
 
 
@@ -327,12 +328,13 @@ def _refuse_taken(things: List[Dnsmasq]) -> None:
     heard: Dict[int, List[Tuple[str, str]]] = {}
     for protocol, address, port in listeners():
         heard.setdefault(port, []).append((address, protocol))
+    own = _own_sockets() if things else set()
     problems = ProblemCollector()
     for thing in things:
         for wanted, port in thing.listens:
             for address, protocol in heard.get(port, []):
                 is_there = address in (wanted, "::") or (address == "0.0.0.0" and ":" not in wanted)
-                if is_there and (address, port) not in _own_sockets():
+                if is_there and (address, port) not in own:
                     problems.problems.append(_taken(thing, port, address, protocol))
     problems.raise_if_any(ConflictError)
 
@@ -357,25 +359,10 @@ def _program() -> str:
     return program
 
 
-def _run(command: List[str], given: str = "") -> subprocess.CompletedProcess[str]:
-    # There is no run_command in an engine that also runs without Ansible.
-    return subprocess.run(  # pylint: disable=ansible-bad-function
-        command, input=given, capture_output=True, text=True, check=False
-    )
-
-
 def _complaint(ran: subprocess.CompletedProcess[str]) -> str:
     return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def _read_number(path: str) -> Optional[int]:
-    text = _read(path).strip()
+    text = content_of(path).strip()
     return int(text) if text.isdigit() else None

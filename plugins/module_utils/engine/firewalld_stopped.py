@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from typing import List, Set
 
+from . import programs
 from .errors import ApplyError
 
 _PROGRAM = "firewall-offline-cmd"
@@ -52,12 +51,9 @@ def _run(arguments: List[str]) -> None:
     Raises:
         ApplyError: the program failed.
     """
-    program = shutil.which(_PROGRAM, path="/usr/bin:/usr/sbin:/bin:/sbin") or _PROGRAM
+    program = programs.find(_PROGRAM) or _PROGRAM
     try:
-        # There is no run_command in an engine that also runs without Ansible.
-        ran = subprocess.run(  # pylint: disable=ansible-bad-function
-            [program, *arguments], capture_output=True, text=True, check=False
-        )
+        ran = programs.run([program, *arguments])
     except OSError as error:
         raise ApplyError(f"{_PROGRAM}: {error.strerror}") from error
     if ran.returncode:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from dataclasses import replace
 from typing import FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence
 
@@ -26,12 +25,11 @@ from .iptables_save import (
     user_chains_in_use,
 )
 from .iptables_script import restore_script
+from .iptables_variants import RESTORE_OPTIONS
 from .rules_iptables import DECLARED_CHAIN, FAMILIES
 from .state import IptablesChain, IptablesRules, Key, State
 
 _PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
-# Seconds for which other programs may keep the tables locked.
-_PATIENCE = 60
 
 
 class Iptables(Door):
@@ -55,8 +53,8 @@ class Iptables(Door):
     def _as_listed(self, chain: IptablesChain) -> IptablesChain:
         family = chain.name.split()[0]
         text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
-        made_by = os.stat(_program(family, "restore"))
-        digest = hashlib.sha256(f"{family} {made_by.st_mtime_ns} {made_by.st_size}\n{text}".encode()).hexdigest()
+        made_by = programs.identity(_program(family, "restore"))
+        digest = hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
         key = f"iptables {family} {digest}"
         if key not in self._canonical_texts:
             for old in [each for each in self._canonical_texts if each.startswith(f"iptables {family} ")]:
@@ -156,7 +154,7 @@ def _list_tables(families: Iterable[str]) -> Chains:
 
 
 def _restore(family: str, script: str) -> None:
-    _run(family, "restore", ["--noflush", "--wait", str(_PATIENCE)], script)
+    _run(family, "restore", RESTORE_OPTIONS, script)
 
 
 def _run(family: str, what: str, arguments: List[str], script: str) -> str:
@@ -170,7 +168,7 @@ def _run(family: str, what: str, arguments: List[str], script: str) -> str:
 
 def _program(family: str, what: str) -> str:
     name = f"{_PROGRAMS[family]}-{what}"
-    program = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    program = programs.find(name)
     if program is None:
         raise ConflictError.at(name, "is needed on this host for the firewall: install the package iptables")
     return program

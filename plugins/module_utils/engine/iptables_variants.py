@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import Iterator, List
 
+from . import programs
 from .errors import ApplyError
 
 NFT, LEGACY = "nft", "legacy"
 TABLES = ("filter", "mangle", "nat", "raw", "security")
 
-# Seconds that other programs may keep the tables locked.
-_PATIENCE = 60
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Flush nothing, and wait for other programs that keep the tables locked, for so many seconds.
+RESTORE_OPTIONS = ["--noflush", "--wait", "60"]
+
 _LEGACY_TABLES = {"ip": "/proc/self/net/ip_tables_names", "ip6": "/proc/self/net/ip6_tables_names"}
 
 
@@ -35,7 +34,7 @@ class Variant:
 
     def program(self, what: str) -> str:
         """The path of its `save` or `restore`; empty where the host has none."""
-        return shutil.which(f"{self.name}-{what}", path=_PATH) or ""
+        return programs.find(f"{self.name}-{what}") or ""
 
     def tables(self, nft_tables: List[str]) -> List[str]:
         """The tables that stand; `nft_tables` are those of this family that nft lists."""
@@ -61,13 +60,10 @@ class Variant:
         Raises:
             ApplyError: the program refused.
         """
-        self._run("restore", ["--noflush", "--wait", str(_PATIENCE)], script)
+        self._run("restore", RESTORE_OPTIONS, script)
 
     def _run(self, what: str, arguments: List[str], script: str) -> str:
-        # There is no run_command in an engine that also runs without Ansible.
-        ran = subprocess.run(  # pylint: disable=ansible-bad-function
-            [self.program(what), *arguments], input=script, capture_output=True, text=True, check=False
-        )
+        ran = programs.run([self.program(what), *arguments], script)
         if ran.returncode:
             raise ApplyError(f"{self.name}-{what} failed: {ran.stderr.strip() or ran.returncode}")
         return ran.stdout

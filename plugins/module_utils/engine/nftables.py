@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-from typing import Any, Dict, FrozenSet, List, MutableMapping, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, MutableMapping, Sequence, Tuple
 
 from . import namespaces, programs
 from .diff import Change
@@ -32,7 +30,7 @@ class Nftables(Door):
         """The desired chains and sets as nft lists them, since nft rewrites what it is given."""
         skeleton = [thing for thing in desired.values() if not isinstance(thing, Rules)]
         text = definition(skeleton)
-        digest = hashlib.sha256(f"{_nft_identity()}\n{text}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{programs.identity(_nft_program())}\n{text}".encode()).hexdigest()
         if skeleton and digest not in self._canonical_texts:
             self._canonical_texts.clear()
             self._canonical_texts[digest] = _listed_in_scratch(text)
@@ -112,7 +110,7 @@ def _run(script: str) -> None:
 
 def foreign_tables() -> List[Tuple[str, str]]:
     """Family and name of every table but ours; none that could be seen where there is no nft."""
-    if not _which_nft():
+    if not programs.find("nft"):
         return []
     listing, errors = _nft(["list", "tables"], "")
     if errors:
@@ -141,24 +139,14 @@ def rule_text(family: str, table: str, chain: str, handle: str) -> str:
     return found[1] if found else ""
 
 
-def _nft_identity() -> str:
-    """Tells one nft from the next, since each may list the same rules in other words."""
-    found = os.stat(_nft_program())
-    return f"{found.st_mtime_ns} {found.st_size}"
-
-
 def _nft(arguments: List[str], script: str) -> Tuple[str, str]:
     """What nft printed: its output, and its errors, which are empty where there were none."""
     ran = programs.run([_nft_program(), *arguments], script)
     return ran.stdout, (ran.stderr.strip() or f"it ended with {ran.returncode}") if ran.returncode else ""
 
 
-def _which_nft() -> Optional[str]:
-    return shutil.which("nft", path="/usr/sbin:/usr/bin:/sbin:/bin")
-
-
 def _nft_program() -> str:
-    program = _which_nft()
+    program = programs.find("nft")
     if program is None:
         raise ConflictError.at("nft", "is needed on this host for the firewall: install the package nftables")
     return program

@@ -6,11 +6,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from typing import Sequence
+from typing import Optional, Sequence
 
 
-def run(command: Sequence[str], script: str) -> subprocess.CompletedProcess[str]:
+def find(name: str) -> Optional[str]:
+    """The program's path, wherever a system has those for its admins, whatever this process has for a PATH."""
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+def identity(path: str) -> str:
+    """Tells a program from its next version, which may say the same in other words."""
+    found = os.stat(path)
+    return f"{found.st_mtime_ns} {found.st_size}"
+
+
+def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program with a script on its standard input.
 
     If we are killed, it goes on, and the script must not end where we were. So it gets no pipe but a file. It also
