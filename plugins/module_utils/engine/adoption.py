@@ -23,7 +23,7 @@ from .door import MARK
 from .errors import ConflictError, ProblemCollector, WharfError
 from .facts import Facts
 from .files import ABSENT, content_of
-from .firewall import translations
+from .firewall import reach_of
 from .host_files import CONTAINER_FILES, NETNS_FILES
 from .layers import DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
@@ -167,7 +167,7 @@ def _marked() -> Marked:
 def _published() -> Dict[str, List[Translation]]:
     """The ports that are published, by the owner of their rules."""
     rules = (thing for thing in _standing_rules().values() if isinstance(thing, Rules))
-    return {thing.name: list(translations(thing)) for thing in rules}
+    return {thing.name: list(reach_of([thing]).translations) for thing in rules}
 
 
 def _bridges_by_network() -> Dict[str, LinkInfo]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
 
 from . import conntrack
@@ -85,9 +86,10 @@ class Firewall(Door):
         for _turn, door, part in sorted(self._parts(changes), key=lambda each: each[0]):
             if part:
                 door.apply(part)
+        before, after = reach_of(change.before for change in changes), reach_of(change.after for change in changes)
         with suppress(OSError):
             # Without connection tracking in the kernel, no flow was translated.
-            conntrack.forget(_changed_ports(changes), _narrowed_ports(changes))
+            conntrack.forget(_changed_ports(before, after), _narrowed_ports(before, after))
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
         """Each door's changes, in parts, with their turn."""
@@ -120,23 +122,47 @@ def _grounds(keys: Iterable[Key]) -> Set[str]:
     }
 
 
-def _changed_ports(changes: Sequence[Change]) -> Set[conntrack.PublishedPort]:
+@dataclass(frozen=True)
+class Reach:
+    """By which ways containers are reached, as either backend's rules have it."""
+
+    translations: FrozenSet[Translation] = frozenset()
+    restrictions: FrozenSet[Restriction] = frozenset()
+    open_ports: FrozenSet[OpenPort] = frozenset()
+
+
+def reach_of(things: Iterable[Optional[Object]]) -> Reach:
+    """The ways that all of these together make."""
+    translated: Set[Translation] = set()
+    restricted: Set[Restriction] = set()
+    opened: Set[OpenPort] = set()
+    for thing in things:
+        if isinstance(thing, IptablesRules):
+            from .rules_iptables import open_ports, restrictions, translations
+        elif isinstance(thing, Rules):
+            from .rules_nftables import open_ports, restrictions, translations
+        else:
+            continue
+        translated.update(translations(thing.elements))
+        restricted.update(restrictions(thing.elements))
+        opened.update(open_ports(thing.elements))
+    return Reach(frozenset(translated), frozenset(restricted), frozenset(opened))
+
+
+def _changed_ports(before: Reach, after: Reach) -> Set[conntrack.PublishedPort]:
     """The ports of the host that lead somewhere else now, or nowhere."""
-    before = {found for change in changes for found in translations(change.before)}
-    after = {found for change in changes for found in translations(change.after)}
-    return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before ^ after}
+    return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before.translations ^ after.translations}
 
 
-def _narrowed_ports(changes: Sequence[Change]) -> List[conntrack.Narrowed]:
+def _narrowed_ports(before: Reach, after: Reach) -> List[conntrack.Narrowed]:
     """The ports that lead where they did, and yet not for all for whom they did.
 
     One that is open at a container's own address no longer, is for nobody there.
     """
-    before = {found for change in changes for found in _restrictions(change.before)}
-    after = {found for change in changes for found in _restrictions(change.after)}
-    opened = {found for change in changes for found in _open_ports(change.before)}
-    opened -= {found for change in changes for found in _open_ports(change.after)}
-    closed = {Restriction(address, address, protocol, port, frozenset()) for address, protocol, port in opened}
+    closed = {
+        Restriction(address, address, protocol, port, frozenset())
+        for address, protocol, port in before.open_ports - after.open_ports
+    }
     return [
         conntrack.Narrowed(
             ipaddress.ip_address(each.target).version,
@@ -144,36 +170,5 @@ def _narrowed_ports(changes: Sequence[Change]) -> List[conntrack.Narrowed]:
             ipaddress.ip_address(each.address).packed if each.address else b"",
             tuple(ipaddress.ip_network(source) for source in each.allowed),
         )
-        for each in (after - before) | closed
+        for each in (after.restrictions - before.restrictions) | closed
     ]
-
-
-def translations(thing: Optional[Object]) -> Iterable[Translation]:
-    """The published ports among what a container has of rules, whichever backend they are of."""
-    if isinstance(thing, IptablesRules):
-        from .rules_iptables import translations as read
-    elif isinstance(thing, Rules):
-        from .rules_nftables import translations as read
-    else:
-        return ()
-    return read(thing.elements)
-
-
-def _restrictions(thing: Optional[Object]) -> Iterable[Restriction]:
-    if isinstance(thing, IptablesRules):
-        from .rules_iptables import restrictions as read
-    elif isinstance(thing, Rules):
-        from .rules_nftables import restrictions as read
-    else:
-        return ()
-    return read(thing.elements)
-
-
-def _open_ports(thing: Optional[Object]) -> Iterable[OpenPort]:
-    if isinstance(thing, IptablesRules):
-        from .rules_iptables import open_ports as read
-    elif isinstance(thing, Rules):
-        from .rules_nftables import open_ports as read
-    else:
-        return ()
-    return read(thing.elements)
