@@ -30,6 +30,7 @@ def read_facts(ledger: Ledger) -> Facts:
     ours = {link.name for link in links.values() if link.alias.startswith(MARK)}
     routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
+    addresses = rtnetlink.addresses()
     foreign = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
@@ -38,7 +39,7 @@ def read_facts(ledger: Ledger) -> Facts:
     return Facts(
         uplink=uplink.name if uplink else "",
         uplink_mtu=uplink.mtu if uplink else 1500,
-        addresses=tuple(sorted(info.address.partition("/")[0] for info in rtnetlink.addresses())),
+        addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
         taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf)),
         machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
         hosts=_read("/etc/hosts"),
@@ -52,7 +53,7 @@ def read_facts(ledger: Ledger) -> Facts:
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
-        other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"])),
+        other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"], addresses)),
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
         dnsmasq_user=user,
         dnsmasq_group=group,
@@ -60,8 +61,7 @@ def read_facts(ledger: Ledger) -> Facts:
     )
 
 
-def _standing(bridges: List[rtnetlink.LinkInfo]) -> Iterator[StandingBridge]:
-    addresses = rtnetlink.addresses() if bridges else []
+def _standing(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[StandingBridge]:
     for link in sorted(bridges, key=lambda link: link.name):
         own = tuple(_given(info for info in addresses if info.index == link.index))
         yield StandingBridge(link.name, link.mtu, link.mac, link.up, own)
