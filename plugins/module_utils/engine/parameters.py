@@ -66,15 +66,14 @@ def refuse_unknown(new: State) -> None:
     Raises:
         ConflictError: the kernel has no such parameter in the stacks, or of the interfaces, that are to be made.
     """
+    places = [place for thing in new.values() for place in _places(thing)]
+    if not places:
+        return
     with namespaces.scratch():
-        unknown = [
-            Problem(path, f"{shown}: there is no such parameter on this host's kernel: leave it out")
-            for thing in new.values()
-            for path, name, shown in _places(thing)
-            if not proc_sys.exists(name)
-        ]
+        unknown = {name for name in {name for _path, name, _shown in places} if not proc_sys.exists(name)}
     if unknown:
-        raise ConflictError(*unknown)
+        missing = "there is no such parameter on this host's kernel: leave it out"
+        raise ConflictError(*(Problem(path, f"{shown}: {missing}") for path, name, shown in places if name in unknown))
 
 
 def _places(thing: Object) -> Iterator[Tuple[str, str, str]]:
