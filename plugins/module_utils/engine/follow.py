@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterator, Tuple
 
 from . import ledger as ledger_file
+from . import runtimes
 from .converge import Step, make_plan, planned_objects
 from .declared import Call
 from .diff import UPDATE
@@ -63,6 +64,7 @@ def bring_up_to_date(before: Facts, now: Facts) -> Followed:
     Raises:
         WharfError: one of them cannot be read or written.
     """
+    runtimes.look_anew()
     with ledger_file.locked():
         ledger = Ledger.load()
         if ledger.declared.is_empty:

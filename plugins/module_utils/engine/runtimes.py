@@ -53,6 +53,12 @@ def running(sandbox: str) -> Optional[Running]:
     return found if found and os.path.exists(found.namespace) else None
 
 
+def look_anew() -> None:
+    """Forget what is known: in a process that lasts, containers end, and their numbers go to others."""
+    for ask in (_docker, _podman, _machines):
+        ask.cache_clear()
+
+
 @cache
 def _docker(name: str) -> Optional[Running]:
     with suppress(OSError, ValueError, http.client.HTTPException), closing(_EngineConnection()) as engine:
