@@ -469,10 +469,7 @@ def _check_inside(subnet: read.Subnet, path: str, **parts: Any) -> None:
     for key, part in parts.items():
         if part is None:
             continue
-        inside = part.version == subnet.version and (
-            part.subnet_of(subnet) if hasattr(part, "prefixlen") else part in subnet
-        )
-        if not inside:
+        if not (read.is_within(part, subnet) if hasattr(part, "prefixlen") else part in subnet):
             raise wrong(f"{path}.{key}", str(part), f"lies outside the subnet {subnet}")
 
 
