@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
-from test_backends import Oracle, step_by_step
+from test_backends import Oracle, on, step_by_step
 from test_lifecycle import HOST_ADDRESS, changed, connection, lives
 
 _FRONT = {"enable_ipv6": True, "ipam": {"config": [{"subnet": "10.71.0.0/24"}, {"subnet": "fd71::/64"}]}}
@@ -95,10 +95,6 @@ def host(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
         yield started
 
 
-def _by_backend(host: ThrowawayHost, words: Any) -> Any:
-    return {**words, "host": {"firewall-backend": host.backend}}
-
-
 _NAMED_STACKS = """
 cd /run/netns; for each in $(ls); do [ "$(stat -fc %T "$each")" != nsfs ] || echo "$each"; done
 """
@@ -130,7 +126,7 @@ def test_a_change_of_many_things(host: ThrowawayHost) -> None:
             assert oracle.wrong() == [], step
             assert all(lives(host, each) for each in held), step
 
-        assert len(step_by_step(host, _by_backend(host, then), look)) > 20
+        assert len(step_by_step(host, on(host.backend, then), look)) > 20
         host.agent.call("stop_all")
         host.serve("outside", "80/tcp", "80/udp")
 
@@ -143,7 +139,7 @@ def test_everything_comes_and_everything_goes(host: ThrowawayHost) -> None:
         serving()
         assert oracle.wrong() == [], step
 
-    assert len(step_by_step(host, _by_backend(host, BEFORE), look)) > 50
+    assert len(step_by_step(host, on(host.backend, BEFORE), look)) > 50
     for place, target in OPEN:
         assert host.probe(place, target).is_open, target
     assert len(step_by_step(host, {}, look, ABSENT)) > 20
