@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from .allotments import Allotments
 from .errors import ModelError, ProblemCollector
@@ -69,6 +69,23 @@ class Restriction:
     protocol: str
     port: int
     allowed: FrozenSet[str]
+
+
+def restricted(
+    guarded: Collection[OpenPort], allowed: Mapping[OpenPort, Collection[str]], translations: Iterable[Translation]
+) -> Iterator[Restriction]:
+    """What two backends' rules come to. `guarded` are the containers' ports that are not for all.
+
+    `allowed` has who may reach them, by where a connection was first sent: the address is empty for every one of the
+    host.
+    """
+    for address, protocol, port in guarded:
+        yield Restriction(address, address, protocol, port, frozenset(allowed.get((address, protocol, port), ())))
+    for each in translations:
+        address, target_port = each.target.split(" ")
+        if (address, each.protocol, int(target_port)) in guarded:
+            sent_to = each.host_ip, each.protocol, each.port
+            yield Restriction(address, *sent_to, frozenset(allowed.get(sent_to, ())))
 
 
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:

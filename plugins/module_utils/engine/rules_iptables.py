@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from .model import ISOLATED, NAT_UNPROTECTED, Container, Network
 from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, Ground
+from .openings import LinkedPort, Opening
 from .plan import Plan, detours
 from .ports import PortRange
-from .publications import OpenPort, Publication, Restriction, Translation
+from .publications import OpenPort, Publication, Restriction, Translation, restricted
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from .state import IptablesChain, IptablesHook, IptablesRules, Object
 from .targets import Target, Way, sources, targets
@@ -80,6 +81,7 @@ _TARGET = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dports? (\S+) -j ACCEPT")
 _GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j (?:RETURN|DROP)")
 
 Element = Tuple[str, str]
+_OfContainer = TypeVar("_OfContainer", Publication, Opening, LinkedPort)
 
 
 def rules(plan: Plan) -> List[Object]:
@@ -256,26 +258,31 @@ def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[E
 def _container_rules(
     plan: Plan, publications: List[Publication], versions: List[int]
 ) -> Iterator[Tuple[str, List[Element]]]:
-    by_container: Dict[str, List[Publication]] = {}
-    for publication in publications:
-        by_container.setdefault(publication.container, []).append(publication)
+    published, opened = _by_container(publications), _by_container(plan.openings)
+    linked = _by_container(plan.linked_ports)
     for container in plan.model.containers.values():
-        published = by_container.get(container.name, [])
-        ways: List[Way] = [*published, *(opening for opening in plan.openings if opening.container == container.name)]
-        elements = [*_translations(published), *_targets(plan, ways), *_askers(plan, container, versions)]
-        elements += _links(plan, container)
+        own = published.get(container.name, [])
+        ways: List[Way] = [*own, *opened.get(container.name, [])]
+        elements = [*_translations(own), *_targets(plan, ways), *_askers(plan, container, versions)]
+        elements += _links(linked.get(container.name, []))
         for version in versions:
             elements += _in_family(version, _by_address(plan, container, version))
         if elements:
             yield f"container {container.name}", elements
 
 
-def _links(plan: Plan, container: Container) -> Iterator[Element]:
-    """Which containers a link leads to it."""
+def _by_container(things: Iterable[_OfContainer]) -> Dict[str, List[_OfContainer]]:
+    found: Dict[str, List[_OfContainer]] = {}
+    for thing in things:
+        found.setdefault(thing.container, []).append(thing)
+    return found
+
+
+def _links(to_it: Iterable[LinkedPort]) -> Iterator[Element]:
+    """Which containers a link leads to one."""
     ports: Dict[Tuple[Address, Address, str], Set[int]] = {}
-    for linked in plan.linked_ports:
-        if linked.container == container.name:
-            ports.setdefault((linked.source, linked.address, linked.protocol), set()).add(linked.port)
+    for linked in to_it:
+        ports.setdefault((linked.source, linked.address, linked.protocol), set()).add(linked.port)
     for (source, address, protocol), opened in ports.items():
         ends = f"-s {source}/{source.max_prefixlen} -d {address}/{address.max_prefixlen}"
         for matched in _port_matches(protocol, sorted(opened)):
@@ -423,22 +430,15 @@ def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
 def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
     """The ports among elements that are not for all."""
     held = list(elements)
-    allowed: Dict[Tuple[str, ...], Set[str]] = {}
+    allowed: Dict[OpenPort, Set[str]] = {}
     for _chain, rule in held:
         match = _ALLOWED.fullmatch(rule)
         if match:
-            source, target, *asked = match.groups("")
+            source, target, protocol, address, port = match.groups("")
             every = "::/0" if ":" in target else "0.0.0.0/0"
-            allowed.setdefault(tuple(asked), set()).add(source or every)
-    guarded = [match.groups() for _chain, rule in held for match in [_GUARDED.fullmatch(rule)] if match]
-    for address, protocol, port in guarded:
-        sent_to = (protocol, address, port)
-        yield Restriction(address, address, protocol, int(port), frozenset(allowed.get(sent_to, ())))
-    for each in translations(held):
-        address, port = each.target.split(" ")
-        if (address, each.protocol, port) in guarded:
-            sent_to = (each.protocol, each.host_ip, str(each.port))
-            yield Restriction(address, each.host_ip, each.protocol, each.port, frozenset(allowed.get(sent_to, ())))
+            allowed.setdefault((address, protocol, int(port)), set()).add(source or every)
+    guarded = {*open_ports(each for each in held if _GUARDED.fullmatch(each[1]))}
+    return restricted(guarded, allowed, translations(held))
 
 
 def translations(elements: Iterable[Element]) -> Iterator[Translation]:

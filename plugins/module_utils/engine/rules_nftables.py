@@ -12,7 +12,7 @@ from typing import Dict, Iterable, Iterator, List, Set, Tuple
 from .model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
 from .openings import LinkedPort
 from .plan import Plan, detours
-from .publications import OpenPort, Publication, Restriction, Translation
+from .publications import OpenPort, Publication, Restriction, Translation, restricted
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from .state import Chain, ElementSet, Object, Rules
 from .targets import Target, sources, targets
@@ -400,18 +400,10 @@ def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
 def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
     """The ports among elements that are not for all."""
     held = list(elements)
-    guarded = [element.split(" . ") for name, element in held if name.startswith("guarded")]
-    allowed: Dict[Tuple[str, ...], Set[str]] = {}
+    allowed: Dict[OpenPort, Set[str]] = {}
     for name, element in held:
         if name.startswith("allowed"):
-            *sent_to, source = element.split(" . ")
-            allowed.setdefault(tuple(sent_to), set()).add(source)
-    for address, protocol, port in guarded:
-        yield Restriction(address, address, protocol, int(port), frozenset(allowed.get((address, protocol, port), ())))
-    for each in translations(held):
-        address, port = each.target.split(" ")
-        if [address, each.protocol, port] in guarded:
-            sent_to = [*filter(None, [each.host_ip]), each.protocol, str(each.port)]
-            yield Restriction(
-                address, each.host_ip, each.protocol, each.port, frozenset(allowed.get(tuple(sent_to), ()))
-            )
+            *address, protocol, port, source = element.split(" . ")
+            allowed.setdefault(("".join(address), protocol, int(port)), set()).add(source)
+    guarded = {*open_ports(each for each in held if each[0].startswith("guarded"))}
+    return restricted(guarded, allowed, translations(held))
