@@ -12,13 +12,13 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import planned_objects
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
-from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import read_model
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 

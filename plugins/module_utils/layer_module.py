@@ -12,7 +12,7 @@ from typing import Any, Iterator
 from ansible.module_utils.basic import AnsibleModule
 
 from .engine.converge import Layer, converge
-from .engine.declared import PRESENT, STATES, Call
+from .engine.declaration.declared import PRESENT, STATES, Call
 from .engine.errors import ProblemsError, WharfError
 from .engine.facts_reader import read_facts
 from .engine.layers import LAYERS

@@ -219,7 +219,13 @@ pending:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.probes import EXPECTED, HOST, OPEN, PROTOCOLS, TCP
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import (
+    EXPECTED,
+    HOST,
+    OPEN,
+    PROTOCOLS,
+    TCP,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.verification import (
     Request,
     failures,

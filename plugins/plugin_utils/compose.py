@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (

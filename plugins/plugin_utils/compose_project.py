@@ -9,8 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import (
+    is_external,
+    network_name,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external, network_name
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import NETWORKING_KEYS, Words
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import is_external
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
 from .compose import ComposeWords, load_compose_files

@@ -25,7 +25,7 @@ NETWORK = "shop_app"
 _MEASURE = """
 import json, os, random, socket, struct, sys, time
 from engine.converge import converge
-from engine.declared import Call
+from engine.declaration.declared import Call
 from engine.facts_reader import read_facts
 from engine.layers import DNSMASQ
 

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyroute2
-from engine import ledger, namespaces, proc_sys, programs
+from engine import ledger
 from engine.errors import ApplyError
+from engine.kernel import namespaces, proc_sys, programs
 
 Function = Callable[..., Any]
 

@@ -18,8 +18,8 @@ import sys
 from typing import Any
 
 from deaths import before_each_change_of_the_kernel
-from engine import conntrack, iptables
 from engine.__main__ import main
+from engine.doors import conntrack, iptables
 
 told, heard = sys.stdout, sys.stdin
 

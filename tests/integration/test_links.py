@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from kernel_sandbox import on_a_host_of_its_own
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import endpoints as endpoints_module
-from ansible_collections.wharf.network.plugins.module_utils.engine import namespaces, proc_sys
-from ansible_collections.wharf.network.plugins.module_utils.engine.bridges import Bridges
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.door import Door
-from ansible_collections.wharf.network.plugins.module_utils.engine.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors import endpoints as endpoints_module
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.bridges import Bridges
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.sandboxes import Sandboxes
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError, ConflictError
-from ansible_collections.wharf.network.plugins.module_utils.engine.sandboxes import Sandboxes
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import namespaces, proc_sys
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     SCOPES,
     Bridge,
@@ -185,7 +185,7 @@ def test_all_foreign_links_with_a_bridges_name_are_told_at_once() -> None:
 
 @on_a_host_of_its_own
 def test_a_bridge_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.wharf.network.plugins.module_utils.engine import bridges
+    from ansible_collections.wharf.network.plugins.module_utils.engine.doors import bridges
 
     with monkeypatch.context() as patch:
         patch.setattr(bridges, "_update", _die)

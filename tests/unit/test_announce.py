@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.announce import announcement
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.announce import announcement
 
 MAC = "02:00:00:00:01:02"
 

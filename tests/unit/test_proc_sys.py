@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import proc_sys
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import proc_sys
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.rtnetlink import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import (
     IFA_F_PERMANENT,
     AddressInfo,
     BridgeInfo,

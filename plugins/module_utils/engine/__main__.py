@@ -12,7 +12,7 @@ import sys
 from typing import Any, Dict, List
 
 from .converge import adopt_host, converge
-from .declared import ABSENT, STATES, Call
+from .declaration.declared import ABSENT, STATES, Call
 from .errors import ModelError, WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS

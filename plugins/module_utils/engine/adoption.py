@@ -13,28 +13,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from . import dnsmasq, namespaces, proc_sys, rtnetlink
-from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
 from .converge import planned_objects
-from .declared import ABSENT as STATE_ABSENT
-from .declared import EXACT, Call, Declared, declare, known
-from .dnsmasq_files import RUN_FOLDER
-from .door import MARK
+from .declaration.declared import ABSENT as STATE_ABSENT
+from .declaration.declared import EXACT, Call, Declared, declare, known
+from .declaration.model_words import parse_model
+from .doors import dnsmasq
+from .doors.door import MARK
+from .doors.files import ABSENT, content_of
+from .doors.firewall import reach_of
+from .doors.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .errors import ConflictError, ProblemCollector, WharfError
-from .facts import Facts
-from .files import ABSENT, content_of
-from .firewall import reach_of
-from .host_files import CONTAINER_FILES, NETNS_FILES
+from .kernel import namespaces, proc_sys, rtnetlink
+from .kernel.rtnetlink import AddressInfo, LinkInfo
 from .layers import DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
-from .model_words import parse_model
-from .plan import SYSCTL_FILE, Plan
-from .publications import Translation
-from .resolvers import is_networks_own
-from .rtnetlink import AddressInfo, LinkInfo
-from .rules_iptables import FAMILIES, possible_skeleton
-from .rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
-from .sandboxes import HOST, NETNS, is_present, marks, sandbox_path
+from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .planning.dnsmasq_files import RUN_FOLDER
+from .planning.facts import Facts
+from .planning.host_files import CONTAINER_FILES, NETNS_FILES
+from .planning.plan import SYSCTL_FILE, Plan
+from .planning.publications import Translation
+from .planning.resolvers import is_networks_own
+from .rules.rules_iptables import FAMILIES, possible_skeleton
+from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
 from .state import (
     CONTAINERS,
     DEFAULT_NETWORK,

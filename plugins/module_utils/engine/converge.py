@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
-from .allotments import Allotments
-from .declared import Call, Declared, declare, known, refuse_leaving
+from .declaration.declared import Call, Declared, declare, known, refuse_leaving
+from .declaration.model_words import read_model
 from .diff import CREATE, Change, diff
-from .door import Door
+from .doors.door import Door
 from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
-from .facts import Facts
 from .ledger import Ledger
-from .model_words import read_model
-from .plan import Plan
-from .publications import Publication
+from .planning.allotments import Allotments
+from .planning.facts import Facts
+from .planning.plan import Plan
+from .planning.publications import Publication
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import glob
 import grp
 import ipaddress
 import os
 import pwd
 import socket
-import sys
 from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from . import proc_sys, rtnetlink
-from .door import MARK
-from .facts import Facts, StandingBridge
+from .declaration.words import Interface, Subnet
+from .doors.door import MARK
+from .kernel import proc_sys, rtnetlink
+from .kernel.listeners import listeners
 from .ledger import Ledger
-from .resolv_conf import ResolvConf
-from .resolvers import DNS_PORT
-from .words import Interface, Subnet
+from .planning.facts import Facts, StandingBridge
+from .planning.resolv_conf import ResolvConf
+from .planning.resolvers import DNS_PORT
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
-_LISTEN_STATES = {"tcp": "0A", "udp": "07"}
 
 
 def read_facts(ledger: Ledger) -> Facts:
@@ -80,7 +78,7 @@ def _has_firewalld(ledger: Ledger) -> bool:
         return False
     if any(kind == "firewalld" for kind, _name in ledger.owned_by("docker_chains")):
         return True
-    from .firewalld import is_running
+    from .doors.firewalld import is_running
 
     return is_running()
 
@@ -169,22 +167,6 @@ def _own_listeners(ledger: Ledger) -> Iterator[Tuple[str, str, int]]:
             for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
                 for protocol in ("tcp", "udp"):
                     yield protocol, str(pool.gateway), port
-
-
-def listeners() -> Iterator[Tuple[str, str, int]]:
-    for path in glob.glob("/proc/self/net/tcp*") + glob.glob("/proc/self/net/udp*"):
-        protocol = os.path.basename(path)[:3]
-        for line in _read(path).splitlines()[1:]:
-            words = line.split()
-            if words[3] == _LISTEN_STATES.get(protocol):
-                address, _colon, port = words[1].partition(":")
-                yield protocol, _address(address), int(port, 16)
-
-
-def _address(hexadecimal: str) -> str:
-    """The kernel prints an address as 32-bit words of the machine's own byte order."""
-    words = [int(hexadecimal[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(hexadecimal), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
 
 
 def _read(path: str) -> str:

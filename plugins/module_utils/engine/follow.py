@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterator, Tuple
 
 from . import ledger as ledger_file
-from . import runtimes
 from .converge import Step, make_plan, planned_objects
-from .declared import Call
+from .declaration.declared import Call
 from .diff import UPDATE
-from .facts import Facts
+from .doors import runtimes
 from .facts_reader import read_facts
-from .inotify import Watch
+from .kernel.inotify import Watch
 from .layers import DNS_FILES
 from .ledger import Ledger
+from .planning.facts import Facts
 from .state import state_of
 
 _WATCHED = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")

@@ -11,30 +11,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Sequence
 
-from . import plan
 from .converge import Layer
+from .declaration.model import IPTABLES, NFTABLES
 from .diff import Change
-from .door import Door, Doors
+from .doors.door import Door, Doors
 from .errors import ApplyError
 from .ledger import Ledger
-from .model import IPTABLES, NFTABLES
-from .plan import Plan
+from .planning import plan
+from .planning.plan import Plan
 from .state import CONTAINERS, DEFAULT_NETWORKS, Object
 
 if TYPE_CHECKING:
-    from .foreign_rules import ForeignDrop
+    from .foreign.foreign_rules import ForeignDrop
 
 
 def _forwarding(ledger: Ledger) -> Door:
-    from .files import Files
-    from .sysctl import Sysctls
+    from .doors.files import Files
+    from .doors.sysctl import Sysctls
 
     return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, lambda _path: DEFAULT_NETWORKS)})
 
 
 def _bridge(ledger: Ledger) -> Door:
-    from .bridges import Bridges
-    from .sysctl import Sysctls
+    from .doors.bridges import Bridges
+    from .doors.sysctl import Sysctls
 
     return Doors({"bridge": Bridges(), "sysctl": Sysctls(ledger.found)})
 
@@ -48,18 +48,18 @@ def _backend(planned: Plan) -> str:
 def _rules(planned: Plan) -> List[Object]:
     backend = _backend(planned)
     if backend == NFTABLES:
-        from .rules_nftables import rules
+        from .rules.rules_nftables import rules
     elif backend == IPTABLES:
-        from .rules_iptables import rules
+        from .rules.rules_iptables import rules
     else:
         return []
-    from .let_through import let_through
+    from .foreign.let_through import let_through
 
     return [*rules(planned), *let_through(planned)]
 
 
 def _docker_chains(ledger: Ledger) -> Door:
-    from .firewall import Firewall
+    from .doors.firewall import Firewall
 
     return Firewall(ledger.canonical, ledger.found)
 
@@ -68,7 +68,7 @@ def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
     """Those that are not about to be told to let our packets through, by changes that check mode leaves."""
     if not _backend(planned) or planned.only_docker_user:
         return []
-    from .foreign_reader import read_foreign_drops
+    from .doors.foreign_reader import read_foreign_drops
 
     try:
         return [str(drop) for drop in read_foreign_drops(planned) if not _is_being_solved(drop, left)]
@@ -84,21 +84,21 @@ def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
 
 
 def _veth(ledger: Ledger) -> Door:
-    from .endpoints import Endpoints
-    from .sandboxes import Sandboxes
+    from .doors.endpoints import Endpoints
+    from .doors.sandboxes import Sandboxes
 
     return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": Endpoints(ledger.found)})
 
 
 def _files(planned: Plan) -> List[Object]:
-    from .host_files import dns_files
+    from .planning.host_files import dns_files
 
     return dns_files(planned)
 
 
 def _dns_files(ledger: Ledger) -> Door:
-    from .container_files import ContainerFiles
-    from .files import Files
+    from .doors.container_files import ContainerFiles
+    from .doors.files import Files
 
     return Doors(
         {"file": Files(ledger.found, lambda _path: CONTAINERS), "container_file": ContainerFiles(ledger.found)}
@@ -106,13 +106,13 @@ def _dns_files(ledger: Ledger) -> Door:
 
 
 def _names(planned: Plan) -> List[Object]:
-    from .dnsmasq_files import dnsmasq
+    from .planning.dnsmasq_files import dnsmasq
 
     return dnsmasq(planned)
 
 
 def _dnsmasq(ledger: Ledger) -> Door:
-    from .dnsmasq import DnsmasqDoor
+    from .doors.dnsmasq import DnsmasqDoor
 
     return DnsmasqDoor(ledger.found)
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
 
-from .allotments import Allotments
-from .declared import Declared
+from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
+from .planning.allotments import Allotments
 from .state import Key
 
 PATH = "/var/lib/wharf/ledger.json"

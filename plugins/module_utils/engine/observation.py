@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, List, Union
 
 from . import ledger as ledger_file
-from . import rtnetlink
 from .converge import Step, make_plan, planned_objects
-from .declared import Call
+from .declaration.declared import Call
+from .declaration.model import Container, Network
+from .doors.foreign_reader import read_foreign_drops
 from .errors import ProblemCollector
-from .facts import StandingBridge
 from .facts_reader import read_facts
-from .foreign_reader import read_foreign_drops
+from .kernel import rtnetlink
+from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
-from .link_speed import link_speed
-from .model import Container, Network
-from .plan import Plan
-from .publications import Publication
+from .planning.facts import StandingBridge
+from .planning.plan import Plan
+from .planning.publications import Publication
 from .report import changes_as_data, publication_as_data, published_as_data
 from .state import Bridge, Endpoint, Rules, State
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
-from .model import CONTAINER_MODE, HOST_MODE, NONE_MODE
+from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
 
 Seen = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, Optional
 
 from .converge import Result
 from .diff import Change
-from .publications import Publication
+from .planning.publications import Publication
 from .state import Object, field_values
 
 

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import ledger as ledger_file
-from . import namespaces, probing, rtnetlink
 from .converge import make_plan
-from .door import MARK
+from .declaration.words import Address
+from .doors.door import MARK
+from .doors.sandboxes import is_awaited, sandbox_path
 from .errors import ProblemCollector
-from .expectations import Destinations, Ground, expect, expect_outside
 from .facts_reader import read_facts
+from .kernel import namespaces, rtnetlink
 from .ledger import Ledger
-from .plan import Plan
-from .probe_words import parse_hosts, parse_probes
-from .probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, UNKNOWN, Outcome, Probe
-from .sandboxes import is_awaited, sandbox_path
-from .trials import Trial
-from .words import Address
+from .planning.plan import Plan
+from .reachability import probing
+from .reachability.expectations import Destinations, Ground, expect, expect_outside
+from .reachability.probe_words import parse_hosts, parse_probes
+from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, UNKNOWN, Outcome, Probe
+from .reachability.trials import Trial
 
 OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
 _MARKS = {True: "✓", False: "✗", None: "?"}

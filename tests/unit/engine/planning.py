@@ -9,11 +9,11 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts, StandingBridge
-from ansible_collections.wharf.network.plugins.module_utils.engine.model_words import read_model
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts, StandingBridge
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 Words = Mapping[str, Any]
 

@@ -14,17 +14,17 @@ import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.dnsmasq_files import dnsmasq
-from ansible_collections.wharf.network.plugins.module_utils.engine.host_files import NETNS_FILES, dns_files
-from ansible_collections.wharf.network.plugins.module_utils.engine.nft_script import nft_script
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_script import nft_script
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import NETNS_FILES, dns_files
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
     Plan,
     bridges,
     forwarding,
     sandboxes_and_endpoints,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
-from ansible_collections.wharf.network.plugins.module_utils.engine.rules_nftables import rules
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_nftables import rules
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, Dnsmasq, File, state_of
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())

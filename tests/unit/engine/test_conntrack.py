@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import conntrack
-from ansible_collections.wharf.network.plugins.module_utils.engine.conntrack import Narrowed, forget, forget_addresses
-from ansible_collections.wharf.network.plugins.module_utils.engine.netlink import attribute
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors import conntrack
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.conntrack import (
+    Narrowed,
+    forget,
+    forget_addresses,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
 
 HOST4, HOST6, WEB = "192.0.2.10", "2001:db8::10", "172.17.0.2"
 FLOWS = [

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import adoption, plan
+from ansible_collections.wharf.network.plugins.module_utils.engine import adoption
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Layer, Result, converge
-from ansible_collections.wharf.network.plugins.module_utils.engine.declared import ABSENT, Call
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import ABSENT, Call
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
-from ansible_collections.wharf.network.plugins.module_utils.engine.door import Door
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ApplyError,
     ConflictError,
     ModelError,
     VerifyError,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Key, State
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from planning import plan, problems
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.network_words import DAEMON_KEYS_PASSED_OVER
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import (
+    DAEMON_KEYS_PASSED_OVER,
+)
 
 WHOLE: dict[str, Any] = json.loads(Path(__file__).with_name("daemon.json").read_text())
 

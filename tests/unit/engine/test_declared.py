@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declared import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
     ABSENT,
     EXACT,
     PRESENT,

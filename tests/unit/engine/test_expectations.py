@@ -15,15 +15,15 @@ import pytest
 import yaml
 from planning import plan
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.expectations import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.expectations import (
     Destinations,
     Ground,
     expect,
     expect_outside,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
-from ansible_collections.wharf.network.plugins.module_utils.engine.probes import HOST, Probe
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import HOST, Probe
 
 OWN = tuple(map(ipaddress.ip_address, ("192.0.2.10", "192.0.2.11", "2001:db8::10")))
 GROUND = Ground(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))

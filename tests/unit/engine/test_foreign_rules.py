@@ -17,12 +17,16 @@ import golden
 import pytest
 from planning import plan
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_iptables import objects_of
-from ansible_collections.wharf.network.plugins.module_utils.engine.foreign_rules import NFT, Ruleset, foreign_drops
-from ansible_collections.wharf.network.plugins.module_utils.engine.packet_walk import Packet
-from ansible_collections.wharf.network.plugins.module_utils.engine.passages import passages
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign.foreign_iptables import objects_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign.foreign_rules import (
+    NFT,
+    Ruleset,
+    foreign_drops,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign.packet_walk import Packet
+from ansible_collections.wharf.network.plugins.module_utils.engine.foreign.passages import passages
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 HERE = Path(__file__).parent / "foreign"
 

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine knows nothing of Ansible, and needs nothing that does not come with Python until it changes links."""
+"""The engine knows nothing of Ansible, and needs nothing that does not come with Python until it changes links.
+
+Its rooms stand on each other in one direction.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,34 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils import engine
 
-MODULES = sorted(Path(next(iter(engine.__path__))).glob("*.py"))
+ENGINE = Path(next(iter(engine.__path__)))
+MODULES = sorted(path.relative_to(ENGINE) for path in ENGINE.rglob("*.py"))
+
+# Each room, and those that it may use. The modules beside them, which run it all, use all of them.
+ROOMS = {
+    "kernel": set(),
+    "declaration": set(),
+    "planning": {"declaration", "kernel"},
+    "rules": {"declaration", "planning"},
+    "foreign": {"declaration", "planning"},
+    "doors": {"declaration", "planning", "rules", "foreign", "kernel"},
+    "reachability": {"declaration", "planning", "kernel"},
+}
+# What all of them may use besides.
+COMMON = {"state", "diff", "errors"}
 
 # Modules that may import these inside a function, when links must change or addresses be counted
-LATE = {"pyroute2", "netaddr"}
+LATE = {"pyroute2"}
+
+# What is imported from beyond the engine: Ansible's side.
+BEYOND = "(beyond the engine)"
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """The top-level names that are imported, and whether that happens only when a function is called."""
+def imported(tree: ast.AST, package: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
+    """The top-level names that are imported, and whether that happens only when a function is called.
+
+    In a `package` of the engine; what is the engine's own is named as it is there, with a dot before.
+    """
     inside = {node for function in ast.walk(tree) if _is_function(function) for node in ast.walk(function)}
     typing_only = {node for block in ast.walk(tree) if _is_type_checking(block) for node in ast.walk(block)}
     for node in ast.walk(tree):
@@ -30,9 +53,16 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node in inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            name = (node.module or "").partition(".")[0]
-            # Beyond the engine is Ansible's side
-            yield ("." * node.level if node.level > 1 else name if not node.level else ""), node in inside
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                yield _within_the_engine(name, node.level, package), node in inside
+
+
+def _within_the_engine(name: str, level: int, package: tuple[str, ...]) -> str:
+    if not level:
+        return name.partition(".")[0]
+    if level > len(package) + 1:
+        return BEYOND
+    return "." + ".".join((*package[: len(package) - level + 1], name))
 
 
 def _is_function(node: ast.AST) -> bool:
@@ -43,24 +73,38 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", MODULES, ids=str)
 def test_only_the_standard_library_and_the_engine_are_imported(module: Path) -> None:
-    for name, late in imported(ast.parse(module.read_text())):
-        assert not name or name in sys.stdlib_module_names or (late and name in LATE), name
+    for name, late in imports_of(module):
+        assert name.startswith(".") or name in sys.stdlib_module_names or (late and name in LATE), name
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if len(module.parts) > 1], ids=str)
+def test_a_room_uses_only_those_below_it(module: Path) -> None:
+    room = module.parts[0]
+    used = {name.split(".")[1] for name, _late in imports_of(module) if name.startswith(".")}
+    assert used <= ROOMS[room] | COMMON | {room}
+
+
+def imports_of(module: Path) -> list[tuple[str, bool]]:
+    return list(imported(ast.parse((ENGINE / module).read_text()), module.parts[:-1]))
 
 
 @pytest.mark.parametrize(
     ("code", "found"),
     [
         ("import ansible.module_utils", [("ansible", False)]),
-        ("from ..layer_module import x", [("..", False)]),
-        ("from .. import layer_module", [("..", False)]),
-        ("from . import plan", [("", False)]),
-        ("from .plan import Plan", [("", False)]),
+        ("from ...layer_module import x", [(BEYOND, False)]),
+        ("from ... import layer_module", [(BEYOND, False)]),
+        ("from .. import state", [(".state", False)]),
+        ("from ..kernel.links import x", [(".kernel.links", False)]),
+        ("from ..kernel import links, sysctl", [(".kernel", False)]),
+        ("from .plan import Plan", [(".planning.plan", False)]),
+        ("from . import plan", [(".planning.plan", False)]),
         ("def f():\n    from pyroute2 import IPRoute", [("pyroute2", True)]),
         ("try:\n    import yaml\nexcept ImportError:\n    pass", [("yaml", False)]),
         ("if TYPE_CHECKING:\n    import typing_extensions", []),
     ],
 )
 def test_this_test_sees(code: str, found: list[tuple[str, bool]]) -> None:
-    assert list(imported(ast.parse(code))) == found
+    assert list(imported(ast.parse(code), ("planning",))) == found

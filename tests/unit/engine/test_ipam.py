@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning import plan, problems
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 NETWORKS = ("a", "b", "c", "d")
 

@@ -13,9 +13,12 @@ import pytest
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.packets import echo_request, new_payload
-from ansible_collections.wharf.network.plugins.module_utils.engine.probe_words import parse_hosts, parse_probes
-from ansible_collections.wharf.network.plugins.module_utils.engine.probes import Outcome, Probe
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.packets import echo_request, new_payload
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probe_words import (
+    parse_hosts,
+    parse_probes,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import Outcome, Probe
 
 PLAN = plan(
     {

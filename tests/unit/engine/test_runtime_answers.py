@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import runtimes
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors import runtimes
 
 WEB = {"Name": "web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
 

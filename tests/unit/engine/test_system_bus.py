@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.system_bus import _Reader, _types, _Writer
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.system_bus import _Reader, _types, _Writer
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""What is declared on a host, and what one call makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, FrozenSet, List, Mapping, Optional
+
+from ..errors import ModelError, ProblemCollector
+from ..state import CONTAINERS, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
+from .network_words import network_name
+
+_FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
+
+PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+STATES = (PRESENT, EXACT, ABSENT)
+
+Words = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Words, as they were given.
+
+    `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is. `firewall`
+    has those of a host's words that say by what rules are made, for rules that are declared alone.
+    """
+
+    host: Optional[Words] = None
+    networks: Words = field(default_factory=dict)
+    containers: Words = field(default_factory=dict)
+    docker_user: Optional[List[Any]] = None
+    firewall: Words = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.host is None and not self.networks and not self.containers and not self.docker_user
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call was given; what is None was not given.
+
+    `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
+    A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
+    So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
+    the fingerprints of the changes that they would have made in this layer. `adopt`: where the ledger is lost, what
+    stands is found again by its marks.
+    """
+
+    host: Optional[Words] = None
+    networks: Optional[Words] = None
+    containers: Optional[Words] = None
+    docker_user: Optional[List[Any]] = None
+    state: str = PRESENT
+    scopes: FrozenSet[str] = frozenset(SCOPES)
+    check: bool = False
+    adopt: bool = False
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    predicted: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = ProblemCollector()
+        for name in ("host", "networks", "containers"):
+            if not isinstance(getattr(self, name), (dict, type(None))):
+                problems.add(f"wharf_{name}", "must be a mapping")
+        if not isinstance(self.docker_user, (list, type(None))):
+            problems.add("wharf_docker_user", "must be a list of rules, in the order in which they hold")
+        problems.raise_if_any()
+
+    @property
+    def declares_rules(self) -> bool:
+        """Whether it was given rules of the admin's that are to hold."""
+        return self.docker_user is not None and self.state != ABSENT
+
+    @property
+    def converged_scopes(self) -> FrozenSet[str]:
+        """The scopes that this call declares, and those that they stand on."""
+        highest = max((SCOPES.index(scope) for scope in self.scopes), default=0)
+        return self.scopes.union(SCOPES[:highest])
+
+
+def declare(before: Declared, call: Call) -> Declared:
+    """What is declared once the call is through.
+
+    Raises:
+        ModelError: the default networks would go from under others.
+    """
+    after = before
+    for scope in SCOPES:
+        if scope in call.scopes:
+            after = _with_scope(after, call, scope, call.state)
+        elif scope in call.assumed:
+            after = _with_scope(after, call, scope, call.assumed[scope])
+        elif scope in call.converged_scopes and call.state != ABSENT:
+            # What a call stands on, and is given, it declares as well.
+            after = _with_scope(after, call, scope, PRESENT)
+    if after.host is None and (after.networks or after.containers):
+        others = ", ".join([*after.networks, *after.containers])
+        raise ModelError.at("wharf_state", f"the default networks cannot go while these are declared: {others}")
+    return after
+
+
+def known(declared: Declared, call: Call) -> Declared:
+    """What the planner is to know: what is declared, and what else a call was given that makes things present."""
+    if call.state == ABSENT:
+        return declared
+    stood_on = USER_NETWORKS in call.converged_scopes
+    # What a call stands on and finds declared, it leaves.
+    networks = (
+        {**(call.networks or {}), **declared.networks}
+        if stood_on
+        else _foreseen(declared.networks, call, call.networks)
+    )
+    containers = (
+        declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers)
+    )
+    host = call.host or {} if networks or containers else None
+    return Declared(
+        host if declared.host is None else declared.host, networks, containers, declared.docker_user, declared.firewall
+    )
+
+
+def refuse_leaving(before: Declared, after: Declared) -> None:
+    """
+    Raises:
+        ModelError: networks go while containers are on them.
+    """
+    problems = ProblemCollector()
+    for key in before.networks.keys() - after.networks.keys():
+        names = {key, network_name(key, before.networks[key])}
+        there = names.intersection(network_name(*network) for network in after.networks.items())
+        on_it = [container for container, words in after.containers.items() if names & _networks_of(words)]
+        if on_it and not there:
+            remedy = "let them go before, or put them on another network"
+            problems.add(f"wharf_networks.{key}", f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+    problems.raise_if_any()
+
+
+def _networks_of(words: Any) -> FrozenSet[str]:
+    """The names by which a container's words call its networks."""
+    if not isinstance(words, Mapping):
+        return frozenset()
+    networks = words.get("networks")
+    named = networks if isinstance(networks, (Mapping, list, tuple)) else [words.get("network_mode")]
+    return frozenset(str(name) for name in named)
+
+
+def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
+    """What other calls of the same play will make of entries that are not in the scope of this one."""
+    return before if given is None else _entries(before, given, call.state)
+
+
+def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
+    if scope == DEFAULT_NETWORKS:
+        host = None if state == ABSENT else call.host if call.host is not None else before.host or {}
+        return replace(before, host=host, firewall=_firewall(before, host))
+    if scope == DOCKER_USER:
+        given = before.docker_user if call.docker_user is None else call.docker_user
+        rules = None if state == ABSENT else given or None
+        return replace(before, docker_user=rules, firewall=_firewall(before, before.host or call.host))
+    if scope == USER_NETWORKS:
+        return replace(before, networks=_entries(before.networks, call.networks, state))
+    return replace(before, containers=_entries(before.containers, call.containers, state))
+
+
+def _firewall(before: Declared, host: Optional[Words]) -> Words:
+    return before.firewall if host is None else {key: host[key] for key in _FIREWALL_WORDS if key in host}
+
+
+def _entries(before: Words, given: Optional[Words], state: str) -> Words:
+    named = given or {}
+    if state == PRESENT:
+        return {**before, **named}
+    if state == EXACT:
+        return named
+    # What goes may be called by its name on the host, where that is nobody's key.
+    names = {_real_name(*entry) for entry in named.items() if entry[0] not in before}
+    stay = {key: words for key, words in before.items() if key not in named and _real_name(key, words) not in names}
+    return stay if named else {}
+
+
+def _real_name(key: str, words: Any) -> str:
+    if isinstance(words, Mapping) and words.get("container_name"):
+        return str(words["container_name"])
+    return network_name(key, words)

@@ -1,0 +1,289 @@
+"""The model: what is declared, in Docker's vocabulary, as typed values that hold together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Generic, Mapping, Optional, Tuple, TypeVar
+
+from ..state import DEFAULT_NETWORK
+from .ports import PortMapping, PortRange
+from .services import Services
+from .words import Address, Interface, Subnet
+
+NETWORKED, HOST_MODE, NONE_MODE, CONTAINER_MODE = "networks", "host", "none", "container"
+
+HOST_GATEWAY = "host-gateway"
+
+NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "isolated"
+GATEWAY_MODES = (NAT, NAT_UNPROTECTED, ROUTED, ISOLATED)
+
+NFTABLES, IPTABLES = "nftables", "iptables"
+RULES_KEYS = {4: "iptables", 6: "ip6tables"}
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PerFamily(Generic[T]):
+    """What may differ between IPv4 and IPv6."""
+
+    ipv4: T
+    ipv6: T
+
+    def of(self, version: int) -> T:
+        return self.ipv4 if version == 4 else self.ipv6
+
+
+@dataclass(frozen=True)
+class AddressPool:
+    """Where networks that name no subnet get theirs: `base`, cut into subnets of `size` bits."""
+
+    base: Subnet
+    size: int
+
+
+@dataclass(frozen=True)
+class FirewallMark:
+    """A packet has it if its own mark, as far as `mask` goes, is `mark`."""
+
+    mark: int
+    mask: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd.
+
+    Any other bridge than docker0 is one that stands, and which the default network adopts.
+    `accept_in_iptables_forward`: what is forwarded for our networks is let through there, too.
+    """
+
+    bridge: Optional[str]
+    bip: Optional[Interface]
+    bip6: Optional[Interface]
+    fixed_cidr: Optional[Subnet]
+    fixed_cidr_v6: Optional[Subnet]
+    default_gateways: Tuple[Address, ...]
+    default_address_pools: Tuple[AddressPool, ...]
+    mtu: Optional[int]
+    icc: bool
+    ip: Optional[Address]
+    ip_forward: bool
+    ip_forward_no_drop: bool
+    ip_masq: PerFamily[bool]
+    ipv6: bool
+    accept_in_iptables_forward: bool
+    dns: Tuple[Address, ...]
+    dns_search: Tuple[str, ...]
+    dns_opts: Tuple[str, ...]
+    host_gateway_ips: Tuple[Address, ...]
+    default_network_opts: Tuple[Tuple[str, str], ...]
+    firewall_backend: str = NFTABLES
+    iptables: bool = True
+    ip6tables: bool = True
+    allow_direct_routing: bool = False
+    bridge_accept_fwmark: Optional[FirewallMark] = None
+
+    def has_rules(self, version: int) -> bool:
+        """Whether the rules of a family are ours to make, and not left to others."""
+        return self.iptables if version == 4 else self.ip6tables
+
+    @property
+    def without_rules(self) -> Dict[int, str]:
+        """The families whose rules are left to others, each with the key that says so."""
+        return {version: key for version, key in RULES_KEYS.items() if not self.has_rules(version)}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The addresses of a network in one family; what is None is for IPAM to choose."""
+
+    path: str
+    version: int
+    subnet: Optional[Subnet] = None
+    ip_range: Optional[Subnet] = None
+    gateway: Optional[Address] = None
+    reserved: Tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
+
+    `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
+    own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
+    links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
+    bridge has no IPv4 address. `icmp`: everybody may ping its containers.
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `adopts` are the names
+    under which a bridge of somebody else may stand, the best first; empty where the bridge is ours.
+    """
+
+    name: str
+    path: str
+    bridge: str
+    pools: Tuple[Pool, ...]
+    internal: bool = False
+    icc: bool = True
+    gateway_modes: PerFamily[str] = PerFamily(NAT, NAT)
+    masquerades: PerFamily[bool] = PerFamily(True, True)
+    host_addresses: PerFamily[Optional[Address]] = PerFamily(None, None)
+    trusted_interfaces: Tuple[str, ...] = ()
+    inhibit_ipv4: bool = False
+    mtu: Optional[int] = None
+    host_binding: Optional[Address] = None
+    interface_prefix: str = "eth"
+    next_hops: Tuple[Address, ...] = ()
+    icmp: bool = False
+    mss_clamp: bool = False
+    adopts: Tuple[str, ...] = ()
+    services: Services = Services()
+
+    @property
+    def external(self) -> bool:
+        return bool(self.adopts)
+
+    @property
+    def ipv4(self) -> bool:
+        return self.has(4)
+
+    @property
+    def ipv6(self) -> bool:
+        return self.has(6)
+
+    def has(self, version: int) -> bool:
+        return any(pool.version == version for pool in self.pools)
+
+    def gateway_mode(self, version: int) -> str:
+        return self.gateway_modes.of(version)
+
+    def masquerade(self, version: int) -> bool:
+        """Whether what leaves the network takes on an address of the host."""
+        return self.masquerades.of(version) and self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
+
+    def snat(self, version: int) -> Optional[Address]:
+        """Which address of the host that is; None for that of the interface by which it leaves."""
+        return self.host_addresses.of(version) if self.masquerade(version) else None
+
+    def has_gateway(self, version: int) -> bool:
+        """Whether the bridge has an address."""
+        without = self.gateway_mode(version) == ISOLATED or (version == 4 and self.inhibit_ipv4)
+        return self.external or not without
+
+    @property
+    def is_default(self) -> bool:
+        return self.name == DEFAULT_NETWORK
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A container's wish to be on a network."""
+
+    network: str
+    path: str
+    ipv4: Optional[Address] = None
+    ipv6: Optional[Address] = None
+    link_local: Tuple[Address, ...] = ()
+    mac: Optional[str] = None
+    mac_path: str = ""
+    interface: Optional[str] = None
+    aliases: Tuple[str, ...] = ()
+    gw_priority: int = 0
+    priority: int = 0
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+
+    def static(self, version: int) -> Optional[Address]:
+        return self.ipv4 if version == 4 else self.ipv6
+
+
+@dataclass(frozen=True)
+class StaticRoute:
+    """A further route of a container: `via` is on one of its networks."""
+
+    path: str
+    to: Subnet
+    via: Address
+
+
+@dataclass(frozen=True)
+class Link:
+    """Another name for another container, in one container's `hosts`."""
+
+    path: str
+    target: str
+    alias: str
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container's networking. `shares` names the container whose stack it uses, in mode `container`."""
+
+    name: str
+    path: str
+    mode: str
+    sandbox: str
+    shares: str = ""
+    attachments: Tuple[Attachment, ...] = ()
+    ports: Tuple[PortMapping, ...] = ()
+    expose: Tuple[str, ...] = ()
+    links: Tuple[Link, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    dns: Tuple[Address, ...] = ()
+    dns_search: Tuple[str, ...] = ()
+    dns_opt: Tuple[str, ...] = ()
+    extra_hosts: Tuple[Tuple[str, str], ...] = ()
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+    routes: Tuple[StaticRoute, ...] = ()
+
+    @property
+    def effective_hostname(self) -> str:
+        return self.hostname or self.name
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many packets in each `second`, `minute`, `hour` or `day`, of which `burst` may come at once."""
+
+    packets: int
+    unit: str
+    burst: int = 5
+
+
+@dataclass(frozen=True)
+class UserRule:
+    """A rule of the admin's; what is empty is no condition.
+
+    `container` and `network` are where the connection goes. `published_ports` are those to which it was first sent,
+    before translation. An interface's name that ends in `+` is the beginning of a name. `log` is the prefix of what
+    is logged.
+    """
+
+    path: str
+    action: str
+    sources: Tuple[Subnet, ...] = ()
+    destinations: Tuple[Subnet, ...] = ()
+    in_interface: str = ""
+    out_interface: str = ""
+    protocol: str = ""
+    published_ports: Optional[PortRange] = None
+    container: str = ""
+    network: str = ""
+    states: Tuple[str, ...] = ()
+    limit: Optional[Rate] = None
+    log: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that is declared on a host; networks and containers by their real names, in the order of these."""
+
+    host: Host
+    networks: Mapping[str, Network]
+    containers: Mapping[str, Container]
+    docker_user: Tuple[UserRule, ...] = ()
+
+    def owner_of_stack(self, container: Container) -> Container:
+        """The container whose stack this one uses: itself, or the one it shares."""
+        return self.containers[container.shares] if container.shares else container

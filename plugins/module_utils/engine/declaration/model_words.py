@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of a whole host -> the model, with everything that is wrong in one report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..errors import ProblemCollector
+from ..state import DEFAULT_NETWORK
+from .container_words import MODES, Names, parse_container
+from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
+from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
+from .user_rule_references import idle_rules
+from .user_rule_words import parse_user_rules
+from .words import source
+
+# The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
+_BRIDGE_PORTS = 1023
+
+MappingOfWords = Mapping[str, Any]
+
+
+def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
+    """Read the words of a whole host.
+
+    Raises:
+        ModelError: with every problem of the words themselves and between them.
+    """
+    problems = ProblemCollector()
+    model = read_model(host, networks, containers, (), problems)
+    problems.raise_if_any()
+    return model
+
+
+def read_model(
+    host: Optional[MappingOfWords],
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any],
+    problems: ProblemCollector,
+    idle: Optional[ProblemCollector] = None,
+    firewall: Optional[MappingOfWords] = None,
+) -> Model:
+    """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
+
+    Where `host` is None, somebody else has the default network, and publishes ports; `firewall` has then the words that
+    say by what rules are made. `idle` takes the problems of rules that hold for nothing. Where it is not given, these
+    are problems like others.
+
+    Raises:
+        ModelError: `host` has a problem, on which all others depend.
+    """
+    settings = parse_host({"bridge": "none", **(firewall or {})} if host is None else host, problems)
+    parsed_networks: List[Network] = []
+    with problems.collect():
+        parsed_networks += default_network(settings)
+    names = Names(
+        {key: network_name(key, words) for key, words in networks.items()},
+        _real_names(containers, "container_name"),
+    )
+    declaring = _declaring(networks, names)
+    for key, words in networks.items():
+        if not is_external(words) or key in declaring.values():
+            parsed_networks += parse_network(key, words, settings, problems)
+        else:
+            of = declaring[names.networks[key]]
+            check_named(key, words, source(networks[of], f"wharf_networks.{of}"), problems)
+    parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
+    for things in (parsed_networks, parsed_containers):
+        for thing, other in _twins([(thing.name, thing) for thing in things]):
+            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
+    if docker_user and len(settings.without_rules) == len(RULES_KEYS):
+        problems.add("wharf_docker_user", "needs rules: set wharf_host.iptables or wharf_host.ip6tables to true")
+    rules = parse_user_rules(docker_user, names.containers, names.networks, problems)
+    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
+    model = _checked(model, names, problems)
+    # A port that cannot be read may be the one that a rule means.
+    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
+    for path, message in idle_rules(model, knows_ports):
+        (problems if idle is None else idle).add(path, message)
+    if any(problem.path.startswith(HOST_PATH) for problem in problems.problems):
+        problems.raise_if_any()
+    return _sound(model, problems)
+
+
+def _sound(model: Model, problems: ProblemCollector) -> Model:
+    """The model without containers that have a problem, that are on a network which has, or that share such a stack."""
+    if not problems.problems:
+        return model
+    paths = [problem.path for problem in problems.problems]
+
+    def is_sound(container: Container) -> bool:
+        of_its_own = any(path == container.path or path.startswith(f"{container.path}.") for path in paths)
+        return not of_its_own and all(attachment.network in model.networks for attachment in container.attachments)
+
+    sound = {name: container for name, container in model.containers.items() if is_sound(container)}
+    kept = {
+        name: replace(container, links=tuple(link for link in container.links if link.target in sound))
+        for name, container in sound.items()
+        if not container.shares or container.shares in sound
+    }
+    return replace(model, containers=kept)
+
+
+def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
+    """By real name, the key whose words are the network's; of those that only call it external, one that says more."""
+    by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -len(str(networks[key]))))
+    declaring: Dict[str, str] = {}
+    for key in by_weight:
+        declaring.setdefault(names.networks[key], key)
+    return declaring
+
+
+def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
+    """The model with references resolved; a network that has problems of its own counts as there."""
+    for network in model.networks.values():
+        _check_endpoints(model, network, problems)
+        _check_rules(model.host, network, problems)
+    for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
+        problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
+    for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
+        problems.add(
+            container.path, f"{container.sandbox} is also the sandbox of {twin.path}: give it an x-wharf.sandbox"
+        )
+    resolved = {}
+    for container in model.containers.values():
+        resolved[container.name] = _resolved(model, container, names, problems)
+    return replace(model, containers=resolved)
+
+
+def _check_endpoints(model: Model, network: Network, problems: ProblemCollector) -> None:
+    """A bridge has room for so many ports, and no MAC is on it twice."""
+    on_network = [a for c in model.containers.values() for a in c.attachments if a.network == network.name]
+    if len(on_network) > _BRIDGE_PORTS:
+        problems.add(
+            network.path,
+            f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "
+            "(BR_MAX_PORTS): spread them over several networks",
+        )
+    for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
+        problems.add(
+            attachment.mac_path,
+            f'"{attachment.mac}": is also {other.mac_path}: give one of them another',
+        )
+
+
+def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> None:
+    """What only rules can bring about is not promised where the rules are left to others."""
+    options = f"{network.path}.driver_opts.com.docker.network"
+    for version, key in host.without_rules.items():
+        wanted = {
+            f"{network.path}.internal": network.internal,
+            f"{HOST_PATH}.icc" if network.is_default else f"{options}.bridge.enable_icc": not network.icc,
+            f"{options}.host_ipv{version}": network.snat(version) is not None,
+            f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
+        }
+        for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
+            problems.add(
+                path, f"cannot hold without rules for IPv{version}: leave this out, or {HOST_PATH}.{key}: false"
+            )
+
+
+def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:
+    declared = {*model.networks, *names.networks.values()}
+    for attachment in container.attachments:
+        if attachment.network not in declared:
+            is_mode = attachment.path == f"{container.path}.network_mode"
+            modes = f"; a mode is {MODES}" if is_mode and attachment.network != DEFAULT_NETWORK else ""
+            problems.add(attachment.path, _not_declared(model, attachment.network) + modes)
+        if attachment.aliases and attachment.network == DEFAULT_NETWORK:
+            problems.add(f"{attachment.path}.aliases", "the default network answers no names: use one of your own")
+    networks = {attachment.network for attachment in container.attachments}
+    for link in container.links:
+        if link.target not in model.containers:
+            known = ", ".join(model.containers)
+            problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
+        elif networks.isdisjoint(a.network for a in model.containers[link.target].attachments):
+            problems.add(link.path, f"{container.name} and {link.target} share no network: put both on one")
+    gateways = model.host.host_gateway_ips or model.host.bridge
+    if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
+        problems.add(
+            f"{container.path}.extra_hosts",
+            f"{HOST_GATEWAY} is an address of the default network, which wharf_host.bridge leaves to a dockerd: "
+            "set wharf_host.host-gateway-ips",
+        )
+    if container.mode != CONTAINER_MODE:
+        return container
+    return replace(container, shares=_owner_of_stack(model, container, problems))
+
+
+def _not_declared(model: Model, network: str) -> str:
+    if network == DEFAULT_NETWORK:
+        return "wharf_host.bridge leaves the default network to a dockerd: name a network of your own in networks"
+    return f"network {network} is not declared; there are: {', '.join(model.networks) or 'none'}"
+
+
+def _owner_of_stack(model: Model, container: Container, problems: ProblemCollector) -> str:
+    """The container at the end of a chain of `container:X`, which owns the stack they all share."""
+    seen = [container.name]
+    while True:
+        current = model.containers[seen[-1]]
+        if current.mode != CONTAINER_MODE:
+            return current.name
+        if current.shares not in model.containers:
+            known = ", ".join(name for name in model.containers if name not in seen) or "none"
+            problems.add(
+                f"{container.path}.network_mode", f"no container {current.shares} is declared; there are: {known}"
+            )
+            return ""
+        if current.shares in seen:
+            circle = " -> ".join([*seen, current.shares])
+            problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
+            return ""
+        seen.append(current.shares)
+
+
+def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
+    return {
+        name: str(words[key]) if isinstance(words, dict) and words.get(key) else name for name, words in entries.items()
+    }
+
+
+def _by_name(things: List[Any]) -> Dict[str, Any]:
+    return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
+
+
+def _twins(keyed: Sequence[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+    """Pairs of things that have the same key: the later one and the first."""
+    first: Dict[str, Any] = {}
+    return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

@@ -1,0 +1,289 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading what somebody typed: each value becomes typed, or a problem that names its path."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple, TypeVar, Union
+
+from ..errors import ModelError, ProblemCollector
+
+T = TypeVar("T")
+Parser = Callable[[Any, str], T]
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+NOT_YET = "is not supported yet: leave it out"
+
+
+def wrong(path: str, value: Any, reason: str) -> ModelError:
+    """The error that quotes what was typed and says what would be right."""
+    return ModelError.at(path, f"{json.dumps(value, default=str, ensure_ascii=False)}: {reason}")
+
+
+def text(value: Any, path: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        hint = f', in quotes: "{str(value).lower()}"' if isinstance(value, bool) else ""
+        raise wrong(path, value, f"must be a text{hint}")
+    return str(value)
+
+
+def one_of(*known: str) -> Parser[str]:
+    def parse(value: Any, path: str) -> str:
+        word = text(value, path).lower()
+        if word not in known:
+            near = difflib.get_close_matches(word, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise wrong(path, value, f"must be one of {', '.join(known)}{hint}")
+        return word
+
+    return parse
+
+
+def flag(value: Any, path: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    raise wrong(path, value, "must be true or false")
+
+
+def number(value: Any, path: str) -> int:
+    if not isinstance(value, bool) and re.fullmatch(r"-?\d+", str(value)):
+        return int(value)
+    raise wrong(path, value, "must be a whole number")
+
+
+def mtu(value: Any, path: str) -> int:
+    """A link's MTU in bytes: from 68 (RFC 791) to 65535."""
+    size = number(value, path)
+    if not 68 <= size <= 65535:
+        raise wrong(path, value, "an MTU is from 68 to 65535 bytes")
+    return size
+
+
+def address(value: Any, path: str) -> Address:
+    try:
+        return ipaddress.ip_address(text(value, path).strip("[]"))
+    except ValueError:
+        raise wrong(path, value, "must be an IPv4 or IPv6 address") from None
+
+
+def address_of(version: int) -> Parser[Address]:
+    def parse(value: Any, path: str) -> Address:
+        found = address(value, path)
+        if found.version != version:
+            raise wrong(path, value, f"must be an IPv{version} address")
+        return found
+
+    return parse
+
+
+def subnet(value: Any, path: str) -> Subnet:
+    """A prefix such as `10.1.0.0/24`; host bits are cleared, as Docker does."""
+    try:
+        return ipaddress.ip_network(_with_prefix(value, path), strict=False)
+    except ValueError:
+        raise wrong(path, value, "must be a subnet such as 10.1.0.0/24 or fd00:1::/64") from None
+
+
+def addresses(value: Any, path: str) -> Subnet:
+    """A network such as `10.1.0.0/24`, or a single address, which is a network by itself."""
+    try:
+        return ipaddress.ip_network(text(value, path).strip(), strict=False)
+    except ValueError:
+        raise wrong(path, value, "must be a network such as 10.1.0.0/24 or fd00:1::/64, or an address") from None
+
+
+def shortest(network: Subnet) -> str:
+    """As a text, without the length of a prefix that is a single address."""
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def union(networks: Iterable[Subnet], version: int) -> Tuple[Subnet, ...]:
+    """Those of a family, none of which lies in another."""
+    if version == 4:
+        return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv4Network)))
+    return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network)))
+
+
+def unusable_addresses(subnet: Subnet) -> Tuple[Address, ...]:
+    """The subnet's own address, and IPv4's broadcast address. A /31 and a /127 have neither (RFC 3021, RFC 6164)."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return ()
+    return (subnet[0], subnet[-1]) if subnet.version == 4 else (subnet[0],)
+
+
+def is_within(inner: Subnet, outer: Subnet) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def interface(value: Any, path: str) -> Interface:
+    """An address with its prefix, such as `10.1.0.1/24`."""
+    try:
+        return ipaddress.ip_interface(_with_prefix(value, path))
+    except ValueError:
+        raise wrong(path, value, "must be an address with its prefix, such as 10.1.0.1/24") from None
+
+
+def _with_prefix(value: Any, path: str) -> str:
+    if "/" not in text(value, path):
+        raise wrong(path, value, f"the prefix length is missing, as in {value}/24")
+    return str(value)
+
+
+def mac(value: Any, path: str) -> str:
+    """A unicast MAC address, in lower case with colons."""
+    wanted = text(value, path).lower().replace("-", ":")
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", wanted):
+        hint = ", in quotes, else YAML may take it for a number" if isinstance(value, int) else ""
+        raise wrong(path, value, f"must be a MAC address such as 02:42:ac:11:00:02{hint}")
+    if int(wanted[:2], 16) & 1:
+        raise wrong(path, value, "is a multicast address; the first byte must be even")
+    if not int(wanted.replace(":", ""), 16):
+        raise wrong(path, value, "is no address; the kernel takes none of only zeros")
+    return wanted
+
+
+def interface_name(value: Any, path: str) -> str:
+    """The name of a link: at most 15 bytes, no `/` and no white space (`dev_valid_name` of the kernel)."""
+    name = text(value, path)
+    if not 1 <= len(name.encode()) <= 15:
+        raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
+    if name in ("lo", "all", "default"):
+        raise wrong(path, name, "is the kernel's own name for something else: choose another one")
+    if name in (".", "..") or re.search(r"[\s/:\"%*\\]", name):
+        raise wrong(path, name, "an interface name has no space, slash, colon, quote or percent sign")
+    return name
+
+
+def object_name(value: Any, path: str) -> str:
+    """The name of a container or network, by Docker's rule, and short enough for the kernel's marks."""
+    name = text(value, path)
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}", name):
+        raise wrong(path, name, "a name begins with a letter or digit, and goes on with up to 99 of [a-zA-Z0-9_.-]")
+    return name
+
+
+def host_name(value: Any, path: str) -> str:
+    """A host or domain name (RFC 1123; an underscore passes, as service names have it)."""
+    name = text(value, path)
+    labels = name.rstrip(".").split(".")
+    if len(name) > 253 or not all(re.fullmatch(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,62})?", label) for label in labels):
+        raise wrong(path, name, "must be a host name: labels of letters, digits, - and _ joined by dots")
+    return name
+
+
+def one_line(value: Any, path: str) -> str:
+    found = text(value, path)
+    if not found.isprintable():
+        raise wrong(path, found, "must be one line of printable characters")
+    return found
+
+
+def list_of(parse: Parser[T]) -> Parser[Tuple[T, ...]]:
+    """A list; a single value stands for a list of one, as in Compose's `dns`."""
+
+    def parse_list(value: Any, path: str) -> Tuple[T, ...]:
+        if isinstance(value, dict):
+            raise wrong(path, value, "must be a list")
+        items = value if isinstance(value, (list, tuple)) else [value]
+        problems = ProblemCollector()
+        parsed: List[T] = []
+        for index, item in enumerate(items):
+            with problems.collect():
+                parsed.append(parse(item, f"{path}[{index}]"))
+        problems.raise_if_any()
+        return tuple(parsed)
+
+    return parse_list
+
+
+def mapping(value: Any, path: str) -> Dict[str, Any]:
+    if not isinstance(value, dict):
+        raise wrong(path, value, "must be a mapping")
+    return {text(key, path): item for key, item in value.items()}
+
+
+def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, str], ...]]:
+    """A mapping, or a list of texts of this `form`, the first of the separators that occurs dividing the two."""
+
+    def parse(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+        if isinstance(value, dict):
+            return tuple((key, text(item, f"{path}.{key}")) for key, item in mapping(value, path).items())
+        return list_of(pair)(value, path)
+
+    def pair(value: Any, path: str) -> Tuple[str, str]:
+        item = text(value, path)
+        for separator in separators:
+            key, found, rest = item.partition(separator)
+            if found:
+                return key.strip(), rest.strip()
+        raise wrong(path, item, f"must be {form}")
+
+    return parse
+
+
+def source(words: Any, path: str) -> str:
+    """Where the words stand: the loader of Compose files says so in `x-source`."""
+    return str(words.get("x-source", path)) if isinstance(words, dict) else path
+
+
+class Words:
+    """A mapping that somebody typed, taken key by key; what is left in the end was not known.
+
+    An empty text is no value either: an unset variable leaves one in a Compose file.
+    """
+
+    def __init__(self, value: Any, path: str, problems: ProblemCollector) -> None:
+        self.path = path
+        self._problems = problems
+        self._left: Dict[str, Any] = {}
+        self._taken: List[str] = []
+        with problems.collect():
+            self._left = mapping({} if value is None else value, path)
+
+    def take(self, key: str, parse: Parser[T], default: T) -> T:
+        """The value of a key, parsed; the default where it is not given, is null, or is a problem."""
+        found = self.take_optional(key, parse)
+        return default if found is None else found
+
+    def take_optional(self, key: str, parse: Parser[T]) -> Optional[T]:
+        self._taken.append(key)
+        value = self._left.pop(key, None)
+        if value in (None, ""):
+            return None
+        with self._problems.collect():
+            return parse(value, f"{self.path}.{key}")
+        return None
+
+    def take_all(self, key: str, parse: Parser[Tuple[T, ...]]) -> Tuple[T, ...]:
+        """The values of a key, parsed; none where it is not given, is null, or is a problem."""
+        return self.take_optional(key, parse) or ()
+
+    def inner(self, key: str) -> Words:
+        """The mapping below a key, which is to be finished by itself."""
+        return Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+
+    def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
+        """Report those of the keys that are given."""
+        for key in keys:
+            self._taken.append(key)
+            if self._left.pop(key, None) not in (None, ""):
+                self._problems.add(f"{self.path}.{key}", why)
+
+    def finish(self, passed_over: Collection[str] = ()) -> None:
+        """Report every key that is neither taken, nor passed over, nor an extension (`x-…`)."""
+        known = [*self._taken, *passed_over]
+        for key in self._left:
+            if key in passed_over or key.startswith("x-"):
+                continue
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(set(self._taken)))}"
+            self._problems.add(f"{self.path}.{key}", f"unknown key; {hint}")

@@ -1,0 +1,368 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to dnsmasq: its files, and the processes that read them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+from ..diff import DELETE, Change
+from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
+from ..kernel import programs
+from ..kernel.listeners import listeners
+from ..planning.dnsmasq_files import (
+    FOLDER,
+    LEASES_FOLDER,
+    NAMES_FOLDER,
+    RUNNING_FOLDER,
+    UNIT_FILE,
+    config_path,
+    lease_path,
+    origin_of,
+    pid_path,
+)
+from ..planning.resolvers import is_networks_own
+from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Key, State, state_of
+from .door import Door, Doors
+from .files import Files, content_of
+
+# Deleted files are noticed since 2.88 only.
+_OLDEST = (2, 88)
+
+# How long a process may take to end, in seconds, until it is made to.
+_PATIENCE = 5.0
+
+
+class DnsmasqDoor(Doors):
+    """The door to `File` and `Dnsmasq`. Nothing is touched before dnsmasq has found each new configuration good."""
+
+    def __init__(self, before: Mapping[str, str]) -> None:
+        super().__init__({"file": Files(before, origin_of), "dnsmasq": Processes()})
+
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        """All in our own folders, and the processes that read it."""
+        processes = [("dnsmasq", name) for name in configured()]
+        return frozenset([*processes, *(("file", path) for path in files())])
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        with _refusing():
+            for change in changes:
+                if isinstance(change.after, File) and change.after.name.endswith(".conf"):
+                    _test(change.after)
+            super().apply(changes)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """
+    Raises:
+        ApplyError: the system refused something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
+
+
+def files() -> List[str]:
+    return [path for pattern in (f"{FOLDER}/*", f"{NAMES_FOLDER}/*/*", UNIT_FILE) for path in glob.glob(pattern)]
+
+
+def configured() -> Dict[str, int]:
+    """By the name of its resolver, the port that each configuration names."""
+    found = {}
+    for path in glob.glob(config_path("*")):
+        port = re.search(r"^port=(\d+)$", content_of(path), re.MULTILINE)
+        found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
+    return found
+
+
+def _test(config: File) -> None:
+    """
+    Raises:
+        ApplyError: dnsmasq would not take it.
+    """
+    tested = programs.run([_program(), "--test", "--conf-file=-"], config.content)
+    if tested.returncode:
+        raise ApplyError(f"{config.name}: nothing was changed, since dnsmasq finds it wrong: {_complaint(tested)}")
+
+
+class Processes(Door):
+    """The door to `Dnsmasq`."""
+
+    def require(self, new: State) -> None:
+        if not new:
+            return
+        found = re.search(r"version (\d+)\.(\d+)", programs.run([_program(), "--version"]).stdout)
+        if found and (int(found[1]), int(found[2])) < _OLDEST:
+            raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Dnsmasq)}
+        names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
+        running = {name: process for name in names for process in [_find(name)] if process}
+        _refuse_taken([thing for name, thing in wanted.items() if name not in running])
+        left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
+        return state_of([process.observed() for process in [*running.values(), *left]])
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """One that only has to read again goes on; all others begin anew, at once."""
+        rereading = [change for change in changes if change.fields == ("reread",)]
+        others = [change for change in changes if change not in rereading]
+        _stop([process for change in others for process in [_find(change.subject.name)] if process])
+        _start([change.after for change in others if isinstance(change.after, Dnsmasq)])
+        for change in others:
+            if change.action == DELETE:
+                _forget(change.subject.name)
+        for change in rereading:
+            process = _find(change.subject.name)
+            if process and isinstance(change.after, Dnsmasq):
+                os.kill(process.pid, signal.SIGHUP)
+                _note(change.after, process.pid)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of ours, and the digests of what it was given to read, empty where nobody knows."""
+
+    name: str
+    pid: int
+    birth: str = ""
+    config: str = ""
+    reread: str = ""
+
+    def observed(self) -> Dnsmasq:
+        origin = USER_NETWORKS if is_networks_own(self.name) else CONTAINERS
+        return Dnsmasq(self.name, self.config, self.reread, origin)
+
+
+def _find(name: str) -> Optional[Process]:
+    """The process, if it runs: by its pid file, else wherever it is, so that none is ever started twice."""
+    pid = _read_number(pid_path(name))
+    if pid is None or not _is_ours(pid, name):
+        pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
+    if pid is None:
+        return None
+    noted, birth = content_of(_note_path(name)).split(), _birth(pid)
+    if len(noted) == 4 and noted[:2] == [birth, _watched(name)]:
+        return Process(name, pid, birth, *noted[2:])
+    return Process(name, pid, birth)
+
+
+def _is_ours(pid: int, name: str) -> bool:
+    """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
+    if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
+        return False
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    return False
+
+
+def _has_ended(process: Process) -> bool:
+    """Whether its sockets are closed: the command line goes before they do."""
+    fields = content_of(f"/proc/{process.pid}/stat").rpartition(")")[2].split()
+    return not fields or fields[0] in "ZX" or _birth(process.pid) != process.birth
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+def _birth(pid: int) -> str:
+    """When the process began, in the kernel's ticks: with its number it is one of a kind."""
+    fields = content_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return f"{pid}@{fields[19]}" if len(fields) > 19 else ""
+
+
+def _watched(name: str) -> str:
+    """The folders that it watches: one that went, and was made anew, is another one to it."""
+    folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
+    return "+".join(_inode(folder) for folder in folders)
+
+
+def _own_sockets() -> Set[Tuple[str, int]]:
+    """Where those of ours listen that run now, whatever becomes of them."""
+    return {socket for name in configured() if _find(name) for socket in _sockets(name)}
+
+
+def _sockets(name: str) -> Iterator[Tuple[str, int]]:
+    """Where it listens for questions, as its configuration says."""
+    config = content_of(config_path(name))
+    addresses = re.findall(r"^listen-address=(.+)$", config, re.MULTILINE)
+    for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
+        yield from ((address, int(port)) for address in addresses)
+
+
+def _inode(path: str) -> str:
+    with suppress(OSError):
+        return str(os.stat(path).st_ino)
+    return "none"
+
+
+def _note(thing: Dnsmasq, pid: int) -> None:
+    with open(_note_path(thing.name), "w", encoding="ascii") as file:
+        file.write(f"{_birth(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
+
+
+def _is_left(name: str) -> bool:
+    """Whether of a process that is gone its notes are still there, or of the last one the folder of these."""
+    if any(os.path.exists(path) for path in _traces(name)):
+        return True
+    return os.path.isdir(RUNNING_FOLDER) and not os.listdir(RUNNING_FOLDER)
+
+
+def _traces(name: str) -> Tuple[str, ...]:
+    """What processes leave beside what they are given to read."""
+    return pid_path(name), _note_path(name), lease_path(name)
+
+
+def _forget(name: str) -> None:
+    for path in _traces(name):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
+def _note_path(name: str) -> str:
+    return f"{RUNNING_FOLDER}/{name}.started"
+
+
+def _stop(processes: List[Process]) -> None:
+    if processes and _has_systemd():
+        _systemctl("stop", processes)
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    left = processes
+    while left:
+        left = [process for process in left if not _has_ended(process)]
+        if left and time.monotonic() > deadline:
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.005 if left else 0)
+
+
+def _start(things: List[Dnsmasq]) -> None:
+    """All at once, since each takes its time; dnsmasq leaves the foreground once it has its sockets.
+
+    Raises:
+        ApplyError: with what the first one that did not begin has to say.
+    """
+    if things:
+        os.makedirs(RUNNING_FOLDER, exist_ok=True)
+        os.makedirs(LEASES_FOLDER, exist_ok=True)
+    if things and _has_systemd():
+        _start_by_systemd(things)
+        return
+    starting = [
+        # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
+        # the lock, once it can be told by its command.
+        (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
+            _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, cwd="/", close_fds=False))
+        for thing in things
+    ]  # fmt: skip
+    failed = []
+    for thing, process in starting:
+        _output, errors = process.communicate()
+        pid = _read_number(pid_path(thing.name))
+        if process.returncode or pid is None:
+            failed.append(f"dnsmasq {thing.name}: {errors.strip() or f'it ended with {process.returncode}'}")
+        else:
+            _note(thing, pid)
+    if failed:
+        raise ApplyError(failed[0])
+
+
+def _has_systemd() -> bool:
+    """Whether it runs this host (sd_booted(3)), and our unit is there."""
+    return os.path.isdir("/run/systemd/system") and os.path.exists(UNIT_FILE)
+
+
+def _start_by_systemd(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ApplyError: one of them did not begin.
+    """
+    programs.run(["systemctl", "daemon-reload"])
+    complaint = _systemctl("restart", things)
+    for thing in things:
+        pid = _read_number(pid_path(thing.name))
+        if pid is None or complaint:
+            raise ApplyError(f"dnsmasq {thing.name}: {complaint or 'did not start'}: see journalctl -u {_unit(thing)}")
+        _note(thing, pid)
+
+
+def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
+    ran = programs.run(["systemctl", verb, "--", *map(_unit, things)])
+    return _complaint(ran) if ran.returncode else ""
+
+
+def _unit(thing: Union[Dnsmasq, Process]) -> str:
+    return f"wharf-dnsmasq@{thing.name}.service"
+
+
+def _command(name: str) -> List[str]:
+    return [_program(), f"--conf-file={config_path(name)}"]
+
+
+def _refuse_taken(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ConflictError: another process has a socket where one of these would listen.
+    """
+    heard: Dict[int, List[Tuple[str, str]]] = {}
+    for protocol, address, port in listeners():
+        heard.setdefault(port, []).append((address, protocol))
+    own = _own_sockets() if things else set()
+    problems = ProblemCollector()
+    for thing in things:
+        for wanted, port in thing.listens:
+            for address, protocol in heard.get(port, []):
+                is_there = address in (wanted, "::") or (address == "0.0.0.0" and ":" not in wanted)
+                if is_there and (address, port) not in own:
+                    problems.problems.append(_taken(thing, port, address, protocol))
+    problems.raise_if_any(ConflictError)
+
+
+def _taken(thing: Dnsmasq, port: int, address: str, protocol: str) -> Problem:
+    where = f"[{address}]:{port}/{protocol}" if ":" in address else f"{address}:{port}/{protocol}"
+    return Problem(
+        f"dnsmasq {thing.name}",
+        f"a process of the host listens on {where} already, where names are to be answered: let it listen on its own "
+        "addresses only, or say x-wharf: {dns: false} on the network",
+    )
+
+
+def _program() -> str:
+    program = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
+    if program is None:
+        raise ConflictError.at(
+            "dnsmasq",
+            "is needed on this host to answer the names of user-defined networks: install the package dnsmasq-base (or "
+            "dnsmasq), or say x-wharf: {dns: false} on each network",
+        )
+    return program
+
+
+def _complaint(ran: subprocess.CompletedProcess[str]) -> str:
+    return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
+
+
+def _read_number(path: str) -> Optional[int]:
+    text = content_of(path).strip()
+    return int(text) if text.isdigit() else None

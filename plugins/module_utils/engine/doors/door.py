@@ -1,0 +1,120 @@
+"""What every door to the kernel has in common."""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, List, Mapping, Sequence
+
+from ..diff import DELETE, Change
+from ..errors import ConflictError, ProblemCollector
+from ..state import Key, Object, State
+
+MARK = "wharf:"
+
+
+class Door:
+    """The only place that reads and writes one kind of thing on the host."""
+
+    def canonical(self, desired: State) -> State:
+        """The desired objects in the very words in which `observe` would report them."""
+        return desired
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """What of ours is there now: the desired objects that stand, those that carry our mark, and those of `owned`.
+
+        Raises:
+            ConflictError: a foreign object stands where a desired one should.
+        """
+        raise NotImplementedError
+
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        """What can be told to be ours by its marks alone, where nobody knows any more what is owned.
+
+        `usual` is what any host has of this layer.
+        """
+        return frozenset(self.observe({}, frozenset()))
+
+    def require(self, new: State) -> None:
+        """See that the host has what is needed to make these objects, before any change is made.
+
+        Raises:
+            ConflictError: it lacks a program or a library.
+        """
+
+    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
+        """Whether the layer leaves the ground it stands on for another, so that it must go there whole, at once."""
+        return False
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        """The desired objects whose place does not exist yet, and which are left alone until it does."""
+        return frozenset()
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        """What stands where these objects will be, and is kept in the ledger to be given back one day."""
+        return {}
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        """What stands in these objects where they set something, unless the ledger has it already."""
+        return {}
+
+    def settled(self, *states: State) -> List[str]:
+        """The names of what was found inside of objects and given back, where these states are all there is."""
+        return []
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes, in an order that never opens a closed path.
+
+        Raises:
+            ApplyError: the kernel refused.
+        """
+        raise NotImplementedError
+
+
+class Doors(Door):
+    """The doors of a layer, each with the kinds of objects it is for, in the order in which things are made."""
+
+    def __init__(self, doors: Mapping[str, Door]) -> None:
+        self._doors = doors
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        current: State = {}
+        for door in self._doors.values():
+            current.update(door.observe(desired, owned))
+        return current
+
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.marked(usual) for door in self._doors.values()))
+
+    def require(self, new: State) -> None:
+        problems = ProblemCollector()
+        for kind, door in self._doors.items():
+            with problems.collect():
+                door.require({key: thing for key, thing in new.items() if thing.kind == kind})
+        problems.raise_if_any(ConflictError)
+
+    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
+        return any(door.is_moving(desired, owned) for door in self._doors.values())
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.pending(desired) for door in self._doors.values()))
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        return {name: value for door in self._doors.values() for name, value in door.found(new).items()}
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        return {name: value for door in self._doors.values() for name, value in door.found_inside(ours).items()}
+
+    def settled(self, *states: State) -> List[str]:
+        return [name for door in self._doors.values() for name in door.settled(*states)]
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """What goes, goes first and in the reverse order; then the rest."""
+        going = [change for change in changes if change.action == DELETE]
+        coming = [change for change in changes if change.action != DELETE]
+        for kind, door in reversed(list(self._doors.items())):
+            door.apply(_of_kind(going, kind))
+        for kind, door in self._doors.items():
+            door.apply(_of_kind(coming, kind))
+
+
+def _of_kind(changes: Sequence[Change], kind: str) -> List[Change]:
+    return [change for change in changes if change.subject.kind == kind]

@@ -1,0 +1,190 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What there is of endpoints: their two ends, read on the host and inside the sandboxes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+
+from ..errors import ConflictError, Problem
+from ..kernel import namespaces, proc_sys, rtnetlink
+from ..kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
+from ..kernel.rtnetlink import RTPROT_BOOT, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo
+from ..state import Endpoint, Route
+from . import parameters
+from .door import MARK
+from .sandboxes import LOOPBACK_INDEX, NETNS, is_present, sandbox_path
+
+Wanted = Dict[str, Endpoint]
+Ports = Dict[str, LinkInfo]
+
+# Of each endpoint the parameters of its interface that we set.
+Set = Dict[str, Dict[str, str]]
+
+# A veth of ours that was never finished and that nobody wants has this and its own name for a name.
+NOBODY = "?"
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is in a sandbox; `netnsid` is the host's number for it."""
+
+    netnsid: int
+    links: List[LinkInfo]
+    addresses: List[AddressInfo]
+    routes: List[RouteInfo]
+
+    def stays_for(self, endpoint: Endpoint) -> bool:
+        """Whether this is the stack that the endpoint will be in; a name of ours may still be bound to another."""
+        container, _slash, _network = endpoint.name.partition("/")
+        marks = (link.alias for link in self.links if link.index == LOOPBACK_INDEX)
+        return not endpoint.sandbox.startswith(NETNS) or MARK + container in marks
+
+    def peer(self, port: LinkInfo) -> Optional[LinkInfo]:
+        """The other end of the host's `port`, if it is in here."""
+        if port.link_netnsid != self.netnsid:
+            return None
+        return next((link for link in self.links if link.index == port.link), None)
+
+
+def observe_endpoints(wanted: Wanted, known: Set) -> List[Endpoint]:
+    """
+    Raises:
+        ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
+    """
+    links = rtnetlink.links()
+    ports = _ports(links, wanted)
+    problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, links)]
+    names = {link.index: link.name for link in links}
+    found = {name: _half(name, port, names) for name, port in ports.items()}
+    for sandbox, endpoints in _by_sandbox(wanted).items():
+        # A container may end while we look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if is_present(sandbox):
+                problems += _observe_inside(sandbox, endpoints, ports, found, known)
+    if problems:
+        raise ConflictError(*problems)
+    return list(found.values())
+
+
+def _is_ours(link: LinkInfo) -> bool:
+    marked = link.alias.startswith(MARK) and "/" in link.alias
+    return link.kind == "veth" and (marked or link.group == UNDONE_PORTS)
+
+
+def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:
+    """Our veths' ends on the host, by the name of the endpoint that each is of."""
+    by_interface = {endpoint.host_interface: name for name, endpoint in wanted.items()}
+
+    def owner(link: LinkInfo) -> str:
+        return link.alias[len(MARK) :] or by_interface.get(link.name) or f"{NOBODY}/{link.name}"
+
+    return {owner(link): link for link in links if _is_ours(link)}
+
+
+def _without_port(wanted: Wanted, links: List[LinkInfo]) -> List[Endpoint]:
+    foreign = {link.name for link in links if not _is_ours(link)}
+    return [endpoint for endpoint in wanted.values() if endpoint.host_interface in foreign]
+
+
+def _by_sandbox(wanted: Wanted) -> Dict[str, List[Endpoint]]:
+    grouped = defaultdict(list)
+    for endpoint in wanted.values():
+        grouped[endpoint.sandbox].append(endpoint)
+    return grouped
+
+
+def _half(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint:
+    """What the host's end alone tells; without a sandbox, so it differs from any wanted endpoint."""
+    return Endpoint(
+        name,
+        sandbox="",
+        interface="",
+        host_interface=port.name,
+        # A port that is down is on no network.
+        bridge=names.get(port.master, "") if port.up else "",
+        mtu=port.mtu,
+        mac="",
+        addresses=(),
+        hairpin=port.port is not None and port.port.hairpin,
+        isolated=port.port is not None and port.port.isolated,
+    )
+
+
+def _observe_inside(
+    sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint], known: Set
+) -> List[Problem]:
+    """Complete what was `found` of the endpoints by what is in the sandbox; return what is foreign there."""
+    path = sandbox_path(sandbox)
+    with namespaces.opened(path) as descriptor:
+        netnsid = rtnetlink.namespace_id(descriptor)
+    with namespaces.entered(path):
+        inside = Inside(netnsid, rtnetlink.links(), rtnetlink.addresses(), rtnetlink.routes())
+        for wanted in endpoints:
+            port = ports.get(wanted.name)
+            peer = inside.peer(port) if port else None
+            if port and peer and port.group != UNDONE_PORTS:
+                found[wanted.name] = _whole(found[wanted.name], wanted, peer, inside, known.get(wanted.name, {}))
+    ours = {port.link for port in ports.values() if port.link_netnsid == netnsid}
+    foreign = {link.name for link in inside.links if link.index not in ours}
+    return [
+        _foreign_interface(wanted) for wanted in endpoints if wanted.interface in foreign and inside.stays_for(wanted)
+    ]
+
+
+def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside, known: Mapping[str, str]) -> Endpoint:
+    # Of an interface that is down nothing is in use.
+    addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
+    routes = [info for info in inside.routes if info.index == peer.index and peer.up]
+    sysctls = [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(wanted, peer, known)]
+    return replace(
+        half,
+        sandbox=wanted.sandbox,
+        interface=peer.name,
+        # The one that is wrong, if one is.
+        mtu=peer.mtu if half.mtu == wanted.mtu else half.mtu,
+        mac=peer.mac,
+        addresses=declared_addresses(wanted.addresses, addresses),
+        routes=in_order_of(wanted.routes, _declared_routes(routes)),
+        ipv6=proc_sys.has_ipv6(peer.name),
+        sysctls=in_order_of(wanted.sysctls, sysctls),
+    )
+
+
+def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) -> Iterable[Tuple[str, str]]:
+    """The parameters that are wanted no more, and are not what a new interface would have. IPv6 has its own field."""
+    for key, _before in parameters.let_go(known, wanted.sysctls):
+        now = proc_sys.read(proc_sys.of_interface(peer.name, key))
+        back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
+        if now is not None and not back and key != "ipv6.disable_ipv6":
+            yield key, now
+
+
+def _declared_routes(routes: Iterable[RouteInfo]) -> Iterable[Route]:
+    """The routes that somebody gave: those of the kernel, routers and DHCP servers have other protocols."""
+    given = (info for info in routes if info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC))
+    return (Route(info.destination, info.gateway) for info in given)
+
+
+def _foreign_port(endpoint: Endpoint) -> Problem:
+    return Problem(
+        _path(endpoint),
+        f"an interface {endpoint.host_interface} is on this host that is not ours: delete or rename it",
+    )
+
+
+def _foreign_interface(endpoint: Endpoint) -> Problem:
+    return Problem(
+        _path(endpoint),
+        f"an interface {endpoint.interface} is in {sandbox_path(endpoint.sandbox)} that is not ours: "
+        "choose another interface_name",
+    )
+
+
+def _path(endpoint: Endpoint) -> str:
+    container, _slash, network = endpoint.name.partition("/")
+    return f"wharf_containers.{container}.networks.{network}"

@@ -1,0 +1,279 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to endpoints: containers' places on networks, each a veth pair."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import zlib
+from contextlib import suppress
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
+
+from ..diff import Change
+from ..errors import ApplyError
+from ..kernel import announce, namespaces, proc_sys, rtnetlink
+from ..kernel.links import DONE, UNDONE_PORTS, doing, forgiving, opened, require_pyroute2, set_addresses
+from ..state import Endpoint, Key, Object, Route, State, state_of
+from . import conntrack, parameters
+from .door import MARK, Door
+from .endpoint_ends import observe_endpoints
+from .parameters import AS_MADE, Before
+from .sandboxes import is_awaited, sandbox_path
+
+# What an endpoint was, None if it was not, and what it shall be.
+Step = Tuple[Optional[Endpoint], Endpoint]
+
+_MADE_WITH = ("sandbox", "interface", "host_interface")
+_OF_THE_PORT = ("bridge", "mtu", "hairpin", "isolated")
+_ETHERNET_MTU = 1500
+_ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
+
+
+class Endpoints(Door):
+    """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
+
+    `before` has which parameters of their interfaces we set.
+    """
+
+    def __init__(self, before: Before) -> None:
+        self._before = before
+
+    def require(self, new: State) -> None:
+        require_pyroute2()
+        parameters.refuse_unknown(new)
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
+        return frozenset(thing.key for thing in wanted if is_awaited(thing.sandbox))
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
+        return state_of([*observe_endpoints(wanted, parameters.by_name(self._before, "endpoint"))])
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        set_here = [
+            parameters.entry(thing, name)
+            for thing in ours
+            if isinstance(thing, Endpoint)
+            for name, _value in thing.sysctls
+        ]
+        return {name: AS_MADE for name in set_here if name not in self._before}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        gone, steps = _steps(changes)
+        with opened() as ip:
+            _remove(ip, gone)
+            with suppress(OSError):
+                # Without connection tracking in the kernel, there are no flows.
+                conntrack.forget_addresses(_new_addresses(steps))
+            _keep_as_they_are(ip, {new.bridge for old, new in steps if old is None or old.bridge != new.bridge})
+            for before, after in steps:
+                _make_port(ip, before, after)
+        by_sandbox: Dict[str, List[Step]] = {}
+        for step in steps:
+            by_sandbox.setdefault(step[1].sandbox, []).append(step)
+        for sandbox, inside in by_sandbox.items():
+            _set_inside(sandbox, inside)
+        with announce.packet_sockets() as open_socket:
+            for sandbox, inside in by_sandbox.items():
+                _announce(sandbox, inside, open_socket)
+
+
+def _new_addresses(steps: Iterable[Step]) -> Set[str]:
+    """Somebody else may have had them before."""
+    return {
+        address.partition("/")[0]
+        for before, after in steps
+        for address in after.addresses
+        if before is None or address not in before.addresses
+    }
+
+
+def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
+    """The endpoints that must go, and what to do then; one that cannot become another goes and comes anew."""
+    gone: List[Endpoint] = []
+    steps: List[Step] = []
+    for change in changes:
+        before, after = change.before, change.after
+        anew = after is None or any(field in change.fields for field in _MADE_WITH)
+        if isinstance(before, Endpoint) and anew:
+            gone.append(before)
+        if isinstance(after, Endpoint):
+            steps.append((before if isinstance(before, Endpoint) and not anew else None, after))
+    return gone, steps
+
+
+def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
+    """Delete them in one message, by the group they are put in: one by one each would take 20 ms."""
+    if not endpoints:
+        return
+    with doing(f"deleting endpoints {', '.join(endpoint.name for endpoint in endpoints)}"):
+        for endpoint in endpoints:
+            # It goes by itself, some time after its sandbox.
+            with suppress(OSError), forgiving(errno.ENODEV):
+                ip.link("set", index=socket.if_nametoindex(endpoint.host_interface), group=UNDONE_PORTS)
+        with forgiving(errno.ENODEV):
+            ip.link("del", group=UNDONE_PORTS)
+
+
+def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    """Bring about the host's end, and for a new endpoint also the other."""
+    if before is None:
+        with doing(f"endpoint {after.name}: creating veth {after.host_interface}"):
+            _create(ip, after)
+            # A port needs no address of its own.
+            proc_sys.set_ipv6(after.host_interface, False)
+            _set_port(ip, after)
+    elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
+        with doing(f"endpoint {after.name}: changing {after.host_interface}"):
+            if before.bridge != after.bridge:
+                _move(ip, after)
+            _set_port(ip, after)
+            proc_sys.set_ipv6(after.host_interface, False)
+
+
+def _create(ip: Any, endpoint: Endpoint) -> None:
+    # More queues than one would be of no use, and cost two grace periods of the kernel each.
+    both = {"mtu": endpoint.mtu, "num_tx_queues": 1, "num_rx_queues": 1}
+    with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
+        peer = {"ifname": endpoint.interface, "net_ns_fd": sandbox, "address": endpoint.mac, **both}
+        ip.link(
+            "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS, address=_port_mac(endpoint),
+            master=_bridge_index(endpoint), peer=peer, **both,
+        )  # fmt: skip
+
+
+def _move(ip: Any, endpoint: Endpoint) -> None:
+    """Plug the port into another bridge, down: it is isolated there only after this."""
+    index = socket.if_nametoindex(endpoint.host_interface)
+    ip.link("set", index=index, state="down", address=_port_mac(endpoint))
+    ip.link("set", index=index, master=_bridge_index(endpoint))
+
+
+def _port_mac(endpoint: Endpoint) -> str:
+    """High, since an adopted bridge that was given no MAC has the lowest of its ports'."""
+    digits = f"{zlib.crc32(endpoint.name.encode()):08x}"
+    return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
+
+
+def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
+    """Give adopted bridges that have no ports yet the MAC and the MTU that they have.
+
+    Else they would take both of the first port, and lose them with the last one.
+    """
+    links = rtnetlink.links() if bridges else []
+    with_ports = {link.master for link in links}
+    for bridge in links:
+        if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
+            ip.link("set", index=bridge.index, address=bridge.mac)
+            if bridge.mtu != _ETHERNET_MTU:
+                # The kernel takes the MTU to be chosen only once it was changed.
+                ip.link("set", index=bridge.index, mtu=bridge.mtu - 1)
+                ip.link("set", index=bridge.index, mtu=bridge.mtu)
+
+
+def _set_port(ip: Any, endpoint: Endpoint) -> None:
+    flags = [("IFLA_BRPORT_MODE", int(endpoint.hairpin)), ("IFLA_BRPORT_ISOLATED", int(endpoint.isolated))]
+    ip.link(
+        "set",
+        index=socket.if_nametoindex(endpoint.host_interface),
+        mtu=endpoint.mtu,
+        ifalias=MARK + endpoint.name,
+        group=DONE,
+        state="up",
+        IFLA_LINKINFO={
+            "attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": flags})],
+        },
+    )
+
+
+def _bridge_index(endpoint: Endpoint) -> int:
+    try:
+        return socket.if_nametoindex(endpoint.bridge)
+    except OSError as error:
+        raise ApplyError(f"bridge {endpoint.bridge} does not stand: wharf.network.bridge makes it") from error
+
+
+def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
+    """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
+    with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
+        for before, after in steps:
+            _remove_routes(ip, before, after)
+        for before, after in steps:
+            with doing(f"endpoint {after.name}: setting {after.interface}"):
+                _set_interface(ip, before, after)
+        for before, after in steps:
+            _add_routes(ip, before, after)
+
+
+def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    index = socket.if_nametoindex(after.interface)
+    if before and (before.mtu, before.mac) != (after.mtu, after.mac):
+        ip.link("set", index=index, mtu=after.mtu, address=after.mac)
+    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    _set_parameters(before if before and before.mtu == after.mtu else None, after)
+    if before:
+        _give_back_parameters(before, after)
+    set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
+    ip.link("set", index=index, state="up")
+
+
+def _set_parameters(before: Optional[Endpoint], after: Endpoint) -> None:
+    if before is None or before.ipv6 != after.ipv6:
+        # An interface of an IPv4 network must have no IPv6 address at all (CVE-2024-32473).
+        proc_sys.set_ipv6(after.interface, after.ipv6)
+    known = before.sysctls if before else ()
+    proc_sys.apply((each for each in after.sysctls if each not in known), after.interface)
+
+
+def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
+    for key in parameters.gone(before.sysctls, after.sysctls):
+        value = parameters.of_new_interface(key, after.mtu)
+        if value is not None:
+            proc_sys.apply([(key, value)], after.interface)
+
+
+def _remove_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    for route in before.routes if before else ():
+        if route not in after.routes:
+            with (
+                doing(f"endpoint {after.name}: deleting the route to {route.destination}"),
+                forgiving(errno.ESRCH),
+            ):
+                ip.route("del", **_words(after, route))
+
+
+def _add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
+    if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
+        return
+    for route in after.routes:
+        with doing(f"endpoint {after.name}: adding the route to {route.destination} by {route.gateway}"):
+            ip.route("replace", **_words(after, route))
+
+
+def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
+    index = socket.if_nametoindex(endpoint.interface)
+    return {"dst": route.destination, "gateway": route.gateway, "oif": index}
+
+
+def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
+    new = [(after, addresses) for before, after in steps for addresses in [_news(before, after)] if addresses]
+    # A container may have ended meanwhile.
+    with suppress(OSError):
+        if new:
+            with namespaces.entered(sandbox_path(sandbox)):
+                packets = open_socket()
+            for endpoint, addresses in new:
+                announce.announce(packets, endpoint.interface, endpoint.mac, addresses)
+
+
+def _news(before: Optional[Endpoint], after: Endpoint) -> List[str]:
+    """The addresses of which the network does not know yet that they are behind this MAC."""
+    if before is None or (before.mac, before.bridge) != (after.mac, after.bridge):
+        return [*after.addresses]
+    return [address for address in after.addresses if address not in before.addresses]

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to the firewall: that of the backend in use, and of the other one as long as something of ours is there.
+
+Beside them are the doors to the firewalls of others, which are told to let through what ours accept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
+
+from ..declaration.model import IPTABLES, NFTABLES
+from ..diff import DELETE, Change
+from ..planning.publications import OpenPort, Restriction, Translation
+from ..state import IptablesRules, Key, Object, Rules, State
+from . import conntrack
+from .door import Door
+
+_PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+
+
+_ACCEPT, _FIREWALLD = "accept", "firewalld"
+_OF_OTHERS = (_ACCEPT, _FIREWALLD)
+
+
+class Firewall(Door):
+    """`canonical_texts` are those of the door to nftables, `found` is what the ledger says stood before us."""
+
+    def __init__(self, canonical_texts: MutableMapping[str, str], found: Mapping[str, str]) -> None:
+        self._canonical_texts = canonical_texts
+        self._found = found
+
+    def _doors(self, keys: Iterable[Key]) -> Iterator[Tuple[str, Door]]:
+        """The doors to the backends that these are of. A host needs no program of a backend that nothing is of."""
+        backends = {_backend(key) for key in keys}
+        if NFTABLES in backends:
+            from .nftables import Nftables
+
+            yield NFTABLES, Nftables(self._canonical_texts)
+        if IPTABLES in backends:
+            from .iptables import Iptables
+
+            yield IPTABLES, Iptables(self._canonical_texts)
+        if _ACCEPT in backends:
+            from .foreign_accepts import ForeignAccepts
+
+            yield _ACCEPT, ForeignAccepts()
+        if _FIREWALLD in backends:
+            from .firewalld import FirewalldDoor
+
+            yield _FIREWALLD, FirewalldDoor(self._found)
+
+    def canonical(self, desired: State) -> State:
+        for backend, door in self._doors(desired):
+            desired = {**desired, **door.canonical(_of(backend, desired))}
+        return desired
+
+    def require(self, new: State) -> None:
+        for backend, door in self._doors(new):
+            door.require(_of(backend, new))
+
+    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
+        """A backend, or a family of it, is left for another one, or for none."""
+        return not _grounds(owned) <= _grounds(desired)
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        current: State = {}
+        for backend, door in self._doors([*desired, *owned]):
+            current.update(door.observe(_of(backend, desired), frozenset(k for k in owned if _backend(k) == backend)))
+        return current
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        doors = self._doors([thing.key for thing in new])
+        return {name: value for _backend, door in doors for name, value in door.found(new).items()}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """The new backend comes before the old one goes. That both are in force for a moment does no harm.
+
+        Others are told to let through what ours accept only while ours are in force.
+        """
+        for _turn, door, part in sorted(self._parts(changes), key=lambda each: each[0]):
+            if part:
+                door.apply(part)
+        before, after = reach_of(change.before for change in changes), reach_of(change.after for change in changes)
+        with suppress(OSError):
+            # Without connection tracking in the kernel, no flow was translated.
+            conntrack.forget(_changed_ports(before, after), _narrowed_ports(before, after))
+
+    def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
+        """Each door's changes, in parts, with their turn."""
+        for backend, door in self._doors([change.subject.key for change in changes]):
+            own = [change for change in changes if _backend(change.subject.key) == backend]
+            if backend in _OF_OTHERS:
+                yield 0, door, [change for change in own if change.action == DELETE]
+                yield 2, door, [change for change in own if change.action != DELETE]
+            else:
+                yield 3 if _only_goes(own) else 1, door, own
+
+
+def _only_goes(changes: Sequence[Change]) -> bool:
+    return all(change.action == DELETE for change in changes)
+
+
+def _backend(key: Key) -> str:
+    kind = key[0]
+    return kind if kind in _OF_OTHERS else IPTABLES if kind.startswith(IPTABLES) else NFTABLES
+
+
+def _of(backend: str, state: State) -> State:
+    return {key: thing for key, thing in state.items() if _backend(key) == backend}
+
+
+def _grounds(keys: Iterable[Key]) -> Set[str]:
+    """Where the chains stand: in our nftables table, or in the tables of one family of iptables or the other."""
+    return {
+        NFTABLES if kind == "chain" else name.split()[0] for kind, name in keys if kind in ("chain", "iptables_chain")
+    }
+
+
+@dataclass(frozen=True)
+class Reach:
+    """By which ways containers are reached, as either backend's rules have it."""
+
+    translations: FrozenSet[Translation] = frozenset()
+    restrictions: FrozenSet[Restriction] = frozenset()
+    open_ports: FrozenSet[OpenPort] = frozenset()
+
+
+def reach_of(things: Iterable[Optional[Object]]) -> Reach:
+    """The ways that all of these together make."""
+    translated: Set[Translation] = set()
+    restricted: Set[Restriction] = set()
+    opened: Set[OpenPort] = set()
+    for thing in things:
+        if isinstance(thing, IptablesRules):
+            from ..rules.rules_iptables import open_ports, restrictions, translations
+        elif isinstance(thing, Rules):
+            from ..rules.rules_nftables import open_ports, restrictions, translations
+        else:
+            continue
+        translated.update(translations(thing.elements))
+        restricted.update(restrictions(thing.elements))
+        opened.update(open_ports(thing.elements))
+    return Reach(frozenset(translated), frozenset(restricted), frozenset(opened))
+
+
+def _changed_ports(before: Reach, after: Reach) -> Set[conntrack.PublishedPort]:
+    """The ports of the host that lead somewhere else now, or nowhere."""
+    return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before.translations ^ after.translations}
+
+
+def _narrowed_ports(before: Reach, after: Reach) -> List[conntrack.Narrowed]:
+    """The ports that lead where they did, and yet not for all for whom they did.
+
+    One that is open at a container's own address no longer, is for nobody there.
+    """
+    closed = {
+        Restriction(address, address, protocol, port, frozenset())
+        for address, protocol, port in before.open_ports - after.open_ports
+    }
+    return [
+        conntrack.Narrowed(
+            ipaddress.ip_address(each.target).version,
+            (_PROTOCOL_NUMBERS[each.protocol], each.port),
+            ipaddress.ip_address(each.address).packed if each.address else b"",
+            tuple(ipaddress.ip_network(source) for source in each.allowed),
+        )
+        for each in (after.restrictions - before.restrictions) | closed
+    ]

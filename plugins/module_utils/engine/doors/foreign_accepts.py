@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to the chain that we have in iptables' filter tables of others, and to the marked jump that leads there."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
+
+from ..diff import Change
+from ..foreign.let_through import ACCEPTS, JUMP
+from ..kernel import iptables_variants
+from ..kernel.iptables_variants import Variant
+from ..state import ForeignAccept, Key, State, state_of
+from . import nftables
+from .door import Door
+
+_JUMP_OWNER = "FORWARD"
+
+
+class ForeignAccepts(Door):
+    """Door to `ForeignAccept`. Only what is marked as ours is read or changed; other rules keep place and order."""
+
+    def canonical(self, desired: State) -> State:
+        """The rules go where there is a chain FORWARD; none is made for them."""
+        there = {variant.name for variant in _standing()}
+        return {
+            key: ForeignAccept(thing.name, tuple(sorted(r for r in thing.rules if r[0] in there)))
+            for key, thing in desired.items()
+            if isinstance(thing, ForeignAccept)
+        }
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        found: Dict[str, List[Tuple[str, str]]] = {}
+        for variant in _standing():
+            for owner, rule in _ours(variant.save("filter")):
+                found.setdefault(owner, []).append((variant.name, rule))
+        empty = [thing for thing in desired.values() if isinstance(thing, ForeignAccept) and not thing.rules]
+        return {
+            **state_of([*empty]),
+            **state_of([ForeignAccept(owner, tuple(sorted(rules))) for owner, rules in found.items()]),
+        }
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """What goes before what comes, in one transaction of each program."""
+        before = Counter(rule for change in changes for rule in _rules(change.before))
+        after = Counter(rule for change in changes for rule in _rules(change.after))
+        going, coming = [*(before - after).elements()], [*(after - before).elements()]
+        for variant in _standing():
+            script = _script(variant, _of(variant, going), _of(variant, coming))
+            if script:
+                variant.restore(script)
+
+
+def _standing() -> List[Variant]:
+    """The kinds of iptables that have a chain FORWARD here."""
+    tables = nftables.foreign_tables()
+    return [
+        variant
+        for variant in iptables_variants.variants()
+        if "filter" in variant.tables([name for family, name in tables if family == variant.family])
+        and variant.program("save")
+        and variant.program("restore")
+        and (variant.kind != iptables_variants.NFT or nftables.has_chain(variant.family, "filter", "FORWARD"))
+    ]
+
+
+def _ours(save: str) -> List[Tuple[str, str]]:
+    """Each rule of ours with its owner."""
+    found = []
+    for line in save.splitlines():
+        if line == JUMP:
+            found.append((_JUMP_OWNER, line))
+        elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
+            words = shlex.split(line)
+            found.append((words[words.index("--comment") + 1], line))
+    return found
+
+
+def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
+    there = variant.save("filter")
+    left: Set[str] = {*there.splitlines()} - {*going}
+    lines = [f"-D {rule[len('-A ') :]}" for rule in going]
+    has_chain = f":{ACCEPTS} " in there
+    if coming and not has_chain:
+        lines.insert(0, f":{ACCEPTS} - [0:0]")
+    for rule in coming:
+        # The jump before rules of others, one of which may end in dropping everything; what is left to them before
+        # what is accepted.
+        is_first = rule == JUMP or rule.endswith("-j RETURN")
+        lines.append(_first(rule) if is_first else rule)
+    if has_chain and not coming and not any(ACCEPTS in line.split() for line in left):
+        lines.append(f"-X {ACCEPTS}")
+    return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
+
+
+def _first(rule: str) -> str:
+    _append, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} 1 {rest}"
+
+
+def _rules(thing: object) -> Tuple[Tuple[str, str], ...]:
+    return thing.rules if isinstance(thing, ForeignAccept) else ()
+
+
+def _of(variant: Variant, rules: List[Tuple[str, str]]) -> List[str]:
+    return [rule for name, rule in rules if name == variant.name]

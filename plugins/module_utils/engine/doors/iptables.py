@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to iptables: our chains and jumps in its tables, listed and changed as text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from typing import FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence
+
+from ..diff import Change
+from ..errors import ApplyError, ConflictError, Problem
+from ..kernel import namespaces, programs
+from ..kernel.iptables_variants import RESTORE_OPTIONS
+from ..rules.rules_iptables import DECLARED_CHAIN, FAMILIES
+from ..state import IptablesChain, IptablesRules, Key, State
+from .door import Door
+from .iptables_save import (
+    Chains,
+    is_hook,
+    is_users,
+    led_to_by_others,
+    marked,
+    objects_in,
+    parse_save,
+    user_chains_in_use,
+)
+from .iptables_script import restore_script
+
+_PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
+
+
+class Iptables(Door):
+    """Door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is.
+
+    `canonical_texts` keeps what iptables makes of the admin's rules, by their text's hash, from run to run.
+    """
+
+    def __init__(self, canonical_texts: MutableMapping[str, str]) -> None:
+        self._canonical_texts = canonical_texts
+
+    def canonical(self, desired: State) -> State:
+        """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
+        declared = {
+            key: self._as_listed(thing)
+            for key, thing in desired.items()
+            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules
+        }
+        return {**desired, **declared}
+
+    def _as_listed(self, chain: IptablesChain) -> IptablesChain:
+        family = chain.name.split()[0]
+        text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
+        made_by = programs.identity(_program(family, "restore"))
+        digest = hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
+        key = f"iptables {family} {digest}"
+        if key not in self._canonical_texts:
+            for old in [each for each in self._canonical_texts if each.startswith(f"iptables {family} ")]:
+                del self._canonical_texts[old]
+            self._canonical_texts[key] = _listed_in_scratch(family, text)
+        return replace(chain, rules=tuple(self._canonical_texts[key].splitlines()))
+
+    def require(self, new: State) -> None:
+        for family in _families(new):
+            for what in ("save", "restore"):
+                _program(family, what)
+            if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
+                raise ConflictError.at("wharf_host.ip6tables", "this host's kernel has no IPv6: set it to false")
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """What is ours in the tables as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
+        ours = desired.keys() | owned
+        chains = _list_tables(_families(ours))
+        _refuse_foreign(chains, desired, owned)
+        kept = user_chains_in_use(chains) - desired.keys()
+        return {
+            key: thing
+            for key, thing in objects_in(chains).items()
+            if isinstance(thing, IptablesRules) or (key in ours and key not in kept)
+        }
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        families = _families(_touched(changes))
+        current = _list_tables(families)
+        for family in families:
+            script = restore_script(family, current, changes)
+            if script:
+                _restore(family, script)
+
+
+def _listed_in_scratch(family: str, text: str) -> str:
+    with namespaces.scratch():
+        _restore(family, f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
+        listed = parse_save(family, _run(family, "save", ["-t", "filter"], ""))
+    return "".join(f"{rule}\n" for rule in listed[f"{family} filter {DECLARED_CHAIN}"])
+
+
+def _touched(changes: Iterable[Change]) -> Iterator[Key]:
+    """The keys of what changes, and of the chains in which rules do."""
+    for change in changes:
+        yield change.subject.key
+        for thing in (change.before, change.after):
+            if isinstance(thing, IptablesRules):
+                yield from (("iptables_chain", chain) for chain, _rule in thing.elements)
+
+
+def _families(keys: Iterable[Key]) -> List[str]:
+    named = {name.partition(" ")[0] for kind, name in keys if kind in ("iptables_chain", "iptables_hook")}
+    return [family for family in FAMILIES.values() if family in named]
+
+
+def _refuse_foreign(chains: Chains, desired: State, owned: FrozenSet[Key]) -> None:
+    """
+    Raises:
+        ConflictError: a dockerd, or somebody else, has a chain of a name that we need.
+    """
+    led_to = led_to_by_others(chains)
+    marks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
+    problems = []
+    for key in desired.keys() | owned:
+        kind, name = key
+        if kind != "iptables_chain" or is_users(name):
+            continue
+        place, _space, chain = name.rpartition(" ")
+        is_filled = key not in owned and place not in marks and chains.get(name)
+        if name in led_to or is_filled:
+            family, table = place.split()
+            problems.append(Problem(f"{_PROGRAMS[family]} -t {table} -S {chain}", _FOREIGN))
+    if problems:
+        raise ConflictError(*sorted(problems, key=str))
+
+
+_FOREIGN = (
+    "this chain is somebody else's, as of a dockerd that makes rules of its own: set wharf_host.firewall-backend to "
+    'nftables, or start that dockerd with "iptables": false and "ip6tables": false and remove its chains'
+)
+
+
+def _list_tables(families: Iterable[str]) -> Chains:
+    """The chains of these families, with their rules as iptables-save prints them."""
+    chains: Chains = {}
+    for family in families:
+        listing = _run(family, "save", [], "")
+        if "is incompatible, use 'nft' tool" in listing:
+            raise ConflictError.at(
+                f"{_PROGRAMS[family]}-save",
+                "a table of iptables has rules that iptables cannot show, as somebody has put them there with nft: "
+                "remove them, or set wharf_host.firewall-backend to nftables",
+            )
+        chains.update(parse_save(family, listing))
+    return chains
+
+
+def _restore(family: str, script: str) -> None:
+    _run(family, "restore", RESTORE_OPTIONS, script)
+
+
+def _run(family: str, what: str, arguments: List[str], script: str) -> str:
+    program = _program(family, what)
+    ran = programs.run([program, *arguments], script)
+    if ran.returncode:
+        told = ran.stderr.strip() or f"it ended with {ran.returncode}"
+        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {told}")
+    return ran.stdout
+
+
+def _program(family: str, what: str) -> str:
+    name = f"{_PROGRAMS[family]}-{what}"
+    program = programs.find(name)
+    if program is None:
+        raise ConflictError.at(name, "is needed on this host for the firewall: install the package iptables")
+    return program

@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door to sandboxes: the network stacks of containers."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from ..diff import Change
+from ..errors import ConflictError, Problem
+from ..kernel import namespaces, proc_sys, rtnetlink
+from ..kernel.links import doing, opened, require_pyroute2
+from ..kernel.proc_sys import Parameters
+from ..state import RUNTIMES, Key, Object, Sandbox, State, state_of
+from . import parameters
+from .door import MARK, Door
+from .parameters import AS_MADE, Before
+
+HOST = "host"
+NETNS = "netns:"
+LOOPBACK_INDEX = 1
+
+Identity = Tuple[int, int]
+Wanted = Dict[str, Sandbox]
+
+
+def sandbox_path(name: str) -> str:
+    """`netns:web` -> `/run/netns/web`; the sandbox need not be there. Empty for a container that does not run."""
+    kind, _colon, rest = name.partition(":")
+    if kind in RUNTIMES:
+        from .runtimes import running
+
+        container = running(name)
+        return container.namespace if container else ""
+    return {"netns": namespaces.path_of(rest), "pid": f"/proc/{rest}/ns/net", "path": rest}[kind]
+
+
+def is_present(name: str) -> bool:
+    """Whether there is a network stack now where the sandbox's name leads to."""
+    return namespaces.is_namespace(sandbox_path(name))
+
+
+def is_awaited(name: str) -> bool:
+    """Whether this is the sandbox of a container that somebody else runs, and which does not run now."""
+    return name not in ("", HOST) and not name.startswith(NETNS) and not is_present(name)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A network stack as found; `mark` is the container that its loopback's alias names, if any."""
+
+    identity: Identity
+    mark: str
+    loopback_up: bool
+    sysctls: Tuple[Tuple[str, str], ...]
+
+
+class Sandboxes(Door):
+    """The door to sandboxes.
+
+    Named namespaces are made and deleted here, and are ours when the alias of their loopback is
+    `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
+    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there; these
+    get back what they had `before`.
+    """
+
+    def __init__(self, before: Before) -> None:
+        self._before = before
+
+    def require(self, new: State) -> None:
+        require_pyroute2()
+        parameters.refuse_unknown(new)
+
+    def pending(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
+        return frozenset(thing.key for thing in wanted if is_awaited(thing.name) or is_awaited(thing.of))
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
+        ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
+        known = parameters.by_name(self._before, "sandbox")
+        foreign = [name for name in known if not name.startswith(NETNS)]
+        stacks = _read_all(dict.fromkeys([*wanted, *ours, *foreign]), wanted, known)
+        owners = _owners(stacks, wanted)
+        found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
+        problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
+        for name, stack in stacks.items():
+            if name not in wanted and not name.startswith(NETNS):
+                if stack.sysctls and not _is_hosts(name, stack):
+                    found.append(Sandbox(name, container="", sysctls=stack.sysctls))
+            elif _is_ours(name, stack, owners, wanted, owned):
+                found.append(_observed(name, stack, owners, wanted))
+            elif name in wanted:
+                problems.append(_problem(wanted[name]))
+        if problems:
+            raise ConflictError(*problems)
+        return state_of(found)
+
+    def marked(self, usual: State) -> FrozenSet[Key]:
+        return frozenset(("sandbox", name) for name in marks())
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        found = {}
+        for sandbox in (thing for thing in ours if isinstance(thing, Sandbox)):
+            new = [name for name, _value in sandbox.sysctls if parameters.entry(sandbox, name) not in self._before]
+            values = dict.fromkeys(new, AS_MADE) if sandbox.name.startswith(NETNS) else _values(sandbox.name, new)
+            found.update({parameters.entry(sandbox, name): value for name, value in values.items()})
+        return found
+
+    def settled(self, *states: State) -> List[str]:
+        return parameters.settled(self._before, *states)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        for change in changes:
+            if change.subject.name.startswith(NETNS) and (change.after is None or "of" in change.fields):
+                _delete(change.subject.name)
+        new = {thing.name: thing for thing in (_made(change) for change in changes) if thing}
+        standing = [change.after for change in changes if change.after and change.after.name not in new]
+        made = frozenset(new)
+        while new:
+            _make(new.pop(next(iter(new))), new)
+        for sandbox in standing:
+            if isinstance(sandbox, Sandbox):
+                with (
+                    doing(f"sandbox {sandbox.name}: changing"),
+                    namespaces.entered(sandbox_path(sandbox.name)),
+                ):
+                    _settle(sandbox)
+        for change in changes:
+            if isinstance(change.before, Sandbox) and change.subject.name not in made:
+                self._give_back(change.before, change.after.sysctls if isinstance(change.after, Sandbox) else ())
+
+    def _give_back(self, sandbox: Sandbox, kept: Parameters) -> None:
+        entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
+        if entries and is_present(sandbox.name):
+            values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
+            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
+                proc_sys.apply((name, value) for name, value in values.items() if value is not None)
+
+
+def marks() -> Dict[str, str]:
+    """The named namespaces that are of a container of ours, by their name, with the container whose stack it is."""
+    names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
+    stacks = _read_all((NETNS + name for name in sorted(names)), {}, {})
+    return {name: stack.mark for name, stack in stacks.items() if stack.mark}
+
+
+def _is_hosts(name: str, stack: Stack) -> bool:
+    return not name.startswith(NETNS) and stack.identity == namespaces.identity(namespaces.OWN)
+
+
+def _not_its_own(sandbox: Sandbox) -> Problem:
+    return Problem(
+        f"wharf_containers.{sandbox.container}",
+        f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
+        "(docker run --network none), or say network_mode: host",
+    )
+
+
+def _is_left(name: str) -> bool:
+    """Whether of a named namespace there is but the file that its name was, or was to be, mounted on."""
+    return os.path.isfile(sandbox_path(name)) and not is_present(name)
+
+
+def _read_all(names: Iterable[str], wanted: Wanted, known: Mapping[str, Mapping[str, str]]) -> Dict[str, Stack]:
+    stacks = {}
+    for name in names:
+        # A container may end while we look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if is_present(name):
+                stacks[name] = _read(name, wanted.get(name), known.get(name, {}))
+    return stacks
+
+
+def _read(name: str, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
+    path = sandbox_path(name)
+    # One of ours that is not wanted goes, with all that was set in it.
+    is_kept = wanted is not None or not name.startswith(NETNS)
+    let_go = _before_us(dict(parameters.let_go(known, wanted.sysctls if wanted else ()))) if is_kept else {}
+    with namespaces.entered(path):
+        loopback = rtnetlink.link(LOOPBACK_INDEX)
+        sysctls = (*(proc_sys.observe(wanted.sysctls) if wanted else ()), *_not_given_back(let_go))
+    mark = loopback.alias[len(MARK) :] if loopback.alias.startswith(MARK) else ""
+    return Stack(namespaces.identity(path), mark, loopback.up, sysctls)
+
+
+def _values(name: str, keys: Sequence[str]) -> Dict[str, str]:
+    """What these parameters are now, in a stack that somebody else has made."""
+    values: Dict[str, Optional[str]] = {}
+    # A container may end while we look.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        if keys:
+            with namespaces.entered(sandbox_path(name)):
+                values = {key: proc_sys.read(key) for key in keys}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _before_us(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
+    """The values before us of parameters, of which this was found."""
+    made = [name for name, value in found.items() if value == AS_MADE]
+    return {**found, **(parameters.of_new_stack(made) if made else {})}
+
+
+def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, str]]:
+    for name, value in before.items():
+        now = proc_sys.read(name)
+        if now is not None and not parameters.is_given_back(now, value):
+            yield name, now
+
+
+def _owners(stacks: Dict[str, Stack], wanted: Wanted) -> Dict[Identity, str]:
+    """Whose each stack is: of the names that lead to it, the one that others are bound to."""
+    owners = {namespaces.identity(namespaces.OWN): HOST}
+    for name, stack in stacks.items():
+        sandbox = wanted.get(name)
+        made_for = stack.mark if sandbox is None else "" if sandbox.of else sandbox.container
+        if not name.startswith(NETNS) or (made_for and stack.mark == made_for):
+            owners.setdefault(stack.identity, name)
+    return owners
+
+
+def _is_ours(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted, owned: FrozenSet[Key]) -> bool:
+    if not name.startswith(NETNS):
+        return True
+    is_owned = ("sandbox", name) in owned
+    if owners.get(stack.identity, name) != name:
+        return is_owned
+    # A binding may have outlived what it was bound to.
+    return bool(stack.mark) or (is_owned and name in wanted and wanted[name].of != "")
+
+
+def _observed(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted) -> Sandbox:
+    sandbox = wanted.get(name, Sandbox(name, container=""))
+    of = _of(name, owners.get(stack.identity, name), wanted)
+    if of:
+        # What is set in the stack is a matter of the sandbox that it belongs to.
+        return replace(sandbox, of=of)
+    container = stack.mark if name.startswith(NETNS) else sandbox.container
+    return replace(sandbox, container=container, of=of, loopback_up=stack.loopback_up, sysctls=stack.sysctls)
+
+
+def _of(name: str, owner: str, wanted: Wanted) -> str:
+    """The sandbox that this one's stack is of, said as it was declared where that comes to the same."""
+    if owner == name or not name.startswith(NETNS):
+        return ""
+    declared = target = wanted[name].of if name in wanted else owner
+    while target in wanted and wanted[target].of:
+        target = wanted[target].of
+    return declared if target == owner else owner
+
+
+def _problem(sandbox: Sandbox) -> Problem:
+    path = sandbox_path(sandbox.name)
+    return Problem(
+        f"wharf_containers.{sandbox.container}",
+        f"{path} is there already and is not ours: to use it as it is, say x-wharf: {{sandbox: path:{path}}}",
+    )
+
+
+def _made(change: Change) -> Optional[Sandbox]:
+    """The sandbox that the change brings, if it is ours to make."""
+    sandbox = change.after
+    if not isinstance(sandbox, Sandbox) or not sandbox.name.startswith(NETNS):
+        return None
+    return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.name) else None
+
+
+def _make(sandbox: Sandbox, others: Dict[str, Sandbox]) -> None:
+    """Make it, but first that of the others which it is bound to."""
+    if sandbox.of in others:
+        _make(others.pop(sandbox.of), others)
+    name = sandbox.name[len(NETNS) :]
+    with doing(f"sandbox {sandbox.name}: creating"):
+        if sandbox.of:
+            namespaces.bind(name, namespaces.OWN if sandbox.of == HOST else sandbox_path(sandbox.of))
+        else:
+            namespaces.create(name, lambda: _settle(sandbox))
+
+
+def _settle(sandbox: Sandbox) -> None:
+    """Set what is to be set in the stack, which the thread is in."""
+    if sandbox.of:
+        return
+    words: Dict[str, object] = {"state": "up"} if sandbox.loopback_up else {}
+    if sandbox.name.startswith(NETNS):
+        words["ifalias"] = MARK + sandbox.container
+    with opened() as ip:
+        ip.link("set", index=LOOPBACK_INDEX, **words)
+    proc_sys.apply(sandbox.sysctls)
+
+
+def _delete(name: str) -> None:
+    with doing(f"sandbox {name}: deleting"):
+        namespaces.delete(name[len(NETNS) :])

@@ -1,0 +1,67 @@
+"""The door to the host's own kernel parameters."""
+
+from __future__ import annotations
+
+import glob
+from typing import Dict, FrozenSet, Mapping, Sequence
+
+from ..diff import Change
+from ..kernel import proc_sys
+from ..state import Key, Object, State, Sysctl, state_of
+from .door import Door
+
+# Writing one of these makes the kernel write all of those too (inet_forward_change, addrconf_fixup_forwarding).
+_SIDE_EFFECTS = {
+    "net.ipv4.ip_forward": ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/*/accept_redirects"),
+    "net.ipv6.conf.all.forwarding": ("net/ipv6/conf/*/forwarding",),
+}
+
+
+class Sysctls(Door):
+    """Door to `Sysctl`. `before` are the values that stood before us, by name: what is let go, gets its own back."""
+
+    def __init__(self, before: Mapping[str, str]) -> None:
+        self._before = before
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        names = sorted(name for kind, name in owned - desired.keys() if kind == "sysctl")
+        let_go = [Sysctl(name, self._before.get(name, "")) for name in names]
+        wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
+        now = [Sysctl(sysctl.name, str(proc_sys.read(sysctl.name))) for sysctl in [*wanted, *let_go]]
+        # What is gone with its interface has nothing to be given back.
+        gone = {sysctl.name for sysctl in let_go if proc_sys.read(sysctl.name) is None}
+        given_back = {
+            sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._before or sysctl.name in gone
+        }
+        return state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
+
+    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+        names = [thing.name for thing in new if isinstance(thing, Sysctl)]
+        found = _values([pattern for name in names for pattern in _SIDE_EFFECTS.get(name, ())])
+        return {
+            **found,
+            **{name: value for name in names for value in [proc_sys.read(name)] if value is not None},
+        }
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change.after, Sysctl):
+                proc_sys.write(change.after.name, change.after.value)
+            else:
+                self._give_back(change.subject.name)
+
+    def _give_back(self, name: str) -> None:
+        """The value that was there before us, and each interface's own that the kernel overwrote with ours."""
+        proc_sys.write(name, self._before[name])
+        for other in _values(_SIDE_EFFECTS.get(name, ())):
+            if other in self._before and proc_sys.read(other) != self._before[other]:
+                proc_sys.write(other, self._before[other])
+
+
+def _values(patterns: Sequence[str]) -> Dict[str, str]:
+    names = [
+        path[len(proc_sys.ROOT) :].translate(proc_sys.SWAP_SEPARATORS)
+        for pattern in patterns
+        for path in sorted(glob.glob(proc_sys.ROOT + pattern))
+    ]
+    return {name: value for name in names for value in [proc_sys.read(name)] if value is not None}

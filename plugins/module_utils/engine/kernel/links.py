@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What bridges and endpoints have in common; the only place that calls pyroute2."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, Tuple, TypeVar
+
+from ..errors import ApplyError, ConflictError
+from . import proc_sys
+from .rtnetlink import AddressInfo
+
+T = TypeVar("T")
+
+# Links in these groups are ours and half made, or half deleted. An interface's alias would say whose
+# they are, but in the message that creates a link the kernel passes over it, and heeds the group. So a
+# link is made in such a group, and leaves it in the one message that also sets its alias.
+UNDONE_PORTS = 0x77686172
+UNDONE_BRIDGES = 0x77686173
+DONE = 0
+
+IFA_F_NODAD = 2
+
+# What a kernel answers that does not know such links.
+_UNKNOWN_KIND = (errno.EOPNOTSUPP,)
+
+
+@contextmanager
+def opened() -> Iterator[Any]:
+    """A pyroute2 IPRoute of the network namespace that the thread is in.
+
+    Raises:
+        ConflictError: the host has no pyroute2.
+    """
+    with _pyroute2().IPRoute() as netlink:
+        yield netlink
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say what was being done if the block fails.
+
+    Raises:
+        ApplyError: the kernel refused something in the block.
+    """
+    try:
+        yield
+    except _pyroute2().NetlinkError as error:
+        lacking = ", which is a module that this kernel has not, or cannot load" if error.code in _UNKNOWN_KIND else ""
+        raise ApplyError(f"{what}: {os.strerror(error.code)}{lacking}") from error
+    except OSError as error:
+        raise ApplyError(f"{what}: {error.strerror or error}") from error
+    except ApplyError as error:
+        raise ApplyError(f"{what}: {error}") from error
+
+
+@contextmanager
+def forgiving(*codes: int) -> Iterator[None]:
+    """Pass over these errors: what was to go is gone already."""
+    try:
+        yield
+    except _pyroute2().NetlinkError as error:
+        if error.code not in codes:
+            raise
+
+
+def require_pyroute2() -> None:
+    """
+    Raises:
+        ConflictError: the host has no pyroute2.
+    """
+    if importlib.util.find_spec("pyroute2") is None:
+        raise ConflictError.at(
+            "pyroute2",
+            "is needed on this host to change links: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
+        )
+
+
+def _pyroute2() -> Any:
+    require_pyroute2()
+    import pyroute2
+
+    return pyroute2
+
+
+def in_order_of(wanted: Tuple[T, ...], found: Iterable[T]) -> Tuple[T, ...]:
+    """What was found, as it was declared where that is the same: the kernel keeps no such order."""
+    there = set(found)
+    return wanted if there == set(wanted) else tuple(sorted(there, key=str))
+
+
+def declared_addresses(wanted: Tuple[str, ...], found: Iterable[AddressInfo]) -> Tuple[str, ...]:
+    """The addresses that somebody gave: all but those that the kernel, a router or a DHCP server made."""
+
+    def given(info: AddressInfo) -> bool:
+        return info.address in wanted or not (info.by_kernel or info.link_local6)
+
+    return in_order_of(wanted, (info.address for info in found if given(info)))
+
+
+def set_addresses(netlink: Any, interface: str, index: int, before: Tuple[str, ...], after: Tuple[str, ...]) -> None:
+    """Add what comes, then remove what goes, and keep what stays."""
+    for address in (each for each in after if each not in before):
+        netlink.addr("replace", index=index, **_words(address))
+    gone = [address for address in before if address not in after]
+    if gone:
+        # Else the kernel drops, with the first address of a subnet, all others of that subnet.
+        proc_sys.write(proc_sys.of_interface(interface, "ipv4.promote_secondaries"), "1")
+    for address in gone:
+        with forgiving(errno.EADDRNOTAVAIL):
+            netlink.addr("del", index=index, **_words(address))
+
+
+def _words(address: str) -> Dict[str, Any]:
+    plain, _slash, prefix = address.partition("/")
+    # Duplicate address detection would keep the address from being used for a second or more.
+    return {"address": plain, "prefixlen": int(prefix), "flags": IFA_F_NODAD if ":" in plain else 0}

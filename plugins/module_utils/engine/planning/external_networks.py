@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks on a bridge that somebody else made: what the bridge is, they are. Nothing about it is ours to change."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ..declaration.model import Model, Network, Pool
+from ..declaration.words import is_within
+from ..errors import ProblemCollector
+from .facts import Facts, StandingBridge
+
+# By these names a dockerd calls its bridges.
+_OF_A_DOCKERD = re.compile(r"docker0|br-[0-9a-f]{12}")
+
+
+def adopt(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
+    """The model, with what external networks have of their bridges: name, MTU, subnets and gateways.
+
+    It is a problem if there is no such bridge, two networks have the same one, or it lacks addresses. Where nothing is
+    known of the host, they are planned as any other network is.
+    """
+    networks = dict(model.networks)
+    holders = {network.bridge: network.path for network in networks.values() if not network.external}
+    external = [network for network in networks.values() if network.external]
+    for network in sorted(external, key=lambda network: not network.is_default):
+        adopted = _adopted(network, facts, problems)
+        holder = holders.setdefault(adopted.bridge, network.path)
+        if holder == network.path:
+            networks[network.name] = adopted
+        else:
+            problems.add(_path(network), f"{adopted.bridge} is also the bridge of {holder}: name another one")
+    return replace(model, networks=networks)
+
+
+def _adopted(network: Network, facts: Facts, problems: ProblemCollector) -> Network:
+    if facts.other_bridges is None:
+        return network
+    standing = {bridge.name: bridge for bridge in facts.other_bridges}
+    bridge = next((standing[name] for name in network.adopts if name in standing), None)
+    if bridge is None:
+        problems.add(_path(network), _missing(network, facts))
+        return network
+    if network.mtu not in (None, bridge.mtu):
+        key = "mtu" if network.is_default else "driver_opts.com.docker.network.driver.mtu"
+        remedy = f"the MTU of {bridge.name} is {bridge.mtu}, and is not ours to change: leave this out"
+        problems.add(f"{network.path}.{key}", f"{network.mtu}: {remedy}")
+    pools = tuple(_pool(network, pool, bridge, problems) for pool in network.pools)
+    return replace(network, bridge=bridge.name, mtu=bridge.mtu, pools=pools)
+
+
+def _path(network: Network) -> str:
+    return f"{network.path}.{'bridge' if network.is_default else 'external'}"
+
+
+def _missing(network: Network, facts: Facts) -> str:
+    names = " or ".join(network.adopts)
+    other = next((name for name in network.adopts if name in (facts.other_links or ())), None)
+    stands = f"{other} is on this host, but is no bridge" if other else f"no bridge {names} of somebody else is there"
+    if network.is_default:
+        return f"{stands}: make it before, or leave this out"
+    return (
+        f"{stands}: make it before, say its name in driver_opts (com.docker.network.bridge.name), "
+        "or declare the network without external"
+    )
+
+
+def _pool(network: Network, pool: Pool, bridge: StandingBridge, problems: ProblemCollector) -> Pool:
+    """The pool, completed by the bridge's first address of its family, or by that in its declared subnet."""
+    addresses = [each for each in bridge.addresses if each.version == pool.version]
+    own = next((each for each in addresses if not pool.subnet or each.ip in pool.subnet), None)
+    subnet = pool.subnet or (own.network if own else None)
+    gateway = pool.gateway or (own.ip if own else None)
+    if subnet is None or gateway is None:
+        problems.add(_path(network), _without_address(network, pool, bridge.name))
+        return pool
+    if pool.ip_range and not is_within(pool.ip_range, subnet):
+        problems.add(pool.path, f'"{pool.ip_range}": lies outside {subnet}, the subnet of {bridge.name}')
+        return pool
+    if not pool.ip_range and _OF_A_DOCKERD.fullmatch(bridge.name):
+        problems.add(
+            _path(network),
+            f"{bridge.name} is a dockerd's by its name, which gives out addresses there, too: "
+            "give ipam.config an ip_range that the dockerd leaves alone",
+        )
+    others = tuple(each.ip for each in addresses if each.ip in subnet and each.ip != gateway)
+    return replace(pool, subnet=subnet, gateway=gateway, reserved=(*pool.reserved, *others))
+
+
+def _without_address(network: Network, pool: Pool, bridge: str) -> str:
+    family = f"IPv{pool.version}"
+    if network.is_default:
+        return f"{bridge} has no {family} address, which would be the gateway: give it one"
+    subnet = f" in {pool.subnet}" if pool.subnet else ""
+    return (
+        f"{bridge} has no {family} address{subnet}, which would be the gateway: give it one, "
+        f"or say subnet and gateway in ipam.config, or enable_ipv{pool.version}: false"
+    )

@@ -1,0 +1,186 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""IPAM: which subnet each network has, and which address, MAC and interface name each endpoint.
+
+Pure, deterministic and sticky: the same declaration and the same earlier allotments give the same result, and
+what has an address keeps it for as long as the declaration allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Dict, Iterator, List, Mapping, Set, Tuple
+
+from ..declaration.model import Attachment, Container, Model, Network, Pool
+from ..declaration.services import AddressRange
+from ..declaration.words import Address, unusable_addresses
+from ..errors import ProblemCollector
+from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .facts import Facts
+from .subnets import addresses_of, allot_subnets
+
+
+def allot(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
+    """Give every network its subnets and every endpoint its addresses.
+
+    It is a problem if subnets overlap, an address is taken or lies outside, or a pool is exhausted.
+    """
+    networks = allot_subnets(model, facts, before, problems)
+    endpoints = _allot_endpoints(model, networks, before, problems)
+    return Allotments(networks, endpoints, before.ports)
+
+
+def _allot_endpoints(
+    model: Model, networks: Mapping[str, PoolsByVersion], before: Allotments, problems: ProblemCollector
+) -> Dict[EndpointKey, EndpointAllotment]:
+    wanted = [
+        (container, attachment) for container in model.containers.values() for attachment in container.attachments
+    ]
+    addresses: Dict[Tuple[str, str, int], Address] = {}
+    for network in model.networks.values():
+        on_network = [(c, a) for c, a in wanted if a.network == network.name]
+        for pool in network.pools:
+            allotted = networks[network.name].get(pool.version)
+            leased = network.services.dhcp.ranges if network.services.dhcp else ()
+            found = _allot_addresses(pool, allotted, leased, on_network, before, problems) if allotted else {}
+            addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
+        _refuse_other_families(network, on_network, problems)
+    interfaces = {
+        (container.name, network): interface
+        for container in model.containers.values()
+        for network, interface in _interface_names(container, model, before, problems).items()
+    }
+    macs = _macs(wanted)
+    return {
+        (c.name, a.network): EndpointAllotment(
+            interfaces[c.name, a.network],
+            macs[c.name, a.network],
+            addresses.get((c.name, a.network, 4)),
+            addresses.get((c.name, a.network, 6)),
+        )
+        for c, a in wanted
+    }
+
+
+def _refuse_other_families(
+    network: Network, on_network: List[Tuple[Container, Attachment]], problems: ProblemCollector
+) -> None:
+    for version, has in ((4, network.ipv4), (6, network.ipv6)):
+        for _container, attachment in on_network:
+            if attachment.static(version) and not has:
+                problems.add(
+                    f"{attachment.path}.ipv{version}_address",
+                    f"network {network.name} has no IPv{version}: set enable_ipv{version}: true on it",
+                )
+
+
+def _allot_addresses(
+    pool: Pool,
+    allotted: PoolAllotment,
+    leased: Tuple[AddressRange, ...],
+    on_network: List[Tuple[Container, Attachment]],
+    before: Allotments,
+    problems: ProblemCollector,
+) -> Dict[str, Address]:
+    """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
+    version, subnet = pool.version, allotted.subnet
+    holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
+    holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses, by default-gateway, or the host's own"))
+    for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "the broadcast address")):
+        holders.setdefault(unusable, what)
+    result: Dict[str, Address] = {}
+
+    def settle(container: Container, address: Address) -> None:
+        holders[address] = f"that of container {container.name}"
+        result[container.name] = address
+
+    for container, attachment in on_network:
+        static = attachment.static(version)
+        if not static:
+            continue
+        path = f"{attachment.path}.ipv{version}_address"
+        if static not in subnet:
+            problems.add(path, f'"{static}": lies outside {subnet}, the subnet of network {attachment.network}')
+        elif static in holders:
+            problems.add(path, f'"{static}": is taken, it is {holders[static]}: choose another one')
+        settle(container, static)
+    for container, attachment in on_network:
+        kept = before.endpoints.get((container.name, attachment.network))
+        address = kept.address(version) if kept else None
+        if container.name not in result and address and address in subnet and address not in holders:
+            settle(container, address)
+    free = (
+        address
+        for address in addresses_of(pool.ip_range or subnet, subnet)
+        if address not in holders and not any(address in each for each in leased)
+    )
+    for container, attachment in on_network:
+        if container.name not in result:
+            address = next(free, None)
+            if address is None:
+                larger = "a larger ip_range" if pool.ip_range else "a larger subnet"
+                remedy = f"give network {attachment.network} {larger}"
+                problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
+                break
+            settle(container, address)
+    return result
+
+
+def _interface_names(
+    container: Container, model: Model, before: Allotments, problems: ProblemCollector
+) -> Dict[str, str]:
+    """The interface of each network of a container: declared names, kept ones, then the lowest free `ethN`.
+
+    New ones are numbered by priority, as Compose connects them, and then by the network's name.
+    """
+    ordered = sorted(container.attachments, key=lambda a: (-a.priority, a.network))
+    names: Dict[str, str] = {}
+    for attachment in ordered:
+        if attachment.interface in names.values() and attachment.interface:
+            problems.add(
+                f"{attachment.path}.interface_name", f'"{attachment.interface}": is that of another network too'
+            )
+        if attachment.interface:
+            names[attachment.network] = attachment.interface
+    for attachment in ordered:
+        kept = before.endpoints.get((container.name, attachment.network))
+        prefix = _interface_prefix(model, attachment)
+        fits = kept and _is_numbered(kept.interface, prefix) and kept.interface not in names.values()
+        if kept and fits and attachment.network not in names:
+            names[attachment.network] = kept.interface
+    for attachment in ordered:
+        if attachment.network not in names:
+            prefix = _interface_prefix(model, attachment)
+            candidates = (f"{prefix}{number}" for number in range(len(ordered) + len(names) + 1))
+            names[attachment.network] = next(name for name in candidates if name not in names.values())
+    return names
+
+
+def _is_numbered(interface: str, prefix: str) -> bool:
+    return interface.startswith(prefix) and interface[len(prefix) :].isdigit()
+
+
+def _interface_prefix(model: Model, attachment: Attachment) -> str:
+    return model.networks[attachment.network].interface_prefix
+
+
+def _macs(wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
+    """Declared MACs, else one from a hash of the endpoint's name: stable, locally administered."""
+    macs = {(c.name, a.network): a.mac for c, a in wanted if a.mac}
+    used: Set[str] = set(macs.values())
+    for container, attachment in wanted:
+        key = (container.name, attachment.network)
+        if key not in macs:
+            macs[key] = next(mac for mac in stable_macs("/".join(key)) if mac not in used)
+            used.add(macs[key])
+    return macs
+
+
+def stable_macs(name: str) -> Iterator[str]:
+    """Locally administered unicast MACs for a name, the first one preferred; `02:42` as Docker's once were."""
+    number = 0
+    while True:
+        digest = hashlib.sha256(f"{name} {number}".encode() if number else name.encode()).hexdigest()
+        yield "02:42:" + ":".join(digest[i : i + 2] for i in range(0, 8, 2))
+        number += 1

@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What dnsmasq's configuration says of leases, router advertisement and network boot on a network."""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Tuple
+
+from ..declaration.model import Network
+from ..declaration.services import ARCHITECTURES, SLAAC, STATEFUL, STATELESS, AddressRange, Boot, Dhcp, Services
+from ..declaration.words import Address, unusable_addresses
+from .allotments import PoolAllotment
+from .plan import Plan
+
+# In seconds: how often routers advertise themselves, and for how long they are one (RFC 4861).
+_RA_INTERVAL, _ROUTER_LIFETIME = 600, 1800
+
+
+def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) -> Iterator[str]:
+    services, pools = network.services, plan.allotted.networks[network.name]
+    yield f"domain={network.services.names.domain or network.name}"
+    yield "dhcp-authoritative"
+    yield f"dhcp-leasefile={lease_path}"
+    if services.dhcp:
+        yield f"dhcp-hostsfile={hosts_path}"
+    if services.dhcp and 4 in pools:
+        yield from _ipv4_lines(plan, network, services.dhcp, pools[4])
+    if 6 in pools:
+        yield from _ipv6_lines(plan, network, services, pools[6])
+    for name, value in services.dhcp.options if services.dhcp else ():
+        yield f"dhcp-option={_option(name)},{value}"
+    if services.boot:
+        yield from _boot_lines(network, services.boot)
+
+
+def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp, pool: PoolAllotment) -> Iterator[str]:
+    for each in _ranges(dhcp, 4):
+        first, last = _usable(each, pool)
+        yield f"dhcp-range={first},{last},{pool.subnet.netmask},{dhcp.lease_time}"
+    if not _ranges(dhcp, 4):
+        yield f"dhcp-range={pool.subnet.network_address},static,{pool.subnet.netmask},{dhcp.lease_time}"
+    yield f"dhcp-option=option:mtu,{plan.mtu(network)}"
+    yield f"dhcp-option=option:domain-search,{network.services.names.domain or network.name}"
+    if network.internal:
+        yield "dhcp-option=option:router"
+
+
+def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllotment) -> Iterator[str]:
+    """Addresses by DHCPv6 if there is a range of them, or if nothing else is to give them; hosts have to be told."""
+    dhcp, length = services.dhcp, pool.subnet.prefixlen
+    time = dhcp.lease_time if dhcp else "1h"
+    ranges = _ranges(dhcp, 6) if dhcp else []
+    by_prefix = {SLAAC: ",slaac", STATELESS: ",slaac"}.get(services.ra, "")
+    for each in ranges:
+        yield f"dhcp-range={each.first},{each.last}{by_prefix},{length},{time}"
+    if not ranges and services.ra:
+        mode = {SLAAC: "ra-only", STATELESS: "ra-stateless", STATEFUL: "static"}[services.ra]
+        yield f"dhcp-range={pool.subnet.network_address},{mode},{length},{time}"
+    if services.ra:
+        lifetime = 0 if network.internal else _ROUTER_LIFETIME
+        yield "enable-ra"
+        yield f"ra-param={network.bridge},mtu:{plan.mtu(network)},{_RA_INTERVAL},{lifetime}"
+    if ranges or services.ra:
+        yield f"dhcp-option=option6:domain-search,{network.services.names.domain or network.name}"
+
+
+def _usable(leased: AddressRange, pool: PoolAllotment) -> Tuple[Address, Address]:
+    """Without the subnet's own address, and without that for broadcasts."""
+    unusable = unusable_addresses(pool.subnet)
+    first = leased.first + 1 if leased.first in unusable else leased.first
+    return first, leased.last - 1 if leased.last in unusable else leased.last
+
+
+def _ranges(dhcp: Dhcp, version: int) -> List[AddressRange]:
+    return [each for each in dhcp.ranges if each.version == version]
+
+
+def _option(name: str) -> str:
+    return name if name.isdigit() or ":" in name else f"option:{name}"
+
+
+def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
+    if boot.tftp_root:
+        yield f"enable-tftp={network.bridge}"
+        yield f"tftp-root={boot.tftp_root}"
+    server = f",,{boot.server}" if boot.server else ""
+    for architecture, file in boot.files:
+        for number in ARCHITECTURES[architecture]:
+            yield f"dhcp-match=set:{architecture},option:client-arch,{number}"
+        yield f"dhcp-boot=tag:{architecture},{file}{server}"
+    if boot.file:
+        others = "".join(f"tag:!{architecture}," for architecture, _file in boot.files)
+        yield f"dhcp-boot={others}{boot.file}{server}"
+
+
+def dhcp_hosts(plan: Plan, network: Network) -> Iterator[str]:
+    """Each container's own address, by the MAC of its endpoint."""
+    for container in plan.model.containers.values():
+        for attachment in container.attachments:
+            if attachment.network == network.name:
+                endpoint = plan.allotted.endpoints[container.name, network.name]
+                ipv4 = [str(endpoint.ipv4)] if endpoint.ipv4 else []
+                ipv6 = [f"[{endpoint.ipv6}]"] if endpoint.ipv6 else []
+                name = container.effective_hostname.partition(".")[0]
+                yield ",".join([endpoint.mac, *ipv4, *ipv6, name]) + "\n"

@@ -1,0 +1,374 @@
+"""The model -> the desired state, one function a layer. Pure: reads nothing of the host but the facts it is given."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import permutations
+from typing import Dict, Iterator, List, Optional, Set, Tuple
+
+from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
+from ..declaration.words import Address, Subnet
+from ..errors import ProblemCollector
+from ..kernel.proc_sys import of_interface
+from ..state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
+from .allotments import Allotments
+from .external_networks import adopt
+from .facts import Facts
+from .ipam import allot, stable_macs
+from .leases import check_leases
+from .openings import LinkedPort, Opening, linked_ports, openings
+from .publications import Publication, gateway_attachment, publish
+from .resolvers import Resolvers, find_resolvers
+
+SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
+DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model with everything allotted that it left open.
+
+    `only_docker_user`: nothing is declared but rules of the admin's, on a host whose networks are somebody else's.
+    """
+
+    model: Model
+    facts: Facts
+    allotted: Allotments
+    publications: Tuple[Publication, ...]
+    openings: Tuple[Opening, ...] = ()
+    linked_ports: Tuple[LinkedPort, ...] = ()
+    resolvers: Resolvers = Resolvers()
+    only_docker_user: bool = False
+
+    @classmethod
+    def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
+        """The plan of a model, of which `problems` may be known already.
+
+        Raises:
+            ModelError: with those, and addresses, ports or routes that cannot be had.
+        """
+        problems = ProblemCollector() if problems is None else problems
+        model = adopt(model, facts, problems)
+        allotted = allot(model, facts, before, problems)
+        publications, ports = publish(model, allotted, facts, problems)
+        resolvers = find_resolvers(model, allotted, before, facts, problems)
+        allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
+        opened = openings(model, allotted)
+        plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted), resolvers)
+        check_leases(model, allotted.networks, problems)
+        plan._check_families(problems)
+        plan._check_reach(problems)
+        plan._check_next_hops(problems)
+        plan._check_routes(problems)
+        plan._check_sysctls(problems)
+        problems.raise_if_any()
+        return plan
+
+    @cached_property
+    def linked_addresses(self) -> Dict[Optional[Address], Set[Address]]:
+        """By address, those that a link joins it with, in whatever direction."""
+        joined: Dict[Optional[Address], Set[Address]] = {}
+        for linked in self.linked_ports:
+            joined.setdefault(linked.source, set()).add(linked.address)
+            joined.setdefault(linked.address, set()).add(linked.source)
+        return joined
+
+    @property
+    def has_ipv6(self) -> bool:
+        return any(network.ipv6 for network in self.model.networks.values())
+
+    @property
+    def chosen_ports(self) -> Tuple[Publication, ...]:
+        """The ports of the host that were taken where the declaration leaves the choice."""
+        free = {m.path for container in self.model.containers.values() for m in container.ports if m.leaves_choice}
+        return tuple(publication for publication in self.publications if publication.path in free)
+
+    @property
+    def warnings(self) -> List[str]:
+        return [*dict.fromkeys((*self._large_mtus(), *self._ports_of_no_host(), *self._ports_of_no_address()))]
+
+    def _ports_of_no_host(self) -> Iterator[str]:
+        """The host's ports that are asked for where networks are routed."""
+        published = {publication.path for publication in self.publications}
+        for container in self.model.containers.values():
+            for mapping in container.ports:
+                if mapping.published and mapping.path not in published:
+                    yield (
+                        f"{mapping.path}: no port of the host leads to {container.name}, since its network is routed: "
+                        "the port is open at the container's own address"
+                    )
+
+    def _ports_of_no_address(self) -> Iterator[str]:
+        """An address may come later, as one that moves between hosts does."""
+        if self.facts.addresses is None:
+            return
+        gateways = {str(pool.gateway) for pools in self.allotted.networks.values() for pool in pools.values()}
+        own = {*self.facts.addresses, *gateways}
+        for publication in self.publications:
+            address = publication.host_ip
+            if address and not address.is_loopback and str(address) not in own:
+                yield f"{publication.path}: nobody reaches {address} here as long as it is no address of this host"
+
+    def _large_mtus(self) -> List[str]:
+        return [
+            f"{network.path}: MTU {network.mtu} is larger than {self.facts.uplink_mtu}, that of {self.facts.uplink}, "
+            "by which the host reaches the outside: large packets may be lost"
+            for network in self.model.networks.values()
+            if self.facts.uplink and network.mtu and network.mtu > self.facts.uplink_mtu
+            if not network.internal and not network.external
+        ]
+
+    def mtu(self, network: Network) -> int:
+        return network.mtu or self.facts.uplink_mtu
+
+    def addresses(self, container: str, attachment: Attachment) -> List[str]:
+        """The addresses of an endpoint without prefix lengths, IPv4 first."""
+        endpoint = self.allotted.endpoints[container, attachment.network]
+        return [str(address) for address in (endpoint.ipv4, endpoint.ipv6) if address]
+
+    def interfaces(self, container: Container) -> Dict[str, str]:
+        """The interfaces of a container, by network."""
+        return {a.network: self.allotted.endpoints[container.name, a.network].interface for a in container.attachments}
+
+    def next_hop(self, network: Network, version: int) -> str:
+        """Where the containers of a network send what is for elsewhere."""
+        declared = [hop for hop in network.next_hops if hop.version == version]
+        return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
+
+    def _check_families(self, problems: ProblemCollector) -> None:
+        for network in self.model.networks.values():
+            if network.ipv6 and not self.facts.ipv6:
+                key = "ipv6" if network.is_default else "enable_ipv6"
+                remedy = "leave it out, or boot without ipv6.disable=1"
+                problems.add(f"{network.path}.{key}", f"the kernel of this host has no IPv6: {remedy}")
+
+    def _check_reach(self, problems: ProblemCollector) -> None:
+        """What is published on an adopted bridge needs an address of the host there."""
+        bridges = {bridge.name: bridge for bridge in self.facts.other_bridges or ()}
+        for publication in self.publications:
+            container = self.model.containers[publication.container]
+            attachment = gateway_attachment(self.model, container, publication.version)
+            network = self.model.networks[attachment.network] if attachment else None
+            bridge = bridges.get(network.bridge) if network and network.external else None
+            if network and bridge:
+                subnet = self.allotted.networks[network.name][publication.version].subnet
+                if not any(address.ip in subnet for address in bridge.addresses):
+                    lacking = f"{bridge.name} has no address in {subnet}, by which the host would reach the container"
+                    problems.add(publication.path, f"{lacking}: give it one, or publish nothing there")
+
+    def _check_next_hops(self, problems: ProblemCollector) -> None:
+        for network in self.model.networks.values():
+            for hop in network.next_hops:
+                pool = self.allotted.networks[network.name].get(hop.version)
+                if pool and hop not in pool.subnet:
+                    key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
+                    problems.add(f"{network.path}.{key}", f'"{hop}": lies outside {pool.subnet}, the network\'s subnet')
+
+    def _check_routes(self, problems: ProblemCollector) -> None:
+        for container in self.model.containers.values():
+            reachable = [
+                pool.subnet
+                for attachment in container.attachments
+                for pool in self.allotted.networks[attachment.network].values()
+            ]
+            for route in container.routes:
+                if not any(route.via in subnet for subnet in reachable):
+                    subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
+                    problems.add(
+                        f"{route.path}.via",
+                        f'"{route.via}": is on none of the container\'s networks; their subnets are: {subnets}',
+                    )
+
+    def _check_sysctls(self, problems: ProblemCollector) -> None:
+        for container in self.model.containers.values():
+            known = {"", "all", "default", "lo", *self.interfaces(container).values()}
+            for name, _value in container.sysctls:
+                interface = _interface_parameter(name)[0]
+                if interface not in known and container.sandbox.startswith("netns:"):
+                    there = ", ".join(self.interfaces(container).values()) or "none but lo"
+                    problems.add(
+                        f"{container.path}.sysctls.{name}",
+                        f"the container has no interface {interface}; there are: {there}",
+                    )
+
+
+def forwarding(plan: Plan) -> List[Object]:
+    """The host forwards what containers send and get, and keeps to do so after a reboot."""
+    if not plan.model.host.ip_forward:
+        return []
+    kept = [Sysctl("net.ipv4.ip_forward", "1")]
+    if plan.has_ipv6:
+        # A host that forwards ignores router advertisements, and would lose its own default route, unless told 2.
+        kept += [Sysctl(of_interface(uplink, "ipv6.accept_ra"), "2") for uplink in plan.facts.accepts_ra]
+        kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
+    lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
+    lines += [f"{sysctl.name} = {sysctl.value}\n" for sysctl in kept]
+    return [*kept, File(SYSCTL_FILE, "".join(lines), origin=DEFAULT_NETWORKS)]
+
+
+def bridges(plan: Plan) -> List[Object]:
+    published = _published_on_loopback(plan)
+    networks = plan.model.networks.values()
+    ours = [_bridge(plan, network, network.name in published) for network in networks if not network.external]
+    adopted = [network for network in networks if network.external and network.name in published]
+    return [*ours, *(_route_localnet(network) for network in adopted)]
+
+
+def _route_localnet(network: Network) -> Sysctl:
+    """All that an adopted bridge needs that it need not have: it is given back."""
+    return Sysctl(of_interface(network.bridge, "ipv4.route_localnet"), "1", origin=network_scope(network.name))
+
+
+def _published_on_loopback(plan: Plan) -> Set[str]:
+    """The networks whose containers have ports that are reached by the host's 127.0.0.1."""
+    return {
+        attachment.network
+        for publication in plan.publications
+        if publication.version == 4 and (publication.host_ip is None or publication.host_ip.is_loopback)
+        for attachment in [gateway_attachment(plan.model, plan.model.containers[publication.container], 4)]
+        if attachment
+    }
+
+
+def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
+    """`route_localnet` stands only where it is needed: what else it would open, the rules close.
+
+    Without duplicate address detection (`accept_dad`) the bridge has a link-local address at once; as long as it has
+    none, the kernel asks for no neighbour on behalf of what it forwards.
+    """
+    pools = plan.allotted.networks[network.name]
+    return Bridge(
+        name=network.bridge,
+        network=network.name,
+        mtu=plan.mtu(network),
+        mac=next(stable_macs(f"network {network.name}")),
+        addresses=tuple(sorted(pool.interface for version, pool in pools.items() if network.has_gateway(version))),
+        filtered=_is_filtered(plan, network),
+        sysctls=(
+            ("ipv4.route_localnet", "1" if on_loopback else "0"),
+            ("ipv6.accept_dad", "0"),
+            ("ipv6.accept_ra", "0"),
+            ("ipv6.disable_ipv6", "0" if network.ipv6 and network.has_gateway(6) else "1"),
+        ),
+    )
+
+
+def _is_filtered(plan: Plan, network: Network) -> bool:
+    """Whether the network's bridge hands over to the rules what its containers say to each other, who may not."""
+    return not network.icc and plan.facts.bridge_netfilter and not network.external
+
+
+def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
+    containers = plan.model.containers.values()
+    sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
+    return [*sandboxes, *(endpoint for container in containers for endpoint in _endpoints(plan, container))]
+
+
+def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
+    """A stack that is another's gets a name; where somebody else runs the container, that one sees to it."""
+    if container.mode in (CONTAINER_MODE, HOST_MODE):
+        if container.sandbox.startswith("netns:"):
+            owner = plan.model.owner_of_stack(container)
+            yield Sandbox(container.sandbox, container.name, of=HOST_MODE if owner is container else owner.sandbox)
+    else:
+        interfaces = plan.interfaces(container).values()
+        own = [sysctl for sysctl in container.sysctls if _interface_parameter(sysctl[0])[0] not in interfaces]
+        yield Sandbox(container.sandbox, container.name, sysctls=tuple(own))
+
+
+def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
+    published = {publication.address for publication in plan.publications if publication.container == container.name}
+    for attachment in container.attachments:
+        network = plan.model.networks[attachment.network]
+        allotted = plan.allotted.endpoints[container.name, network.name]
+        addresses = {allotted.ipv4, allotted.ipv6}
+        yield Endpoint(
+            name=f"{container.name}/{network.name}",
+            sandbox=container.sandbox,
+            interface=allotted.interface,
+            host_interface=host_interface(container.name, network.name),
+            bridge=network.bridge,
+            mtu=plan.mtu(network),
+            mac=allotted.mac,
+            addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
+            routes=tuple(_routes(plan, container, attachment)),
+            hairpin=bool(published & addresses),
+            isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
+            ipv6=network.ipv6,
+            sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
+        )
+
+
+def host_interface(container: str, network: str) -> str:
+    """The host's end of an endpoint's veth pair: `veth` and eleven digits of a hash, as long as a name may be."""
+    return "veth" + hashlib.sha256(f"{container}/{network}".encode()).hexdigest()[:11]
+
+
+def _endpoint_sysctls(
+    network: Network, attachment: Attachment, container: Container, interface: str
+) -> Tuple[Tuple[str, str], ...]:
+    """The parameters of a container's interface, in the order of their names.
+
+    A container takes its routes from us and not from whoever advertises some (CVE-2020-13401).
+    """
+    own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if network.ipv6 else {}
+    if network.ipv6 and not network.icc:
+        # The host would send linked containers the direct way, which is closed.
+        own["ipv6.accept_redirects"] = "0"
+    of_container = {
+        key: value
+        for name, value in container.sysctls
+        for named, key in [_interface_parameter(name)]
+        if named == interface
+    }
+    return tuple(sorted({**own, **of_container, **dict(attachment.sysctls)}.items()))
+
+
+def _interface_parameter(name: str) -> Tuple[str, str]:
+    """`net.ipv4.conf.eth0.log_martians` -> `eth0`, `ipv4.log_martians`; two empty texts for any other parameter."""
+    match = re.fullmatch(r"net\.(ipv[46])\.conf\.([^.]+)\.(\w+)", name)
+    return (match[2].replace("/", "."), f"{match[1]}.{match[3]}") if match else ("", "")
+
+
+def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:
+    for version, pool in plan.allotted.networks[attachment.network].items():
+        address = plan.allotted.endpoints[container.name, attachment.network].address(version)
+        yield f"{address}/{pool.subnet.prefixlen}"
+    for address in attachment.link_local:
+        yield f"{address}/{16 if address.version == 4 else 64}"
+
+
+def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Route]:
+    network = plan.model.networks[attachment.network]
+    for version, pool in plan.allotted.networks[network.name].items():
+        chosen: Optional[Attachment] = gateway_attachment(plan.model, container, version)
+        if chosen and chosen.network == network.name:
+            yield Route(DEFAULT_DESTINATIONS[version], plan.next_hop(network, version))
+        if network.is_default:
+            address = plan.allotted.endpoints[container.name, network.name].address(version)
+            yield from _routes_to_linked(plan, address, pool.gateway)
+        for route in container.routes:
+            if route.via in pool.subnet:
+                yield Route(str(route.to), str(route.via))
+
+
+def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) -> Iterator[Route]:
+    """Linked containers on a network without icc talk by the host: their ports of the bridge are isolated."""
+    for other in sorted(plan.linked_addresses.get(address, ())):
+        yield Route(f"{other}/{other.max_prefixlen}", str(gateway))
+
+
+def detours(plan: Plan, container: Container, version: int) -> Iterator[Tuple[Subnet, Address]]:
+    """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
+
+    Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.
+    """
+    for asking, asked in permutations(container.attachments, 2):
+        network = plan.model.networks[asking.network]
+        pool = plan.allotted.networks[network.name].get(version)
+        address = plan.allotted.endpoints[container.name, asked.network].address(version)
+        if pool and address and not network.masquerade(version):
+            yield pool.subnet, address

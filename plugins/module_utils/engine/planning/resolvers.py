@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which resolvers a host needs, and which of them answers each container.
+
+A resolver knows the names of certain networks and asks certain nameservers. Every network has one of its own, for the
+containers on this network alone. Containers on several networks, or with nameservers of their own, have one for each
+such combination. All containers ask the gateway of one of their networks; the rules lead those that have another
+resolver than that network's own to its port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Dict, Iterator, Mapping, Optional, Tuple
+
+from ..declaration.model import Attachment, Model, Network
+from ..declaration.words import Address
+from ..errors import ProblemCollector
+from .allotments import Allotments
+from .facts import Facts
+
+DNS_PORT = 53
+
+# For resolvers that are not a network's own; nobody may ask these ports but by way of the rules.
+FIRST_PORT, LAST_PORT = 20053, 20563
+
+_LONGEST_NAME = 150
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """`networks` are those whose names it knows, `upstreams` the nameservers that its containers name, if any.
+
+    `at` is where its containers ask it: the gateway of the first of its networks that has IPv4, else of the first one.
+    A network's own also listens at the gateway of the other family, `beside`. `forwards`: it asks others for what it
+    does not know. Without `answers` it is there for other things than names.
+    """
+
+    name: str
+    networks: Tuple[str, ...]
+    upstreams: Tuple[Address, ...]
+    forwards: bool
+    at: Address
+    port: int
+    beside: Optional[Address] = None
+    answers: bool = True
+
+    @property
+    def is_networks_own(self) -> bool:
+        return self.port == DNS_PORT
+
+    @property
+    def addresses(self) -> Tuple[Address, ...]:
+        return tuple(address for address in (self.at, self.beside) if address)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Where a container asks: the resolver, by the attachment to the network of the gateway that it sends to."""
+
+    resolver: Resolver
+    attachment: Attachment
+
+
+@dataclass(frozen=True)
+class Resolvers:
+    """All of a host, and where containers ask, by their names; one that is not there has no resolver."""
+
+    all: Tuple[Resolver, ...] = ()
+    questions: Mapping[str, Question] = field(default_factory=dict)
+
+    @property
+    def ports(self) -> Dict[str, int]:
+        """To be kept in the ledger."""
+        return {resolver.name: resolver.port for resolver in self.all if not resolver.is_networks_own}
+
+
+def find_resolvers(
+    model: Model, allotted: Allotments, before: Allotments, facts: Facts, problems: ProblemCollector
+) -> Resolvers:
+    """The networks' own, and those that containers need besides."""
+    ports = _Ports(before, facts)
+    found: Dict[str, Resolver] = {}
+    for network in model.networks.values():
+        own = _own(network, allotted)
+        if own:
+            found[network.name] = own
+    questions: Dict[str, Question] = {}
+    for container in model.containers.values():
+        attachments = [a for a in container.attachments if a.network in found and found[a.network].answers]
+        if not attachments or any(address.is_loopback for address in container.dns):
+            continue
+        asked = min(attachments, key=lambda each: (found[each.network].at.version, each.network))
+        networks = tuple(sorted(attachment.network for attachment in attachments))
+        forwards = any(_leads_outside(model, attachment) for attachment in container.attachments)
+        name = _name(networks, container.dns, forwards and not any(found[each].forwards for each in networks))
+        if name not in found:
+            at = found[asked.network].at
+            found[name] = Resolver(name, networks, container.dns, forwards, at, ports.take(name))
+        questions[container.name] = Question(found[name], asked)
+    if ports.exhausted:
+        problems.add(
+            "wharf_containers",
+            f"more than {LAST_PORT - FIRST_PORT + 1} combinations of networks and nameservers need a resolver of their "
+            "own: put more containers on the same ones",
+        )
+    return Resolvers(tuple(found.values()), questions)
+
+
+def _leads_outside(model: Model, attachment: Attachment) -> bool:
+    network = model.networks.get(attachment.network)
+    return network is not None and not network.internal
+
+
+def _answers(network: Network) -> bool:
+    """As in Docker, those that users define; on a bridge of somebody else's there may be a resolver already."""
+    answered = network.services.names.answered
+    return not network.is_default and (not network.external if answered is None else answered)
+
+
+def _own(network: Network, allotted: Allotments) -> Optional[Resolver]:
+    """The network's own, where it answers names or has leases to give, and an address to do so."""
+    pools = allotted.networks.get(network.name, {})
+    gateways = [pools[version].gateway for version in (4, 6) if version in pools and network.has_gateway(version)]
+    if not gateways or not (_answers(network) or network.services.leases):
+        return None
+    at, beside = gateways[0], gateways[1] if gateways[1:] else None
+    forwards = not network.internal
+    return Resolver(network.name, (network.name,), (), forwards, at, DNS_PORT, beside, _answers(network))
+
+
+def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bool) -> str:
+    """The network's name, or a name that no network can have, for want of the colon.
+
+    `outside`: it forwards, though its networks are all internal, since its containers are on others, too.
+    """
+    name = ":".join(networks)
+    if len(name) > _LONGEST_NAME:
+        name = f":{_digest(name)}"
+    servers = f":@{_digest(' '.join(map(str, upstreams)))}" if upstreams else ""
+    return f"{name}{':outside' if outside else ''}{servers}"
+
+
+def is_networks_own(resolver: str) -> bool:
+    """Whether the resolver of this name belongs to a network, and not to containers."""
+    return ":" not in resolver
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+class _Ports:
+    """Ports for resolvers: each keeps the one that it has, and then takes the lowest that is free."""
+
+    def __init__(self, before: Allotments, facts: Facts) -> None:
+        self._kept = before.resolvers
+        heard = {port for _protocol, _address, port in facts.listeners}
+        self._taken = {*self._kept.values(), *heard}
+        self.exhausted = False
+
+    def take(self, name: str) -> int:
+        kept = self._kept.get(name)
+        if kept:
+            return kept
+        port = next(self._free(), LAST_PORT)
+        self.exhausted |= port in self._taken
+        self._taken.add(port)
+        return port
+
+    def _free(self) -> Iterator[int]:
+        return (port for port in range(FIRST_PORT, LAST_PORT + 1) if port not in self._taken)

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The admin's rules -> what they say of packets, with the addresses and bridges of what they name."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Iterator, Optional, Tuple
+
+from ..declaration.model import UserRule
+from ..declaration.ports import PROTOCOLS
+from ..declaration.user_rule_words import versions
+from ..declaration.words import Subnet, union
+from ..planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class PacketRule:
+    """A rule of one family, or of both where `version` is None; what is empty is no condition.
+
+    `only_original`: it holds in the direction in which the connection was opened. `protocols` are those of which a
+    packet may be one.
+    """
+
+    rule: UserRule
+    version: Optional[int]
+    sources: Tuple[Subnet, ...]
+    destinations: Tuple[Subnet, ...]
+    out_interface: str
+    protocols: Tuple[str, ...]
+    only_original: bool
+
+
+def packet_rules(plan: Plan) -> Iterator[PacketRule]:
+    """In the order in which they hold; none for a rule that names what is not there."""
+    for rule in plan.model.docker_user:
+        destinations = _addresses(plan, rule.container) if rule.container else rule.destinations
+        bridge = plan.model.networks[rule.network].bridge if rule.network in plan.model.networks else ""
+        if (rule.container and not destinations) or (rule.network and not bridge):
+            continue
+        for version in versions(rule) if rule.sources or destinations else (None,):
+            of_sources = union(rule.sources, version) if version else ()
+            of_destinations = union(destinations, version) if version else ()
+            if bool(of_sources) == bool(rule.sources) and bool(of_destinations) == bool(destinations):
+                yield PacketRule(
+                    rule,
+                    version,
+                    of_sources,
+                    of_destinations,
+                    bridge or rule.out_interface,
+                    _protocols(rule),
+                    only_original=bool(rule.container or rule.network or rule.published_ports),
+                )
+
+
+def _addresses(plan: Plan, name: str) -> Tuple[Subnet, ...]:
+    container = plan.model.containers.get(name)
+    if container is None:
+        return ()
+    owner = plan.model.owner_of_stack(container)
+    return tuple(
+        ipaddress.ip_network(address)
+        for attachment in owner.attachments
+        for address in plan.addresses(owner.name, attachment)
+    )
+
+
+def _protocols(rule: UserRule) -> Tuple[str, ...]:
+    if rule.protocol:
+        return (rule.protocol,)
+    return PROTOCOLS if rule.published_ports else ()

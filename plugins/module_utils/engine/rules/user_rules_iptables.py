@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The admin's rules as iptables text. The twin of `user_rules_nftables`.
+
+iptables takes one network of each kind and one protocol a rule, and logs by a rule of its own.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Iterator, Optional
+
+from ..declaration.model import Rate, UserRule
+from ..declaration.user_rule_words import ICMP, LOG, REJECT
+from ..declaration.words import Subnet
+from ..planning.plan import Plan
+from .user_rules import PacketRule, packet_rules
+
+_ICMP = {4: "icmp", 6: "ipv6-icmp"}
+_REJECT = {4: "REJECT --reject-with icmp-port-unreachable", 6: "REJECT --reject-with icmp6-port-unreachable"}
+
+
+def user_rules(plan: Plan, version: int) -> Iterator[str]:
+    for packet in packet_rules(plan):
+        if packet.version in (None, version):
+            for match in _matches(packet, version):
+                yield from (f"{match}-j {target}" for target in _targets(packet.rule, version))
+
+
+def _matches(packet: PacketRule, version: int) -> Iterator[str]:
+    """What must hold of a packet, each time with one network and protocol."""
+    several = product(packet.sources or [None], packet.destinations or [None], packet.protocols or [None])
+    for source, destination, protocol in several:
+        words = [
+            *_network("-s", source),
+            *_network("-d", destination),
+            *(["-i", packet.rule.in_interface] if packet.rule.in_interface else []),
+            *(["-o", packet.out_interface] if packet.out_interface else []),
+            *(["-p", _ICMP[version] if protocol == ICMP else protocol] if protocol else []),
+            *_conntrack(packet),
+            # By a match of its own: of several states in one, any would do.
+            *(["-m conntrack --ctstate DNAT"] if packet.rule.published_ports else []),
+            *_limit(packet.rule.limit),
+            *(["-m comment --comment", f'"{packet.rule.comment}"'] if packet.rule.comment else []),
+        ]
+        yield "".join(f"{word} " for word in words)
+
+
+def _network(direction: str, network: Optional[Subnet]) -> Iterator[str]:
+    if network and network.prefixlen:
+        yield f"{direction} {network}"
+
+
+def _conntrack(packet: PacketRule) -> Iterator[str]:
+    rule = packet.rule
+    if rule.states or rule.published_ports or packet.only_original:
+        yield "-m conntrack"
+    if rule.states:
+        yield f"--ctstate {','.join(rule.states).upper()}"
+    if rule.published_ports:
+        first, last = rule.published_ports
+        yield f"--ctorigdstport {first}" + (f":{last}" if last > first else "")
+    if packet.only_original:
+        yield "--ctdir ORIGINAL"
+
+
+def _limit(rate: Optional[Rate]) -> Iterator[str]:
+    if rate:
+        yield f"-m limit --limit {rate.packets}/{rate.unit} --limit-burst {rate.burst}"
+
+
+def _targets(rule: UserRule, version: int) -> Iterator[str]:
+    if rule.log:
+        yield f'LOG --log-prefix "{rule.log}"'
+    if rule.action == REJECT:
+        yield _REJECT[version]
+    elif rule.action != LOG:
+        yield rule.action.upper()

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The admin's rules as nftables text."""
+
+from __future__ import annotations
+
+from typing import Iterator, Sequence
+
+from ..declaration.model import Rate
+from ..declaration.user_rule_words import ICMP, LOG
+from ..declaration.words import shortest
+from ..planning.plan import Plan
+from .user_rules import PacketRule, packet_rules
+
+_FAMILIES = {4: "ip", 6: "ip6"}
+_ICMP = {4: ("icmp",), 6: ("ipv6-icmp",), None: ("icmp", "ipv6-icmp")}
+
+
+def user_rules(plan: Plan) -> Iterator[str]:
+    for rule in packet_rules(plan):
+        yield " ".join(_words(rule))
+
+
+def _words(packet: PacketRule) -> Iterator[str]:
+    """What must hold of a packet, in nft's words, and then what is done with it."""
+    rule = packet.rule
+    yield from _addresses(packet)
+    if rule.in_interface:
+        yield f"iifname {_interface(rule.in_interface)}"
+    if packet.out_interface:
+        yield f"oifname {_interface(packet.out_interface)}"
+    if packet.protocols:
+        names = _ICMP[packet.version] if packet.protocols == (ICMP,) else packet.protocols
+        yield f"meta l4proto {_one_of(names)}"
+    if packet.only_original:
+        yield "ct direction original"
+    if rule.published_ports:
+        first, last = rule.published_ports
+        # What containers ask of others at the same port is none of it.
+        yield f"ct status dnat ct original proto-dst {first}" + (f"-{last}" if last > first else "")
+    if rule.states:
+        yield f"ct state {','.join(rule.states)}"
+    if rule.limit:
+        yield _limit(rule.limit)
+    if rule.log:
+        yield f'log prefix "{rule.log}"'
+    if rule.action != LOG:
+        yield rule.action
+    if rule.comment:
+        yield f'comment "{rule.comment}"'
+
+
+def _addresses(packet: PacketRule) -> Iterator[str]:
+    for direction, networks in (("saddr", packet.sources), ("daddr", packet.destinations)):
+        if any(network.prefixlen == 0 for network in networks):
+            yield f"meta nfproto ipv{packet.version}"
+        elif networks and packet.version:
+            yield f"{_FAMILIES[packet.version]} {direction} {_one_of([shortest(each) for each in networks])}"
+
+
+def _interface(name: str) -> str:
+    return f'"{name[:-1]}*"' if name.endswith("+") else f'"{name}"'
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{{ {', '.join(words)} }}"
+
+
+def _limit(rate: Rate) -> str:
+    return f"limit rate {rate.packets}/{rate.unit} burst {rate.burst} packets"
