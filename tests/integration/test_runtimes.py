@@ -27,7 +27,9 @@ WORDS: dict[str, Any] = {
 
 # Not below /var/lib, all files of which are read to see what has changed.
 _STORAGE = '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/run"\ngraphroot = "/run/containers/graph"'
-_SETTINGS = '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"'
+# By runc where it is installed: crun refuses to start where control groups of both versions are mounted.
+_RUNTIME = "runc" if shutil.which("runc") else "crun"
+_SETTINGS = f'[engine]\nruntime = "{_RUNTIME}"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"'
 
 
 class Podman:
