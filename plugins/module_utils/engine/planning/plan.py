@@ -1,3 +1,6 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The model -> the desired state, one function a layer. Pure: reads nothing of the host but the facts it is given."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Reading a `resolv.conf`, as resolv.conf(5) has it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The firewall, as nftables text: what Docker's chains do, in one table, with maps instead of one rule per port.
 
 The chains and the declarations of sets and maps never depend on how much is published: networks and containers
