@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_misunderstood
 
-_FACT = "wharf_assumed"
+_ASSUMED = "wharf_assumed"
+_SUMMARY = "wharf_summary"
+
+# What is to be in them is pending, too: `CONTAINER/NETWORK`, `RUNTIME:NAME:FILE`.
+_SANDBOX = re.compile(r"path:.+|\w+:[^/:]+")
 
 
 class ActionModule(ActionBase):
@@ -48,8 +53,10 @@ class ActionModule(ActionBase):
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *declaration.warnings]
         predictions = result.pop("predictions", {})
-        if self._task.check_mode and not result.get("failed"):
-            result["ansible_facts"] = assumed.after(module, arguments, predictions).as_facts()
+        if not result.get("failed"):
+            result["ansible_facts"] = Summary.read(task_vars).after(result).as_facts()
+            if self._task.check_mode:
+                result["ansible_facts"].update(assumed.after(module, arguments, predictions).as_facts())
         return result
 
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
@@ -71,7 +78,7 @@ class Assumed:
 
     @classmethod
     def read(cls, task_vars: Mapping[str, Any]) -> Assumed:
-        found = cls(**task_vars.get("ansible_facts", {}).get(_FACT, {"run": ""}))
+        found = cls(**task_vars.get("ansible_facts", {}).get(_ASSUMED, {"run": ""}))
         return found if found.run == _this_run() else cls(_this_run())
 
     def for_module(self, module: str) -> dict[str, Any]:
@@ -83,7 +90,32 @@ class Assumed:
         return Assumed(self.run, {**self.scopes, **declared}, {**self.changes, module: made})
 
     def as_facts(self) -> dict[str, Any]:
-        return {_FACT: vars(self)}
+        return {_ASSUMED: vars(self)}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the calls of a run so far have changed on a host, or would have: how many objects, and the sandboxes that
+    were not there yet.
+
+    It goes from call to call as a fact, like `Assumed`, and is small enough for the artifacts of a job.
+    """
+
+    run: str
+    changed: int = 0
+    pending: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, task_vars: Mapping[str, Any]) -> Summary:
+        found = cls(**task_vars.get("ansible_facts", {}).get(_SUMMARY, {"run": ""}))
+        return found if found.run == _this_run() else cls(_this_run())
+
+    def after(self, result: Mapping[str, Any]) -> Summary:
+        sandboxes = {name for name in result["pending"] if _SANDBOX.fullmatch(name)}
+        return Summary(self.run, self.changed + len(result["changes"]), sorted({*self.pending, *sandboxes}))
+
+    def as_facts(self) -> dict[str, Any]:
+        return {_SUMMARY: vars(self)}
 
 
 def _this_run() -> str:

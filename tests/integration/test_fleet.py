@@ -50,6 +50,12 @@ class Recap:
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line[1])}
 
     @property
+    def artifacts(self) -> dict[str, Any]:
+        """What AWX has of each host in the end."""
+        found = re.search(r"RUN: (\{.*\})$", self.output, re.MULTILINE)
+        return json.loads(found[1])["wharf"] if found else {}
+
+    @property
     def changed(self) -> set[str]:
         """The hosts of which something was changed."""
         return {name for name in re.findall(r"^(\w+) +: ok=", self.output, re.MULTILINE) if self.of(name)["changed"]}
@@ -59,8 +65,8 @@ class Fleet:
     def __init__(self, hosts: dict[str, ThrowawayHost], folder: Path) -> None:
         self.hosts = hosts
         self._folder = folder
-        for name, host in hosts.items():
-            self._write(f"enter/{name}", f'#!/bin/sh\nexec {shlex.join(host.enter())} /bin/sh "$@"\n').chmod(0o755)
+        for name in hosts:
+            self.connect(name)
         for group, variables in GROUPS.items():
             self._write(f"group_vars/{group}.yml", yaml.safe_dump(variables))
         members = {name: {"ansible_shell_executable": str(folder / "enter" / name)} for name in hosts}
@@ -68,6 +74,13 @@ class Fleet:
         connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = {"children": {g: {"hosts": h} for g, h in by_group.items()}, "vars": connection}
         self._write("inventory.yml", yaml.safe_dump({"all": inventory}))
+
+    def connect(self, name: str) -> None:
+        enter = shlex.join(self.hosts[name].enter())
+        self._write(f"enter/{name}", f'#!/bin/sh\nexec {enter} /bin/sh "$@"\n').chmod(0o755)
+
+    def disconnect(self, name: str) -> None:
+        self._write(f"enter/{name}", "#!/bin/sh\nexit 255\n")
 
     def of(self, group: str) -> list[str]:
         return [name for number, name in enumerate(self.hosts) if (number % 2 == 0) == (group == "web")]
@@ -77,9 +90,10 @@ class Fleet:
             self._write("play.yml", yaml.safe_dump(playbook))
             playbook = "play.yml"
         program = Path(sys.executable).parent / "ansible-playbook"
+        environment = {**settings(self._folder), "ANSIBLE_SHOW_CUSTOM_STATS": "1"}
         ran = subprocess.run(
             [program, "-i", "inventory.yml", "--forks", "20", playbook, *options],
-            env=settings(self._folder), capture_output=True, text=True, check=False, cwd=self._folder,
+            env=environment, capture_output=True, text=True, check=False, cwd=self._folder,
         )  # fmt: skip
         return Recap(ran.returncode, ran.stdout + ran.stderr)
 
@@ -118,17 +132,40 @@ def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:
         assert differences(before[name], host.snapshot()) == "", name
 
 
-def test_one_host_fails(fleet: Fleet) -> None:
-    """It is left as it was. In batches the rest is, too; else the others are right, and a rerun makes up for it."""
-    failing, *others = fleet.hosts
+def test_one_host_fails_and_one_is_unreachable(fleet: Fleet) -> None:
+    """They are left as they were. In batches the rest is, too; else the others are right, and a rerun mends the two."""
+    failing, unreachable, *others = fleet.hosts
     fleet.hosts[failing].run("ip link add br-front type bridge")
-    before = fleet.hosts[failing].snapshot()
+    fleet.disconnect(unreachable)
+    before = {name: fleet.hosts[name].snapshot() for name in (failing, unreachable)}
     batches = {"serial": 1, "order": "sorted", "roles": ["wharf.network.containers"]}
     assert fleet.play([{"hosts": "all", "gather_facts": False, **batches}]).changed == set()
     made = fleet.play("wharf.network.site")
-    assert (made.returncode, made.of(failing)["failed"]) == (2, 1)
+    assert (made.of(failing)["failed"], made.of(unreachable)["unreachable"]) == (1, 1)
     assert "an interface br-front is on this host that is not ours" in made.output
-    assert made.changed == set(others)
-    assert differences(before, fleet.hosts[failing].snapshot()) == ""
+    assert made.changed == made.artifacts.keys() == set(others)
+    for name, was in before.items():
+        assert differences(was, fleet.hosts[name].snapshot()) == "", name
     fleet.hosts[failing].run("ip link del br-front")
-    assert fleet.play("wharf.network.site").changed == {failing}
+    fleet.connect(unreachable)
+    again = fleet.play("wharf.network.site")
+    assert again.changed == {failing, unreachable}
+    assert {name for name, summary in again.artifacts.items() if summary["changed"]} == again.changed
+    assert again.artifacts.keys() == fleet.hosts.keys()
+
+
+def test_facts_and_delegation(fleet: Fleet) -> None:
+    """A host's words may be made of what is known of another one, and its call may be for another one."""
+    first, second, *_others = fleet.hosts
+    fleet.hosts[first].run("ip link set eth0 mtu 1400")
+    mtu = {"mtu": "{{ hostvars[groups.web[0]].ansible_facts.default_ipv4.mtu }}"}
+    facts = {"hosts": "all", "gather_subset": ["!all", "network"], "vars": {"wharf_host": mtu}}
+    roles = [{**facts, "roles": ["wharf.network.default_networks"]}]
+    for_another = {"wharf.network.bridge": {"networks": {"odd": {}}}, "delegate_to": second}
+    tasks = [{"hosts": first, "gather_facts": False, "tasks": [for_another, for_another]}]
+    assert fleet.play([*roles, *tasks]).changed == set(fleet.hosts)
+    for host in fleet.hosts.values():
+        assert host.json("ip -j link show docker0")[0]["mtu"] == 1400
+    assert "br-odd" in fleet.hosts[second].run("ip -br link")
+    assert "br-odd" not in fleet.hosts[first].run("ip -br link")
+    assert fleet.play(tasks).changed == set()
