@@ -128,7 +128,7 @@ class Dockerd:
             yield cls(host, _child_of(process.pid))
         finally:
             _end(process)
-            _remove_cgroups(cgroup)
+            remove_cgroups(cgroup)
 
     def make(self, words: Words) -> Addresses:
         """Have networks and containers made; the host then knows the containers' places by their names."""
@@ -185,7 +185,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait(timeout=30)
 
 
-def _remove_cgroups(name: str) -> None:
+def remove_cgroups(name: str) -> None:
     """Processes that were killed may take a moment to leave theirs."""
     for top in [CGROUPS / name, *CGROUPS.glob(f"*/{name}")]:
         for folder, _folders, _files in os.walk(top, topdown=False):

@@ -186,3 +186,17 @@ def test_docker_restarts_and_we_connect_again(docker: Dockerd) -> None:
         host.serve("web", "80/tcp")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         assert f"{host.address('db', 'front')}\tdb" in docker.tell("docker exec web cat /etc/hosts")
+
+
+def test_while_docker_does_not_answer_its_containers_stay_connected(docker: Dockerd) -> None:
+    """They may run all the same, as those of a dockerd with live-restore that is being restarted."""
+    host = docker.host
+    with host.declared(DOCKER_WORDS):
+        host.serve("web", "80/tcp")
+        host.run("mv /run/docker.sock /run/elsewhere.sock")
+        results = host.apply({**DOCKER_WORDS, "containers": {**DOCKER_WORDS["containers"], "app": {}}})
+        assert {"docker:web", "web/front", "docker:web:/etc/hosts"} <= set(results.pending)
+        assert not [change for change in results.changes if "delete" in change]
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        host.run("mv /run/elsewhere.sock /run/docker.sock")
+        host.converge(DOCKER_WORDS, EXACT)

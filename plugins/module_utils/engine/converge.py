@@ -228,7 +228,10 @@ def planned_objects(layer: Layer, plan: Plan) -> List[Object]:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer's way from what is there to what is desired."""
+    """One layer's way from what is there to what is desired.
+
+    `pending` is left alone, and so is what stands of it where it is `out_of_sight`.
+    """
 
     layer: Layer
     ledger: Ledger
@@ -237,6 +240,7 @@ class Step:
     current: State
     scopes: FrozenSet[str]
     pending: FrozenSet[Key]
+    out_of_sight: FrozenSet[Key]
 
     @classmethod
     def make(cls, layer: Layer, call: Call, ledger: Ledger, planned: List[Object]) -> Step:
@@ -245,10 +249,11 @@ class Step:
         pending = door.pending(everything)
         desired = {key: thing for key, thing in everything.items() if key not in pending}
         owned = ledger.owned_by(layer.name)
-        current = door.observe(desired, owned)
+        out_of_sight = door.out_of_sight(everything)
+        current = _seen(door.observe(desired, owned), out_of_sight)
         moving = door.is_moving(desired, owned)
         scopes = frozenset(SCOPES) if moving else call.converged_scopes
-        return cls(layer, ledger, door, desired, current, scopes, pending)
+        return cls(layer, ledger, door, desired, current, scopes, pending, out_of_sight)
 
     @property
     def changes(self) -> Tuple[Change, ...]:
@@ -276,7 +281,13 @@ class Step:
                 there = self._verified()
         except (ApplyError, VerifyError) as error:
             raise type(error)(f"{error}; {self._roll_back()}") from error
-        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in self.desired or key in there})
+        self._own(
+            {
+                key
+                for key in self.ledger.owned_by(self.layer.name)
+                if key in self.desired or key in there or key in self.pending
+            }
+        )
         for name in self.door.settled(self.desired, there):
             del self.ledger.found[name]
 
@@ -300,15 +311,20 @@ class Step:
             there = self._observe()
         except WharfError as error:
             return f"taking back what had been done failed too: {error}"
-        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in there})
+        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in there or key in self.pending})
         gone = ", ".join(" ".join(change.subject.key) for change in changes if not _can_be_made(change))
         return "what had been done of this layer was taken back" + (f", but for what is gone: {gone}" if gone else "")
 
     def _observe(self) -> State:
-        return self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))
+        there = self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))
+        return _seen(there, self.out_of_sight)
 
     def _own(self, keys: Set[Key]) -> None:
         self.ledger.owned[self.layer.name] = keys
+
+
+def _seen(there: State, out_of_sight: FrozenSet[Key]) -> State:
+    return {key: thing for key, thing in there.items() if key not in out_of_sight}
 
 
 def _can_be_made(change: Change) -> bool:

@@ -1,27 +1,101 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of containers that others run is known for one run only."""
+"""What is known of containers that others run is known for one run only, and asked for by one connection."""
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors import runtimes
 
 WEB = {"Name": "web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
+FOUND = runtimes.Running(os.getpid(), {"hosts": "/run/web/hosts"})
+
+
+class Engine(ThreadingUnixStreamServer):
+    """Answers as the Docker Engine does, and counts."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _Handler)
+        self.connections = 0
+        self.requests: list[str] = []
+        self.status = 200
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Engine
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        status = self.server.status if "gone" not in self.path else 404
+        body = json.dumps(WEB if status == 200 else {"message": "no"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return ""
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setattr(runtimes, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
+    runtimes.look_anew()
+    with Engine(runtimes.DOCKER_SOCKET) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+    runtimes.look_anew()
+
+
+def test_docker_is_asked_once_for_each_container_by_one_connection(engine: Engine) -> None:
+    for _layer in range(3):
+        assert runtimes.running("docker:web") == runtimes.running("docker:db") == FOUND
+        assert runtimes.running("docker:gone") is None
+    assert engine.requests == [f"/containers/{name}/json" for name in ("web", "db", "gone")]
+    assert engine.connections == 1
+    assert not any(runtimes.is_out_of_sight(f"docker:{name}") for name in ("web", "gone"))
+
+
+def test_a_runtime_that_does_not_answer_is_not_asked_again(engine: Engine) -> None:
+    engine.status = 500
+    assert [runtimes.running(f"docker:{name}") for name in ("web", "db", "gone")] == [None] * 3
+    assert len(engine.requests) == 1
+    assert all(runtimes.is_out_of_sight(f"docker:{name}") for name in ("web", "gone"))
+    assert not runtimes.is_out_of_sight("netns:web")
+    engine.status = 200
+    runtimes.look_anew()
+    assert runtimes.running("docker:web") == FOUND
+    assert not runtimes.is_out_of_sight("docker:web")
 
 
 def test_a_container_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     running = {"ps": "1234", "inspect": json.dumps([WEB])}
     monkeypatch.setattr(runtimes, "_output", lambda _program, verb, *_arguments: running.get(verb, ""))
     runtimes.look_anew()
-    found = runtimes.Running(os.getpid(), {"hosts": "/run/web/hosts"})
-    assert runtimes.running("podman:web") == found
+    assert runtimes.running("podman:web") == FOUND
     running.clear()
-    assert runtimes.running("podman:web") == found
+    assert runtimes.running("podman:web") == FOUND
     runtimes.look_anew()
     assert runtimes.running("podman:web") is None
+    assert not runtimes.is_out_of_sight("podman:web")

@@ -15,11 +15,12 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
+from ..kernel.file_owner import owner_of
 from ..state import ContainerFile, Key, Object, State, state_of
 from . import runtimes
 from .door import Door
 
-_WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_WRITING = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ContainerFiles(Door):
@@ -84,7 +85,11 @@ def _write(name: str, content: Optional[str]) -> None:
         if content is None:
             os.unlink(base, dir_fd=folder)
             return
-        descriptor = os.open(base, _WRITING | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        try:
+            descriptor = os.open(base, _WRITING, dir_fd=folder)
+        except FileNotFoundError:
+            with owner_of(folder):
+                descriptor = os.open(base, _WRITING | os.O_CREAT, 0o644, dir_fd=folder)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(content)
 

@@ -51,6 +51,10 @@ class Door:
         """The desired objects whose place does not exist yet, and which are left alone until it does."""
         return frozenset()
 
+    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
+        """Those of the pending objects whose place may exist, which nobody can tell now: what stands there, stays."""
+        return frozenset()
+
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         """What stands where these objects will be, and is kept in the ledger to be given back one day."""
         return {}
@@ -99,6 +103,9 @@ class Doors(Door):
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.pending(desired) for door in self._doors.values()))
+
+    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.out_of_sight(desired) for door in self._doors.values()))
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         return {name: value for door in self._doors.values() for name, value in door.found(new).items()}

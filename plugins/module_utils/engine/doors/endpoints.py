@@ -20,7 +20,7 @@ from . import conntrack, parameters
 from .door import MARK, Door
 from .endpoint_ends import observe_endpoints
 from .parameters import AS_MADE, Before
-from .sandboxes import is_awaited, sandbox_path
+from .sandboxes import is_awaited, is_out_of_sight, sandbox_path
 
 # What an endpoint was, None if it was not, and what it shall be.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -47,6 +47,10 @@ class Endpoints(Door):
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
         return frozenset(thing.key for thing in wanted if is_awaited(thing.sandbox))
+
+    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
+        return frozenset(thing.key for thing in wanted if is_out_of_sight(thing.sandbox))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The door to containers that somebody else runs: their first processes, and where their files of names are kept.
 
-Changes nothing. Of a container that does not run, and of a runtime that is not there, nothing is known.
+Changes nothing. Each runtime is asked by one connection or program for all containers of a run, and no more once it has
+not answered: of what it runs then nobody knows.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import os
 import shutil
 import socket
 import subprocess
-from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
-from ..state import DOCKER, MACHINE, PODMAN
+from ..kernel.system_bus import BusError, SystemBus
+from ..state import DOCKER, MACHINE, PODMAN, RUNTIMES
 
 DOCKER_SOCKET = "/run/docker.sock"
 
@@ -28,6 +29,9 @@ _PATIENCE = 30
 
 # The keys of `docker inspect` and `podman inspect`, by the file's name in /etc.
 _FILES = {"hosts": "HostsPath", "hostname": "HostnamePath", "resolv.conf": "ResolvConfPath"}
+
+_MACHINED = "org.freedesktop.machine1"
+_NO_SUCH_MACHINE = "org.freedesktop.machine1.NoSuchMachine"
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,63 @@ class Running:
 
 
 def running(sandbox: str) -> Optional[Running]:
-    """What is known of `docker:NAME`, `podman:NAME` or `machine:NAME`; None where it does not run."""
-    runtime, _colon, name = sandbox.partition(":")
-    found = _LOOK_UP[runtime](name)
+    """What is known of `docker:NAME`, `podman:NAME` or `machine:NAME`; None where it is not known to run."""
+    found = _asked(sandbox)
     return found if found and os.path.exists(found.namespace) else None
+
+
+def is_out_of_sight(sandbox: str) -> bool:
+    """Whether this is a container whose runtime does not answer: it may run all the same."""
+    runtime = sandbox.partition(":")[0]
+    return runtime in RUNTIMES and _asked(sandbox) is None and not _runtime(runtime).answers
 
 
 def look_anew() -> None:
     """Forget what is known: in a process that lasts, containers end, and their numbers go to others."""
-    for ask in (_docker, _podman, _machines):
-        ask.cache_clear()
+    _asked.cache_clear()
+    _runtime.cache_clear()
 
 
 @cache
-def _docker(name: str) -> Optional[Running]:
-    with suppress(OSError, ValueError, http.client.HTTPException), closing(_EngineConnection()) as engine:
-        engine.request("GET", f"/containers/{name}/json")
-        response = engine.getresponse()
-        if response.status == http.client.OK:
-            return _of_inspection(json.load(response))
-    return None
+def _asked(sandbox: str) -> Optional[Running]:
+    runtime, _colon, name = sandbox.partition(":")
+    return _runtime(runtime).find(name)
+
+
+class _Runtime:
+    """Who runs containers, and whether it `answers`."""
+
+    answers = True
+
+    def find(self, name: str) -> Optional[Running]:
+        if self.answers:
+            try:
+                return self._find(name)
+            except (OSError, ValueError, KeyError, http.client.HTTPException, BusError):
+                self.answers = False
+        return None
+
+    def _find(self, name: str) -> Optional[Running]:
+        """None where it does not run. Raises whatever, where there is no answer."""
+        raise NotImplementedError
+
+
+class _Docker(_Runtime):
+    """The Engine's list of containers has neither their processes nor their files, so each is asked for."""
+
+    def __init__(self) -> None:
+        self._engine = _EngineConnection()
+
+    def _find(self, name: str) -> Optional[Running]:
+        self._engine.request("GET", f"/containers/{name}/json")
+        response = self._engine.getresponse()
+        # Read to its end, so that the connection can be used again.
+        body = response.read()
+        if response.status == http.client.NOT_FOUND:
+            return None
+        if response.status != http.client.OK:
+            raise OSError(response.reason)
+        return _of_inspection(json.loads(body))
 
 
 class _EngineConnection(http.client.HTTPConnection):
@@ -87,53 +128,60 @@ def _of_inspection(words: Mapping[str, Any]) -> Optional[Running]:
     return Running(pid, files) if pid else None
 
 
-@cache
-def _podman() -> Mapping[str, Running]:
-    """All that run, by name."""
-    ids = _output("podman", "ps", "--quiet", "--no-trunc").split()
-    found: Dict[str, Running] = {}
-    if ids:
-        with suppress(ValueError):
-            for words in json.loads(_output("podman", "inspect", "--type", "container", *ids)):
-                container = _of_inspection(words)
-                if container:
-                    found[str(words["Name"])] = container
-    return found
+class _Podman(_Runtime):
+    """It has no daemon: its program tells all that run, at once. Those of other users than root it does not know."""
+
+    def __init__(self) -> None:
+        self._all: Optional[Dict[str, Optional[Running]]] = None
+
+    def _find(self, name: str) -> Optional[Running]:
+        if self._all is None:
+            ids = _output("podman", "ps", "--quiet", "--no-trunc").split()
+            told = json.loads(_output("podman", "inspect", "--type", "container", *ids)) if ids else []
+            self._all = {str(words["Name"]): _of_inspection(words) for words in told}
+        return self._all.get(name)
 
 
-@cache
-def _machines() -> Mapping[str, Running]:
-    """All that systemd-machined knows, by name."""
-    names = [line.split()[0] for line in _output("machinectl", "list", "--no-legend").splitlines() if line.strip()]
-    if not names:
-        return {}
-    shown = _output("machinectl", "show", "--property=Name", "--property=Leader", *names)
-    return {words["Name"]: Running(int(words["Leader"])) for words in _paragraphs(shown)}
+class _Machined(_Runtime):
+    """systemd-machined, by D-Bus: what its program prints is for people, addresses over several lines included."""
 
+    def __init__(self) -> None:
+        self._bus: Optional[SystemBus] = None
 
-def _paragraphs(text: str) -> Iterator[Dict[str, str]]:
-    """`KEY=VALUE` lines in paragraphs, as systemd's tools print them."""
-    for paragraph in text.strip().split("\n\n"):
-        yield dict(line.split("=", 1) for line in paragraph.splitlines() if "=" in line)
+    def _find(self, name: str) -> Optional[Running]:
+        self._bus = self._bus or SystemBus()
+        try:
+            manager = f"{_MACHINED}.Manager"
+            machine = self._bus.call(_MACHINED, "/org/freedesktop/machine1", manager, "GetMachine", "s", name)
+        except BusError as error:
+            if error.name == _NO_SUCH_MACHINE:
+                return None
+            raise
+        wanted = (f"{_MACHINED}.Machine", "Leader")
+        return Running(self._bus.call(_MACHINED, machine, "org.freedesktop.DBus.Properties", "Get", "ss", *wanted))
 
 
 def _output(program: str, *arguments: str) -> str:
-    """What it prints; nothing where it is not installed, or fails."""
+    """What it prints.
+
+    Raises:
+        OSError: it is not installed, fails, or does not end.
+    """
     path = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin")
     if path is None:
-        return ""
+        raise FileNotFoundError(program)
     command: List[str] = [path, *arguments]
-    with suppress(subprocess.TimeoutExpired):
+    try:
         # There is no run_command in an engine that also runs without Ansible.
         ran = subprocess.run(  # pylint: disable=ansible-bad-function
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command, capture_output=True, text=True, check=True, timeout=_PATIENCE
         )
-        return "" if ran.returncode else ran.stdout
-    return ""
+    except subprocess.SubprocessError as error:
+        raise OSError(str(error)) from error
+    return ran.stdout
 
 
-_LOOK_UP: Dict[str, Callable[[str], Optional[Running]]] = {
-    DOCKER: _docker,
-    PODMAN: lambda name: _podman().get(name),
-    MACHINE: lambda name: _machines().get(name),
-}
+@cache
+def _runtime(name: str) -> _Runtime:
+    runtimes = {DOCKER: _Docker, PODMAN: _Podman, MACHINE: _Machined}
+    return runtimes[name]()

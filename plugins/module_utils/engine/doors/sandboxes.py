@@ -49,6 +49,15 @@ def is_awaited(name: str) -> bool:
     return name not in ("", HOST) and not name.startswith(NETNS) and not is_present(name)
 
 
+def is_out_of_sight(name: str) -> bool:
+    """Whether this is the sandbox of a container whose runtime does not answer."""
+    if name.partition(":")[0] not in RUNTIMES:
+        return False
+    from . import runtimes
+
+    return runtimes.is_out_of_sight(name)
+
+
 @dataclass(frozen=True)
 class Stack:
     """A network stack as found; `mark` is the container that its loopback's alias names, if any."""

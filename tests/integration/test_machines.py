@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines of systemd-nspawn: connected, named, left alone while they do not run, and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hosts import ThrowawayHost
+from machines import Machines
+
+HOST_ADDRESS = "192.0.2.10"
+FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+
+WORDS: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}},
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80"], "x-wharf": {"sandbox": "machine:web"}},
+        "app": {"networks": ["front"]},
+    },
+}
+
+# The machine's root may have another number on the host.
+USERS = {
+    "as the host": [],
+    "of its own": ["--private-users=pick", "--private-users-ownership=chown"],
+    "mapped": ["--private-users=pick", "--private-users-ownership=map"],
+}
+
+
+@pytest.fixture
+def machines(host: ThrowawayHost) -> Iterator[Machines]:
+    with Machines.started(host) as started:
+        yield started
+
+
+@pytest.mark.parametrize("users", USERS)
+def test_a_machine_is_connected_and_named(host: ThrowawayHost, machines: Machines, users: str) -> None:
+    machines.start("web", *USERS[users])
+    etc = "ls -ln /run/machine-web/etc; cat /run/machine-web/etc/*"
+    found = host.run(etc)
+    with host.declared(WORDS):
+        place = machines.place("web")
+        host.serve(place, "80/tcp", name="web")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert host.probe("app", f"[{host.address('web', 'front', 6)}]:80/tcp").by == "web"
+        assert host.probe(place, "203.0.113.1/ping").is_open
+        assert f"{host.address('app', 'front')}\tapp" in machines.run("web", "cat /etc/hosts")
+        assert machines.run("web", "cat /etc/hostname") == "web\n"
+        gateway = host.address("web", "front").rpartition(".")[0] + ".1"
+        assert machines.run("web", "cat /etc/resolv.conf").startswith(f"nameserver {gateway}\n")
+        assert {machines.run("web", f"stat -c %u:%g {path}") for path in FILES} == {"0:0\n"}
+    assert host.run(etc) == found
+
+
+def test_a_machine_that_does_not_run_is_pending_and_connected_once_it_does(
+    host: ThrowawayHost, machines: Machines
+) -> None:
+    with host.declared(WORDS):
+        pending = {"machine:web", "web/front", *(f"machine:web:{path}" for path in FILES)}
+        assert set(host.apply(WORDS).pending) == pending
+        assert host.probe("app", "203.0.113.1/ping").is_open
+        assert not host.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        machines.start("web")
+        host.converge(WORDS)
+        machines.stop("web")
+        assert set(host.apply(WORDS).pending) == pending
+        machines.start("web")
+        host.converge(WORDS)
+        host.serve(machines.place("web"), "80/tcp", name="web")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+    assert machines.run("web", "cat /etc/hostname") == "distributions-own\n"
