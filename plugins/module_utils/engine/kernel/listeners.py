@@ -5,25 +5,51 @@
 
 from __future__ import annotations
 
-import glob
 import ipaddress
-import os
+import socket
+import struct
 import sys
 from typing import Iterator, List, Tuple
 
-# <net/tcp_states.h>: TCP_LISTEN; TCP_CLOSE, as a socket of UDP is that has no peer.
-_STATES = {"tcp": "0A", "udp": "07"}
+from .netlink import dump
+
+# <linux/sock_diag.h>, and <net/tcp_states.h>.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+TCP_LISTEN, TCP_CLOSE = 10, 7
+
+# <linux/inet_diag.h>: inet_diag_req_v2 less the socket, any of which will do, and inet_diag_msg to its source.
+_REQUEST = struct.Struct("=BBxxI48x")
+_FOUND = struct.Struct("!4xH2x16s")
 
 
 def listeners() -> Iterator[Tuple[str, str, int]]:
-    """Each one's protocol, address and port."""
-    for path in glob.glob("/proc/self/net/tcp*") + glob.glob("/proc/self/net/udp*"):
-        protocol = os.path.basename(path)[:3]
-        for line in _lines(path)[1:]:
-            words = line.split()
-            if words[3] == _STATES.get(protocol):
-                address, _colon, port = words[1].partition(":")
-                yield protocol, _address(address), int(port, 16)
+    """Each one's protocol, address and port. A socket of UDP that has no peer listens."""
+    try:
+        yield from [*_dumped(socket.AF_INET), *_dumped(socket.AF_INET6)]
+    except OSError:
+        # A kernel without tcp_diag. It has walked all connections that there could be when it has listed its listeners.
+        yield from [*_listed("tcp", TCP_LISTEN), *_listed("tcp6", TCP_LISTEN)]
+    yield from [*_listed("udp", TCP_CLOSE), *_listed("udp6", TCP_CLOSE)]
+
+
+def _dumped(family: int) -> Iterator[Tuple[str, str, int]]:
+    """Those of TCP.
+
+    Raises:
+        OSError: this kernel cannot tell.
+    """
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << TCP_LISTEN)
+    for message in dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request):
+        port, address = _FOUND.unpack_from(message)
+        yield "tcp", socket.inet_ntop(family, address[: 16 if family == socket.AF_INET6 else 4]), port
+
+
+def _listed(protocol: str, state: int) -> Iterator[Tuple[str, str, int]]:
+    for line in _lines(f"/proc/self/net/{protocol}")[1:]:
+        words = line.split()
+        if int(words[3], 16) == state:
+            address, _colon, port = words[1].partition(":")
+            yield protocol[:3], _address(address), int(port, 16)
 
 
 def _address(hexadecimal: str) -> str:

@@ -68,9 +68,7 @@ def _dumped(netlink: socket.socket, sequence: int, kind: int, request: bytes, fo
             if reply not in (NLMSG_ERROR, NLMSG_DONE):
                 found.append(payload)
                 continue
-            # A namespace without a single route has no main table yet.
-            with suppress(FileNotFoundError):
-                _raise_error(payload)
+            _raise_error(payload)
             return whole
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
@@ -156,8 +157,10 @@ def routes() -> List[RouteInfo]:
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         request = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
-        for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
-            found.extend(parse_route(message))
+        # A namespace without a single route has no main table yet.
+        with suppress(FileNotFoundError):
+            for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
+                found.extend(parse_route(message))
     return found
 
 
