@@ -7,13 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("controller", "dockerd", "hosts", "matrix")
 
 from controller import Controller  # noqa: E402
 from hosts import BACKENDS, ThrowawayHost  # noqa: E402
+
+# Files of tests that take long each, the longest first. They share nothing that takes long to set up.
+LONG = [
+    f"tests/integration/test_{name}.py"
+    for name in ("killed", "playbooks", "fleet", "playbook_inputs", "verify", "runner")
+]
+
+
+class LongestFirst(LoadScopeScheduling):
+    """In the end no process is left alone with what takes long: that comes first, and each test of it by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(tuple(LONG)) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return LongestFirst(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {file: place for place, file in enumerate(LONG)}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        file = item.nodeid.partition("::")[0]
+        return places.get(file, len(LONG)), file.startswith("tests/unit")
+
+    items.sort(key=place)
 
 
 @pytest.fixture
