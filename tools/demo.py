@@ -80,9 +80,9 @@ def step(text: str) -> None:
 
 
 def build_host() -> None:
-    """Private /run, /etc and /var/lib; an uplink `eth0`, whose other end is in the namespace `outside`."""
+    """Folders of its own; an uplink `eth0`, whose other end is in the namespace `outside`."""
     run("mount", "--make-rprivate", "/")
-    for folder in ("/run", "/var/lib"):
+    for folder in ("/run", "/var/lib", "/usr/local/sbin"):
         run("mount", "-t", "tmpfs", "tmpfs", folder)
     for folder in ("etc", "netns", "ansible"):
         os.mkdir(f"/run/{folder}")

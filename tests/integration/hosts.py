@@ -67,6 +67,7 @@ mkdir /run/etc
 for each in {_KEPT_IN_ETC}; do cp -a "/etc/$each" /run/etc 2>/dev/null || true; done
 mount --bind /run/etc /etc 2>/dev/null
 mount -t tmpfs none /var/lib
+mount -t tmpfs none /usr/local/sbin
 mkdir /run/netns /etc/sysctl.d
 """
 
@@ -349,7 +350,7 @@ class ThrowawayHost:
     # Everything that must be given back
 
     def snapshot(self) -> dict[str, Any]:
-        files = self.agent.call("read_files", folders=["/etc/", "/var/lib/", "/run/netns/", "/run/wharf/"])
+        files = self.agent.call("read_files", folders=_FOLDERS)
         links = self.json("ip -j -d link")
         addresses = self.json("ip -j addr")
         return {
@@ -409,6 +410,8 @@ _EMPTY_TABLE = re.compile(
     rf"^table ip6? (?:raw|mangle|filter|nat) \{{\n(?:{_EMPTY_CHAIN})*\}}\n|^\*\w+\n(?::\w+ ACCEPT \S+\n)*COMMIT\n",
     re.MULTILINE,
 )
+
+_FOLDERS = ["/etc/", "/var/lib/", "/run/netns/", "/run/wharf/", "/usr/local/sbin/"]
 
 _VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id", "tcp_fastopen_key")
 

@@ -59,7 +59,7 @@ def test_states_of_roles(controller: Controller) -> None:
     gone = controller.play({"roles": ROLES[2:]}, variables={"wharf_containers": {"other": {}}, "wharf_state": "absent"})
     assert ("delete", "endpoint", "other/bridge") in gone.changes
     assert controller.host.json("ip -j link show br-front")
-    reverse = [*ROLES[::-1], "wharf.network.docker_user"]
+    reverse = ["wharf.network.boot", *ROLES[::-1], "wharf.network.docker_user"]
     gone = controller.converge({"roles": reverse}, {"wharf_state": "absent"})
     assert ("delete", "bridge", "br-front") in gone
     assert differences(before, controller.host.snapshot()) == ""
@@ -81,7 +81,8 @@ def test_a_lost_ledger_is_made_anew_when_asked(controller: Controller) -> None:
     refused = controller.play("wharf.network.site", variables=VARIABLES)
     assert "ledger.json: is lost" in refused.output
     assert "-e wharf_adopt=true" in refused.output
-    again = controller.play("wharf.network.site", "--check", variables={**VARIABLES, "wharf_adopt": True})
+    adopting = {**VARIABLES, "wharf_adopt": True, "wharf_boot": False}
+    again = controller.play("wharf.network.site", "--check", variables=adopting)
     assert again.returncode == 0, again.output
     assert again.changes == []
     gone = controller.play("wharf.network.teardown", variables={"wharf_adopt": True})

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same engine without Ansible: `python -m engine apply | diff | adopt | follow | show`, words as JSON."""
+"""The same engine without Ansible: the command `wharf`. Words are JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from typing import Any, Dict, List
 
 from .converge import adopt_host, converge
-from .declaration.declared import ABSENT, STATES, Call
+from .declaration.declared import ABSENT, PRESENT, STATES, Call
 from .errors import ModelError, WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS
@@ -20,9 +20,11 @@ from .observation import observe
 from .picture import draw
 from .report import describe
 from .state import SCOPES
+from .version import VERSION
 
 # What a file of words may have.
 _DECLARATION = ("host", "networks", "containers", "docker_user")
+_WORDS = f"JSON file with {', '.join(_DECLARATION)}, - for standard input; without it, what is declared already"
 
 
 def main(arguments: List[str]) -> int:
@@ -46,14 +48,15 @@ def main(arguments: List[str]) -> int:
 
 
 def _parse(arguments: List[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="wharf", description="Docker's network model, as declared on this host")
+    parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="draw the host's networks")
     commands.add_parser("follow", help="bring containers' files up to date whenever the host's resolv.conf changes")
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text)
-        command.add_argument("words", nargs="?", help="file with {host, networks, containers}, - for standard input")
-        command.add_argument("--state", choices=STATES, default=STATES[0])
+        command.add_argument("words", nargs="?", help=_WORDS)
+        command.add_argument("--state", choices=STATES, default=PRESENT)
         command.add_argument("--adopt", action="store_true", help="find again what stands, if the ledger is lost")
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
     command = commands.add_parser(
@@ -85,7 +88,10 @@ def _adopt(options: argparse.Namespace) -> None:
 
 
 def _converge_all(options: argparse.Namespace) -> None:
-    """Converge every layer; one line of JSON for each says what changed."""
+    """Converge every layer; one line of JSON for each says what changed.
+
+    Without words this is what brings a host back that has been rebooted, or whose rules were flushed.
+    """
     words = _read(options.words) if options.words else {}
     call = Call(
         **words,
@@ -93,6 +99,7 @@ def _converge_all(options: argparse.Namespace) -> None:
         scopes=frozenset(options.scope or SCOPES),
         check=options.command == "diff",
         adopt=options.adopt,
+        repeats=not options.words and options.state == PRESENT and not options.adopt,
     )
     for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
         result = converge(layer, call, read_facts, LAYERS)

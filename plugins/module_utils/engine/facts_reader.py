@@ -15,7 +15,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from .declaration.words import Interface, Subnet
 from .doors.door import MARK
-from .kernel import proc_sys, rtnetlink
+from .kernel import proc_sys, rtnetlink, systemd
 from .kernel.listeners import listeners
 from .ledger import Ledger
 from .planning.facts import Facts, StandingBridge
@@ -58,7 +58,7 @@ def read_facts(ledger: Ledger) -> Facts:
         other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
         dnsmasq_user=user,
         dnsmasq_group=group,
-        systemd=os.path.isdir("/run/systemd/system"),
+        systemd=systemd.is_booted(),
     )
 
 

@@ -24,7 +24,7 @@ LOCK = "/run/wharf.lock"
 VERSION = 1
 REMEDY = (
     "restore it from a backup, or let what stands be found again by its marks: run this once with -e wharf_adopt=true "
-    "(a module: adopt: true; by hand: python -m engine adopt)"
+    "(a module: adopt: true; by hand: wharf adopt)"
 )
 
 

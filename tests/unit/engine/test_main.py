@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.__main__ import main
 
@@ -19,3 +21,10 @@ def test_who_is_not_root_is_told(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main([command]) == 1
     assert capsys.readouterr().err == "reading and changing a host's networks needs root there: run this with sudo\n"
+
+
+def test_the_version_is_the_collections(capsys: pytest.CaptureFixture[str]) -> None:
+    collection = yaml.safe_load((Path(__file__).parents[3] / "galaxy.yml").read_text(encoding="utf-8"))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"wharf {collection['version']}\n"

@@ -47,7 +47,7 @@ class Call:
     A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
     So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
     the fingerprints of the changes that they would have made in this layer. `adopt`: where the ledger is lost, what
-    stands is found again by its marks.
+    stands is found again by its marks. `repeats`: it was given nothing, and brings about again what is declared.
     """
 
     host: Optional[Words] = None
@@ -58,6 +58,7 @@ class Call:
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
     adopt: bool = False
+    repeats: bool = False
     assumed: Mapping[str, str] = field(default_factory=dict)
     predicted: Mapping[str, str] = field(default_factory=dict)
 
@@ -88,6 +89,8 @@ def declare(before: Declared, call: Call) -> Declared:
     Raises:
         ModelError: the default networks would go from under others.
     """
+    if call.repeats:
+        return before
     after = before
     for scope in SCOPES:
         if scope in call.scopes:

@@ -18,7 +18,7 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 
 from ..diff import DELETE, Change
 from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
-from ..kernel import programs
+from ..kernel import programs, systemd
 from ..kernel.listeners import listeners
 from ..planning.dnsmasq_files import (
     FOLDER,
@@ -289,8 +289,8 @@ def _start(things: List[Dnsmasq]) -> None:
 
 
 def _has_systemd() -> bool:
-    """Whether it runs this host (sd_booted(3)), and our unit is there."""
-    return os.path.isdir("/run/systemd/system") and os.path.exists(UNIT_FILE)
+    """Whether it runs this host, and our unit is there."""
+    return systemd.is_booted() and os.path.exists(UNIT_FILE)
 
 
 def _start_by_systemd(things: List[Dnsmasq]) -> None:
@@ -298,7 +298,7 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
     Raises:
         ApplyError: one of them did not begin.
     """
-    programs.run(["systemctl", "daemon-reload"])
+    systemd.systemctl("daemon-reload")
     complaint = _systemctl("restart", things)
     for thing in things:
         pid = _read_number(pid_path(thing.name))
@@ -308,8 +308,7 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
 
 
 def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
-    ran = programs.run(["systemctl", verb, "--", *map(_unit, things)])
-    return _complaint(ran) if ran.returncode else ""
+    return systemd.systemctl(verb, "--", *map(_unit, things))
 
 
 def _unit(thing: Union[Dnsmasq, Process]) -> str:

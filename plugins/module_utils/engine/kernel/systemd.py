@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd, as far as it is told something: by its tool, and by whom it has started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Sequence
+
+from . import programs
+
+
+def is_booted() -> bool:
+    """Whether it runs this host (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def is_installed() -> bool:
+    return programs.find("systemctl") is not None
+
+
+def systemctl(*arguments: str) -> str:
+    """What it complains of; empty where all went well."""
+    ran = programs.run(["systemctl", *arguments])
+    return (ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}") if ran.returncode else ""
+
+
+def active(services: Sequence[str]) -> Sequence[str]:
+    """Those that run, or are about to."""
+    states = programs.run(["systemctl", "is-active", "--", *services]).stdout.split()
+    return [name for name, state in zip(services, states) if state in ("active", "activating", "reloading")]
+
+
+def tell_ready() -> None:
+    """Let systemd know that what it has started is up (sd_notify(3)); nothing where nobody waits for that."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            notify.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+            notify.send(b"READY=1")

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: boot
+short_description: Bring a host's container networks back when it boots
+version_added: 0.1.0
+description:
+  - Installs the command C(wharf), C(/usr/local/sbin/wharf), which is the engine of this very version of the collection
+    in one file. It is run by the Python that runs this module. It knows from the ledger what is declared on the host.
+  - Where systemd runs the host, C(wharf.service) brings back what is declared when the host boots, and when the
+    firewall's own service is started anew. C(wharf-follow.service) connects containers of others that start, or start
+    anew, and keeps containers' files of names true to the host's. Both are enabled and started.
+  - Where it does not, only the command is installed.
+options:
+  services:
+    description:
+      - With V(true) the services are installed and enabled also where systemd is there and does not run, as in an image
+        that is being built; an error where there is no systemd. With V(false) only the command is installed.
+      - Where this is not given, there are services where systemd runs the host.
+    type: bool
+  state:
+    description: With V(absent) all of it is removed. The networks stay.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Predicts exactly the changes that a real run then makes.
+  diff_mode:
+    support: full
+    description: Shows one titled difference for each object that changes.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+  platform:
+    support: full
+    description: The systems that this runs on.
+    platforms: linux
+requirements:
+  - Python 3.9 or later
+  - root on the target
+author:
+  - The wharf.network authors (@wharf)
+"""
+
+EXAMPLES = r"""
+- name: Have the networks come back after a reboot
+  wharf.network.boot:
+
+- name: Only the command
+  wharf.network.boot:
+    services: false
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: service, name: wharf.service, action: create, fields: []}]
+  contains:
+    kind:
+      description: V(program), V(file) or V(service).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.installation import install, remove
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import changes_as_data, diffs
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "services": {"type": "bool"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    with reporting_errors(module):
+        if module.params["state"] == "present":
+            result = install(module.params["services"], module.check_mode)
+        else:
+            result = remove(module.check_mode)
+    report = {"changed": bool(result.changes), "changes": changes_as_data(result.changes)}
+    if module._diff:
+        report["diff"] = diffs(result)
+    module.exit_json(**report)
+
+
+if __name__ == "__main__":
+    main()

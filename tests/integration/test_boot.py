@@ -1,0 +1,223 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role `boot`, and the command and the services that it installs.
+
+No systemd runs a throwaway host. So what it is told is looked at, and what it would say of the units.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from controller import CHECKOUT, VARIABLES, Controller
+from hosts import ENGINE, EngineError, ThrowawayHost, differences
+from standing import assert_same, standing
+
+COMMAND = "/usr/local/sbin/wharf"
+APPLY, FOLLOW = "wharf.service", "wharf-follow.service"
+UNITS = "/etc/systemd/system"
+ROLE = {"roles": ["wharf.network.boot"]}
+
+# It says what it is told, and remembers what is enabled and runs.
+_SYSTEMCTL = f"""#!/bin/sh
+echo "$@" >> /run/systemctl.log
+verb=$1
+shift
+for unit in "$@"; do
+    case $verb$unit in
+    *--*) [ $unit != --now ] || now=1 ;;
+    is-active*) [ -e /run/running/$unit ] && echo active || echo inactive ;;
+    enable*) mkdir -p {UNITS}/multi-user.target.wants; ln -s {UNITS}/$unit {UNITS}/multi-user.target.wants/$unit ;;
+    disable*) rm {UNITS}/multi-user.target.wants/$unit ${{now:+/run/running/$unit}} ;;
+    start*) : > /run/running/$unit ;;
+    esac
+done
+[ $verb != is-active ] || exit 3
+"""
+
+
+@pytest.fixture
+def words() -> dict[str, Any]:
+    return {name.removeprefix("wharf_"): words for name, words in VARIABLES.items()}
+
+
+def installed(host: ThrowawayHost, remove: bool = False, services: bool | None = None) -> list[tuple[str, str, str]]:
+    """As the module does it, without Ansible: foreseen is what is done, and then nothing is left to do."""
+    call = "remove({check})" if remove else f"install({services}, {{check}})"
+    foreseen, made, left = (_engine(host, call.format(check=check)) for check in (True, False, False))
+    assert foreseen == made
+    assert left == []
+    return made
+
+
+def _engine(host: ThrowawayHost, call: str) -> list[tuple[str, str, str]]:
+    script = f"""
+import json
+from engine.installation import install, remove
+print(json.dumps([[change.action, change.subject.kind, change.subject.name] for change in {call}.changes]))
+"""
+    ran = subprocess.run([*host.enter(), *ENGINE, "-c", script], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise EngineError(ran.stderr.splitlines()[-1])
+    return [tuple(change) for change in json.loads(ran.stdout)]
+
+
+def boot_with_systemd(host: ThrowawayHost) -> None:
+    host.write("/run/systemctl", _SYSTEMCTL)
+    host.run(
+        f"""
+        chmod 755 /run/systemctl; mount --bind /run/systemctl /usr/bin/systemctl
+        mkdir -p /run/systemd/system /run/running {UNITS}
+        """
+    )
+
+
+def told(host: ThrowawayHost) -> list[str]:
+    """What systemd was told since this was last asked."""
+    lines = host.run("cat /run/systemctl.log; : > /run/systemctl.log").splitlines()
+    return [line for line in lines if not line.startswith("is-active")]
+
+
+def test_without_systemd_there_is_the_command(controller: Controller) -> None:
+    host = controller.host
+    before = host.snapshot()
+    assert controller.converge(ROLE) == [("create", "program", COMMAND)]
+    assert host.run(f"{COMMAND} --version").startswith("wharf ")
+    assert controller.converge(ROLE, {"wharf_state": "absent"}) == [("delete", "program", COMMAND)]
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_the_command_has_all_of_the_engine_that_it_needs(controller: Controller) -> None:
+    """Ansible sends what the module imports, and that is what is installed: as it stands here, file by file."""
+    controller.play(ROLE)
+    content = controller.host.agent.call("read_files", folders=["/usr/local/sbin/"])[COMMAND].encode("latin-1")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        packed = {name: archive.read(name).decode() for name in archive.namelist()}
+    engine = CHECKOUT / "plugins/module_utils/engine"
+    there = {f"engine/{path.relative_to(engine)}": path.read_text(encoding="utf-8") for path in engine.rglob("*.py")}
+    assert packed.pop("__main__.py")
+    assert packed.items() <= there.items()
+    # What sends probes is nothing that the command does.
+    missing = {name for name in there.keys() - packed.keys() if "/reachability/" not in name}
+    assert missing == {"engine/verification.py"}
+
+
+def test_after_a_reboot_the_command_makes_all_of_it_again(host: ThrowawayHost, words: dict[str, Any]) -> None:
+    host.apply(words)
+    installed(host)
+    before = standing(host)
+    host.run(
+        """
+        kill $(cat /run/wharf/running/*.pid)
+        nft flush ruleset; ip -all netns del; umount -R /run/netns; rm -r /run/netns /run/wharf /run/wharf.lock
+        for each in br-front br-back docker0; do ip link del $each; done
+        sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.forwarding=0
+        """
+    )
+    foreseen = changes(host.run(f"{COMMAND} diff"))
+    assert ("create", "bridge", "br-front") in foreseen
+    assert changes(host.run(f"{COMMAND} apply")) == foreseen
+    assert changes(host.run(f"{COMMAND} diff")) == []
+    assert_same(before, standing(host))
+    assert "br-front" in host.run(f"{COMMAND} show")
+    host.serve("web", "80/tcp")
+    assert host.probe("outside", "192.0.2.10:8080/tcp").is_open
+
+
+def changes(output: str) -> list[tuple[str, str, str]]:
+    made = [change for line in output.splitlines() for change in json.loads(line)["changes"]]
+    return [(change["action"], change["kind"], change["name"]) for change in made]
+
+
+@pytest.mark.parametrize("words", [{}, {"docker_user": [{"source": "192.0.2.66", "action": "drop"}]}])
+def test_the_command_declares_nothing(host: ThrowawayHost, words: dict[str, Any]) -> None:
+    """Where the networks are somebody else's, a boot does not make them ours."""
+    if words:
+        host.apply(words, scope=["docker_user"])
+    installed(host)
+    before = host.snapshot()
+    assert changes(host.run(f"{COMMAND} diff")) == []
+    host.run("nft flush ruleset")
+    made = changes(host.run(f"{COMMAND} apply"))
+    assert {kind for _action, kind, _name in made} <= {"chain", "set"}
+    assert bool(made) == bool(words)
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_with_systemd_services_are_enabled_and_started(host: ThrowawayHost) -> None:
+    boot_with_systemd(host)
+    before = host.snapshot()
+    made = installed(host)
+    services = [("create", "service", name) for name in (FOLLOW, APPLY)]
+    assert made == [
+        ("create", "program", COMMAND),
+        *(("create", "file", f"{UNITS}/{name}") for name in (APPLY, FOLLOW)),
+        *services,
+    ]
+    assert told(host) == ["daemon-reload", f"enable -- {FOLLOW} {APPLY}", f"start -- {FOLLOW}", f"start -- {APPLY}"]
+    host.run(f"rm /run/running/{APPLY}")
+    assert installed(host) == [("update", "service", APPLY)]
+    assert told(host) == [f"enable -- {APPLY}", f"start -- {APPLY}"]
+    host.run(f"echo >> {UNITS}/{FOLLOW}")
+    assert installed(host) == [("update", "file", f"{UNITS}/{FOLLOW}")]
+    assert told(host) == ["daemon-reload", f"restart -- {FOLLOW}"]
+    only_command = installed(host, services=False)
+    assert ("delete", "service", APPLY) in only_command
+    assert ("delete", "program", COMMAND) not in only_command
+    assert told(host) == [f"disable --now -- {FOLLOW} {APPLY}", "daemon-reload"]
+    installed(host, remove=True)
+    host.run(f"rmdir {UNITS}/multi-user.target.wants")
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_services_in_an_image(host: ThrowawayHost) -> None:
+    """systemd is there and does not run: the real systemctl enables what will be started one day."""
+    if not shutil.which("systemctl"):
+        pytest.skip("systemctl is not installed here")
+    host.run(f"mkdir -p {UNITS}")
+    before = host.snapshot()
+    installed(host, services=True)
+    assert host.run(f"readlink {UNITS}/multi-user.target.wants/{APPLY}") == f"{UNITS}/{APPLY}\n"
+    installed(host, remove=True)
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_services_where_there_is_no_systemd(host: ThrowawayHost) -> None:
+    host.run(": > /run/none; [ ! -e /usr/bin/systemctl ] || mount --bind /run/none /usr/bin/systemctl")
+    with pytest.raises(EngineError, match="wharf_boot_services: there is no systemd on this host"):
+        installed(host, services=True)
+
+
+def test_units_are_what_systemd_takes(host: ThrowawayHost, tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed here")
+    boot_with_systemd(host)
+    installed(host)
+    for name in (APPLY, FOLLOW):
+        # The command is in the throwaway host alone.
+        (tmp_path / name).write_text(host.read(f"{UNITS}/{name}").replace(COMMAND, "/bin/true"))
+    verify = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in (APPLY, FOLLOW))]
+    said = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert "wharf" not in said.stderr
+
+
+def test_what_is_called_so_and_is_not_ours(host: ThrowawayHost) -> None:
+    boot_with_systemd(host)
+    host.run(f"echo mine > {COMMAND}; echo mine > {UNITS}/{APPLY}")
+    before = host.snapshot()
+    for where, remedy in ((COMMAND, f"rm {COMMAND}"), (f"{UNITS}/{APPLY}", "true")):
+        with pytest.raises(EngineError, match=f"{where}: exists and is not wharf's: move it away"):
+            installed(host)
+        assert differences(before, host.snapshot()) == ""
+        assert installed(host, remove=True) == []
+        assert differences(before, host.snapshot()) == ""
+        host.run(remedy)
+        before = host.snapshot()
