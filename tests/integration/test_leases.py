@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hosts import ABSENT, ThrowawayHost
+from test_service_discovery import upstream
 
 WORDS: dict[str, Any] = {
     "networks": {
@@ -28,19 +29,28 @@ WORDS: dict[str, Any] = {
                     "options": {"classless-static-route": "10.9.0.0/16,10.7.0.1,0.0.0.0/0,10.7.0.1"},
                 },
                 "ra": "slaac",
-                "boot": {"tftp_root": "/run/tftp", "file": "pxe.0", "files": {"efi64": "grub.efi"}},
+                "boot": {
+                    "tftp_root": "/run/tftp",
+                    "file": "pxe.0",
+                    "files": {"efi64": "grub.efi", "http_efi64": "http://10.7.0.9/grub.efi"},
+                },
             },
         },
+        # It has no domain, and its name might be one of the public DNS.
+        "home": {"ipam": {"config": [{"subnet": "10.6.0.0/24"}]}, "x-wharf": {"dhcp": {"range": "10.6.0.128/25"}}},
         "deep": {
             "internal": True,
             "enable_ipv6": True,
             "ipam": {"config": [{"subnet": "10.8.0.0/24"}, {"subnet": "fd00:8::/64"}]},
             "x-wharf": {"dhcp": True, "ra": "stateful", "dns": False},
         },
+        "alone": {"enable_ipv6": True, "x-wharf": {"ra": True, "dns": False}},
+        "rest": {"enable_ipv6": True, "x-wharf": {"ra": {"mode": "stateless"}}},
         "other": {},
     },
     "containers": {
         "web": {"networks": ["lan"]},
+        "cook": {"networks": ["home", "other"]},
         "both": {"networks": ["lan", "other"]},
         "vm": {"networks": {"deep": {"ipv4_address": "10.8.0.50", "ipv6_address": "fd00:8::50"}}},
     },
@@ -60,10 +70,13 @@ def host() -> Iterator[ThrowawayHost]:
             for guest, bridge, mac in (
                 ("guest", "br-lan", "02:00:00:00:00:21"),
                 ("late", "br-lan", "02:00:00:00:00:22"),
+                ("visitor", "br-home", "02:00:00:00:00:23"),
+                ("diver", "br-deep", "02:00:00:00:00:24"),
             ):
                 plug_in(started, guest, bridge, mac)
             yield started
-            started.run("ip link del to-guest; ip link del to-late; ip netns del guest; ip netns del late")
+            for guest in ("guest", "late", "visitor", "diver"):
+                unplug(started, guest)
 
 
 def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
@@ -77,6 +90,10 @@ def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
         ip -n {name} link set eth0 address {mac} up
         """
     )
+
+
+def unplug(host: ThrowawayHost, name: str) -> None:
+    host.run(f"ip link del to-{name}; ip netns del {name}")
 
 
 def lease(host: ThrowawayHost, place: str, *options: str) -> dict[str, str]:
@@ -114,8 +131,9 @@ def test_a_declared_container_is_given_its_declared_address(host: ThrowawayHost)
 def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: ThrowawayHost) -> None:
     told = lease(host, "guest", "-x", "hostname:printer")
     assert told["ip"] in ("10.7.0.2", "10.7.0.3")
-    for place, name in (("web", "printer"), ("web", "printer.lan.example"), ("both", "printer.lan.example")):
-        assert asked(host, place, name) == [told["ip"]]
+    for place in ("web", "both"):
+        for name in ("printer", "printer.lan.example"):
+            assert asked(host, place, name) == [told["ip"]]
         assert asked(host, place, f"-x {told['ip']}") == ["printer.lan.example."]
     changed = copy.deepcopy(WORDS)
     changed["networks"]["lan"]["x-wharf"]["dhcp"]["lease_time"] = "3h"
@@ -129,6 +147,26 @@ def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: T
 def test_no_stranger_is_called_as_a_container_is(host: ThrowawayHost) -> None:
     assert lease(host, "late", "-x", "hostname:web")["ip"] in ("10.7.0.2", "10.7.0.3")
     assert asked(host, "both", "web") == [host.address("web", "lan")]
+
+
+def test_where_no_domain_is_declared_leases_are_called_by_the_network(host: ThrowawayHost) -> None:
+    with upstream(host, "192.0.2.53", "203.0.113.53") as log:
+        told = lease(host, "visitor", "-x", "hostname:radio")
+        assert told["search"] == told["domain"] == "home"
+        for name in ("radio", "radio.home"):
+            assert asked(host, "cook", name) == [told["ip"]]
+            assert asked(host, "cook", f"{name} AAAA") == asked(host, "cook", "nobody.home") == []
+        assert asked(host, "cook", "elsewhere.example.com") == ["203.0.113.53"]
+        assert "radio" not in host.read(log) and "home" not in host.read(log)
+
+
+def test_nobody_may_be_called_as_a_proxy_is_looked_for(host: ThrowawayHost) -> None:
+    assert lease(host, "visitor", "-x", "hostname:wpad")["ip"]
+    assert asked(host, "cook", "wpad") == asked(host, "cook", "wpad.home") == []
+
+
+def test_a_network_without_a_range_gives_strangers_nothing(host: ThrowawayHost) -> None:
+    assert lease(host, "diver") == {}
 
 
 def test_a_container_that_comes_is_given_its_address_without_a_restart(host: ThrowawayHost) -> None:
@@ -161,6 +199,30 @@ def test_hosts_make_their_addresses_of_what_is_advertised(host: ThrowawayHost) -
     assert host.run("cat /proc/sys/net/ipv6/conf/eth0/accept_ra", "web").strip() == "0"
 
 
+@pytest.mark.parametrize(
+    ("network", "flags", "of_prefix", "lifetime"),
+    [
+        ("alone", "none", "onlink, auto", 1800),
+        ("rest", "other stateful", "onlink, auto", 1800),
+        # An address by DHCPv6 besides, since the network has a range.
+        ("lan", "managed, other stateful", "onlink, auto", 1800),
+        # The host of an internal network is no router.
+        ("deep", "managed, other stateful", "onlink", 0),
+    ],
+)
+def test_what_is_advertised_by_mode(
+    host: ThrowawayHost, network: str, flags: str, of_prefix: str, lifetime: int
+) -> None:
+    plug_in(host, "listener", f"br-{network}", "02:00:00:00:00:31")
+    # Whoever comes asks for an advertisement.
+    capture = "tcpdump -lnvi any -c1 'icmp6 and ip6[40] == 134' 2>/dev/null"
+    heard = host.run(f"(sleep 1; ip link set eth0 down; ip link set eth0 up) & timeout 20 {capture}", "listener")
+    unplug(host, "listener")
+    assert f"Flags [{flags}]" in heard and f"Flags [{of_prefix}]" in heard
+    assert f"router lifetime {lifetime}s" in heard
+    assert ("rdnss" in heard) == (network in ("rest", "lan"))
+
+
 def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
     def leased(place: str) -> str:
         files = f"-lf /run/{place}.leases6 -pf /run/{place}.pid6"
@@ -187,13 +249,21 @@ def test_network_boot(host: ThrowawayHost, architecture: str, file: str, content
     assert content in host.run(f"busybox tftp -g -r {told['bootfile']} -l /dev/stdout {server}", "web")
 
 
+def test_boot_by_http(host: ThrowawayHost) -> None:
+    """A client takes an offer for one of its own only if it is marked as such."""
+    told = lease(host, "web", "-x 0x5d:0010", "-V HTTPClient:Arch:00016:UNDI:003001")
+    assert told["bootfile"] == "http://10.7.0.9/grub.efi"
+    assert told["vendor"] == "HTTPClient"
+    assert "vendor" not in lease(host, "web", "-x 0x5d:0007")
+
+
 def test_nobody_elsewhere_is_served(host: ThrowawayHost) -> None:
+    networks = host.ledger()["allotted"]["networks"]
+    gateways = tuple(f"[{each}]" if ":" in each else f"{each}:" for net in networks.values() for each in net.values())
     listening = host.run("ss -Hlnup").splitlines()
     for line in listening:
         address = line.split()[3]
-        assert "%br-" in address or address.startswith(
-            ("10.7.0.1:", "10.8.0.1:", "[fd00:7::1]", "[fd00:8::1]", "172.")
-        ), line
+        assert "%br-" in address or address.startswith(gateways), line
 
 
 def test_a_firewall_of_iptables_that_drops_input_lets_questions_through() -> None:

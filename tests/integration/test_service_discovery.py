@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, FILES, HOST, OUTSIDE, EngineError, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, FILES, HOST, OUTSIDE, EngineError, ThrowawayHost
 
 UPSTREAM, OTHER_UPSTREAM = "192.0.2.53", "192.0.2.54"
 
@@ -274,8 +274,8 @@ def test_a_resolver_is_asked_on_its_network_only(host: ThrowawayHost, transport:
     port = host.ledger()["allotted"]["resolvers"]["app:shop_db"]
     short = (transport, "+time=1")
     assert ask(host, "wiki", "web", "A", f"@{app}", *short) == CLOSED
-    assert ask(host, OUTSIDE, "web", "A", f"@{app}", *short) == CLOSED
-    assert ask(host, OUTSIDE, "web", "A", "@192.0.2.10", *short) == CLOSED
+    for address in (*ADDRESSES["host"], *host.ledger()["allotted"]["networks"]["app"].values()):
+        assert ask(host, OUTSIDE, "web", "A", f"@{address}", *short) == CLOSED
     assert ask(host, "web", "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
     assert ask(host, OUTSIDE, "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
     assert ask(host, HOST, "web", "A", f"@{app}", *short).status == "NOERROR"
@@ -286,7 +286,33 @@ def test_resolvers_listen_at_gateways_only(host: ThrowawayHost) -> None:
     gateways = {address for subnets in networks.values() for address in subnets.values()}
     listening = [line.split() for line in host.run("ss -Hlntup").splitlines() if "dnsmasq" in line]
     bound = {words[4].rpartition(":")[0].strip("[]") for words in listening if words[0] == "tcp"}
-    assert bound and bound <= gateways
+    # A network's own also has the address of its bridge that is good on this link only.
+    on_link = {address for address in bound if address.startswith("fe80::") and "%br-" in address}
+    assert gateways >= bound - on_link != set()
+
+
+def test_nobody_outside_is_answered_where_no_rules_stand() -> None:
+    """dnsmasq itself looks by which interface a question comes."""
+    words: dict[str, Any] = {
+        "host": {"iptables": False, "ip6tables": False},
+        "networks": {"app": {"enable_ipv6": True}, "db": {}},
+        "containers": {
+            "web": {"networks": ["app"]},
+            "both": {"networks": ["app", "db"]},
+            "picky": {"networks": ["app"], "dns": [OTHER_UPSTREAM]},
+        },
+    }
+    with ThrowawayHost.started() as bare, bare.declared(words):
+        web = Reply("NOERROR", (bare.address("web", "app"),))
+        for transport in ("+notcp", "+tcp"):
+            for place in ("both", HOST):
+                assert ask(bare, place, "web", "A", f"@{gateway(bare, 'app')}", transport) == web
+            for address in bare.ledger()["allotted"]["networks"]["app"].values():
+                bare.run(f"ping -c1 -W5 {address}", OUTSIDE)
+                assert ask(bare, OUTSIDE, "web", "A", f"@{address}", transport, "+time=1") == CLOSED
+        # Nobody would lead containers to another resolver than that of their network.
+        assert bare.ledger()["allotted"]["resolvers"] == {}
+        assert f"nameserver {OTHER_UPSTREAM}" in bare.read("/etc/netns/picky/resolv.conf")
 
 
 def test_resolvers_have_given_up_what_they_do_not_need(host: ThrowawayHost) -> None:

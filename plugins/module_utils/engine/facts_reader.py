@@ -32,6 +32,7 @@ def read_facts(ledger: Ledger) -> Facts:
     routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
     addresses = rtnetlink.addresses()
+    on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in ours]
     foreign = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
@@ -47,7 +48,7 @@ def read_facts(ledger: Ledger) -> Facts:
         resolv_conf=resolv_conf,
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
-        listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger)))),
+        listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger, on_bridges)))),
         forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
@@ -161,15 +162,15 @@ def _ranges(text: str) -> Iterator[Tuple[int, int]]:
         yield int(first), int(last or first)
 
 
-def _own_listeners(ledger: Ledger) -> Iterator[Tuple[str, str, int]]:
-    """The sockets that resolvers of ours have, or may have."""
+def _own_listeners(ledger: Ledger, on_bridges: Iterable[str]) -> Iterator[Tuple[str, str, int]]:
+    """The sockets that resolvers of ours have, or may have: also at what a bridge is called on the link alone."""
     if not any(kind == "dnsmasq" for kind, _name in ledger.owned_by("dnsmasq")):
         return
-    for pools in ledger.allotted.networks.values():
-        for pool in pools.values():
-            for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
-                for protocol in ("tcp", "udp"):
-                    yield protocol, str(pool.gateway), port
+    gateways = (str(pool.gateway) for pools in ledger.allotted.networks.values() for pool in pools.values())
+    for address in {*gateways, *on_bridges}:
+        for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
+            for protocol in ("tcp", "udp"):
+                yield protocol, address, port
 
 
 def _read(path: str) -> str:

@@ -198,7 +198,7 @@ def _own_sockets() -> Set[Tuple[str, int]]:
 def _sockets(name: str) -> Iterator[Tuple[str, int]]:
     """Where it listens for questions, as its configuration says."""
     config = content_of(config_path(name))
-    addresses = re.findall(r"^listen-address=(.+)$", config, re.MULTILINE)
+    addresses = re.findall(r"^(?:listen-|# )address=(.+)$", config, re.MULTILINE)
     for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
         yield from ((address, int(port)) for address in addresses)
 

@@ -138,12 +138,8 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
     yield f"pid-file={pid_path(resolver.name)}"
     yield f"port={resolver.port if resolver.answers else 0}"
     yield "bind-dynamic"
-    for address in resolver.addresses:
-        yield f"listen-address={address}"
+    yield from _places(resolver, networks)
     if resolver.is_networks_own and networks[0].services.leases:
-        # Without it nothing is given to who has no address yet.
-        yield f"interface={networks[0].bridge}"
-        yield "except-interface=lo"
         yield from lease_lines(plan, networks[0], lease_path(resolver.name), hosts_path(resolver.name))
     yield "no-hosts"
     yield "cache-size=1000"
@@ -154,25 +150,48 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
     yield from _records(networks)
 
 
+def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
+    """Where it listens. By the interface dnsmasq refuses whoever asks by another one, also where no rules stand; leases
+    need that, too. A port that only rules lead to must not be on all addresses of a bridge, and those of a bridge that
+    somebody else made are not all ours.
+    """
+    if resolver.is_networks_own and not networks[0].external:
+        yield f"interface={networks[0].bridge}"
+        # It still answers what the host asks of these addresses.
+        yield "except-interface=lo"
+        for address in resolver.addresses:
+            yield f"# address={address}"
+    else:
+        for address in resolver.addresses:
+            yield f"listen-address={address}"
+
+
 def _local_domains(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> Iterator[str]:
     """What is answered here or not at all: names without a dot, the networks' own, and their addresses.
 
     Those who got a lease are known to the network's own resolver only, which others ask for them.
     """
-    yield "local=//"
     own = {other.name: other.at for other in plan.resolvers.all if other.name != resolver.name}
+    knows = {n.name: str(own[n.name]) for n in networks if n.services.dhcp and n.name in own}
+    # Of several networks with leases the first one's are known without a domain.
+    yield f"server=//{next(iter(knows.values()), '')}"
     for network in networks:
-        knows = str(own[network.name]) if network.services.dhcp and network.name in own else ""
-        for domain in _domains(network):
-            if not _may_be_public(domain) or domain == network.services.names.domain:
-                yield f"server=/{domain}/{knows}"
+        for domain in _claimed_domains(network):
+            yield f"server=/{domain}/{knows.get(network.name, '')}"
         for pool in plan.allotted.networks[network.name].values():
-            yield f"rev-server={pool.subnet},{knows}" if knows else f"rev-server={pool.subnet}"
+            yield ",".join(filter(None, [f"rev-server={pool.subnet}", knows.get(network.name, "")]))
 
 
 def _domains(network: Network) -> List[str]:
     """What follows the names of containers in longer ones, the declared domain first."""
     return list(dict.fromkeys(filter(None, [network.services.names.domain, network.name.lower()])))
+
+
+def _claimed_domains(network: Network) -> List[str]:
+    """Those in which all names are the network's: who got a lease is called so, too, and nobody can say beforehand how."""
+    domains = _domains(network)
+    first = domains[:1] if network.services.names.domain or network.services.dhcp else []
+    return list(dict.fromkeys([*first, *(domain for domain in domains if not _may_be_public(domain))]))
 
 
 def _may_be_public(domain: str) -> bool:
@@ -293,10 +312,7 @@ def _claims(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[
     if not resolver.forwards:
         return
     local = [
-        f".{domain}"
-        for network in resolver.networks
-        for domain in _domains(plan.model.networks[network])
-        if not _may_be_public(domain) or domain == plan.model.networks[network].services.names.domain
+        f".{domain}" for network in resolver.networks for domain in _claimed_domains(plan.model.networks[network])
     ]
     for name in sorted({name.lower() for name in names.of(resolver.networks) if "." in name}):
         if not name.endswith(tuple(local)):

@@ -21,6 +21,9 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
     services, pools = network.services, plan.allotted.networks[network.name]
     yield f"domain={network.services.names.domain or network.name}"
     yield "dhcp-authoritative"
+    # Who is called so would be asked by others on the network through whom they should reach the web.
+    yield "dhcp-name-match=set:proxy,wpad"
+    yield "dhcp-ignore-names=tag:proxy"
     yield f"dhcp-leasefile={lease_path}"
     if services.dhcp:
         yield f"dhcp-hostsfile={hosts_path}"
@@ -89,6 +92,9 @@ def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
         for number in ARCHITECTURES[architecture]:
             yield f"dhcp-match=set:{architecture},option:client-arch,{number}"
         yield f"dhcp-boot=tag:{architecture},{file}{server}"
+        if architecture.startswith("http_"):
+            # An offer without it is none to a client that boots by HTTP (UEFI 2.10, 24.7.3).
+            yield f"dhcp-option-force=tag:{architecture},option:vendor-class,HTTPClient"
     if boot.file:
         others = "".join(f"tag:!{architecture}," for architecture, _file in boot.files)
         yield f"dhcp-boot={others}{boot.file}{server}"

@@ -93,6 +93,11 @@ def find_resolvers(
         if not attachments or any(address.is_loopback for address in container.dns):
             continue
         asked = min(attachments, key=lambda each: (found[each.network].at.version, each.network))
+        if not model.host.has_rules(found[asked.network].at.version):
+            # Nobody leads it further. The nameservers that it names, it asks itself.
+            if not container.dns:
+                questions[container.name] = Question(found[asked.network], asked)
+            continue
         networks = tuple(sorted(attachment.network for attachment in attachments))
         forwards = any(_leads_outside(model, attachment) for attachment in container.attachments)
         name = _name(networks, container.dns, forwards and not any(found[each].forwards for each in networks))
