@@ -188,7 +188,7 @@ def _domains(network: Network) -> List[str]:
 
 
 def _claimed_domains(network: Network) -> List[str]:
-    """Those in which all names are the network's: who got a lease is called so, too, and nobody can say beforehand how."""
+    """Those in which all names are the network's. Who will get a lease is called so, too, and can call himself anything."""
     domains = _domains(network)
     first = domains[:1] if network.services.names.domain or network.services.dhcp else []
     return list(dict.fromkeys([*first, *(domain for domain in domains if not _may_be_public(domain))]))
@@ -311,9 +311,7 @@ def _claims(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[
     """
     if not resolver.forwards:
         return
-    local = [
-        f".{domain}" for network in resolver.networks for domain in _claimed_domains(plan.model.networks[network])
-    ]
+    local = [f".{domain}" for network in resolver.networks for domain in _claimed_domains(plan.model.networks[network])]
     for name in sorted({name.lower() for name in names.of(resolver.networks) if "." in name}):
         if not name.endswith(tuple(local)):
             yield f"server=/{name}/\nserver=/*.{name}/#\n"
