@@ -63,9 +63,7 @@ _REPORT = '#!/bin/sh\n[ "$1" = bound ] && set\ntrue\n'
 @pytest.fixture(scope="module")
 def host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started:
-        started.run("mkdir /run/tftp; echo for BIOS > /run/tftp/pxe.0; echo for UEFI > /run/tftp/grub.efi")
-        started.write("/run/report", _REPORT)
-        started.run("chmod 755 /run/report")
+        prepare(started)
         with started.declared(WORDS):
             for guest, bridge, mac in (
                 ("guest", "br-lan", "02:00:00:00:00:21"),
@@ -77,6 +75,13 @@ def host() -> Iterator[ThrowawayHost]:
             yield started
             for guest in ("guest", "late", "visitor", "diver"):
                 unplug(started, guest)
+
+
+def prepare(host: ThrowawayHost) -> None:
+    """What clients run when they are told something, and files to boot."""
+    host.write("/run/report", _REPORT)
+    host.run("chmod 755 /run/report; mkdir /run/tftp")
+    host.run("echo for BIOS > /run/tftp/pxe.0; echo for UEFI > /run/tftp/grub.efi")
 
 
 def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
@@ -223,22 +228,23 @@ def test_what_is_advertised_by_mode(
     assert ("rdnss" in heard) == (network in ("rest", "lan"))
 
 
-def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
-    def leased(place: str) -> str:
-        files = f"-lf /run/{place}.leases6 -pf /run/{place}.pid6"
-        host.run(
-            f"""
-            touch /run/{place}.leases6
-            timeout 20 dhclient -6 -1 -d -sf /bin/true {files} eth0 2>/dev/null &
-            for each in $(seq 200); do grep -q iaaddr /run/{place}.leases6 && break; sleep 0.1; done
-            kill $!
-            """,
-            place,
-        )
-        return re.findall(r"iaaddr (\S+)", host.read(f"/run/{place}.leases6"))[0]
+def leased_by_dhcpv6(host: ThrowawayHost, place: str) -> str:
+    files = f"-lf /run/{place}.leases6 -pf /run/{place}.pid6"
+    host.run(
+        f"""
+        touch /run/{place}.leases6
+        timeout 20 dhclient -6 -1 -d -sf /bin/true {files} eth0 2>/dev/null &
+        for each in $(seq 200); do grep -q iaaddr /run/{place}.leases6 && break; sleep 0.1; done
+        kill $!
+        """,
+        place,
+    )
+    return str(re.findall(r"iaaddr (\S+)", host.read(f"/run/{place}.leases6"))[0])
 
-    assert leased("vm") == "fd00:8::50"
-    assert leased("guest").startswith("fd00:7::1")
+
+def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
+    assert leased_by_dhcpv6(host, "vm") == "fd00:8::50"
+    assert leased_by_dhcpv6(host, "guest").startswith("fd00:7::1")
 
 
 @pytest.mark.parametrize(("architecture", "file", "content"), [("0000", "pxe.0", "BIOS"), ("0007", "grub.efi", "UEFI")])
@@ -269,12 +275,21 @@ def test_nobody_elsewhere_is_served(host: ThrowawayHost) -> None:
 def test_a_firewall_of_iptables_that_drops_input_lets_questions_through() -> None:
     words = copy.deepcopy(WORDS)
     words["host"] = {"firewall-backend": "iptables"}
-    words["networks"]["lan"]["x-wharf"].pop("boot")
-    with ThrowawayHost.started(backend="iptables") as strict, strict.declared(words):
-        strict.write("/run/report", _REPORT)
-        strict.run("chmod 755 /run/report; iptables -P INPUT DROP; ip6tables -P INPUT DROP")
-        for place in ("web", "both"):
-            assert asked(strict, place, "both.lan") == [strict.address("both", "lan")]
-        assert lease(strict, "web")["ip"] == strict.address("web", "lan")
-        assert not strict.probe("web", "10.7.0.1/ping", expect_open=False).is_open
-        strict.run("iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT")
+    words["networks"]["six"] = {"enable_ipv4": False, "enable_ipv6": True}
+    words["containers"]["lone"] = {"networks": ["six"]}
+    with ThrowawayHost.started(backend="iptables") as strict:
+        prepare(strict)
+        with strict.declared(words):
+            strict.run("iptables -P INPUT DROP; ip6tables -P INPUT DROP")
+            for place in ("web", "both"):
+                assert asked(strict, place, "both.lan") == [strict.address("both", "lan")]
+            assert asked(strict, "lone", "lone AAAA") == [strict.address("lone", "six", 6)]
+            assert lease(strict, "web")["ip"] == strict.address("web", "lan")
+            assert "BIOS" in strict.run("busybox tftp -g -r pxe.0 -l /dev/stdout 10.7.0.1", "web")
+            plug_in(strict, "guest", "br-lan", "02:00:00:00:00:21")
+            until(lambda: bool(strict.json("ip -j -6 route show default", "guest")))
+            assert leased_by_dhcpv6(strict, "guest").startswith("fd00:7::1")
+            unplug(strict, "guest")
+            for address in ("10.7.0.1", "fd00:7::1"):
+                assert not strict.probe("web", f"{address}/ping", expect_open=False).is_open
+            strict.run("iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT")

@@ -12,6 +12,8 @@ from .words import Address
 
 HOST_RECORD, CNAME, SRV, TXT = "HOST", "CNAME", "SRV", "TXT"
 
+TFTP_PORT = 69
+
 
 @dataclass(frozen=True)
 class Record:
@@ -119,5 +121,5 @@ class Services:
         dhcp6 = (
             ((6, 547),) if self.ra or any(each.version == 6 for each in (self.dhcp.ranges if self.dhcp else ())) else ()
         )
-        tftp = ((4, 69),) if self.boot and self.boot.tftp_root else ()
+        tftp = ((4, TFTP_PORT),) if self.boot and self.boot.tftp_root else ()
         return (*dhcp4, *dhcp6, *tftp)

@@ -188,7 +188,7 @@ def _domains(network: Network) -> List[str]:
 
 
 def _claimed_domains(network: Network) -> List[str]:
-    """Those in which all names are the network's. Who will get a lease is called so, too, and can call himself anything."""
+    """Those in which all names are the network's: of who gets a lease nobody knows beforehand what he is called."""
     domains = _domains(network)
     first = domains[:1] if network.services.names.domain or network.services.dhcp else []
     return list(dict.fromkeys([*first, *(domain for domain in domains if not _may_be_public(domain))]))

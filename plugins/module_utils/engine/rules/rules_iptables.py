@@ -17,6 +17,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Container, Network
 from ..declaration.ports import PortRange
+from ..declaration.services import TFTP_PORT
 from ..declaration.words import Address, Subnet
 from ..planning.openings import LinkedPort, Opening
 from ..planning.plan import Plan, detours
@@ -70,6 +71,8 @@ _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
 _DNS_PROTOCOLS = ("udp", "tcp")
+# Who looks for a router, for a neighbour, and a neighbour's answer (RFC 4861): without them nothing else comes.
+_NEIGHBOUR_DISCOVERY = (133, 135, 136)
 
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
@@ -217,16 +220,21 @@ def _in_family(version: int, elements: Iterable[Element]) -> Iterator[Element]:
 def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
     """A network's resolver answers who is on the network, and one that knows several whom `WHARF-ASKERS` has led there.
 
-    No published port 53 stands in its way.
+    No published port 53 stands in its way, and nothing else of the host's that drops what comes for it.
     """
     bridge = network.bridge
-    for resolver in plan.resolvers.all:
-        for address in resolver.addresses if resolver.name == network.name and resolver.answers else ():
-            if address.version == version:
-                yield from _asked_at(address, bridge)
-    for family, port in network.services.ports:
-        if family == version:
-            yield INPUT, f"-i {bridge} -p udp -m udp --dport {port} -j ACCEPT"
+    own = [resolver for resolver in plan.resolvers.all if resolver.name == network.name and resolver.answers]
+    asked = [address for resolver in own for address in resolver.addresses if address.version == version]
+    ports = [port for family, port in network.services.ports if family == version]
+    for address in asked:
+        yield from _asked_at(address, bridge)
+    for port in ports:
+        yield INPUT, f"-i {bridge} -p udp -m udp --dport {port} -j ACCEPT"
+    if TFTP_PORT in ports:
+        # The host sends files from another port, and is told there what has come.
+        yield INPUT, f"-i {bridge} -p udp -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+    for kind in _NEIGHBOUR_DISCOVERY if version == 6 and (asked or ports) else ():
+        yield INPUT, f"-i {bridge} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
 
 
 def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
