@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ThrowawayHost
+from hosts import ABSENT, EngineError, ThrowawayHost, differences
 from test_service_discovery import upstream
 
 WORDS: dict[str, Any] = {
@@ -293,3 +293,38 @@ def test_a_firewall_of_iptables_that_drops_input_lets_questions_through() -> Non
             for address in ("10.7.0.1", "fd00:7::1"):
                 assert not strict.probe("web", f"{address}/ping", expect_open=False).is_open
             strict.run("iptables -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT")
+
+
+def test_what_dnsmasq_would_not_start_with_is_refused_before_anything_is_touched() -> None:
+    words: dict[str, Any] = {"networks": {"lan": copy.deepcopy(WORDS["networks"]["lan"])}}
+    path = "wharf_networks.lan.x-wharf"
+    words["networks"]["lan"]["x-wharf"]["dhcp"]["options"] = {"no-such": 1}
+    with ThrowawayHost.started() as bare:
+        before = bare.snapshot()
+        for make, why in (("", "No such file or directory"), ("mkdir -m 700 /run/tftp", "Permission denied")):
+            bare.run(make)
+            for run in (bare.diff, bare.apply):
+                with pytest.raises(EngineError) as refused:
+                    run(words)
+                assert re.sub("user [a-z]+", "user U", str(refused.value)).splitlines() == [
+                    f'{path}.boot.tftp_root: "/run/tftp": the user U, as whom dnsmasq runs, cannot read this folder: '
+                    f"{why}: make it, and let everybody read it",
+                    f'{path}.dhcp.options: "option:no-such,1": dnsmasq finds it wrong (bad dhcp-option): '
+                    "see dnsmasq --help dhcp",
+                ]
+        assert differences(before, bare.snapshot()) == ""
+        bare.run("chmod 755 /run/tftp; touch /run/tftp/pxe.0")
+        words["networks"]["lan"]["x-wharf"]["dhcp"]["options"] = {"ntp-server": "10.7.0.9"}
+        assert [re.sub("user [a-z]+", "user U", each) for each in bare.apply(words).warnings] == [
+            f"{path}.boot.files.efi64: clients cannot load /run/tftp/grub.efi: No such file or directory "
+            "(as the user U)"
+        ]
+        config = "/run/wharf/dnsmasq/lan.conf"
+        # Neither is a change of what is there already begun, and what goes need not have what it needed.
+        words["networks"]["lan"]["x-wharf"]["dhcp"]["options"] = {"ntp-server": "nobody"}
+        before = bare.ledger(), bare.rules(), bare.read(config)
+        with pytest.raises(EngineError, match=r'dhcp.options: "option:ntp-server,nobody": .*bad IP address'):
+            bare.apply(words)
+        assert (bare.ledger(), bare.rules(), bare.read(config)) == before
+        bare.run("rm -r /run/tftp")
+        bare.apply({}, ABSENT)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
-from .declaration.declared import Call, Declared, declare, known, refuse_leaving
+from .declaration.declared import ABSENT, Call, Declared, declare, known, refuse_leaving
 from .declaration.model_words import read_model
 from .diff import CREATE, Change, diff
 from .doors.door import Door
-from .errors import ApplyError, ConflictError, ProblemCollector, VerifyError, WharfError
+from .errors import ApplyError, ConflictError, Problem, ProblemCollector, VerifyError, WharfError
 from .ledger import Ledger
 from .planning.allotments import Allotments
 from .planning.facts import Facts
@@ -27,6 +27,7 @@ class Layer:
     """One layer of a host: what is planned for it, and the door to it.
 
     `warn` looks at the host for what may keep the plan from working; it is given the changes that are still to be made.
+    `lacks` looks for what the host has to have for the plan, beside what the door itself requires for new objects.
     `publishes`: its calls tell which ports of the host were chosen.
     """
 
@@ -34,6 +35,7 @@ class Layer:
     plan: Callable[[Plan], List[Object]]
     door: Callable[[Ledger], Door]
     warn: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
+    lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
     publishes: bool = False
 
 
@@ -59,9 +61,9 @@ class Result:
 def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> Result:
     """Bring one layer of this host to what is declared.
 
-    Where something new is to be made, foreign objects in the way of any of `layers` are reported first. The ledger
-    is written before the kernel is touched, so that whatever a killed run leaves behind is known to the next one as
-    our own.
+    What the host lacks for any of `layers`, and foreign objects in the way of what is new, are reported first. The
+    ledger is written before the kernel is touched, so that whatever a killed run leaves behind is known to the next one
+    as our own.
 
     Raises:
         ModelError, ConflictError: nothing was touched.
@@ -71,8 +73,12 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         host = _know(call, read_facts)
         ledger, declared, plan = host.ledger, host.declared, host.plan
         planned = [] if declared.is_empty else planned_objects(layer, plan)
+        problems = ProblemCollector()
+        if planned and call.state != ABSENT and not call.repeats:
+            problems.problems += [problem for each in layers for problem in each.lacks(plan)]
         if _new(planned, layer, ledger):
-            _refuse_conflicts(layers, plan, ledger)
+            _find_conflicts(layers, plan, ledger, problems)
+        problems.raise_if_any(ConflictError)
         step = Step.make(layer, call, ledger, planned)
         changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
         if not call.check:
@@ -170,13 +176,8 @@ def _save(ledger: Ledger, otherwise: str) -> None:
         raise ApplyError(f"{error}; {otherwise}") from error
 
 
-def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> None:
-    """
-    Raises:
-        ConflictError: with all that this host lacks, and every foreign object that stands where one of ours is to be
-            made, in whatever layer.
-    """
-    problems = ProblemCollector()
+def _find_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> None:
+    """All that this host lacks, and every foreign object that stands where one of ours is to be made."""
     for layer in layers:
         planned = planned_objects(layer, plan)
         new = _new(planned, layer, ledger)
@@ -187,7 +188,6 @@ def _refuse_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger) -> No
                 door.canonical(state_of(planned))
             with problems.collect():
                 door.observe(new, frozenset())
-    problems.raise_if_any(ConflictError)
 
 
 def _new(planned: List[Object], layer: Layer, ledger: Ledger) -> State:

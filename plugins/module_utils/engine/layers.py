@@ -15,7 +15,7 @@ from .converge import Layer
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import Change
 from .doors.door import Door, Doors
-from .errors import ApplyError
+from .errors import ApplyError, Problem
 from .ledger import Ledger
 from .planning import plan
 from .planning.plan import Plan
@@ -117,12 +117,28 @@ def _dnsmasq(ledger: Ledger) -> Door:
     return DnsmasqDoor(ledger.found)
 
 
+def _lacking(planned: Plan) -> List[Problem]:
+    if not any(network.services.leases for network in planned.model.networks.values()):
+        return []
+    from .doors.leases import lacking
+
+    return list(lacking(planned))
+
+
+def _unloadable(planned: Plan, _left: Sequence[Change]) -> List[str]:
+    if not any(network.services.boot for network in planned.model.networks.values()):
+        return []
+    from .doors.leases import unloadable
+
+    return list(unloadable(planned))
+
+
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
 DNS_FILES = Layer("dns_files", _files, _dns_files)
-DNSMASQ = Layer("dnsmasq", _names, _dnsmasq)
+DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 
 # In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.
 LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ)
