@@ -143,6 +143,8 @@ class ThrowawayHost:
     _rooted: bool
     backend: str
     _runner: Conversation = field(init=False)
+    # How to get where the engine runs, if that is not the host itself.
+    _entered: list[str] = field(default_factory=list)
     _paths: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -214,14 +216,18 @@ class ThrowawayHost:
     @contextmanager
     def engine_among(self, processes: int) -> Iterator[None]:
         """Run the engine where it sees a process, and those beside it, by the numbers that they have there."""
-        usual = self._runner
-        enter = ["nsenter", "-t", str(processes), "--mount", "--pid", "--net", "--"]
-        self._runner = Conversation([*enter, *ENGINE_RUNNER])
+        usual = self._runner, self._entered
+        self._entered = ["nsenter", "-t", str(processes), "--mount", "--pid", "--net", "--"]
+        self._runner = Conversation([*self._entered, *ENGINE_RUNNER])
         try:
             yield
         finally:
             self._runner.close()
-            self._runner = usual
+            self._runner, self._entered = usual
+
+    def engine_command(self, *arguments: str) -> list[str]:
+        """A command that runs the engine by itself, where it is run otherwise."""
+        return [*(self._entered or self.enter()), *ENGINE, *arguments]
 
     # Commands and files
 

@@ -1,7 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's `resolv.conf` changes while the engine follows it: containers' files do, too, but for those edited."""
+"""What the engine does while it follows a host: files change with the host's, but for those that somebody has edited,
+and containers that others start are connected.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hosts import ENGINE, FILES, ThrowawayHost
+from dockerd import Dockerd
+from hosts import EXACT, FILES, ThrowawayHost
+from machines import Machines
 
 WORDS: dict[str, Any] = {
     "networks": {"app": {}},
@@ -29,8 +33,7 @@ def host() -> Iterator[ThrowawayHost]:
 @contextmanager
 def following(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
     """The engine, once it watches."""
-    command = [*host.enter(), *ENGINE, "-m", "engine", "follow"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(host.engine_command("-m", "engine", "follow"), stdout=subprocess.PIPE, text=True) as process:
         heard(process)
         try:
             yield process
@@ -40,7 +43,9 @@ def following(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
 
 def heard(process: subprocess.Popen[str]) -> dict[str, set[str]]:
     assert process.stdout
-    return {key: set(value) for key, value in json.loads(process.stdout.readline()).items()}
+    told = json.loads(process.stdout.readline())
+    assert not told.pop("problem")
+    return {key: set(value) for key, value in told.items()}
 
 
 def nameservers(host: ThrowawayHost, container: str) -> list[str]:
@@ -85,3 +90,72 @@ def test_files_follow_what_systemd_resolved_asks(host: ThrowawayHost) -> None:
     host.run("rm -r /run/systemd /etc/resolv.conf")
     host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
     host.apply(WORDS)
+
+
+HOST_ADDRESS = "192.0.2.10"
+
+
+def of_others(runtime: str) -> dict[str, Any]:
+    sandbox = {"x-wharf": {"sandbox": f"{runtime}:web"}}
+    return {
+        "networks": {"front": {}},
+        "containers": {"web": {"networks": ["front"], "ports": ["8080:80"], **sandbox}, "app": {"networks": ["front"]}},
+    }
+
+
+def test_machines_that_start_are_connected() -> None:
+    words = of_others("machine")
+    with ThrowawayHost.started() as host, Machines.started(host) as machines, host.declared(words):
+        host.run("echo 192.0.2.1 edited > /etc/netns/app/hosts")
+        with following(host) as process:
+            for again in (False, True):
+                machines.start("web")
+                told = heard(process)
+                assert told["connected"] == {"machine:web"}
+                assert host.serve(machines.place("web"), "80/tcp", name="web") is None
+                assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web", again
+                assert machines.run("web", "cat /etc/hostname") == "web\n"
+                machines.stop("web")
+            machines.start("web")
+            assert heard(process)["connected"] == {"machine:web"}
+        assert host.read("/etc/netns/app/hosts") == "192.0.2.1 edited\n"
+        host.apply(words)
+
+
+def test_containers_that_docker_starts_are_connected() -> None:
+    words = of_others("docker")
+    alone = {"host": {"iptables": False, "ip6tables": False, "bridge": "none"}, "networks": {}}
+    with (
+        ThrowawayHost.started() as host,
+        Dockerd.started(host, alone) as docker,
+        host.engine_among(docker.pid),
+        host.declared(words),
+        following(host) as process,
+    ):
+        docker.make({**alone, "containers": {"web": {"network_mode": "none"}}})
+        for start in ("true", "docker restart --time 0 web"):
+            docker.tell(start)
+            assert heard(process)["connected"] == {"docker:web"}
+            docker.name_places(["web"])
+            host.serve("web", "80/tcp")
+            assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web", start
+            assert f"{host.address('app', 'front')}\tapp" in docker.tell("docker exec web cat /etc/hosts")
+
+
+def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> None:
+    late = {"networks": ["app"], "x-wharf": {"sandbox": "path:/run/late/net"}}
+    words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}
+    host.run("mkdir /run/late")
+    host.apply(words)
+    host.run("nft delete table inet wharf")
+    with following(host) as process:
+        host.run(": > /run/late/net; unshare --net=/run/late/net true")
+        assert process.stdout
+        problem = json.loads(process.stdout.readline())["problem"]
+        assert problem.endswith("does not stand, so no container is connected: run `wharf apply`")
+        assert "eth0" not in host.run("nsenter --net=/run/late/net ip -br link")
+        host.apply(words, scope=["user_networks"])
+        assert heard(process)["connected"] == {"path:/run/late/net"}
+        assert "eth0" in host.run("nsenter --net=/run/late/net ip -br link")
+    host.apply(WORDS, EXACT)
+    host.run("umount /run/late/net; rm -r /run/late")

@@ -52,7 +52,9 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="draw the host's networks")
-    commands.add_parser("follow", help="bring containers' files up to date whenever the host's resolv.conf changes")
+    commands.add_parser(
+        "follow", help="connect containers that start, and keep containers' files true to the host's; never ends"
+    )
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text)
         command.add_argument("words", nargs="?", help=_WORDS)
@@ -67,7 +69,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
 
 
 def _follow() -> None:
-    """One line of JSON for each time that the host's files have changed, and a first one once they are watched."""
+    """One line of JSON for each time that there was something to do, and a first one once all is watched."""
     # A host that boots without this pays nothing for it.
     from .follow import Followed, follow
 

@@ -82,7 +82,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         step = Step.make(layer, call, ledger, planned)
         changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
         if not call.check:
-            _take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
+            take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
         found = () if declared.is_empty else layer.warn(plan, step.changes if call.check else ())
     warnings = (
         *plan.warnings,
@@ -150,7 +150,7 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts]) -> _Known:
     return _Known(ledger, declared, planned, idle)
 
 
-def _take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
+def take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
     """Take a step; the ledger says so before the kernel is touched, and no longer if the step had to be taken back."""
     before = ledger.declared, ledger.allotted
     ledger.declared, ledger.allotted = declared, allotted
@@ -258,6 +258,11 @@ class Step:
     @property
     def changes(self) -> Tuple[Change, ...]:
         return tuple(diff(self.current, self.desired, self.scopes))
+
+    def only(self, concerns: Callable[[Object], bool]) -> Step:
+        """The same step, which leaves all else as it stands."""
+        kept = {key: thing for key, thing in self.current.items() if not concerns(thing)}
+        return replace(self, desired={**kept, **{key: thing for key, thing in self.desired.items() if concerns(thing)}})
 
     def note_owned(self) -> None:
         """Say in the ledger what will be ours, and what stood there before."""

@@ -1,42 +1,58 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping the containers' files of names true to the host's, as these change.
+"""What a host needs between two runs: containers' files that follow the host's, and containers that start, connected.
 
-A run brings each file to what is declared, whoever has changed it. Here nobody looks on: a file that is not as it was
-written is somebody's own, and is left alone.
+A run brings each thing to what is declared, whoever has changed it. Here nobody looks on: what belongs to no container
+that has just started is left alone, but for files that still are what was written from the host's.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, Optional, Tuple
 
 from . import ledger as ledger_file
-from .converge import Step, make_plan, planned_objects
-from .declaration.declared import Call
-from .diff import UPDATE
+from .converge import Layer, Step, make_plan, planned_objects, take
+from .declaration.declared import Call, Declared
+from .diff import CREATE, UPDATE
 from .doors import runtimes
+from .doors.sandboxes import HOST, NETNS, sandbox_path
+from .errors import ApplyError, ProblemCollector, WharfError
 from .facts_reader import read_facts
+from .kernel import namespaces, systemd
 from .kernel.inotify import Watch
-from .layers import DNS_FILES
+from .layers import DNS_FILES, LAYERS, VETH
 from .ledger import Ledger
 from .planning.facts import Facts
-from .state import state_of
+from .planning.plan import Plan
+from .state import ContainerFile, Endpoint, Object, Sandbox, state_of
 
-_WATCHED = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
+_HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
-# In seconds. The folders themselves may come and go, too.
+# Where Docker, Podman and systemd-machined have something of each container that runs.
+_RUNTIMES_FOLDERS = ("/run/docker/netns", namespaces.RUN_NETNS, "/run/systemd/machines")
+
+# In seconds. What can be seen comes before the container itself: so there is another look soon, and then ever later.
+_LOOK_AGAIN_AFTER = 0.1
 _LOOK_ANYWAY_AFTER = 30.0
+
+# Where a network stack is, and which one.
+_Stack = Tuple[str, Tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The files that were brought up to date, and those that were left alone, since somebody has changed them."""
+    """What was done: sandboxes were connected, files were brought up to date, and others left alone, since somebody has
+    changed them. Or the problem that was met, and will be again.
+    """
 
-    changed: Tuple[str, ...]
-    left: Tuple[str, ...]
+    connected: Tuple[str, ...] = ()
+    changed: Tuple[str, ...] = ()
+    left: Tuple[str, ...] = ()
+    problem: str = ""
 
 
 def follow(tell: Callable[[Followed], None]) -> None:
@@ -47,15 +63,77 @@ def follow(tell: Callable[[Followed], None]) -> None:
     watch = Watch()
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
-    before = read_facts(Ledger.load())
-    tell(Followed((), ()))
+    follower = _Follower(read_facts(Ledger.load()))
+    tell(Followed())
+    systemd.tell_ready()
+    last, pause = Followed(), _LOOK_AGAIN_AFTER
     while True:
-        watch.wait(_LOOK_ANYWAY_AFTER)
-        watch.add(_folders())
-        now = read_facts(Ledger.load())
-        if (now.resolv_conf, now.hosts) != (before.resolv_conf, before.hosts):
-            tell(bring_up_to_date(before, now))
-            before = now
+        pause = _LOOK_AGAIN_AFTER if watch.wait(pause) else min(2 * pause, _LOOK_ANYWAY_AFTER)
+        watch.add(follower.folders())
+        try:
+            followed = follower.look()
+        except WharfError as error:
+            followed = Followed(problem=str(error))
+        if followed != Followed() and not (followed.problem and followed == last):
+            tell(followed)
+        last = followed
+
+
+class _Follower:
+    """Knows what it has followed so far.
+
+    `connected` are the network stacks of containers that others run, as they were when these had been connected.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._declared = Declared()
+        self._others: FrozenSet[str] = frozenset()
+        self._connected: Dict[str, _Stack] = {}
+
+    def folders(self) -> Iterator[str]:
+        """Where something changes when there is something to do."""
+        yield from _folders()
+        yield from (os.path.dirname(sandbox_path(name)) for name in self._others if name.startswith("path:"))
+
+    def look(self) -> Followed:
+        """
+        Raises:
+            WharfError: what has changed cannot be followed.
+        """
+        ledger = Ledger.load()
+        facts = read_facts(ledger)
+        followed = Followed()
+        if (facts.resolv_conf, facts.hosts) != (self._facts.resolv_conf, self._facts.hosts):
+            followed = bring_up_to_date(self._facts, facts)
+            self._facts = facts
+        if ledger.declared != self._declared:
+            self._others = _run_by_others(_plan(ledger, facts))
+            self._declared = ledger.declared
+        started = self._started()
+        if started:
+            followed = replace(followed, connected=connect(frozenset(started), facts))
+            self._connected.update(started)
+        return followed
+
+    def _started(self) -> Dict[str, _Stack]:
+        """Those that run, and are not known to be connected. Only of these their runtimes are asked."""
+        new = [name for name in self._others if not self._is_connected(name)]
+        if new:
+            runtimes.look_anew()
+        found = {name: _stack(sandbox_path(name)) for name in new}
+        return {name: stack for name, stack in found.items() if stack}
+
+    def _is_connected(self, name: str) -> bool:
+        known = self._connected.get(name)
+        return known is not None and _stack(known[0]) == known
+
+
+def _stack(path: str) -> Optional[_Stack]:
+    with suppress(OSError):
+        if namespaces.is_namespace(path):
+            return path, namespaces.identity(path)
+    return None
 
 
 def bring_up_to_date(before: Facts, now: Facts) -> Followed:
@@ -68,19 +146,80 @@ def bring_up_to_date(before: Facts, now: Facts) -> Followed:
     with ledger_file.locked():
         ledger = Ledger.load()
         if ledger.declared.is_empty:
-            return Followed((), ())
-        former_facts = replace(now, resolv_conf=before.resolv_conf, hosts=before.hosts)
-        former = state_of(planned_objects(DNS_FILES, make_plan(ledger, ledger.declared, former_facts)))
-        step = Step.make(DNS_FILES, Call(), ledger, planned_objects(DNS_FILES, make_plan(ledger, ledger.declared, now)))
+            return Followed()
+        then = replace(now, resolv_conf=before.resolv_conf, hosts=before.hosts)
+        former = state_of(planned_objects(DNS_FILES, _plan(ledger, then)))
+        step = _step(DNS_FILES, ledger, _plan(ledger, now))
         updates = [change for change in step.changes if change.action == UPDATE]
         ours = [change for change in updates if change.before == former.get(change.subject.key)]
         step.door.apply(ours)
     left = tuple(change.subject.name for change in updates if change not in ours)
-    return Followed(tuple(change.subject.name for change in ours), left)
+    return Followed(changed=tuple(change.subject.name for change in ours), left=left)
+
+
+def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:
+    """Connect and name these sandboxes, and no others; tells those for which there was something to do.
+
+    Raises:
+        WharfError: it could not be done, or what they are to be connected to does not stand.
+    """
+    with ledger_file.locked():
+        ledger = Ledger.load()
+        plan = _plan(ledger, facts)
+        ends = _step(VETH, ledger, plan).only(lambda thing: bool(_places(thing) & started))
+        connected = started.intersection(
+            place for change in ends.changes for place in _places(change.after or change.subject)
+        )
+        if not connected:
+            return ()
+        _require_networks(ledger, plan)
+        files = _step(DNS_FILES, ledger, plan).only(lambda thing: bool(_places(thing) & connected))
+        # In this order, since it is the ends by which one sees that something is still to be done.
+        for step in (files, ends):
+            take(step, ledger, ledger.declared, plan.allotted.completed(ledger.allotted, ledger.declared.containers))
+    return tuple(sorted(connected))
+
+
+def _require_networks(ledger: Ledger, plan: Plan) -> None:
+    """
+    Raises:
+        ApplyError: a bridge, or rules, which stand before any container is connected, do not.
+    """
+    for layer in LAYERS[: LAYERS.index(VETH)]:
+        for change in _step(layer, ledger, plan).changes:
+            if change.action == CREATE:
+                missing = f"{change.subject.kind} {change.subject.name}"
+                raise ApplyError(f"{missing} does not stand, so no container is connected: run `wharf apply`")
+
+
+def _places(thing: Object) -> FrozenSet[str]:
+    """The sandboxes that something is in, or leads to."""
+    if isinstance(thing, Sandbox):
+        return frozenset([thing.name, thing.of])
+    if isinstance(thing, Endpoint):
+        return frozenset([thing.sandbox])
+    if isinstance(thing, ContainerFile):
+        return frozenset([thing.place[0]])
+    return frozenset()
+
+
+def _run_by_others(plan: Plan) -> FrozenSet[str]:
+    names = {container.sandbox for container in plan.model.containers.values()}
+    return frozenset(name for name in names if name not in ("", HOST) and not name.startswith(NETNS))
+
+
+def _plan(ledger: Ledger, facts: Facts) -> Plan:
+    # Rules of the admin's may name what has gone since.
+    return make_plan(ledger, ledger.declared, facts, ProblemCollector())
+
+
+def _step(layer: Layer, ledger: Ledger, plan: Plan) -> Step:
+    return Step.make(layer, Call(), ledger, planned_objects(layer, plan))
 
 
 def _folders() -> Iterator[str]:
-    """Where the files are, and where the links among them lead."""
-    for path in _WATCHED:
+    """Those of the host's files, and where links among these lead, and those of the runtimes."""
+    for path in _HOSTS_FILES:
         yield os.path.dirname(path)
         yield os.path.dirname(os.path.realpath(path))
+    yield from _RUNTIMES_FOLDERS

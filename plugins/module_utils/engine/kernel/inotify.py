@@ -12,6 +12,8 @@ from typing import Iterable
 
 _NONBLOCK, _CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
+# Beside what is watched there already (IN_MASK_ADD).
+_ALSO = 0x20000000
 
 # What is left of a change, in seconds: a file may be removed, and be written anew after that.
 _SETTLED_AFTER = 0.05
@@ -27,13 +29,19 @@ class Watch:
             raise OSError(ctypes.get_errno(), f"inotify: {os.strerror(ctypes.get_errno())}")
 
     def add(self, folders: Iterable[str]) -> None:
-        """Watch these, too. One that is not there is passed over."""
-        mask = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE
+        """Watch these, too. For one that is not there, the folder is watched where it, or its own folder, will be."""
         for folder in dict.fromkeys(folders):
-            self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask)
+            mask = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE
+            while not self._add(folder, mask) and folder != "/":
+                folder, mask = os.path.dirname(folder), _MOVED_TO | _CREATE | _ALSO
 
-    def wait(self, timeout: float) -> None:
-        """Until something has changed, and no more follows at once, or for so many seconds."""
+    def _add(self, folder: str, mask: int) -> bool:
+        return bool(self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask) >= 0)
+
+    def wait(self, timeout: float) -> bool:
+        """Until something has changed, and no more follows at once, or for so many seconds; whether something has."""
+        has_changed = False
         while select.select([self._descriptor], [], [], timeout)[0]:
             os.read(self._descriptor, 65536)
-            timeout = _SETTLED_AFTER
+            has_changed, timeout = True, _SETTLED_AFTER
+        return has_changed
