@@ -297,11 +297,14 @@ class TestChanges:
     def test_another_name_of_a_bridge(self, live: ThrowawayHost) -> None:
         live.serve("db", "80/tcp")
         before = live.address("db", "back")
+        published = changed(lambda words: words["containers"]["db"].update(ports=["8082:80"]))
+        live.converge(published)
         options = {"com.docker.network.bridge.name": "behind"}
-        live.converge(changed(lambda words: words["networks"]["back"].update(driver_opts=options)))
+        live.converge(changed(lambda words: words["networks"]["back"].update(driver_opts=options), published))
         assert "br-back" not in live.run("ip -br link")
         assert live.address("db", "back") == before
         assert live.probe("app", f"{before}:80/tcp").by == "db"
+        assert live.probe("db", f"{HOST_ADDRESS}:8082/tcp").by == "db"
         assert live.probe("db", "203.0.113.1/ping").is_open
 
     def test_a_network_goes(self, live: ThrowawayHost) -> None:

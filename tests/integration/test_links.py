@@ -31,6 +31,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     Endpoint,
     Key,
     Object,
+    Port,
     Route,
     Sandbox,
     state_of,
@@ -50,13 +51,13 @@ OTHER_BRIDGE = Bridge(
 )  # fmt: skip
 WEB = Sandbox("netns:web", "web")
 ENDPOINT = Endpoint(
-    "web/app", sandbox="netns:web", interface="eth0", host_interface="veth0web", bridge="br-app", mtu=1400,
+    "web/app", sandbox="netns:web", interface="eth0", host_interface="veth0web", port=Port("br-app"), mtu=1400,
     mac="02:00:00:00:01:02", addresses=("172.20.0.2/16", "fd00:20::2/64"), ipv6=True,
     routes=(Route("0.0.0.0/0", "172.20.0.1"), Route("::/0", "fd00:20::1")),
     sysctls=(("ipv6.accept_ra", "0"),),
 )  # fmt: skip
 SECOND = Endpoint(
-    "web/db", sandbox="netns:web", interface="eth1", host_interface="veth1web", bridge="br-db", mtu=1400,
+    "web/db", sandbox="netns:web", interface="eth1", host_interface="veth1web", port=Port("br-db"), mtu=1400,
     mac="02:00:00:00:01:03", addresses=("172.21.0.2/16",),
 )  # fmt: skip
 
@@ -208,7 +209,7 @@ def _die(*arguments: object) -> None:
 
 @on_a_host_of_its_own
 def test_an_endpoint_is_made_as_declared() -> None:
-    endpoint = replace(ENDPOINT, hairpin=True, isolated=True)
+    endpoint = replace(ENDPOINT, port=Port("br-app", hairpin=True, isolated=True))
     converge(BRIDGE, WEB, endpoint)
     port, inside = link("veth0web"), link("eth0", "web")
     assert (port["ifalias"], port["master"], port["mtu"], port["group"]) == ("wharf:web/app", "br-app", 1400, "default")
@@ -237,9 +238,9 @@ def test_an_interface_of_an_ipv4_network_has_no_ipv6_address_at_all() -> None:
     [
         ("mtu", 1300),
         ("mac", "02:00:00:00:01:09"),
-        ("hairpin", True),
-        ("isolated", True),
-        ("bridge", "br-db"),
+        ("port", Port("br-app", hairpin=True)),
+        ("port", Port("br-app", isolated=True)),
+        ("port", Port("br-db", hairpin=True)),
         ("addresses", ("172.20.0.9/16", "fd00:20::9/64")),
         ("addresses", ("169.254.7.7/16", "172.20.0.2/16", "fd00:20::2/64")),
         ("routes", (Route("0.0.0.0/0", "172.20.0.9"), Route("::/0", "fd00:20::1"))),
@@ -255,7 +256,7 @@ def test_an_endpoint_is_changed_in_place(field: str, value: Any) -> None:
     assert summary(converge(BRIDGE, OTHER_BRIDGE, WEB, changed)) == [("update", "web/app", field)]
     assert link("eth0", "web")["ifindex"] == before
     assert link("eth0", "web")["mtu"] == link("veth0web")["mtu"] == changed.mtu
-    assert link("veth0web")["master"] == changed.bridge
+    assert link("veth0web")["master"] == changed.port.bridge
     assert addresses("eth0", "web") == set(changed.addresses)
     expected = {
         ("default" if "/0" in route.destination else route.destination, route.gateway) for route in changed.routes

@@ -74,7 +74,7 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         "icc": network.icc,
         "gateway_modes": {f"ipv{pool.version}": network.gateway_mode(pool.version) for pool in network.pools},
         "masquerade": any(network.masquerade(pool.version) for pool in network.pools),
-        "endpoints": sorted(e.name for e in endpoints if stands and e.bridge == network.bridge),
+        "endpoints": sorted(e.name for e in endpoints if stands and e.port.bridge == network.bridge),
     }
 
 
@@ -101,7 +101,7 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
     return {
         "interface": endpoint.interface,
         "host_interface": endpoint.host_interface,
-        "bridge": endpoint.bridge,
+        "bridge": endpoint.port.bridge,
         "mac": endpoint.mac,
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),

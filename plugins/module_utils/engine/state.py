@@ -149,26 +149,39 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Port:
+    """A port of a bridge; none where `bridge` is empty.
+
+    `hairpin`: it may send a frame back to where it came from. `isolated`: it exchanges frames with the host only, not
+    with other isolated ports. Neither lasts longer than the port does, so that all of it is one.
+    """
+
+    bridge: str
+    hairpin: bool = False
+    isolated: bool = False
+
+    def __str__(self) -> str:
+        told = {"hairpin": self.hairpin, "isolated": self.isolated}
+        return ", ".join([self.bridge or "none", *(name for name, is_so in told.items() if is_so)])
+
+
+@dataclass(frozen=True)
 class Endpoint(Object):
     """A container's place on a network; `name` is `CONTAINER/NETWORK`.
 
-    `host_interface` (marked `wharf:CONTAINER/NETWORK`) is a port of `bridge`, its peer is `interface`
+    `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface`
     in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
-    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `hairpin`: the
-    port may send a frame back to where it came from. `isolated`: the port exchanges frames with the
-    host only, not with other isolated ports.
+    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends.
     """
 
     sandbox: str
     interface: str
     host_interface: str
-    bridge: str
+    port: Port
     mtu: int
     mac: str
     addresses: Tuple[str, ...]
     routes: Tuple[Route, ...] = ()
-    hairpin: bool = False
-    isolated: bool = False
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
 
@@ -338,7 +351,7 @@ def network_scope(network: str) -> str:
     return DEFAULT_NETWORKS if network == DEFAULT_NETWORK else USER_NETWORKS
 
 
-FieldValue = Union[str, int, bool, Tuple[object, ...]]
+FieldValue = Union[str, int, bool, Port, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:

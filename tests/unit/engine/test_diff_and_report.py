@@ -22,6 +22,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     Endpoint,
     File,
     Object,
+    Port,
     Route,
     Rules,
     Sandbox,
@@ -42,7 +43,7 @@ def endpoint(name: str = "web/front", **fields: object) -> Endpoint:
         "sandbox": "netns:web",
         "interface": "eth0",
         "host_interface": "veth1",
-        "bridge": "br-front",
+        "port": Port("br-front"),
         "mtu": 1500,
         "mac": MAC,
         "addresses": ("10.0.0.2/24",),
@@ -110,8 +111,8 @@ def test_a_set_and_a_chain_of_one_name_are_two() -> None:
 
 
 def test_the_fields_of_an_update() -> None:
-    after = endpoint(mtu=1400, routes=(Route("0.0.0.0/0", "10.0.0.1"),), hairpin=True)
-    assert Change(endpoint(), after).fields == ("mtu", "routes", "hairpin")
+    after = endpoint(mtu=1400, routes=(Route("0.0.0.0/0", "10.0.0.1"),), port=Port("br-front", hairpin=True))
+    assert Change(endpoint(), after).fields == ("port", "mtu", "routes")
     assert Change(None, after).fields == Change(after, None).fields == ()
 
 
@@ -135,13 +136,21 @@ def test_a_result_is_plain_data() -> None:
 
 
 def test_objects_are_plain_data() -> None:
-    (data,) = objects_as_data([endpoint(routes=(Route("0.0.0.0/0", "10.0.0.1"),), sysctls=(("ipv6.accept_ra", "0"),))])
+    (data,) = objects_as_data(
+        [
+            endpoint(
+                port=Port("br-front", hairpin=True),
+                routes=(Route("0.0.0.0/0", "10.0.0.1"),),
+                sysctls=(("ipv6.accept_ra", "0"),),
+            )
+        ]
+    )
     assert data["kind"] == "endpoint"
     assert data["name"] == "web/front"
     assert data["addresses"] == ["10.0.0.2/24"]
     assert data["routes"] == ["0.0.0.0/0 via 10.0.0.1"]
     assert data["sysctls"] == [["ipv6.accept_ra", "0"]]
-    assert data["hairpin"] is False
+    assert data["port"] == "br-front, hairpin"
     assert data["mtu"] == 1500
 
 
@@ -163,15 +172,13 @@ def test_a_difference_for_each_object() -> None:
             "after": "sandbox: netns:web\n"
             "interface: eth0\n"
             "host_interface: veth1\n"
-            "bridge: br-front\n"
+            "port: br-front\n"
             "mtu: 1500\n"
             f"mac: {MAC}\n"
             "addresses:\n"
             "  10.0.0.2/24\n"
             "routes:\n"
             "  0.0.0.0/0 via 10.0.0.1\n"
-            "hairpin: False\n"
-            "isolated: False\n"
             "ipv6: False\n"
             "sysctls:\n"
             "  ipv6.accept_ra 0\n",

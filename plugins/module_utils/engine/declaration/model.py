@@ -157,6 +157,10 @@ class Network:
     def has(self, version: int) -> bool:
         return any(pool.version == version for pool in self.pools)
 
+    def family_path(self, version: int) -> str:
+        """Where the declaration says whether the network has this family."""
+        return f"{self.path}.{'' if self.is_default else 'enable_'}ipv{version}"
+
     def gateway_mode(self, version: int) -> str:
         return self.gateway_modes.of(version)
 

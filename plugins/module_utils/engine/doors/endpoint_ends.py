@@ -14,7 +14,7 @@ from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ..kernel.rtnetlink import RTPROT_BOOT, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo
-from ..state import Endpoint, Route
+from ..state import Endpoint, Port, Route
 from . import parameters
 from .door import MARK
 from .sandboxes import LOOPBACK_INDEX, NETNS, is_present, sandbox_path
@@ -105,14 +105,18 @@ def _half(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint:
         sandbox="",
         interface="",
         host_interface=port.name,
-        # A port that is down is on no network.
-        bridge=names.get(port.master, "") if port.up else "",
+        port=_port(port, names),
         mtu=port.mtu,
         mac="",
         addresses=(),
-        hairpin=port.port is not None and port.port.hairpin,
-        isolated=port.port is not None and port.port.isolated,
     )
+
+
+def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
+    """One that is down is on no network."""
+    if link.port is None or not link.up:
+        return Port("")
+    return Port(names.get(link.master, ""), link.port.hairpin, link.port.isolated)
 
 
 def _observe_inside(

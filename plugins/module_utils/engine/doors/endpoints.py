@@ -26,7 +26,7 @@ from .sandboxes import is_awaited, is_out_of_sight, sandbox_path
 Step = Tuple[Optional[Endpoint], Endpoint]
 
 _MADE_WITH = ("sandbox", "interface", "host_interface")
-_OF_THE_PORT = ("bridge", "mtu", "hairpin", "isolated")
+_OF_THE_PORT = ("port", "mtu")
 _ETHERNET_MTU = 1500
 _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
@@ -74,7 +74,9 @@ class Endpoints(Door):
             with suppress(OSError):
                 # Without connection tracking in the kernel, there are no flows.
                 conntrack.forget_addresses(_new_addresses(steps))
-            _keep_as_they_are(ip, {new.bridge for old, new in steps if old is None or old.bridge != new.bridge})
+            _keep_as_they_are(
+                ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
+            )
             for before, after in steps:
                 _make_port(ip, before, after)
         by_sandbox: Dict[str, List[Step]] = {}
@@ -134,7 +136,7 @@ def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
             _set_port(ip, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
         with doing(f"endpoint {after.name}: changing {after.host_interface}"):
-            if before.bridge != after.bridge:
+            if before.port.bridge != after.port.bridge:
                 _move(ip, after)
             _set_port(ip, after)
             proc_sys.set_ipv6(after.host_interface, False)
@@ -181,7 +183,7 @@ def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
 
 
 def _set_port(ip: Any, endpoint: Endpoint) -> None:
-    flags = [("IFLA_BRPORT_MODE", int(endpoint.hairpin)), ("IFLA_BRPORT_ISOLATED", int(endpoint.isolated))]
+    flags = [("IFLA_BRPORT_MODE", int(endpoint.port.hairpin)), ("IFLA_BRPORT_ISOLATED", int(endpoint.port.isolated))]
     ip.link(
         "set",
         index=socket.if_nametoindex(endpoint.host_interface),
@@ -197,9 +199,9 @@ def _set_port(ip: Any, endpoint: Endpoint) -> None:
 
 def _bridge_index(endpoint: Endpoint) -> int:
     try:
-        return socket.if_nametoindex(endpoint.bridge)
+        return socket.if_nametoindex(endpoint.port.bridge)
     except OSError as error:
-        raise ApplyError(f"bridge {endpoint.bridge} does not stand: wharf.network.bridge makes it") from error
+        raise ApplyError(f"bridge {endpoint.port.bridge} does not stand: wharf.network.bridge makes it") from error
 
 
 def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
@@ -278,6 +280,6 @@ def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], soc
 
 def _news(before: Optional[Endpoint], after: Endpoint) -> List[str]:
     """The addresses of which the network does not know yet that they are behind this MAC."""
-    if before is None or (before.mac, before.bridge) != (after.mac, after.bridge):
+    if before is None or (before.mac, before.port.bridge) != (after.mac, after.port.bridge):
         return [*after.addresses]
     return [address for address in after.addresses if address not in before.addresses]

@@ -66,12 +66,15 @@ def _allot_endpoints(
 def _refuse_other_families(
     network: Network, on_network: List[Tuple[Container, Attachment]], problems: ProblemCollector
 ) -> None:
-    for version, has in ((4, network.ipv4), (6, network.ipv6)):
-        for _container, attachment in on_network:
-            if attachment.static(version) and not has:
+    for _container, attachment in on_network:
+        given = [(f"ipv{version}_address", attachment.static(version)) for version in (4, 6)]
+        given += [(f"link_local_ips[{index}]", address) for index, address in enumerate(attachment.link_local)]
+        for key, address in given:
+            if address and not network.has(address.version):
+                switch = network.family_path(address.version)
                 problems.add(
-                    f"{attachment.path}.ipv{version}_address",
-                    f"network {network.name} has no IPv{version}: set enable_ipv{version}: true on it",
+                    f"{attachment.path}.{key}",
+                    f'"{address}": network {network.name} has no IPv{address.version}: set {switch}: true',
                 )
 
 

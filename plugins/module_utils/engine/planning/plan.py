@@ -16,7 +16,7 @@ from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container
 from ..declaration.words import Address, Subnet
 from ..errors import ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Route, Sandbox, Sysctl, network_scope
+from ..state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl, network_scope
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
@@ -144,9 +144,8 @@ class Plan:
     def _check_families(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
             if network.ipv6 and not self.facts.ipv6:
-                key = "ipv6" if network.is_default else "enable_ipv6"
                 remedy = "leave it out, or boot without ipv6.disable=1"
-                problems.add(f"{network.path}.{key}", f"the kernel of this host has no IPv6: {remedy}")
+                problems.add(network.family_path(6), f"the kernel of this host has no IPv6: {remedy}")
 
     def _check_reach(self, problems: ProblemCollector) -> None:
         """What is published on an adopted bridge needs an address of the host there."""
@@ -293,13 +292,15 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             sandbox=container.sandbox,
             interface=allotted.interface,
             host_interface=host_interface(container.name, network.name),
-            bridge=network.bridge,
+            port=Port(
+                network.bridge,
+                hairpin=bool(published & addresses),
+                isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
+            ),
             mtu=plan.mtu(network),
             mac=allotted.mac,
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
             routes=tuple(_routes(plan, container, attachment)),
-            hairpin=bool(published & addresses),
-            isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
             ipv6=network.ipv6,
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
         )
