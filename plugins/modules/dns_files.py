@@ -12,11 +12,13 @@ version_added: 0.1.0
 description:
   - Writes each container's C(resolv.conf), C(hosts) and C(hostname) below C(/etc/netns/NAME), from where
     C(ip netns exec) binds them over C(/etc).
-  - Only containers whose sandbox is a named namespace (C(netns:NAME), the default) have such files.
+  - Those of a container that Docker, Podman or systemd-nspawn runs are written where that keeps them. Of a sandbox that
+    only a process or a path leads to, nobody knows the files.
   - The names and aliases of the other containers on a user-defined network stand in C(hosts).
   - C(resolv.conf) has the nameservers of the host that a container can reach, unless the container or O(host) names
     others. It follows the host's when this is called.
   - Files are rewritten in place, since a container may have them bind-mounted.
+  - A C(resolv.conf) that somebody has edited by hand is left as it is, and named in a warning and in RV(edited).
   - A container in mode C(host) has the host's own files, unless it is given names of its own.
 extends_documentation_fragment:
   - wharf.network.layer
@@ -60,6 +62,14 @@ changes:
       description: What of the object an update changes.
       type: list
       elements: str
+edited:
+  description: The C(resolv.conf) files that somebody has edited since they were written here. They are left as they
+    are, also by the next call; one that is emptied or deleted is written anew. One that a container's runtime has made
+    anew, when the container was started, is not taken for edited.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/netns/web/resolv.conf]
 pending:
   description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success

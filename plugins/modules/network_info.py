@@ -121,6 +121,12 @@ foreign:
     remedy:
       description: What lets it through, in the words of whoever owns the table.
       type: str
+edited:
+  description: The containers' C(resolv.conf) files that somebody has edited, which are left as they are, and no drift.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/netns/web/resolv.conf]
 drift:
   description: By layer, the changes that would make the host what is declared; empty where nothing differs.
   returned: success

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from hosts import EXACT, FILES, ThrowawayHost
+from hosts import ENGINE, EXACT, FILES, ThrowawayHost
 from machines import Machines
 
 WORDS: dict[str, Any] = {
     "networks": {"app": {}},
     "containers": {"plain": {}, "edited": {}, "own": {"dns": "192.0.2.99"}, "web": {"networks": ["app"]}},
 }
+
+EDITED = "/etc/netns/edited/resolv.conf"
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +56,77 @@ def nameservers(host: ThrowawayHost, container: str) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("nameserver")]
 
 
-def test_files_follow_but_for_those_that_somebody_has_edited(host: ThrowawayHost) -> None:
+def files(*containers: str) -> set[str]:
+    return {f"/etc/netns/{container}/resolv.conf" for container in containers}
+
+
+def ask_elsewhere(host: ThrowawayHost, address: str) -> None:
+    host.write("/etc/resolv.conf", f"nameserver {address}\n")
+
+
+def test_files_follow_within_a_second(host: ThrowawayHost) -> None:
     with following(host) as process:
         inode = host.run("stat -c %i /etc/netns/plain/resolv.conf")
-        host.run("echo 'nameserver 192.0.2.1' > /etc/netns/edited/resolv.conf")
-        # As programs write it: in place, and by a rename.
-        for address, write in (
-            ("192.0.2.54", "cat /run/new > /etc/resolv.conf"),
-            ("192.0.2.55", "cp /run/new /etc/resolv.conf.new; mv /etc/resolv.conf.new /etc/resolv.conf"),
+        # As programs write it: in place, and by a rename. The first time, domains and options go, too.
+        for address, write, changed in (
+            ("192.0.2.54", "cat /run/new > /etc/resolv.conf", files("plain", "edited", "own", "web")),
+            ("192.0.2.55", "cp /run/new /etc/new; mv /etc/new /etc/resolv.conf", files("plain", "edited")),
         ):
             host.write("/run/new", f"nameserver {address}\n")
+            began = time.monotonic()
             host.run(write)
-            told = heard(process)
-            assert told["left"] == {"/etc/netns/edited/resolv.conf"}
-            assert "/etc/netns/plain/resolv.conf" in told["changed"]
+            assert heard(process) == {"changed": changed, "left": set(), "connected": set()}
+            assert time.monotonic() - began < 1
             assert nameservers(host, "plain") == [address]
-            assert nameservers(host, "edited") == ["192.0.2.1"]
             assert nameservers(host, "own") == ["192.0.2.99"]
         assert host.run("stat -c %i /etc/netns/plain/resolv.conf") == inode
-    # A run is not only to follow, but brings about what is declared.
-    changed = host.apply(WORDS).changes
-    assert changed == [("dns_files", "update", "file", "/etc/netns/edited/resolv.conf", "content")]
-    host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
-    host.apply(WORDS)
+    assert host.apply(WORDS).changes == []
+
+
+def test_what_changed_while_nobody_followed_is_made_up_for(host: ThrowawayHost) -> None:
+    ask_elsewhere(host, "192.0.2.58")
+    with following(host) as process:
+        assert heard(process)["changed"] == files("plain", "edited")
+        assert nameservers(host, "plain") == ["192.0.2.58"]
+
+
+def test_a_file_that_somebody_has_edited_is_left_alone_and_reported(host: ThrowawayHost) -> None:
+    """By who follows, and by each run, also where what is declared changes; until it is emptied."""
+    warning = f"{EDITED}: somebody has edited this file, and it is left as it is"
+    with following(host) as process:
+        host.run("ip netns exec edited sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
+        ask_elsewhere(host, "192.0.2.59")
+        told = heard(process)
+        assert (told["changed"], told["left"]) == (files("plain"), {EDITED})
+    words = {**WORDS, "containers": {**WORDS["containers"], "edited": {"dns_search": "example.net"}}}
+    for run in (host.diff, host.apply, host.apply):
+        results = run(words)
+        assert results.changes == []
+        assert [each.startswith(warning) for each in results.warnings] == [True]
+    assert nameservers(host, "edited") == ["192.0.2.1"]
+    seen = observed(host)
+    assert (seen["edited"], seen["drift"]) == ([EDITED], {})
+    host.run(f": > {EDITED}")
+    assert host.converge(words) == [("dns_files", "update", "file", EDITED, "content")]
+    assert nameservers(host, "edited") == ["192.0.2.59"]
+    assert (host.apply(WORDS).warnings, observed(host)["edited"]) == (set(), [])
+
+
+def observed(host: ThrowawayHost) -> Any:
+    script = "import json; from engine.observation import observe; print(json.dumps(observe()))"
+    command = [*host.enter(), *ENGINE, "-c", script]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_other_files_that_are_edited_are_mended_by_a_run_and_not_before(host: ThrowawayHost) -> None:
+    paths = {f"/etc/netns/edited/{name}" for name in ("hosts", "hostname")}
+    host.run("".join(f"echo 192.0.2.1 mine >> {path};" for path in paths))
+    with following(host) as process:
+        assert heard(process)["left"] == paths
+        ask_elsewhere(host, "192.0.2.60")
+        told = heard(process)
+        assert (told["changed"], told["left"]) == (files("plain", "edited"), paths)
+    assert {name for _layer, _action, _kind, name, *_fields in host.converge(WORDS)} == paths
 
 
 def test_files_follow_what_systemd_resolved_asks(host: ThrowawayHost) -> None:
@@ -108,6 +159,7 @@ def test_machines_that_start_are_connected() -> None:
     with ThrowawayHost.started() as host, Machines.started(host) as machines, host.declared(words):
         host.run("echo 192.0.2.1 edited > /etc/netns/app/hosts")
         with following(host) as process:
+            assert heard(process)["left"] == {"/etc/netns/app/hosts"}
             for again in (False, True):
                 machines.start("web")
                 told = heard(process)

@@ -394,6 +394,7 @@ class TestDrift:
                     "file /etc/sysctl.d/90-wharf.conf",
                 },
             ),
+            ("echo evil >> /etc/sysctl.d/90-wharf.conf", {"file /etc/sysctl.d/90-wharf.conf"}),
             ("echo 192.0.2.1 evil >> /etc/netns/web/hosts", {"file /etc/netns/web/hosts"}),
         ],
     )

@@ -121,6 +121,21 @@ def test_a_restarted_container_is_connected_again(host: ThrowawayHost, podman: P
         assert "eth0" not in host.run("ip -br link", podman.namespace("web"))
 
 
+def test_a_resolv_conf_that_is_edited_in_a_container_stays_until_it_starts_anew(
+    host: ThrowawayHost, podman: Podman
+) -> None:
+    """Its runtime may then have made the file anew."""
+    podman.start("web")
+    with host.declared(WORDS):
+        podman.run("exec web /bin/sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
+        warnings = host.apply(WORDS).warnings
+        assert any(each.startswith("podman:web:/etc/resolv.conf: somebody has edited this") for each in warnings)
+        assert podman.read("web", "/etc/resolv.conf") == "nameserver 192.0.2.1\n"
+        podman.run("restart --time 0 web")
+        assert not [each for each in host.apply(WORDS).warnings if "edited" in each]
+        assert "192.0.2.1\n" not in podman.read("web", "/etc/resolv.conf")
+
+
 def test_the_hosts_own_stack_is_no_sandbox(host: ThrowawayHost, podman: Podman) -> None:
     podman.start("web", network="host")
     before = host.snapshot()

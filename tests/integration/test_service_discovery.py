@@ -170,6 +170,11 @@ def test_an_alias_of_two_has_both_addresses_in_turn(host: ThrowawayHost) -> None
     assert ask(host, "mail", "www") == Reply("NOERROR", both)
     firsts = {host.run("ip netns exec mail dig +short www").split()[0] for _time in range(4)}
     assert firsts == set(both)
+    # Also for programs, which look into the hosts file first.
+    found = host.run("ip netns exec mail getent ahostsv4 www").splitlines()
+    assert {line.split()[0] for line in found} == set(both)
+    files = host.run("ip netns exec mail cat /etc/hosts; ip netns exec web cat /etc/hosts")
+    assert "www" not in files and "web2" in files
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
+LEFT_ALONE = "somebody has edited this file, and it is left as it is: empty it, and the next run writes it anew"
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -28,7 +30,8 @@ class Layer:
 
     `warn` looks at the host for what may keep the plan from working; it is given the changes that are still to be made.
     `lacks` looks for what the host has to have for the plan, beside what the door itself requires for new objects.
-    `publishes`: its calls tell which ports of the host were chosen.
+    `publishes`: its calls tell which ports of the host were chosen. `leaves` says by its name whether a file that
+    somebody has edited is left as it is; its calls tell which these are.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Layer:
     warn: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
     lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
     publishes: bool = False
+    leaves: Optional[Callable[[str], bool]] = None
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,14 @@ class Result:
     """What a call changed, or would change. `pending` are the sandboxes and endpoints whose place is not there yet.
 
     `published` are the ports of the host that were taken where the declaration leaves the choice; None of a layer that
-    publishes nothing.
+    publishes nothing. `edited` are the files that are left as somebody has edited them; None of a layer without such.
     """
 
     changes: Tuple[Change, ...]
     warnings: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
     published: Optional[Tuple[Publication, ...]] = None
+    edited: Optional[Tuple[str, ...]] = None
 
     @property
     def predictions(self) -> Dict[str, str]:
@@ -88,9 +93,11 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         *plan.warnings,
         *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
         *found,
+        *(f"{name}: {LEFT_ALONE}" for name in step.left_names),
     )
     published = plan.chosen_ports if layer.publishes else None
-    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)), published)
+    edited = step.left_names if layer.leaves else None
+    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)), published, edited)
 
 
 def adopt_host(call: Call, read_facts: Callable[[Ledger], Facts]) -> Ledger:
@@ -230,7 +237,8 @@ def planned_objects(layer: Layer, plan: Plan) -> List[Object]:
 class Step:
     """One layer's way from what is there to what is desired.
 
-    `pending` is left alone, and so is what stands of it where it is `out_of_sight`.
+    `pending` is left alone, and so is what stands of it where it is `out_of_sight`, and what is `left` of what somebody
+    has `edited`.
     """
 
     layer: Layer
@@ -241,6 +249,8 @@ class Step:
     scopes: FrozenSet[str]
     pending: FrozenSet[Key]
     out_of_sight: FrozenSet[Key]
+    edited: FrozenSet[Key]
+    left: FrozenSet[Key]
 
     @classmethod
     def make(cls, layer: Layer, call: Call, ledger: Ledger, planned: List[Object]) -> Step:
@@ -250,10 +260,13 @@ class Step:
         desired = {key: thing for key, thing in everything.items() if key not in pending}
         owned = ledger.owned_by(layer.name)
         out_of_sight = door.out_of_sight(everything)
-        current = _seen(door.observe(desired, owned), out_of_sight)
+        current = _without(out_of_sight, door.observe(desired, owned))
+        edited = door.edited(current, desired)
+        left = frozenset(key for key in edited if layer.leaves and layer.leaves(key[1]))
         moving = door.is_moving(desired, owned)
         scopes = frozenset(SCOPES) if moving else call.converged_scopes
-        return cls(layer, ledger, door, desired, current, scopes, pending, out_of_sight)
+        there, wanted = _without(left, current), _without(left, desired)
+        return cls(layer, ledger, door, wanted, there, scopes, pending, out_of_sight, edited, left)
 
     @property
     def changes(self) -> Tuple[Change, ...]:
@@ -264,10 +277,16 @@ class Step:
         kept = {key: thing for key, thing in self.current.items() if not concerns(thing)}
         return replace(self, desired={**kept, **{key: thing for key, thing in self.desired.items() if concerns(thing)}})
 
+    @property
+    def left_names(self) -> Tuple[str, ...]:
+        return tuple(sorted(name for _kind, name in self.left))
+
     def note_owned(self) -> None:
         """Say in the ledger what will be ours, and what stood there before."""
         owned = self.ledger.owned_by(self.layer.name)
         ours = {key: thing for key, thing in self.desired.items() if thing.scope in self.scopes}
+        if self.layer.leaves:
+            self.ledger.note_writing(self.door.marks(change.after for change in self.changes if change.after))
         self.ledger.found.update(self.door.found([thing for key, thing in ours.items() if key not in owned]))
         self.ledger.found.update(self.door.found_inside([*ours.values()]))
         self.ledger.owned[self.layer.name] = {*owned, *ours}
@@ -290,8 +309,11 @@ class Step:
             {
                 key
                 for key in self.ledger.owned_by(self.layer.name)
-                if key in self.desired or key in there or key in self.pending
+                if key in self.desired or key in there or key in self.pending or key in self.left
             }
+        )
+        self.ledger.note_written(
+            self.door.marks(thing for thing in self.desired.values() if thing.scope in self.scopes)
         )
         for name in self.door.settled(self.desired, there):
             del self.ledger.found[name]
@@ -316,20 +338,21 @@ class Step:
             there = self._observe()
         except WharfError as error:
             return f"taking back what had been done failed too: {error}"
-        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in there or key in self.pending})
+        kept = {*there, *self.pending, *self.left}
+        self._own({key for key in self.ledger.owned_by(self.layer.name) if key in kept})
         gone = ", ".join(" ".join(change.subject.key) for change in changes if not _can_be_made(change))
         return "what had been done of this layer was taken back" + (f", but for what is gone: {gone}" if gone else "")
 
     def _observe(self) -> State:
         there = self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))
-        return _seen(there, self.out_of_sight)
+        return _without(self.out_of_sight | self.left, there)
 
     def _own(self, keys: Set[Key]) -> None:
-        self.ledger.owned[self.layer.name] = keys
+        self.ledger.own(self.layer.name, keys)
 
 
-def _seen(there: State, out_of_sight: FrozenSet[Key]) -> State:
-    return {key: thing for key, thing in there.items() if key not in out_of_sight}
+def _without(keys: FrozenSet[Key], state: State) -> State:
+    return {key: thing for key, thing in state.items() if key not in keys}
 
 
 def _can_be_made(change: Change) -> bool:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host needs between two runs: containers' files that follow the host's, and containers that start, connected.
 
-A run brings each thing to what is declared, whoever has changed it. Here nobody looks on: what belongs to no container
-that has just started is left alone, but for files that still are what was written from the host's.
+A run brings each thing to what is declared, whoever has changed it, but for a `resolv.conf`. Here nobody looks on: what
+belongs to no container that has just started is left alone, but for files that still are as they were written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .layers import DNS_FILES, LAYERS, VETH
 from .ledger import Ledger
 from .planning.facts import Facts
 from .planning.plan import Plan
-from .state import ContainerFile, Endpoint, Object, Sandbox, state_of
+from .state import ContainerFile, Endpoint, Object, Sandbox
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
@@ -56,14 +56,11 @@ class Followed:
 
 
 def follow(tell: Callable[[Followed], None]) -> None:
-    """Never returns; tells first that it has begun, and then what it does.
-
-    What the host's files say now is taken for what the containers' files were written from.
-    """
+    """Never returns; tells first that it has begun, and then what it does, beginning with what had changed before."""
     watch = Watch()
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
-    follower = _Follower(read_facts(Ledger.load()))
+    follower = _Follower()
     tell(Followed())
     systemd.tell_ready()
     last, pause = Followed(), _LOOK_AGAIN_AFTER
@@ -85,8 +82,8 @@ class _Follower:
     `connected` are the network stacks of containers that others run, as they were when these had been connected.
     """
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(self) -> None:
+        self._files = ("", "")
         self._declared = Declared()
         self._others: FrozenSet[str] = frozenset()
         self._connected: Dict[str, _Stack] = {}
@@ -104,9 +101,9 @@ class _Follower:
         ledger = Ledger.load()
         facts = read_facts(ledger)
         followed = Followed()
-        if (facts.resolv_conf, facts.hosts) != (self._facts.resolv_conf, self._facts.hosts):
-            followed = bring_up_to_date(self._facts, facts)
-            self._facts = facts
+        if (facts.resolv_conf, facts.hosts) != self._files:
+            followed = bring_up_to_date(facts)
+            self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
             self._others = _run_by_others(_plan(ledger, facts))
             self._declared = ledger.declared
@@ -136,8 +133,8 @@ def _stack(path: str) -> Optional[_Stack]:
     return None
 
 
-def bring_up_to_date(before: Facts, now: Facts) -> Followed:
-    """Rewrite the files that are as they were written from the host's former files.
+def bring_up_to_date(facts: Facts) -> Followed:
+    """Rewrite the files that are as they were written, and would be written otherwise now.
 
     Raises:
         WharfError: one of them cannot be read or written.
@@ -147,13 +144,16 @@ def bring_up_to_date(before: Facts, now: Facts) -> Followed:
         ledger = Ledger.load()
         if ledger.declared.is_empty:
             return Followed()
-        then = replace(now, resolv_conf=before.resolv_conf, hosts=before.hosts)
-        former = state_of(planned_objects(DNS_FILES, _plan(ledger, then)))
-        step = _step(DNS_FILES, ledger, _plan(ledger, now))
+        step = _step(DNS_FILES, ledger, _plan(ledger, facts))
         updates = [change for change in step.changes if change.action == UPDATE]
-        ours = [change for change in updates if change.before == former.get(change.subject.key)]
+        ours = [change for change in updates if change.subject.key not in step.edited]
+        marks = step.door.marks(change.after for change in ours if change.after)
+        ledger.note_writing(marks)
+        ledger.save()
         step.door.apply(ours)
-    left = tuple(change.subject.name for change in updates if change not in ours)
+        ledger.note_written(marks)
+        ledger.save()
+    left = tuple(sorted(name for _kind, name in step.edited))
     return Followed(changed=tuple(change.subject.name for change in ours), left=left)
 
 

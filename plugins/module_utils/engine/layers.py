@@ -100,9 +100,8 @@ def _dns_files(ledger: Ledger) -> Door:
     from .doors.container_files import ContainerFiles
     from .doors.files import Files
 
-    return Doors(
-        {"file": Files(ledger.found, lambda _path: CONTAINERS), "container_file": ContainerFiles(ledger.found)}
-    )
+    files = Files(ledger.found, lambda _path: CONTAINERS, ledger.written)
+    return Doors({"file": files, "container_file": ContainerFiles(ledger.found, ledger.written)})
 
 
 def _names(planned: Plan) -> List[Object]:
@@ -137,7 +136,7 @@ FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
-DNS_FILES = Layer("dns_files", _files, _dns_files)
+DNS_FILES = Layer("dns_files", _files, _dns_files, leaves=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 
 # In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.

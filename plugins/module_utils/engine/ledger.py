@@ -32,6 +32,7 @@ REMEDY = (
 class Ledger:
     """`owned` is what of ours may be in the kernel, by layer. `found` is what was there before us, by its name.
 
+    `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
     `canonical` keeps what the kernel makes of our rules' text.
     """
 
@@ -39,12 +40,32 @@ class Ledger:
     allotted: Allotments = field(default_factory=Allotments)
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     found: Dict[str, str] = field(default_factory=dict)
+    written: Dict[str, str] = field(default_factory=dict)
     canonical: Dict[str, str] = field(default_factory=dict)
     _on_disk: str = ""
     _replaces_broken: bool = False
 
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
+
+    def own(self, layer: str, keys: Set[Key]) -> None:
+        """Say that nothing else of this layer is ours."""
+        self.owned[layer] = keys
+        names = {name for keys in self.owned.values() for _kind, name in keys}
+        for gone in self.written.keys() - names:
+            del self.written[gone]
+
+    def note_writing(self, marks: Mapping[str, str]) -> None:
+        """Say what is about to be written, whether it comes to that or not."""
+        for name, mark in marks.items():
+            self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), mark]))
+
+    def note_written(self, marks: Mapping[str, str]) -> None:
+        """Say of what is there now that it is what was about to be written, unless it is somebody else's."""
+        for name, mark in marks.items():
+            known = self.written.get(name, mark)
+            if mark in known.split():
+                self.written[name] = mark
 
     @property
     def is_empty(self) -> bool:
@@ -91,6 +112,7 @@ class Ledger:
             allotted=Allotments.from_words(words["allotted"]),
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             found=dict(words["found"]),
+            written=dict(words.get("written", {})),
             canonical=dict(words["canonical"]),
             _on_disk=text,
         )
@@ -102,6 +124,7 @@ class Ledger:
             "allotted": self.allotted.as_words(),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items()},
             "found": self.found,
+            "written": self.written,
             "canonical": self.canonical,
         }
 

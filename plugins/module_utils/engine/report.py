@@ -21,6 +21,8 @@ def describe(result: Result) -> Dict[str, Any]:
         "warnings": list(result.warnings),
         "pending": list(result.pending),
     }
+    if result.edited is not None:
+        described["edited"] = list(result.edited)
     if result.published is not None:
         described["published"] = published_as_data(result.published)
     return described

@@ -11,23 +11,28 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
 from ..kernel.file_owner import owner_of
+from ..kernel.processes import birth
 from ..state import ContainerFile, Key, Object, State, state_of
 from . import runtimes
 from .door import Door
+from .written import edited, mark
 
 _WRITING = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ContainerFiles(Door):
-    """Door to `ContainerFile`. `before` has the contents that were found, by the object's name."""
+    """Door to `ContainerFile`. `before` has the contents that were found, `written` the marks of what we wrote, by the
+    object's name.
+    """
 
-    def __init__(self, before: Mapping[str, str]) -> None:
+    def __init__(self, before: Mapping[str, str], written: Mapping[str, str]) -> None:
         self._before = before
+        self._written = written
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         files = [thing for thing in desired.values() if isinstance(thing, ContainerFile)]
@@ -51,6 +56,13 @@ class ContainerFiles(Door):
             raise ConflictError(*problems)
         return state_of(found)
 
+    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
+        return edited(current, desired, ContainerFile, self._written, _life)
+
+    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
+        files = (thing for thing in things if isinstance(thing, ContainerFile))
+        return {thing.name: mark(thing.content, _life(thing.name)) for thing in files}
+
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         contents = {thing.name: _read(thing.name) for thing in new if isinstance(thing, ContainerFile)}
         return {name: content for name, content in contents.items() if content is not None}
@@ -63,6 +75,12 @@ class ContainerFiles(Door):
                 _write(name, content)
             except OSError as error:
                 raise ApplyError(f"{name}: {error.strerror}") from error
+
+
+def _life(name: str) -> str:
+    """Which of its lives the container is in: each has a first process of its own."""
+    container = runtimes.running(ContainerFile(name, "").place[0])
+    return birth(container.pid) if container else ""
 
 
 def _read(name: str) -> Optional[str]:

@@ -20,6 +20,7 @@ from ..diff import DELETE, Change
 from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
 from ..kernel import programs, systemd
 from ..kernel.listeners import listeners
+from ..kernel.processes import birth, stat_fields
 from ..planning.dnsmasq_files import (
     FOLDER,
     LEASES_FOLDER,
@@ -153,10 +154,10 @@ def _find(name: str) -> Optional[Process]:
         pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
     if pid is None:
         return None
-    noted, birth = content_of(_note_path(name)).split(), _birth(pid)
-    if len(noted) == 4 and noted[:2] == [birth, _watched(name)]:
-        return Process(name, pid, birth, *noted[2:])
-    return Process(name, pid, birth)
+    noted, born = content_of(_note_path(name)).split(), birth(pid)
+    if len(noted) == 4 and noted[:2] == [born, _watched(name)]:
+        return Process(name, pid, born, *noted[2:])
+    return Process(name, pid, born)
 
 
 def _is_ours(pid: int, name: str) -> bool:
@@ -170,18 +171,12 @@ def _is_ours(pid: int, name: str) -> bool:
 
 def _has_ended(process: Process) -> bool:
     """Whether its sockets are closed: the command line goes before they do."""
-    fields = content_of(f"/proc/{process.pid}/stat").rpartition(")")[2].split()
-    return not fields or fields[0] in "ZX" or _birth(process.pid) != process.birth
+    fields = stat_fields(process.pid)
+    return not fields or fields[0] in "ZX" or birth(process.pid) != process.birth
 
 
 def _all_pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-
-
-def _birth(pid: int) -> str:
-    """When the process began, in the kernel's ticks: with its number it is one of a kind."""
-    fields = content_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return f"{pid}@{fields[19]}" if len(fields) > 19 else ""
 
 
 def _watched(name: str) -> str:
@@ -211,7 +206,7 @@ def _inode(path: str) -> str:
 
 def _note(thing: Dnsmasq, pid: int) -> None:
     with open(_note_path(thing.name), "w", encoding="ascii") as file:
-        file.write(f"{_birth(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
+        file.write(f"{birth(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
 
 
 def _is_left(name: str) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, List, Mapping, Sequence
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Sequence
 
 from ..diff import DELETE, Change
 from ..errors import ConflictError, ProblemCollector
@@ -67,6 +67,14 @@ class Door:
         """The names of what was found inside of objects and given back, where these states are all there is."""
         return []
 
+    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
+        """The desired objects that somebody has changed since we made them, and which may be his to keep."""
+        return frozenset()
+
+    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
+        """What the ledger is to keep of these, by their names, to tell one day whether somebody has changed them."""
+        return {}
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes, in an order that never opens a closed path.
 
@@ -115,6 +123,13 @@ class Doors(Door):
 
     def settled(self, *states: State) -> List[str]:
         return [name for door in self._doors.values() for name in door.settled(*states)]
+
+    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
+        return frozenset().union(*(door.edited(current, desired) for door in self._doors.values()))
+
+    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
+        listed = [*things]
+        return {name: mark for door in self._doors.values() for name, mark in door.marks(listed).items()}
 
     def apply(self, changes: Sequence[Change]) -> None:
         """What goes, goes first and in the reverse order; then the rest."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
 from ..state import File, Key, Object, State, state_of
 from .door import Door
+from .written import edited, mark
 
 ABSENT = "absent"
 
@@ -21,12 +22,16 @@ ABSENT = "absent"
 class Files(Door):
     """Door to `File`. `before` tells which folders we made, and so may take away once they are empty.
 
-    `origin` tells the scope of a file of the layer by its path.
+    `origin` tells the scope of a file of the layer by its path. `written` has the marks of files that others may edit,
+    None where all are ours alone.
     """
 
-    def __init__(self, before: Mapping[str, str], origin: Callable[[str], str]) -> None:
+    def __init__(
+        self, before: Mapping[str, str], origin: Callable[[str], str], written: Optional[Mapping[str, str]] = None
+    ) -> None:
         self._before = before
         self._origin = origin
+        self._written = written
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
@@ -66,6 +71,14 @@ class Files(Door):
     def _made_for(self, path: Path) -> List[Path]:
         """The folders that were made for a file, as far as they are there, the inner ones first."""
         return [folder for folder in path.parents if self._before.get(str(folder)) == ABSENT and folder.is_dir()]
+
+    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
+        return edited(current, desired, File, self._written) if self._written is not None else frozenset()
+
+    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
+        if self._written is None:
+            return {}
+        return {thing.name: mark(thing.content) for thing in things if isinstance(thing, File)}
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}

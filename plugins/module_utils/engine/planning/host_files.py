@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from dataclasses import dataclass
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
 from ..state import DEFAULT_NETWORK, RUNTIMES, ContainerFile, File, Object
@@ -118,31 +119,67 @@ def _linked(plan: Plan, container: Container) -> Iterator[str]:
                 yield f"{address}\t{names}\n"
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A container on a network: by which names it is known at which addresses there."""
+
+    addresses: Tuple[str, ...]
+    names: Tuple[str, ...]
+
+    def lines(self, left_out: Collection[str]) -> str:
+        return _lines(self.addresses, [name for name in self.names if name.lower() not in left_out])
+
+
+@dataclass(frozen=True)
+class _View:
+    """All containers on a set of networks, with their lines, and the names that are left out of these."""
+
+    lines: Tuple[Tuple[str, str], ...]
+    left_out: FrozenSet[str]
+
+
 class _Peers:
-    """The names of the other containers on one's user-defined networks, which no resolver answers yet."""
+    """The names of the containers on one's user-defined networks, without and before any resolver.
+
+    A program that finds a name in this file is given the first address alone. So a name that several containers have is
+    left to the resolver, where there is one, which gives all of them in turn.
+    """
 
     def __init__(self, plan: Plan) -> None:
-        self._lines: Dict[str, List[Tuple[str, str]]] = {}
-        self._own: Dict[str, str] = {}
+        self._asking = plan.resolvers.questions
+        self._on: Dict[str, Dict[str, _Named]] = {}
+        self._views: Dict[Tuple[Tuple[str, ...], bool], _View] = {}
         for container in plan.model.containers.values():
             for attachment in container.attachments:
-                if attachment.network == DEFAULT_NETWORK:
-                    continue
-                names = [container.name, *attachment.aliases, container.effective_hostname]
-                addresses = plan.addresses(container.name, attachment)
-                self._lines.setdefault(attachment.network, []).append((container.name, _lines(addresses, names)))
-                further = [name for name in names if name not in _own_names(container).split()]
-                self._own[container.name] = self._own.get(container.name, "") + _lines(addresses, further)
+                if attachment.network != DEFAULT_NETWORK:
+                    names = (container.name, *attachment.aliases, container.effective_hostname)
+                    named = _Named(tuple(plan.addresses(container.name, attachment)), names)
+                    self._on.setdefault(attachment.network, {})[container.name] = named
 
     def lines(self, container: Container) -> str:
         """The others, after what the others know oneself by."""
-        others = (
-            lines
-            for attachment in container.attachments
-            for name, lines in self._lines.get(attachment.network, [])
-            if name != container.name
-        )
-        return "".join([self._own.get(container.name, ""), *others])
+        networks = tuple(a.network for a in container.attachments if a.network in self._on)
+        way = (networks, container.name in self._asking)
+        if way not in self._views:
+            self._views[way] = self._view(*way)
+        view = self._views[way]
+        known = {*_own_names(container).lower().split(), *view.left_out}
+        own = (self._on[network][container.name].lines(known) for network in networks)
+        return "".join([*own, *(lines for name, lines in view.lines if name != container.name)])
+
+    def _view(self, networks: Tuple[str, ...], asks: bool) -> _View:
+        there = [item for network in networks for item in self._on[network].items()]
+        left_out = _shared(there) if asks else frozenset()
+        return _View(tuple((name, named.lines(left_out)) for name, named in there), left_out)
+
+
+def _shared(there: Iterable[Tuple[str, _Named]]) -> FrozenSet[str]:
+    """The names that more than one container has."""
+    having: Dict[str, Set[str]] = {}
+    for container, named in there:
+        for name in named.names:
+            having.setdefault(name.lower(), set()).add(container)
+    return frozenset(name for name, containers in having.items() if len(containers) > 1)
 
 
 def _lines(addresses: Iterable[str], names: List[str]) -> str:

@@ -1,0 +1,24 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel tells of a process."""
+
+from __future__ import annotations
+
+from typing import List
+
+
+def birth(pid: int) -> str:
+    """When the process began, in the kernel's ticks: with its number it is one of a kind. Empty if there is none."""
+    fields = stat_fields(pid)
+    return f"{pid}@{fields[19]}" if len(fields) > 19 else ""
+
+
+def stat_fields(pid: int) -> List[str]:
+    """Those of its status from the third on, which is its state; none if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
+            # Its name, in brackets, may have some itself.
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
