@@ -247,6 +247,14 @@ class Container:
     def effective_hostname(self) -> str:
         return self.hostname or self.name
 
+    @property
+    def full_hostname(self) -> str:
+        return ".".join(filter(None, [self.effective_hostname, self.domainname]))
+
+    def names(self, attachment: Attachment) -> Tuple[str, ...]:
+        """What it is called on a network, its own name first."""
+        return tuple(dict.fromkeys([self.name, *attachment.aliases, self.effective_hostname]))
+
 
 @dataclass(frozen=True)
 class Rate:

@@ -13,6 +13,7 @@ from ..state import DEFAULT_NETWORK
 from .container_words import MODES, Names, parse_container
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
 from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
+from .record_references import check_records
 from .user_rule_references import idle_rules
 from .user_rule_words import parse_user_rules
 from .words import source
@@ -119,6 +120,7 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
         _check_rules(model.host, network, problems)
+        check_records(model, network, problems)
     for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
         problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
     for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from typing import Dict, Iterable, Iterator, List, Tuple
 
-from ..declaration.model import Container, Network
+from ..declaration.model import Attachment, Container, Network
 from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
 from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Object
 from .lease_lines import dhcp_hosts, lease_lines
@@ -273,7 +273,7 @@ class _NamesByNetwork:
         for container in plan.model.containers.values():
             for attachment in container.attachments:
                 if attachment.network in known:
-                    names = _names_of(container, plan.model.networks[attachment.network], attachment.aliases)
+                    names = _names_of(container, plan.model.networks[attachment.network], attachment)
                     addresses = plan.addresses(container.name, attachment)
                     self._lines[attachment.network][container.name] = [(address, names) for address in addresses]
 
@@ -296,12 +296,11 @@ def _address_records(network: Network) -> Lines:
     return [(record.data[0], _record_names(network, record)) for record in records]
 
 
-def _names_of(container: Container, network: Network, aliases: Iterable[str]) -> List[str]:
+def _names_of(container: Container, network: Network, attachment: Attachment) -> List[str]:
     """The first one is what the container's address is called."""
-    called = dict.fromkeys([container.name, *aliases, container.effective_hostname])
-    full = ".".join(filter(None, [container.effective_hostname, container.domainname]))
+    called = container.names(attachment)
     longer = [f"{name}.{domain}" for domain in _domains(network) for name in called]
-    names = dict.fromkeys([*longer[:1], *called, *longer, full])
+    names = dict.fromkeys([*longer[:1], *called, *longer, container.full_hostname])
     return [name for name in names if all(len(label) <= _LONGEST_LABEL for label in name.split("."))]
 
 

@@ -95,8 +95,7 @@ def _host_gateways(plan: Plan) -> List[str]:
 
 def _own_names(container: Container) -> str:
     """A host name may have dots too: as in Docker, the first label is the short name."""
-    full = ".".join(filter(None, [container.effective_hostname, container.domainname]))
-    return _unique([full, full.partition(".")[0]])
+    return _unique([container.full_hostname, container.full_hostname.partition(".")[0]])
 
 
 def _own_addresses(plan: Plan, container: Container) -> List[str]:
@@ -152,8 +151,8 @@ class _Peers:
         for container in plan.model.containers.values():
             for attachment in container.attachments:
                 if attachment.network != DEFAULT_NETWORK:
-                    names = (container.name, *attachment.aliases, container.effective_hostname)
-                    named = _Named(tuple(plan.addresses(container.name, attachment)), names)
+                    addresses = tuple(plan.addresses(container.name, attachment))
+                    named = _Named(addresses, container.names(attachment))
                     self._on.setdefault(attachment.network, {})[container.name] = named
 
     def lines(self, container: Container) -> str:
