@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -46,9 +47,9 @@ def instead_of_nft(host: ThrowawayHost, content: str, mode: str = "755") -> Iter
         host.run(f"umount {program}; rm /run/other /run/nft")
 
 
-def refused(host: ThrowawayHost) -> list[str]:
+def refused(host: ThrowawayHost, words: Any = None) -> list[str]:
     with pytest.raises(EngineError) as error:
-        host.apply(WORDS)
+        host.apply(words or WORDS)
     return str(error.value).splitlines()
 
 
@@ -66,6 +67,24 @@ def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> Non
         ]  # fmt: skip
         one.apply({}, ABSENT)
     one.run("nft delete table inet wharf; ip link del br-front; ip netns del web; rm -r /etc/netns")
+
+
+def test_foreign_things_in_the_way_of_a_change(one: ThrowawayHost) -> None:
+    """Those of later layers are found by the first one, which would have something to do."""
+    one.apply(WORDS)
+    words = copy.deepcopy(WORDS)
+    words["networks"]["front"]["driver_opts"] = {"com.docker.network.driver.mtu": "1400"}
+    words["containers"]["web"].update(networks={"front": {"interface_name": "mine"}}, ports=["8080:80", "8081:81"])
+    words["containers"]["app"]["sysctls"] = {"net.ipv4.ip_default_tll": "1"}
+    words["containers"]["db"] = {"networks": ["front"]}
+    one.run("ip netns add db; ip -n web link add mine type bridge")
+    with untouched(one):
+        assert [line.partition(": ")[0] for line in refused(one, words)] == [
+            "wharf_containers.app.sysctls.net.ipv4.ip_default_tll", "wharf_containers.db",
+            "wharf_containers.web.networks.front",
+        ]  # fmt: skip
+    one.run("ip netns del db")
+    one.apply({}, ABSENT)
 
 
 def test_a_local_process_that_listens(one: ThrowawayHost) -> None:
@@ -126,19 +145,22 @@ def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) ->
     one.apply({}, ABSENT)
 
 
-def test_parameters_that_the_kernel_does_not_have(one: ThrowawayHost) -> None:
+def test_parameters_that_the_kernel_does_not_take(one: ThrowawayHost) -> None:
     option = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martian=1"}
     words = {
         "networks": {"front": {}},
         "containers": {
             "web": {"networks": {"front": {"driver_opts": option}}},
             "app": {"sysctls": {"net.ipv4.ip_default_tll": 1, "net.ipv4.ip_default_ttl": 1}},
+            "db": {"sysctls": {"net.ipv4.ip_default_ttl": 256}},
         },
     }
     with untouched(one), pytest.raises(EngineError) as error:
         one.apply(words)
     missing = "there is no such parameter on this host's kernel: leave it out"
     assert str(error.value).splitlines() == [
-        f"wharf_containers.app.sysctls: net.ipv4.ip_default_tll: {missing}",
-        f"wharf_containers.web.networks.front: ipv4.log_martian of eth0: {missing}",
+        f'wharf_containers.app.sysctls.net.ipv4.ip_default_tll: "1": {missing}',
+        'wharf_containers.db.sysctls.net.ipv4.ip_default_ttl: "256": the kernel does not take this value: '
+        "give another one",
+        f"wharf_containers.web.networks.front: ipv4.log_martian=1 of eth0: {missing}",
     ]

@@ -81,8 +81,8 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         problems = ProblemCollector()
         if planned and call.state != ABSENT and not call.repeats:
             problems.problems += [problem for each in layers for problem in each.lacks(plan)]
-        if _new(planned, layer, ledger):
-            _find_conflicts(layers, plan, ledger, problems)
+        if not declared.is_empty and (declared != ledger.declared or _new(planned, layer, ledger)):
+            _find_conflicts(layers, call, plan, ledger, problems)
         problems.raise_if_any(ConflictError)
         step = Step.make(layer, call, ledger, planned)
         changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
@@ -183,18 +183,16 @@ def _save(ledger: Ledger, otherwise: str) -> None:
         raise ApplyError(f"{error}; {otherwise}") from error
 
 
-def _find_conflicts(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> None:
-    """All that this host lacks, and every foreign object that stands where one of ours is to be made."""
+def _find_conflicts(
+    layers: Sequence[Layer], call: Call, plan: Plan, ledger: Ledger, problems: ProblemCollector
+) -> None:
+    """All that this host lacks, and every foreign object in the way, of any scope: earlier calls are to find them."""
     for layer in layers:
         planned = planned_objects(layer, plan)
-        new = _new(planned, layer, ledger)
-        if new:
-            door = layer.door(ledger)
-            with problems.collect():
-                door.require(new)
-                door.canonical(state_of(planned))
-            with problems.collect():
-                door.observe(new, frozenset())
+        with problems.collect():
+            layer.door(ledger).require(state_of(planned))
+        with problems.collect():
+            Step.make(layer, call, ledger, planned)
 
 
 def _new(planned: List[Object], layer: Layer, ledger: Ledger) -> State:

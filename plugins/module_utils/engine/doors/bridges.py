@@ -43,7 +43,7 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 class Bridges(Door):
     """The door to the networks' bridges: those whose alias is `wharf:NETWORK`."""
 
-    def require(self, new: State) -> None:
+    def require(self, desired: State) -> None:
         require_pyroute2()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:

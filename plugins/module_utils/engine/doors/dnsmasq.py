@@ -101,8 +101,8 @@ def _test(config: File) -> None:
 class Processes(Door):
     """The door to `Dnsmasq`."""
 
-    def require(self, new: State) -> None:
-        if not new:
+    def require(self, desired: State) -> None:
+        if not desired:
             return
         found = re.search(r"version (\d+)\.(\d+)", programs.run([_program(), "--version"]).stdout)
         if found and (int(found[1]), int(found[2])) < _OLDEST:

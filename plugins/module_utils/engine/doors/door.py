@@ -36,7 +36,7 @@ class Door:
         """
         return frozenset(self.observe({}, frozenset()))
 
-    def require(self, new: State) -> None:
+    def require(self, desired: State) -> None:
         """See that the host has what is needed to make these objects, before any change is made.
 
         Raises:
@@ -92,18 +92,21 @@ class Doors(Door):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         current: State = {}
+        problems = ProblemCollector()
         for door in self._doors.values():
-            current.update(door.observe(desired, owned))
+            with problems.collect():
+                current.update(door.observe(desired, owned))
+        problems.raise_if_any(ConflictError)
         return current
 
     def marked(self, usual: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.marked(usual) for door in self._doors.values()))
 
-    def require(self, new: State) -> None:
+    def require(self, desired: State) -> None:
         problems = ProblemCollector()
         for kind, door in self._doors.items():
             with problems.collect():
-                door.require({key: thing for key, thing in new.items() if thing.kind == kind})
+                door.require({key: thing for key, thing in desired.items() if thing.kind == kind})
         problems.raise_if_any(ConflictError)
 
     def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:

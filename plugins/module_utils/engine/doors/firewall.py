@@ -60,9 +60,9 @@ class Firewall(Door):
             desired = {**desired, **door.canonical(_of(backend, desired))}
         return desired
 
-    def require(self, new: State) -> None:
-        for backend, door in self._doors(new):
-            door.require(_of(backend, new))
+    def require(self, desired: State) -> None:
+        for backend, door in self._doors(desired):
+            door.require(_of(backend, desired))
 
     def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
         """A backend, or a family of it, is left for another one, or for none."""

@@ -62,8 +62,8 @@ class Iptables(Door):
             self._canonical_texts[key] = _listed_in_scratch(family, text)
         return replace(chain, rules=tuple(self._canonical_texts[key].splitlines()))
 
-    def require(self, new: State) -> None:
-        for family in _families(new):
+    def require(self, desired: State) -> None:
+        for family in _families(desired):
             for what in ("save", "restore"):
                 _program(family, what)
             if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):

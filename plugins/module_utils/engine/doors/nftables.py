@@ -40,7 +40,7 @@ class Nftables(Door):
         listed = parse_listing(self._canonical_texts[digest]) if skeleton else {}
         return {key: listed.get(key, thing) for key, thing in desired.items()}
 
-    def require(self, new: State) -> None:
+    def require(self, desired: State) -> None:
         _list_table()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:

@@ -8,7 +8,8 @@ For each that we set, the ledger has an entry among what was found, `sandbox NAM
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys
@@ -61,32 +62,52 @@ def of_new_interface(key: str, mtu: int) -> Optional[str]:
     return str(mtu) if key == "ipv6.mtu" else proc_sys.read(proc_sys.of_interface("default", key))
 
 
-def refuse_unknown(new: State) -> None:
+def refuse_unsettable(desired: State) -> None:
     """
     Raises:
-        ConflictError: the kernel has no such parameter in the stacks, or of the interfaces, that are to be made.
+        ConflictError: the kernel has no such parameter, or does not take the value, in the stacks, or for the
+            interfaces, that these are to be.
     """
-    places = [place for thing in new.values() for place in _places(thing)]
-    if not places:
-        return
-    with namespaces.scratch():
-        unknown = {name for name in {name for _path, name, _shown in places} if not proc_sys.exists(name)}
-    if unknown:
-        missing = "there is no such parameter on this host's kernel: leave it out"
-        raise ConflictError(*(Problem(path, f"{shown}: {missing}") for path, name, shown in places if name in unknown))
+    places: Dict[Parameters, List[Place]] = {}
+    for thing in desired.values():
+        for place in _places(thing):
+            places.setdefault(place.parameters, []).append(place)
+    problems = [problem for parameters, alike in places.items() for problem in _refused(parameters, alike)]
+    if problems:
+        raise ConflictError(*problems)
 
 
-def _places(thing: Object) -> Iterator[Tuple[str, str, str]]:
-    """Where each parameter is declared, what is to be there for it, and how it is called there."""
-    if isinstance(thing, Sandbox) and thing.name.startswith("netns:"):
-        for name, _value in thing.sysctls:
-            yield f"wharf_containers.{thing.container}.sysctls", name, name
+@dataclass(frozen=True)
+class Place:
+    """Parameters that go into one stack; of each, where it is declared and how it is called there."""
+
+    parameters: Parameters
+    named: Tuple[Tuple[str, str], ...]
+
+
+def _places(thing: Object) -> Iterator[Place]:
+    if isinstance(thing, Sandbox) and thing.name.startswith("netns:") and thing.sysctls:
+        path = f"wharf_containers.{thing.container}.sysctls"
+        yield Place(thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls))
     elif isinstance(thing, Endpoint):
-        container, _slash, network = thing.name.partition("/")
-        for key, _value in thing.sysctls:
-            if not key.startswith("ipv6.") or thing.ipv6:
-                path = f"wharf_containers.{container}.networks.{network}"
-                yield path, proc_sys.of_interface("default", key), f"{key} of {thing.interface}"
+        given = [(key, value) for key, value in thing.sysctls if not key.startswith("ipv6.") or thing.ipv6]
+        if given:
+            container, _slash, network = thing.name.partition("/")
+            path = f"wharf_containers.{container}.networks.{network}"
+            yield Place(
+                tuple((proc_sys.of_interface("default", key), value) for key, value in given),
+                tuple((path, f"{key}={value} of {thing.interface}") for key, value in given),
+            )
+
+
+def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
+    """What a new stack says to these, where nobody is any the worse for it."""
+    with namespaces.scratch():
+        refusals = [proc_sys.refusal(name, value) for name, value in given]
+    for place in places:
+        for (path, name), refusal in zip(place.named, refusals):
+            if refusal:
+                yield Problem(path, f"{name}: {refusal}")
 
 
 def settled(before: Before, *states: State) -> List[str]:

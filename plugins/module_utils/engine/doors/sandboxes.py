@@ -80,9 +80,9 @@ class Sandboxes(Door):
     def __init__(self, before: Before) -> None:
         self._before = before
 
-    def require(self, new: State) -> None:
+    def require(self, desired: State) -> None:
         require_pyroute2()
-        parameters.refuse_unknown(new)
+        parameters.refuse_unsettable(desired)
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]

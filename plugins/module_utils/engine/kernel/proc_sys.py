@@ -17,7 +17,7 @@ SWAP_SEPARATORS = str.maketrans("./", "/.")
 Parameters = Tuple[Tuple[str, str], ...]
 
 _REFUSALS = {
-    errno.ENOENT: "there is no such parameter in this network stack, or on this kernel: leave it out",
+    errno.ENOENT: "there is no such parameter on this host's kernel: leave it out",
     errno.EINVAL: "the kernel does not take this value: give another one",
 }
 
@@ -37,23 +37,26 @@ def read(name: str) -> Optional[str]:
         return None
 
 
-def exists(name: str) -> bool:
-    """Whether the kernel has such a parameter here; there are some that can be written only."""
-    return os.path.exists(_path(name))
-
-
 def write(name: str, value: str) -> None:
     """
     Raises:
         ApplyError: there is no such parameter, or the kernel refuses the value.
     """
+    reason = refusal(name, value)
+    if reason:
+        raise ApplyError(f"sysctl {name}={value}: {reason}")
+
+
+def refusal(name: str, value: str) -> str:
+    """Write, and tell why the kernel refuses it, and what to do; nothing where it does not."""
     try:
         # In one call: the kernel takes each write as a value of its own.
         with open(_path(name), "w") as file:
             file.write(value)
     except OSError as error:
         number = error.errno or 0
-        raise ApplyError(f"sysctl {name}={value}: {_REFUSALS.get(number, os.strerror(number))}") from error
+        return _REFUSALS.get(number, os.strerror(number))
+    return ""
 
 
 def set_ipv6(interface: str, on: bool) -> None:
