@@ -97,6 +97,27 @@ def test_a_local_process_that_listens(one: ThrowawayHost) -> None:
     one.agent.call("stop_all")
 
 
+def test_a_route_that_leads_off_a_part_of_a_network(one: ThrowawayHost) -> None:
+    words = {"networks": {"front": {"ipam": {"config": [{"subnet": "10.50.0.0/24"}]}}}}
+    one.run("ip route add 10.50.0.128/25 via 192.0.2.1; ip route add 10.0.0.0/8 via 192.0.2.1")
+    with untouched(one):
+        assert refused(one, words) == [
+            "wharf_networks.front.ipam.config[0]: subnet 10.50.0.0/24 overlaps 10.50.0.128/25, "
+            "to which the host has a route by 192.0.2.1: choose another one"
+        ]
+    one.run("ip route del 10.50.0.128/25")
+    one.converge(words)
+    one.apply({}, ABSENT)
+    one.run("ip route del 10.0.0.0/8")
+
+
+def test_a_sandbox_that_is_a_namespace_of_another_kind(one: ThrowawayHost) -> None:
+    """It is none that has a network stack, as long as it is not another one."""
+    odd = {"web": {"x-wharf": {"sandbox": "path:/proc/self/ns/mnt"}}}
+    assert one.apply({"containers": odd}).pending == ["path:/proc/self/ns/mnt", "web/bridge"]
+    one.apply({}, ABSENT)
+
+
 @pytest.mark.parametrize(
     ("nft", "said"),
     [

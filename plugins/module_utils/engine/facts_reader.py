@@ -43,6 +43,7 @@ def read_facts(ledger: Ledger) -> Facts:
         uplink_mtu=uplink.mtu if uplink else 1500,
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
         taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf)),
+        routed_subnets=tuple(_by_gateway(routes, names, ours)),
         machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
         hosts=_read("/etc/hosts"),
         resolv_conf=resolv_conf,
@@ -118,6 +119,14 @@ def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set
             continue
         if not destination.is_link_local and not destination.is_multicast:
             yield destination, f"the host's own network on {name}"
+
+
+def _by_gateway(
+    routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]
+) -> Iterator[Tuple[Subnet, str]]:
+    for route in routes:
+        if route.gateway and not _is_default(route) and names.get(route.index) not in ours:
+            yield ipaddress.ip_network(route.destination), f"to which the host has a route by {route.gateway}"
 
 
 def _nameservers(resolv_conf: str) -> Iterator[Tuple[Subnet, str]]:

@@ -36,9 +36,8 @@ def problems(words: Words, facts: Facts | None = None) -> list[str]:
 def facts_of(words: Words) -> Facts:
     """Facts as a case's `facts.yml` has them."""
     tuples = {key: _tuples(value) for key, value in words.items()}
-    tuples["taken_subnets"] = tuple(
-        (ipaddress.ip_network(subnet), owner) for subnet, owner in words.get("taken_subnets", ())
-    )
+    for key in ("taken_subnets", "routed_subnets"):
+        tuples[key] = tuple((ipaddress.ip_network(subnet), owner) for subnet, owner in words.get(key, ()))
     if "other_bridges" in words:
         tuples["other_bridges"] = tuple(_standing(**bridge) for bridge in words["other_bridges"])
     return Facts(**tuples)

@@ -25,6 +25,7 @@ from .model import (
     PerFamily,
     Pool,
 )
+from .ports import host_ip
 from .service_words import parse_services
 from .words import Words, source, wrong
 
@@ -82,7 +83,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         default_address_pools=words.take_all("default-address-pools", read.list_of(_address_pool)),
         mtu=words.take_optional("mtu", read.mtu),
         icc=words.take("icc", read.flag, True),
-        ip=words.take_optional("ip", read.address),
+        ip=words.take_optional("ip", host_ip),
         ip_forward=words.take("ip-forward", read.flag, True),
         ip_forward_no_drop=words.take("ip-forward-no-drop", read.flag, False),
         ip_masq=_per_family(extension, "masquerade", read.flag, ip_masq),
@@ -342,7 +343,7 @@ def _with_options(network: Network, options: Words, extension: Words, problems: 
         inhibit_ipv4=options.take(_BRIDGE_OPTION + "inhibit_ipv4", read.flag, False),
         masquerades=_per_family(extension, "masquerade", read.flag, masquerade),
         mtu=options.take_optional(_MTU_OPTION, read.mtu),
-        host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", read.address),
+        host_binding=options.take_optional(_BRIDGE_OPTION + "host_binding_ipv4", host_ip),
         interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
     options.finish()

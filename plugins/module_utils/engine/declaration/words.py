@@ -176,7 +176,7 @@ def host_name(value: Any, path: str) -> str:
     name = text(value, path)
     labels = name.rstrip(".").split(".")
     if len(name) > 253 or not all(re.fullmatch(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,62})?", label) for label in labels):
-        raise wrong(path, name, "must be a host name: labels of letters, digits, - and _ joined by dots")
+        raise wrong(path, name, "must be a host name: labels of at most 63 letters, digits, - and _, joined by dots")
     return name
 
 

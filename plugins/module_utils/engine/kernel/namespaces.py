@@ -15,6 +15,7 @@ RUN_NETNS = "/run/netns"
 OWN = "/proc/thread-self/ns/net"
 
 CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
 MNT_DETACH = 2
 
@@ -36,9 +37,12 @@ def identity(path: str) -> Tuple[int, int]:
 
 
 def is_namespace(path: str) -> bool:
-    """Whether a namespace is there, and not just the file that one is, or was, to be mounted on."""
+    """Whether a network namespace is there, and not just the file that one is, or was, to be mounted on."""
     try:
-        return identity(path)[0] == identity(OWN)[0]
+        if identity(path)[0] != identity(OWN)[0]:
+            return False
+        with opened(path) as descriptor:
+            return fcntl.ioctl(descriptor, NS_GET_NSTYPE) == CLONE_NEWNET
     except OSError:
         return False
 

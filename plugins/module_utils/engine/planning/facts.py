@@ -27,8 +27,8 @@ class Facts:
     """A host as it is; the defaults are those of a host about which nothing is known.
 
     `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes. `addresses` are the host's own, None
-    where nothing is known of it. `taken_subnets` are those
-    that the host reaches without a gateway, our own bridges' left out, and its nameservers, each with who has it.
+    where nothing is known of it. `taken_subnets` are those that the host reaches without a gateway, our own bridges'
+    left out, and its nameservers, each with who has it; `routed_subnets` those that it has a route to by a gateway.
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
     `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
@@ -41,6 +41,7 @@ class Facts:
     uplink_mtu: int = 1500
     addresses: Optional[Tuple[str, ...]] = None
     taken_subnets: Tuple[Tuple[Subnet, str], ...] = ()
+    routed_subnets: Tuple[Tuple[Subnet, str], ...] = ()
     machine_id: str = ""
     hosts: str = ""
     resolv_conf: str = ""

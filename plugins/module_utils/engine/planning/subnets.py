@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ..declaration.model import AddressPool, Model, Network, Pool
 from ..declaration.words import Address, Subnet, is_within, unusable_addresses
@@ -23,15 +23,20 @@ _DEFAULT_POOLS = (
 
 
 class _TakenSubnets:
-    """The subnets in use, each with who has it."""
+    """The subnets in use, each with who has it.
+
+    A route by a gateway is in the way of a network only where it would lead off a part of it: a narrower one wins. But
+    no network is given a subnet, unasked, to which the host has a route.
+    """
 
     def __init__(self, model: Model, facts: Facts) -> None:
         adopted = [pool.subnet for n in model.networks.values() if n.external for pool in n.pools if pool.subnet]
-        self._owners: List[Tuple[Subnet, str]] = [
-            (subnet, owner)
-            for subnet, owner in facts.taken_subnets
-            if not any(is_within(subnet, each) for each in adopted)
-        ]
+
+        def others(subnets: Iterable[Tuple[Subnet, str]]) -> List[Tuple[Subnet, str]]:
+            return [each for each in subnets if not any(is_within(each[0], subnet) for subnet in adopted)]
+
+        self._owners = others(facts.taken_subnets)
+        self._routed = others(facts.routed_subnets)
 
     def add(self, subnet: Subnet, owner: str) -> None:
         self._owners.append((subnet, owner))
@@ -41,7 +46,10 @@ class _TakenSubnets:
         for taken, owner in self._owners:
             if taken.version == subnet.version and taken.overlaps(subnet):
                 return f"{taken}, {owner}"
-        return None
+        return next((f"{routed}, {where}" for routed, where in self._routed if is_within(routed, subnet)), None)
+
+    def is_free(self, subnet: Subnet) -> bool:
+        return not self.owner(subnet) and not any(is_within(subnet, routed) for routed, _where in self._routed)
 
 
 def allot_subnets(
@@ -85,7 +93,7 @@ def _free_subnet(model: Model, facts: Facts, pool: Pool, taken: _TakenSubnets) -
     pools = _pools(model, facts, pool.version)
     for candidates in pools:
         for subnet in candidates.base.subnets(new_prefix=candidates.size):
-            if not taken.owner(subnet):
+            if taken.is_free(subnet):
                 return subnet
     bases = ", ".join(str(candidates.base) for candidates in pools)
     raise ModelError.at(
