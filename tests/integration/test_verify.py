@@ -204,6 +204,7 @@ def test_a_sandbox_that_is_not_there_yet(host: ThrowawayHost) -> None:
     assert found["pending"] == ["late"]
     assert rows(found) == {}
     assert not [row for row in found["probes"] if row["from"] == "late"]
+    assert rows(verify(host, OUTSIDE, probes=found["outside_probes"], derive=False)) == {}
 
 
 def test_given_probes(small: ThrowawayHost) -> None:

@@ -92,6 +92,7 @@ def verify(request: Request) -> Verification:
         pending = tuple(c.name for c in plan.model.containers.values() if is_awaited(c.sandbox))
         sender = _Sender(plan, host, request.timeout)
         probes += [probe for probe in derived if not sender.concerns(pending, probe)]
+        outside = [probe for probe in outside if not sender.concerns(pending, probe)]
         return Verification(tuple(sender.send(probes)), tuple(outside), pending)
 
 

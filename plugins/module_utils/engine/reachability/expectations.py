@@ -192,7 +192,8 @@ class _Expectations:
         """By which interface others come to this host, nobody knows here, so trusted ones are left out."""
         name = f"{place.container.name}'s own address, from outside"
         port = DISCARD if place.network.trusted_interfaces else self._target_port(place)
-        open_to_us = access_from(self._plan.model.host, place.network, place.version, "")
+        forwards = self._forwards(place.version)
+        open_to_us = access_from(self._plan.model.host, place.network, place.version, "") if forwards else Access()
         answered = self._is_answered_by_us(place) and not place.container.routes
         yield from _at_own_address(HOST, place, port, open_to_us, answered, name, via)
 
@@ -304,7 +305,7 @@ class _Expectations:
                 yield Probe(container.name, str(place.gateway), PING, name=name)
         elif container.mode == HOST_MODE:
             local = [p for p in self._publications if p.version == 4 and p.host_ip in (None, LOOPBACK[4])]
-            for published in local[:1]:
+            for published in [each for each in local if self._is_at_hand(each)][:1]:
                 name = f"{published.container}'s published port, by the host's stack"
                 yield Probe(container.name, "127.0.0.1", published.protocol, published.host_port, name=name)
         else:
