@@ -5,7 +5,7 @@
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
-export PYTHON
+export PYTHON SUITE INVENTORY
 
 PYTEST := .venv/bin/python -m pytest
 TEST_COMMANDS := arping busybox conntrack dhclient dig dnsmasq ip iptables nft ping socat tcpdump unshare
@@ -32,6 +32,16 @@ test: venv ## run all tests that need one machine
 	@tools/want-dockerd
 	@tools/preflight
 	@$(PYTEST) -n 3 $(wildcard tests/unit tests/integration) $(ARGS)
+
+.PHONY: test-vm
+test-vm: venv ## run the molecule scenarios on VMs of Debian trixie (SUITE=), or those in SCENARIO=
+	@tools/need libarchive mke2fs mmdebstrap pkill qemu-system-x86_64 ssh
+	@tools/test-vm $(SCENARIO)
+
+.PHONY: test-vm-all
+test-vm-all: ## run all scenarios on VMs of each Debian that there are images of
+	@$(MAKE) --no-print-directory test-vm SUITE=trixie
+	@$(MAKE) --no-print-directory test-vm SUITE=bookworm
 
 .PHONY: bench
 bench: venv ## measure what is claimed of costs, on throwaway hosts

@@ -113,6 +113,12 @@ def stop_all() -> None:
         _held.popitem()[1].close()
 
 
+def attend() -> None:
+    """Answer whoever comes, for ever."""
+    while True:
+        _serve_once(timeout=3600)
+
+
 def heard() -> list[str]:
     """What has come to the UDP servers: `NAME PEER TEXT`."""
     return _heard

@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is seen from a host and its sandboxes, held against what is expected; the packets are agent.py's.
+
+`answers` are what is to answer from now on, instead of what did before: `{in: web, tcp: 80}` does so over IPv4 and
+IPv6, by the sandbox's name and whom it sees. `expectations` are asked all at once: `{in: web, tcp: "192.0.2.7:80",
+gives: db sees 172.18.0.2}`. What is asked is one of `tcp`, `udp`, `ping` (an address) and `run` (a command of the
+shell); what it `gives` is a regular expression for all of the answer; to packets that is `closed` if there is none, and
+`pong` to a ping. `in` is a named network namespace, `docker:NAME` or `machine:NAME`, and by default the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ansible.module_utils import agent
+from ansible.module_utils.basic import AnsibleModule
+
+ANSWERERS = Path("/run/expect.pid")
+CLOSED_AFTER = 5  # seconds; emulated machines are slow
+PROTOCOLS = ("tcp", "udp", "ping")
+
+
+def main() -> None:
+    lists = {"answers": {"type": "list", "elements": "dict"}, "expectations": {"type": "list", "elements": "dict"}}
+    # Not both, since a fork shares what waits for sockets.
+    module = AnsibleModule(lists, mutually_exclusive=[tuple(lists)])
+    if module.params["answers"]:
+        answer_from_now_on(module.params["answers"])
+    expectations = module.params["expectations"] or []
+    seen = [*map(told, expectations, look(expectations))]
+    module.exit_json(
+        changed=False,
+        proven=[line for line, proven in seen if proven],
+        wrong=[line for line, proven in seen if not proven],
+    )
+
+
+def answer_from_now_on(answers: list[dict]) -> None:
+    """Leave a process that does; it takes the place of the one before."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        former = int(ANSWERERS.read_text())
+        while True:  # until its ports are free
+            os.kill(former, signal.SIGKILL)
+            time.sleep(0.1)
+    for answer in answers:
+        sandbox = answer.get("in", "")
+        name = sandbox.rpartition(":")[2] or os.uname().nodename
+        for protocol in answer.keys() & PROTOCOLS:
+            agent.serve(place(sandbox), name, protocol, "0.0.0.0", int(answer[protocol]))
+            agent.serve(place(sandbox), name, protocol, "::", int(answer[protocol]))
+    if not os.fork():
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        ANSWERERS.write_text(str(os.getpid()))
+        agent.attend()
+
+
+def look(expectations: list[dict]) -> list[str]:
+    """What each gives. Those that are closed and are to be open are asked once more: a packet may get lost."""
+    running = {n: run(e) for n, e in enumerate(expectations) if "run" in e}
+    answers = {n: "" for n in range(len(expectations)) if n not in running}
+    for _round in range(2):
+        asked = [n for n in answers if not answers[n] and (_round == 0 or expectations[n]["gives"] != "closed")]
+        found = agent.probe([attempt(expectations[n]) for n in asked], CLOSED_AFTER)
+        answers.update((n, told_by(answer)) for n, (answer, _why) in zip(asked, found, strict=True))
+    said = {n: process.communicate()[0].strip() for n, process in running.items()}
+    return [said[n] if n in said else answers[n] or "closed" for n in range(len(expectations))]
+
+
+def told_by(answer: str) -> str:
+    name, _space, peer = answer.partition(" ")
+    return name if name == "pong" else " sees ".join(filter(None, (name, peer)))
+
+
+def told(expectation: dict, seen: str) -> tuple[str, bool]:
+    proven = bool(re.fullmatch(expectation["gives"], seen, re.DOTALL))
+    kind = next(kind for kind in (*PROTOCOLS, "run") if kind in expectation)
+    line = f"{expectation.get('in', os.uname().nodename)}: {kind} {expectation[kind]} gives {expectation['gives']!r}"
+    return (line if proven else f"{line}, and not {seen!r}"), proven
+
+
+def attempt(expectation: dict) -> dict:
+    protocol = next(protocol for protocol in PROTOCOLS if protocol in expectation)
+    target = expectation[protocol]
+    address, port = (target, "0") if protocol == "ping" else target.rsplit(":", 1)
+    return {
+        "place": place(expectation.get("in", "")),
+        "protocol": protocol,
+        "address": address.strip("[]"),
+        "port": int(port),
+    }
+
+
+def run(expectation: dict) -> subprocess.Popen[str]:
+    """In the sandbox, and by the names that it knows."""
+    runtime, _colon, name = expectation.get("in", "").rpartition(":")
+    if runtime:
+        enter = ["nsenter", "--all", "--target", leader(runtime, name)]
+    else:
+        enter = ["ip", "netns", "exec", name] if name else []
+    command = [*enter, "sh", "-c", expectation["run"]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def place(sandbox: str) -> str:
+    runtime, _colon, name = sandbox.rpartition(":")
+    if runtime:
+        return f"/proc/{leader(runtime, name)}/ns/net"
+    return f"/run/netns/{name}" if name else "/proc/self/ns/net"
+
+
+def leader(runtime: str, name: str) -> str:
+    """The process whose network is the container's."""
+    asked = {
+        "docker": ["docker", "inspect", "--format", "{{.State.Pid}}", name],
+        "machine": ["machinectl", "show", "--property", "Leader", "--value", name],
+    }[runtime]
+    return subprocess.check_output(asked, text=True).strip()
+
+
+if __name__ == "__main__":
+    main()
