@@ -21,8 +21,8 @@ from ansible_collections.wharf.network.plugins.plugin_utils.declaration import g
 _ASSUMED = "wharf_assumed"
 _SUMMARY = "wharf_summary"
 
-# What is to be in them is pending, too: `CONTAINER/NETWORK`, `RUNTIME:NAME:FILE`.
-_SANDBOX = re.compile(r"path:.+|\w+:[^/:]+")
+# What is to be in them is pending, too: `CONTAINER/NETWORK`, `SANDBOX:/etc/FILE`.
+_SANDBOX = re.compile(r"\w+:(?!.*:/etc/).+")
 
 
 class ActionModule(ActionBase):

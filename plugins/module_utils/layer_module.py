@@ -57,7 +57,8 @@ def run_layer(layer: Layer) -> None:
     for warning in report.pop("warnings"):
         module.warn(warning)
     if result.pending:
-        module.warn(f"left alone until what somebody else is to start is there: {', '.join(result.pending)}")
+        names = ", ".join(result.pending)
+        module.warn(f"left alone until what somebody else runs is there, and can be changed: {names}")
     if module.check_mode:
         report["predictions"] = result.predictions
     if module._diff:

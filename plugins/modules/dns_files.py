@@ -10,10 +10,11 @@ module: dns_files
 short_description: The resolv.conf, hosts and hostname of containers
 version_added: 0.1.0
 description:
-  - Writes each container's C(resolv.conf), C(hosts) and C(hostname) below C(/etc/netns/NAME), from where
-    C(ip netns exec) binds them over C(/etc).
-  - Those of a container that Docker, Podman or systemd-nspawn runs are written where that keeps them. Of a sandbox that
-    only a process or a path leads to, nobody knows the files.
+  - Writes each container's C(resolv.conf), C(hosts) and C(hostname). Those of a named namespace (C(netns:NAME), the
+    default) are below C(/etc/netns/NAME), from where C(ip netns exec) binds them over C(/etc).
+  - Of containers that somebody else runs (a C(sandbox) of C(docker:NAME), C(podman:NAME), C(machine:NAME), C(pid:N) or
+    C(path:/run/...)) it writes the files that these have themselves. What stood there is given back once a container is
+    no longer declared.
   - The names and aliases of the other containers on a user-defined network stand in C(hosts).
   - C(resolv.conf) has the nameservers of the host that a container can reach, unless the container or O(host) names
     others. It follows the host's when this is called.

@@ -127,6 +127,12 @@ edited:
   type: list
   elements: str
   sample: [/etc/netns/web/resolv.conf]
+pending:
+  description: The sandboxes that somebody else does not run now, with what is to be in them. It is no drift.
+  returned: success
+  type: list
+  elements: str
+  sample: ["docker:web", web/app, "docker:web:/etc/hosts"]
 drift:
   description: By layer, the changes that would make the host what is declared; empty where nothing differs.
   returned: success

@@ -270,7 +270,9 @@ def test_a_sandbox_that_is_not_there_yet_is_pending(host: ThrowawayHost) -> None
         },
     }
     with host.declared(words):
-        assert {*host.apply(words).pending} == {"path:/run/late", "late/front"}
+        files = {f"path:/run/late:/etc/{name}" for name in ("hostname", "hosts", "resolv.conf")}
+        pending = {"path:/run/late", "late/front", *files}
+        assert {*host.apply(words).pending} == pending
         with process(host) as started:
             host.run(f"touch /run/late; mount --bind /proc/{started.pid}/ns/net /run/late")
             made = host.converge(words)
@@ -282,7 +284,7 @@ def test_a_sandbox_that_is_not_there_yet_is_pending(host: ThrowawayHost) -> None
             host.agent.call("stop_all")
             host.run("umount /run/late; rm /run/late")
         # The container has ended.
-        assert {*host.diff(words).pending} == {"path:/run/late", "late/front"}
+        assert {*host.diff(words).pending} == pending
         host.converge(words)
 
 

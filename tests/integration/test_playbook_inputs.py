@@ -64,7 +64,8 @@ def test_chosen_ports_are_told(controller: Controller) -> None:
 
 
 def test_network_info_sees_and_names_drift(controller: Controller) -> None:
-    controller.play("wharf.network.site", variables=VARIABLES)
+    late = {"wharf_containers": {**VARIABLES["wharf_containers"], "late": {"x-wharf": {"sandbox": "docker:late"}}}}
+    controller.play("wharf.network.site", variables={**VARIABLES, **late})
     info = {"tasks": [{"wharf.network.network_info": {}}]}
     seen = controller.play(info).results[-1]
     assert seen["networks"]["front"]["endpoints"] == ["web/front"]
@@ -72,6 +73,8 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
     assert {port["host_port"] for port in seen["published"]} == {8080}
     assert seen["networks"]["front"]["gateway_modes"] == {"ipv4": "nat", "ipv6": "nat"}
     assert seen["drift"] == {}
+    files = [f"docker:late:/etc/{name}" for name in ("hostname", "hosts", "resolv.conf")]
+    assert seen["pending"] == ["docker:late", *files, "late/bridge"]
     assert "br-front  network front" in seen["picture"]
     controller.host.run("ip link set br-front mtu 1300; ip netns exec web ip route del default")
     drift = controller.play(info).results[-1]["drift"]

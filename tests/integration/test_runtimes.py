@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerd import Dockerd
+from dockerd import IMAGE, Dockerd
 from hosts import EXACT, EngineError, ThrowawayHost, differences
 
 HOST_ADDRESS = "192.0.2.10"
@@ -25,35 +26,40 @@ WORDS: dict[str, Any] = {
 }
 
 
-# Not below /var/lib, all files of which are read to see what has changed.
-_STORAGE = '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/run"\ngraphroot = "/run/containers/graph"'
+_STORAGE = '[storage]\ndriver = "vfs"\nrunroot = "{home}/run"\ngraphroot = "{home}/graph"\n'
+_ALL_FILES_ARE_ONES_OWN = '[storage.options.vfs]\nignore_chown_errors = "true"'
 # By runc where it is installed: crun refuses to start where control groups of both versions are mounted.
 _RUNTIME = "runc" if shutil.which("runc") else "crun"
 _SETTINGS = f'[engine]\nruntime = "{_RUNTIME}"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"'
 
 
 class Podman:
-    """Podman in a throwaway host, with one image of nothing but busybox."""
+    """Podman in a throwaway host, of root or another user, with one image of nothing but busybox."""
 
-    def __init__(self, host: ThrowawayHost) -> None:
+    def __init__(self, host: ThrowawayHost, user: int = 0) -> None:
         self._host = host
+        # Not below /var/lib, all files of which are read to see what has changed.
+        home = f"/run/podman-{user}"
+        self._log = f"{home}/log"
+        self._program = f"{_as_user(user, home) if user else ''} podman"
+        settings = f"{home}/.config/containers" if user else "/etc/containers"
         host.run(
             f"""
-            mkdir -p /run/image/bin /run/image/etc
+            mkdir -p /run/image/bin /run/image/etc {settings}
             cp {shutil.which("busybox")} /run/image/bin/busybox
-            mkdir /etc/containers
-            echo '{{"default": [{{"type": "insecureAcceptAnything"}}]}}' > /etc/containers/policy.json
-            echo '{_STORAGE}' > /etc/containers/storage.conf
-            echo '{_SETTINGS}' > /etc/containers/containers.conf
-            for each in sh sleep cat; do ln -s busybox /run/image/bin/$each; done
+            echo '{{"default": [{{"type": "insecureAcceptAnything"}}]}}' > {settings}/policy.json
+            echo '{_STORAGE.format(home=home)}{_ALL_FILES_ARE_ONES_OWN if user else ""}' > {settings}/storage.conf
+            echo '{_SETTINGS}' > {settings}/containers.conf
+            for each in sh sleep cat; do ln -sf busybox /run/image/bin/$each; done
+            mkdir -p {home}/user; chmod 700 {home}/user; chown -R {user}:{user} {home}
             """
         )
         self.run("import - tiny", "tar c -C /run/image . |")
 
     def run(self, arguments: str, before: str = "") -> str:
         # What watches over a container goes on to hold its standard error.
-        log = "2>/run/podman.log || { cat /run/podman.log >&2; exit 1; }"
-        return self._host.run(f"{before} podman {arguments} {log}")
+        log = f"2>{self._log} || {{ cat {self._log} >&2; exit 1; }}"
+        return self._host.run(f"{before} {self._program} {arguments} {log}")
 
     def start(self, name: str, network: str = "none") -> None:
         self.run(f"run --detach --name {name} --network {network} tiny /bin/sleep 1000 </dev/null >/dev/null")
@@ -63,6 +69,10 @@ class Podman:
 
     def read(self, name: str, path: str) -> str:
         return self.run(f"exec {name} /bin/cat {path}")
+
+
+def _as_user(user: int, home: str) -> str:
+    return f"setpriv --reuid {user} --regid {user} --clear-groups env HOME={home} XDG_RUNTIME_DIR={home}/user"
 
 
 @pytest.fixture
@@ -136,6 +146,29 @@ def test_a_resolv_conf_that_is_edited_in_a_container_stays_until_it_starts_anew(
         assert "192.0.2.1\n" not in podman.read("web", "/etc/resolv.conf")
 
 
+def test_a_container_without_root_is_refused(host: ThrowawayHost, podman: Podman) -> None:
+    """Root's Podman does not know it; it can be connected by its number, though."""
+    if os.geteuid():
+        pytest.skip("only root can be another user")
+    podman.start("of-root")
+    host.run("echo 'alice:x:1000:1000::/:/bin/sh' >> /etc/passwd")
+    of_alice = Podman(host, 1000)
+    of_alice.start("web")
+    before = host.snapshot()
+    with pytest.raises(EngineError, match="wharf_containers.web: podman:web is run by alice, without root, and root's"):
+        host.apply(WORDS)
+    assert differences(before, host.snapshot()) == ""
+    number = of_alice.run("inspect --format {{.State.Pid}} web").strip()
+    web = {**WORDS["containers"]["web"], "x-wharf": {"sandbox": f"pid:{number}"}}
+    with host.declared({**WORDS, "containers": {**WORDS["containers"], "web": web}}):
+        host.serve(of_alice.namespace("web"), "80/tcp", name="web")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert f"{host.address('app', 'front')}\tapp" in of_alice.read("web", "/etc/hosts")
+    of_alice.run("rm --all --force --time 0")
+    # Ends the process that keeps its namespaces.
+    of_alice.run("system migrate")
+
+
 def test_the_hosts_own_stack_is_no_sandbox(host: ThrowawayHost, podman: Podman) -> None:
     podman.start("web", network="host")
     before = host.snapshot()
@@ -146,12 +179,53 @@ def test_the_hosts_own_stack_is_no_sandbox(host: ThrowawayHost, podman: Podman) 
 
 def test_a_link_does_not_lead_out_of_a_container(host: ThrowawayHost, podman: Podman) -> None:
     podman.start("web")
-    podman.run("exec web /bin/sh -c 'rm -r /etc && /bin/busybox ln -s /run/elsewhere /etc' || true")
-    podman.run("exec web /bin/busybox ln -s /run/elsewhere /etc/resolv.conf || true")
-    host.run("mkdir /run/elsewhere; echo mine > /run/elsewhere/resolv.conf")
-    with pytest.raises(EngineError, match="podman:web:/etc/resolv.conf: cannot be read as a file"):
-        host.apply(WORDS)
-    assert host.read("/run/elsewhere/resolv.conf") == "mine\n"
+    podman.run("exec web /bin/busybox ln -s /run/elsewhere /etc/resolv.conf")
+    host.run("echo mine > /run/elsewhere")
+    with host.declared(WORDS):
+        assert podman.read("web", "/etc/resolv.conf").startswith("nameserver ")
+        assert host.read("/run/elsewhere") == "mine\n"
+    assert podman.run("exec web /bin/busybox readlink /etc/resolv.conf") == "/run/elsewhere\n"
+
+
+def test_what_a_recreated_container_was_made_with_is_given_back(host: ThrowawayHost, podman: Podman) -> None:
+    files = ("/etc/hosts", "/etc/hostname")
+    podman.start("web")
+    with host.declared(WORDS):
+        address = host.address("web", "front")
+        podman.run("rm --force --time 0 web")
+        podman.start("web")
+        made_with = [podman.read("web", path) for path in files]
+        host.converge(WORDS)
+        assert host.address("web", "front") == address
+        host.serve(podman.namespace("web"), "80/tcp", name="web")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert podman.read("web", "/etc/hostname") == "web\n"
+    assert [podman.read("web", path) for path in files] == made_with
+
+
+def test_members_of_a_pod_are_one_stack(host: ThrowawayHost, podman: Podman) -> None:
+    """The stack is that of the pod's first container, which nobody gave a name."""
+    podman.run("pod create --name pod --network none --infra-image tiny --infra-command '/bin/sleep 1000'")
+    for name in ("web", "beside"):
+        podman.run(f"run --detach --name {name} --pod pod tiny /bin/sleep 1000 </dev/null >/dev/null")
+    beside = {"network_mode": "service:web", "x-wharf": {"sandbox": "podman:beside"}}
+    with host.declared({**WORDS, "containers": {**WORDS["containers"], "beside": beside}}):
+        place = podman.namespace("beside")
+        assert "eth0" in host.run("ip -br link", place)
+        host.serve(place, "80/tcp", name="beside")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "beside"
+        for name in ("web", "beside"):
+            assert f"{host.address('app', 'front')}\tapp" in podman.read(name, "/etc/hosts")
+    podman.run("pod rm --force --time 0 pod")
+
+
+def test_names_that_runtimes_allow(host: ThrowawayHost, podman: Podman) -> None:
+    name = "0Web_1.x-y" + "z" * 80
+    podman.start(name)
+    words = {"containers": {"web": {"ports": ["8080:80"], "x-wharf": {"sandbox": f"podman:{name}"}}}}
+    with host.declared(words):
+        host.serve(podman.namespace(name), "80/tcp", name="web")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
 
 
 DOCKER_WORDS: dict[str, Any] = {
@@ -190,6 +264,42 @@ def test_docker_runs_and_we_connect(docker: Dockerd) -> None:
     assert docker.tell(files) == found
 
 
+def test_docker_has_networks_of_its_own_and_we_add_one(docker: Dockerd) -> None:
+    """The container keeps its way out, and the names that Docker's own resolver knows."""
+    host = docker.host
+    docker.tell("docker network create own")
+    docker.tell(f"docker run --detach --name own --network own --volume /usr:/usr:ro {IMAGE} sleep infinity")
+    docker.name_places(["own"])
+    own = {
+        "networks": {"front": {"interface_name": "eth1"}},
+        "x-wharf": {"sandbox": "docker:own"},
+        "ports": ["8081:80"],
+    }
+    words = {**DOCKER_WORDS, "containers": {**DOCKER_WORDS["containers"], "own": own}}
+    seen = ["ip -br addr; ip route; ip -6 route", "cat /etc/resolv.conf /etc/hosts"]
+    before = host.run(seen[0], "own"), docker.tell(f"docker exec own {seen[1]}")
+    with host.declared(words):
+        assert "default via 172.17.0.1 dev eth0" in host.run("ip route", "own")
+        assert "nameserver 127.0.0.11\n" in docker.tell("docker exec own cat /etc/resolv.conf")
+        assert f"{host.address('db', 'front')}\tdb\n" in docker.tell("docker exec own cat /etc/hosts")
+        host.serve("own", "80/tcp")
+        host.serve("db", "80/tcp")
+        assert host.probe("db", f"{host.address('own', 'front')}:80/tcp").by == "own"
+        assert host.probe("own", f"{host.address('db', 'front')}:80/tcp").by == "db"
+        assert host.probe("own", "203.0.113.1/ping").is_open
+        assert host.probe("outside", f"{HOST_ADDRESS}:8081/tcp").by == "own"
+    assert (host.run(seen[0], "own"), docker.tell(f"docker exec own {seen[1]}")) == before
+    docker.tell("docker rm --force own; docker network rm own")
+
+
+def test_a_container_is_known_by_its_name_alone(docker: Dockerd) -> None:
+    """Docker takes the beginning of an id for a name, too."""
+    short = docker.tell("docker inspect --format '{{.Id}}' web")[:12]
+    words = {"containers": {"web": {"x-wharf": {"sandbox": f"docker:{short}"}}}}
+    with docker.host.declared(words):
+        assert f"docker:{short}" in docker.host.apply(words).pending
+
+
 def test_docker_restarts_and_we_connect_again(docker: Dockerd) -> None:
     host = docker.host
     with host.declared(DOCKER_WORDS):
@@ -212,6 +322,10 @@ def test_while_docker_does_not_answer_its_containers_stay_connected(docker: Dock
         results = host.apply({**DOCKER_WORDS, "containers": {**DOCKER_WORDS["containers"], "app": {}}})
         assert {"docker:web", "web/front", "docker:web:/etc/hosts"} <= set(results.pending)
         assert not [change for change in results.changes if "delete" in change]
+        assert results.warnings == {
+            "the Docker Engine at /run/docker.sock does not answer ([Errno 2] No such file or directory): "
+            "its containers are pending, and what connects them stays as it is"
+        }
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         host.run("mv /run/elsewhere.sock /run/docker.sock")
         host.converge(DOCKER_WORDS, EXACT)

@@ -17,7 +17,9 @@ NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(?:(\w+)::)?(\w+)`", TEXT)))
 
 
 def defined_in(file: str, within: str) -> set[str]:
-    module = ast.parse((CHECKOUT / "tests/integration" / file).read_text(encoding="utf-8"))
+    # Test files have names of their own in all of tests.
+    [path] = (CHECKOUT / "tests").rglob(file)
+    module = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in module.body if isinstance(node, ast.ClassDef) and node.name == within]
     return {node.name for where in (classes if within else [module]) for node in where.body if hasattr(node, "name")}
 

@@ -90,6 +90,14 @@ def _veth(ledger: Ledger) -> Door:
     return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": Endpoints(ledger.found)})
 
 
+def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:
+    if not _has_sandboxes_of_others(planned):
+        return []
+    from .doors.runtimes import silences
+
+    return [*silences()]
+
+
 def _files(planned: Plan) -> List[Object]:
     from .planning.host_files import dns_files
 
@@ -102,6 +110,18 @@ def _dns_files(ledger: Ledger) -> Door:
 
     files = Files(ledger.found, lambda _path: CONTAINERS, ledger.written)
     return Doors({"file": files, "container_file": ContainerFiles(ledger.found, ledger.written)})
+
+
+def _unwritable(planned: Plan, _left: Sequence[Change]) -> List[str]:
+    if not _has_sandboxes_of_others(planned):
+        return []
+    from .doors.container_files import hindrances
+
+    return hindrances(_files(planned))
+
+
+def _has_sandboxes_of_others(planned: Plan) -> bool:
+    return any(not container.sandbox.startswith("netns:") for container in planned.model.containers.values())
 
 
 def _names(planned: Plan) -> List[Object]:
@@ -135,8 +155,8 @@ def _unloadable(planned: Plan, _left: Sequence[Change]) -> List[str]:
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
-VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth)
-DNS_FILES = Layer("dns_files", _files, _dns_files, leaves=lambda name: name.endswith("/resolv.conf"))
+VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences)
+DNS_FILES = Layer("dns_files", _files, _dns_files, _unwritable, leaves=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 
 # In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.

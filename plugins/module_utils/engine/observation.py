@@ -31,8 +31,9 @@ def observe() -> Dict[str, Any]:
     """What is declared and what of it stands. Changes nothing.
 
     Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses
-    (to be pinned, say), `foreign` rules that drop what ours accept, files that were `edited` and are left alone, and
-    `drift`: by layer, the changes that would make the host what is declared.
+    (to be pinned, say), `foreign` rules that drop what ours accept, files that were `edited` and are left alone, what
+    is `pending` since somebody else does not run it now, and `drift`: by layer, the changes that would make the host
+    what is declared.
     """
     with ledger_file.locked():
         ledger = Ledger.load()
@@ -56,6 +57,7 @@ def observe() -> Dict[str, Any]:
         "allotted": plan.allotted.as_words() if declared else {},
         "foreign": [vars(drop) for drop in foreign],
         "edited": [name for step in steps.values() for name in step.left_names],
+        "pending": sorted(name for step in steps.values() for _kind, name in step.pending),
         "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes},
     }
 

@@ -83,7 +83,7 @@ class File(Object):
 
 @dataclass(frozen=True)
 class ContainerFile(Object):
-    """A file in a container that somebody else runs; `name` is `SANDBOX:PATH`, as in `docker:web:/etc/hosts`."""
+    """A file in a container that somebody else runs; `name` is `SANDBOX:/etc/FILE`, as in `docker:web:/etc/hosts`."""
 
     content: str
 

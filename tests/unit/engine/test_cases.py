@@ -25,7 +25,13 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_nftables import rules
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, Dnsmasq, File, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    SCOPES,
+    ContainerFile,
+    Dnsmasq,
+    File,
+    state_of,
+)
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 
@@ -58,11 +64,14 @@ def _outcome(planned: Plan) -> dict[str, str]:
         "allotted.yml": golden.as_yaml(planned.allotted.as_words()),
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
         "ruleset.nft": nft_script(diff({}, state_of(rules(planned)), SCOPES)).replace("\t", "    "),
-        **{f"files/{file.name.removeprefix(f'{NETNS_FILES}/')}": file.content for file in dns_files(planned)},
         **{
             # A colon is refused in the names of files by ansible-test.
-            f"dnsmasq/{file.name.removeprefix('/run/wharf/').replace(':', '+')}": file.content
-            for file in dnsmasq(planned)
-            if isinstance(file, File)
+            f"{folder}/{file.name.removeprefix(prefix).replace(':', '+')}": file.content
+            for folder, prefix, files in [
+                ("files", f"{NETNS_FILES}/", dns_files(planned)),
+                ("dnsmasq", "/run/wharf/", dnsmasq(planned)),
+            ]
+            for file in files
+            if isinstance(file, (File, ContainerFile))
         },
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,8 +18,9 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors import runtimes
 
-WEB = {"Name": "web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
-FOUND = runtimes.Running(os.getpid(), {"hosts": "/run/web/hosts"})
+DOCKER_SOCKET = runtimes.DOCKER_SOCKET
+WEB = {"Id": "2f6e", "Name": "/web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
+FOUND = runtimes.Running(os.getpid(), {"hosts": "/run/web/hosts"}, "2f6e")
 
 
 class Engine(ThreadingUnixStreamServer):
@@ -31,6 +33,9 @@ class Engine(ThreadingUnixStreamServer):
         self.connections = 0
         self.requests: list[str] = []
         self.status = 200
+        # Set where it answers at once.
+        self.answering = threading.Event()
+        self.answering.set()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,8 +48,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        if not self.server.answering.is_set():
+            self.close_connection = True
+            self.server.answering.wait(5)
+            return
         status = self.server.status if "gone" not in self.path else 404
-        body = json.dumps(WEB if status == 200 else {"message": "no"}).encode()
+        name = {"2f": "/web"}.get(self.path.split("/")[2], "/" + self.path.split("/")[2])
+        body = json.dumps({**WEB, "Name": name} if status == 200 else {"message": "no"}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -89,8 +99,21 @@ def test_a_runtime_that_does_not_answer_is_not_asked_again(engine: Engine) -> No
     assert not runtimes.is_out_of_sight("docker:web")
 
 
+def test_a_daemon_that_hangs_is_waited_for_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_PATIENCE", 0.2)
+    engine.answering.clear()
+    began = time.monotonic()
+    assert [runtimes.running(f"docker:{name}") for name in ("web", "db", "gone")] == [None] * 3
+    assert 0.2 <= time.monotonic() - began < 1
+    assert [*runtimes.silences()] == [
+        f"the Docker Engine at {DOCKER_SOCKET} does not answer (timed out): its containers are pending, and what "
+        "connects them stays as it is"
+    ]
+    engine.answering.set()
+
+
 def test_a_container_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    running = {"ps": "1234", "inspect": json.dumps([WEB])}
+    running = {"ps": "1234", "inspect": json.dumps([{**WEB, "Name": "web"}])}
     monkeypatch.setattr(runtimes, "_output", lambda _program, verb, *_arguments: running.get(verb, ""))
     runtimes.look_anew()
     assert runtimes.running("podman:web") == FOUND

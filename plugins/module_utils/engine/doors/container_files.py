@@ -3,57 +3,73 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The door to the files of names in containers that somebody else runs.
 
-Each is there before us, and is given back. A container holds what is mounted into it by its inode, so all are written
-in place.
+What stands there before us is given back. A container holds what is mounted into it by its inode, so all are written in
+place, but for a link, which is replaced. What is in a container was made by whoever is root there: nothing of it may
+lead us anywhere else, be it a link, a device or a pipe, nor keep the host from being brought to what is declared.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
-from ..errors import ApplyError, ConflictError, Problem
+from ..errors import ApplyError
 from ..kernel.file_owner import owner_of
 from ..kernel.processes import birth
-from ..state import ContainerFile, Key, Object, State, state_of
+from ..state import DOCKER, ContainerFile, Key, Object, State, state_of
 from . import runtimes
 from .door import Door
+from .residents import NoFilesError, Running, name_of, opened_etc, opened_folder, refuse_hosts_own
+from .sandboxes import is_present
 from .written import edited, mark
 
-_WRITING = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+# Of namespaces that have a name: `ip netns exec` binds these files over those in /etc.
+_FILES_OF_NAMED = "/etc/netns"
+
+# What stands in the place of a file, in the ledger: this, or one of the other two and what is in it.
+_ABSENT, _FILE, _LINK = "absent", "file ", "link "
+
+_DOCKERS_RESOLVER = "127.0.0.11"
+
+# In bytes. Whoever is root in a container may not have us read for ever.
+_LARGEST = 1 << 20
+
+_OPENED = "/proc/self/fd"
+_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ContainerFiles(Door):
-    """Door to `ContainerFile`. `before` has the contents that were found, `written` the marks of what we wrote, by the
-    object's name.
+    """Door to `ContainerFile`. `before` has what was found in the place of each, by its name, and `written` the marks
+    of what we wrote.
     """
 
     def __init__(self, before: Mapping[str, str], written: Mapping[str, str]) -> None:
         self._before = before
         self._written = written
 
+    def canonical(self, desired: State) -> State:
+        left = [file.key for file in _files(desired.values()) if _is_left_to_docker(file.name)]
+        return {key: thing for key, thing in desired.items() if key not in left}
+
     def pending(self, desired: State) -> FrozenSet[Key]:
-        files = [thing for thing in desired.values() if isinstance(thing, ContainerFile)]
-        return frozenset(thing.key for thing in files if runtimes.running(thing.place[0]) is None)
+        """Also those that cannot be written, of which `hindrances` tells."""
+        wanted = _files(desired.values())
+        return frozenset(file.key for file in wanted if _is_awaited(file.name) or not _can_be_written(file.name))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What stands in the place of each. One that is let go is ours as long as it is not what was found."""
-        wanted = [thing.name for thing in desired.values() if isinstance(thing, ContainerFile)]
+        wanted = [file.name for file in _files(desired.values())]
         let_go = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
         found: List[Object] = []
-        problems: List[Problem] = []
-        for name in [*wanted, *let_go]:
-            try:
-                content = _read(name)
-            except OSError as error:
-                problems.append(Problem(name, f"cannot be read as a file: {error.strerror}: move it away"))
-                continue
-            if content is not None and (name in wanted or content != self._before.get(name)):
-                found.append(ContainerFile(name, content))
-        if problems:
-            raise ConflictError(*problems)
+        for name in [*wanted, *(name for name in let_go if _can_be_written(name) and not _is_left_to_docker(name))]:
+            # A container may end while we look.
+            with suppress(NoFilesError, FileNotFoundError):
+                standing = _standing(name)
+                if standing != (_ABSENT if name in wanted else self._before.get(name, _ABSENT)):
+                    found.append(ContainerFile(name, _content(standing)))
         return state_of(found)
 
     def edited(self, current: State, desired: State) -> FrozenSet[Key]:
@@ -64,75 +80,227 @@ class ContainerFiles(Door):
         return {thing.name: mark(thing.content, _life(thing.name)) for thing in files}
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
-        contents = {thing.name: _read(thing.name) for thing in new if isinstance(thing, ContainerFile)}
-        return {name: content for name, content in contents.items() if content is not None}
+        found: Dict[str, str] = {}
+        for file in _files(new):
+            with suppress(NoFilesError, FileNotFoundError):
+                named = _folder_of_named(file.name)
+                found.update({path: _ABSENT for path in _with_parent(named) if not os.path.isdir(path)})
+                found[file.name] = _ABSENT if named in found else _standing(file.name)
+                found.update({_entry_of_id(file.name): each for each in [_id(file.name)] if each})
+        return found
+
+    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+        """Of a container that was made anew, what it was made with."""
+        return self.found([file for file in _files(ours) if self._is_of_another(file.name)])
+
+    def _is_of_another(self, name: str) -> bool:
+        return name in self._before and self._before.get(_entry_of_id(name), "") != _id(name)
 
     def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            name = change.subject.name
-            content = change.after.content if isinstance(change.after, ContainerFile) else self._before.get(name)
+            name, after = change.subject.name, change.after
+            coming = _FILE + after.content if isinstance(after, ContainerFile) else self._before.get(name, _ABSENT)
             try:
-                _write(name, content)
-            except OSError as error:
-                raise ApplyError(f"{name}: {error.strerror}") from error
+                self._bring(name, coming)
+            except (OSError, NoFilesError) as error:
+                raise ApplyError(f"{name}: {getattr(error, 'strerror', error)}") from error
+
+    def _bring(self, name: str, coming: str) -> None:
+        named = _folder_of_named(name)
+        if named:
+            os.makedirs(named, exist_ok=True)
+        with _folder(name) as (folder, base):
+            _put(folder, base, coming)
+        for path in _with_parent(named):
+            if self._before.get(path) == _ABSENT and not os.listdir(path):
+                os.rmdir(path)
 
 
 def _life(name: str) -> str:
     """Which of its lives the container is in: each has a first process of its own."""
-    container = runtimes.running(ContainerFile(name, "").place[0])
+    container = _container(name)
     return birth(container.pid) if container else ""
 
 
-def _read(name: str) -> Optional[str]:
-    """The content, or None where there is no such file, or no such container.
+def hindrances(planned: Sequence[Object]) -> List[str]:
+    """Of the files that cannot be written, why."""
+    reasons: Dict[Tuple[str, str], List[str]] = {}
+    for file in _files(planned):
+        sandbox, path = file.place
+        with suppress(FileNotFoundError):
+            try:
+                _refuse_what_cannot_be_written(file.name)
+            except NoFilesError as error:
+                reasons.setdefault((sandbox, str(error)), []).append(path)
+    told = ((sandbox, ", ".join(paths), reason) for (sandbox, reason), paths in reasons.items())
+    return [f"{sandbox}: {paths} cannot be written: {reason}" for sandbox, paths, reason in told]
 
-    Raises:
-        OSError: something else stands there.
-    """
+
+def _files(objects: Iterable[Object]) -> List[ContainerFile]:
+    return [thing for thing in objects if isinstance(thing, ContainerFile)]
+
+
+def _is_awaited(name: str) -> bool:
+    sandbox, _path = ContainerFile(name, "").place
+    return not is_present(sandbox)
+
+
+def _is_left_to_docker(name: str) -> bool:
+    """Whether it leads to the resolver that Docker has inside of containers on networks of its own."""
+    if not name.startswith(f"{DOCKER}:") or not name.endswith("/resolv.conf"):
+        return False
+    with suppress(NoFilesError, FileNotFoundError):
+        return f"nameserver {_DOCKERS_RESOLVER}\n" in _standing(name)
+    return False
+
+
+def _can_be_written(name: str) -> bool:
     try:
-        with _folder(name) as (folder, base):
-            descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+        _refuse_what_cannot_be_written(name)
+    except (NoFilesError, FileNotFoundError):
+        return False
+    return True
 
 
-def _write(name: str, content: Optional[str]) -> None:
+def _refuse_what_cannot_be_written(name: str) -> None:
+    """
+    Raises:
+        NoFilesError: something is in the way.
+        FileNotFoundError: the container does not run.
+    """
+    if _folder_of_named(name):
+        return
+    _sandbox, path = ContainerFile(name, "").place
     with _folder(name) as (folder, base):
-        if content is None:
-            os.unlink(base, dir_fd=folder)
-            return
-        try:
-            descriptor = os.open(base, _WRITING, dir_fd=folder)
-        except FileNotFoundError:
-            with owner_of(folder):
-                descriptor = os.open(base, _WRITING | os.O_CREAT, 0o644, dir_fd=folder)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(content)
+        is_file = _standing_in(folder, base, path).startswith(_FILE)
+        # A link is replaced, and what is not there is made.
+        if not (os.access(base, os.W_OK, dir_fd=folder) if is_file else os.access(f"{_OPENED}/{folder}", os.W_OK)):
+            raise NoFilesError("it is read-only")
+
+
+# Where they are
+
+
+def _folder_of_named(name: str) -> str:
+    """The folder of the files of a namespace that has a name; empty for all others."""
+    sandbox, _path = ContainerFile(name, "").place
+    return f"{_FILES_OF_NAMED}/{name_of(sandbox)}" if name_of(sandbox) else ""
+
+
+def _with_parent(named: str) -> Sequence[str]:
+    return (named, _FILES_OF_NAMED) if named else ()
+
+
+def _entry_of_id(name: str) -> str:
+    """Where the ledger has which container it is whose files were found."""
+    sandbox, _path = ContainerFile(name, "").place
+    return f"{sandbox} id"
+
+
+def _id(name: str) -> str:
+    container = _container(name)
+    return container.id if container else ""
+
+
+def _container(name: str) -> Optional[Running]:
+    """Whose file it is, where that is known; it is nobody's that `ip netns exec` gives to whatever it runs."""
+    sandbox, _path = ContainerFile(name, "").place
+    with suppress(NoFilesError):
+        return None if name_of(sandbox) else runtimes.running(sandbox)
+    return None
 
 
 @contextmanager
 def _folder(name: str) -> Iterator[Tuple[int, str]]:
     """The folder of a file, opened, and the file's name in it.
 
-    What is in a container's root was made by its owner, who may not lead us out of it by a link.
-
     Raises:
-        OSError: the container does not run, or the folder is a link.
+        NoFilesError: the container has no such folder.
+        FileNotFoundError: the container does not run.
     """
     sandbox, path = ContainerFile(name, "").place
-    container = runtimes.running(sandbox)
-    if container is None:
+    base = os.path.basename(path)
+    named = _folder_of_named(name)
+    container = None if named else runtimes.running(sandbox)
+    if container:
+        kept = container.files.get(base, "")
+        with opened_folder(os.path.dirname(kept)) if kept else opened_etc(container) as folder:
+            yield folder, os.path.basename(kept) or base
+    elif named:
+        with opened_folder(named) as folder:
+            yield folder, base
+    else:
         raise FileNotFoundError(f"{sandbox} does not run")
-    kept = container.files.get(os.path.basename(path))
-    root = os.open(os.path.dirname(kept) if kept else container.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    opened = [root]
+
+
+# What stands there
+
+
+def _standing(name: str) -> str:
+    """
+    Raises:
+        NoFilesError: something stands there that is no file.
+        FileNotFoundError: the container does not run.
+    """
+    _sandbox, path = ContainerFile(name, "").place
+    with _folder(name) as (folder, base):
+        return _standing_in(folder, base, path)
+
+
+def _standing_in(folder: int, base: str, path: str) -> str:
     try:
-        for part in [] if kept else os.path.dirname(path).strip("/").split("/"):
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            opened.append(os.open(part, flags, dir_fd=opened[-1]))
-        yield opened[-1], os.path.basename(kept or path)
+        descriptor = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return _ABSENT
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISLNK(mode):
+            return _LINK + os.readlink("", dir_fd=descriptor)
+        if not stat.S_ISREG(mode):
+            raise NoFilesError("it is no file")
+        refuse_hosts_own(descriptor, path)
+        with open(f"{_OPENED}/{descriptor}", encoding="utf-8", errors="surrogateescape") as file:
+            content = file.read(_LARGEST + 1)
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        os.close(descriptor)
+    if len(content) > _LARGEST:
+        raise NoFilesError(f"it is larger than {_LARGEST} bytes")
+    return _FILE + content
+
+
+def _content(standing: str) -> str:
+    """What of it can be compared with what is declared: a link is not the same as any file."""
+    return standing[len(_FILE) :] if standing.startswith(_FILE) else standing
+
+
+# What becomes of it
+
+
+def _put(folder: int, base: str, coming: str) -> None:
+    standing = _standing_in(folder, base, "")
+    if standing.startswith(_FILE) and coming.startswith(_FILE):
+        _rewrite(folder, base, coming[len(_FILE) :])
+        return
+    if standing != _ABSENT:
+        os.unlink(base, dir_fd=folder)
+    with owner_of(folder):
+        if coming.startswith(_LINK):
+            os.symlink(coming[len(_LINK) :], base, dir_fd=folder)
+        elif coming != _ABSENT:
+            _write(os.open(base, _CREATING, 0o644, dir_fd=folder), coming[len(_FILE) :])
+
+
+def _rewrite(folder: int, base: str, content: str) -> None:
+    """Only what was seen to be a file is opened: to open a device or a pipe may do something already."""
+    descriptor = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NoFilesError("it is no file")
+        _write(os.open(f"{_OPENED}/{descriptor}", os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), content)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: str) -> None:
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(content)

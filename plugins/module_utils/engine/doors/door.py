@@ -18,7 +18,7 @@ class Door:
     """The only place that reads and writes one kind of thing on the host."""
 
     def canonical(self, desired: State) -> State:
-        """The desired objects in the very words in which `observe` would report them."""
+        """The desired objects in the very words in which `observe` would report them, less what is left to others."""
         return desired
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
@@ -89,6 +89,11 @@ class Doors(Door):
 
     def __init__(self, doors: Mapping[str, Door]) -> None:
         self._doors = doors
+
+    def canonical(self, desired: State) -> State:
+        for door in self._doors.values():
+            desired = door.canonical(desired)
+        return desired
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         current: State = {}

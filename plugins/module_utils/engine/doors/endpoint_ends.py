@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
@@ -23,7 +23,9 @@ Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
 
 # Of each endpoint the parameters of its interface that we set.
-Set = Dict[str, Dict[str, str]]
+Known = Dict[str, Dict[str, str]]
+
+_DEFAULT = ("0.0.0.0/0", "::/0")
 
 # A veth of ours that was never finished and that nobody wants has this and its own name for a name.
 NOBODY = "?"
@@ -51,7 +53,7 @@ class Inside:
         return next((link for link in self.links if link.index == port.link), None)
 
 
-def observe_endpoints(wanted: Wanted, known: Set) -> List[Endpoint]:
+def observe_endpoints(wanted: Wanted, known: Known) -> List[Endpoint]:
     """
     Raises:
         ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
@@ -69,6 +71,35 @@ def observe_endpoints(wanted: Wanted, known: Set) -> List[Endpoint]:
     if problems:
         raise ConflictError(*problems)
     return list(found.values())
+
+
+def leave_default_routes(wanted: Wanted) -> Iterator[Endpoint]:
+    """The endpoints in stacks that have a default route by an interface which is not ours, without theirs."""
+    of_others = {name: each for name, each in wanted.items() if not each.sandbox.startswith(NETNS)}
+    ports = _ports(rtnetlink.links(), wanted) if of_others else {}
+    for sandbox, endpoints in _by_sandbox(of_others).items():
+        # A container may end while we look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            taken = _default_routes_of_others(sandbox, ports) if is_present(sandbox) else set()
+            for endpoint in endpoints:
+                yield replace(
+                    endpoint, routes=tuple(route for route in endpoint.routes if route.destination not in taken)
+                )
+
+
+def _default_routes_of_others(sandbox: str, ports: Ports) -> Set[str]:
+    path = sandbox_path(sandbox)
+    with namespaces.opened(path) as descriptor:
+        netnsid = rtnetlink.namespace_id(descriptor)
+    with namespaces.entered(path):
+        routes = rtnetlink.routes()
+    ours = _indexes_in(netnsid, ports)
+    return {route.destination for route in routes if route.destination in _DEFAULT and route.index not in ours}
+
+
+def _indexes_in(netnsid: int, ports: Ports) -> Set[int]:
+    """Of the other ends of our veths that are in this namespace."""
+    return {port.link for port in ports.values() if port.link_netnsid == netnsid}
 
 
 def _is_ours(link: LinkInfo) -> bool:
@@ -120,7 +151,7 @@ def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
 
 
 def _observe_inside(
-    sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint], known: Set
+    sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint], known: Known
 ) -> List[Problem]:
     """Complete what was `found` of the endpoints by what is in the sandbox; return what is foreign there."""
     path = sandbox_path(sandbox)
@@ -133,7 +164,7 @@ def _observe_inside(
             peer = inside.peer(port) if port else None
             if port and peer and port.group != UNDONE_PORTS:
                 found[wanted.name] = _whole(found[wanted.name], wanted, peer, inside, known.get(wanted.name, {}))
-    ours = {port.link for port in ports.values() if port.link_netnsid == netnsid}
+    ours = _indexes_in(netnsid, ports)
     foreign = {link.name for link in inside.links if link.index not in ours}
     return [
         _foreign_interface(wanted) for wanted in endpoints if wanted.interface in foreign and inside.stays_for(wanted)

@@ -18,7 +18,7 @@ from ..kernel.links import DONE, UNDONE_PORTS, doing, forgiving, opened, require
 from ..state import Endpoint, Key, Object, Route, State, state_of
 from . import conntrack, parameters
 from .door import MARK, Door
-from .endpoint_ends import observe_endpoints
+from .endpoint_ends import leave_default_routes, observe_endpoints
 from .parameters import AS_MADE, Before
 from .sandboxes import is_awaited, is_out_of_sight, sandbox_path
 
@@ -43,6 +43,11 @@ class Endpoints(Door):
     def require(self, desired: State) -> None:
         require_pyroute2()
         parameters.refuse_unsettable(desired)
+
+    def canonical(self, desired: State) -> State:
+        """A stack that somebody else has given a default route keeps it."""
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
+        return {**desired, **state_of([*leave_default_routes(wanted)])}
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]

@@ -12,20 +12,23 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import cache
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ..kernel.system_bus import BusError, SystemBus
 from ..state import DOCKER, MACHINE, PODMAN, RUNTIMES
+from . import residents
+from .residents import Running
 
 DOCKER_SOCKET = "/run/docker.sock"
 
 # Seconds. A runtime that does not answer must not keep the host's lock.
-_PATIENCE = 30
+_PATIENCE = 15
 
 # The keys of `docker inspect` and `podman inspect`, by the file's name in /etc.
 _FILES = {"hosts": "HostsPath", "hostname": "HostnamePath", "resolv.conf": "ResolvConfPath"}
@@ -34,26 +37,52 @@ _MACHINED = "org.freedesktop.machine1"
 _NO_SUCH_MACHINE = "org.freedesktop.machine1.NoSuchMachine"
 
 
-@dataclass(frozen=True)
-class Running:
-    """A container that runs. `files` are those of its `/etc` that its runtime keeps elsewhere and mounts into it."""
-
-    pid: int
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def namespace(self) -> str:
-        return f"/proc/{self.pid}/ns/net"
-
-    @property
-    def root(self) -> str:
-        return f"/proc/{self.pid}/root"
-
-
 def running(sandbox: str) -> Optional[Running]:
-    """What is known of `docker:NAME`, `podman:NAME` or `machine:NAME`; None where it is not known to run."""
-    found = _asked(sandbox)
+    """What is known of whoever runs in a sandbox that somebody else makes; None where nobody is known to.
+
+    Raises:
+        NoFilesError: several do, so that nobody can tell whose files are meant.
+    """
+    found = _asked(sandbox) if sandbox.partition(":")[0] in RUNTIMES else residents.resident(sandbox)
     return found if found and os.path.exists(found.namespace) else None
+
+
+def silences() -> Iterator[str]:
+    """Of each runtime that was asked and does not answer, why."""
+    for runtime in _asked_runtimes.values():
+        if not runtime.answers:
+            yield (
+                f"{runtime.called} does not answer ({runtime.silence}): its containers are pending, and what connects "
+                "them stays as it is"
+            )
+
+
+def rootless_user(sandbox: str) -> str:
+    """Who runs this container of Podman, where it is not root, whose Podman alone is asked; else empty."""
+    runtime, _colon, name = sandbox.partition(":")
+    for pid in filter(str.isdigit, os.listdir("/proc")) if runtime == PODMAN else ():
+        with suppress(OSError, ValueError):
+            owner = os.stat(f"/proc/{pid}").st_uid
+            if owner != os.geteuid() and _watched_container(pid) == name:
+                return _user_name(owner)
+    return ""
+
+
+def _watched_container(pid: str) -> str:
+    """The name of the container that this process of Podman's watches over; empty for all other processes."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        if file.read() != "conmon\n":
+            return ""
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        words = file.read().split("\0")
+    return words[words.index("-n") + 1]
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def is_out_of_sight(sandbox: str) -> bool:
@@ -64,8 +93,9 @@ def is_out_of_sight(sandbox: str) -> bool:
 
 def look_anew() -> None:
     """Forget what is known: in a process that lasts, containers end, and their numbers go to others."""
+    residents.look_anew()
     _asked.cache_clear()
-    _runtime.cache_clear()
+    _asked_runtimes.clear()
 
 
 @cache
@@ -75,16 +105,23 @@ def _asked(sandbox: str) -> Optional[Running]:
 
 
 class _Runtime:
-    """Who runs containers, and whether it `answers`."""
+    """Who runs containers, how that is `called`, and why it does not answer, if it does not."""
 
-    answers = True
+    called = ""
+    silence = ""
+
+    @property
+    def answers(self) -> bool:
+        return not self.silence
 
     def find(self, name: str) -> Optional[Running]:
         if self.answers:
             try:
                 return self._find(name)
-            except (OSError, ValueError, KeyError, http.client.HTTPException, BusError):
-                self.answers = False
+            except (OSError, http.client.HTTPException, BusError) as error:
+                self.silence = str(error) or type(error).__name__
+            except (ValueError, KeyError, TypeError) as error:
+                self.silence = f"what it says makes no sense: {error!r}"
         return None
 
     def _find(self, name: str) -> Optional[Running]:
@@ -94,6 +131,8 @@ class _Runtime:
 
 class _Docker(_Runtime):
     """The Engine's list of containers has neither their processes nor their files, so each is asked for."""
+
+    called = f"the Docker Engine at {DOCKER_SOCKET}"
 
     def __init__(self) -> None:
         self._engine = _EngineConnection()
@@ -106,8 +145,10 @@ class _Docker(_Runtime):
         if response.status == http.client.NOT_FOUND:
             return None
         if response.status != http.client.OK:
-            raise OSError(response.reason)
-        return _of_inspection(json.loads(body))
+            raise OSError(f"{response.status} {response.reason}")
+        words = json.loads(body)
+        # It also takes the beginning of another one's id for a name.
+        return _of_inspection(words) if words["Name"].lstrip("/") == name else None
 
 
 class _EngineConnection(http.client.HTTPConnection):
@@ -125,11 +166,13 @@ class _EngineConnection(http.client.HTTPConnection):
 def _of_inspection(words: Mapping[str, Any]) -> Optional[Running]:
     pid = int(words["State"]["Pid"])
     files = {file: str(words[key]) for file, key in _FILES.items() if words.get(key)}
-    return Running(pid, files) if pid else None
+    return Running(pid, files, str(words["Id"])) if pid else None
 
 
 class _Podman(_Runtime):
     """It has no daemon: its program tells all that run, at once. Those of other users than root it does not know."""
+
+    called = "Podman"
 
     def __init__(self) -> None:
         self._all: Optional[Dict[str, Optional[Running]]] = None
@@ -145,11 +188,13 @@ class _Podman(_Runtime):
 class _Machined(_Runtime):
     """systemd-machined, by D-Bus: what its program prints is for people, addresses over several lines included."""
 
+    called = "systemd-machined"
+
     def __init__(self) -> None:
         self._bus: Optional[SystemBus] = None
 
     def _find(self, name: str) -> Optional[Running]:
-        self._bus = self._bus or SystemBus()
+        self._bus = self._bus or SystemBus(_PATIENCE)
         try:
             manager = f"{_MACHINED}.Manager"
             machine = self._bus.call(_MACHINED, "/org/freedesktop/machine1", manager, "GetMachine", "s", name)
@@ -169,19 +214,25 @@ def _output(program: str, *arguments: str) -> str:
     """
     path = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin")
     if path is None:
-        raise FileNotFoundError(program)
+        raise OSError(f"there is no program {program}")
     command: List[str] = [path, *arguments]
     try:
         # There is no run_command in an engine that also runs without Ansible.
         ran = subprocess.run(  # pylint: disable=ansible-bad-function
             command, capture_output=True, text=True, check=True, timeout=_PATIENCE
         )
+    except subprocess.CalledProcessError as error:
+        raise OSError(error.stderr.strip() or str(error)) from error
     except subprocess.SubprocessError as error:
         raise OSError(str(error)) from error
     return ran.stdout
 
 
-@cache
+_asked_runtimes: Dict[str, _Runtime] = {}
+
+
 def _runtime(name: str) -> _Runtime:
-    runtimes = {DOCKER: _Docker, PODMAN: _Podman, MACHINE: _Machined}
-    return runtimes[name]()
+    if name not in _asked_runtimes:
+        runtimes = {DOCKER: _Docker, PODMAN: _Podman, MACHINE: _Machined}
+        _asked_runtimes[name] = runtimes[name]()
+    return _asked_runtimes[name]

@@ -15,7 +15,7 @@ from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import doing, opened, require_pyroute2
 from ..kernel.proc_sys import Parameters
-from ..state import RUNTIMES, Key, Object, Sandbox, State, state_of
+from ..state import PODMAN, RUNTIMES, Key, Object, Sandbox, State, state_of
 from . import parameters
 from .door import MARK, Door
 from .parameters import AS_MADE, Before
@@ -97,6 +97,7 @@ class Sandboxes(Door):
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
         problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
+        problems += _rootless(thing for name, thing in wanted.items() if name not in stacks)
         for name, stack in stacks.items():
             if name not in wanted and not name.startswith(NETNS):
                 if stack.sysctls and not _is_hosts(name, stack):
@@ -170,6 +171,20 @@ def _not_its_own(sandbox: Sandbox) -> Problem:
         f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
         "(docker run --network none), or say network_mode: host",
     )
+
+
+def _rootless(awaited: Iterable[Sandbox]) -> Iterator[Problem]:
+    for sandbox in awaited:
+        if sandbox.name.startswith(f"{PODMAN}:"):
+            from .runtimes import rootless_user
+
+            user = rootless_user(sandbox.name)
+            if user:
+                yield Problem(
+                    f"wharf_containers.{sandbox.container}",
+                    f"{sandbox.name} is run by {user}, without root, and root's Podman does not know it: have root run "
+                    "it, or say sandbox: pid:N, with the number that `podman inspect` has for it while it runs",
+                )
 
 
 def _is_left(name: str) -> bool:

@@ -38,13 +38,14 @@ def path() -> str:
 class SystemBus:
     """A connection to the bus; to be used as a context manager."""
 
-    def __init__(self) -> None:
-        """
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        """`patience` is how long to wait for an answer, in seconds.
+
         Raises:
             OSError: nobody listens there, or does not speak D-Bus.
         """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(_PATIENCE)
+        self._socket.settimeout(patience)
         self._serial = 0
         try:
             self._socket.connect(path())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
-from ..state import DEFAULT_NETWORK, RUNTIMES, ContainerFile, File, Object
+from ..state import DEFAULT_NETWORK, DOCKER, ContainerFile, File, Object
 from .plan import Plan
 from .resolv_conf import ResolvConf
 
@@ -33,8 +33,7 @@ _IPV6_HOSTS = (
 def dns_files(plan: Plan) -> List[Object]:
     """The files of every container, where its runtime keeps them.
 
-    Those of a named namespace are bound over `/etc` by `ip netns exec`. Of a stack that only a process or a path leads
-    to, nobody knows what has which files.
+    Those of a named namespace are bound over `/etc` by `ip netns exec`.
     """
     peers = _Peers(plan)
     return [file for container in plan.model.containers.values() for file in _files(plan, container, peers)]
@@ -46,7 +45,8 @@ def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
     if runtime == "netns":
         for file, content in _contents(plan, owner, peers).items():
             yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True)
-    elif runtime in RUNTIMES and container.mode not in (CONTAINER_MODE, HOST_MODE):
+    elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and runtime == DOCKER):
+        # Docker itself gives a container the files of the one whose stack it shares; Podman does not.
         for file, content in _contents(plan, owner, peers).items():
             yield ContainerFile(f"{container.sandbox}:/etc/{file}", content)
 

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who lives in a network stack that only a number or a path leads to, and so whose files its names are in.
+
+Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ..kernel import namespaces
+
+_OF_PROCESS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/ns/net")
+# What `ip netns exec` binds over /etc, of a namespace that has a name.
+_NAMED = re.compile(r"path:(?:/var)?/run/netns/([^/]+)")
+
+Identity = Tuple[int, int]
+
+
+class NoFilesError(Exception):
+    """A container has no files that could be written, for this reason; it can be connected all the same."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container that runs.
+
+    `files` are those of its `/etc` that are kept elsewhere, and mounted into it. `id` tells it from others that had its
+    name before; empty where nothing does.
+    """
+
+    pid: int
+    files: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+
+    @property
+    def namespace(self) -> str:
+        return f"/proc/{self.pid}/ns/net"
+
+    @property
+    def root(self) -> str:
+        return f"/proc/{self.pid}/root"
+
+
+def name_of(sandbox: str) -> str:
+    """`path:/run/netns/web` -> `web`; empty for all others."""
+    match = _NAMED.fullmatch(sandbox)
+    return match[1] if match else ""
+
+
+def look_anew() -> None:
+    resident.cache_clear()
+
+
+@cache
+def resident(sandbox: str) -> Optional[Running]:
+    """Whose files are meant by `pid:N` or `path:…`; None where nobody lives there now.
+
+    Raises:
+        NoFilesError: several do, each with files of its own.
+    """
+    kind, _colon, rest = sandbox.partition(":")
+    match = _OF_PROCESS.fullmatch(rest)
+    path = f"/proc/{rest}/ns/net" if kind == "pid" else rest
+    if not namespaces.is_namespace(path):
+        return None
+    if kind == "pid" or match:
+        return Running(int(match[1] if match else rest))
+    tenants, others = _tenants(namespaces.identity(path))
+    if len(tenants) > 1:
+        pids = ", ".join(map(str, tenants))
+        raise NoFilesError(f"several live there, each with files of its own: say whose are meant, by one of pid:{pids}")
+    return next((Running(pid) for pid in (*tenants, *others)), None)
+
+
+@contextmanager
+def opened_folder(path: str, within: Optional[int] = None, flags: int = 0) -> Iterator[int]:
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | flags, dir_fd=within)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened_etc(container: Running) -> Iterator[int]:
+    """Its folder `/etc`, which a link may not lead out of the container.
+
+    Raises:
+        NoFilesError: it has none, or the host's own.
+        FileNotFoundError: the container has ended.
+    """
+    with ExitStack() as opened:
+        root = opened.enter_context(opened_folder(container.root))
+        try:
+            folder = opened.enter_context(opened_folder("etc", root, os.O_NOFOLLOW))
+        except OSError as error:
+            raise NoFilesError("it has no folder /etc of its own") from error
+        refuse_hosts_own(folder, "/etc")
+        yield folder
+
+
+def refuse_hosts_own(descriptor: int, path: str) -> None:
+    """
+    Raises:
+        NoFilesError: what is opened there, and is at this path in a container, is the host's own.
+    """
+    if _identity(os.fstat(descriptor)) in _hosts_own(path):
+        raise NoFilesError(f"its {path} is the host's own")
+
+
+def _hosts_own(path: str) -> Iterator[Identity]:
+    """Ours, and that of the first process of all: we may have been given another one."""
+    for each in (path, f"/proc/1/root{path}"):
+        with suppress(OSError):
+            yield _identity(os.stat(each))
+
+
+def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
+    """The processes in a namespace: one of each that share a `/etc` of their own, and those that have none."""
+    tenants: Dict[Identity, int] = {}
+    others: List[int] = []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        # Processes end while we look.
+        with suppress(OSError):
+            if namespaces.identity(f"/proc/{pid}/ns/net") == namespace:
+                try:
+                    with opened_etc(Running(pid)) as folder:
+                        tenants.setdefault(_identity(os.fstat(folder)), pid)
+                except NoFilesError:
+                    others.append(pid)
+    return [*tenants.values()], others
+
+
+def _identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino
