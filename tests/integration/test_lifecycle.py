@@ -372,6 +372,12 @@ class TestDrift:
             ("ip link set br-front down", {"bridge br-front"}),
             ("ip addr flush dev br-front", {"bridge br-front"}),
             ("ip link set br-front mtu 1300", {"bridge br-front"}),
+            ("ip link set br-front type bridge stp_state 1", {"bridge br-front"}),
+            (
+                "for each in $(ip -br link show master br-front | cut -d@ -f1); do"
+                " bridge link set dev $each hairpin off isolated on; done",
+                {"endpoint app/front", "endpoint web/front"},
+            ),
             ("ip netns del web", {"sandbox netns:web", "endpoint web/front"}),
             ("ip -n web link del eth0", {"endpoint web/front"}),
             ("ip -n web addr flush dev eth0", {"endpoint web/front"}),

@@ -125,11 +125,12 @@ def _create(ip: Any, bridge: Bridge) -> Bridge:
 
 def _update(ip: Any, before: Bridge, after: Bridge) -> None:
     index = socket.if_nametoindex(after.name)
-    words: Dict[str, object] = {}
-    for field in Change(before, after).fields:
-        words.update(_WORDS[field](after) if field in _WORDS else {})
-    if words:
-        ip.link("set", index=index, **words)
+    changed = Change(before, after).fields
+    # As long as there is STP, the kernel refuses a forward delay of 0, which it looks at first.
+    for fields in ([field for field in changed if field == "stp"], [field for field in changed if field != "stp"]):
+        words = {key: value for each in fields if each in _WORDS for key, value in _WORDS[each](after).items()}
+        if words:
+            ip.link("set", index=index, **words)
     # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
     known = before.sysctls if before.mtu == after.mtu else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
