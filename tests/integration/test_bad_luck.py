@@ -199,12 +199,15 @@ class TestLostLedger:
     @pytest.mark.parametrize("how", ["removed", "cut"])
     def test_is_made_anew(self, host: ThrowawayHost, how: str) -> None:
         """With the same declaration nothing changes, neither an address nor a port, and the ledger is what it was."""
-        host.converge(WORDS)
+        words = copy.deepcopy(WORDS)
+        words["networks"]["back"]["name"] = "app_back"
+        words["containers"]["db"]["container_name"] = "app-db-1"
+        host.converge(words)
         before, ledger = standing_but_ledger(host), lasting(host.ledger())
         lost(host, how)
         broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
-        host.engine(["adopt", "-"], WORDS)
-        assert host.converge(WORDS) == []
+        host.engine(["adopt", "-"], words)
+        assert host.converge(words) == []
         assert_same(before, standing_but_ledger(host))
         assert lasting(host.ledger()) == ledger
         assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken

@@ -15,7 +15,7 @@ from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequenc
 
 from .converge import planned_objects
 from .declaration.declared import ABSENT as STATE_ABSENT
-from .declaration.declared import EXACT, Call, Declared, declare, known
+from .declaration.declared import EXACT, Call, Declared, declare, known, real_name
 from .declaration.model_words import parse_model
 from .doors import dnsmasq
 from .doors.door import MARK
@@ -79,16 +79,17 @@ class Marked:
         given = {
             "networks": (USER_NETWORKS, words.networks, call.networks),
             "containers": (CONTAINERS, words.containers, call.containers),
-            "docker_user": (DOCKER_USER, self.docker_user if words.docker_user else (), None),
+            "docker_user": (DOCKER_USER, dict.fromkeys(self.docker_user if words.docker_user else ()), None),
         }
         for kind, (scope, declared, named) in given.items():
             all_go = call.state == EXACT or (call.state == STATE_ABSENT and not named)
-            missing = getattr(self, kind) - {DEFAULT_NETWORK} - set(declared)
+            names = {real_name(*entry) for entry in declared.items()}
+            missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
             if missing and not (all_go and scope in call.scopes):
-                names = ", ".join(sorted(missing))
+                undeclared = ", ".join(sorted(missing))
                 remedy = "declare them too, or let them go by state: exact"
                 problems.add(
-                    f"wharf_{kind}", f"what stands of these is ours, and nobody declares them: {names}: {remedy}"
+                    f"wharf_{kind}", f"what stands of these is ours, and nobody declares them: {undeclared}: {remedy}"
                 )
         problems.raise_if_any(ConflictError)
 

@@ -180,12 +180,13 @@ def _entries(before: Words, given: Optional[Words], state: str) -> Words:
     if state == EXACT:
         return named
     # What goes may be called by its name on the host, where that is nobody's key.
-    names = {_real_name(*entry) for entry in named.items() if entry[0] not in before}
-    stay = {key: words for key, words in before.items() if key not in named and _real_name(key, words) not in names}
+    names = {real_name(*entry) for entry in named.items() if entry[0] not in before}
+    stay = {key: words for key, words in before.items() if key not in named and real_name(key, words) not in names}
     return stay if named else {}
 
 
-def _real_name(key: str, words: Any) -> str:
+def real_name(key: str, words: Any) -> str:
+    """The name on the host of the network or container that is declared by this key."""
     if isinstance(words, Mapping) and words.get("container_name"):
         return str(words["container_name"])
     return network_name(key, words)
