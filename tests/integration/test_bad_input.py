@@ -61,10 +61,25 @@ def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> Non
         ip netns add web; mkdir -p /etc/netns/app; echo mine > /etc/netns/app/hosts
         """
     )
+    in_the_way = ["wharf_networks.front", "table inet wharf", "wharf_containers.web", "/etc/netns/app/hosts"]
     with untouched(one):
-        assert [line.partition(": ")[0] for line in refused(one)] == [
-            "wharf_networks.front", "table inet wharf", "wharf_containers.web", "/etc/netns/app/hosts",
-        ]  # fmt: skip
+        assert [line.partition(": ")[0] for line in refused(one)] == in_the_way
+        mistaken = copy.deepcopy(WORDS)
+        mistaken["networks"]["twin"] = {"ipam": {"config": [{"subnet": "192.0.2.0/24"}]}}
+        mistaken["containers"] |= {
+            "typo": {"prots": []},
+            "lost": {"networks": ["nowhere"]},
+            "far": {"networks": {"twin": {"ipv4_address": "10.0.0.1"}}},
+        }
+        mistaken["docker_user"] = [{"action": "drop", "container": "typo"}, {"action": "dorp"}]
+        assert [line.partition(": ")[0] for line in refused(one, mistaken)] == [
+            "wharf_containers.typo.prots",
+            "wharf_docker_user[1].action",
+            "wharf_containers.lost.networks.nowhere",
+            "wharf_networks.twin.ipam.config[0]",
+            "wharf_containers.far.networks.twin.ipv4_address",
+            *in_the_way,
+        ]
         one.apply({}, ABSENT)
     one.run("nft delete table inet wharf; ip link del br-front; ip netns del web; rm -r /etc/netns")
 

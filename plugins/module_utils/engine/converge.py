@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
 from .declaration.declared import ABSENT, Call, Declared, declare, known, refuse_leaving
-from .declaration.model_words import read_model
+from .declaration.model import Model
+from .declaration.model_words import read_model, sound
 from .diff import CREATE, Change, diff
 from .doors.door import Door
-from .errors import ApplyError, ConflictError, Problem, ProblemCollector, VerifyError, WharfError
+from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
 from .ledger import Ledger
 from .planning.allotments import Allotments
 from .planning.facts import Facts
@@ -75,7 +77,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         ApplyError, VerifyError: the message says what became of the layer; the next run finishes what is left.
     """
     with ledger_file.locked():
-        host = _know(call, read_facts)
+        host = _know(call, read_facts, layers)
         ledger, declared, plan = host.ledger, host.declared, host.plan
         planned = [] if declared.is_empty else planned_objects(layer, plan)
         problems = ProblemCollector()
@@ -126,10 +128,10 @@ class _Known:
     idle: ProblemCollector
 
 
-def _know(call: Call, read_facts: Callable[[Ledger], Facts]) -> _Known:
+def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> _Known:
     """
     Raises:
-        ModelError: what is declared, or given, cannot be.
+        ModelError: what is declared, or given, cannot be; with what of `layers` could not be besides.
         ConflictError: the ledger is lost, and nobody has asked for what is ours to be found again.
     """
     ledger = Ledger.load(broken_too=call.adopt)
@@ -145,7 +147,13 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts]) -> _Known:
     def plan() -> Tuple[Plan, ProblemCollector]:
         # Rules that were declared before may name what has gone since.
         idle = ProblemCollector()
-        made = make_plan(ledger, words, read_facts(ledger), None if call.declares_rules else idle)
+        facts = read_facts(ledger)
+        try:
+            made = make_plan(ledger, words, facts, None if call.declares_rules else idle)
+        except ModelError as error:
+            asked = () if declared.host is None else layers
+            besides = _in_the_way_of_the_rest(error, asked, call, ledger, words, facts)
+            raise ModelError(*error.problems, *besides) from error
         return replace(made, only_docker_user=declared.host is None), idle
 
     planned, idle = plan()
@@ -155,6 +163,18 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts]) -> _Known:
         claim(ledger, planned)
         planned, idle = plan()
     return _Known(ledger, declared, planned, idle)
+
+
+def _in_the_way_of_the_rest(
+    error: ModelError, layers: Sequence[Layer], call: Call, ledger: Ledger, words: Declared, facts: Facts
+) -> List[Problem]:
+    """What this host lacks, and what is in the way, for that part of a declaration which the error is not about."""
+    problems = ProblemCollector()
+    with suppress(ModelError, ApplyError):
+        plan = Plan.make(sound(_read(words, ProblemCollector()), error.problems), facts, ledger.allotted)
+        problems.problems += [problem for each in layers for problem in each.lacks(plan)]
+        _find_conflicts(layers, call, plan, ledger, problems)
+    return problems.problems
 
 
 def take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -> None:
@@ -220,9 +240,13 @@ def make_plan(ledger: Ledger, words: Declared, facts: Facts, idle: Optional[Prob
         ModelError: what is declared, or given, cannot be.
     """
     problems = ProblemCollector()
-    parts = words.networks, words.containers, words.docker_user or ()
-    model = read_model(words.host, *parts, problems, idle, words.firewall)
+    model = _read(words, problems, idle)
     return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
+
+
+def _read(words: Declared, problems: ProblemCollector, idle: Optional[ProblemCollector] = None) -> Model:
+    parts = words.networks, words.containers, words.docker_user or ()
+    return read_model(words.host, *parts, problems, idle, words.firewall)
 
 
 def planned_objects(layer: Layer, plan: Plan) -> List[Object]:

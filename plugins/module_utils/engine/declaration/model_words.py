@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ..errors import ProblemCollector
+from ..errors import Problem, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from .container_words import MODES, Names, parse_container
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
@@ -84,26 +84,34 @@ def read_model(
         (problems if idle is None else idle).add(path, message)
     if any(problem.path.startswith(HOST_PATH) for problem in problems.problems):
         problems.raise_if_any()
-    return _sound(model, problems)
+    return replace(model, containers=_sound_containers(model, problems.problems))
 
 
-def _sound(model: Model, problems: ProblemCollector) -> Model:
-    """The model without containers that have a problem, that are on a network which has, or that share such a stack."""
-    if not problems.problems:
-        return model
-    paths = [problem.path for problem in problems.problems]
+def sound(model: Model, problems: Sequence[Problem]) -> Model:
+    """What of the model has none of these problems; without the admin's rules, which may name what has."""
+    networks = {name: network for name, network in model.networks.items() if not _has_any(network, problems)}
+    model = replace(model, networks=networks, docker_user=())
+    return replace(model, containers=_sound_containers(model, problems))
+
+
+def _has_any(thing: Union[Network, Container], problems: Sequence[Problem]) -> bool:
+    return any(each.path == thing.path or each.path.startswith(f"{thing.path}.") for each in problems)
+
+
+def _sound_containers(model: Model, problems: Sequence[Problem]) -> Dict[str, Container]:
+    """Without those that have a problem, that are on a network which has, or that share such a stack."""
+    if not problems:
+        return dict(model.containers)
 
     def is_sound(container: Container) -> bool:
-        of_its_own = any(path == container.path or path.startswith(f"{container.path}.") for path in paths)
-        return not of_its_own and all(attachment.network in model.networks for attachment in container.attachments)
+        return not _has_any(container, problems) and all(a.network in model.networks for a in container.attachments)
 
     sound = {name: container for name, container in model.containers.items() if is_sound(container)}
-    kept = {
+    return {
         name: replace(container, links=tuple(link for link in container.links if link.target in sound))
         for name, container in sound.items()
         if not container.shares or container.shares in sound
     }
-    return replace(model, containers=kept)
 
 
 def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
