@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declaration as users give it (dictionaries, texts, Compose files) -> the words of the model."""
+"""A declaration as users give it (dictionaries, texts, Compose files) -> the words of the model.
+
+What reads texts and Compose files is imported where there are some: Ansible compiles all of this anew for each task.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
-from .compose import ComposeWords, load_compose_files
-from .yaml12 import parse_yaml
+if TYPE_CHECKING:
+    from .compose import ComposeWords
 
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
 
@@ -67,14 +69,12 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
             words[key] = _as_mapping(given.get(key), variable)
     with problems.collect():
         words["docker_user"] = _as_list(given.get("docker_user"), "wharf_docker_user")
-    compose = ComposeWords({}, {}, ())
-    files = given.get("compose_files")
-    if files:
+    compose = None
+    if given.get("compose_files"):
         with problems.collect():
-            items = _from_text(files, "wharf_compose_files")
-            compose = load_compose_files(items, _base(items, list(bases)))
+            compose = _read_compose_files(given["compose_files"], list(bases))
     problems.raise_if_any()
-    if files:
+    if compose:
         with problems.collect():
             words["networks"] = _joined(compose.networks, words["networks"] or {}, "wharf_networks")
         with problems.collect():
@@ -82,7 +82,16 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
         problems.raise_if_any()
     if words["containers"]:
         words["containers"] = _run_by(given.get("runtime") or _NETNS, words["containers"])
-    return Declaration({key: value for key, value in words.items() if value is not None}, compose.warnings)
+    return Declaration(
+        {key: value for key, value in words.items() if value is not None}, compose.warnings if compose else ()
+    )
+
+
+def _read_compose_files(files: Any, bases: list[Path]) -> ComposeWords:
+    from .compose import load_compose_files
+
+    items = _from_text(files, "wharf_compose_files")
+    return load_compose_files(items, _base(items, bases))
 
 
 def _as_mapping(value: Any, path: str) -> Any:
@@ -126,7 +135,11 @@ def _from_text(value: Any, path: str) -> Any:
     """A survey of AWX gives texts. One that is empty declares nothing; a single word is a path."""
     if not isinstance(value, str):
         return value
-    return parse_yaml(value, path) if value.strip() else None
+    if not value.strip():
+        return None
+    from .yaml12 import parse_yaml
+
+    return parse_yaml(value, path)
 
 
 def _base(files: Any, bases: list[Path]) -> Path:
@@ -140,6 +153,8 @@ def _base(files: Any, bases: list[Path]) -> Path:
 
 def _joined(compose: dict[str, Any], given: Mapping[str, Any], variable: str) -> dict[str, Any]:
     """The entries of both; what one declares, the other may only call `external`."""
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
+
     problems = ProblemCollector()
     for name in sorted(compose.keys() & given.keys()):
         if not is_external(compose[name]) and not is_external(given[name]):
