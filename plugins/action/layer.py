@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's side of every layer module: reads Compose files and texts, and then calls the module."""
+"""The controller's side of every layer module: reads Compose files and texts, then calls the module of all."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_misunderstood
 
+# Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
+_MODULE = "wharf.network.layer"
+
 _ASSUMED = "wharf_assumed"
 _SUMMARY = "wharf_summary"
 
@@ -33,7 +36,10 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
+        module = self._task.resolved_action or self._task.action
         try:
+            if module != _MODULE:
+                _set_layer(arguments, module)
             refuse_misunderstood(task_vars)
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
@@ -41,12 +47,12 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": str(error), "problems": problems}
         for read_here in ("compose_files", "runtime"):
             arguments.pop(read_here, None)
-        module = self._task.resolved_action or self._task.action
+        layer = str(arguments.get("layer"))
         assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed("")
         result.update(
             self._execute_module(
-                module_name=module,
-                module_args={**arguments, **declaration.words, "assumed": assumed.for_module(module)},
+                module_name=_MODULE,
+                module_args={**arguments, **declaration.words, "assumed": assumed.for_layer(layer)},
                 task_vars=task_vars,
             )
         )
@@ -56,7 +62,7 @@ class ActionModule(ActionBase):
         if not result.get("failed"):
             result["ansible_facts"] = Summary.read(task_vars).after(result).as_facts()
             if self._task.check_mode:
-                result["ansible_facts"].update(assumed.after(module, arguments, predictions).as_facts())
+                result["ansible_facts"].update(assumed.after(layer, arguments, predictions).as_facts())
         return result
 
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
@@ -65,9 +71,19 @@ class ActionModule(ActionBase):
         return [Path(base) for base in given if base]
 
 
+def _set_layer(arguments: dict[str, Any], module: str) -> None:
+    """
+    Raises:
+        ModelError: the user has set it.
+    """
+    if "layer" in arguments:
+        raise ModelError.at("layer", f"is no option of {module}, which is a layer itself")
+    arguments["layer"] = module.rpartition(".")[2]
+
+
 @dataclass(frozen=True)
 class Assumed:
-    """What the calls of a check-mode play so far would have done to a host: scopes by state, changes by module.
+    """What the calls of a check-mode play so far would have done to a host: scopes by state, changes by layer.
 
     It goes from call to call as a fact. `run` tells this run of ansible-playbook from those whose facts a cache kept.
     """
@@ -81,13 +97,13 @@ class Assumed:
         found = cls(**task_vars.get("ansible_facts", {}).get(_ASSUMED, {"run": ""}))
         return found if found.run == _this_run() else cls(_this_run())
 
-    def for_module(self, module: str) -> dict[str, Any]:
-        return {"scopes": self.scopes, "changes": self.changes.get(module, {})}
+    def for_layer(self, layer: str) -> dict[str, Any]:
+        return {"scopes": self.scopes, "changes": self.changes.get(layer, {})}
 
-    def after(self, module: str, arguments: Mapping[str, Any], predictions: Mapping[str, str]) -> Assumed:
+    def after(self, layer: str, arguments: Mapping[str, Any], predictions: Mapping[str, str]) -> Assumed:
         declared = dict.fromkeys(arguments.get("scope") or SCOPES, arguments.get("state") or "present")
-        made = {**self.changes.get(module, {}), **predictions}
-        return Assumed(self.run, {**self.scopes, **declared}, {**self.changes, module: made})
+        made = {**self.changes.get(layer, {}), **predictions}
+        return Assumed(self.run, {**self.scopes, **declared}, {**self.changes, layer: made})
 
     def as_facts(self) -> dict[str, Any]:
         return {_ASSUMED: vars(self)}

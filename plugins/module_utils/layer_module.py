@@ -35,7 +35,18 @@ ARGUMENT_SPEC = {
 
 def run_layer(layer: Layer) -> None:
     """Converge one layer of this host, or say what would change, and leave with the result."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    _run(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), layer)
+
+
+def run_named_layer() -> None:
+    """The same, of the layer that the option `layer` names."""
+    layers = {layer.name: layer for layer in LAYERS}
+    option = {"type": "str", "required": True, "choices": list(layers)}
+    module = AnsibleModule(argument_spec={**ARGUMENT_SPEC, "layer": option}, supports_check_mode=True)
+    _run(module, layers[module.params["layer"]])
+
+
+def _run(module: AnsibleModule, layer: Layer) -> None:
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
