@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,8 @@ PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 # Of what was not given back.
 MOST_LINES = 60
 
-HOST, OUTSIDE, NEIGHBOUR = "host", "outside", "neighbour"
+HOST, OUTSIDE, NEIGHBOUR, LAN = "host", "outside", "neighbour", "lan"
+_ON_LAN = (HOST, OUTSIDE, NEIGHBOUR)
 
 ADDRESSES = {
     "host": ("192.0.2.10", "2001:db8::10"),
@@ -64,7 +66,7 @@ _KEPT_IN_ETC = "passwd group nsswitch.conf ld.so.cache ld.so.conf ld.so.conf.d a
 _PREPARE = f"""
 mount -t tmpfs none /run
 mkdir /run/etc
-for each in {_KEPT_IN_ETC}; do cp -a "/etc/$each" /run/etc 2>/dev/null || true; done
+(cd /etc; cp -a {_KEPT_IN_ETC} /run/etc 2>/dev/null) || true
 mount --bind /run/etc /etc 2>/dev/null
 mount -t tmpfs none /var/lib
 mount -t tmpfs none /usr/local/sbin
@@ -169,49 +171,31 @@ class ThrowawayHost:
             host.agent.close()
 
     def _build(self, bridge_nf: int) -> None:
-        self.run(_PREPARE)
-        if self.backend == "iptables-legacy":
-            self.run(_LEGACY)
-        for path, content in FILES.items():
-            self.write(path, content)
-        for place in (OUTSIDE, NEIGHBOUR, "lan"):
+        for place in (OUTSIDE, NEIGHBOUR, LAN):
             self._paths[place] = self.agent.call("new_place")
-        self.run(
-            f"""
-            sysctl -qw {_QUIET_SYSCTLS} {_HOST_SYSCTLS}
-            for each in iptables ip6tables arptables; do
-                [ ! -d /proc/sys/net/bridge ] || sysctl -qw net.bridge.bridge-nf-call-$each={bridge_nf}
-            done
-            ip link set lo up
-            """
-        )
-        self._connect_to_lan(HOST, "eth0", "host", "second")
-        self._connect_to_lan(OUTSIDE, "eth0", "outside", "internet")
-        self._connect_to_lan(NEIGHBOUR, "eth0", "neighbour")
-        self.run(_plug(self._paths["lan"]), place="lan")
-        by4, by6 = ADDRESSES["outside"]
-        for place in (HOST, NEIGHBOUR):
-            self.run(f"ip route add default via {by4}; ip -6 route add default via {by6}", place=place)
-        for place in (OUTSIDE, NEIGHBOUR):
-            self.run(_ROUTES_BY_HOST, place=place)
+        lines = [
+            _PREPARE,
+            _LEGACY if self.backend == "iptables-legacy" else "",
+            *(f"printf %s {shlex.quote(content)} > {path}" for path, content in FILES.items()),
+            f"sysctl -qw {_HOST_SYSCTLS}",
+            f"[ ! -d /proc/sys/net/bridge ] || sysctl -qw {_bridge_nf(bridge_nf)}",
+            *(f"nsenter --net={self.path(place)} sysctl -qw {_QUIET_SYSCTLS}" for place in (LAN, *_ON_LAN)),
+            self._linked(LAN, *self._plugs()),
+            self._linked(HOST, *_addressed("host", "second"), *_default_route("outside")),
+            self._linked(OUTSIDE, *_addressed("outside", "internet"), *_ROUTES_BY_HOST),
+            self._linked(NEIGHBOUR, *_addressed("neighbour"), *_default_route("outside"), *_ROUTES_BY_HOST),
+        ]
+        self.run("\n".join(lines))
 
-    def _connect_to_lan(self, place: str, interface: str, *addresses: str) -> None:
-        peer = self._paths["lan"]
-        # The kernel prefers the first IPv4 address and the last IPv6 address.
-        in_order = [ADDRESSES[name][0] for name in addresses] + [ADDRESSES[name][1] for name in reversed(addresses)]
-        assigned = [f"ip addr add {each}/{64 if ':' in each else 24} dev {interface}" for each in in_order]
-        self.run(
-            "\n".join(
-                [
-                    f"sysctl -qw {_QUIET_SYSCTLS}",
-                    f"ip link add {interface} type veth peer name to-{place} netns {peer}",
-                    f"nsenter --net={peer} ip link set to-{place} up",
-                    f"ip link set lo up; ip link set {interface} up",
-                    *assigned,
-                ]
-            ),
-            place=place,
-        )
+    def _linked(self, place: str, *commands: str) -> str:
+        """The commands of `ip` in a place, by one process."""
+        return "\n".join([f"nsenter --net={self.path(place)} ip -batch - <<END", *commands, "END"])
+
+    def _plugs(self) -> Iterator[str]:
+        yield from ("link add lan type bridge mcast_snooping 0", "link set lan up")
+        for place in _ON_LAN:
+            yield f"link add to-{place} type veth peer name eth0 netns {self.path(place)}"
+            yield f"link set to-{place} master lan up"
 
     @contextmanager
     def engine_among(self, processes: int) -> Iterator[None]:
@@ -426,10 +410,10 @@ _ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6
 # What comes and goes by itself, or is a number that the kernel gives out.
 _PASSING = ("index", "operstate", "life_time", "stats64", "_timer", "_learned")
 
-_ROUTES_BY_HOST = f"""
-for each in 172.16.0.0/12 192.168.0.0/16 10.0.0.0/8; do ip route add $each via {ADDRESSES["host"][0]}; done
-ip -6 route add fc00::/7 via {ADDRESSES["host"][1]}
-"""
+_ROUTES_BY_HOST = (
+    *(f"route add {each} via {ADDRESSES['host'][0]}" for each in ("172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8")),
+    f"route add fc00::/7 via {ADDRESSES['host'][1]}",
+)
 
 
 def _agent(prefix: list[str]) -> Agent:
@@ -445,14 +429,21 @@ def _agent(prefix: list[str]) -> Agent:
     return agent
 
 
-def _plug(place: str) -> str:
-    return "\n".join(
-        [
-            f"sysctl -qw {_QUIET_SYSCTLS}",
-            "ip link add lan type bridge mcast_snooping 0; ip link set lan up",
-            *(f"ip link set to-{each} master lan" for each in (HOST, OUTSIDE, NEIGHBOUR)),
-        ]
-    )
+def _bridge_nf(value: int) -> str:
+    return " ".join(f"net.bridge.bridge-nf-call-{each}={value}" for each in ("iptables", "ip6tables", "arptables"))
+
+
+def _addressed(*names: str) -> list[str]:
+    """The kernel prefers the first IPv4 address and the last IPv6 address."""
+    by4 = [f"addr add {ADDRESSES[name][0]}/24 dev eth0" for name in names]
+    by6 = [f"addr add {ADDRESSES[name][1]}/64 dev eth0" for name in reversed(names)]
+    return ["link set lo up", "link set eth0 up", *by4, *by6]
+
+
+def _default_route(name: str) -> list[str]:
+    return [
+        f"route add {each} via {gateway}" for each, gateway in zip(("0.0.0.0/0", "::/0"), ADDRESSES[name], strict=True)
+    ]
 
 
 def _lasting(thing: Any) -> Any:

@@ -72,7 +72,7 @@ class Conversation:
         return json.loads(line)
 
     def close(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     def kill(self) -> None:
         self._process.kill()
