@@ -48,6 +48,7 @@ bench: venv ## measure what is claimed of costs, on throwaway hosts
 	@tools/need $(TEST_COMMANDS)
 	@tools/preflight
 	@.venv/bin/python tests/bench/names.py
+	@.venv/bin/python tests/bench/fleet.py
 
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no namespaces
