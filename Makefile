@@ -6,6 +6,8 @@ export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export PYTHON SUITE INVENTORY
+# Each throwaway host runs Python several times, and there are hundreds of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := .venv/bin/python -m pytest
 TEST_COMMANDS := arping busybox conntrack dhclient dig dnsmasq ip iptables nft ping socat tcpdump unshare
