@@ -31,6 +31,8 @@ VARIABLES = {
     },
     "wharf_docker_user": [{"source": "192.0.2.66", "container": "web", "action": "drop"}],
 }
+# The same in the engine's words, for where a play finds all of it on the host already.
+WORDS = {name.removeprefix("wharf_"): words for name, words in VARIABLES.items()}
 
 Changes = list[tuple[str, str, str]]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controller import CHECKOUT, VARIABLES, Controller
+from controller import CHECKOUT, WORDS, Controller
 from hosts import ENGINE, EngineError, ThrowawayHost, differences
 from standing import assert_same, standing
 
@@ -46,7 +46,7 @@ done
 
 @pytest.fixture
 def words() -> dict[str, Any]:
-    return {name.removeprefix("wharf_"): words for name, words in VARIABLES.items()}
+    return WORDS
 
 
 def installed(host: ThrowawayHost, remove: bool = False, services: bool | None = None) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from controller import CHECKOUT, ROLES, VARIABLES, Controller
+from controller import CHECKOUT, ROLES, VARIABLES, WORDS, Controller
 from hosts import differences
 
 
@@ -23,7 +23,7 @@ def test_variables_as_texts_of_a_survey(controller: Controller) -> None:
         "wharf_host": '{"mtu": 1400}',
         "wharf_compose_files": "",
     }
-    controller.play("wharf.network.site", variables=variables)
+    controller.play({"roles": ROLES[2:]}, variables=variables)
     assert 'elements = { tcp . 22 comment "container web"' in controller.host.run("nft list table inet wharf")
     assert controller.host.json("ip -j link show docker0")[0]["mtu"] == 1400
 
@@ -35,7 +35,7 @@ def test_compose_files(controller: Controller) -> None:
     )
     (controller.folder / ".env").write_text("PORT=8081\n", encoding="utf-8")
     item = {"files": ["compose.yml"], "project_name": "shop"}
-    controller.play({"roles": ROLES}, variables={"wharf_compose_files": [item]})
+    controller.play({"roles": ROLES[2:]}, variables={"wharf_compose_files": [item]})
     assert "tcp . 8081" in controller.host.run("nft list table inet wharf")
     assert controller.host.json("ip -j link show br-shop_default")
     assert "shop-web-1" in controller.host.run("ip netns exec shop-db-1 cat /etc/hostname")
@@ -64,8 +64,8 @@ def test_chosen_ports_are_told(controller: Controller) -> None:
 
 
 def test_network_info_sees_and_names_drift(controller: Controller) -> None:
-    late = {"wharf_containers": {**VARIABLES["wharf_containers"], "late": {"x-wharf": {"sandbox": "docker:late"}}}}
-    controller.play("wharf.network.site", variables={**VARIABLES, **late})
+    late = {"x-wharf": {"sandbox": "docker:late"}}
+    controller.host.apply({**WORDS, "containers": {**WORDS["containers"], "late": late}})
     info = {"tasks": [{"wharf.network.network_info": {}}]}
     seen = controller.play(info).results[-1]
     assert seen["networks"]["front"]["endpoints"] == ["web/front"]
@@ -82,7 +82,7 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
         "bridge": ["br-front"],
         "veth": ["web/front"],
     }
-    assert controller.play("wharf.network.site", variables=VARIABLES).changes == [
+    assert controller.play({"roles": ROLES[2:]}, variables=VARIABLES).changes == [
         ("update", "bridge", "br-front"),
         ("update", "endpoint", "web/front"),
     ]
@@ -126,7 +126,7 @@ def test_playbook_of_the_readme(controller: Controller) -> None:
 
 def test_networks_that_a_play_of_the_role_containers_changes(controller: Controller) -> None:
     words = {"wharf_networks": {"app": {}}, "wharf_containers": {"web": {"networks": ["app"]}}}
-    controller.play({"roles": ROLES[2:]}, variables=words)
+    controller.host.apply({"networks": words["wharf_networks"], "containers": words["wharf_containers"]})
     words["wharf_networks"] = {"app": {"internal": True}}
     assert ("update", "rules", "network app") in controller.converge({"roles": ROLES[2:]}, words)
     words["wharf_networks"] = {"app": {"internl": True}}
@@ -134,10 +134,12 @@ def test_networks_that_a_play_of_the_role_containers_changes(controller: Control
 
 
 def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
-    controller.play("wharf.network.site", variables=VARIABLES)
+    controller.host.apply(WORDS)
     slip = {"wharf_container": {"web": {}}, "wharf_state": "absent"}
     failed = controller.play("wharf.network.site", variables=slip)
     assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
+    failed = controller.play({"tasks": [{"wharf.network.bridge": {"layer": "veth", "state": "absent"}}]})
+    assert "layer: is no option of wharf.network.bridge" in failed.output
     gone = controller.play("wharf.network.site", variables={"wharf_containers": {"web": {}}, "wharf_state": "absent"})
     assert gone.returncode == 0, gone.output
     assert ("delete", "sandbox", "netns:web") in gone.changes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from controller import ROLES, VARIABLES, Controller
+from controller import ROLES, VARIABLES, WORDS, Controller
 from hosts import differences
 
 
@@ -52,7 +52,7 @@ def test_included_roles(controller: Controller) -> None:
 
 def test_states_of_roles(controller: Controller) -> None:
     before = controller.host.snapshot()
-    controller.play("wharf.network.site", variables=VARIABLES)
+    controller.host.apply(WORDS)
     renamed = {"wharf_containers": {"other": {}}, "wharf_state": "exact"}
     made = controller.converge({"roles": ROLES[2:]}, renamed)
     assert {("delete", "sandbox", "netns:web"), ("create", "sandbox", "netns:other")} <= set(made)
@@ -66,17 +66,17 @@ def test_states_of_roles(controller: Controller) -> None:
 
 
 def test_one_port_changes_live(controller: Controller) -> None:
-    controller.play("wharf.network.site", variables=VARIABLES)
+    controller.host.apply(WORDS)
     moved = json.loads(json.dumps(VARIABLES).replace("8080:80", "8081:80"))
-    assert controller.converge("wharf.network.site", moved) == [("update", "rules", "container web")]
-    shown = controller.play("wharf.network.site", "--check", "--diff", variables=VARIABLES).output
+    assert controller.converge({"roles": ROLES[2:]}, moved) == [("update", "rules", "container web")]
+    shown = controller.play({"roles": ROLES[2:]}, "--check", "--diff", variables=VARIABLES).output
     assert "+++ after: rules container web" in shown
     assert "-  published4 tcp . 8081 : " in shown
 
 
 def test_a_lost_ledger_is_made_anew_when_asked(controller: Controller) -> None:
     before = controller.host.snapshot()
-    controller.host.apply({name.removeprefix("wharf_"): words for name, words in VARIABLES.items()})
+    controller.host.apply(WORDS)
     controller.host.run("rm -r /var/lib/wharf")
     refused = controller.play("wharf.network.site", variables=VARIABLES)
     assert "ledger.json: is lost" in refused.output

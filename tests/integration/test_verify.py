@@ -285,10 +285,11 @@ exec nsenter --net={path} -- unshare --mount --propagation private \\
     sh -c 'mount -t tmpfs none /var/lib; exec sh "$@"' sh "$@"
 """
 
-VARIABLES = {
-    "wharf_networks": {"front": {"enable_ipv6": True}, "back": {"internal": True}},
-    "wharf_containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}, "db": {"networks": ["back"]}},
+PLAYED = {
+    "networks": {"front": {"enable_ipv6": True}, "back": {"internal": True}},
+    "containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}, "db": {"networks": ["back"]}},
 }
+VARIABLES = {f"wharf_{name}": words for name, words in PLAYED.items()}
 
 
 @pytest.fixture
@@ -309,19 +310,20 @@ def lines(output: str) -> list[str]:
 def test_playbook(controller: Controller, options: list[str]) -> None:
     others = ["-i", str(controller.folder / "others.yml")]
     variables = {"wharf_hosts": "wharf", "wharf_verify_from": ["others"], "wharf_verify_timeout": 0.4}
-    controller.play("wharf.network.site", *others, variables={**VARIABLES, **variables})
-    before = controller.host.snapshot()
-    green = controller.play("wharf.network.verify", *others, *options, variables=variables)
-    assert green.returncode == 0, green.output
-    assert any("db -> " in line for line in lines(green.output))
-    assert "from other" in green.output
-    assert controller.host.snapshot() == before
+    controller.host.apply(PLAYED)
     controller.host.run("nft delete element inet wharf published6 '{ tcp . 8080 }'")
     red = controller.play("wharf.network.verify", *others, *options, variables=variables)
     assert red.returncode == 2
     failed = [line for line in lines(red.output) if line.startswith("✗")]
     assert {line.split()[3].partition("]")[0] for line in failed} == {"[2001:db8::10", "[2001:db8::11"}
     assert "item=from other" in red.output.partition("All goes as declared")[2]
+    controller.host.apply(PLAYED)
+    before = controller.host.snapshot()
+    green = controller.play("wharf.network.verify", *others, *options, variables=variables)
+    assert green.returncode == 0, green.output
+    assert any("db -> " in line for line in lines(green.output))
+    assert "from other" in green.output
+    assert controller.host.snapshot() == before
 
 
 def test_playbook_in_a_site(controller: Controller) -> None:
@@ -333,7 +335,7 @@ def test_playbook_in_a_site(controller: Controller) -> None:
 
 
 def test_module_as_a_gate(controller: Controller) -> None:
-    controller.play("wharf.network.site", variables=VARIABLES)
+    controller.host.apply(PLAYED)
     controller.host.run("ip netns exec web ip -4 route del default")
     failed = controller.play({"tasks": [{"wharf.network.probe": {"timeout": 0.4}}]}).results[-1]
     assert failed["failed_probes"] == failed["msg"].count("\n") + 1 > 1
@@ -347,7 +349,7 @@ def test_problems_of_probes_come_in_one_report(controller: Controller) -> None:
         {"to": "192.0.2.1"},
         {"to": "192.0.2.1", "port": 80, "protocol": "ping"},
     ]
-    controller.play("wharf.network.site", variables=VARIABLES)
+    controller.host.apply(PLAYED)
     failed = controller.play({"tasks": [{"wharf.network.probe": {"probes": probes}}]}).results[-1]
     assert {problem["path"] for problem in failed["problems"]} == {
         "probes[0].from",
