@@ -5,9 +5,10 @@
 
 `answers` are what is to answer from now on, instead of what did before: `{in: web, tcp: 80}` does so over IPv4 and
 IPv6, by the sandbox's name and whom it sees. `expectations` are asked all at once: `{in: web, tcp: "192.0.2.7:80",
-gives: db sees 172.18.0.2}`. What is asked is one of `tcp`, `udp`, `ping` (an address) and `run` (a command of the
-shell); what it `gives` is a regular expression for all of the answer; to packets that is `closed` if there is none, and
-`pong` to a ping. `in` is a named network namespace, `docker:NAME` or `machine:NAME`, and by default the host.
+gives: db sees 172.18.0.2}`. What is asked is one of `tcp`, `udp`, `ping` (an address), `run` (a command of the shell),
+and `value` (what a task has found out). What it `gives` is a regular expression for all of the answer; to packets that
+is `closed` if there is none, and `pong` to a ping. `in` is a named network namespace, `docker:NAME` or `machine:NAME`,
+and by default the host.
 """
 
 from __future__ import annotations
@@ -66,26 +67,33 @@ def answer_from_now_on(answers: list[dict]) -> None:
 
 
 def look(expectations: list[dict]) -> list[str]:
-    """What each gives. Those that are closed and are to be open are asked once more: a packet may get lost."""
+    """What each gives."""
+    seen = {n: str(e["value"]) for n, e in enumerate(expectations) if "value" in e}
     running = {n: run(e) for n, e in enumerate(expectations) if "run" in e}
-    answers = {n: "" for n in range(len(expectations)) if n not in running}
-    for _round in range(2):
-        asked = [n for n in answers if not answers[n] and (_round == 0 or expectations[n]["gives"] != "closed")]
-        found = agent.probe([attempt(expectations[n]) for n in asked], CLOSED_AFTER)
-        answers.update((n, told_by(answer)) for n, (answer, _why) in zip(asked, found, strict=True))
-    said = {n: process.communicate()[0].strip() for n, process in running.items()}
-    return [said[n] if n in said else answers[n] or "closed" for n in range(len(expectations))]
+    asked = {n: e for n, e in enumerate(expectations) if e.keys() & PROTOCOLS}
+    seen.update(ask(asked))
+    # A packet may get lost.
+    seen.update(ask({n: e for n, e in asked.items() if seen[n] == "closed" != e["gives"]}))
+    seen.update((n, process.communicate()[0].strip()) for n, process in running.items())
+    return [seen[n] for n in range(len(expectations))]
+
+
+def ask(asked: dict[int, dict]) -> dict[int, str]:
+    found = agent.probe([*map(attempt, asked.values())], CLOSED_AFTER)
+    return {n: told_by(answer) or "closed" for n, (answer, _why) in zip(asked, found, strict=True)}
 
 
 def told_by(answer: str) -> str:
+    """The agent's `web 192.0.2.1` as `web sees 192.0.2.1`, and `pong 192.0.2.1` as `pong`."""
     name, _space, peer = answer.partition(" ")
-    return name if name == "pong" else " sees ".join(filter(None, (name, peer)))
+    return name if name == "pong" else answer and f"{name} sees {peer}"
 
 
 def told(expectation: dict, seen: str) -> tuple[str, bool]:
     proven = bool(re.fullmatch(expectation["gives"], seen, re.DOTALL))
-    kind = next(kind for kind in (*PROTOCOLS, "run") if kind in expectation)
-    line = f"{expectation.get('in', os.uname().nodename)}: {kind} {expectation[kind]} gives {expectation['gives']!r}"
+    where = expectation.get("in", os.uname().nodename)
+    what = " ".join(f"{kind} {expectation[kind]}" for kind in (*PROTOCOLS, "run") if kind in expectation)
+    line = f"{where}: {what or 'value'} gives {expectation['gives']!r}"
     return (line if proven else f"{line}, and not {seen!r}"), proven
 
 
