@@ -9,6 +9,7 @@ import copy
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ WORDS: dict[str, Any] = {
                 "boot": {
                     "tftp_root": "/run/tftp",
                     "file": "pxe.0",
-                    "files": {"efi64": "grub.efi", "http_efi64": "http://10.7.0.9/grub.efi"},
+                    "files": {"efi64": "grub.efi", "arm64": "grubaa64.efi", "http_efi64": "http://10.7.0.9/grub.efi"},
                 },
             },
         },
@@ -81,7 +82,8 @@ def prepare(host: ThrowawayHost) -> None:
     """What clients run when they are told something, and files to boot."""
     host.write("/run/report", _REPORT)
     host.run("chmod 755 /run/report; mkdir /run/tftp")
-    host.run("echo for BIOS > /run/tftp/pxe.0; echo for UEFI > /run/tftp/grub.efi")
+    for file, machines in (("pxe.0", "BIOS"), ("grub.efi", "UEFI"), ("grubaa64.efi", "ARM")):
+        host.write(f"/run/tftp/{file}", f"for {machines}\n")
 
 
 def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
@@ -95,6 +97,15 @@ def plug_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> None:
         ip -n {name} link set eth0 address {mac} up
         """
     )
+
+
+@contextmanager
+def plugged_in(host: ThrowawayHost, name: str, bridge: str, mac: str) -> Iterator[None]:
+    plug_in(host, name, bridge, mac)
+    try:
+        yield
+    finally:
+        unplug(host, name)
 
 
 def unplug(host: ThrowawayHost, name: str) -> None:
@@ -140,10 +151,18 @@ def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: T
         for name in ("printer", "printer.lan.example"):
             assert asked(host, place, name) == [told["ip"]]
         assert asked(host, place, f"-x {told['ip']}") == ["printer.lan.example."]
+        # In IPv6 it has made its address itself.
+        until(lambda: asked(host, place, "printer.lan.example AAAA") == ["fd00:7::ff:fe00:21"])  # noqa: B023
+        assert asked(host, place, "-x fd00:7::ff:fe00:21") == ["printer.lan.example."]
     changed = copy.deepcopy(WORDS)
     changed["networks"]["lan"]["x-wharf"]["dhcp"]["lease_time"] = "3h"
     assert ("dnsmasq", "update", "dnsmasq", "lan", "config") in host.converge(changed)
     assert asked(host, "web", "printer") == [told["ip"]]
+    # Nor does it take an orderly end.
+    pid = host.read("/run/wharf/running/lan.pid").strip()
+    host.run(f"kill -9 {pid}; while [ -e /proc/{pid}/root/etc ]; do sleep 0.01; done")
+    assert host.apply(changed).changes == [("dnsmasq", "create", "dnsmasq", "lan")]
+    assert asked(host, "both", "printer") == [told["ip"]]
     again = lease(host, "guest", "-r", told["ip"])
     assert (again["ip"], again["lease"]) == (told["ip"], "10800")
     host.apply(WORDS)
@@ -192,13 +211,12 @@ def test_an_internal_network_names_no_router(host: ThrowawayHost) -> None:
     assert "dns" not in told
 
 
-def test_hosts_make_their_addresses_of_what_is_advertised(host: ThrowawayHost) -> None:
-    def addresses() -> set[str]:
-        return {
-            each["local"] for link in host.json("ip -j -6 addr show dev eth0", "guest") for each in link["addr_info"]
-        }
+def addresses6(host: ThrowawayHost, place: str) -> set[str]:
+    return {each["local"] for link in host.json("ip -j -6 addr show dev eth0", place) for each in link["addr_info"]}
 
-    until(lambda: "fd00:7::ff:fe00:21" in addresses())
+
+def test_hosts_make_their_addresses_of_what_is_advertised(host: ThrowawayHost) -> None:
+    until(lambda: "fd00:7::ff:fe00:21" in addresses6(host, "guest"))
     until(lambda: bool(host.json("ip -j -6 route show default", "guest")))
     assert "1400" in host.run("cat /proc/sys/net/ipv6/conf/eth0/mtu", "guest")
     assert host.run("cat /proc/sys/net/ipv6/conf/eth0/accept_ra", "web").strip() == "0"
@@ -218,41 +236,83 @@ def test_hosts_make_their_addresses_of_what_is_advertised(host: ThrowawayHost) -
 def test_what_is_advertised_by_mode(
     host: ThrowawayHost, network: str, flags: str, of_prefix: str, lifetime: int
 ) -> None:
-    plug_in(host, "listener", f"br-{network}", "02:00:00:00:00:31")
-    # Whoever comes asks for an advertisement.
-    capture = "tcpdump -lnvi any -c1 'icmp6 and ip6[40] == 134' 2>/dev/null"
-    heard = host.run(f"(sleep 1; ip link set eth0 down; ip link set eth0 up) & timeout 20 {capture}", "listener")
-    unplug(host, "listener")
+    """And what the kernel makes of it."""
+    with plugged_in(host, "listener", f"br-{network}", "02:00:00:00:00:31"):
+        # Whoever comes asks for an advertisement.
+        capture = "tcpdump -lnvi any -c1 'icmp6 and ip6[40] == 134' 2>/dev/null"
+        heard = host.run(f"(sleep 1; ip link set eth0 down; ip link set eth0 up) & timeout 20 {capture}", "listener")
+        until(lambda: bool(host.run("ip -6 route show proto ra; ip -6 route show proto kernel", "listener")))
+        has_made_one = any(each.endswith(":ff:fe00:31") for each in addresses6(host, "listener") if each[:4] != "fe80")
+        has_router = bool(host.json("ip -j -6 route show default", "listener"))
+    assert (has_made_one, has_router) == ("auto" in of_prefix, lifetime > 0)
     assert f"Flags [{flags}]" in heard and f"Flags [{of_prefix}]" in heard
     assert f"router lifetime {lifetime}s" in heard
     assert ("rdnss" in heard) == (network in ("rest", "lan"))
 
 
-def leased_by_dhcpv6(host: ThrowawayHost, place: str) -> str:
-    files = f"-lf /run/{place}.leases6 -pf /run/{place}.pid6"
+def told_by_dhcpv6(host: ThrowawayHost, place: str, words: str = "", options: str = "") -> dict[str, str]:
+    """What DHCPv6 tells a client there, by dhclient's names for it."""
+    told = f"/run/{place}.told6"
+    host.write(f"/run/{place}.conf6", words)
+    host.write("/run/report6", f"#!/bin/sh\nenv | sed -n s/^new_//p >> {told}\n")
+    files = f"-cf /run/{place}.conf6 -lf /run/{place}.leases6 -pf /run/{place}.pid6"
     host.run(
         f"""
-        touch /run/{place}.leases6
-        timeout 20 dhclient -6 -1 -d -sf /bin/true {files} eth0 2>/dev/null &
-        for each in $(seq 200); do grep -q iaaddr /run/{place}.leases6 && break; sleep 0.1; done
-        kill $!
+        chmod 755 /run/report6; rm -f {told}; : > /run/{place}.leases6
+        timeout 20 dhclient -6 -1 -d {options} -sf /run/report6 {files} eth0 2>/dev/null &
+        for each in $(seq 200); do grep -q = {told} 2>/dev/null && break; sleep 0.1; done
+        kill $! 2>/dev/null || true
         """,
         place,
     )
-    return str(re.findall(r"iaaddr (\S+)", host.read(f"/run/{place}.leases6"))[0])
+    return dict(line.split("=", 1) for line in host.read(told).splitlines())
+
+
+def leased_by_dhcpv6(host: ThrowawayHost, place: str, words: str = "") -> str:
+    return told_by_dhcpv6(host, place, words)["ip6_address"]
 
 
 def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
     assert leased_by_dhcpv6(host, "vm") == "fd00:8::50"
-    assert leased_by_dhcpv6(host, "guest").startswith("fd00:7::1")
+    called = 'send fqdn.fqdn "scanner"; send fqdn.encoded on; send fqdn.server-update on;'
+    leased = leased_by_dhcpv6(host, "late", called)
+    assert leased.startswith("fd00:7::1")
+    for place in ("web", "both"):
+        assert asked(host, place, "scanner.lan.example AAAA") == asked(host, place, "scanner AAAA") == [leased]
 
 
-@pytest.mark.parametrize(("architecture", "file", "content"), [("0000", "pxe.0", "BIOS"), ("0007", "grub.efi", "UEFI")])
+def test_dhcpv6_tells_the_rest_where_hosts_make_their_addresses(host: ThrowawayHost) -> None:
+    with plugged_in(host, "listener", "br-rest", "02:00:00:00:00:32"):
+        told = told_by_dhcpv6(host, "listener", options="-S")
+    assert told["dhcp6_domain_search"] == "rest."
+    assert told["dhcp6_name_servers"] in gateways(host, "rest")
+
+
+def gateways(host: ThrowawayHost, network: str) -> tuple[str, ...]:
+    return tuple(host.ledger()["allotted"]["networks"][network].values())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "file", "content"),
+    [
+        ("0000", "pxe.0", "BIOS"),
+        ("0007", "grub.efi", "UEFI"),
+        ("0009", "grub.efi", "UEFI"),
+        ("000b", "grubaa64.efi", "ARM"),
+    ],
+)
 def test_network_boot(host: ThrowawayHost, architecture: str, file: str, content: str) -> None:
     told = lease(host, "web", "-x", f"0x5d:{architecture}")
     assert told["bootfile"] == file
     server = told.get("siaddr") or told["serverid"]
     assert content in host.run(f"busybox tftp -g -r {told['bootfile']} -l /dev/stdout {server}", "web")
+
+
+@pytest.mark.parametrize(("architecture", "file", "content"), [(7, "grub.efi", "UEFI"), (11, "grubaa64.efi", "ARM")])
+def test_network_boot_by_ipv6(host: ThrowawayHost, architecture: int, file: str, content: str) -> None:
+    words = f"send dhcp6.client-arch-type {architecture}; also request dhcp6.bootfile-url;"
+    assert told_by_dhcpv6(host, "late", words)["dhcp6_bootfile_url"] == f"tftp://[fd00:7::1]/{file}"
+    assert content in host.run(f"busybox tftp -g -r {file} -l /dev/stdout fd00:7::1", "late")
 
 
 def test_boot_by_http(host: ThrowawayHost) -> None:
@@ -285,7 +345,8 @@ def test_a_firewall_of_iptables_that_drops_input_lets_questions_through() -> Non
                 assert asked(strict, place, "both.lan") == [strict.address("both", "lan")]
             assert asked(strict, "lone", "lone AAAA") == [strict.address("lone", "six", 6)]
             assert lease(strict, "web")["ip"] == strict.address("web", "lan")
-            assert "BIOS" in strict.run("busybox tftp -g -r pxe.0 -l /dev/stdout 10.7.0.1", "web")
+            for gateway in ("10.7.0.1", "fd00:7::1"):
+                assert "BIOS" in strict.run(f"busybox tftp -g -r pxe.0 -l /dev/stdout {gateway}", "web")
             plug_in(strict, "guest", "br-lan", "02:00:00:00:00:21")
             until(lambda: bool(strict.json("ip -j -6 route show default", "guest")))
             assert leased_by_dhcpv6(strict, "guest").startswith("fd00:7::1")
@@ -315,10 +376,10 @@ def test_what_dnsmasq_would_not_start_with_is_refused_before_anything_is_touched
         assert differences(before, bare.snapshot()) == ""
         bare.run("chmod 755 /run/tftp; touch /run/tftp/pxe.0")
         words["networks"]["lan"]["x-wharf"]["dhcp"]["options"] = {"ntp-server": "10.7.0.9"}
-        assert [re.sub("user [a-z]+", "user U", each) for each in bare.apply(words).warnings] == [
-            f"{path}.boot.files.efi64: clients cannot load /run/tftp/grub.efi: No such file or directory "
-            "(as the user U)"
-        ]
+        assert {re.sub("user [a-z]+", "user U", each) for each in bare.apply(words).warnings} == {
+            f"{path}.boot.files.{each}: clients cannot load /run/tftp/{file}: No such file or directory (as the user U)"
+            for each, file in (("efi64", "grub.efi"), ("arm64", "grubaa64.efi"))
+        }
         config = "/run/wharf/dnsmasq/lan.conf"
         # Neither is a change of what is there already begun, and what goes need not have what it needed.
         words["networks"]["lan"]["x-wharf"]["dhcp"]["options"] = {"ntp-server": "nobody"}

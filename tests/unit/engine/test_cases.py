@@ -66,7 +66,7 @@ def _outcome(planned: Plan) -> dict[str, str]:
         "ruleset.nft": nft_script(diff({}, state_of(rules(planned)), SCOPES)).replace("\t", "    "),
         **{
             # A colon is refused in the names of files by ansible-test.
-            f"{folder}/{file.name.removeprefix(prefix).replace(':', '+')}": file.content
+            f"{folder}/{file.name.removeprefix(prefix).lstrip('/').replace(':', '+')}": file.content
             for folder, prefix, files in [
                 ("files", f"{NETNS_FILES}/", dns_files(planned)),
                 ("dnsmasq", "/run/wharf/", dnsmasq(planned)),

@@ -121,5 +121,6 @@ class Services:
         dhcp6 = (
             ((6, 547),) if self.ra or any(each.version == 6 for each in (self.dhcp.ranges if self.dhcp else ())) else ()
         )
-        tftp = ((4, TFTP_PORT),) if self.boot and self.boot.tftp_root else ()
+        served = (4, 6) if dhcp6 else (4,)
+        tftp = tuple((family, TFTP_PORT) for family in served) if self.boot and self.boot.tftp_root else ()
         return (*dhcp4, *dhcp6, *tftp)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Iterator, List, Tuple
+from urllib.parse import quote
 
 from ..declaration.model import Network
 from ..declaration.services import ARCHITECTURES, SLAAC, STATEFUL, STATELESS, AddressRange, Boot, Dhcp, Services
@@ -54,18 +55,22 @@ def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllo
     dhcp, length = services.dhcp, pool.subnet.prefixlen
     time = dhcp.lease_time if dhcp else "1h"
     ranges = _ranges(dhcp, 6) if dhcp else []
-    by_prefix = {SLAAC: ",slaac", STATELESS: ",slaac"}.get(services.ra, "")
+    # Who has got a name by DHCP is called so, too, at the address that it makes of the prefix.
+    named = ",ra-names" if dhcp and network.has(4) and services.ra != STATEFUL else ""
+    by_prefix = f",slaac{named}" if services.ra in (SLAAC, STATELESS) else ""
     for each in ranges:
         yield f"dhcp-range={each.first},{each.last}{by_prefix},{length},{time}"
     if not ranges and services.ra:
         mode = {SLAAC: "ra-only", STATELESS: "ra-stateless", STATEFUL: "static"}[services.ra]
-        yield f"dhcp-range={pool.subnet.network_address},{mode},{length},{time}"
+        yield f"dhcp-range={pool.subnet.network_address},{mode}{named},{length},{time}"
     if services.ra:
         lifetime = 0 if network.internal else _ROUTER_LIFETIME
         yield "enable-ra"
         yield f"ra-param={network.bridge},mtu:{plan.mtu(network)},{_RA_INTERVAL},{lifetime}"
     if ranges or services.ra:
         yield f"dhcp-option=option6:domain-search,{network.services.names.domain or network.name}"
+        if services.boot and services.boot.tftp_root and not services.boot.server:
+            yield from _ipv6_boot_lines(services.boot, pool.gateway)
 
 
 def _usable(leased: AddressRange, pool: PoolAllotment) -> Tuple[Address, Address]:
@@ -98,6 +103,22 @@ def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
     if boot.file:
         others = "".join(f"tag:!{architecture}," for architecture, _file in boot.files)
         yield f"dhcp-boot={others}{boot.file}{server}"
+
+
+def _ipv6_boot_lines(boot: Boot, server: Address) -> Iterator[str]:
+    """There the file has an URL, and the same tags say for whom it is (RFC 5970)."""
+    files = [(each, file) for each, file in boot.files if not each.startswith("http_")]
+    for architecture, file in files:
+        for number in ARCHITECTURES[architecture]:
+            yield f"dhcp-match=set:{architecture},option6:61,{number}"
+        yield f"dhcp-option=tag:{architecture},option6:bootfile-url,{_url(server, file)}"
+    if boot.file:
+        others = "".join(f"tag:!{architecture}," for architecture, _file in files)
+        yield f"dhcp-option={others}option6:bootfile-url,{_url(server, boot.file)}"
+
+
+def _url(server: Address, file: str) -> str:
+    return f"tftp://[{server}]/{quote(file.lstrip('/'))}"
 
 
 def dhcp_hosts(plan: Plan, network: Network) -> Iterator[str]:
