@@ -61,7 +61,12 @@ def files(*containers: str) -> set[str]:
 
 
 def ask_elsewhere(host: ThrowawayHost, address: str) -> None:
-    host.write("/etc/resolv.conf", f"nameserver {address}\n")
+    host.write("/etc/resolv.conf", resolv_conf(address))
+
+
+def resolv_conf(address: str) -> str:
+    """With another one, which is of no use to containers here: so resolvers keep their order, and go on."""
+    return f"nameserver {address}\nnameserver 2001:db8::53\n"
 
 
 def test_files_follow_within_a_second(host: ThrowawayHost) -> None:
@@ -72,7 +77,7 @@ def test_files_follow_within_a_second(host: ThrowawayHost) -> None:
             ("192.0.2.54", "cat /run/new > /etc/resolv.conf", files("plain", "edited", "own", "web")),
             ("192.0.2.55", "cp /run/new /etc/new; mv /etc/new /etc/resolv.conf", files("plain", "edited")),
         ):
-            host.write("/run/new", f"nameserver {address}\n")
+            host.write("/run/new", resolv_conf(address))
             began = time.monotonic()
             host.run(write)
             assert heard(process) == {"changed": changed, "left": set(), "connected": set()}

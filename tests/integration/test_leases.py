@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -389,3 +391,39 @@ def test_what_dnsmasq_would_not_start_with_is_refused_before_anything_is_touched
         assert (bare.ledger(), bare.rules(), bare.read(config)) == before
         bare.run("rm -r /run/tftp")
         bare.apply({}, ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("port", "word"), [("0.0.0.0:67", "dhcp"), ("[::]:547", "ra"), ("0.0.0.0:69", "boot"), ("127.0.0.1:69", "")]
+)
+def test_ports_that_others_have_are_named_before_anything_is_touched(port: str, word: str) -> None:
+    words = {"networks": {"lan": WORDS["networks"]["lan"]}}
+    with ThrowawayHost.started() as bare:
+        prepare(bare)
+        address, _colon, number = port.rpartition(":")
+        before = bare.snapshot()
+        with taken(bare, address.strip("[]"), int(number)):
+            if word:
+                with pytest.raises(EngineError) as refused:
+                    bare.apply(words)
+                assert str(refused.value) == (
+                    f"wharf_networks.lan.x-wharf.{word}: a process of the host has port {number}/udp on all addresses: "
+                    "let it listen on its own interfaces only, or end it"
+                )
+            else:
+                bare.apply(words)
+        bare.apply({}, ABSENT)
+        assert differences(before, bare.snapshot()) == ""
+
+
+@contextmanager
+def taken(host: ThrowawayHost, address: str, port: int) -> Iterator[None]:
+    """By a process that lets nobody share it."""
+    script = f"import socket; s = socket.socket(socket.AF_INET{'6' * (':' in address)}, socket.SOCK_DGRAM)"
+    script += f"; s.bind(({address!r}, {port})); print(flush=True); input()"
+    command = [*host.enter(), sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+        process.communicate()

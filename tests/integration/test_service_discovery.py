@@ -305,6 +305,7 @@ def test_nobody_outside_is_answered_where_no_rules_stand() -> None:
             "web": {"networks": ["app"]},
             "both": {"networks": ["app", "db"]},
             "picky": {"networks": ["app"], "dns": [OTHER_UPSTREAM]},
+            "pg": {"networks": ["db"]},
         },
     }
     with ThrowawayHost.started() as bare, bare.declared(words):
@@ -315,6 +316,8 @@ def test_nobody_outside_is_answered_where_no_rules_stand() -> None:
             for address in bare.ledger()["allotted"]["networks"]["app"].values():
                 bare.run(f"ping -c1 -W5 {address}", OUTSIDE)
                 assert ask(bare, OUTSIDE, "web", "A", f"@{address}", transport, "+time=1") == CLOSED
+            assert ask(bare, "pg", "web", "A", f"@{gateway(bare, 'app')}", transport, "+time=1") == CLOSED
+            assert ask(bare, "web", "web", "A", f"@{ADDRESSES['host'][0]}", transport, "+time=1") == CLOSED
         # Nobody would lead containers to another resolver than that of their network.
         assert bare.ledger()["allotted"]["resolvers"] == {}
         assert f"nameserver {OTHER_UPSTREAM}" in bare.read("/etc/netns/picky/resolv.conf")
@@ -409,6 +412,53 @@ def test_resolvers_follow_the_hosts_resolv_conf(host: ThrowawayHost) -> None:
     within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.54",))
     host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
     within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
+
+
+def test_nameservers_are_asked_in_their_order(host: ThrowawayHost) -> None:
+    """The next one when one does not answer, and somebody asks again."""
+    for first, second, expected in (
+        (OTHER_UPSTREAM, UPSTREAM, "203.0.113.54"),
+        ("192.0.2.99", OTHER_UPSTREAM, "203.0.113.54"),
+        # Resolvers of ours may be named, too: they know none but those outside.
+        (gateway(host, "app"), UPSTREAM, "203.0.113.53"),
+    ):
+        host.write("/etc/resolv.conf", f"nameserver {first}\nnameserver {second}\n")
+        patient = ("+tries=3", "+time=1")
+        within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com", "A", *patient).data == (expected,))  # noqa: B023
+        for place in ("web", "both"):
+            assert ask(host, place, f"{time.monotonic()}.example.com", "A", *patient).data == (expected,)
+    changed = {name for _layer, _action, _kind, name, *_fields in host.converge(WORDS)}
+    assert "/etc/netns/plain/resolv.conf" in changed
+    assert gateway(host, "app") not in host.read("/etc/netns/plain/resolv.conf")
+    host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+    host.converge(WORDS)
+
+
+def test_the_stub_of_systemd_resolved_is_asked_for_what_is_outside(host: ThrowawayHost) -> None:
+    stub = "dnsmasq -C /dev/null -k --user=root --group= --listen-address=127.0.0.53 --bind-interfaces --no-resolv"
+    with subprocess.Popen([*host.enter(), *stub.split(), "--address=/#/203.0.113.55", "--pid-file"]) as process:
+        host.write("/etc/resolv.conf", "nameserver 127.0.0.53\n")
+        within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.55",))
+        process.kill()
+    host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
+
+
+def test_resolvers_that_name_each_other_end_it() -> None:
+    """And so each of them passes on at once that its only nameserver refuses."""
+    upstreams = {"one": "10.2.0.1", "two": "10.1.0.1", "self": "10.3.0.1"}
+    subnets = {"one": "10.1.0.0/24", "two": "10.2.0.0/24", "self": "10.3.0.0/24"}
+    words = {
+        "networks": {
+            name: {"ipam": {"config": [{"subnet": subnet}]}, "x-wharf": {"dns": {"upstreams": [upstreams[name]]}}}
+            for name, subnet in subnets.items()
+        },
+        "containers": {f"on-{name}": {"networks": [name]} for name in subnets},
+    }
+    with ThrowawayHost.started() as circular, circular.declared(words):
+        for name in subnets:
+            for transport in ("+notcp", "+tcp"):
+                assert ask(circular, f"on-{name}", "elsewhere.example.com", "A", transport) == Reply("REFUSED")
 
 
 # Processes
@@ -515,14 +565,23 @@ def test_without_dnsmasq_nothing_is_touched() -> None:
             bare.apply({}, ABSENT)
 
 
-def test_a_port_that_another_process_has_is_named_before_anything_is_touched() -> None:
+@pytest.mark.parametrize("port", ["0.0.0.0:53/udp", "0.0.0.0:53/tcp", "[::]:53/udp", "127.0.0.53:53/udp"])
+def test_a_port_that_another_process_has_is_named_before_anything_is_touched(port: str) -> None:
+    """Unless it has it at an address of its own, as systemd-resolved does."""
+    words = {"networks": {"app": {}}, "containers": {"web": {"networks": ["app"]}}}
     with ThrowawayHost.started() as bare:
         before = bare.snapshot()
-        bare.serve(HOST, "0.0.0.0:53/tcp")
-        with pytest.raises(EngineError) as refused:
-            bare.apply({"networks": {"app": {}}})
-        assert str(refused.value).startswith(
-            "dnsmasq app: a process of the host listens on 0.0.0.0:53/tcp already, where names are to be answered"
-        )
+        bare.serve(HOST, port)
+        if port.startswith("127"):
+            bare.apply(words)
+            assert ask(bare, "web", "web").status == "NOERROR"
+        else:
+            with pytest.raises(EngineError) as refused:
+                bare.apply(words)
+            assert str(refused.value) == (
+                f"dnsmasq app: a process of the host listens on {port} already, where names are to be answered: let it "
+                "listen on its own addresses only, or say x-wharf: {dns: false} on the network"
+            )
         bare.agent.call("stop_all")
+        bare.apply({}, ABSENT)
         assert bare.snapshot() == before

@@ -42,11 +42,12 @@ def read_facts(ledger: Ledger) -> Facts:
         uplink=uplink.name if uplink else "",
         uplink_mtu=uplink.mtu if uplink else 1500,
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
-        taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf)),
+        taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf, on_bridges)),
         routed_subnets=tuple(_by_gateway(routes, names, ours)),
         machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
         hosts=_read("/etc/hosts"),
         resolv_conf=resolv_conf,
+        nameservers=len(ResolvConf(_read("/etc/resolv.conf")).nameservers),
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
         listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger, on_bridges)))),
@@ -129,8 +130,9 @@ def _by_gateway(
             yield ipaddress.ip_network(route.destination), f"to which the host has a route by {route.gateway}"
 
 
-def _nameservers(resolv_conf: str) -> Iterator[Tuple[Subnet, str]]:
-    for nameserver in ResolvConf(resolv_conf).nameservers:
+def _nameservers(resolv_conf: str, ours: Iterable[str]) -> Iterator[Tuple[Subnet, str]]:
+    """Those that are not resolvers of ours, which an admin may have the host ask."""
+    for nameserver in set(ResolvConf(resolv_conf).nameservers).difference(ours):
         yield ipaddress.ip_network(nameserver.partition("%")[0]), "a nameserver of the host"
 
 

@@ -9,10 +9,12 @@ import grp
 import os
 import pwd
 import re
+import socket
+from contextlib import closing
 from typing import Callable, Iterator, Optional
 
 from ..declaration.model import Network
-from ..declaration.services import Boot
+from ..declaration.services import TFTP_PORT, Boot
 from ..errors import Problem
 from ..kernel import programs
 from ..planning.dnsmasq_files import config_path, dnsmasq
@@ -22,9 +24,14 @@ from .files import content_of
 
 _OPTION, _BOOT = "dhcp-option=", "dhcp-boot="
 
+# Where dnsmasq takes requests for leases, by the family, on all addresses.
+_REQUESTS = {4: (socket.AF_INET, "0.0.0.0", 67), 6: (socket.AF_INET6, "::", 547)}
+
 
 def lacking(plan: Plan) -> Iterator[Problem]:
-    """Folders of boot files that dnsmasq could not read, and options that it does not know: it would not even start."""
+    """What dnsmasq would not even start with: folders of boot files that it could not read, options that it does not
+    know, and ports that others have.
+    """
     for network in plan.model.networks.values():
         boot = network.services.boot
         why = _trying(plan, os.listdir, boot.tftp_root) if boot and boot.tftp_root else ""
@@ -36,12 +43,43 @@ def lacking(plan: Plan) -> Iterator[Problem]:
             )
     program = programs.find("dnsmasq")
     leasing = [network for network in plan.model.networks.values() if network.services.leases]
+    for network in leasing:
+        yield from _taken(plan, network)
     if program and leasing:
         configs = {thing.name: thing.content for thing in dnsmasq(plan) if isinstance(thing, File)}
         for network in leasing:
             problem = _complaint(program, network, configs.get(config_path(network.name), ""))
             if problem:
                 yield problem
+
+
+def _taken(plan: Plan, network: Network) -> Iterator[Problem]:
+    anywhere = {(protocol, port) for protocol, address, port in plan.facts.listeners if address in ("0.0.0.0", "::")}
+    for family, port in network.services.ports:
+        taken = ("udp", port) in anywhere if port == TFTP_PORT else not _can_share(family)
+        if taken:
+            leasing = "ra" if family == 6 and network.services.ra else "dhcp"
+            yield Problem(
+                f"{network.path}.x-wharf.{'boot' if port == TFTP_PORT else leasing}",
+                f"a process of the host has port {port}/udp on all addresses: "
+                "let it listen on its own interfaces only, or end it",
+            )
+
+
+def _can_share(family: int) -> bool:
+    """Whether dnsmasq could take requests beside those that do, as other ones of dnsmasq let it. Hears none itself."""
+    kind, address, port = _REQUESTS[family]
+    with closing(socket.socket(kind, socket.SOCK_DGRAM)) as trial:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            trial.setsockopt(socket.SOL_SOCKET, option, 1)
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        if kind == socket.AF_INET6:
+            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            trial.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 def unloadable(plan: Plan) -> Iterator[str]:

@@ -210,7 +210,9 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
         return
     declared = resolver.upstreams or [each for network in networks for each in network.services.names.upstreams]
     declared = declared or plan.model.host.dns
-    yield "strict-order"
+    if (len(set(declared)) or plan.facts.nameservers) > 1:
+        # When the last one in the order refuses or fails, dnsmasq 2.91 answers nothing: not so where there is but one.
+        yield "strict-order"
     yield "dns-loop-detect"
     yield f"servers-file={_claims_path(resolver)}"
     if declared:

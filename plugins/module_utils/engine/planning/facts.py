@@ -31,6 +31,7 @@ class Facts:
     left out, and its nameservers, each with who has it; `routed_subnets` those that it has a route to by a gateway.
     `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
     are None where nothing is known of the host.
+    `resolv_conf` is the host's, or that of systemd-resolved behind it; `nameservers` are so many in the host's own.
     `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
     `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
@@ -45,6 +46,7 @@ class Facts:
     machine_id: str = ""
     hosts: str = ""
     resolv_conf: str = ""
+    nameservers: int = 0
     local_ports: Tuple[int, int] = (32768, 60999)
     reserved_ports: Tuple[Tuple[int, int], ...] = ()
     listeners: Tuple[Tuple[str, str, int], ...] = ()

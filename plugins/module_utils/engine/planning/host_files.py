@@ -201,7 +201,9 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
         # It asks in turn whom the container, its networks or the host name.
         nameservers = [str(question.resolver.at)]
     if not nameservers:
-        nameservers = given.nameservers
+        # Nobody but those on its network may ask a gateway.
+        gateways = {str(pool.gateway) for pools in plan.allotted.networks.values() for pool in pools.values()}
+        nameservers = [address for address in given.nameservers if address not in gateways]
         if container.mode != HOST_MODE:
             nameservers = _reachable(nameservers, _has_ipv6(plan, container))
     search = list(container.dns_search or host.dns_search or given.search)
