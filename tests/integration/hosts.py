@@ -21,7 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,9 +209,9 @@ class ThrowawayHost:
             self._runner.close()
             self._runner, self._entered = usual
 
-    def engine_command(self, *arguments: str) -> list[str]:
-        """A command that runs the engine by itself, where it is run otherwise."""
-        return [*(self._entered or self.enter()), *ENGINE, *arguments]
+    def engine_command(self, *arguments: str, by: Sequence[str] = ()) -> list[str]:
+        """A command that runs the engine by itself, where it is run otherwise; `by` another command, that runs it."""
+        return [*(self._entered or self.enter()), *by, *ENGINE, *arguments]
 
     # Commands and files
 

@@ -25,6 +25,13 @@ MACHINED = "/usr/lib/systemd/systemd-machined"
 _CGROUPS = Path("/sys/fs/cgroup")
 _REGISTERED = "/run/systemd/machines"
 
+# The machine's root may have another number on the host.
+USERS = {
+    "as the host": [],
+    "of its own": ["--private-users=6553600", "--private-users-ownership=chown"],
+    "mapped": ["--private-users=6553600", "--private-users-ownership=map"],
+}
+
 # Seconds.
 _STARTED_WITHIN = 20
 

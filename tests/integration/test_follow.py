@@ -8,6 +8,7 @@ and containers that others start are connected.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from dockerd import Dockerd
 from hosts import ENGINE, EXACT, FILES, ThrowawayHost
-from machines import Machines
+from machines import USERS, Machines
 
 WORDS: dict[str, Any] = {
     "networks": {"app": {}},
@@ -35,13 +36,23 @@ def host() -> Iterator[ThrowawayHost]:
 
 @contextmanager
 def following(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
-    """The engine, once it watches."""
-    with subprocess.Popen(host.engine_command("-m", "engine", "follow"), stdout=subprocess.PIPE, text=True) as process:
+    """The engine, once it watches, with no more capabilities than its service has."""
+    command = host.engine_command("-m", "engine", "follow", by=confined())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         heard(process)
         try:
             yield process
         finally:
             process.terminate()
+
+
+def confined() -> list[str]:
+    script = "from engine.installation import UNITS; print(*UNITS.values())"
+    units = subprocess.run([*ENGINE, "-c", script], check=True, capture_output=True, text=True).stdout
+    names = re.findall(r"CAP_(\w+)", units)
+    assert names
+    allowed = ",".join(f"+{name.lower()}" for name in names)
+    return ["setpriv", f"--bounding-set=-all,{allowed}", "--no-new-privs"]
 
 
 def heard(process: subprocess.Popen[str]) -> dict[str, set[str]]:
@@ -166,14 +177,16 @@ def test_machines_that_start_are_connected() -> None:
         with following(host) as process:
             assert heard(process)["left"] == {"/etc/netns/app/hosts"}
             for again in (False, True):
-                machines.start("web")
+                # Whose root is another one than the host's.
+                machines.start("web", *USERS["of its own"])
                 told = heard(process)
                 assert told["connected"] == {"machine:web"}
                 assert host.serve(machines.place("web"), "80/tcp", name="web") is None
                 assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web", again
                 assert machines.run("web", "cat /etc/hostname") == "web\n"
+                assert machines.run("web", "stat -c %u:%g /etc/hosts") == "0:0\n"
                 machines.stop("web")
-            machines.start("web")
+            machines.start("web", *USERS["of its own"])
             assert heard(process)["connected"] == {"machine:web"}
         assert host.read("/etc/netns/app/hosts") == "192.0.2.1 edited\n"
         host.apply(words)

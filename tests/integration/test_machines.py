@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hosts import ThrowawayHost
-from machines import Machines
+from machines import USERS, Machines
 
 HOST_ADDRESS = "192.0.2.10"
 FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
@@ -21,13 +21,6 @@ WORDS: dict[str, Any] = {
         "web": {"networks": ["front"], "ports": ["8080:80"], "x-wharf": {"sandbox": "machine:web"}},
         "app": {"networks": ["front"]},
     },
-}
-
-# The machine's root may have another number on the host.
-USERS = {
-    "as the host": [],
-    "of its own": ["--private-users=pick", "--private-users-ownership=chown"],
-    "mapped": ["--private-users=pick", "--private-users-ownership=map"],
 }
 
 

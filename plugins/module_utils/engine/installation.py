@@ -23,7 +23,7 @@ from .converge import Result
 from .diff import DELETE, Change, diff
 from .doors.files import Files, content_of
 from .errors import ApplyError, ConflictError, VerifyError
-from .kernel import systemd
+from .kernel import disk, systemd
 from .state import CONTAINERS, SCOPES, File, Object, State, state_of
 from .version import VERSION
 
@@ -80,7 +80,7 @@ ExecStart={COMMAND} follow
 Restart=always
 RestartSec=5
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_NET_ADMIN CAP_NET_RAW
-CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_MODULE CAP_SYS_PTRACE
+CapabilityBoundingSet=CAP_SETGID CAP_SETUID CAP_SYS_ADMIN CAP_SYS_MODULE CAP_SYS_PTRACE
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX
@@ -220,6 +220,8 @@ def _apply(changes: Sequence[Change], content: bytes) -> None:
     coming = [change.after for change in services if isinstance(change.after, Service)]
     if coming:
         _tell("enable", "--", *(service.name for service in coming))
+        # And with it all that was done before.
+        disk.settle(_WANTED)
     if systemd.is_booted():
         # One that lasts would go on with what it was started from.
         if (programs or units) and FOLLOW in systemd.active([FOLLOW]):
@@ -239,13 +241,14 @@ def _tell(*arguments: str) -> None:
 
 
 def _write(content: bytes) -> None:
-    """By a rename, so that nobody runs half a program."""
+    """By a rename, so that nobody runs half a program, nor boots with one after a power cut."""
     os.makedirs(os.path.dirname(COMMAND), exist_ok=True)
     descriptor = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
     try:
         with open(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o755)
             file.write(content)
+        disk.settle(_DRAFT)
         os.replace(_DRAFT, COMMAND)
     except OSError:
         with suppress(OSError):

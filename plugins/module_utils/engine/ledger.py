@@ -15,6 +15,7 @@ from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
+from .kernel import disk
 from .planning.allotments import Allotments
 from .state import Key
 
@@ -164,9 +165,9 @@ def _write(text: str) -> None:
     descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    disk.settle(_NEW)
     os.replace(_NEW, PATH)
+    disk.settle(os.path.dirname(PATH))
 
 
 def _clear_away_draft() -> None:

@@ -12,6 +12,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional,
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
+from ..kernel import disk
 from ..state import File, Key, Object, State, state_of
 from .door import Door
 from .written import edited, mark
@@ -142,7 +143,7 @@ def _draft(path: Path) -> Path:
 
 
 def _write(file: File) -> None:
-    """In place where a container may hold the inode, else by a rename, so that nobody reads half a file."""
+    """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -150,4 +151,5 @@ def _write(file: File) -> None:
         os.fchmod(descriptor, 0o644)
         opened.write(file.content)
     if target != file.name:
+        disk.settle(target)
         os.replace(target, file.name)
