@@ -470,6 +470,16 @@ def test_one_that_was_killed_is_started_again(host: ThrowawayHost) -> None:
     assert ask(host, "web", "web2").status == "NOERROR"
 
 
+def test_one_that_somebody_has_started_anew_is_left_alone(host: ThrowawayHost) -> None:
+    """As systemd does with one that crashed: unless what it was to read has changed since."""
+    command = host.run(f"tr '\\0' ' ' < /proc/{pid(host, 'app')}/cmdline")
+    for change, changes in (("true", []), (f"touch {CONFIG}/app.conf", [("dnsmasq", "update")])):
+        host.run(f"kill -9 {pid(host, 'app')}; while [ -e /proc/{pid(host, 'app')}/root/etc ]; do sleep 0.01; done")
+        host.run(f"{command}; sleep 0.01; {change}")
+        assert [(kind, action) for _layer, action, kind, *_fields in host.converge(WORDS)] == changes
+    assert ask(host, "web", "web2").status == "NOERROR"
+
+
 def test_a_pid_file_is_not_believed(host: ThrowawayHost) -> None:
     """The number may be somebody else's by now, and the process may be there without it."""
     right = pid(host, "app")

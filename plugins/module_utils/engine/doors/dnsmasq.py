@@ -28,9 +28,11 @@ from ..planning.dnsmasq_files import (
     RUNNING_FOLDER,
     UNIT_FILE,
     config_path,
+    digests,
     lease_path,
     origin_of,
     pid_path,
+    read_paths,
 )
 from ..planning.resolvers import is_networks_own
 from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Key, State, state_of
@@ -157,7 +159,19 @@ def _find(name: str) -> Optional[Process]:
     noted, born = content_of(_note_path(name)).split(), birth(pid)
     if len(noted) == 4 and noted[:2] == [born, _watched(name)]:
         return Process(name, pid, born, *noted[2:])
+    if noted[:1] != [born] and _has_read_what_stands(name, pid):
+        config, *reread = map(content_of, read_paths(name))
+        return Process(name, pid, born, *digests(config, reread))
     return Process(name, pid, born)
+
+
+def _has_read_what_stands(name: str, pid: int) -> bool:
+    """Whether all that it reads is older than its pid file: so it is where another one, say systemd, started it."""
+    with suppress(OSError):
+        began = os.stat(pid_path(name)).st_mtime_ns
+        is_older = all(os.stat(path).st_mtime_ns <= began for path in read_paths(name) if os.path.exists(path))
+        return is_older and _read_number(pid_path(name)) == pid
+    return False
 
 
 def _is_ours(pid: int, name: str) -> bool:

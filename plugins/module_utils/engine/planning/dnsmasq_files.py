@@ -103,8 +103,22 @@ def hosts_path(resolver: str) -> str:
     return f"{FOLDER}/{resolver}.hosts"
 
 
+def claims_path(resolver: str) -> str:
+    return f"{FOLDER}/{resolver}.servers"
+
+
 def lease_path(resolver: str) -> str:
     return f"{LEASES_FOLDER}/{resolver}"
+
+
+def read_paths(resolver: str) -> Tuple[str, str, str]:
+    """What a process reads when it begins; all but the first one again when it is told to."""
+    return config_path(resolver), claims_path(resolver), hosts_path(resolver)
+
+
+def digests(config: str, reread: Iterable[str]) -> Tuple[str, str]:
+    """Which configuration it is, and which of what is read again."""
+    return _digest(config), _digest("".join(reread))
 
 
 def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[Object]:
@@ -112,23 +126,20 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
     reread = {}
     if resolver.forwards:
-        reread[_claims_path(resolver)] = "".join(_claims(plan, resolver, names))
+        reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
     yield File(config_path(resolver.name), config, origin=origin)
     for path, content in reread.items():
         yield File(path, content, origin=origin)
+    config_digest, reread_digest = digests(config, reread.values())
     yield Dnsmasq(
         resolver.name,
-        config=_digest(config),
-        reread=_digest("".join(reread.values())),
+        config=config_digest,
+        reread=reread_digest,
         origin=origin,
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
     )
-
-
-def _claims_path(resolver: Resolver) -> str:
-    return f"{FOLDER}/{resolver.name}.servers"
 
 
 def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
@@ -214,7 +225,7 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
         # When the last one in the order refuses or fails, dnsmasq 2.91 answers nothing: not so where there is but one.
         yield "strict-order"
     yield "dns-loop-detect"
-    yield f"servers-file={_claims_path(resolver)}"
+    yield f"servers-file={claims_path(resolver.name)}"
     if declared:
         yield "no-resolv"
         for address in dict.fromkeys(declared):
