@@ -348,7 +348,7 @@ class ThrowawayHost:
             "daemons": self.agent.call("daemons"),
             **{f"link {each['ifname']}": _lasting(each) for each in links},
             **{f"address {each['ifname']}": _lasting(each) for each in addresses},
-            **{what: self.json(f"ip -j {what}") for what in _ROUTING},
+            **{what: _lasting(self.json(f"ip -j {what}")) for what in _ROUTING},
             **files,
             **self._sysctls(),
         }
@@ -407,6 +407,9 @@ _VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id", "tcp_fastopen_key
 
 _ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule")
 
+# What the kernel says of a link a while after its ports have changed.
+_OF_CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")
+
 # What comes and goes by itself, or is a number that the kernel gives out.
 _PASSING = ("index", "operstate", "life_time", "stats64", "_timer", "_learned")
 
@@ -449,7 +452,7 @@ def _default_route(name: str) -> list[str]:
 def _lasting(thing: Any) -> Any:
     if isinstance(thing, dict):
         return {key: _lasting(value) for key, value in thing.items() if not key.endswith(_PASSING)}
-    return [_lasting(each) for each in thing] if isinstance(thing, list) else thing
+    return [_lasting(each) for each in thing if each not in _OF_CARRIER] if isinstance(thing, list) else thing
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> str:
