@@ -21,6 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -342,7 +343,7 @@ class ThrowawayHost:
     def snapshot(self) -> dict[str, Any]:
         files = self.agent.call("read_files", folders=_FOLDERS)
         links = self.json("ip -j -d link")
-        addresses = self.json("ip -j addr")
+        addresses = self._settled_addresses()
         return {
             "ruleset": self.rules(),
             "daemons": self.agent.call("daemons"),
@@ -352,6 +353,22 @@ class ThrowawayHost:
             **files,
             **self._sysctls(),
         }
+
+    def _settled_addresses(self) -> Any:
+        """Once the kernel knows that nobody else has those of links that are up: only then are there routes to them."""
+        deadline = time.monotonic() + _SETTLED_WITHIN
+        while True:
+            links = self.json("ip -j addr")
+            new = [
+                each
+                for link in links
+                if "LOWER_UP" in link["flags"]
+                for each in link["addr_info"]
+                if "tentative" in each
+            ]
+            if not new or time.monotonic() > deadline:
+                return links
+            time.sleep(0.05)
 
     def rules(self) -> str:
         """All that nft and iptables list. The tables of iptables, once used, stay as they are without rules."""
@@ -406,6 +423,9 @@ _FOLDERS = ["/etc/", "/var/lib/", "/run/netns/", "/run/wharf/", "/usr/local/sbin
 _VOLATILE = ("nf_conntrack_count", "/flush", "random_boot_id", "tcp_fastopen_key")
 
 _ROUTING = ("-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule")
+
+# Seconds. Duplicates are looked for during one or two.
+_SETTLED_WITHIN = 5
 
 # What the kernel says of a link a while after its ports have changed.
 _OF_CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")

@@ -378,7 +378,10 @@ class TestDrift:
                 " bridge link set dev $each hairpin off isolated on; done",
                 {"endpoint app/front", "endpoint web/front"},
             ),
-            ("ip netns del web", {"sandbox netns:web", "endpoint web/front"}),
+            (
+                "ip netns del web; while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done",
+                {"sandbox netns:web", "endpoint web/front"},
+            ),
             ("ip -n web link del eth0", {"endpoint web/front"}),
             ("ip -n web addr flush dev eth0", {"endpoint web/front"}),
             ("ip -n web link set eth0 down", {"endpoint web/front"}),

@@ -146,6 +146,11 @@ def test_a_resolv_conf_that_is_edited_in_a_container_stays_until_it_starts_anew(
         assert "192.0.2.1\n" not in podman.read("web", "/etc/resolv.conf")
 
 
+def with_web_at(sandbox: str) -> dict[str, Any]:
+    web = {**WORDS["containers"]["web"], "x-wharf": {"sandbox": sandbox}}
+    return {**WORDS, "containers": {**WORDS["containers"], "web": web}}
+
+
 def test_a_container_without_root_is_refused(host: ThrowawayHost, podman: Podman) -> None:
     """Root's Podman does not know it; it can be connected by its number, though."""
     if os.geteuid():
@@ -153,17 +158,18 @@ def test_a_container_without_root_is_refused(host: ThrowawayHost, podman: Podman
     podman.start("of-root")
     host.run("echo 'alice:x:1000:1000::/:/bin/sh' >> /etc/passwd")
     of_alice = Podman(host, 1000)
-    of_alice.start("web")
+    # Tests that run beside this one see the same processes.
+    of_alice.start("of-alice")
     before = host.snapshot()
-    with pytest.raises(EngineError, match="wharf_containers.web: podman:web is run by alice, without root, and root's"):
-        host.apply(WORDS)
+    refused = "wharf_containers.web: podman:of-alice is run by alice, without root, and root's"
+    with pytest.raises(EngineError, match=refused):
+        host.apply(with_web_at("podman:of-alice"))
     assert differences(before, host.snapshot()) == ""
-    number = of_alice.run("inspect --format {{.State.Pid}} web").strip()
-    web = {**WORDS["containers"]["web"], "x-wharf": {"sandbox": f"pid:{number}"}}
-    with host.declared({**WORDS, "containers": {**WORDS["containers"], "web": web}}):
-        host.serve(of_alice.namespace("web"), "80/tcp", name="web")
+    number = of_alice.run("inspect --format {{.State.Pid}} of-alice").strip()
+    with host.declared(with_web_at(f"pid:{number}")):
+        host.serve(of_alice.namespace("of-alice"), "80/tcp", name="web")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
-        assert f"{host.address('app', 'front')}\tapp" in of_alice.read("web", "/etc/hosts")
+        assert f"{host.address('app', 'front')}\tapp" in of_alice.read("of-alice", "/etc/hosts")
     of_alice.run("rm --all --force --time 0")
     # Ends the process that keeps its namespaces.
     of_alice.run("system migrate")

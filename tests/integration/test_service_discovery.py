@@ -475,7 +475,7 @@ def test_one_that_somebody_has_started_anew_is_left_alone(host: ThrowawayHost) -
     command = host.run(f"tr '\\0' ' ' < /proc/{pid(host, 'app')}/cmdline")
     for change, changes in (("true", []), (f"touch {CONFIG}/app.conf", [("dnsmasq", "update")])):
         host.run(f"kill -9 {pid(host, 'app')}; while [ -e /proc/{pid(host, 'app')}/root/etc ]; do sleep 0.01; done")
-        host.run(f"{command}; sleep 0.01; {change}")
+        host.run(f"until {command}; do sleep 0.05; done; sleep 0.01; {change}")
         assert [(kind, action) for _layer, action, kind, *_fields in host.converge(WORDS)] == changes
     assert ask(host, "web", "web2").status == "NOERROR"
 

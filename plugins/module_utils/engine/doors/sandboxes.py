@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
-from ..errors import ConflictError, Problem
+from ..errors import ConflictError, Problem, ProblemCollector
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import doing, opened, require_pyroute2
 from ..kernel.proc_sys import Parameters
@@ -82,7 +82,11 @@ class Sandboxes(Door):
 
     def require(self, desired: State) -> None:
         require_pyroute2()
-        parameters.refuse_unsettable(desired)
+        problems = ProblemCollector()
+        with problems.collect():
+            parameters.refuse_unsettable(desired)
+        problems.problems += _rootless(thing for thing in desired.values() if isinstance(thing, Sandbox))
+        problems.raise_if_any(ConflictError)
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
@@ -97,7 +101,6 @@ class Sandboxes(Door):
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
         problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
-        problems += _rootless(thing for name, thing in wanted.items() if name not in stacks)
         for name, stack in stacks.items():
             if name not in wanted and not name.startswith(NETNS):
                 if stack.sysctls and not _is_hosts(name, stack):
@@ -173,9 +176,9 @@ def _not_its_own(sandbox: Sandbox) -> Problem:
     )
 
 
-def _rootless(awaited: Iterable[Sandbox]) -> Iterator[Problem]:
-    for sandbox in awaited:
-        if sandbox.name.startswith(f"{PODMAN}:"):
+def _rootless(sandboxes: Iterable[Sandbox]) -> Iterator[Problem]:
+    for sandbox in sandboxes:
+        if sandbox.name.startswith(f"{PODMAN}:") and is_awaited(sandbox.name):
             from .runtimes import rootless_user
 
             user = rootless_user(sandbox.name)
