@@ -70,6 +70,11 @@ class Podman:
     def read(self, name: str, path: str) -> str:
         return self.run(f"exec {name} /bin/cat {path}")
 
+    def end(self) -> None:
+        """All containers, and the process that keeps the namespaces of a user who is not root."""
+        self.run("rm --all --force --time 0")
+        self.run("system migrate")
+
 
 def _as_user(user: int, home: str) -> str:
     return f"setpriv --reuid {user} --regid {user} --clear-groups env HOME={home} XDG_RUNTIME_DIR={home}/user"
@@ -151,13 +156,16 @@ def with_web_at(sandbox: str) -> dict[str, Any]:
     return {**WORDS, "containers": {**WORDS["containers"], "web": web}}
 
 
-def test_a_container_without_root_is_refused(host: ThrowawayHost, podman: Podman) -> None:
+def test_a_container_without_root_is_refused(
+    host: ThrowawayHost, podman: Podman, request: pytest.FixtureRequest
+) -> None:
     """Root's Podman does not know it; it can be connected by its number, though."""
     if os.geteuid():
         pytest.skip("only root can be another user")
     podman.start("of-root")
     host.run("echo 'alice:x:1000:1000::/:/bin/sh' >> /etc/passwd")
     of_alice = Podman(host, 1000)
+    request.addfinalizer(of_alice.end)
     # Tests that run beside this one see the same processes.
     of_alice.start("of-alice")
     before = host.snapshot()
@@ -170,9 +178,6 @@ def test_a_container_without_root_is_refused(host: ThrowawayHost, podman: Podman
         host.serve(of_alice.namespace("of-alice"), "80/tcp", name="web")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         assert f"{host.address('app', 'front')}\tapp" in of_alice.read("of-alice", "/etc/hosts")
-    of_alice.run("rm --all --force --time 0")
-    # Ends the process that keeps its namespaces.
-    of_alice.run("system migrate")
 
 
 def test_the_hosts_own_stack_is_no_sandbox(host: ThrowawayHost, podman: Podman) -> None:
