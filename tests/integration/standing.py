@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from hosts import LEDGER, ThrowawayHost, differences
@@ -42,6 +44,9 @@ if [ "$1" ]; then state; else
 fi
 """
 
+# Seconds.
+_SETTLED_WITHIN = 5
+
 # Numbers that the kernel gives out, and what takes its time to become what it will be.
 _PASSING = ("link", "link_netnsid", "no", "id", "designated_port", "operstate", "state", "flags", "expires")
 # What a bridge can offload depends on what its ports could once.
@@ -63,10 +68,12 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     }
 
 
-def assert_same(expected: dict[str, Any], found: dict[str, Any], when: str = "") -> None:
-    different = differences(expected, found)
-    if different:
-        raise AssertionError(f"something else stands {when}:\n{different}")
+def assert_same(expected: dict[str, Any], look: Callable[[], dict[str, Any]], when: str = "") -> None:
+    """Now, or as soon as the kernel has done what follows from it: links get a carrier, and addresses their routes."""
+    deadline = time.monotonic() + _SETTLED_WITHIN
+    while different := differences(expected, look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"something else stands {when}:\n{different}")
 
 
 def _sorted(elements: re.Match[str]) -> str:

@@ -48,7 +48,7 @@ def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
     lasting_host.converge({}, ABSENT)
-    assert_same(before, lasting_host.snapshot())
+    assert_same(before, lambda: lasting_host.snapshot())
 
 
 def more(words: Any) -> Any:
@@ -90,7 +90,7 @@ class TestNoRoom:
             ):
                 host.apply(WORDS)
             host.run("rm /var/lib/full")
-            assert_same(nothing, standing(host))
+            assert_same(nothing, lambda: standing(host))
         host.converge(WORDS)
 
     def test_for_a_change_of_the_ledger(self, host: ThrowawayHost) -> None:
@@ -100,7 +100,7 @@ class TestNoRoom:
             with pytest.raises(EngineError, match="nothing was changed"):
                 host.apply(more(WORDS))
             host.run("rm /var/lib/full")
-            assert_same(before, standing(host))
+            assert_same(before, lambda: standing(host))
 
     @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
@@ -112,7 +112,7 @@ class TestNoRoom:
             assert host.sysctl("net.ipv4.ip_forward") == "0"
             assert "90-wharf" not in host.run("ls /etc/sysctl.d")
         host.converge({}, ABSENT)
-        assert_same(nothing, standing(host))
+        assert_same(nothing, lambda: standing(host))
         host.converge(WORDS)
 
     @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
@@ -123,7 +123,7 @@ class TestNoRoom:
         with place(host, "/etc/netns"), pytest.raises(EngineError, match=refusal):
             host.apply(more(WORDS))
         host.converge(WORDS, EXACT)
-        assert_same(before, standing_but_ledger(host))
+        assert_same(before, lambda: standing_but_ledger(host))
 
 
 LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq")
@@ -173,7 +173,7 @@ def test_after_a_reboot_the_next_run_makes_all_of_it_again(host: ThrowawayHost) 
         """
     )
     assert host.converge({}) != []
-    assert_same(before, standing(host))
+    assert_same(before, lambda: standing(host))
 
 
 def lost(host: ThrowawayHost, how: str) -> None:
@@ -192,7 +192,7 @@ class TestLostLedger:
             host.apply(WORDS)
         with pytest.raises(EngineError, match="adopt"):
             host.apply({}, ABSENT)
-        assert_same(before, standing_but_ledger(host))
+        assert_same(before, lambda: standing_but_ledger(host))
         host.engine(["adopt", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
@@ -208,7 +208,7 @@ class TestLostLedger:
         broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
         host.engine(["adopt", "-"], words)
         assert host.converge(words) == []
-        assert_same(before, standing_but_ledger(host))
+        assert_same(before, lambda: standing_but_ledger(host))
         assert lasting(host.ledger()) == ledger
         assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
@@ -222,14 +222,14 @@ class TestLostLedger:
                 host.apply({}, ABSENT)
             host.engine(["adopt", "-"], words)
             assert host.converge(words) == []
-            assert_same(before, standing_but_ledger(host))
+            assert_same(before, lambda: standing_but_ledger(host))
             assert lasting(host.ledger()) == ledger
 
     def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
         before = standing(host)
         host.engine(["adopt", "-"], {})
-        assert_same(before, standing(host))
+        assert_same(before, lambda: standing(host))
 
     def test_lets_all_go_that_has_a_mark(self, host: ThrowawayHost) -> None:
         """A name of the host's own stack has none: it is known only by the declaration."""
@@ -256,7 +256,7 @@ class TestLostLedger:
         part = {"networks": {"front": WORDS["networks"]["front"]}, "containers": {"web": WORDS["containers"]["web"]}}
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
             host.engine(["apply", "-", "--adopt"], part)
-        assert_same(before, standing_but_ledger(host))
+        assert_same(before, lambda: standing_but_ledger(host))
         host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
         assert host.run("ls /run/netns").split() == ["monitor", "web"]
         host.run("ip netns del monitor; rm -r /etc/netns/monitor")

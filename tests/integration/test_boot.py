@@ -126,7 +126,7 @@ def test_after_a_reboot_the_command_makes_all_of_it_again(host: ThrowawayHost, w
     assert ("create", "bridge", "br-front") in foreseen
     assert changes(host.run(f"{COMMAND} apply")) == foreseen
     assert changes(host.run(f"{COMMAND} diff")) == []
-    assert_same(before, standing(host))
+    assert_same(before, lambda: standing(host))
     assert "br-front" in host.run(f"{COMMAND} show")
     host.serve("web", "80/tcp")
     assert host.probe("outside", "192.0.2.10:8080/tcp").is_open

@@ -78,7 +78,7 @@ def started(backend: str) -> Iterator[ThrowawayHost]:
 def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
-    assert_same(before, lasting_host.snapshot(), "than before")
+    assert_same(before, lambda: lasting_host.snapshot(), "than before")
 
 
 def deaths(
@@ -99,7 +99,7 @@ def deaths(
         for run, expected in zip(runs, left, strict=True):
             deadly |= host.is_killed(fatal, *run)
             host.apply(*finish(run))
-            assert_same(expected, standing(host), f"after death {fatal}")
+            assert_same(expected, lambda: standing(host), f"after death {fatal}")
         if not deadly:
             break
     assert 20 < fatal < TOO_MANY - 1
@@ -114,7 +114,7 @@ def test_building_and_taking_away_by_iptables() -> None:
         host.run("iptables -N ADMIN; iptables -A FORWARD -s 192.0.2.66 -j ADMIN; ip6tables -A INPUT -p udp -j DROP")
         before = host.snapshot()
         deaths(host, (PUBLISHED, EXACT), ({}, ABSENT))
-        assert_same(before, host.snapshot(), "than before")
+        assert_same(before, lambda: host.snapshot(), "than before")
 
 
 def test_changing(host: ThrowawayHost) -> None:

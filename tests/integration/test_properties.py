@@ -146,12 +146,12 @@ def test_a_host_forgets_what_was_declared_before(host: ThrowawayHost, former: An
         host.converge(latter, EXACT)
         found = kept(host)
         host.apply({}, ABSENT)
-        assert_same(nothing, standing(host))
+        assert_same(nothing, lambda: standing(host))
         host.converge(latter, EXACT)
-        assert_same(kept(host), found)
+        assert_same(found, lambda: kept(host))
     finally:
         host.apply({}, ABSENT)
-    assert_same(nothing, standing(host))
+    assert_same(nothing, lambda: standing(host))
 
 
 def kept(host: ThrowawayHost) -> dict[str, Any]:
