@@ -119,6 +119,8 @@ def test_what_does_not_run_is_pending_and_the_rest_is_not(host: ThrowawayHost, p
         host.serve(podman.namespace("web"), "80/tcp", name="web")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         podman.run("rm --force --time 0 web")
+        # The kernel takes a namespace apart a moment later.
+        host.run("while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
 
 
 def test_a_restarted_container_is_connected_again(host: ThrowawayHost, podman: Podman) -> None:
@@ -204,6 +206,8 @@ def test_what_a_recreated_container_was_made_with_is_given_back(host: ThrowawayH
     with host.declared(WORDS):
         address = host.address("web", "front")
         podman.run("rm --force --time 0 web")
+        # The kernel takes a namespace apart a moment later.
+        host.run("while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
         podman.start("web")
         made_with = [podman.read("web", path) for path in files]
         host.converge(WORDS)
