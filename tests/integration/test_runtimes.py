@@ -118,6 +118,7 @@ def test_what_does_not_run_is_pending_and_the_rest_is_not(host: ThrowawayHost, p
         host.converge(WORDS)
         host.serve(podman.namespace("web"), "80/tcp", name="web")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        host.agent.call("stop_all")
         podman.run("rm --force --time 0 web")
         # The kernel takes a namespace apart a moment later.
         host.run("while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
