@@ -48,7 +48,7 @@ def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
     lasting_host.converge({}, ABSENT)
-    assert_same(before, lambda: lasting_host.snapshot())
+    assert_same(before, lasting_host.snapshot)
 
 
 def more(words: Any) -> Any:

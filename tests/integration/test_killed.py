@@ -78,7 +78,7 @@ def started(backend: str) -> Iterator[ThrowawayHost]:
 def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     before = lasting_host.snapshot()
     yield lasting_host
-    assert_same(before, lambda: lasting_host.snapshot(), "than before")
+    assert_same(before, lasting_host.snapshot, "than before")
 
 
 def deaths(
@@ -114,7 +114,7 @@ def test_building_and_taking_away_by_iptables() -> None:
         host.run("iptables -N ADMIN; iptables -A FORWARD -s 192.0.2.66 -j ADMIN; ip6tables -A INPUT -p udp -j DROP")
         before = host.snapshot()
         deaths(host, (PUBLISHED, EXACT), ({}, ABSENT))
-        assert_same(before, lambda: host.snapshot(), "than before")
+        assert_same(before, host.snapshot, "than before")
 
 
 def test_changing(host: ThrowawayHost) -> None:
