@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hosts import ABSENT, EngineError, ThrowawayHost, differences
-from test_service_discovery import upstream
+from test_service_discovery import Reply, ask, upstream
 
 WORDS: dict[str, Any] = {
     "networks": {
@@ -55,6 +55,7 @@ WORDS: dict[str, Any] = {
         "web": {"networks": ["lan"]},
         "cook": {"networks": ["home", "other"]},
         "both": {"networks": ["lan", "other"]},
+        "picky": {"networks": ["lan"], "dns": ["192.0.2.53"]},
         "vm": {"networks": {"deep": {"ipv4_address": "10.8.0.50", "ipv6_address": "fd00:8::50"}}},
     },
 }
@@ -149,7 +150,7 @@ def test_a_declared_container_is_given_its_declared_address(host: ThrowawayHost)
 def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: ThrowawayHost) -> None:
     told = lease(host, "guest", "-x", "hostname:printer")
     assert told["ip"] in ("10.7.0.2", "10.7.0.3")
-    for place in ("web", "both"):
+    for place in ("web", "both", "picky"):
         for name in ("printer", "printer.lan.example"):
             assert asked(host, place, name) == [told["ip"]]
         assert asked(host, place, f"-x {told['ip']}") == ["printer.lan.example."]
@@ -184,6 +185,27 @@ def test_where_no_domain_is_declared_leases_are_called_by_the_network(host: Thro
             assert asked(host, "cook", f"{name} AAAA") == asked(host, "cook", "nobody.home") == []
         assert asked(host, "cook", "elsewhere.example.com") == ["203.0.113.53"]
         assert "radio" not in host.read(log) and "home" not in host.read(log)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "believing", "unbelieving"),
+    [
+        ("10.7.0.9", "A", ["cook"], ["web", "both", "picky"]),
+        ("fd00:7::9", "AAAA", ["cook"], ["web", "both", "picky"]),
+        ("10.6.0.9", "A", ["web", "both", "picky"], ["cook"]),
+        # As that of an intranet may be.
+        ("10.99.0.9", "A", ["web", "both", "picky", "cook"], []),
+    ],
+)
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_nobody_outside_is_believed_about_addresses_where_leases_are_given(
+    host: ThrowawayHost, answer: str, kind: str, believing: list[str], unbelieving: list[str], transport: str
+) -> None:
+    with upstream(host, "192.0.2.53", answer):
+        for place in believing:
+            assert ask(host, place, f"{time.monotonic()}.example.com", kind, transport) == Reply("NOERROR", (answer,))
+        for place in unbelieving:
+            assert ask(host, place, f"{time.monotonic()}.example.com", kind, transport) == Reply("NXDOMAIN")
 
 
 def test_nobody_may_be_called_as_a_proxy_is_looked_for(host: ThrowawayHost) -> None:

@@ -41,6 +41,7 @@ WORDS: dict[str, Any] = {
             }
         },
         "mute": {"x-wharf": {"dns": False}},
+        "leased": {"x-wharf": {"dhcp": True}},
     },
     "containers": {
         "web": {"networks": {"app": {"aliases": ["www", "Front-End"]}}},
@@ -53,6 +54,7 @@ WORDS: dict[str, Any] = {
         "lone": {"networks": ["six"]},
         "wiki": {"networks": ["corp"]},
         "quiet": {"networks": ["mute"]},
+        "tenant": {"networks": ["app", "leased"]},
         "plain": {},
     },
 }
@@ -153,6 +155,8 @@ def changed(**containers: Any) -> dict[str, Any]:
         ("both", "both.shop_db", "A", "both/shop_db"),
         ("pg", "both", "A", "both/shop_db"),
         ("picky", "web", "A", "web/app"),
+        ("tenant", "web.app", "A", "web/app"),
+        ("tenant", "tenant.leased", "A", "tenant/leased"),
         ("lone", "lone.six", "AAAA", "lone/six"),
         ("wiki", "wiki.corp.example", "A", "wiki/corp"),
         ("wiki", "wiki.corp", "A", "wiki/corp"),
@@ -187,11 +191,14 @@ def test_an_alias_of_two_has_both_addresses_in_turn(host: ThrowawayHost) -> None
         ("lone", "lone.six", "A", "NOERROR"),
         ("web", "web", "MX", "NOERROR"),
         ("web", "web.app", "MX", "NOERROR"),
+        ("tenant", "web.app", "MX", "NOERROR"),
         # A name that nobody has, or nobody on the networks of who asks.
         ("web", "nobody", "A", "NXDOMAIN"),
         ("web", "pg", "A", "NXDOMAIN"),
         ("pg", "web", "A", "NXDOMAIN"),
         ("picky", "pg", "A", "NXDOMAIN"),
+        ("tenant", "pg", "A", "NXDOMAIN"),
+        ("tenant", "nobody.leased", "A", "NXDOMAIN"),
         ("lone", "web", "A", "NXDOMAIN"),
         ("wiki", "web", "A", "NXDOMAIN"),
         ("wiki", "nobody.corp.example", "A", "NXDOMAIN"),
@@ -233,6 +240,7 @@ def test_declared_records(host: ThrowawayHost) -> None:
         ("picky", "203.0.113.54"),
         ("wiki", "203.0.113.54"),
         ("quiet", "203.0.113.53"),
+        ("tenant", "203.0.113.53"),
         ("plain", "203.0.113.53"),
     ],
 )
@@ -261,7 +269,8 @@ def test_names_of_containers_are_told_to_nobody_outside(host: ThrowawayHost) -> 
 def test_nobody_outside_is_believed_about_addresses_of_the_network(host: ThrowawayHost) -> None:
     with upstream(host, "192.0.2.55", host.address("web", "app")):
         host.write("/etc/resolv.conf", "nameserver 192.0.2.55\n")
-        within_a_second(lambda: ask(host, "web", f"rebind{time.monotonic()}.example.com").status == "NXDOMAIN")
+        for place in ("web", "both", "tenant"):
+            within_a_second(lambda: ask(host, place, f"{time.monotonic()}.example.com").status == "NXDOMAIN")  # noqa: B023
         host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
     within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
 
@@ -276,13 +285,14 @@ def gateway(host: ThrowawayHost, network: str) -> str:
 @pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
 def test_a_resolver_is_asked_on_its_network_only(host: ThrowawayHost, transport: str) -> None:
     app = gateway(host, "app")
-    port = host.ledger()["allotted"]["resolvers"]["app:shop_db"]
+    ports = host.ledger()["allotted"]["resolvers"]
     short = (transport, "+time=1")
     assert ask(host, "wiki", "web", "A", f"@{app}", *short) == CLOSED
     for address in (*ADDRESSES["host"], *host.ledger()["allotted"]["networks"]["app"].values()):
         assert ask(host, OUTSIDE, "web", "A", f"@{address}", *short) == CLOSED
-    assert ask(host, "web", "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
-    assert ask(host, OUTSIDE, "pg", "A", f"@{app}", "-p", str(port), *short) == CLOSED
+    for resolver in ("app:shop_db", "app:leased:@outward"):
+        for place in ("web", OUTSIDE):
+            assert ask(host, place, "pg", "A", f"@{app}", "-p", str(ports[resolver]), *short) == CLOSED
     assert ask(host, HOST, "web", "A", f"@{app}", *short).status == "NOERROR"
 
 
@@ -408,10 +418,13 @@ def test_a_changed_network_restarts_its_own_resolver_only(host: ThrowawayHost) -
 
 
 def test_resolvers_follow_the_hosts_resolv_conf(host: ThrowawayHost) -> None:
-    host.write("/etc/resolv.conf", f"nameserver {OTHER_UPSTREAM}\n")
-    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.54",))
-    host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
-    within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com").data == ("203.0.113.53",))
+    for content, expected in (
+        (f"nameserver {OTHER_UPSTREAM}\n", "203.0.113.54"),
+        (FILES["/etc/resolv.conf"], "203.0.113.53"),
+    ):
+        host.write("/etc/resolv.conf", content)
+        for place in ("web", "both", "tenant"):
+            within_a_second(lambda: ask(host, place, f"{time.monotonic()}.example.com").data == (expected,))  # noqa: B023
 
 
 def test_nameservers_are_asked_in_their_order(host: ThrowawayHost) -> None:
@@ -425,7 +438,7 @@ def test_nameservers_are_asked_in_their_order(host: ThrowawayHost) -> None:
         host.write("/etc/resolv.conf", f"nameserver {first}\nnameserver {second}\n")
         patient = ("+tries=3", "+time=1")
         within_a_second(lambda: ask(host, "web", f"{time.monotonic()}.example.com", "A", *patient).data == (expected,))  # noqa: B023
-        for place in ("web", "both"):
+        for place in ("web", "both", "tenant"):
             assert ask(host, place, f"{time.monotonic()}.example.com", "A", *patient).data == (expected,)
     changed = {name for _layer, _action, _kind, name, *_fields in host.converge(WORDS)}
     assert "/etc/netns/plain/resolv.conf" in changed

@@ -196,7 +196,7 @@ def _all_pids() -> Iterator[int]:
 def _watched(name: str) -> str:
     """The folders that it watches: one that went, and was made anew, is another one to it."""
     folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
-    return "+".join(_inode(folder) for folder in folders)
+    return "+".join(map(_inode, folders)) or "none"
 
 
 def _own_sockets() -> Set[Tuple[str, int]]:

@@ -125,7 +125,7 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
     origin = USER_NETWORKS if resolver.is_networks_own else CONTAINERS
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
     reread = {}
-    if resolver.forwards:
+    if resolver.forwards and resolver.knows:
         reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
@@ -155,6 +155,10 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
     if resolver.is_networks_own and networks[0].services.leases:
         yield from lease_lines(plan, networks[0], lease_path(resolver.name), hosts_path(resolver.name))
     yield "no-hosts"
+    if not resolver.knows:
+        yield "cache-size=0"
+        yield from _upstreams(plan, resolver, networks)
+        return
     yield "cache-size=1000"
     for network in networks:
         yield f"hostsdir={NAMES_FOLDER}/{network.name}"
@@ -219,13 +223,20 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
         yield "no-resolv"
         yield "local=/#/"
         return
+    claims = [f"servers-file={claims_path(resolver.name)}"] if resolver.knows else []
+    if resolver.asks:
+        yield from claims
+        # It alone looks for loops: whoever finds itself in one asks no more until its nameservers change.
+        yield "no-resolv"
+        yield f"server={resolver.asks.at}#{resolver.asks.port}"
+        return
     declared = resolver.upstreams or [each for network in networks for each in network.services.names.upstreams]
     declared = declared or plan.model.host.dns
     if (len(set(declared)) or plan.facts.nameservers) > 1:
         # When the last one in the order refuses or fails, dnsmasq 2.91 answers nothing: not so where there is but one.
         yield "strict-order"
     yield "dns-loop-detect"
-    yield f"servers-file={claims_path(resolver.name)}"
+    yield from claims
     if declared:
         yield "no-resolv"
         for address in dict.fromkeys(declared):
@@ -233,10 +244,8 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
     else:
         yield "resolv-file=/etc/resolv.conf"
     for network in networks:
-        # Of leases the network's own resolver tells others, and its answers would be dropped as well.
-        if resolver.is_networks_own or not network.services.dhcp:
-            for pool in plan.allotted.networks[network.name].values():
-                yield f"bogus-nxdomain={pool.subnet}"
+        for pool in plan.allotted.networks[network.name].values():
+            yield f"bogus-nxdomain={pool.subnet}"
 
 
 def _records(networks: Iterable[Network]) -> Iterator[str]:

@@ -5,14 +5,15 @@
 
 A resolver knows the names of certain networks and asks certain nameservers. Every network has one of its own, for the
 containers on this network alone. Containers on several networks, or with nameservers of their own, have one for each
-such combination. All containers ask the gateway of one of their networks; the rules lead those that have another
-resolver than that network's own to its port.
+such combination, and where leases are given on one of the networks, another one that asks outside on its behalf. All
+containers ask the gateway of one of their networks; the rules lead those that have another resolver than that network's
+own to its port.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from ..declaration.model import Attachment, Model, Network
@@ -35,7 +36,8 @@ class Resolver:
 
     `at` is where its containers ask it: the gateway of the first of its networks that has IPv4, else of the first one.
     A network's own also listens at the gateway of the other family, `beside`. `forwards`: it asks others for what it
-    does not know. Without `answers` it is there for other things than names.
+    does not know, by way of `asks` if there is such a one, which has no names itself (`knows`). Without `answers` it is
+    there for other things than names.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Resolver:
     port: int
     beside: Optional[Address] = None
     answers: bool = True
+    knows: bool = True
+    asks: Optional[Resolver] = None
 
     @property
     def is_networks_own(self) -> bool:
@@ -103,13 +107,16 @@ def find_resolvers(
         name = _name(networks, container.dns, forwards and not any(found[each].forwards for each in networks))
         if name not in found:
             at = found[asked.network].at
-            found[name] = Resolver(name, networks, container.dns, forwards, at, ports.take(name))
+            resolver = Resolver(name, networks, container.dns, forwards, at, ports.take(name))
+            if forwards and any(model.networks[each].services.dhcp for each in networks):
+                resolver = replace(resolver, asks=_outward(resolver, ports))
+            found.update({each.name: each for each in (resolver, resolver.asks) if each})
         questions[container.name] = Question(found[name], asked)
     if ports.exhausted:
         problems.add(
             "wharf_containers",
-            f"more than {LAST_PORT - FIRST_PORT + 1} combinations of networks and nameservers need a resolver of their "
-            "own: put more containers on the same ones",
+            f"more than {LAST_PORT - FIRST_PORT + 1} resolvers are needed for combinations of networks and nameservers"
+            ": put more containers on the same ones",
         )
     return Resolvers(tuple(found.values()), questions)
 
@@ -134,6 +141,14 @@ def _own(network: Network, allotted: Allotments) -> Optional[Resolver]:
     at, beside = gateways[0], gateways[1] if gateways[1:] else None
     forwards = not network.internal
     return Resolver(network.name, (network.name,), (), forwards, at, DNS_PORT, beside, _answers(network))
+
+
+def _outward(resolver: Resolver, ports: _Ports) -> Resolver:
+    """Who drops what is said outside of the networks' addresses, which the resolver itself is told by those who know of
+    leases: dnsmasq cannot tell the one from the other.
+    """
+    name = f"{resolver.name}:@outward"
+    return replace(resolver, name=name, port=ports.take(name), knows=False)
 
 
 def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bool) -> str:
