@@ -229,3 +229,23 @@ def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> Non
         assert "eth0" in host.run("nsenter --net=/run/late/net ip -br link")
     host.apply(WORDS, EXACT)
     host.run("umount /run/late/net; rm -r /run/late")
+
+
+def test_one_is_connected_while_the_stack_of_another_that_has_ended_still_stands(host: ThrowawayHost) -> None:
+    """Whatever still listens there keeps it, and with it the interface on the host."""
+    words = {**WORDS, "containers": {**WORDS["containers"], **{name: at_a_path(name) for name in ("ended", "late")}}}
+    host.run("mkdir /run/stacks; : > /run/stacks/ended; unshare --net=/run/stacks/ended true")
+    host.apply(words)
+    with following(host) as process:
+        host.serve("/run/stacks/ended", "80/tcp")
+        host.run("umount /run/stacks/ended; rm /run/stacks/ended")
+        host.run(": > /run/stacks/late; unshare --net=/run/stacks/late true")
+        assert heard(process)["connected"] == {"path:/run/stacks/late"}
+        assert "wharf:ended/app" in host.run("ip link show type veth")
+    host.agent.call("stop_all")
+    host.apply(WORDS, EXACT)
+    host.run("umount /run/stacks/late; rm -r /run/stacks")
+
+
+def at_a_path(name: str) -> dict[str, Any]:
+    return {"networks": ["app"], "x-wharf": {"sandbox": f"path:/run/stacks/{name}"}}

@@ -66,7 +66,8 @@ def observe_endpoints(wanted: Wanted, known: Known) -> List[Endpoint]:
     for sandbox, endpoints in _by_sandbox(wanted).items():
         # A container may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
-            if is_present(sandbox):
+            # A half that is to stay as it was found has no sandbox.
+            if sandbox and is_present(sandbox):
                 problems += _observe_inside(sandbox, endpoints, ports, found, known)
     if problems:
         raise ConflictError(*problems)
