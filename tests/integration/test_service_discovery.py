@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ADDRESSES, FILES, HOST, OUTSIDE, EngineError, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, EXACT, FILES, HOST, OUTSIDE, EngineError, ThrowawayHost
 
 UPSTREAM, OTHER_UPSTREAM = "192.0.2.53", "192.0.2.54"
 
@@ -374,25 +374,53 @@ def test_the_files_name_the_resolver_or_else_the_nameservers(host: ThrowawayHost
     assert nameservers("stubborn") == ["127.0.0.1"]
 
 
-def test_who_comes_changes_and_goes_is_seen_at_once_and_no_question_is_lost(host: ThrowawayHost) -> None:
-    before = {name: pid(host, name) for name in ("app", "app:shop_db", "shop_db", "corp")}
+@contextmanager
+def no_question_is_lost(host: ThrowawayHost) -> Iterator[None]:
+    """Somebody asks for `web` all the while; nor does any resolver end."""
+    resolvers = ("app", "app:shop_db", "shop_db", "corp", "app:leased")
+    before = {name: pid(host, name) for name in resolvers}
     questions = "while [ ! -e /run/enough ]; do dig +tries=1 +time=2 +short web || echo lost; done"
     asking = subprocess.Popen(
         [*host.enter(), "ip", "netns", "exec", "web2", "sh", "-c", questions], stdout=subprocess.PIPE, text=True
     )
-    host.converge(changed(late={"networks": {"app": {"aliases": ["fresh"]}}}))
-    address = host.address("late", "app")
-    within_a_second(lambda: ask(host, "both", "fresh").data == (address,))
-    host.converge(changed(late={"networks": {"app": {"aliases": ["ripe"]}}}))
-    within_a_second(lambda: ask(host, "web", "ripe").data == (address,))
-    assert ask(host, "web", "fresh") == Reply("NXDOMAIN")
-    host.converge({"containers": {"late": {}}}, ABSENT, ["containers"])
-    within_a_second(lambda: ask(host, "web", "late").status == "NXDOMAIN")
-    host.run("touch /run/enough")
-    answers = set((asking.communicate(timeout=30)[0]).split())
-    host.run("rm /run/enough")
-    assert answers == {host.address("web", "app")}
-    assert {name: pid(host, name) for name in before} == before
+    try:
+        yield
+    finally:
+        host.run("touch /run/enough")
+        answers = asking.communicate(timeout=30)[0].split()
+        host.run("rm /run/enough")
+    assert len(answers) > 1 and set(answers) == {host.address("web", "app")}
+    assert {name: pid(host, name) for name in resolvers} == before
+
+
+def test_who_comes_changes_and_goes_is_seen_at_once_and_no_question_is_lost(host: ThrowawayHost) -> None:
+    with no_question_is_lost(host):
+        host.converge(changed(late={"networks": {"app": {"aliases": ["fresh"]}}}))
+        address = host.address("late", "app")
+        within_a_second(lambda: ask(host, "both", "fresh").data == (address,))
+        host.converge(changed(late={"networks": {"app": {"aliases": ["ripe"]}}}))
+        within_a_second(lambda: ask(host, "web", "ripe").data == (address,))
+        assert ask(host, "web", "fresh") == Reply("NXDOMAIN")
+        host.converge({"containers": {"late": {}}}, ABSENT, ["containers"])
+        within_a_second(lambda: ask(host, "web", "late").status == "NXDOMAIN")
+
+
+def test_a_renamed_container_is_known_by_its_new_name_only_and_no_question_is_lost(host: ThrowawayHost) -> None:
+    """One that keeps its address and its stack, and is asked for by who is on its network alone and on another, too."""
+    there = {"networks": {"app": {"ipv4_address": "172.18.0.77"}}, "x-wharf": {"sandbox": "path:/run/netns/lasting"}}
+    host.run("ip netns add lasting")
+    host.converge(changed(old=there), EXACT)
+    known, unknown = Reply("NOERROR", ("172.18.0.77",)), Reply("NXDOMAIN")
+    for place in ("web", "both", "tenant"):
+        within_a_second(lambda: (ask(host, place, "old"), ask(host, place, "new")) == (known, unknown))  # noqa: B023
+    with no_question_is_lost(host):
+        host.converge(changed(new=there), EXACT)
+        for place in ("web", "both", "tenant", "lasting"):
+            within_a_second(lambda: (ask(host, place, "old"), ask(host, place, "new")) == (unknown, known))  # noqa: B023
+            assert ask(host, place, "new.app") == known
+            assert ask(host, place, "172.18.0.77", "PTR") == Reply("NOERROR", ("new.app.",))
+    host.converge(WORDS, EXACT)
+    host.run("ip netns del lasting")
 
 
 def test_who_joins_another_network_knows_its_names_at_once(host: ThrowawayHost) -> None:
