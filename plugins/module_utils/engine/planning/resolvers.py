@@ -152,7 +152,8 @@ def _outward(resolver: Resolver, ports: _Ports) -> Resolver:
 
 
 def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bool) -> str:
-    """The network's name, or a name that no network can have, for want of the colon.
+    """The network's name, or a name that no network can have, for want of the colon. What is no network in it begins
+    with `@`, as none does.
 
     `outside`: it forwards, though its networks are all internal, since its containers are on others, too.
     """
@@ -160,7 +161,7 @@ def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bo
     if len(name) > _LONGEST_NAME:
         name = f":{_digest(name)}"
     servers = f":@{_digest(' '.join(map(str, upstreams)))}" if upstreams else ""
-    return f"{name}{':outside' if outside else ''}{servers}"
+    return f"{name}{':@outside' if outside else ''}{servers}"
 
 
 def is_networks_own(resolver: str) -> bool:
