@@ -157,6 +157,7 @@ def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: T
         # In IPv6 it has made its address itself.
         until(lambda: asked(host, place, "printer.lan.example AAAA") == ["fd00:7::ff:fe00:21"])  # noqa: B023
         assert asked(host, place, "-x fd00:7::ff:fe00:21") == ["printer.lan.example."]
+    assert ask(host, "cook", "printer") == Reply("NXDOMAIN")
     changed = copy.deepcopy(WORDS)
     changed["networks"]["lan"]["x-wharf"]["dhcp"]["lease_time"] = "3h"
     assert ("dnsmasq", "update", "dnsmasq", "lan", "config") in host.converge(changed)

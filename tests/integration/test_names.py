@@ -19,7 +19,7 @@ WORDS: dict[str, Any] = {
     "networks": {"front": {"enable_ipv6": True}, "db": {"internal": True}},
     "containers": {
         "plain": {},
-        "linking": {"links": ["plain:upstream"]},
+        "linking": {"links": ["plain:upstream"], "external_links": ["named:mailer"]},
         "named": {
             "hostname": "mail",
             "domainname": "example.org",
@@ -74,13 +74,25 @@ def test_hostname(host: ThrowawayHost, container: str, expected: str) -> None:
 
 
 def test_hosts_on_the_default_bridge_names_oneself_and_links(host: ThrowawayHost) -> None:
-    plain, linking = host.address("plain", "bridge"), host.address("linking", "bridge")
+    plain, linking, named = (host.address(each, "bridge") for each in ("plain", "linking", "named"))
     assert seen(host, "plain", HOSTS) == ["127.0.0.1\tlocalhost", f"{plain}\tplain"]
     assert names(host, "linking") == {
         "127.0.0.1": {"localhost"},
         linking: {"linking"},
         plain: {"upstream", "plain"},
+        named: {"mailer", "mail", "named"},
     }
+
+
+def test_links_lead_to_where_their_containers_are_now(host: ThrowawayHost) -> None:
+    before = host.address("plain", "bridge"), host.address("named", "bridge")
+    host.converge({**WORDS, "host": {"bip": "10.250.0.1/24"}})
+    after = host.address("plain", "bridge"), host.address("named", "bridge")
+    assert all(address.startswith("10.250.0.") for address in after)
+    told = names(host, "linking")
+    assert ["upstream" in told[after[0]], "mailer" in told[after[1]]] == [True, True]
+    assert not set(before) & set(told)
+    host.converge(WORDS)
 
 
 def test_hosts_has_the_full_name_first_and_extra_hosts(host: ThrowawayHost) -> None:
