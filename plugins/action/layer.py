@@ -14,12 +14,27 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_misunderstood
 
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
 _MODULE = "wharf.network.layer"
+
+# What it takes, but for `layer`, which only who calls it by its own name says. The list that it has itself takes longer
+# to load than all that a task needs here.
+OPTIONS = (
+    "adopt",
+    "assumed",
+    "compose_files",
+    "containers",
+    "docker_user",
+    "host",
+    "networks",
+    "runtime",
+    "scope",
+    "state",
+)
 
 _ASSUMED = "wharf_assumed"
 _SUMMARY = "wharf_summary"
@@ -38,8 +53,9 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         module = self._task.resolved_action or self._task.action
         try:
+            _refuse_unknown(arguments, module)
             if module != _MODULE:
-                _set_layer(arguments, module)
+                arguments["layer"] = module.rpartition(".")[2]
             refuse_misunderstood(task_vars)
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
@@ -71,14 +87,18 @@ class ActionModule(ActionBase):
         return [Path(base) for base in given if base]
 
 
-def _set_layer(arguments: dict[str, Any], module: str) -> None:
-    """
+def _refuse_unknown(arguments: Mapping[str, Any], module: str) -> None:
+    """By the name that the play calls the module by; what runs on the host would give its own.
+
     Raises:
-        ModelError: the user has set it.
+        ModelError: there are options that no layer has.
     """
-    if "layer" in arguments:
-        raise ModelError.at("layer", f"is no option of {module}, which is a layer itself")
-    arguments["layer"] = module.rpartition(".")[2]
+    known = (*OPTIONS, "layer") if module == _MODULE else OPTIONS
+    problems = ProblemCollector()
+    for option in arguments:
+        if option not in known:
+            problems.add(option, f"is no option of {module}: these are {', '.join(known)}")
+    problems.raise_if_any()
 
 
 @dataclass(frozen=True)

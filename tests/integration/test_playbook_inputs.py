@@ -140,6 +140,9 @@ def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
     assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
     failed = controller.play({"tasks": [{"wharf.network.bridge": {"layer": "veth", "state": "absent"}}]})
     assert "layer: is no option of wharf.network.bridge" in failed.output
+    for module in ("bridge", "layer"):
+        failed = controller.play({"tasks": [{f"wharf.network.{module}": {"netwroks": {}, "state": "absent"}}]})
+        assert f"netwroks: is no option of wharf.network.{module}: these are adopt, " in failed.output
     gone = controller.play("wharf.network.site", variables={"wharf_containers": {"web": {}}, "wharf_state": "absent"})
     assert gone.returncode == 0, gone.output
     assert ("delete", "sandbox", "netns:web") in gone.changes
