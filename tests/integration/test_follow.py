@@ -249,3 +249,17 @@ def test_one_is_connected_while_the_stack_of_another_that_has_ended_still_stands
 
 def at_a_path(name: str) -> dict[str, Any]:
     return {"networks": ["app"], "x-wharf": {"sandbox": f"path:/run/stacks/{name}"}}
+
+
+def test_one_is_connected_where_the_bridge_of_another_network_is_missing(host: ThrowawayHost) -> None:
+    """As docker0 is, after a dockerd has started that is told to have no bridge."""
+    words = {**WORDS, "containers": {**WORDS["containers"], "late": at_a_path("late")}}
+    host.run("mkdir /run/stacks")
+    host.apply(words)
+    host.run("ip link delete docker0")
+    with following(host) as process:
+        host.run(": > /run/stacks/late; unshare --net=/run/stacks/late true")
+        assert heard(process)["connected"] == {"path:/run/stacks/late"}
+        assert host.run("ip link show docker0 2>&1 || true").endswith("does not exist.\n")
+    host.apply(WORDS, EXACT)
+    host.run("umount /run/stacks/late; rm -r /run/stacks")

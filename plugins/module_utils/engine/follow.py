@@ -28,7 +28,7 @@ from .layers import DNS_FILES, LAYERS, VETH
 from .ledger import Ledger
 from .planning.facts import Facts
 from .planning.plan import Plan
-from .state import ContainerFile, Endpoint, Object, Sandbox
+from .state import Bridge, ContainerFile, Endpoint, Object, Sandbox
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
@@ -172,7 +172,7 @@ def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:
         )
         if not connected:
             return ()
-        _require_networks(ledger, plan)
+        _require_networks(ledger, plan, ends)
         files = _step(DNS_FILES, ledger, plan).only(lambda thing: bool(_places(thing) & connected))
         # In this order, since it is the ends by which one sees that something is still to be done.
         for step in (files, ends):
@@ -180,14 +180,18 @@ def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:
     return tuple(sorted(connected))
 
 
-def _require_networks(ledger: Ledger, plan: Plan) -> None:
+def _require_networks(ledger: Ledger, plan: Plan, ends: Step) -> None:
     """
     Raises:
-        ApplyError: a bridge, or rules, which stand before any container is connected, do not.
+        ApplyError: a bridge of theirs, or rules, which stand before any container is connected, do not.
     """
+    things = [change.after for change in ends.changes]
+    bridges = {thing.port.bridge for thing in things if isinstance(thing, Endpoint)}
     for layer in LAYERS[: LAYERS.index(VETH)]:
         for change in _step(layer, ledger, plan).changes:
-            if change.action == CREATE:
+            # A dockerd that is told to have no bridge deletes docker0, whosever it is, each time it starts.
+            of_others = isinstance(change.subject, Bridge) and change.subject.name not in bridges
+            if change.action == CREATE and not of_others:
                 missing = f"{change.subject.kind} {change.subject.name}"
                 raise ApplyError(f"{missing} does not stand, so no container is connected: run `wharf apply`")
 
