@@ -90,7 +90,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
         if not call.check:
             take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
-        found = () if declared.is_empty else layer.warn(plan, step.changes if call.check else ())
+        found = () if declared.is_empty else layer.warn(plan, step.remaining(call.check))
     warnings = (
         *plan.warnings,
         *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
@@ -293,6 +293,11 @@ class Step:
     @property
     def changes(self) -> Tuple[Change, ...]:
         return tuple(diff(self.current, self.desired, self.scopes))
+
+    def remaining(self, check: bool) -> Tuple[Change, ...]:
+        """What a call leaves to be done: all of it in check mode, or else what is for calls with other scopes."""
+        scopes = frozenset(SCOPES) if check else frozenset(SCOPES) - self.scopes
+        return tuple(diff(self.current, self.desired, scopes))
 
     def only(self, concerns: Callable[[Object], bool]) -> Step:
         """The same step, which leaves all else as it stands."""
