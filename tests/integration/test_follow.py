@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the engine does while it follows a host: files change with the host's, but for those that somebody has edited,
-and containers that others start are connected.
+containers that others start are connected, and rules that are flushed are loaded again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from hosts import ENGINE, EXACT, FILES, ThrowawayHost
+from hosts import ABSENT, ENGINE, EXACT, FILES, ThrowawayHost
 from machines import USERS, Machines
 
 WORDS: dict[str, Any] = {
@@ -91,7 +91,7 @@ def test_files_follow_within_a_second(host: ThrowawayHost) -> None:
             host.write("/run/new", resolv_conf(address))
             began = time.monotonic()
             host.run(write)
-            assert heard(process) == {"changed": changed, "left": set(), "connected": set()}
+            assert heard(process) == {"changed": changed, "left": set(), "connected": set(), "rules": set()}
             assert time.monotonic() - began < 1
             assert nameservers(host, "plain") == [address]
             assert nameservers(host, "own") == ["192.0.2.99"]
@@ -157,6 +157,34 @@ def test_files_follow_what_systemd_resolved_asks(host: ThrowawayHost) -> None:
     host.run("rm -r /run/systemd /etc/resolv.conf")
     host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
     host.apply(WORDS)
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_rules_that_are_flushed_are_loaded_again(backend: str) -> None:
+    published = {"web": {"networks": ["app"], "ports": ["8080:80"]}}
+    words = {"host": {"firewall-backend": backend}, "networks": {"app": {}}, "containers": published}
+    with ThrowawayHost.started() as host, host.declared(words):
+        host.serve("web", "80/tcp")
+        rules = host.run("nft -s list ruleset")
+        with following(host) as process:
+            for flush in ("nft flush ruleset", "nft -f -  <<'END'\nflush ruleset\ntable inet filter {}\nEND"):
+                host.run(flush)
+                began = time.monotonic()
+                assert heard(process)["rules"] == {backend}
+                assert time.monotonic() - began < 2
+                assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").is_open
+            host.run("nft delete table inet filter")
+            assert host.run("nft -s list ruleset") == rules
+
+            # What runs do themselves, and tables of others, are no reason to do anything.
+            other = "iptables" if backend == "nftables" else "nftables"
+            host.converge({**words, "host": {"firewall-backend": other}})
+            host.converge(words)
+            host.converge(words, ABSENT)
+            host.converge(words)
+            ask_elsewhere(host, "192.0.2.61")
+            assert heard(process) == {"changed": files("web"), "left": set(), "connected": set(), "rules": set()}
+        host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
 
 
 HOST_ADDRESS = "192.0.2.10"

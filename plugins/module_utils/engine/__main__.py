@@ -53,7 +53,9 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="draw the host's networks")
     commands.add_parser(
-        "follow", help="connect containers that start, and keep containers' files true to the host's; never ends"
+        "follow",
+        help="connect containers that start, keep containers' files true to the host's, and load flushed rules again; "
+        "never ends",
     )
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text)

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host needs between two runs: containers' files that follow the host's, and containers that start, connected.
+"""What a host needs between two runs: containers' files that follow the host's, containers that start, connected, and
+rules that somebody has flushed, loaded again.
 
 A run brings each thing to what is declared, whoever has changed it, but for a `resolv.conf`. Here nobody looks on: what
-belongs to no container that has just started is left alone, but for files that still are as they were written.
+belongs to no container that has just started is left alone, but for files that still are as they were written, and for
+rules of which whole chains are gone.
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, FrozenSet, Iterator, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from . import ledger as ledger_file
 from .converge import Layer, Step, make_plan, planned_objects, take
 from .declaration.declared import Call, Declared
+from .declaration.model import IPTABLES, NFTABLES
 from .diff import CREATE, UPDATE
 from .doors import runtimes
 from .doors.sandboxes import HOST, NETNS, sandbox_path
 from .errors import ApplyError, ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .kernel import namespaces, systemd
+from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
-from .layers import DNS_FILES, LAYERS, VETH
+from .kernel.waiting import Source, wait
+from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
 from .planning.facts import Facts
 from .planning.plan import Plan
@@ -39,16 +44,20 @@ _RUNTIMES_FOLDERS = ("/run/docker/netns", namespaces.RUN_NETNS, "/run/systemd/ma
 _LOOK_AGAIN_AFTER = 0.1
 _LOOK_ANYWAY_AFTER = 30.0
 
+# Whose chains these are.
+_BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
+
 # Where a network stack is, and which one.
 _Stack = Tuple[str, Tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """What was done: sandboxes were connected, files were brought up to date, and others left alone, since somebody has
-    changed them. Or the problem that was met, and will be again.
+    """What was done: rules of these backends were loaded again, sandboxes were connected, files were brought up to
+    date, and others left alone, since somebody has changed them. Or the problem that was met, and will be again.
     """
 
+    rules: Tuple[str, ...] = ()
     connected: Tuple[str, ...] = ()
     changed: Tuple[str, ...] = ()
     left: Tuple[str, ...] = ()
@@ -60,12 +69,16 @@ def follow(tell: Callable[[Followed], None]) -> None:
     watch = Watch()
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
+    tables = _deleted_tables()
+    sources: List[Source] = [watch, *tables]
     follower = _Follower()
     tell(Followed())
     systemd.tell_ready()
     last, pause = Followed(), _LOOK_AGAIN_AFTER
     while True:
-        pause = _LOOK_AGAIN_AFTER if watch.wait(pause) else min(2 * pause, _LOOK_ANYWAY_AFTER)
+        told = wait(sources, pause)
+        pause = _LOOK_AGAIN_AFTER if told else min(2 * pause, _LOOK_ANYWAY_AFTER)
+        follower.may_lack_rules |= not told.isdisjoint(tables)
         watch.add(follower.folders())
         try:
             followed = follower.look()
@@ -76,13 +89,22 @@ def follow(tell: Callable[[Followed], None]) -> None:
         last = followed
 
 
+def _deleted_tables() -> List[DeletedTables]:
+    """None where the kernel does without netfilter."""
+    with suppress(OSError):
+        return [DeletedTables()]
+    return []
+
+
 class _Follower:
     """Knows what it has followed so far.
 
     `connected` are the network stacks of containers that others run, as they were when these had been connected.
+    `may_lack_rules`: since rules were seen to be there, a table has been deleted.
     """
 
     def __init__(self) -> None:
+        self.may_lack_rules = False
         self._files = ("", "")
         self._declared = Declared()
         self._others: FrozenSet[str] = frozenset()
@@ -98,6 +120,11 @@ class _Follower:
         Raises:
             WharfError: what has changed cannot be followed.
         """
+        if self.may_lack_rules:
+            loaded = load_lost_rules()
+            self.may_lack_rules = False
+            if loaded:
+                return Followed(rules=loaded)
         ledger = Ledger.load()
         facts = read_facts(ledger)
         followed = Followed()
@@ -131,6 +158,29 @@ def _stack(path: str) -> Optional[_Stack]:
         if namespaces.is_namespace(path):
             return path, namespaces.identity(path)
     return None
+
+
+def load_lost_rules() -> Tuple[str, ...]:
+    """Where chains that were ours are gone, as after `nft flush ruleset`, load all rules again; tells their backends.
+
+    Raises:
+        WharfError: they cannot be loaded.
+    """
+    with ledger_file.locked():
+        ledger = Ledger.load()
+        if ledger.declared.is_empty:
+            return ()
+        plan = _plan(ledger, read_facts(ledger))
+        step = _step(DOCKER_CHAINS, ledger, plan)
+        # Not those that a run which is under way has yet to make.
+        owned = ledger.owned_by(DOCKER_CHAINS.name)
+        gone = {
+            change.subject.kind for change in step.changes if change.action == CREATE and change.subject.key in owned
+        }
+        lost = tuple(backend for kind, backend in _BACKENDS.items() if kind in gone)
+        if lost:
+            take(step, ledger, ledger.declared, plan.allotted.completed(ledger.allotted, ledger.declared.containers))
+    return lost
 
 
 def bring_up_to_date(facts: Facts) -> Followed:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 from typing import Iterable
 
 _NONBLOCK, _CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
@@ -15,16 +14,13 @@ _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x80, 0x100, 0x200
 # Beside what is watched there already (IN_MASK_ADD).
 _ALSO = 0x20000000
 
-# What is left of a change, in seconds: a file may be removed, and be written anew after that.
-_SETTLED_AFTER = 0.05
-
 
 class Watch:
     """Folders that are watched."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = self._libc.inotify_init1(_NONBLOCK | _CLOEXEC)
+        self._descriptor: int = self._libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), f"inotify: {os.strerror(ctypes.get_errno())}")
 
@@ -38,10 +34,9 @@ class Watch:
     def _add(self, folder: str, mask: int) -> bool:
         return bool(self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask) >= 0)
 
-    def wait(self, timeout: float) -> bool:
-        """Until something has changed, and no more follows at once, or for so many seconds; whether something has."""
-        has_changed = False
-        while select.select([self._descriptor], [], [], timeout)[0]:
-            os.read(self._descriptor, 65536)
-            has_changed, timeout = True, _SETTLED_AFTER
-        return has_changed
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self) -> bool:
+        """Whether something has changed; what, one looks for oneself."""
+        return bool(os.read(self._descriptor, 65536))

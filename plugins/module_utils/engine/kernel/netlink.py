@@ -38,7 +38,7 @@ def ask(protocol: int, kind: int, request: bytes, flags: int = 0) -> bytes:
     """
     with _opened(protocol) as netlink:
         netlink.send(_MESSAGE.pack(_MESSAGE.size + len(request), kind, NLM_F_REQUEST | flags, 1, 0) + request)
-        reply, _flags, payload = next(_messages(netlink.recv(BUFFER_SIZE)))
+        reply, _flags, payload = next(messages(netlink.recv(BUFFER_SIZE)))
     if reply == NLMSG_ERROR:
         _raise_error(payload)
     return payload
@@ -63,7 +63,7 @@ def _dumped(netlink: socket.socket, sequence: int, kind: int, request: bytes, fo
     netlink.send(_MESSAGE.pack(length, kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + request)
     whole = True
     while True:
-        for reply, flags, payload in _messages(netlink.recv(BUFFER_SIZE)):
+        for reply, flags, payload in messages(netlink.recv(BUFFER_SIZE)):
             whole = whole and not flags & NLM_F_DUMP_INTR
             if reply not in (NLMSG_ERROR, NLMSG_DONE):
                 found.append(payload)
@@ -87,7 +87,7 @@ def _opened(protocol: int) -> Iterator[socket.socket]:
         yield netlink
 
 
-def _messages(data: bytes) -> Iterator[Tuple[int, int, bytes]]:
+def messages(data: bytes) -> Iterator[Tuple[int, int, bytes]]:
     at = 0
     while at + _MESSAGE.size <= len(data):
         length, kind, flags, _sequence, _port_id = _MESSAGE.unpack_from(data, at)
