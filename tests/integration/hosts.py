@@ -412,7 +412,7 @@ class ThrowawayHost:
 
 
 # As iptables makes it for itself, by nft, and as iptables-legacy lists it.
-_EMPTY_CHAIN = r"\tchain [A-Z]+ \{\n\t\ttype \w+ hook \w+ priority \w+; policy accept;\n\t\}\n\n?"
+_EMPTY_CHAIN = r"\tchain [A-Z]+ \{\n\t\ttype \w+ hook \w+ priority -?\w+; policy accept;\n\t\}\n\n?"
 _EMPTY_TABLE = re.compile(
     rf"^table ip6? (?:raw|mangle|filter|nat) \{{\n(?:{_EMPTY_CHAIN})*\}}\n|^\*\w+\n(?::\w+ ACCEPT \S+\n)*COMMIT\n",
     re.MULTILINE,

@@ -96,7 +96,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     raw = _raw_prerouting(plan.model.host)
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
-    yield _hooked(plan, "output", "nat hook output priority dstnat", [_TO_DOCKER])
+    yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
     yield _hooked(plan, "input", "filter hook input priority filter", _input())
     yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
@@ -125,6 +125,7 @@ def _user_chains(plan: Plan) -> Iterator[Chain]:
 _FORWARD_HOOK = "filter hook forward priority filter"
 _TO_USER_CHAINS = (f"jump {DECLARED_CHAIN}", f"jump {USER_CHAIN}")
 _DNS = f"meta l4proto {{ tcp, udp }} th dport {DNS_PORT}"
+_HAS_PORTS = "meta l4proto { tcp, udp, sctp }"  # or nft 1.0.6 does not know what `ct original proto-dst` is
 
 _TO_DOCKER = "fib daddr type local jump DOCKER"
 
@@ -226,7 +227,7 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
         yield f"{guarded} jump DOCKER-TARGETS"
         yield f'{guarded} drop comment "allow_from"'
     yield "meta nfproto . oifname @unprotected accept"
-    yield "meta nfproto . oifname @routed meta l4proto { icmp, ipv6-icmp } accept"
+    yield "meta nfproto . oifname @routed meta l4proto { icmp, icmpv6 } accept"
     for version, family in _FAMILIES:
         yield f"{family} daddr @icmp{version} {_ECHO_REQUEST[version]} accept"
     if plan.model.host.allow_direct_routing:
@@ -247,8 +248,9 @@ def _docker_targets() -> Iterator[str]:
         target = f"{family} daddr . meta l4proto . th dport"
         asked = f"meta l4proto . ct original proto-dst . {family} saddr"
         yield f"{target} @targets{version} accept"
-        yield f"ct status dnat {target} @guarded{version} {asked} @allowed{version} accept"
-        yield f"{target} @guarded{version} ct original {family} daddr . {asked} @allowed_at{version} accept"
+        yield f"ct status dnat {target} @guarded{version} {_HAS_PORTS} {asked} @allowed{version} accept"
+        asked = f"{_HAS_PORTS} ct original {family} daddr . {asked}"
+        yield f"{target} @guarded{version} {asked} @allowed_at{version} accept"
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterator, Sequence
 
 from ..declaration.model import Rate
@@ -14,12 +15,15 @@ from ..planning.plan import Plan
 from .user_rules import PacketRule, packet_rules
 
 _FAMILIES = {4: "ip", 6: "ip6"}
-_ICMP = {4: ("icmp",), 6: ("ipv6-icmp",), None: ("icmp", "ipv6-icmp")}
+_ICMP = {4: ("icmp",), 6: ("icmpv6",), None: ("icmp", "icmpv6")}
 
 
 def user_rules(plan: Plan) -> Iterator[str]:
-    for rule in packet_rules(plan):
-        yield " ".join(_words(rule))
+    for packet in packet_rules(plan):
+        # nft 1.0.6 knows what `ct original proto-dst` is where one protocol stands before it.
+        alone = packet.rule.published_ports and len(packet.protocols) > 1
+        for each in [replace(packet, protocols=(name,)) for name in packet.protocols] if alone else [packet]:
+            yield " ".join(_words(each))
 
 
 def _words(packet: PacketRule) -> Iterator[str]:
