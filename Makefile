@@ -31,6 +31,7 @@ demo: venv ## build a throwaway host of namespaces, converge a topology in it an
 test: venv ## run all tests that need one machine
 	@tools/need $(TEST_COMMANDS)
 	@tools/foreign-firewalls
+	@tools/old-nft
 	@tools/want-dockerd
 	@tools/preflight
 	@$(PYTEST) -n 3 $(wildcard tests/unit tests/integration) $(ARGS)
