@@ -32,6 +32,7 @@ EDITED = "/etc/netns/edited/resolv.conf"
 def host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started, started.declared(WORDS):
         yield started
+        started.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
 
 
 @contextmanager
