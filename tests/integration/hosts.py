@@ -214,6 +214,12 @@ class ThrowawayHost:
         """A command that runs the engine by itself, where it is run otherwise; `by` another command, that runs it."""
         return [*(self._entered or self.enter()), *by, *ENGINE, *arguments]
 
+    def observed(self) -> Any:
+        """What the module network_info says."""
+        script = "import json; from engine.observation import observe; print(json.dumps(observe()))"
+        command = self.engine_command("-c", script)
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
     # Commands and files
 
     def path(self, place: str) -> str:

@@ -121,18 +121,12 @@ def test_a_file_that_somebody_has_edited_is_left_alone_and_reported(host: Throwa
         assert results.changes == []
         assert [each.startswith(warning) for each in results.warnings] == [True]
     assert nameservers(host, "edited") == ["192.0.2.1"]
-    seen = observed(host)
+    seen = host.observed()
     assert (seen["edited"], seen["drift"]) == ([EDITED], {})
     host.run(f": > {EDITED}")
     assert host.converge(words) == [("dns_files", "update", "file", EDITED, "content")]
     assert nameservers(host, "edited") == ["192.0.2.59"]
-    assert (host.apply(WORDS).warnings, observed(host)["edited"]) == (set(), [])
-
-
-def observed(host: ThrowawayHost) -> Any:
-    script = "import json; from engine.observation import observe; print(json.dumps(observe()))"
-    command = [*host.enter(), *ENGINE, "-c", script]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert (host.apply(WORDS).warnings, host.observed()["edited"]) == (set(), [])
 
 
 def test_other_files_that_are_edited_are_mended_by_a_run_and_not_before(host: ThrowawayHost) -> None:

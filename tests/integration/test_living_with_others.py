@@ -12,7 +12,7 @@ from typing import Any
 
 import foreign_firewalls
 import pytest
-from hosts import ABSENT, ADDRESSES, ENGINE, HOST, OUTSIDE, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, OUTSIDE, ThrowawayHost
 from probes import Probe
 
 # The older iptables reads a file that only root may, ufw looks at who calls it, a system's D-Bus changes its user.
@@ -296,7 +296,7 @@ def test_firewalld(host: ThrowawayHost) -> None:
 
         # Outside of the zone it drops, and is named.
         host.run("firewall-cmd --permanent --zone=docker --set-target=default; firewall-cmd --reload")
-        drops = info(host)["foreign"]
+        drops = host.observed()["foreign"]
         assert {(drop["table"], drop["base"]) for drop in drops} == {
             ("firewalld", "filter_FORWARD"), ("firewalld", "filter_INPUT"),
         }  # fmt: skip
@@ -320,11 +320,6 @@ def test_firewalld(host: ThrowawayHost) -> None:
 def firewalld_files(host: ThrowawayHost) -> str:
     """What it keeps. Of what goes it leaves an old copy, and its own commands write the default zone's file."""
     return host.run("find /etc/firewalld -type f ! -name '*.old' ! -name public.xml | sort | xargs md5sum")
-
-
-def info(host: ThrowawayHost) -> Any:
-    program = "import json; from engine.observation import observe; print(json.dumps(observe()))"
-    return host.json(f"{' '.join(ENGINE)} -c '{program}'", HOST)
 
 
 @needs_root

@@ -114,10 +114,12 @@ def test_what_does_not_run_is_pending_and_the_rest_is_not(host: ThrowawayHost, p
         assert set(results.pending) == {"podman:web", "web/front", *files}
         assert host.probe("app", "203.0.113.1/ping").is_open
         assert not host.probe("outside", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        assert host.observed()["published"] == []
         podman.start("web")
         host.converge(WORDS)
         host.serve(podman.namespace("web"), "80/tcp", name="web")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        assert {each["container"] for each in host.observed()["published"]} == {"web"}
         host.agent.call("stop_all")
         podman.run("rm --force --time 0 web")
         # The kernel takes a namespace apart a moment later.

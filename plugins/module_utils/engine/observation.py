@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any, Collection, Dict, Iterator, List, Union
 
 from . import ledger as ledger_file
 from .converge import Step, make_plan, planned_objects
@@ -46,18 +46,19 @@ def observe() -> Dict[str, Any]:
         foreign = read_foreign_drops(plan) if declared else []
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
+    pending = sorted(name for step in steps.values() for _kind, name in step.pending)
     networks = plan.model.networks.values() if declared else []
     return {
         "networks": {network.name: _network(plan, network, current[BRIDGE.name], endpoints) for network in networks},
         "containers": {
             container.name: _container(plan, container, endpoints) for container in plan.model.containers.values()
         },
-        "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name])),
+        "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if declared else {},
         "foreign": [vars(drop) for drop in foreign],
         "edited": [name for step in steps.values() for name in step.left_names],
-        "pending": sorted(name for step in steps.values() for _kind, name in step.pending),
+        "pending": pending,
         "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes},
     }
 
@@ -112,11 +113,12 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
     }
 
 
-def _published(plan: Plan, rules: State) -> Iterator[Publication]:
-    """The declared publications that have their elements in the kernel."""
+def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[Publication]:
+    """The declared publications that have their elements in the kernel, and lead to a container that is there."""
     standing = {thing.name for thing in rules.values() if isinstance(thing, Rules)}
     for publication in plan.publications:
-        if f"container {publication.container}" in standing:
+        owner = plan.model.owner_of_stack(plan.model.containers[publication.container])
+        if f"container {publication.container}" in standing and owner.sandbox not in pending:
             yield publication
 
 
