@@ -146,7 +146,9 @@ def test_files_follow_what_systemd_resolved_asks(host: ThrowawayHost) -> None:
     host.run("ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
     host.apply(WORDS)
     with following(host) as process:
-        host.write("/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.57\n")
+        # As systemd-resolved does: nobody ever reads half of it.
+        host.write("/run/systemd/resolve/new", "nameserver 192.0.2.57\n")
+        host.run("mv /run/systemd/resolve/new /run/systemd/resolve/resolv.conf")
         assert "/etc/netns/plain/resolv.conf" in heard(process)["changed"]
         assert nameservers(host, "plain") == ["192.0.2.57"]
     host.run("rm -r /run/systemd /etc/resolv.conf")
