@@ -96,6 +96,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     raw = _raw_prerouting(plan.model.host)
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
+    # nft 1.0.6 does not call that `dstnat` here.
     yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
     yield _hooked(plan, "input", "filter hook input priority filter", _input())
@@ -248,9 +249,9 @@ def _docker_targets() -> Iterator[str]:
         target = f"{family} daddr . meta l4proto . th dport"
         asked = f"meta l4proto . ct original proto-dst . {family} saddr"
         yield f"{target} @targets{version} accept"
-        yield f"ct status dnat {target} @guarded{version} {_HAS_PORTS} {asked} @allowed{version} accept"
-        asked = f"{_HAS_PORTS} ct original {family} daddr . {asked}"
-        yield f"{target} @guarded{version} {asked} @allowed_at{version} accept"
+        guarded = f"{target} @guarded{version} {_HAS_PORTS}"
+        yield f"ct status dnat {guarded} {asked} @allowed{version} accept"
+        yield f"{guarded} ct original {family} daddr . {asked} @allowed_at{version} accept"
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:

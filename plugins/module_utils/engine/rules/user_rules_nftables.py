@@ -21,9 +21,9 @@ _ICMP = {4: ("icmp",), 6: ("icmpv6",), None: ("icmp", "icmpv6")}
 def user_rules(plan: Plan) -> Iterator[str]:
     for packet in packet_rules(plan):
         # nft 1.0.6 knows what `ct original proto-dst` is where one protocol stands before it.
-        alone = packet.rule.published_ports and len(packet.protocols) > 1
-        for each in [replace(packet, protocols=(name,)) for name in packet.protocols] if alone else [packet]:
-            yield " ".join(_words(each))
+        alone = [(name,) for name in packet.protocols] if packet.rule.published_ports else [packet.protocols]
+        for protocols in alone:
+            yield " ".join(_words(replace(packet, protocols=protocols)))
 
 
 def _words(packet: PacketRule) -> Iterator[str]:
