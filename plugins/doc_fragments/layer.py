@@ -65,7 +65,8 @@ options:
       - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all that begin so.
       - C(protocol) is V(tcp), V(udp), V(sctp) or V(icmp), which is the ICMP of either family.
       - C(state) lists states of connection tracking, of V(new), V(established), V(related), V(invalid), V(untracked).
-      - C(limit) is a rate, as V(10/second), or C({rate, burst}). It is met by packets within it.
+      - C(limit) is a rate, as V(10/second), or C({rate, burst}). It is met by packets within it, where
+        those of another family, and those of another protocol with C(published_port), count by themselves.
       - C(log) writes what the rule holds for to the kernel's log, with a prefix where it is a text and not V(true).
       - C(comment) stands beside the rule in the kernel.
       - A list, or the JSON or YAML text of one. Where this is not given, what was declared before stands.
