@@ -41,6 +41,8 @@ mkdir -p /run/dbus {_REGISTERED}
 mount -t tmpfs none /usr/share/dbus-1/system-services
 """
 
+_HAS_MACHINED = "busctl call org.freedesktop.DBus / org.freedesktop.DBus NameHasOwner s org.freedesktop.machine1"
+
 
 @dataclass
 class Machines:
@@ -65,6 +67,7 @@ class Machines:
                 machines._run("dbus-daemon", "--system", "--nofork", "--nopidfile")
                 _wait(lambda: host.run("ls /run/dbus").strip() != "")
                 machines._run(MACHINED)
+                _wait(lambda: host.run(_HAS_MACHINED) == "b true\n")
                 yield machines
         finally:
             remove_cgroups(cgroup)
