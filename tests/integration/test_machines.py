@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hosts import ThrowawayHost
+from hosts import EXACT, ThrowawayHost
 from machines import USERS, Machines
 
 HOST_ADDRESS = "192.0.2.10"
@@ -30,11 +30,13 @@ def machines(host: ThrowawayHost) -> Iterator[Machines]:
         yield started
 
 
+ETC = "ls -ln /run/machine-web/etc; cat /run/machine-web/etc/*"
+
+
 @pytest.mark.parametrize("users", USERS)
 def test_a_machine_is_connected_and_named(host: ThrowawayHost, machines: Machines, users: str) -> None:
     machines.start("web", *USERS[users])
-    etc = "ls -ln /run/machine-web/etc; cat /run/machine-web/etc/*"
-    found = host.run(etc)
+    found = host.run(ETC)
     with host.declared(WORDS):
         place = machines.place("web")
         host.serve(place, "80/tcp", name="web")
@@ -46,7 +48,36 @@ def test_a_machine_is_connected_and_named(host: ThrowawayHost, machines: Machine
         gateway = host.address("web", "front").rpartition(".")[0] + ".1"
         assert machines.run("web", "cat /etc/resolv.conf").startswith(f"nameserver {gateway}\n")
         assert {machines.run("web", f"stat -c %u:%g {path}") for path in FILES} == {"0:0\n"}
-    assert host.run(etc) == found
+    assert host.run(ETC) == found
+
+
+@pytest.mark.parametrize("users", USERS)
+def test_a_machine_that_does_not_run_has_its_own_files_again_when_it_is_let_go(
+    host: ThrowawayHost, machines: Machines, users: str
+) -> None:
+    machines.start("web", *USERS[users])
+    found = host.run(ETC)
+    with host.declared(WORDS):
+        machines.stop("web")
+        assert host.run(ETC) != found
+        host.converge({**WORDS, "containers": {"app": WORDS["containers"]["app"]}}, EXACT)
+        assert host.run(ETC) == found
+
+
+def test_a_tree_that_took_the_place_of_a_machines_is_left_alone(host: ThrowawayHost, machines: Machines) -> None:
+    machines.start("web")
+    with host.declared(WORDS):
+        machines.stop("web")
+        host.run("cd /run/machine-web/etc; rm hostname hosts resolv.conf; echo new > hostname")
+        found = host.run(ETC)
+    assert host.run(ETC) == found
+
+
+def test_a_machine_whose_tree_has_gone_is_let_go(host: ThrowawayHost, machines: Machines) -> None:
+    machines.start("web")
+    with host.declared(WORDS):
+        machines.stop("web")
+        host.run("rm -r /run/machine-web")
 
 
 def test_a_machine_that_does_not_run_is_pending_and_connected_once_it_does(
@@ -60,7 +91,9 @@ def test_a_machine_that_does_not_run_is_pending_and_connected_once_it_does(
         machines.start("web")
         host.converge(WORDS)
         machines.stop("web")
+        written = host.run(ETC)
         assert set(host.apply(WORDS).pending) == pending
+        assert host.run(ETC) == written
         machines.start("web")
         host.converge(WORDS)
         host.serve(machines.place("web"), "80/tcp", name="web")

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The door to the files of names in containers that somebody else runs.
 
-What stands there before us is given back. A container holds what is mounted into it by its inode, so all are written in
-place, but for a link, which is replaced. What is in a container was made by whoever is root there: nothing of it may
-lead us anywhere else, be it a link, a device or a pipe, nor keep the host from being brought to what is declared.
+What stands there before us is given back, also into the tree of a machine that does not run. A container holds what is
+mounted into it by its inode, so all are written in place, but for a link, which is replaced. What is in a container was
+made by whoever is root there: nothing of it may lead us anywhere else, be it a link, a device or a pipe, nor keep the
+host from being brought to what is declared.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from ..diff import Change
 from ..errors import ApplyError
 from ..kernel.file_owner import owner_of
 from ..kernel.processes import birth
-from ..state import DOCKER, ContainerFile, Key, Object, State, state_of
+from ..state import DOCKER, MACHINE, ContainerFile, Key, Object, State, state_of
 from . import runtimes
 from .door import Door
 from .residents import NoFilesError, Running, name_of, opened_etc, opened_folder, refuse_hosts_own
 from .sandboxes import is_present
-from .written import edited, mark
+from .written import edited, is_written, mark
 
 # Of namespaces that have a name: `ip netns exec` binds these files over those in /etc.
 _FILES_OF_NAMED = "/etc/netns"
@@ -59,18 +60,33 @@ class ContainerFiles(Door):
         wanted = _files(desired.values())
         return frozenset(file.key for file in wanted if _is_awaited(file.name) or not _can_be_written(file.name))
 
+    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
+        return self.pending(desired)
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What stands in the place of each. One that is let go is ours as long as it is not what was found."""
         wanted = [file.name for file in _files(desired.values())]
         let_go = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
         found: List[Object] = []
-        for name in [*wanted, *(name for name in let_go if _can_be_written(name) and not _is_left_to_docker(name))]:
+        for name in [*wanted, *let_go]:
             # A container may end while we look.
             with suppress(NoFilesError, FileNotFoundError):
-                standing = _standing(name)
-                if standing != (_ABSENT if name in wanted else self._before.get(name, _ABSENT)):
+                standing = _standing(name, self._tree(name))
+                if standing != _ABSENT if name in wanted else self._is_to_be_given_back(name, standing):
                     found.append(ContainerFile(name, _content(standing)))
         return state_of(found)
+
+    def _is_to_be_given_back(self, name: str, standing: str) -> bool:
+        tree = self._tree(name)
+        if standing == self._before.get(name, _ABSENT) or _is_left_to_docker(name) or not _can_be_written(name, tree):
+            return False
+        # Another tree may stand where that of a machine was which does not run.
+        return not tree or _container(name) is not None or is_written(self._written.get(name, ""), _content(standing))
+
+    def _tree(self, name: str) -> str:
+        """Where a machine keeps its files while it does not run; empty for all others."""
+        entry = _entry_of_id(name)
+        return self._before.get(entry, "") if entry.startswith(f"{MACHINE}:") else ""
 
     def edited(self, current: State, desired: State) -> FrozenSet[Key]:
         return edited(current, desired, ContainerFile, self._written, _life)
@@ -94,7 +110,7 @@ class ContainerFiles(Door):
         return self.found([file for file in _files(ours) if self._is_of_another(file.name)])
 
     def _is_of_another(self, name: str) -> bool:
-        return name in self._before and self._before.get(_entry_of_id(name), "") != _id(name)
+        return name in self._before and self._before.get(_entry_of_id(name), _id(name)) != _id(name)
 
     def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -109,7 +125,7 @@ class ContainerFiles(Door):
         named = _folder_of_named(name)
         if named:
             os.makedirs(named, exist_ok=True)
-        with _folder(name) as (folder, base):
+        with _folder(name, self._tree(name)) as (folder, base):
             _put(folder, base, coming)
         for path in _with_parent(named):
             if self._before.get(path) == _ABSENT and not os.listdir(path):
@@ -154,15 +170,15 @@ def _is_left_to_docker(name: str) -> bool:
     return False
 
 
-def _can_be_written(name: str) -> bool:
+def _can_be_written(name: str, tree: str = "") -> bool:
     try:
-        _refuse_what_cannot_be_written(name)
+        _refuse_what_cannot_be_written(name, tree)
     except (NoFilesError, FileNotFoundError):
         return False
     return True
 
 
-def _refuse_what_cannot_be_written(name: str) -> None:
+def _refuse_what_cannot_be_written(name: str, tree: str = "") -> None:
     """
     Raises:
         NoFilesError: something is in the way.
@@ -171,7 +187,7 @@ def _refuse_what_cannot_be_written(name: str) -> None:
     if _folder_of_named(name):
         return
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name) as (folder, base):
+    with _folder(name, tree) as (folder, base):
         is_file = _standing_in(folder, base, path).startswith(_FILE)
         # A link is replaced, and what is not there is made.
         if not (os.access(base, os.W_OK, dir_fd=folder) if is_file else os.access(f"{_OPENED}/{folder}", os.W_OK)):
@@ -211,12 +227,12 @@ def _container(name: str) -> Optional[Running]:
 
 
 @contextmanager
-def _folder(name: str) -> Iterator[Tuple[int, str]]:
-    """The folder of a file, opened, and the file's name in it.
+def _folder(name: str, tree: str = "") -> Iterator[Tuple[int, str]]:
+    """The folder of a file, opened, and the file's name in it; if the container does not run, that in its `tree`.
 
     Raises:
         NoFilesError: the container has no such folder.
-        FileNotFoundError: the container does not run.
+        FileNotFoundError: the container does not run, and has no tree.
     """
     sandbox, path = ContainerFile(name, "").place
     base = os.path.basename(path)
@@ -224,10 +240,10 @@ def _folder(name: str) -> Iterator[Tuple[int, str]]:
     container = None if named else runtimes.running(sandbox)
     if container:
         kept = container.files.get(base, "")
-        with opened_folder(os.path.dirname(kept)) if kept else opened_etc(container) as folder:
+        with opened_folder(os.path.dirname(kept)) if kept else opened_etc(container.root) as folder:
             yield folder, os.path.basename(kept) or base
-    elif named:
-        with opened_folder(named) as folder:
+    elif named or tree:
+        with opened_folder(named) if named else opened_etc(tree) as folder:
             yield folder, base
     else:
         raise FileNotFoundError(f"{sandbox} does not run")
@@ -236,14 +252,14 @@ def _folder(name: str) -> Iterator[Tuple[int, str]]:
 # What stands there
 
 
-def _standing(name: str) -> str:
+def _standing(name: str, tree: str = "") -> str:
     """
     Raises:
         NoFilesError: something stands there that is no file.
-        FileNotFoundError: the container does not run.
+        FileNotFoundError: the container does not run, and has no tree.
     """
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name) as (folder, base):
+    with _folder(name, tree) as (folder, base):
         return _standing_in(folder, base, path)
 
 

@@ -33,7 +33,7 @@ class Running:
     """A container that runs.
 
     `files` are those of its `/etc` that are kept elsewhere, and mounted into it. `id` tells it from others that had its
-    name before; empty where nothing does.
+    name before, as where a machine has its tree does; empty where nothing does.
     """
 
     pid: int
@@ -90,17 +90,17 @@ def opened_folder(path: str, within: Optional[int] = None, flags: int = 0) -> It
 
 
 @contextmanager
-def opened_etc(container: Running) -> Iterator[int]:
-    """Its folder `/etc`, which a link may not lead out of the container.
+def opened_etc(root: str) -> Iterator[int]:
+    """The folder `/etc` of a container with this root, out of which no link may lead.
 
     Raises:
         NoFilesError: it has none, or the host's own.
         FileNotFoundError: the container has ended.
     """
     with ExitStack() as opened:
-        root = opened.enter_context(opened_folder(container.root))
+        top = opened.enter_context(opened_folder(root))
         try:
-            folder = opened.enter_context(opened_folder("etc", root, os.O_NOFOLLOW))
+            folder = opened.enter_context(opened_folder("etc", top, os.O_NOFOLLOW))
         except OSError as error:
             raise NoFilesError("it has no folder /etc of its own") from error
         refuse_hosts_own(folder, "/etc")
@@ -132,7 +132,7 @@ def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
         with suppress(OSError):
             if namespaces.identity(f"/proc/{pid}/ns/net") == namespace:
                 try:
-                    with opened_etc(Running(pid)) as folder:
+                    with opened_etc(Running(pid).root) as folder:
                         tenants.setdefault(_identity(os.fstat(folder)), pid)
                 except NoFilesError:
                     others.append(pid)

@@ -202,8 +202,9 @@ class _Machined(_Runtime):
             if error.name == _NO_SUCH_MACHINE:
                 return None
             raise
-        wanted = (f"{_MACHINED}.Machine", "Leader")
-        return Running(self._bus.call(_MACHINED, machine, "org.freedesktop.DBus.Properties", "Get", "ss", *wanted))
+        of_machine = (_MACHINED, machine, "org.freedesktop.DBus.Properties", "GetAll", "s", f"{_MACHINED}.Machine")
+        told = self._bus.call(*of_machine)
+        return Running(told["Leader"], id=told["RootDirectory"])
 
 
 def _output(program: str, *arguments: str) -> str:

@@ -37,6 +37,11 @@ def edited(
     )
 
 
+def is_written(marks: str, now: str) -> bool:
+    """Whether we wrote what is there `now`, in whichever life of the container."""
+    return mark(now) in [each.partition("@")[0] for each in marks.split()]
+
+
 def is_edited(marks: str, now: str, wanted: str, life: str = "") -> bool:
     """Whether what is there `now` is neither of ours nor what we want there.
 
