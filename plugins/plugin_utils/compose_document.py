@@ -9,34 +9,21 @@ import difflib
 import re
 from collections.abc import Callable, Collection
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
+    SERVICE_KEYS,
+    SERVICE_KEYS_ABOUT_NETWORKING,
+    SERVICE_KEYS_THAT_DECIDE,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
 
 Words = dict[str, object]
 _ReadEntry = Callable[[object, str], object]
 
-_PASSED_OVER = """
-    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs cpu_count
-    cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec
-    depends_on develop device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck
-    image init ipc isolation label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit
-    models oom_kill_disable oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged
-    pull_policy pull_refresh_after read_only restart runtime secrets security_opt shm_size stdin_open stop_grace_period
-    stop_signal storage_opt tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from
-    working_dir
-"""
-_NETWORKING = """
-    dns dns_opt dns_search domainname expose external_links extra_hosts hostname links mac_address
-    network_mode networks ports sysctls
-"""
-# They decide whether there is a container, and under which name
-_DECIDING = "container_name deploy extends profiles provider scale"
-_TOP_LEVEL = "configs include models name networks secrets services version volumes"
-
-NETWORKING_KEYS = frozenset(_NETWORKING.split())
-TOP_LEVEL_KEYS = frozenset(_TOP_LEVEL.split())
-_KEPT_KEYS = NETWORKING_KEYS | frozenset(_DECIDING.split())
-SERVICE_KEYS = _KEPT_KEYS | frozenset(_PASSED_OVER.split())
+TOP_LEVEL_KEYS = frozenset(
+    ["configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes"]
+)
+_KEPT_KEYS = SERVICE_KEYS_ABOUT_NETWORKING | SERVICE_KEYS_THAT_DECIDE
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 

@@ -13,8 +13,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.n
     is_external,
     network_name,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
+    SERVICE_KEYS_ABOUT_NETWORKING,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import NETWORKING_KEYS, Words
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -171,7 +174,11 @@ def _network_words(project: Project, key: str, words: Words) -> Words:
 
 def _container_words(project: Project, key: str, service: Words, names: _Names) -> Words:
     words = drop_repeats(
-        {word: value for word, value in service.items() if word in NETWORKING_KEYS or word.startswith("x-")}
+        {
+            word: value
+            for word, value in service.items()
+            if word in SERVICE_KEYS_ABOUT_NETWORKING or word.startswith("x-")
+        }
     )
     problems = ProblemCollector()
     with problems.collect():

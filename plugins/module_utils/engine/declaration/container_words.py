@@ -24,20 +24,8 @@ from .model import (
     StaticRoute,
 )
 from .ports import PortMapping, port_range, protocol
+from .vocabulary import CONTAINER_KEYS_PASSED_OVER
 from .words import Words, source, wrong
-
-# Keys of a Compose service that are not about networking.
-SERVICE_KEYS_PASSED_OVER = frozenset(
-    """
-    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs cpu_count cpu_percent
-    cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy develop
-    device_cgroup_rules devices entrypoint env_file environment gpus group_add healthcheck image init ipc isolation
-    label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
-    oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged provider pull_policy read_only
-    restart runtime secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs tty
-    ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
-    """.split()
-)
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
 
@@ -101,7 +89,10 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
         routes=extension.take_all("routes", read.list_of(_route)),
     )
     extension.finish()
-    words.finish(passed_over=SERVICE_KEYS_PASSED_OVER)
+    words.refuse(
+        ["extends"], "is followed in Compose files only (wharf_compose_files): say here what the other service says"
+    )
+    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER | {"deploy"})
     return container
 
 
