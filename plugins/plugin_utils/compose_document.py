@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Collection
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
+    DEPLOY_KEYS,
+    DEPLOY_KEYS_PASSED_OVER,
     SERVICE_KEYS,
     SERVICE_KEYS_ABOUT_NETWORKING,
     SERVICE_KEYS_THAT_DECIDE,
@@ -95,11 +97,12 @@ class _Reader:
             check_key(key, SERVICE_KEYS, f"{path}.{key}", self.unknown_keys)
         kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
         if "deploy" in kept:
-            kept["deploy"] = through_tag(kept["deploy"], _narrow_deploy)
+            kept["deploy"] = through_tag(kept["deploy"], lambda deploy: self._deploy(deploy, f"{path}.deploy"))
         return kept
 
-
-def _narrow_deploy(deploy: object) -> object:
-    if not isinstance(deploy, dict):
-        return deploy
-    return {key: value for key, value in deploy.items() if key == "replicas"}
+    def _deploy(self, words: object, path: str) -> object:
+        if not isinstance(words, dict):
+            return words
+        for key in words:
+            check_key(key, DEPLOY_KEYS, f"{path}.{key}", self.unknown_keys)
+        return {key: value for key, value in words.items() if key not in DEPLOY_KEYS_PASSED_OVER}

@@ -24,7 +24,7 @@ from .model import (
     StaticRoute,
 )
 from .ports import PortMapping, port_range, protocol
-from .vocabulary import CONTAINER_KEYS_PASSED_OVER
+from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER
 from .words import Words, source, wrong
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
@@ -67,6 +67,9 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     if mode == CONTAINER_MODE:
         words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {shares}")
     words.take("scale", _one, 1)
+    deploy = words.inner("deploy")
+    deploy.take("replicas", _one, 1)
+    deploy.finish(passed_over=DEPLOY_KEYS_PASSED_OVER)
     links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
     extension = words.inner("x-wharf")
     container = Container(
@@ -92,7 +95,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     words.refuse(
         ["extends"], "is followed in Compose files only (wharf_compose_files): say here what the other service says"
     )
-    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER | {"deploy"})
+    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER)
     return container
 
 

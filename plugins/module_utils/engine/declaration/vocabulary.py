@@ -26,5 +26,10 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
 )
 SERVICE_KEYS = SERVICE_KEYS_ABOUT_NETWORKING | SERVICE_KEYS_THAT_DECIDE | SERVICE_KEYS_PASSED_OVER
 
+DEPLOY_KEYS_PASSED_OVER = frozenset(
+    "endpoint_mode labels mode placement resources restart_policy rollback_config update_config".split()
+)
+DEPLOY_KEYS = DEPLOY_KEYS_PASSED_OVER | {"replicas"}
+
 # Of `wharf_containers` each entry is a container, whatever makes it one in a Compose file.
 CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
