@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
@@ -37,7 +38,10 @@ _NETNS = "netns"
 
 @dataclass(frozen=True)
 class Declaration:
-    """`words` has those of `host`, `networks`, `containers` and `docker_user` that were given."""
+    """`words` has those of `host`, `networks`, `containers` and `docker_user` that were given.
+
+    What is passed over is not among them.
+    """
 
     words: dict[str, Any]
     warnings: tuple[str, ...]
@@ -82,9 +86,8 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
         problems.raise_if_any()
     if words["containers"]:
         words["containers"] = _run_by(given.get("runtime") or _NETNS, words["containers"])
-    return Declaration(
-        {key: value for key, value in words.items() if value is not None}, compose.warnings if compose else ()
-    )
+    given_words = {key: value for key, value in words.items() if value is not None}
+    return Declaration(without_passed_over(given_words), compose.warnings if compose else ())
 
 
 def _read_compose_files(files: Any, bases: list[Path]) -> ComposeWords:

@@ -11,7 +11,7 @@ from typing import Any
 
 from planning import plan, problems
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
     DAEMON_KEYS_PASSED_OVER,
 )
 

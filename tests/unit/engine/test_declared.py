@@ -29,7 +29,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     USER_NETWORKS,
 )
 
-OLD, NEW = {"x": "old"}, {"x": "new"}
+OLD, NEW = {"dns": "192.0.2.1"}, {"dns": "192.0.2.2"}
 NOTHING = Declared()
 BEFORE = Declared({"mtu": 1400}, {"a": OLD, "b": OLD}, {"one": OLD, "two": OLD})
 

@@ -12,6 +12,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS_ABOUT_NETWORKING,
     SERVICE_KEYS_PASSED_OVER,
     SERVICE_KEYS_THAT_DECIDE,
+    without_passed_over,
 )
 
 
@@ -22,3 +23,26 @@ def test_a_container_may_have_every_key_of_a_service() -> None:
 def test_each_key_is_of_one_kind() -> None:
     kinds = (SERVICE_KEYS_ABOUT_NETWORKING, SERVICE_KEYS_PASSED_OVER, SERVICE_KEYS_THAT_DECIDE)
     assert sum(map(len, kinds)) == len(SERVICE_KEYS)
+
+
+def test_what_is_passed_over_and_values_of_what_is_unknown_are_left_away() -> None:
+    declaration = {
+        "host": {"mtu": 1400, "log-opts": {"splunk-token": "secret"}, "mut": 1},
+        "networks": {"app": {"labels": ["secret"], "x-wharf": {"icmp": True}}, "plain": None, "wrong": "text"},
+        "containers": {
+            "web": {"ports": ["80"], "command": "secret", "x-mine": "secret", "prots": 1, "profiles": []},
+            "db": {"deploy": {"replicas": 1, "labels": "secret", "replica": 1}, "x-source": "compose.yml"},
+            "wrong": ["text"],
+        },
+        "docker_user": [{"comment": "kept"}],
+    }
+    assert without_passed_over(declaration) == {
+        "host": {"mtu": 1400, "mut": 1},
+        "networks": {"app": {"x-wharf": {"icmp": True}}, "plain": None, "wrong": "text"},
+        "containers": {
+            "web": {"ports": ["80"], "prots": None},
+            "db": {"deploy": {"replicas": 1, "replica": None}, "x-source": "compose.yml"},
+            "wrong": ["text"],
+        },
+        "docker_user": [{"comment": "kept"}],
+    }

@@ -11,6 +11,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 from ..errors import ModelError, ProblemCollector
 from ..state import CONTAINERS, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
 from .network_words import network_name
+from .vocabulary import without_passed_over
 
 _FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
 
@@ -22,7 +23,7 @@ Words = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Declared:
-    """Words, as they were given.
+    """Words, as they were given, but without what is passed over.
 
     `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is. `firewall`
     has those of a host's words that say by what rules are made, for rules that are declared alone.
@@ -33,6 +34,11 @@ class Declared:
     containers: Words = field(default_factory=dict)
     docker_user: Optional[List[Any]] = None
     firewall: Words = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Ledgers from before have all of it.
+        for part, words in without_passed_over(vars(self)).items():
+            object.__setattr__(self, part, words)
 
     @property
     def is_empty(self) -> bool:

@@ -27,29 +27,13 @@ from .model import (
 )
 from .ports import host_ip
 from .service_words import parse_services
+from .vocabulary import DAEMON_KEYS_PASSED_OVER, NETWORK_KEYS_PASSED_OVER
 from .words import Words, source, wrong
 
 T = TypeVar("T")
 
 HOST_PATH = "wharf_host"
 DEFAULT_BRIDGE = "docker0"
-
-# Keys of daemon.json that are not about networking.
-DAEMON_KEYS_PASSED_OVER = frozenset(
-    """
-    allow-nondistributable-artifacts api-cors-header authorization-plugins builder cdi-spec-dirs cgroup-parent
-    cluster-advertise cluster-store cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
-    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd data-root debug default-cgroupns-mode
-    default-init default-ipc-mode default-runtime default-shm-size default-ulimits deprecated-key-path exec-opts
-    exec-root experimental features graph group hosts http-proxy https-proxy init init-path insecure-registries labels
-    live-restore log-driver log-format log-level log-opts max-concurrent-downloads max-concurrent-uploads
-    max-download-attempts metrics-addr min-api-version network-control-plane-mtu network-diagnostic-port
-    no-new-privileges no-proxy node-generic-resources nri-opts oom-score-adjust pidfile proxies raw-logs
-    registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout storage-driver storage-opts
-    swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey
-    tlsverify userland-proxy-path userns-remap
-    """.split()
-)
 
 _DRIVERS_NOT_YET = ("host", "ipvlan", "macvlan", "none", "overlay")
 
@@ -277,7 +261,7 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     if external is not None:
         is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))
-    words.finish(passed_over=("attachable", "labels"))
+    words.finish(passed_over=NETWORK_KEYS_PASSED_OVER)
     return [network] if len(problems.problems) == before else []
 
 

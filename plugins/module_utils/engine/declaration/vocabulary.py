@@ -1,9 +1,30 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every key that a service of the Compose Specification may have, by what it is to us."""
+"""The keys of daemon.json and of the Compose Specification, by what they are to us."""
 
 from __future__ import annotations
+
+from typing import Any, Callable, Collection, Dict, Mapping
+
+# Keys of daemon.json that are not about networking.
+DAEMON_KEYS_PASSED_OVER = frozenset(
+    """
+    allow-nondistributable-artifacts api-cors-header authorization-plugins builder cdi-spec-dirs cgroup-parent
+    cluster-advertise cluster-store cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
+    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd data-root debug default-cgroupns-mode
+    default-init default-ipc-mode default-runtime default-shm-size default-ulimits deprecated-key-path exec-opts
+    exec-root experimental features graph group hosts http-proxy https-proxy init init-path insecure-registries labels
+    live-restore log-driver log-format log-level log-opts max-concurrent-downloads max-concurrent-uploads
+    max-download-attempts metrics-addr min-api-version network-control-plane-mtu network-diagnostic-port
+    no-new-privileges no-proxy node-generic-resources nri-opts oom-score-adjust pidfile proxies raw-logs
+    registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout storage-driver storage-opts
+    swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey
+    tlsverify userland-proxy-path userns-remap
+    """.split()
+)
+
+NETWORK_KEYS_PASSED_OVER = frozenset(["attachable", "labels"])
 
 SERVICE_KEYS_ABOUT_NETWORKING = frozenset(
     """
@@ -33,3 +54,51 @@ DEPLOY_KEYS = DEPLOY_KEYS_PASSED_OVER | {"replicas"}
 
 # Of `wharf_containers` each entry is a container, whatever makes it one in a Compose file.
 CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
+
+_OUR_EXTENSIONS = frozenset(["x-source", "x-wharf"])
+_CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS
+
+
+def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:
+    """The parts of a declaration by name, without what is passed over in them: that may be secret, and nobody needs it.
+
+    What a container has that is unknown keeps its key, for the error's sake, and loses its value.
+    """
+    return {part: _PARTS[part](words) if part in _PARTS and words else words for part, words in declaration.items()}
+
+
+def _host(words: Any) -> Any:
+    return _without(DAEMON_KEYS_PASSED_OVER, words)
+
+
+def _networks(networks: Mapping[str, Any]) -> Any:
+    return {name: _without(NETWORK_KEYS_PASSED_OVER, words) for name, words in networks.items()}
+
+
+def _containers(containers: Mapping[str, Any]) -> Any:
+    return {name: _container(words) for name, words in containers.items()}
+
+
+def _container(words: Any) -> Any:
+    kept = _known(_CONTAINER_KEYS, _without(CONTAINER_KEYS_PASSED_OVER, words))
+    if isinstance(kept, dict) and "deploy" in kept:
+        kept["deploy"] = _known(DEPLOY_KEYS, _without(DEPLOY_KEYS_PASSED_OVER, kept["deploy"]))
+    return kept
+
+
+def _without(passed_over: Collection[str], words: Any) -> Any:
+    """What is no mapping is wrong, and left for the error."""
+    if not isinstance(words, Mapping):
+        return words
+    return {key: value for key, value in words.items() if not _is_passed_over(key, passed_over)}
+
+
+def _is_passed_over(key: Any, passed_over: Collection[str]) -> bool:
+    return key in passed_over or (str(key).startswith("x-") and key not in _OUR_EXTENSIONS)
+
+
+def _known(keys: Collection[str], words: Any) -> Any:
+    return {key: value if key in keys else None for key, value in words.items()} if isinstance(words, dict) else words
+
+
+_PARTS: Dict[str, Callable[[Any], Any]] = {"host": _host, "networks": _networks, "containers": _containers}
