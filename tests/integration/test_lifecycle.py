@@ -421,6 +421,25 @@ class TestDrift:
         assert not live.probe("db", f"{live.address('web', 'front')}:80/tcp", False).is_open
 
 
+class TestDefaultRoute:
+    def test_while_there_is_none_all_stays_as_it_was(self, host: ThrowawayHost) -> None:
+        host.run("ip link set eth0 mtu 1400; sysctl -qw net.ipv6.conf.eth0.accept_ra=1")
+        with host.declared(WORDS):
+            routes = {family: host.run(f"ip {family} route show default").strip() for family in ("-4", "-6")}
+            host.run("ip -4 route del default; ip -6 route del default")
+            assert host.converge(WORDS) == []
+            assert host.json("ip -j link show docker0")[0]["mtu"] == 1400
+            assert host.sysctl("net.ipv6.conf.eth0.accept_ra") == "2"
+            for family, route in routes.items():
+                host.run(f"ip {family} route add {route}")
+
+    def test_one_may_be_in_two_halves(self, host: ThrowawayHost) -> None:
+        host.run("ip route add 0.0.0.0/1 via 192.0.2.1; ip route add 128.0.0.0/1 dev eth0")
+        host.run("ip -6 route add ::/1 via 2001:db8::1; ip -6 route add 8000::/1 dev eth0")
+        with host.declared(WORDS):
+            assert host.probe("web", "192.0.2.1/ping").is_open
+
+
 class TestGivenBack:
     """What the admin had before."""
 

@@ -40,7 +40,7 @@ def read_facts(ledger: Ledger) -> Facts:
     first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
     return Facts(
         uplink=uplink.name if uplink else "",
-        uplink_mtu=uplink.mtu if uplink else 1500,
+        uplink_mtu=uplink.mtu if uplink else 0,
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
         taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf, on_bridges)),
         routed_subnets=tuple(_by_gateway(routes, names, ours)),
@@ -53,7 +53,7 @@ def read_facts(ledger: Ledger) -> Facts:
         listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger, on_bridges)))),
         forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
-        accepts_ra=tuple(sorted(_accepts_ra(ledger, _uplinks(routes, names) - ours))),
+        accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - ours), _uplinks(routes, names))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
@@ -112,11 +112,16 @@ def _is_default(route: rtnetlink.RouteInfo) -> bool:
     return route.destination in ("0.0.0.0/0", "::/0")
 
 
+def _is_half_of_all(route: rtnetlink.RouteInfo) -> bool:
+    """Or all: a VPN has two such routes where it leaves the default route as it is."""
+    return route.destination.rpartition("/")[2] in ("0", "1")
+
+
 def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
     for route in routes:
         name = names.get(route.index, "")
         destination = ipaddress.ip_network(route.destination)
-        if route.gateway or not name or name in ours or not destination.prefixlen:
+        if route.gateway or not name or name in ours or _is_half_of_all(route):
             continue
         if not destination.is_link_local and not destination.is_multicast:
             yield destination, f"the host's own network on {name}"
@@ -126,7 +131,7 @@ def _by_gateway(
     routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]
 ) -> Iterator[Tuple[Subnet, str]]:
     for route in routes:
-        if route.gateway and not _is_default(route) and names.get(route.index) not in ours:
+        if route.gateway and not _is_half_of_all(route) and names.get(route.index) not in ours:
             yield ipaddress.ip_network(route.destination), f"to which the host has a route by {route.gateway}"
 
 
@@ -160,9 +165,12 @@ def _uplinks(routes: List[rtnetlink.RouteInfo], names: Dict[int, str]) -> Set[st
     return {names[route.index] for route in leading if route.index in names}
 
 
-def _accepts_ra(ledger: Ledger, uplinks: Set[str]) -> Iterator[str]:
-    for interface in uplinks:
-        if _before(ledger, proc_sys.of_interface(interface, "ipv6.accept_ra")) == "1":
+def _accepts_ra(ledger: Ledger, interfaces: Iterable[str], uplinks: Set[str]) -> Iterator[str]:
+    """The links whose routes come by router advertisements. One stays one while its router says nothing."""
+    owned = ledger.owned_by("forwarding")
+    for interface in interfaces:
+        parameter = proc_sys.of_interface(interface, "ipv6.accept_ra")
+        if (interface in uplinks or ("sysctl", parameter) in owned) and _before(ledger, parameter) == "1":
             yield interface
 
 

@@ -49,17 +49,22 @@ _MAIN = (
 # Those that have rules of their own, and may flush all when they start anew.
 _FIREWALLS = "nftables.service iptables.service ip6tables.service netfilter-persistent.service"
 
-# It does not wait for an uplink: what depends on that is mended once it is there, by the other service.
+# It does not wait for an uplink: what depends on that stays as it was, and the other service mends nameservers once it
+# is there. It tries again for some minutes where it lacks something, as a bridge of somebody's that comes late.
 _APPLY_UNIT = f"""{_HEADER}[Unit]
 Description=Container networks, as declared
 After={FOLLOW} network.target {_FIREWALLS} ufw.service firewalld.service
 Before=docker.service podman-restart.service
 PartOf={_FIREWALLS}
 ReloadPropagatedFrom={_FIREWALLS}
+StartLimitIntervalSec=300
+StartLimitBurst=20
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+Restart=on-failure
+RestartSec=10
 ExecStart={COMMAND} apply
 ExecReload={COMMAND} apply
 TimeoutStartSec=300

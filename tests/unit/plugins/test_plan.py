@@ -40,7 +40,7 @@ def test_the_host_is_known_by_its_mtu_and_id() -> None:
     one, other = (plan(declaration, mtu=1400, machine_id=host) for host in ("one", "other"))
     assert {bridge["mtu"] for bridge in one["layers"]["bridge"]} == {1400}
     assert one["allotted"] != other["allotted"]
-    assert plan(declaration, machine_id="one")["allotted"] == one["allotted"]
+    assert plan(declaration, mtu=1400, machine_id="one")["allotted"] == one["allotted"]
 
 
 def test_texts_and_compose_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

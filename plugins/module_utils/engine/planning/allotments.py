@@ -45,13 +45,15 @@ PoolsByVersion = Dict[int, PoolAllotment]
 class Allotments:
     """All that is allotted on a host. Endpoints by container and network; `ports` by what asks for one.
 
-    `resolvers` are the ports of those that are not a network's own, by their names.
+    `resolvers` are the ports of those that are not a network's own, by their names. `mtu`, in bytes, is that of
+    networks which declare none: the uplink's, also while there is no uplink.
     """
 
     networks: Mapping[str, PoolsByVersion] = field(default_factory=dict)
     endpoints: Mapping[EndpointKey, EndpointAllotment] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     resolvers: Mapping[str, int] = field(default_factory=dict)
+    mtu: int = 0
 
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
         """Also what these containers had before and this plan, which left them out, does not have."""
@@ -73,6 +75,7 @@ class Allotments:
             },
             "ports": dict(self.ports),
             "resolvers": dict(self.resolvers),
+            "mtu": self.mtu,
         }
 
     @classmethod
@@ -93,6 +96,7 @@ class Allotments:
             {_endpoint_key(name): endpoint(given) for name, given in words.get("endpoints", {}).items()},
             words.get("ports", {}),
             words.get("resolvers", {}),
+            words.get("mtu", 0),
         )
 
 

@@ -26,11 +26,11 @@ class StandingBridge:
 class Facts:
     """A host as it is; the defaults are those of a host about which nothing is known.
 
-    `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes. `addresses` are the host's own, None
-    where nothing is known of it. `taken_subnets` are those that the host reaches without a gateway, our own bridges'
-    left out, and its nameservers, each with who has it; `routed_subnets` those that it has a route to by a gateway.
-    `other_bridges` are the bridges that are not ours, and `other_links` the names of all other links that are not; both
-    are None where nothing is known of the host.
+    `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes, 0 where there is none. `addresses`
+    are the host's own, None where nothing is known of it. `taken_subnets` are those that the host reaches without a
+    gateway, our own bridges' left out, and its nameservers, each with who has it; `routed_subnets` those that it has a
+    route to by a gateway. `other_bridges` are the bridges that are not ours, and `other_links` the names of all other
+    links that are not; both are None where nothing is known of the host.
     `resolv_conf` is the host's, or that of systemd-resolved behind it; `nameservers` are so many in the host's own.
     `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
     `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
@@ -39,7 +39,7 @@ class Facts:
     """
 
     uplink: str = ""
-    uplink_mtu: int = 1500
+    uplink_mtu: int = 0
     addresses: Optional[Tuple[str, ...]] = None
     taken_subnets: Tuple[Tuple[Subnet, str], ...] = ()
     routed_subnets: Tuple[Tuple[Subnet, str], ...] = ()

@@ -20,6 +20,8 @@ from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotmen
 from .facts import Facts
 from .subnets import addresses_of, allot_subnets
 
+ETHERNET_MTU = 1500
+
 
 def allot(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
     """Give every network its subnets and every endpoint its addresses.
@@ -28,7 +30,7 @@ def allot(model: Model, facts: Facts, before: Allotments, problems: ProblemColle
     """
     networks = allot_subnets(model, facts, before, problems)
     endpoints = _allot_endpoints(model, networks, before, problems)
-    return Allotments(networks, endpoints, before.ports)
+    return Allotments(networks, endpoints, before.ports, mtu=facts.uplink_mtu or before.mtu or ETHERNET_MTU)
 
 
 def _allot_endpoints(

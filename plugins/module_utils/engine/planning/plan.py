@@ -117,15 +117,15 @@ class Plan:
 
     def _large_mtus(self) -> List[str]:
         return [
-            f"{network.path}: MTU {network.mtu} is larger than {self.facts.uplink_mtu}, that of {self.facts.uplink}, "
+            f"{network.path}: MTU {network.mtu} is larger than {self.allotted.mtu}, that of {self.facts.uplink}, "
             "by which the host reaches the outside: large packets may be lost"
             for network in self.model.networks.values()
-            if self.facts.uplink and network.mtu and network.mtu > self.facts.uplink_mtu
+            if self.facts.uplink and network.mtu and network.mtu > self.allotted.mtu
             if not network.internal and not network.external
         ]
 
     def mtu(self, network: Network) -> int:
-        return network.mtu or self.facts.uplink_mtu
+        return network.mtu or self.allotted.mtu
 
     def addresses(self, container: str, attachment: Attachment) -> List[str]:
         """The addresses of an endpoint without prefix lengths, IPv4 first."""
