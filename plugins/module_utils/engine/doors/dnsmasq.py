@@ -311,9 +311,12 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
     complaint = _systemctl("restart", things)
     for thing in things:
         pid = _read_number(pid_path(thing.name))
-        if pid is None or complaint:
+        if pid is None:
             raise ApplyError(f"dnsmasq {thing.name}: {complaint or 'did not start'}: see journalctl -u {_unit(thing)}")
         _note(thing, pid)
+    # It names the unit.
+    if complaint:
+        raise ApplyError(f"dnsmasq: {complaint}")
 
 
 def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:

@@ -42,6 +42,7 @@ UNIT_FILE = "/run/systemd/system/wharf-dnsmasq@.service"
 _UNIT = f"""{_HEADER}[Unit]
 Description=dnsmasq for container networks: %i
 After=network.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=forking
@@ -49,6 +50,7 @@ PIDFile={RUNNING_FOLDER}/%i.pid
 ExecStart=dnsmasq --conf-file={FOLDER}/%i.conf
 ExecReload=kill -HUP $MAINPID
 Restart=on-failure
+RestartSec=1
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETUID CAP_SETGID CAP_CHOWN CAP_DAC_OVERRIDE
 NoNewPrivileges=yes
 ProtectSystem=strict
