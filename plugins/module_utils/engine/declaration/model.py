@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Generic, Mapping, Optional, Tuple, TypeVar
+from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
 from ..state import DEFAULT_NETWORK
 from .ports import PortMapping, PortRange
@@ -114,6 +114,7 @@ class Pool:
 class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
+    `defaults` are those of its `driver_opts` that the host has for all networks (daemon.json's `default-network-opts`).
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
@@ -127,6 +128,7 @@ class Network:
     bridge: str
     pools: Tuple[Pool, ...]
     internal: bool = False
+    defaults: FrozenSet[str] = frozenset()
     icc: bool = True
     gateway_modes: PerFamily[str] = PerFamily(NAT, NAT)
     masquerades: PerFamily[bool] = PerFamily(True, True)

@@ -12,7 +12,16 @@ from ..errors import Problem, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from .container_words import MODES, Names, parse_container
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
-from .network_words import HOST_PATH, check_named, default_network, is_external, network_name, parse_host, parse_network
+from .network_words import (
+    HOST_PATH,
+    check_named,
+    default_network,
+    is_external,
+    network_name,
+    option_path,
+    parse_host,
+    parse_network,
+)
 from .record_references import check_records
 from .user_rule_references import idle_rules
 from .user_rule_words import parse_user_rules
@@ -159,12 +168,12 @@ def _check_endpoints(model: Model, network: Network, problems: ProblemCollector)
 
 def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> None:
     """What only rules can bring about is not promised where the rules are left to others."""
-    options = f"{network.path}.driver_opts.com.docker.network"
+    icc = option_path(network, "com.docker.network.bridge.enable_icc")
     for version, key in host.without_rules.items():
         wanted = {
             f"{network.path}.internal": network.internal,
-            f"{HOST_PATH}.icc" if network.is_default else f"{options}.bridge.enable_icc": not network.icc,
-            f"{options}.host_ipv{version}": network.snat(version) is not None,
+            f"{HOST_PATH}.icc" if network.is_default else icc: not network.icc,
+            option_path(network, f"com.docker.network.host_ipv{version}"): network.snat(version) is not None,
             f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
         }
         for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):

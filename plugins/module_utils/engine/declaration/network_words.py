@@ -162,12 +162,19 @@ def _address_pool(value: Any, path: str) -> AddressPool:
 
 
 def _default_network_opts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+    """Those of the driver bridge, tried on a network that takes each; what is wrong for some, these say."""
     drivers = read.mapping(value, path)
-    options = read.pairs("=")(drivers.pop("bridge", {}), f"{path}.bridge")
+    problems = ProblemCollector()
+    options: Tuple[Tuple[str, str], ...] = ()
+    with problems.collect():
+        options = read.pairs("=")(drivers.pop("bridge", None) or {}, f"{path}.bridge")
+    tried = Network("", path, "", (), internal=True)
+    _with_options(tried, Words(dict(options), f"{path}.bridge", problems), Words(None, path, problems), problems)
     unknown = drivers.keys() - _DRIVERS_NOT_YET
     if unknown:
         known = ", ".join(["bridge", *_DRIVERS_NOT_YET])
-        raise ModelError.at(path, f"{', '.join(sorted(unknown))}: is no driver of Docker's; there are: {known}")
+        problems.add(path, f"{', '.join(sorted(unknown))}: is no driver of Docker's; there are: {known}")
+    problems.raise_if_any()
     return options
 
 
@@ -253,10 +260,12 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     pools = _ipam(words.inner("ipam"), versions, path)
     given = words.take_all("driver_opts", read.pairs("="))
     # The options of a driver that is refused are not ours to judge.
-    defaults = () if external is not None else host.default_network_opts
-    options = Words({**dict(defaults), **dict(given if driver == "bridge" else ())}, f"{path}.driver_opts", problems)
+    defaults = dict(() if external is not None else host.default_network_opts)
+    own = dict(given if driver == "bridge" else ())
+    options = Words({**defaults, **own}, f"{path}.driver_opts", problems)
     extension = words.inner("x-wharf")
-    network = _with_options(Network(name, path, _bridge_name(name), pools, internal), options, extension, problems)
+    network = Network(name, path, _bridge_name(name), pools, internal, frozenset(defaults.keys() - own.keys()))
+    network = _with_options(network, options, extension, problems)
     network = _with_extension(network, extension, problems)
     if external is not None:
         is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
@@ -332,14 +341,21 @@ def _with_options(network: Network, options: Words, extension: Words, problems: 
     )
     options.finish()
     with problems.collect():
-        _check_mtu(shaped, f"{options.path}.{_MTU_OPTION}")
+        _check_mtu(shaped, option_path(network, _MTU_OPTION))
     for version in (4, 6):
         if shaped.gateway_mode(version) == ISOLATED and not shaped.internal:
             problems.add(
-                f"{options.path}.{_BRIDGE_OPTION}gateway_mode_ipv{version}",
-                '"isolated": leaves the containers without a gateway: set internal: true on the network',
+                option_path(network, f"{_BRIDGE_OPTION}gateway_mode_ipv{version}"),
+                f'"isolated": leaves the containers without a gateway: set {network.path}.internal: true',
             )
     return shaped
+
+
+def option_path(network: Network, option: str) -> str:
+    """Where the declaration says what a network has of `driver_opts`."""
+    if option in network.defaults:
+        return f"{HOST_PATH}.default-network-opts.bridge.{option}"
+    return f"{network.path}.driver_opts.{option}"
 
 
 def _gateway_mode(value: Any, path: str) -> str:
