@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.validation import check_type_list
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
@@ -121,7 +122,9 @@ class Assumed:
         return {"scopes": self.scopes, "changes": self.changes.get(layer, {})}
 
     def after(self, layer: str, arguments: Mapping[str, Any], predictions: Mapping[str, str]) -> Assumed:
-        declared = dict.fromkeys(arguments.get("scope") or SCOPES, arguments.get("state") or "present")
+        scope = arguments.get("scope")
+        scopes = SCOPES if scope is None else check_type_list(scope)
+        declared = dict.fromkeys(scopes, arguments.get("state") or "present")
         made = {**self.changes.get(layer, {}), **predictions}
         return Assumed(self.run, {**self.scopes, **declared}, {**self.changes, layer: made})
 

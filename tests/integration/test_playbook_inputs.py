@@ -41,6 +41,15 @@ def test_compose_files(controller: Controller) -> None:
     assert "shop-web-1" in controller.host.run("ip netns exec shop-db-1 cat /etc/hostname")
 
 
+def test_scopes_as_a_text(controller: Controller) -> None:
+    controller.host.apply(WORDS)
+    tasks = [
+        {"wharf.network.veth": {"scope": "containers", "state": "absent"}},
+        {"wharf.network.bridge": {"scope": "docker_user,user_networks", "state": "absent"}},
+    ]
+    assert ("delete", "bridge", "br-front") in controller.converge({"tasks": tasks})
+
+
 def test_all_problems_come_in_one_report_before_anything_is_touched(controller: Controller) -> None:
     before = controller.host.snapshot()
     variables = {
