@@ -109,7 +109,7 @@ options:
   fail_on:
     description:
       - V(mismatch) fails if a probe comes out otherwise than expected.
-      - V(unproven) fails also if one tells nothing, V(nothing) never does.
+      - V(unproven) fails also if one tells nothing, as those of a container that does not run, V(nothing) never does.
     type: str
     choices: [nothing, mismatch, unproven]
     default: mismatch
@@ -171,7 +171,8 @@ probes:
         - V(open), V(closed), or V(refused), which is as good as closed.
         - V(one-way) if the probe arrives and no answer comes back, V(elsewhere) if somebody else answers, V(absent) if
           there is no sandbox to send it from. These are never as expected.
-        - V(unknown) where it cannot be told.
+        - V(unknown) where it cannot be told. So it is where the probe follows from the ledger and the sandbox at one of
+          its ends is not there yet; it is not sent then.
       type: str
     fulfilled:
       description: Whether it is as expected; null where that cannot be told.
@@ -210,7 +211,7 @@ outside_probes:
   sample: [{from: host, to: 192.0.2.10, port: 8080, protocol: tcp, expected: open, name: "port 80 of web, published",
     via: 192.0.2.10}]
 pending:
-  description: Containers whose sandbox is not there yet; nothing is derived for them.
+  description: Containers whose sandbox, or that of the container whose network stack they use, is not there yet.
   returned: always
   type: list
   elements: str
@@ -260,6 +261,8 @@ def main() -> None:
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with reporting_errors(module):
         found = verify(Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"]))
+    if derive and found.pending:
+        module.warn(f"nothing is proven of containers that are not there yet: {', '.join(found.pending)}")
     if derive and not found.rows:
         module.warn("nothing was proven: nothing that could be probed is declared on this host")
     lines = {

@@ -197,13 +197,28 @@ def test_a_sandbox_that_is_gone(small: ThrowawayHost) -> None:
     assert all("peer" in way or small.address("peer", "front") in way for way in failed)
 
 
+LATE = {"x-wharf": {"sandbox": "path:/run/late"}, "networks": ["front"], "ports": ["8081:80"]}
+
+
 def test_a_sandbox_that_is_not_there_yet(host: ThrowawayHost) -> None:
-    late = {"x-wharf": {"sandbox": "path:/run/late"}, "networks": ["front"], "ports": ["8081:80"]}
-    host.apply({**WORDS, "containers": {**WORDS["containers"], "late": late}})
+    late = {"late": LATE, "beside": {"network_mode": "service:late"}}
+    host.apply({**WORDS, "containers": {**WORDS["containers"], **late}})
     found = verify(host)
-    assert found["pending"] == ["late"]
+    assert found["pending"] == ["beside", "late"]
     assert rows(found) == {}
-    assert not [row for row in found["probes"] if row["from"] == "late"]
+    untried = rows(found, None)
+    assert len(untried) == found["unproven_probes"]
+    address = host.address("late", "front")
+    (gateway,) = host.ledger()["allotted"]["networks"]["front"].values()
+    assert untried.keys() >= {
+        f"late > {HOST}/ping",
+        f"beside > {gateway}/ping",
+        f"host > {address}:9/tcp",
+        *(f"host > {at}:8081/tcp" for at in ("127.0.0.1", HOST, SECOND)),
+    }
+    assert {row["why"] for row in found["probes"] if row["fulfilled"] is None} == {"path:/run/late is not there yet"}
+    assert not [row for row in found["probes"] if row["fulfilled"] and ("late" in row["name"] or row["port"] == 8081)]
+    assert not [probe for probe in found["outside_probes"] if probe["port"] == 8081]
     assert rows(verify(host, OUTSIDE, probes=found["outside_probes"], derive=False)) == {}
 
 
@@ -332,6 +347,19 @@ def test_playbook_in_a_site(controller: Controller) -> None:
     )
     played = controller.play(str(controller.folder / "site.yml"), variables=VARIABLES)
     assert played.returncode == 0, played.output
+
+
+def test_playbook_where_a_container_does_not_run(controller: Controller) -> None:
+    controller.host.apply({**PLAYED, "containers": {**PLAYED["containers"], "late": LATE}})
+    told = controller.play("wharf.network.verify")
+    assert told.returncode == 0, told.output
+    assert re.search(
+        rf"\? host -> {HOST}:8081/tcp +unknown \(path:/run/late is not there yet\): port 80 of late", told.output
+    )
+    assert "[WARNING]: nothing is proven of containers that are not there yet: late" in told.output
+    red = controller.play("wharf.network.verify", variables={"wharf_verify_fail_on": "unproven"})
+    assert red.returncode == 2
+    assert f"host -> {HOST}:8081/tcp" in red.output.partition("All goes as declared")[2]
 
 
 def test_module_as_a_gate(controller: Controller) -> None:

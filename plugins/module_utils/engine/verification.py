@@ -49,7 +49,10 @@ Row = Tuple[Probe, Outcome]
 
 @dataclass(frozen=True)
 class Verification:
-    """`outside` are the probes for other hosts to send, `pending` the containers whose sandbox is not there yet."""
+    """`outside` are the probes for other hosts to send, `pending` the containers whose sandbox is not there yet.
+
+    Derived probes of these have a row, too: it says that they tell nothing.
+    """
 
     rows: Tuple[Row, ...]
     outside: Tuple[Probe, ...] = ()
@@ -89,11 +92,12 @@ def verify(request: Request) -> Verification:
             ways = {probe.way for probe in probes}
             derived = [probe for probe in expect(plan, ground) if probe.way not in ways]
             outside = expect_outside(plan, ground)
-        pending = tuple(c.name for c in plan.model.containers.values() if is_awaited(c.sandbox))
         sender = _Sender(plan, host, request.timeout)
-        probes += [probe for probe in derived if not sender.concerns(pending, probe)]
-        outside = [probe for probe in outside if not sender.concerns(pending, probe)]
-        return Verification(tuple(sender.send(probes)), tuple(outside), pending)
+        awaited = {probe: sender.awaits(probe) for probe in (*derived, *outside)}
+        untried = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
+        probes += [probe for probe in derived if not awaited[probe]]
+        outside = [probe for probe in outside if not awaited[probe]]
+        return Verification((*sender.send(probes), *untried), tuple(outside), tuple(sender.awaited))
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class _Sender:
         self._plan = plan
         self._timeout = timeout
         self._destinations = Destinations(plan, host.every)
+        self.awaited = _awaited(plan)
 
     def send(self, probes: Sequence[Probe]) -> List[Row]:
         outcomes = self._sent(probes)
@@ -172,10 +177,17 @@ class _Sender:
         container = self._plan.model.containers.get(source)
         return sandbox_path(container.sandbox if container else source)
 
-    def concerns(self, containers: Sequence[str], probe: Probe) -> bool:
-        """Whether the probe comes from or goes to one of the containers."""
+    def awaits(self, probe: Probe) -> str:
+        """The sandbox from which or at which the probe is to be, if that is not there yet."""
         arrives = self._destinations.of(probe)
-        return probe.source in containers or (arrives is not None and arrives[0] in containers)
+        return self.awaited.get(probe.source, "") or (self.awaited.get(arrives[0], "") if arrives else "")
+
+
+def _awaited(plan: Plan) -> Dict[str, str]:
+    """The sandboxes that are not there yet, by the containers that are to be there, or to use their network stack."""
+    containers = plan.model.containers
+    sandboxes = [(name, at.sandbox) for name, c in containers.items() for at in (plan.model.owner_of_stack(c), c)]
+    return {name: sandbox for name, sandbox in sandboxes if is_awaited(sandbox)}
 
 
 def _may_be_lost(probe: Probe, outcome: Outcome) -> bool:
