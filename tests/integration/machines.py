@@ -92,6 +92,8 @@ class Machines:
     def stop(self, name: str) -> None:
         _end(self._running.pop(name))
         _wait(lambda: self.leader(name) == "")
+        # The kernel takes its time to end a network stack, and what led there.
+        _wait(lambda: f"wharf:{name}/" not in self.host.run("ip link"))
 
     def leader(self, name: str) -> str:
         return self.host.run(f"sed -n s/^LEADER=//p {_REGISTERED}/{name} 2>/dev/null || true").strip()
