@@ -30,7 +30,7 @@ def machines(host: ThrowawayHost) -> Iterator[Machines]:
         yield started
 
 
-ETC = "ls -ln /run/machine-web/etc; cat /run/machine-web/etc/*"
+ETC = "cd /run/machine-web/etc; stat -c '%n %A %u:%g' *; cat *"
 
 
 @pytest.mark.parametrize("users", USERS)
