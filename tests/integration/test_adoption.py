@@ -44,6 +44,11 @@ def link(host: ThrowawayHost, name: str) -> tuple[str, int]:
     return found["address"], found["mtu"]
 
 
+def addresses(host: ThrowawayHost, name: str) -> set[str]:
+    found = host.json(f"ip -j addr show {name}")[0]["addr_info"]
+    return {each["local"] for each in found if each["scope"] == "global"}
+
+
 @pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
 def test_containers_on_a_bridge_of_the_admin(lan: ThrowawayHost) -> None:
     before = link(lan, "br-lan")
@@ -88,15 +93,23 @@ def test_containers_that_may_not_talk_to_each_other(lan: ThrowawayHost) -> None:
         assert lan.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
 
 
-def test_a_bridge_without_ports_keeps_its_mac_and_mtu(host: ThrowawayHost) -> None:
-    host.run("ip link add br-lan mtu 9000 type bridge; ip addr add 10.5.0.1/24 dev br-lan; ip link set br-lan up")
-    before = link(host, "br-lan")
+# Below the smaller one the kernel has no IPv6, and the other is the largest that it has.
+@pytest.mark.parametrize("mtu", [1280, 9000, 65535])
+def test_a_bridge_without_ports_keeps_its_mac_mtu_and_addresses(host: ThrowawayHost, mtu: int) -> None:
+    host.run(
+        f"""
+        ip link add br-lan mtu {mtu} type bridge; ip link set br-lan up
+        ip addr add 10.5.0.1/24 dev br-lan; ip addr add fd00:5::1/64 dev br-lan nodad
+        """
+    )
+    before = link(host, "br-lan"), addresses(host, "br-lan")
+    assert before[1] == {"10.5.0.1", "fd00:5::1"}
     words = {"networks": {"lan": {"external": True}}, "containers": {"web": {"networks": ["lan"]}}}
     host.converge(words)
-    assert link(host, "br-lan") == before
-    assert host.json("ip -j link show eth0", "web")[0]["mtu"] == 9000
+    assert (link(host, "br-lan"), addresses(host, "br-lan")) == before
+    assert host.json("ip -j link show eth0", "web")[0]["mtu"] == mtu
     host.converge({}, ABSENT)
-    assert link(host, "br-lan") == before
+    assert (link(host, "br-lan"), addresses(host, "br-lan")) == before
 
 
 def test_what_the_bridge_had_to_allow_is_given_back(lan: ThrowawayHost) -> None:

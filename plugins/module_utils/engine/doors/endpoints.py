@@ -28,6 +28,7 @@ Step = Tuple[Optional[Endpoint], Endpoint]
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _ETHERNET_MTU = 1500
+_LARGEST_MTU = 65535
 _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 
@@ -182,8 +183,8 @@ def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
         if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
             ip.link("set", index=bridge.index, address=bridge.mac)
             if bridge.mtu != _ETHERNET_MTU:
-                # The kernel takes the MTU to be chosen only once it was changed.
-                ip.link("set", index=bridge.index, mtu=bridge.mtu - 1)
+                # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
+                ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
                 ip.link("set", index=bridge.index, mtu=bridge.mtu)
 
 
