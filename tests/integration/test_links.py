@@ -24,7 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door im
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors.sandboxes import Sandboxes
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError, ConflictError
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import namespaces, proc_sys
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import namespaces, proc_sys, rtnetlink
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     SCOPES,
     Bridge,
@@ -398,6 +398,16 @@ def test_what_the_kernel_refuses_is_told_of_its_object() -> None:
 def test_a_missing_bridge_is_named() -> None:
     with pytest.raises(ApplyError, match=r"web/app.*bridge br-app does not stand: wharf.network.bridge makes it"):
         converge(WEB, ENDPOINT)
+
+
+@on_a_host_of_its_own
+def test_an_adopted_bridge_that_has_just_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("ip link add br-app type bridge")
+    there = rtnetlink.links()
+    run("ip link del br-app")
+    monkeypatch.setattr(rtnetlink, "links", lambda: there)
+    with pytest.raises(ApplyError, match="bridge br-app: keeping its MAC and MTU: No such device"):
+        Endpoints({}).apply([Change(None, ENDPOINT)])
 
 
 @on_a_host_of_its_own

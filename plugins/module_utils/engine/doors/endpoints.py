@@ -181,11 +181,12 @@ def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
     with_ports = {link.master for link in links}
     for bridge in links:
         if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
-            ip.link("set", index=bridge.index, address=bridge.mac)
-            if bridge.mtu != _ETHERNET_MTU:
-                # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
-                ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
-                ip.link("set", index=bridge.index, mtu=bridge.mtu)
+            with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
+                ip.link("set", index=bridge.index, address=bridge.mac)
+                if bridge.mtu != _ETHERNET_MTU:
+                    # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
+                    ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
+                    ip.link("set", index=bridge.index, mtu=bridge.mtu)
 
 
 def _set_port(ip: Any, endpoint: Endpoint) -> None:
