@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,20 @@ def test_a_host_without_pyroute2_and_without_nft(one: ThrowawayHost) -> None:
         assert "docker0" not in one.run("ip -br link")
     assert ran.returncode == 1
     assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["pyroute2", "nft"]
+
+
+@pytest.mark.parametrize("version, is_told", [("0.6.9", True), ("0.6.10", False), ("0.9", False), ("unknown", False)])
+def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, version: str, is_told: bool) -> None:
+    """An older one would do most of a run, and fail in the midst of it."""
+    metadata = tmp_path / f"pyroute2-{version}.dist-info/METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: pyroute2\nVersion: {version}\n")
+    path = f"PYTHONPATH={tmp_path}:{ENGINE_FOLDER}"
+    command = [*one.enter(), "env", path, sys.executable, "-m", "engine", "diff", "-"]
+    ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
+    too_old = f"pyroute2: {version} on this host is too old to change links: pip install 'pyroute2>=0.7,<0.10', or"
+    assert ran.stderr.startswith(too_old) is is_told
+    assert ran.returncode == is_told
 
 
 def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Dict, Iterable, Iterator, Tuple, TypeVar
 
 from ..errors import ApplyError, ConflictError
@@ -26,6 +28,9 @@ DONE = 0
 
 IFA_F_NODAD = 2
 
+# Those before it cannot delete links by their group.
+_FIRST_PYROUTE2 = (0, 6, 10)
+
 # What a kernel answers that does not know such links.
 _UNKNOWN_KIND = (errno.EOPNOTSUPP,)
 
@@ -35,7 +40,7 @@ def opened() -> Iterator[Any]:
     """A pyroute2 IPRoute of the network namespace that the thread is in.
 
     Raises:
-        ConflictError: the host has no pyroute2.
+        ConflictError: the host has no pyroute2, or one that is too old.
     """
     with _pyroute2().IPRoute() as netlink:
         yield netlink
@@ -72,13 +77,32 @@ def forgiving(*codes: int) -> Iterator[None]:
 def require_pyroute2() -> None:
     """
     Raises:
-        ConflictError: the host has no pyroute2.
+        ConflictError: the host has no pyroute2, or one that is too old.
     """
     if importlib.util.find_spec("pyroute2") is None:
         raise ConflictError.at(
             "pyroute2",
             "is needed on this host to change links: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
         )
+    version = _version_of_pyroute2()
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if numbers and numbers < _FIRST_PYROUTE2:
+        raise ConflictError.at(
+            "pyroute2",
+            f"{version} on this host is too old to change links: pip install 'pyroute2>=0.7,<0.10', or take a "
+            "python3-pyroute2 of 0.7 or later",
+        )
+
+
+@cache
+def _version_of_pyroute2() -> str:
+    """Empty where it is not known, as of one that was installed by its files alone. Importing it would take longer."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("pyroute2") or ""
+    except (ImportError, KeyError, OSError, ValueError):
+        return ""
 
 
 def _pyroute2() -> Any:
