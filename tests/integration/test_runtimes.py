@@ -185,6 +185,15 @@ def test_a_container_without_root_is_refused(
         assert f"{host.address('app', 'front')}\tapp" in of_alice.read("of-alice", "/etc/hosts")
 
 
+def test_who_is_in_a_container_cannot_pass_for_podmans_watcher(host: ThrowawayHost, podman: Podman) -> None:
+    """He would keep the whole host from being changed."""
+    disguised = "echo -n conmon > /proc/self/comm; /bin/sleep 1000; exit"
+    podman.run(f"run -d --name other --user 1000 --network none tiny /bin/sh -c '{disguised}' -n web </dev/null")
+    assert podman.read("other", "/proc/1/comm") == "conmon\n"
+    with host.declared(WORDS):
+        assert "podman:web" in host.apply(WORDS).pending
+
+
 def test_the_hosts_own_stack_is_no_sandbox(host: ThrowawayHost, podman: Podman) -> None:
     podman.start("web", network="host")
     before = host.snapshot()

@@ -63,9 +63,14 @@ def rootless_user(sandbox: str) -> str:
     for pid in filter(str.isdigit, os.listdir("/proc")) if runtime == PODMAN else ():
         with suppress(OSError, ValueError):
             owner = os.stat(f"/proc/{pid}").st_uid
-            if owner != os.geteuid() and _watched_container(pid) == name:
+            if owner != os.geteuid() and _is_of_the_host(pid) and _watched_container(pid) == name:
                 return _user_name(owner)
     return ""
+
+
+def _is_of_the_host(pid: str) -> bool:
+    """Whether it numbers processes as we do: what is in a container has any name and arguments that it likes."""
+    return os.path.samefile(f"/proc/{pid}/ns/pid", "/proc/self/ns/pid")
 
 
 def _watched_container(pid: str) -> str:
