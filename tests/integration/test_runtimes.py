@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator
@@ -356,3 +357,23 @@ def test_while_docker_does_not_answer_its_containers_stay_connected(docker: Dock
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         host.run("mv /run/elsewhere.sock /run/docker.sock")
         host.converge(DOCKER_WORDS, EXACT)
+
+
+def test_what_parameters_were_is_known_while_docker_does_not_answer(docker: Dockerd) -> None:
+    """Also where they are let go meanwhile, they become that again, as soon as it answers."""
+    host, parameter = docker.host, "net.ipv4.ip_default_ttl"
+    with_parameter, without_web = copy.deepcopy(DOCKER_WORDS), copy.deepcopy(DOCKER_WORDS)
+    with_parameter["containers"]["web"]["sysctls"] = {parameter: "77"}
+    del without_web["containers"]["web"]
+    assert host.sysctl(parameter, "web") == "64"
+    with host.declared(DOCKER_WORDS):
+        for meanwhile, then in [
+            (with_parameter, DOCKER_WORDS), (DOCKER_WORDS, DOCKER_WORDS), (without_web, without_web),
+        ]:  # fmt: skip
+            host.converge(with_parameter)
+            assert host.sysctl(parameter, "web") == "77"
+            host.run("mv /run/docker.sock /run/elsewhere.sock")
+            host.apply(meanwhile, EXACT)
+            host.run("mv /run/elsewhere.sock /run/docker.sock")
+            host.converge(then, EXACT)
+            assert host.sysctl(parameter, "web") == "64"

@@ -342,7 +342,7 @@ class Step:
         self.ledger.note_written(
             self.door.marks(thing for thing in self.desired.values() if thing.scope in self.scopes)
         )
-        for name in self.door.settled(self.desired, there):
+        for name in self.door.settled(self.pending, self.desired, there):
             del self.ledger.found[name]
 
     def _verified(self) -> State:

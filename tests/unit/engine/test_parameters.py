@@ -27,7 +27,6 @@ def test_entries_are_told_from_what_else_was_found() -> None:
 
 
 def test_what_no_state_has_is_settled() -> None:
-    assert parameters.settled(FOUND, state_of([ODD]), {}) == [
-        "sandbox path:/run/my box net.ipv4.tcp_syncookies",
-        "endpoint web/front ipv6.accept_ra",
-    ]
+    syncookies, accept_ra = "sandbox path:/run/my box net.ipv4.tcp_syncookies", "endpoint web/front ipv6.accept_ra"
+    assert parameters.settled(FOUND, frozenset(), state_of([ODD]), {}) == [syncookies, accept_ra]
+    assert parameters.settled(FOUND, frozenset([ODD.key]), {}, {}) == [accept_ra]

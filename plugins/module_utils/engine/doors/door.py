@@ -63,8 +63,10 @@ class Door:
         """What stands in these objects where they set something, unless the ledger has it already."""
         return {}
 
-    def settled(self, *states: State) -> List[str]:
-        """The names of what was found inside of objects and given back, where these states are all there is."""
+    def settled(self, pending: FrozenSet[Key], *states: State) -> List[str]:
+        """The names of what was found inside of objects and given back, where these states are all there is, but for
+        what is pending.
+        """
         return []
 
     def edited(self, current: State, desired: State) -> FrozenSet[Key]:
@@ -129,8 +131,8 @@ class Doors(Door):
     def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
         return {name: value for door in self._doors.values() for name, value in door.found_inside(ours).items()}
 
-    def settled(self, *states: State) -> List[str]:
-        return [name for door in self._doors.values() for name in door.settled(*states)]
+    def settled(self, pending: FrozenSet[Key], *states: State) -> List[str]:
+        return [name for door in self._doors.values() for name in door.settled(pending, *states)]
 
     def edited(self, current: State, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.edited(current, desired) for door in self._doors.values()))

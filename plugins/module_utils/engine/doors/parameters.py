@@ -9,7 +9,7 @@ For each that we set, the ledger has an entry among what was found, `sandbox NAM
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys
@@ -110,8 +110,8 @@ def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
                 yield Problem(path, f"{name}: {refusal}")
 
 
-def settled(before: Before, *states: State) -> List[str]:
-    """The entries of which nothing in these states makes any use."""
+def settled(before: Before, pending: FrozenSet[Key], *states: State) -> List[str]:
+    """The entries of which nothing in these states makes any use, but for those of what is pending."""
     used = {
         (key, name)
         for state in states
@@ -119,7 +119,11 @@ def settled(before: Before, *states: State) -> List[str]:
         if isinstance(thing, (Sandbox, Endpoint))
         for name, _value in thing.sysctls
     }
-    return [" ".join((*key, name)) for key, name, _value in _entries(before) if (key, name) not in used]
+    return [
+        " ".join((*key, name))
+        for key, name, _value in _entries(before)
+        if (key, name) not in used and key not in pending
+    ]
 
 
 def _entries(before: Before) -> List[Tuple[Key, str, str]]:

@@ -124,8 +124,11 @@ class Sandboxes(Door):
             found.update({parameters.entry(sandbox, name): value for name, value in values.items()})
         return found
 
-    def settled(self, *states: State) -> List[str]:
-        return parameters.settled(self._before, *states)
+    def settled(self, pending: FrozenSet[Key], *states: State) -> List[str]:
+        """Nor is that of a container which is let go while its runtime does not answer."""
+        known = parameters.by_name(self._before, "sandbox")
+        unseen = frozenset(("sandbox", name) for name in known if is_out_of_sight(name))
+        return parameters.settled(self._before, pending | unseen, *states)
 
     def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
