@@ -377,3 +377,14 @@ def test_what_parameters_were_is_known_while_docker_does_not_answer(docker: Dock
             host.run("mv /run/elsewhere.sock /run/docker.sock")
             host.converge(then, EXACT)
             assert host.sysctl(parameter, "web") == "64"
+
+
+def test_a_name_of_dockers_stack_stays_while_docker_does_not_answer(docker: Dockerd) -> None:
+    host = docker.host
+    words = copy.deepcopy(DOCKER_WORDS)
+    words["containers"]["side"] = {"network_mode": "service:web", "x-wharf": {"sandbox": "netns:side"}}
+    with host.declared(words):
+        host.run("mv /run/docker.sock /run/elsewhere.sock")
+        assert host.apply(words).changes == []
+        assert "eth0" in host.run(f"nsenter -t {docker.pid} --mount nsenter --net=/run/netns/side ip -br link")
+        host.run("mv /run/elsewhere.sock /run/docker.sock")

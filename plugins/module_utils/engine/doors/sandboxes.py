@@ -15,6 +15,7 @@ from ..errors import ConflictError, Problem, ProblemCollector
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import doing, opened, require_pyroute2
 from ..kernel.proc_sys import Parameters
+from ..kernel.rtnetlink import NO_NAMESPACE_ID
 from ..state import PODMAN, RUNTIMES, Key, Object, Sandbox, State, state_of
 from . import parameters
 from .door import MARK, Door
@@ -72,7 +73,7 @@ class Sandboxes(Door):
     """The door to sandboxes.
 
     Named namespaces are made and deleted here, and are ours when the alias of their loopback is
-    `wharf:CONTAINER`. Names bound to a stack that has another name are ours when they are owned. Of
+    `wharf:CONTAINER`, or when they are owned: whoever is root in a container can change the former. Of
     the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there; these
     get back what they had `before`.
     """
@@ -91,6 +92,10 @@ class Sandboxes(Door):
     def pending(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
         return frozenset(thing.key for thing in wanted if is_awaited(thing.name) or is_awaited(thing.of))
+
+    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
+        return frozenset(thing.key for thing in wanted if is_out_of_sight(thing.name) or is_out_of_sight(thing.of))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
@@ -261,8 +266,21 @@ def _is_ours(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wante
     is_owned = ("sandbox", name) in owned
     if owners.get(stack.identity, name) != name:
         return is_owned
-    # A binding may have outlived what it was bound to.
-    return bool(stack.mark) or (is_owned and name in wanted and wanted[name].of != "")
+    # Whoever is root in it can change the mark, and a binding may have outlived what it was bound to. What somebody has
+    # made anew becomes what is declared, too, but does not go together with what is ours.
+    return bool(stack.mark) or (is_owned and (name in wanted or _has_an_end_of_ours(name)))
+
+
+def _has_an_end_of_ours(name: str) -> bool:
+    """Whether a veth of ours leads into it, which only the host can say."""
+    # A container may end while we look.
+    with suppress(OSError), namespaces.opened(sandbox_path(name)) as descriptor:
+        number = rtnetlink.namespace_id(descriptor)
+        return number != NO_NAMESPACE_ID and any(
+            link.link_netnsid == number and link.kind == "veth" and link.alias.startswith(MARK)
+            for link in rtnetlink.links()
+        )
+    return False
 
 
 def _observed(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted) -> Sandbox:
