@@ -70,7 +70,8 @@ changes:
       type: list
       elements: str
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet, and endpoints that an interface of
+    somebody else's in the container is in the way of, which a warning names. They are left alone until that changes.
   returned: success
   type: list
   elements: str

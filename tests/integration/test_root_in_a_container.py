@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hosts import EXACT, ThrowawayHost
+from hosts import EXACT, EngineError, ThrowawayHost, differences
+from test_follow import following, heard
 
 HOST_ADDRESS = "192.0.2.10"
 
@@ -53,3 +54,107 @@ def test_a_stack_that_was_made_anew_by_somebody_else_does_not_go(host: Throwaway
     host.run("ip netns del web; ip netns add web; ip -n web link add mine type bridge")
     host.converge(WITHOUT_WEB, EXACT)
     assert "mine" in host.run("ip -br link", "web")
+
+
+# What makes the interface `eth0` somebody else's, and what takes that back.
+IN_THE_WAY = {
+    "ours has another name": (
+        "ip link set eth0 down; ip link set eth0 name mine; ip link add eth0 type bridge",
+        "ip link delete eth0",
+    ),
+    "ours is gone": ("ip link delete eth0; ip link add eth0 type bridge", "ip link delete eth0"),
+    "it is another name": (
+        "ip link delete eth0; ip link property add dev lo altname eth0",
+        "ip link property del dev lo altname eth0",
+    ),
+    "the mark is changed": (
+        "ip link delete eth0; ip link add eth0 type bridge; ip link set lo alias wharf:db",
+        "ip link delete eth0",
+    ),
+}
+LEFT_ALONE = (
+    "web/front is pending: an interface eth0 that is not ours is in /run/netns/web: delete it there, or take that name "
+    "from it"
+)
+
+
+@pytest.mark.parametrize("way", IN_THE_WAY)
+def test_an_interface_in_the_way_of_ours_is_told_and_all_else_converges(host: ThrowawayHost, way: str) -> None:
+    other = {**WORDS["containers"]["db"], "ports": ["8081:80"]}
+    words = {**WORDS, "containers": {**WORDS["containers"], "db": other, "new": {"networks": ["front"]}}}
+    done, undone = IN_THE_WAY[way]
+    with host.declared(WORDS):
+        host.run(done, "web")
+        for run in (host.diff, host.apply):
+            results = run(words)
+            assert results.pending == ["web/front"]
+            assert results.warnings == {LEFT_ALONE}
+        assert host.observed()["pending"] == ["web/front"]
+        host.serve("db", "80/tcp")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8081/tcp").by == "db"
+        assert host.probe("new", f"{host.address('db', 'front')}:80/tcp").by == "db"
+        host.converge(WORDS, EXACT)
+        assert not host.probe("outside", f"{HOST_ADDRESS}:8081/tcp", False).is_open
+        host.run(undone, "web")
+        host.converge(WORDS)
+        host.serve("web", "80/tcp")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+
+
+@pytest.mark.parametrize("way", IN_THE_WAY)
+def test_a_container_with_an_interface_in_the_way_of_ours_goes(host: ThrowawayHost, way: str) -> None:
+    with host.declared(WORDS):
+        host.run(IN_THE_WAY[way][0], "web")
+        host.converge(WITHOUT_WEB, EXACT)
+        assert set(host.run("ls /run/netns").split()) == {"db", "idle"}
+        assert "wharf:web/" not in host.run("ip link show type veth")
+
+
+def test_an_interface_that_is_renamed_gets_its_name_back(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        host.run("ip link set eth0 down; ip link set eth0 name mine", "web")
+        (change,) = host.converge(WORDS)
+        assert change[:4] == ("veth", "update", "endpoint", "web/front")
+        assert "mine" not in host.run("ip -br link", "web")
+        host.serve("web", "80/tcp")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+
+
+def at(path: str) -> dict[str, Any]:
+    return {"networks": {"front": {}}, "containers": {"web": {"networks": ["front"], "x-wharf": {"sandbox": path}}}}
+
+
+def test_an_interface_in_the_way_of_a_new_one_is_an_error(host: ThrowawayHost) -> None:
+    """Whoever declares it has to choose."""
+    host.run("ip netns add box; ip -n box link add eth0 type bridge")
+    before = host.snapshot()
+    refused = "wharf_containers.web.networks.front: an interface eth0 is in /run/netns/box that is not ours: choose"
+    with pytest.raises(EngineError, match=refused):
+        host.apply(at("path:/run/netns/box"))
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_one_that_was_declared_before_it_ran_is_no_error(host: ThrowawayHost) -> None:
+    words = at("path:/run/netns/box")
+    words["containers"]["db"] = {"networks": ["front"]}
+    with host.declared(words):
+        host.run("ip netns add box; ip -n box link add eth0 type bridge")
+        assert host.apply(words).pending == ["web/front"]
+        words["containers"]["new"] = {"networks": ["front"]}
+        host.apply(words)
+        assert host.probe("new", f"{host.address('db', 'front')}/ping").is_open
+        host.run("ip -n box link delete eth0")
+        host.converge(words)
+        assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
+        host.run("ip netns delete box; while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
+
+
+def test_others_are_connected_as_they_start(host: ThrowawayHost) -> None:
+    late = {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/netns/late"}}
+    words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}
+    with host.declared(words), following(host) as process:
+        host.run(IN_THE_WAY["ours is gone"][0], "web")
+        host.run("ip netns add late")
+        assert heard(process)["connected"] == {"path:/run/netns/late"}
+        assert "eth0" in host.run("ip -br link", "late")
+        host.run("ip netns delete late; while ip link show type veth | grep -q wharf:late/; do sleep 0.05; done")

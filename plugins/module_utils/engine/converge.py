@@ -95,6 +95,7 @@ def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], la
         *plan.warnings,
         *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
         *found,
+        *step.door.hindrances(),
         *(f"{name}: {LEFT_ALONE}" for name in step.left_names),
     )
     published = plan.chosen_ports if layer.publishes else None

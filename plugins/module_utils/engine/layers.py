@@ -87,7 +87,9 @@ def _veth(ledger: Ledger) -> Door:
     from .doors.endpoints import Endpoints
     from .doors.sandboxes import Sandboxes
 
-    return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": Endpoints(ledger.found)})
+    declared = frozenset("/".join(key) for key in ledger.allotted.endpoints)
+    endpoints = Endpoints(ledger.found, ledger.owned_by(VETH.name), declared)
+    return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": endpoints})
 
 
 def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:

@@ -55,6 +55,10 @@ class Door:
         """Those of the pending objects whose place may exist, which nobody can tell now: what stands there, stays."""
         return frozenset()
 
+    def hindrances(self) -> List[str]:
+        """What is in the way of objects that were told to be pending, and what to do about it."""
+        return []
+
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         """What stands where these objects will be, and is kept in the ledger to be given back one day."""
         return {}
@@ -124,6 +128,9 @@ class Doors(Door):
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.out_of_sight(desired) for door in self._doors.values()))
+
+    def hindrances(self) -> List[str]:
+        return [hindrance for door in self._doors.values() for hindrance in door.hindrances()]
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         return {name: value for door in self._doors.values() for name, value in door.found(new).items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
@@ -33,9 +33,10 @@ NOBODY = "?"
 
 @dataclass(frozen=True)
 class Inside:
-    """What is in a sandbox; `netnsid` is the host's number for it."""
+    """What is in a sandbox; `netnsid` is the host's number for it. `is_hosts`: it is the host's own stack."""
 
     netnsid: int
+    is_hosts: bool
     links: List[LinkInfo]
     addresses: List[AddressInfo]
     routes: List[RouteInfo]
@@ -52,23 +53,80 @@ class Inside:
             return None
         return next((link for link in self.links if link.index == port.link), None)
 
+    def foreign_names(self, ports: Ports) -> Set[str]:
+        """Those that no interface in here can be given."""
+        ours = _indexes_in(self.netnsid, ports)
+        foreign = [link for link in self.links if link.index not in ours]
+        # Also those that interfaces of ours have been given besides.
+        return {link.name for link in foreign}.union(*(link.other_names for link in self.links))
 
-def observe_endpoints(wanted: Wanted, known: Known) -> List[Endpoint]:
-    """
-    Raises:
-        ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
-    """
+
+@dataclass(frozen=True)
+class Sight:
+    """What there is to see of endpoints at one time: the host's links, and what is in each sandbox that is there."""
+
+    links: List[LinkInfo]
+    inside: Mapping[str, Inside]
+
+
+def look(wanted: Wanted) -> Sight:
     links = rtnetlink.links()
-    ports = _ports(links, wanted)
-    problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, links)]
-    names = {link.index: link.name for link in links}
-    found = {name: _half(name, port, names) for name, port in ports.items()}
-    for sandbox, endpoints in _by_sandbox(wanted).items():
+    inside = {}
+    for sandbox in {endpoint.sandbox: None for endpoint in wanted.values()}:
         # A container may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
             # A half that is to stay as it was found has no sandbox.
             if sandbox and is_present(sandbox):
-                problems += _observe_inside(sandbox, endpoints, ports, found, known)
+                inside[sandbox] = _look_inside(sandbox_path(sandbox))
+    return Sight(links, inside)
+
+
+def _look_inside(path: str) -> Inside:
+    is_hosts = namespaces.identity(path) == namespaces.identity(namespaces.OWN)
+    with namespaces.opened(path) as descriptor:
+        netnsid = rtnetlink.namespace_id(descriptor)
+    with namespaces.entered(path):
+        return Inside(netnsid, is_hosts, rtnetlink.links(), rtnetlink.addresses(), rtnetlink.routes())
+
+
+def hindered(wanted: Wanted, known: FrozenSet[str], sight: Sight) -> Dict[str, str]:
+    """The endpoints that stand, or are `known` to be ours, and in whose place there is a foreign interface, told."""
+    ports = _ports(sight.links, wanted)
+    ours = (endpoint for name, endpoint in wanted.items() if name in ports or name in known)
+    return {endpoint.name: _hindrance(endpoint) for endpoint in ours if _is_in_the_way(endpoint, ports, sight)}
+
+
+def _is_in_the_way(endpoint: Endpoint, ports: Ports, sight: Sight) -> bool:
+    inside = sight.inside.get(endpoint.sandbox)
+    return inside is not None and not inside.is_hosts and endpoint.interface in inside.foreign_names(ports)
+
+
+def _hindrance(endpoint: Endpoint) -> str:
+    return (
+        f"{endpoint.name} is pending: an interface {endpoint.interface} that is not ours is in "
+        f"{sandbox_path(endpoint.sandbox)}: delete it there, or take that name from it"
+    )
+
+
+def observe_endpoints(wanted: Wanted, known: Known, sight: Sight) -> List[Endpoint]:
+    """
+    Raises:
+        ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
+    """
+    ports = _ports(sight.links, wanted)
+    problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, sight.links)]
+    names = {link.index: link.name for link in sight.links}
+    found = {name: _half(name, port, names) for name, port in ports.items()}
+    for sandbox, endpoints in _by_sandbox(wanted).items():
+        inside = sight.inside.get(sandbox)
+        if inside:
+            foreign = inside.foreign_names(ports)
+            problems += [
+                _foreign_interface(each) for each in endpoints if each.interface in foreign and inside.stays_for(each)
+            ]
+            # A container may end while we look.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                _complete(sandbox, endpoints, inside, ports, found, known)
     if problems:
         raise ConflictError(*problems)
     return list(found.values())
@@ -151,25 +209,16 @@ def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
     return Port(names.get(link.master, ""), link.port.hairpin, link.port.isolated)
 
 
-def _observe_inside(
-    sandbox: str, endpoints: List[Endpoint], ports: Ports, found: Dict[str, Endpoint], known: Known
-) -> List[Problem]:
-    """Complete what was `found` of the endpoints by what is in the sandbox; return what is foreign there."""
-    path = sandbox_path(sandbox)
-    with namespaces.opened(path) as descriptor:
-        netnsid = rtnetlink.namespace_id(descriptor)
-    with namespaces.entered(path):
-        inside = Inside(netnsid, rtnetlink.links(), rtnetlink.addresses(), rtnetlink.routes())
+def _complete(
+    sandbox: str, endpoints: List[Endpoint], inside: Inside, ports: Ports, found: Dict[str, Endpoint], known: Known
+) -> None:
+    """Complete what was `found` of the endpoints by what is in the sandbox."""
+    with namespaces.entered(sandbox_path(sandbox)):
         for wanted in endpoints:
             port = ports.get(wanted.name)
             peer = inside.peer(port) if port else None
             if port and peer and port.group != UNDONE_PORTS:
                 found[wanted.name] = _whole(found[wanted.name], wanted, peer, inside, known.get(wanted.name, {}))
-    ours = _indexes_in(netnsid, ports)
-    foreign = {link.name for link in inside.links if link.index not in ours}
-    return [
-        _foreign_interface(wanted) for wanted in endpoints if wanted.interface in foreign and inside.stays_for(wanted)
-    ]
 
 
 def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside, known: Mapping[str, str]) -> Endpoint:

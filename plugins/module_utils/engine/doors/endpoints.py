@@ -18,9 +18,9 @@ from ..kernel.links import DONE, UNDONE_PORTS, doing, forgiving, opened, require
 from ..state import Endpoint, Key, Object, Route, State, state_of
 from . import conntrack, parameters
 from .door import MARK, Door
-from .endpoint_ends import leave_default_routes, observe_endpoints
+from .endpoint_ends import Sight, hindered, leave_default_routes, look, observe_endpoints
 from .parameters import AS_MADE, Before
-from .sandboxes import is_awaited, is_out_of_sight, sandbox_path
+from .sandboxes import NETNS, is_awaited, is_out_of_sight, sandbox_path
 
 # What an endpoint was, None if it was not, and what it shall be.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -35,11 +35,18 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 class Endpoints(Door):
     """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
 
-    `before` has which parameters of their interfaces we set.
+    `before` has which parameters of their interfaces we set. `owned` are those that may stand, and `declared` the names
+    of those that were declared before.
     """
 
-    def __init__(self, before: Before) -> None:
+    def __init__(
+        self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: FrozenSet[str] = frozenset()
+    ) -> None:
         self._before = before
+        self._owned = owned
+        self._declared = declared
+        self._sight: Optional[Sight] = None
+        self._hindered: Dict[Key, str] = {}
 
     def require(self, desired: State) -> None:
         require_pyroute2()
@@ -51,16 +58,31 @@ class Endpoints(Door):
         return {**desired, **state_of([*leave_default_routes(wanted)])}
 
     def pending(self, desired: State) -> FrozenSet[Key]:
-        wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
-        return frozenset(thing.key for thing in wanted if is_awaited(thing.sandbox))
+        """Also those of ours that somebody else's interface is in the way of: whoever is root in the container."""
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
+        self._sight = look(wanted)
+        known = frozenset(name for name, thing in wanted.items() if self._is_known(thing))
+        self._hindered = {wanted[name].key: why for name, why in hindered(wanted, known, self._sight).items()}
+        return frozenset([*self._hindered, *(thing.key for thing in wanted.values() if is_awaited(thing.sandbox))])
+
+    def _is_known(self, endpoint: Endpoint) -> bool:
+        """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
+        return endpoint.key in self._owned or (
+            endpoint.name in self._declared and not endpoint.sandbox.startswith(NETNS)
+        )
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
-        return frozenset(thing.key for thing in wanted if is_out_of_sight(thing.sandbox))
+        return frozenset([*self._hindered, *(thing.key for thing in wanted if is_out_of_sight(thing.sandbox))])
+
+    def hindrances(self) -> List[str]:
+        return [*self._hindered.values()]
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
-        return state_of([*observe_endpoints(wanted, parameters.by_name(self._before, "endpoint"))])
+        # What was seen last is good for one time.
+        sight, self._sight = self._sight or look(wanted), None
+        return state_of([*observe_endpoints(wanted, parameters.by_name(self._before, "endpoint"), sight)])
 
     def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
         set_here = [

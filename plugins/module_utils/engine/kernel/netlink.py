@@ -106,6 +106,15 @@ def attributes(data: bytes, at: int = 0) -> Attributes:
     return found
 
 
+def values(data: bytes) -> Iterator[bytes]:
+    """Those of a list of attributes that are all of one kind."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, _kind = _ATTRIBUTE.unpack_from(data, at)
+        yield data[at + _ATTRIBUTE.size : at + length]
+        at += aligned(length)
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
 

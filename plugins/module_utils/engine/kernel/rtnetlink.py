@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
-from .netlink import Attributes, aligned, ask, attribute, attributes, dump
+from .netlink import Attributes, aligned, ask, attribute, attributes, dump, values
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
+IFLA_PROP_LIST = 52
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
@@ -74,7 +75,8 @@ class LinkInfo:
     """An interface.
 
     `master` and `link` (of a veth: its peer) are interface indexes, 0 for none. `link` counts in the
-    namespace that has the id `link_netnsid` here, or in this one where that is NO_NAMESPACE_ID.
+    namespace that has the id `link_netnsid` here, or in this one where that is NO_NAMESPACE_ID. No other interface can
+    have one of its `other_names`.
     """
 
     index: int
@@ -90,6 +92,7 @@ class LinkInfo:
     link_netnsid: int = NO_NAMESPACE_ID
     bridge: Optional[BridgeInfo] = None
     port: Optional[PortInfo] = None
+    other_names: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ def parse_link(message: bytes) -> LinkInfo:
         link_netnsid=_S32.unpack(found.get(IFLA_LINK_NETNSID, _NO_ID))[0],
         bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
+        other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
     )
 
 
