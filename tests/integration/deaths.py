@@ -18,7 +18,7 @@ from typing import Any
 import pyroute2
 from engine import ledger
 from engine.errors import ApplyError
-from engine.kernel import namespaces, proc_sys, programs
+from engine.kernel import namespaces, proc_sys
 
 Function = Callable[..., Any]
 
@@ -48,7 +48,7 @@ def make_refusing(refused: int) -> None:
 
     def refuse(what: str) -> None:
         if next(numbers) == refused:
-            raise ApplyError("refused") if what.startswith(("run ", "write ")) else OSError(errno.EIO, "refused")
+            raise ApplyError("refused") if what.startswith("write ") else OSError(errno.EIO, "refused")
 
     before_each_file(refuse)
     before_each_change_of_the_kernel(refuse)
@@ -68,7 +68,7 @@ def before_each_file(act: Act) -> None:
 def before_each_change_of_the_kernel(act: Act) -> None:
     """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message."""
     _hook(act, namespaces, "_call", _mounts)
-    _hook(act, programs, "run", lambda command, *_script: command[0].endswith("restore") or "-f" in command)
+    _hook(act, subprocess, "run", lambda command, **_options: command[0].endswith("restore") or "-f" in command)
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 

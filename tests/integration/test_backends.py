@@ -89,6 +89,9 @@ def on(backend: str, words: Any = None) -> Any:
 # Seconds: it is asked at each of many steps.
 SOON_CLOSED = 0.15
 
+# Things that a run does.
+TOO_MANY = 100
+
 
 class Oracle:
     """What must be open and what closed, asked all at once."""
@@ -335,6 +338,30 @@ def test_what_is_refused_leaves_the_old_rules_in_force(standing: ThrowawayHost) 
     standing.run("mv /etc/alternatives/restore /etc/alternatives/iptables-restore")
     standing.apply(on("iptables"), EXACT)
     assert sorted(save(standing)) == sorted(before)
+
+
+@pytest.mark.parametrize("backend, programs", [("nftables", 1), ("iptables", 2)])
+def test_where_a_program_cannot_be_started_the_old_rules_stay(backend: str, programs: int) -> None:
+    """All of them, also where the programs of both families are needed, and only the second one is not started."""
+    with ThrowawayHost.started(backend=backend) as host:
+        networks = {"front": {"enable_ipv6": True}}
+        before, after = (
+            {"networks": networks, "containers": {"web": {"networks": ["front"], "ports": [f"{port}:80"]}}}
+            for port in (8080, 8081)
+        )
+        host.apply(before)
+        standing = host.rules()
+        refusals = 0
+        for number in range(1, TOO_MANY):
+            said = host.refused(number, after)
+            if not said:
+                break
+            if "could not be run" in said:
+                assert "what had been done of this layer was taken back" in said
+                assert host.rules() == standing
+                refusals += 1
+            host.apply(before)
+        assert refusals == programs
 
 
 class TestDrift:

@@ -323,7 +323,7 @@ class Step:
         """Make the changes; where one is refused, make the layer again what it was.
 
         Raises:
-            ApplyError: a change was refused.
+            ApplyError: a change was refused, or what came of the changes could not be seen.
             VerifyError: no change was refused, and yet something differs.
         """
         there = self.current
@@ -331,8 +331,9 @@ class Step:
             if self.changes:
                 self.door.apply(self.changes)
                 there = self._verified()
-        except (ApplyError, VerifyError) as error:
-            raise type(error)(f"{error}; {self._roll_back()}") from error
+        except (WharfError, OSError) as error:
+            kind = VerifyError if isinstance(error, VerifyError) else ApplyError
+            raise kind(f"{error}; {self._roll_back()}") from error
         self._own(
             {
                 key
@@ -364,7 +365,7 @@ class Step:
             changes = diff(self._observe(), self.current, self.scopes)
             self.door.apply([change for change in changes if _can_be_made(change)])
             there = self._observe()
-        except WharfError as error:
+        except (WharfError, OSError) as error:
             return f"taking back what had been done failed too: {error}"
         kept = {*there, *self.pending, *self.left}
         self._own({key for key in self.ledger.owned_by(self.layer.name) if key in kept})

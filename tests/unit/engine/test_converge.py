@@ -110,6 +110,35 @@ def test_a_refused_change_takes_the_whole_layer_back(memory: Memory) -> None:
     assert memory.names == ["br-a", "br-b", "br-c", "docker0"]
 
 
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), ConflictError.at("br-c", "not ours")])
+def test_so_it_is_where_something_else_is_in_the_way(memory: Memory, error: Exception) -> None:
+    run(memory, "a")
+    before = dict(memory.there)
+    memory.fail["br-c"] = error
+    with pytest.raises(ApplyError, match="; what had been done of this layer was taken back$"):
+        run(memory, "b", "c")
+    assert memory.there == before
+    assert set(Ledger.load().declared.networks) == {"a"}
+
+
+def test_a_conflict_that_is_seen_afterwards_takes_the_layer_back(memory: Memory) -> None:
+    run(memory, "a")
+    observe, before = memory.observe, dict(memory.there)
+
+    def conflicting(desired: State, owned: frozenset[Key]) -> State:
+        if "br-b" in memory.names and not conflicts:
+            conflicts.append("br-b")
+            raise ConflictError.at("br-b", "not ours")
+        return observe(desired, owned)
+
+    conflicts: list[str] = []
+    memory.observe = conflicting  # type: ignore[method-assign]
+    with pytest.raises(ApplyError, match="^br-b: not ours; what had been done of this layer was taken back$"):
+        run(memory, "b")
+    assert memory.there == before
+    assert set(Ledger.load().declared.networks) == {"a"}
+
+
 def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
     memory.fail["br-b"] = ApplyError("refused")
     memory.fail["br-a"] = ApplyError("refused as well")

@@ -49,12 +49,8 @@ def forget(what: str, name: str) -> None:
 def _run(arguments: List[str]) -> None:
     """
     Raises:
-        ApplyError: the program failed.
+        ApplyError: the program failed, or is not there.
     """
-    program = programs.find(_PROGRAM) or _PROGRAM
-    try:
-        ran = programs.run([program, *arguments])
-    except OSError as error:
-        raise ApplyError(f"{_PROGRAM}: {error.strerror}") from error
+    ran = programs.run([programs.find(_PROGRAM) or _PROGRAM, *arguments])
     if ran.returncode:
         raise ApplyError(f"{_PROGRAM} {' '.join(arguments)}: {ran.stderr.strip() or ran.returncode}")

@@ -10,6 +10,8 @@ import shutil
 import subprocess
 from typing import Optional, Sequence
 
+from ..errors import ApplyError
+
 
 def find(name: str) -> Optional[str]:
     """The program's path, wherever a system has those for its admins, whatever this process has for a PATH."""
@@ -27,11 +29,17 @@ def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess
 
     If we are killed, it goes on, and the script must not end where we were. So it gets no pipe but a file. It also
     inherits the lock, and the next run waits for it.
+
+    Raises:
+        ApplyError: it could not be started.
     """
-    with open(os.memfd_create("script"), "w+", encoding="utf-8") as file:
-        file.write(script)
-        file.seek(0)
-        # There is no run_command in an engine that also runs without Ansible.
-        return subprocess.run(  # pylint: disable=ansible-bad-function
-            command, stdin=file, capture_output=True, text=True, check=False, close_fds=False
-        )
+    try:
+        with open(os.memfd_create("script"), "w+", encoding="utf-8") as file:
+            file.write(script)
+            file.seek(0)
+            # There is no run_command in an engine that also runs without Ansible.
+            return subprocess.run(  # pylint: disable=ansible-bad-function
+                command, stdin=file, capture_output=True, text=True, check=False, close_fds=False
+            )
+    except OSError as error:
+        raise ApplyError(f"{command[0]} could not be run: {error.strerror}") from error
