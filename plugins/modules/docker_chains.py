@@ -21,7 +21,9 @@ description:
   - Rules of other tables are never touched. They may still drop what is accepted here, whatever the order, since an
     C(accept) is final in its own chain only. Where they surely do, a warning names the chain, the rule and the remedy.
   - Where firewalld runs, the networks' bridges go into its zone C(docker), which is made where there is none.
-  - After the rules have changed, connection tracking forgets the flows of ports that lead elsewhere now, and no others.
+  - After the rules have changed, connection tracking forgets the flows that lead elsewhere than they would now, or
+    whose sender may no longer come. All others go on, also where rules were lost and are loaded again. Where the kernel
+    does not forget them, the call fails, with all rules as declared, and the next one makes up for it.
 extends_documentation_fragment:
   - wharf.network.layer
 requirements:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyroute2
 from engine import ledger
+from engine.doors import conntrack
 from engine.errors import ApplyError
 from engine.kernel import namespaces, proc_sys
 
@@ -66,9 +67,13 @@ def before_each_file(act: Act) -> None:
 
 
 def before_each_change_of_the_kernel(act: Act) -> None:
-    """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message."""
+    """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message.
+
+    These include one for each flow that is forgotten.
+    """
     _hook(act, namespaces, "_call", _mounts)
     _hook(act, subprocess, "run", lambda command, **_options: command[0].endswith("restore") or "-f" in command)
+    _hook(act, conntrack, "_delete")
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 

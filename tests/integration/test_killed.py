@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, BACKENDS, EXACT, ThrowawayHost
 from standing import assert_same, standing
 
 # Before this many deaths something must have gone wrong with the counting.
@@ -125,3 +125,35 @@ def test_changing(host: ThrowawayHost) -> None:
 
 def test_building_and_then_taking_away_what_was_not_finished(host: ThrowawayHost) -> None:
     deaths(host, (PUBLISHED, EXACT), finish=lambda _run: ({}, ABSENT))
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_flows_that_a_killed_run_has_not_forgotten(backend: str) -> None:
+    """Of a sender that may no longer come, to a port that leads elsewhere, and to one that is withdrawn."""
+    sources = [ADDRESSES[place][0] for place in ("outside", "neighbour")]
+    at = ADDRESSES["host"][0]
+
+    def publishing(allowed: list[str], *ports: str) -> Any:
+        narrow = {"target": 80, "published": 8080, "protocol": "udp", "x-wharf": {"allow_from": allowed}}
+        return words({"front": _NAMELESS}, {"web": {"networks": ["front"], "ports": [narrow, *ports]}})
+
+    def answers(expect_open: bool) -> list[str]:
+        """From the same ports each time, as who goes on to send."""
+        ways = [("neighbour", 8080, expect_open), ("outside", 8081, True), ("outside", 8082, expect_open)]
+        return [host.probe(place, f"{at}:{port}/udp", is_open, 4242).by for place, port, is_open in ways]
+
+    with ThrowawayHost.started(backend=backend) as host:
+        before = publishing(sources, "8081:81/udp", "8082:80/udp")
+        after = publishing(sources[:1], "8081:82/udp")
+        host.apply(before)
+        for port in (80, 81, 82):
+            host.serve("web", f"{port}/udp", name=f"to-{port}")
+        for fatal in range(1, TOO_MANY):
+            host.apply(before, EXACT)
+            assert answers(True) == ["to-80", "to-81", "to-80"]
+            is_killed = host.is_killed(fatal, after, EXACT)
+            host.apply(after, EXACT)
+            assert answers(False) == ["", "to-82", ""], f"after death {fatal}"
+            if not is_killed:
+                break
+        assert 10 < fatal < TOO_MANY - 1

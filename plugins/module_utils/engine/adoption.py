@@ -20,7 +20,7 @@ from .declaration.model_words import parse_model
 from .doors import dnsmasq
 from .doors.door import MARK
 from .doors.files import ABSENT, content_of
-from .doors.firewall import reach_of
+from .doors.flows import reach_of
 from .doors.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .errors import ConflictError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink

@@ -190,7 +190,10 @@ def take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -
         ledger.declared, ledger.allotted = before
         _save(ledger, f"besides, {error}")
         raise
-    _save(ledger, "all changes were made: make room for it there, and run this again")
+    try:
+        step.finish()
+    finally:
+        _save(ledger, "all changes were made: make room for it there, and run this again")
 
 
 def _save(ledger: Ledger, otherwise: str) -> None:
@@ -312,6 +315,7 @@ class Step:
     def note_owned(self) -> None:
         """Say in the ledger what will be ours, and what stood there before."""
         owned = self.ledger.owned_by(self.layer.name)
+        self.door.foresee(self.changes, owned)
         ours = {key: thing for key, thing in self.desired.items() if thing.scope in self.scopes}
         if self.layer.leaves:
             self.ledger.note_writing(self.door.marks(change.after for change in self.changes if change.after))
@@ -347,6 +351,17 @@ class Step:
         for name in self.door.settled(self.pending, self.desired, there):
             del self.ledger.found[name]
 
+    def finish(self) -> None:
+        """Do what is left to be done once all changes are made, also those of a run that did not come to it.
+
+        Raises:
+            ApplyError: that was refused, and the next run does it.
+        """
+        try:
+            self.door.finish(self.desired)
+        except ApplyError as error:
+            raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
+
     def _verified(self) -> State:
         """What is there now, which must be what is desired."""
         there = self._observe()
@@ -365,6 +380,7 @@ class Step:
             changes = diff(self._observe(), self.current, self.scopes)
             self.door.apply([change for change in changes if _can_be_made(change)])
             there = self._observe()
+            self.door.finish(self.current)
         except (WharfError, OSError) as error:
             return f"taking back what had been done failed too: {error}"
         kept = {*there, *self.pending, *self.left}

@@ -61,7 +61,7 @@ def _rules(planned: Plan) -> List[Object]:
 def _docker_chains(ledger: Ledger) -> Door:
     from .doors.firewall import Firewall
 
-    return Firewall(ledger.canonical, ledger.found)
+    return Firewall(ledger.canonical, ledger.found, ledger.suspects)
 
 
 def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:

@@ -34,6 +34,7 @@ class Ledger:
     """`owned` is what of ours may be in the kernel, by layer. `found` is what was there before us, by its name.
 
     `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
+    `suspects` are the ways to containers that have changed, until the flows that came by them have been judged.
     `canonical` keeps what the kernel makes of our rules' text.
     """
 
@@ -42,6 +43,7 @@ class Ledger:
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     found: Dict[str, str] = field(default_factory=dict)
     written: Dict[str, str] = field(default_factory=dict)
+    suspects: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
     _on_disk: str = ""
     _replaces_broken: bool = False
@@ -70,7 +72,7 @@ class Ledger:
 
     @property
     def is_empty(self) -> bool:
-        return self.declared.is_empty and not any(self.owned.values())
+        return self.declared.is_empty and not any(self.owned.values()) and not self.suspects
 
     @property
     def is_new(self) -> bool:
@@ -114,6 +116,7 @@ class Ledger:
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             found=dict(words["found"]),
             written=dict(words.get("written", {})),
+            suspects=set(words.get("suspects", ())),
             canonical=dict(words["canonical"]),
             _on_disk=text,
         )
@@ -126,11 +129,12 @@ class Ledger:
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items()},
             "found": self.found,
             "written": self.written,
+            "suspects": sorted(self.suspects),
             "canonical": self.canonical,
         }
 
     def save(self) -> None:
-        """Replace the file in one step, if it differs; remove it once nothing is declared and nothing ours is left.
+        """Replace the file in one step, if it differs; remove it once nothing is declared, ours, or left to be done.
 
         Raises:
             ApplyError: it cannot be written; the one that was there is unchanged.

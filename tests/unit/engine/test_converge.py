@@ -139,6 +139,17 @@ def test_a_conflict_that_is_seen_afterwards_takes_the_layer_back(memory: Memory)
     assert set(Ledger.load().declared.networks) == {"a"}
 
 
+def test_what_is_left_to_be_done_is_told_and_left_to_the_next_run(memory: Memory) -> None:
+    def refuse(_desired: State) -> None:
+        raise ApplyError("not now")
+
+    memory.finish = refuse  # type: ignore[method-assign]
+    with pytest.raises(ApplyError, match="^not now; all changes were made, and the next run does the rest$"):
+        run(memory, "a")
+    assert memory.names == ["br-a", "docker0"]
+    assert set(Ledger.load().declared.networks) == {"a"}
+
+
 def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
     memory.fail["br-b"] = ApplyError("refused")
     memory.fail["br-a"] = ApplyError("refused as well")

@@ -81,6 +81,12 @@ class Door:
         """What the ledger is to keep of these, by their names, to tell one day whether somebody has changed them."""
         return {}
 
+    def foresee(self, changes: Sequence[Change], owned: FrozenSet[Key]) -> None:
+        """Note in the ledger what these changes leave to be done, so that any later run can do it.
+
+        `owned` is what was ours before them.
+        """
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes, in an order that never opens a closed path.
 
@@ -88,6 +94,13 @@ class Door:
             ApplyError: the kernel refused.
         """
         raise NotImplementedError
+
+    def finish(self, desired: State) -> None:
+        """Do what the ledger notes as left to be done, by this run or another, once the changes are made.
+
+        Raises:
+            ApplyError: the kernel refused.
+        """
 
 
 class Doors(Door):
@@ -147,6 +160,14 @@ class Doors(Door):
     def marks(self, things: Iterable[Object]) -> Dict[str, str]:
         listed = [*things]
         return {name: mark for door in self._doors.values() for name, mark in door.marks(listed).items()}
+
+    def foresee(self, changes: Sequence[Change], owned: FrozenSet[Key]) -> None:
+        for door in self._doors.values():
+            door.foresee(changes, owned)
+
+    def finish(self, desired: State) -> None:
+        for door in self._doors.values():
+            door.finish(desired)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """What goes, goes first and in the reverse order; then the rest."""

@@ -8,32 +8,28 @@ Beside them are the doors to the firewalls of others, which are told to let thro
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, MutableMapping, Sequence, Set, Tuple
 
 from ..declaration.model import IPTABLES, NFTABLES
-from ..diff import DELETE, Change
-from ..planning.publications import OpenPort, Restriction, Translation
-from ..state import IptablesRules, Key, Object, Rules, State
-from . import conntrack
+from ..diff import CREATE, DELETE, Change
+from ..state import Key, Object, Rules, State
+from . import flows
 from .door import Door
-
-_PROTOCOL_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
-
 
 _ACCEPT, _FIREWALLD = "accept", "firewalld"
 _OF_OTHERS = (_ACCEPT, _FIREWALLD)
 
 
 class Firewall(Door):
-    """`canonical_texts` are those of the door to nftables, `found` is what the ledger says stood before us."""
+    """`canonical_texts` are those of the door to nftables, `found` is what the ledger says stood before us.
 
-    def __init__(self, canonical_texts: MutableMapping[str, str], found: Mapping[str, str]) -> None:
+    `suspects` is the ledger's note of the ways to containers whose flows have yet to be judged by the rules.
+    """
+
+    def __init__(self, canonical_texts: MutableMapping[str, str], found: Mapping[str, str], suspects: Set[str]) -> None:
         self._canonical_texts = canonical_texts
         self._found = found
+        self._suspects = suspects
 
     def _doors(self, keys: Iterable[Key]) -> Iterator[Tuple[str, Door]]:
         """The doors to the backends that these are of. A host needs no program of a backend that nothing is of."""
@@ -86,10 +82,18 @@ class Firewall(Door):
         for _turn, door, part in sorted(self._parts(changes), key=lambda each: each[0]):
             if part:
                 door.apply(part)
-        before, after = reach_of(change.before for change in changes), reach_of(change.after for change in changes)
-        with suppress(OSError):
-            # Without connection tracking in the kernel, no flow was translated.
-            conntrack.forget(_changed_ports(before, after), _narrowed_ports(before, after))
+
+    def foresee(self, changes: Sequence[Change], owned: FrozenSet[Key]) -> None:
+        changed = [change for change in changes if isinstance(change.subject, Rules)]
+        before, after = (each.before for each in changed), (each.after for each in changed)
+        self._suspects |= flows.ways_changed(flows.reach_of(before), flows.reach_of(after))
+        if any(change.action == CREATE and change.subject.key in owned for change in changed):
+            self._suspects.add(flows.LOST)
+
+    def finish(self, desired: State) -> None:
+        if self._suspects:
+            flows.forget_stale(self._suspects, flows.reach_of(desired.values()))
+            self._suspects.clear()
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
         """Each door's changes, in parts, with their turn."""
@@ -120,55 +124,3 @@ def _grounds(keys: Iterable[Key]) -> Set[str]:
     return {
         NFTABLES if kind == "chain" else name.split()[0] for kind, name in keys if kind in ("chain", "iptables_chain")
     }
-
-
-@dataclass(frozen=True)
-class Reach:
-    """By which ways containers are reached, as either backend's rules have it."""
-
-    translations: FrozenSet[Translation] = frozenset()
-    restrictions: FrozenSet[Restriction] = frozenset()
-    open_ports: FrozenSet[OpenPort] = frozenset()
-
-
-def reach_of(things: Iterable[Optional[Object]]) -> Reach:
-    """The ways that all of these together make."""
-    translated: Set[Translation] = set()
-    restricted: Set[Restriction] = set()
-    opened: Set[OpenPort] = set()
-    for thing in things:
-        if isinstance(thing, IptablesRules):
-            from ..rules.rules_iptables import open_ports, restrictions, translations
-        elif isinstance(thing, Rules):
-            from ..rules.rules_nftables import open_ports, restrictions, translations
-        else:
-            continue
-        translated.update(translations(thing.elements))
-        restricted.update(restrictions(thing.elements))
-        opened.update(open_ports(thing.elements))
-    return Reach(frozenset(translated), frozenset(restricted), frozenset(opened))
-
-
-def _changed_ports(before: Reach, after: Reach) -> Set[conntrack.PublishedPort]:
-    """The ports of the host that lead somewhere else now, or nowhere."""
-    return {(_PROTOCOL_NUMBERS[each.protocol], each.port) for each in before.translations ^ after.translations}
-
-
-def _narrowed_ports(before: Reach, after: Reach) -> List[conntrack.Narrowed]:
-    """The ports that lead where they did, and yet not for all for whom they did.
-
-    One that is open at a container's own address no longer, is for nobody there.
-    """
-    closed = {
-        Restriction(address, address, protocol, port, frozenset())
-        for address, protocol, port in before.open_ports - after.open_ports
-    }
-    return [
-        conntrack.Narrowed(
-            ipaddress.ip_address(each.target).version,
-            (_PROTOCOL_NUMBERS[each.protocol], each.port),
-            ipaddress.ip_address(each.address).packed if each.address else b"",
-            tuple(ipaddress.ip_network(source) for source in each.allowed),
-        )
-        for each in (after.restrictions - before.restrictions) | closed
-    ]

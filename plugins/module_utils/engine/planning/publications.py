@@ -74,6 +74,20 @@ class Restriction:
     allowed: FrozenSet[str]
 
 
+@dataclass(frozen=True)
+class Vicinity:
+    """One thing that rules say of a bridge: a subnet that is on it, or what is open among its containers, or to all.
+
+    `is_mutual`: its containers reach each other. `open_version` is the family in which all that is not restricted is
+    open.
+    """
+
+    bridge: str
+    subnet: str = ""
+    is_mutual: bool = False
+    open_version: int = 0
+
+
 def restricted(
     guarded: Collection[OpenPort], allowed: Mapping[OpenPort, Collection[str]], translations: Iterable[Translation]
 ) -> Iterator[Restriction]:

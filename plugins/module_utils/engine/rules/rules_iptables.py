@@ -21,11 +21,11 @@ from ..declaration.services import TFTP_PORT
 from ..declaration.words import Address, Subnet
 from ..planning.openings import LinkedPort, Opening
 from ..planning.plan import Plan, detours
-from ..planning.publications import OpenPort, Publication, Restriction, Translation, restricted
+from ..planning.publications import OpenPort, Publication, Restriction, Translation, Vicinity, restricted
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..planning.targets import Target, Way, sources, targets
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
-from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, Ground
+from .network_rules_iptables import BRIDGE, INPUT, LINKS, MSS, POSTROUTING, Ground
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
@@ -82,6 +82,9 @@ _ALLOWED = re.compile(
 )
 _TARGET = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dports? (\S+) -j ACCEPT")
 _GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j (?:RETURN|DROP)")
+_SUBNET = re.compile(r"-s (\S+) -o (\S+) -m conntrack --ctstate DNAT -j MASQUERADE")
+_MUTUAL = re.compile(r"(?:-[sd] \S+ )?-i (\S+) -o \1 -j ACCEPT")
+_OPEN = re.compile(r"(?:-d \S+ )?-o (\S+) -j ACCEPT")
 
 Element = Tuple[str, str]
 _OfContainer = TypeVar("_OfContainer", Publication, Opening, LinkedPort)
@@ -456,3 +459,17 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
         if match:
             host_ip, protocol, port, address, target_port = match.groups("")
             yield Translation(protocol, host_ip, int(port), f"{address} {target_port}")
+
+
+def vicinities(elements: Iterable[Element]) -> Iterator[Vicinity]:
+    """What elements say of bridges."""
+    for chain, rule in elements:
+        family, _space, name = chain.partition(" ")
+        if name == POSTROUTING:
+            yield from (Vicinity(bridge, subnet=subnet) for subnet, bridge in _SUBNET.findall(rule))
+        elif name == BRIDGE:
+            mutual, opened = _MUTUAL.fullmatch(rule), _OPEN.fullmatch(rule)
+            if mutual:
+                yield Vicinity(mutual[1], is_mutual=True)
+            elif opened:
+                yield Vicinity(opened[1], open_version=6 if family == FAMILIES[6] else 4)

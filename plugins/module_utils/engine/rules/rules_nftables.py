@@ -16,7 +16,7 @@ from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachme
 from ..declaration.words import shortest
 from ..planning.openings import LinkedPort
 from ..planning.plan import Plan, detours
-from ..planning.publications import OpenPort, Publication, Restriction, Translation, restricted
+from ..planning.publications import OpenPort, Publication, Restriction, Translation, Vicinity, restricted
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from ..planning.targets import Target, sources, targets
 from ..state import Chain, ElementSet, Object, Rules
@@ -413,3 +413,15 @@ def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
             allowed.setdefault(("".join(address), protocol, int(port)), set()).add(source)
     guarded = {*open_ports(each for each in held if each[0].startswith("guarded"))}
     return restricted(guarded, allowed, translations(held))
+
+
+def vicinities(elements: Iterable[Element]) -> Iterator[Vicinity]:
+    """What elements say of bridges."""
+    for name, element in elements:
+        what, _dot, bridge = element.replace('"', "").partition(" . ")
+        if name in ("networks4", "networks6"):
+            yield Vicinity(bridge, subnet=what)
+        elif name == "icc":
+            yield Vicinity(bridge, is_mutual=True)
+        elif name == "unprotected":
+            yield Vicinity(bridge, open_version=int(what[-1]))
