@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -158,3 +159,21 @@ def test_others_are_connected_as_they_start(host: ThrowawayHost) -> None:
         assert heard(process)["connected"] == {"path:/run/netns/late"}
         assert "eth0" in host.run("ip -br link", "late")
         host.run("ip netns delete late; while ip link show type veth | grep -q wharf:late/; do sleep 0.05; done")
+
+
+def test_routes_that_are_flushed_come_back(host: ThrowawayHost) -> None:
+    """Also those to the networks, by which all others lead."""
+    seen = "ip -j route; ip -j -6 route show table main"
+    with host.declared(WORDS):
+        before = host.run(seen, "web")
+        host.run("ip route flush dev eth0; ip -6 route flush dev eth0", "web")
+        assert host.converge(WORDS) == [("veth", "update", "endpoint", "web/front", "routes")]
+        assert routes_of_ours(host.run(seen, "web")) == routes_of_ours(before)
+        assert host.probe("web", f"{host.address('db', 'front')}/ping").is_open
+        assert host.probe("web", f"[{host.address('db', 'front', 6)}]/ping").is_open
+
+
+def routes_of_ours(listed: str) -> set[str]:
+    """All but those to link-local addresses."""
+    found = [route for line in listed.splitlines() for route in json.loads(line)]
+    return {json.dumps(route, sort_keys=True) for route in found if not route["dst"].startswith("fe80:")}

@@ -9,6 +9,7 @@ import errno
 import socket
 import zlib
 from contextlib import suppress
+from ipaddress import ip_interface
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ..diff import Change
@@ -29,6 +30,8 @@ _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _ETHERNET_MTU = 1500
 _LARGEST_MTU = 65535
+# Of the routes that the kernel makes for addresses.
+_IPV6_PRIORITY, _SCOPE_LINK = 256, 253
 _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 
@@ -286,9 +289,24 @@ def _add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
+    if before and after.routes:
+        with doing(f"endpoint {after.name}: adding the routes to its networks"):
+            _add_routes_to_networks(ip, after)
     for route in after.routes:
         with doing(f"endpoint {after.name}: adding the route to {route.destination} by {route.gateway}"):
             ip.route("replace", **_words(after, route))
+
+
+def _add_routes_to_networks(ip: Any, endpoint: Endpoint) -> None:
+    """Those that came with the addresses, and that whoever is root in there can delete: all others lead over them."""
+    index = socket.if_nametoindex(endpoint.interface)
+    networks: Dict[str, str] = {}
+    for address in endpoint.addresses:
+        networks.setdefault(str(ip_interface(address).network), address.partition("/")[0])
+    for network, source in networks.items():
+        is_ipv6 = ":" in network
+        words = {"priority": _IPV6_PRIORITY} if is_ipv6 else {"scope": _SCOPE_LINK, "prefsrc": source}
+        ip.route("replace", dst=network, oif=index, proto=rtnetlink.RTPROT_KERNEL, **words)
 
 
 def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
