@@ -19,6 +19,7 @@ OUTSIDE4, OUTSIDE6 = ADDRESSES["outside"]
 NEIGHBOUR4, NEIGHBOUR6 = ADDRESSES["neighbour"]
 THIRD4 = "192.0.2.12"
 TOO_MANY = 100
+SCOPES = ["default_networks", "user_networks", "containers"]
 
 # What loses its rules: all there are, or only ours, while others go on to track connections.
 FLUSHED = "nft flush ruleset"
@@ -124,6 +125,11 @@ def test_all_that_leads_where_it_led_outlives_lost_rules(host: ThrowawayHost) ->
         assert host.apply(EVERYWHERE).changes != []
         assert living(host, held) == {*ways}
     host.run("nft delete table inet admin")
+    # As a play does it, role by role.
+    lose_rules(host, FLUSHED)
+    for scope in SCOPES:
+        host.apply(EVERYWHERE, scope=[scope])
+    assert living(host, held) == {*ways}
 
 
 def test_what_began_without_rules_does_not_go_on(host: ThrowawayHost) -> None:
