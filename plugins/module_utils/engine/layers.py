@@ -87,7 +87,7 @@ def _veth(ledger: Ledger) -> Door:
     from .doors.endpoints import Endpoints
     from .doors.sandboxes import Sandboxes
 
-    declared = frozenset("/".join(key) for key in ledger.allotted.endpoints)
+    declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     endpoints = Endpoints(ledger.found, ledger.owned_by(VETH.name), declared)
     return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": endpoints})
 

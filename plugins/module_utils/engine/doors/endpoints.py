@@ -10,7 +10,7 @@ import socket
 import zlib
 from contextlib import suppress
 from ipaddress import ip_interface
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError
@@ -38,16 +38,16 @@ _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 class Endpoints(Door):
     """The door to endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
 
-    `before` has which parameters of their interfaces we set. `owned` are those that may stand, and `declared` the names
-    of those that were declared before.
+    `before` has which parameters of their interfaces we set. `owned` are those that may stand, and `declared` has the
+    interfaces of those that were declared before, by their names.
     """
 
     def __init__(
-        self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: FrozenSet[str] = frozenset()
+        self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None
     ) -> None:
         self._before = before
         self._owned = owned
-        self._declared = declared
+        self._declared = declared or {}
         self._sight: Optional[Sight] = None
         self._hindered: Dict[Key, str] = {}
 
@@ -64,15 +64,15 @@ class Endpoints(Door):
         """Also those of ours that somebody else's interface is in the way of: whoever is root in the container."""
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
         self._sight = look(wanted)
-        known = frozenset(name for name, thing in wanted.items() if self._is_known(thing))
-        self._hindered = {wanted[name].key: why for name, why in hindered(wanted, known, self._sight).items()}
+        # Whoever declares another interface than before has to choose one that is free.
+        same = {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
+        known = frozenset(name for name, thing in same.items() if self._is_known(thing))
+        self._hindered = {wanted[name].key: why for name, why in hindered(same, known, self._sight).items()}
         return frozenset([*self._hindered, *(thing.key for thing in wanted.values() if is_awaited(thing.sandbox))])
 
     def _is_known(self, endpoint: Endpoint) -> bool:
         """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
-        return endpoint.key in self._owned or (
-            endpoint.name in self._declared and not endpoint.sandbox.startswith(NETNS)
-        )
+        return endpoint.key in self._owned or not endpoint.sandbox.startswith(NETNS)
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
         wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
