@@ -61,7 +61,8 @@ class ContainerFiles(Door):
         return frozenset(file.key for file in wanted if _is_awaited(file.name) or not _can_be_written(file.name))
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
-        return self.pending(desired)
+        """What is in the tree of a machine that is to run again. Others that cannot be written are not seen anyway."""
+        return frozenset(file.key for file in _files(desired.values()) if _is_awaited(file.name))
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What stands in the place of each. One that is let go is ours as long as it is not what was found."""

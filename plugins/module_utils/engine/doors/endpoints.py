@@ -16,6 +16,7 @@ from ..diff import Change
 from ..errors import ApplyError
 from ..kernel import announce, namespaces, proc_sys, rtnetlink
 from ..kernel.links import DONE, UNDONE_PORTS, doing, forgiving, opened, require_pyroute2, set_addresses
+from ..planning.ipam import ETHERNET_MTU
 from ..state import Endpoint, Key, Object, Route, State, state_of
 from . import conntrack, parameters
 from .door import MARK, Door
@@ -28,7 +29,6 @@ Step = Tuple[Optional[Endpoint], Endpoint]
 
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
-_ETHERNET_MTU = 1500
 _LARGEST_MTU = 65535
 # Of the routes that the kernel makes for addresses.
 _IPV6_PRIORITY, _SCOPE_LINK = 256, 253
@@ -208,7 +208,7 @@ def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
         if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
             with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
                 ip.link("set", index=bridge.index, address=bridge.mac)
-                if bridge.mtu != _ETHERNET_MTU:
+                if bridge.mtu != ETHERNET_MTU:
                     # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
                     ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
                     ip.link("set", index=bridge.index, mtu=bridge.mtu)
