@@ -13,13 +13,16 @@ from kernel_sandbox import on_a_host_of_its_own
 
 CHECKOUT = Path(__file__).parents[2]
 UNPACKED = CHECKOUT / ".venv/old-nft"
-RULESETS = sorted(CHECKOUT.glob("tests/unit/engine/cases/*/ruleset.nft"))
+CASES = CHECKOUT / "tests/unit/engine/cases"
+SKELETON = CASES.parent / "skeleton/ruleset.nft"
+RULESETS = sorted(CASES.glob("*/ruleset.nft"))
 
 
 @pytest.mark.skipif(not UNPACKED.exists(), reason="no older nft is here (see tools/old-nft)")
 @pytest.mark.parametrize("ruleset", RULESETS, ids=lambda ruleset: ruleset.parent.name)
 @on_a_host_of_its_own
 def test_loads_and_lists(ruleset: Path) -> None:
+    nft("-f", "-", script=SKELETON.read_text())
     nft("-f", "-", script=ruleset.read_text())
     listed = nft("--stateless", "list", "ruleset")
     assert "table inet wharf" in listed

@@ -1,11 +1,16 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each folder of `cases/` is a declaration and the facts of a host in, and all that follows from them out."""
+"""Each folder of `cases/` is a declaration and the facts of a host in, and all that follows from them out.
+
+The rules of a case are those that it adds to `skeleton/`, which has each backend's chains and sets of a host that
+declares nothing.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import golden
@@ -13,7 +18,9 @@ import pytest
 import yaml
 from planning import facts_of, plan
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_save import Chains
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_script import chains_after
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import NETNS_FILES, dns_files
@@ -24,16 +31,19 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
     sandboxes_and_endpoints,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
-from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_nftables import rules
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     SCOPES,
     ContainerFile,
     Dnsmasq,
     File,
+    Rules,
+    State,
     state_of,
 )
 
-CASES = sorted((Path(__file__).parent / "cases").iterdir())
+HERE = Path(__file__).parent
+CASES = sorted((HERE / "cases").iterdir())
 
 # Where a case has no facts.yml
 USUAL_FACTS = {
@@ -51,6 +61,18 @@ def test_case(case: Path) -> None:
     golden.check(case, outcome, given=("declaration.yml", "facts.yml"))
 
 
+def test_skeleton() -> None:
+    chains = _chains(diff({}, _skeleton(rules_iptables), SCOPES))
+    golden.check(
+        HERE / "skeleton",
+        {
+            "ruleset.nft": _nft_text(diff({}, _skeleton(rules_nftables), SCOPES)),
+            "chains.iptables": "".join(f"{name}\n" + _lines("  ", rules) for name, rules in sorted(chains.items())),
+        },
+        given=(),
+    )
+
+
 def _outcome(planned: Plan) -> dict[str, str]:
     """The files of a case by their paths, as they should be."""
     layers = {
@@ -63,7 +85,8 @@ def _outcome(planned: Plan) -> dict[str, str]:
     return {
         "allotted.yml": golden.as_yaml(planned.allotted.as_words()),
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
-        "ruleset.nft": nft_script(diff({}, state_of(rules(planned)), SCOPES)).replace("\t", "    "),
+        "ruleset.nft": _nft_text(diff(_skeleton(rules_nftables), state_of(rules_nftables.rules(planned)), SCOPES)),
+        "chains.iptables": _added_chains(planned),
         **{
             # A colon is refused in the names of files by ansible-test.
             f"{folder}/{file.name.removeprefix(prefix).lstrip('/').replace(':', '+')}": file.content
@@ -75,3 +98,38 @@ def _outcome(planned: Plan) -> dict[str, str]:
             if isinstance(file, (File, ContainerFile))
         },
     }
+
+
+def _skeleton(backend: ModuleType) -> State:
+    """The chains and sets that a backend has on a host that declares nothing, without what is in them of a network."""
+    things = backend.rules(plan({}, facts_of(USUAL_FACTS)))
+    return state_of([thing for thing in things if not isinstance(thing, Rules)])
+
+
+def _nft_text(changes: list[Change]) -> str:
+    return nft_script(changes).replace("\t", "    ")
+
+
+def _added_chains(planned: Plan) -> str:
+    """The rules that each chain of iptables has and the skeleton lacks; behind a minus, those that it lacks itself."""
+    before = _chains(diff({}, _skeleton(rules_iptables), SCOPES))
+    after = _chains(diff({}, state_of(rules_iptables.rules(planned)), SCOPES))
+    text = ""
+    for name in sorted({**before, **after}):
+        old, new = before.get(name, []), after.get(name, [])
+        added, removed = [rule for rule in new if rule not in old], [rule for rule in old if rule not in new]
+        if added or removed:
+            text += f"{name}\n" + _lines("- ", removed) + _lines("  ", added)
+    return text
+
+
+def _chains(changes: list[Change]) -> Chains:
+    return {
+        name: rules
+        for family in rules_iptables.FAMILIES.values()
+        for name, rules in chains_after(family, {}, changes).items()
+    }
+
+
+def _lines(prefix: str, rules: list[str]) -> str:
+    return "".join(f"{prefix}{rule}\n" for rule in rules)
