@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
-from .declaration.declared import ABSENT, Call, Declared, declare, known, refuse_leaving
+from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving
 from .declaration.model import Model
 from .declaration.model_words import read_model, sound
 from .diff import CREATE, Change, diff
 from .doors.door import Door
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
 from .ledger import Ledger
+from .planning.address_sets import NETADDR
 from .planning.allotments import Allotments
 from .planning.facts import Facts
 from .planning.plan import Plan
 from .planning.publications import Publication
+from .planning.subnets import without_new_allotments
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 
 LEFT_ALONE = "somebody has edited this file, and it is left as it is: empty it, and the next run writes it anew"
@@ -150,7 +152,8 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[La
         idle = ProblemCollector()
         facts = read_facts(ledger)
         try:
-            made = make_plan(ledger, words, facts, None if call.declares_rules else idle)
+            earlier = not_given(ledger.declared, call)
+            made = make_plan(ledger, words, facts, None if call.declares_rules else idle, earlier)
         except ModelError as error:
             asked = () if declared.host is None else layers
             besides = _in_the_way_of_the_rest(error, asked, call, ledger, words, facts)
@@ -172,7 +175,10 @@ def _in_the_way_of_the_rest(
     """What this host lacks, and what is in the way, for that part of a declaration which the error is not about."""
     problems = ProblemCollector()
     with suppress(ModelError, ApplyError):
-        plan = Plan.make(sound(_read(words, ProblemCollector()), error.problems), facts, ledger.allotted)
+        model = sound(_read(words, ProblemCollector()), error.problems)
+        if any(problem.path == NETADDR for problem in error.problems):
+            model = without_new_allotments(model)
+        plan = Plan.make(model, facts, ledger.allotted)
         problems.problems += [problem for each in layers for problem in each.lacks(plan)]
         _find_conflicts(layers, call, plan, ledger, problems)
     return problems.problems
@@ -237,14 +243,21 @@ def _announced(change: Change, call: Call) -> Change:
     return change
 
 
-def make_plan(ledger: Ledger, words: Declared, facts: Facts, idle: Optional[ProblemCollector] = None) -> Plan:
-    """`idle` takes the problems of rules of the admin's that hold for nothing.
+def make_plan(
+    ledger: Ledger,
+    words: Declared,
+    facts: Facts,
+    idle: Optional[ProblemCollector] = None,
+    earlier: Collection[str] = (),
+) -> Plan:
+    """`idle` takes the problems of rules of the admin's that hold for nothing. `earlier` are the networks that the call
+    was not given.
 
     Raises:
         ModelError: what is declared, or given, cannot be.
     """
     problems = ProblemCollector()
-    model = _read(words, problems, idle)
+    model = replace(_read(words, problems, idle), earlier=frozenset(earlier))
     return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
 
 

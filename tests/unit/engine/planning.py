@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
@@ -18,10 +19,12 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
 Words = Mapping[str, Any]
 
 
-def plan(words: Words, facts: Facts | None = None, before: Allotments | None = None) -> Plan:
+def plan(
+    words: Words, facts: Facts | None = None, before: Allotments | None = None, earlier: Collection[str] = ()
+) -> Plan:
     parts = [words.get(part) or {} for part in ("host", "networks", "containers")]
     problems = ProblemCollector()
-    model = read_model(*parts, words.get("docker_user") or [], problems)
+    model = replace(read_model(*parts, words.get("docker_user") or [], problems), earlier=frozenset(earlier))
     return Plan.make(model, facts or Facts(), before or Allotments(), problems)
 
 

@@ -245,11 +245,119 @@ def test_hosts_differ_in_their_prefix() -> None:
     assert len(prefixes) == 2
 
 
-def test_a_declared_subnet_pushes_a_kept_one_away() -> None:
+def subnets(planned: Plan, network: str) -> list[str]:
+    return [str(pool.subnet) for pool in planned.allotted.networks[network].values()]
+
+
+def with_subnet(*subnets: str) -> dict[str, Any]:
+    return {"enable_ipv6": any(":" in each for each in subnets), "ipam": {"config": [{"subnet": s} for s in subnets]}}
+
+
+def refused(words: dict[str, Any], before: Allotments, earlier: frozenset[str] = frozenset()) -> list[str]:
+    with pytest.raises(ModelError) as error:
+        plan(words, before=before, earlier=earlier)
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_a_declared_subnet_pushes_a_kept_one_away_that_no_container_uses() -> None:
     before = plan({"networks": {"a": {}}}).allotted
-    words = {"networks": {"a": {}, "b": {"ipam": {"config": [{"subnet": "172.18.0.0/24"}]}}}}
+    words = {"networks": {"a": {}, "b": with_subnet("172.18.0.0/24")}}
     planned = plan(words, before=before)
-    assert str(planned.allotted.networks["a"][4].subnet) == "172.19.0.0/16"
+    assert subnets(planned, "a") == ["172.19.0.0/16"]
+    assert planned.warnings == [
+        "wharf_networks.a.ipam.config: network a, which no container is on, moves from 172.18.0.0/16 to 172.19.0.0/16: "
+        "the former overlaps 172.18.0.0/24, the subnet of network b"
+    ]
+    assert plan(words, before=planned.allotted).warnings == []
+
+
+def test_a_declared_subnet_does_not_push_one_away_that_containers_use() -> None:
+    words = {"networks": {"a": {}}, "containers": {name: {"networks": ["a"]} for name in ("v", "w", "x", "y", "z")}}
+    before = plan(words).allotted
+    words["networks"]["b"] = with_subnet("172.18.0.0/24")
+    assert refused(words, before) == [
+        "wharf_networks.b.ipam.config[0]: subnet 172.18.0.0/24 overlaps 172.18.0.0/16, which network a keeps while "
+        "containers are on it (v, w, x and 2 more): choose another one, or declare another one for network a too, by "
+        "wharf_networks.a.ipam.config"
+    ]
+    # On a host that has nothing yet, what is declared comes first.
+    assert subnets(plan(words), "a") == ["172.19.0.0/16"]
+
+
+@pytest.mark.parametrize(("subnet", "path"), [("172.17.0.0/16", "bip"), ("fd00::/64", "bip6")])
+def test_nor_the_default_networks(subnet: str, path: str) -> None:
+    facts = Facts(machine_id="some")
+    words: dict[str, Any] = {"host": {"ipv6": True}, "containers": {"web": {}}}
+    before = plan(words, facts).allotted
+    kept = subnets(plan(words, facts), "bridge")
+    wanted = kept[0 if path == "bip" else 1]
+    words["networks"] = {"a": with_subnet(*([wanted] if path == "bip" else ["10.9.0.0/24", wanted]))}
+    [problem] = refused(words, before)
+    assert f"overlaps {wanted}, which network bridge keeps while containers are on it (web): " in problem
+    assert problem.endswith(f"or declare another one for network bridge too, by wharf_host.{path}")
+
+
+def test_a_container_that_goes_in_the_same_run_still_uses_its_network() -> None:
+    before = plan({"containers": {"web": {}}}).allotted
+    assert "while containers are on it (web)" in refused({"networks": {"a": with_subnet("172.17.0.0/16")}}, before)[0]
+
+
+def test_a_container_that_moved_long_ago_does_not() -> None:
+    first = plan({"networks": {"a": {}}, "containers": {"web": {}}}).allotted
+    moved = {"networks": {"a": {}}, "containers": {"web": {"networks": ["a"]}}}
+    ledger = plan(moved, before=first).allotted.completed(first, ["web"])
+    assert ("web", "bridge") in ledger.endpoints
+    moved["networks"]["b"] = with_subnet("172.17.0.0/16")
+    assert subnets(plan(moved, before=ledger), "bridge") == ["172.19.0.0/16"]
+
+
+def test_a_subnet_moves_from_one_network_to_another_in_one_run() -> None:
+    words = {"networks": {"a": {}}, "containers": {"web": {"networks": ["a"]}}}
+    before = plan(words).allotted
+    instead = {"networks": {"b": with_subnet("172.18.0.0/16")}, "containers": {"web": {"networks": ["b"]}}}
+    assert subnets(plan(instead, before=before), "b") == ["172.18.0.0/16"]
+    asked = {**words, "networks": {"a": with_subnet("10.9.0.0/24"), "b": with_subnet("172.18.0.0/16")}}
+    planned = plan(asked, before=before)
+    assert subnets(planned, "a") == ["10.9.0.0/24"]
+    assert planned.warnings == []
+
+
+@pytest.mark.parametrize("kind", ["taken_subnets", "routed_subnets"])
+def test_what_the_host_has_of_late_renumbers_no_network_that_is_in_use(kind: str) -> None:
+    used, unused = {"networks": {"a": {}}, "containers": {"web": {"networks": ["a"]}}}, {"networks": {"a": {}}}
+    facts = Facts(**{kind: ((ipaddress.ip_network("172.18.9.0/24"), "which the host has"),)})
+    planned = plan(used, facts, plan(used).allotted)
+    assert subnets(planned, "a") == ["172.18.0.0/16"]
+    assert planned.warnings == [
+        "wharf_networks.a.ipam.config: network a keeps 172.18.0.0/16 while containers are on it (web), although it "
+        "overlaps 172.18.9.0/24, which the host has: declare another subnet here when they may be renumbered"
+    ]
+    planned = plan(unused, facts, plan(unused).allotted)
+    assert subnets(planned, "a") == ["172.19.0.0/16"]
+    assert planned.warnings == [
+        "wharf_networks.a.ipam.config: network a, which no container is on, moves from 172.18.0.0/16 to 172.19.0.0/16: "
+        "the former overlaps 172.18.9.0/24, which the host has"
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), [("a", "b"), ("b", "a")])
+def test_an_overlap_does_not_blame_what_an_earlier_run_declared(old: str, new: str) -> None:
+    before = plan({"networks": {old: with_subnet("10.0.0.0/24")}}).allotted
+    words = {"networks": {old: with_subnet("10.0.0.0/24"), new: with_subnet("10.0.0.0/25")}}
+    assert refused(words, before, frozenset({old})) == [
+        f"wharf_networks.{new}.ipam.config[0]: subnet 10.0.0.0/25 overlaps 10.0.0.0/24, the subnet of network {old} "
+        f"(declared earlier; it is in the ledger): choose another one, or let network {old} go before (state: absent)"
+    ]
+
+
+def test_nor_the_default_network_of_an_earlier_run() -> None:
+    host = {"bip": "10.0.0.1/24"}
+    before = plan({"host": host}).allotted
+    words = {"host": host, "networks": {"a": with_subnet("10.0.0.0/25")}}
+    assert refused(words, before, frozenset({"bridge"})) == [
+        "wharf_networks.a.ipam.config[0]: subnet 10.0.0.0/25 overlaps 10.0.0.0/24, the subnet of network bridge "
+        "(declared earlier; it is in the ledger): choose another one, or declare another wharf_host.bip"
+    ]
 
 
 def test_an_address_is_kept_though_the_range_moves() -> None:

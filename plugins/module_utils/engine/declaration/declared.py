@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional
 
 from ..errors import ModelError, ProblemCollector
-from ..state import CONTAINERS, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
+from ..state import CONTAINERS, DEFAULT_NETWORK, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
 from .network_words import network_name
 from .vocabulary import without_passed_over
 
@@ -130,6 +130,14 @@ def known(declared: Declared, call: Call) -> Declared:
     return Declared(
         host if declared.host is None else declared.host, networks, containers, declared.docker_user, declared.firewall
     )
+
+
+def not_given(before: Declared, call: Call) -> FrozenSet[str]:
+    """The networks that were declared before, and of which this call says nothing: by their names on the host."""
+    given = call.networks or {}
+    names = {network_name(*network) for network in before.networks.items() if network[0] not in given}
+    is_default_given = before.host is None or call.host is not None
+    return frozenset(names if is_default_given else {*names, DEFAULT_NETWORK})
 
 
 def refuse_leaving(before: Declared, after: Declared) -> None:

@@ -294,12 +294,16 @@ class UserRule:
 
 @dataclass(frozen=True)
 class Model:
-    """All that is declared on a host; networks and containers by their real names, in the order of these."""
+    """All that is declared on a host; networks and containers by their real names, in the order of these.
+
+    `earlier` are the networks that the call was not given: they are declared in the ledger.
+    """
 
     host: Host
     networks: Mapping[str, Network]
     containers: Mapping[str, Container]
     docker_user: Tuple[UserRule, ...] = ()
+    earlier: FrozenSet[str] = frozenset()
 
     def owner_of_stack(self, container: Container) -> Container:
         """The container whose stack this one uses: itself, or the one it shares."""

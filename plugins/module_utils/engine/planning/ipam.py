@@ -10,25 +10,29 @@ what has an address keeps it for as long as the declaration allows.
 from __future__ import annotations
 
 import hashlib
-from typing import Dict, Iterator, List, Mapping, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
 from ..declaration.model import Attachment, Container, Model, Network, Pool
 from ..declaration.services import AddressRange
-from ..declaration.words import Address, unusable_addresses
+from ..declaration.words import Address, Subnet, unusable_addresses
 from ..errors import ProblemCollector
+from .address_sets import lowest_free
 from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
 from .facts import Facts
-from .subnets import addresses_of, allot_subnets
+from .subnets import allot_subnets
 
 ETHERNET_MTU = 1500
 
 
-def allot(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> Allotments:
+def allot(
+    model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
+) -> Allotments:
     """Give every network its subnets and every endpoint its addresses.
 
-    It is a problem if subnets overlap, an address is taken or lies outside, or a pool is exhausted.
+    It is a problem if subnets overlap, an address is taken or lies outside, a pool is exhausted, or netaddr is missing
+    where something new is allotted. `notes` takes what somebody should know of subnets.
     """
-    networks = allot_subnets(model, facts, before, problems)
+    networks = allot_subnets(model, facts, before, problems, notes)
     endpoints = _allot_endpoints(model, networks, before, problems)
     return Allotments(networks, endpoints, before.ports, mtu=facts.uplink_mtu or before.mtu or ETHERNET_MTU)
 
@@ -39,9 +43,12 @@ def _allot_endpoints(
     wanted = [
         (container, attachment) for container in model.containers.values() for attachment in container.attachments
     ]
+    by_network: Dict[str, List[Tuple[Container, Attachment]]] = {}
+    for container, attachment in wanted:
+        by_network.setdefault(attachment.network, []).append((container, attachment))
     addresses: Dict[Tuple[str, str, int], Address] = {}
     for network in model.networks.values():
-        on_network = [(c, a) for c, a in wanted if a.network == network.name]
+        on_network = by_network.get(network.name, [])
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
             leased = network.services.dhcp.ranges if network.services.dhcp else ()
@@ -115,21 +122,27 @@ def _allot_addresses(
         address = kept.address(version) if kept else None
         if container.name not in result and address and address in subnet and address not in holders:
             settle(container, address)
-    free = (
-        address
-        for address in addresses_of(pool.ip_range or subnet, subnet)
-        if address not in holders and not any(address in each for each in leased)
-    )
-    for container, attachment in on_network:
-        if container.name not in result:
-            address = next(free, None)
-            if address is None:
-                larger = "a larger ip_range" if pool.ip_range else "a larger subnet"
-                remedy = f"give network {attachment.network} {larger}"
-                problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
-                break
-            settle(container, address)
+    newcomers = [each for each in on_network if each[0].name not in result]
+    if newcomers:
+        with problems.collect():
+            free = _free_addresses(pool.ip_range or subnet, holders, leased)
+            for container, attachment in newcomers:
+                free_address = next(free, None)
+                if free_address is None:
+                    larger = "a larger ip_range" if pool.ip_range else "a larger subnet"
+                    remedy = f"give network {attachment.network} {larger}"
+                    problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
+                    break
+                settle(container, free_address)
     return result
+
+
+def _free_addresses(ip_range: Subnet, holders: Iterable[Address], leased: Iterable[AddressRange]) -> Iterator[Address]:
+    """Those of a range that nobody holds, and of which none is given by DHCP, lowest first."""
+    taken = [(int(address), int(address)) for address in holders]
+    taken += [(int(each.first), int(each.last)) for each in leased if each.version == ip_range.version]
+    kind = type(ip_range.network_address)
+    return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
 
 
 def _interface_names(

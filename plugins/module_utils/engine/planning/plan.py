@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.words import Address, Subnet
-from ..errors import ProblemCollector
+from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
 from ..state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl, network_scope
 from .allotments import Allotments
@@ -35,6 +35,7 @@ class Plan:
     """A model with everything allotted that it left open.
 
     `only_docker_user`: nothing is declared but rules of the admin's, on a host whose networks are somebody else's.
+    `notes` say which subnets change, or are kept although the host has other uses of them.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Plan:
     linked_ports: Tuple[LinkedPort, ...] = ()
     resolvers: Resolvers = Resolvers()
     only_docker_user: bool = False
+    notes: Tuple[Problem, ...] = ()
 
     @classmethod
     def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
@@ -55,12 +57,14 @@ class Plan:
         """
         problems = ProblemCollector() if problems is None else problems
         model = adopt(model, facts, problems)
-        allotted = allot(model, facts, before, problems)
+        notes = ProblemCollector()
+        allotted = allot(model, facts, before, problems, notes)
         publications, ports = publish(model, allotted, facts, problems)
         resolvers = find_resolvers(model, allotted, before, facts, problems)
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         opened = openings(model, allotted)
-        plan = cls(model, facts, allotted, publications, opened, linked_ports(model, allotted), resolvers)
+        links, noted = linked_ports(model, allotted), tuple(notes.problems)
+        plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted)
         check_leases(model, allotted.networks, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
@@ -91,7 +95,8 @@ class Plan:
 
     @property
     def warnings(self) -> List[str]:
-        return [*dict.fromkeys((*self._large_mtus(), *self._ports_of_no_host(), *self._ports_of_no_address()))]
+        notes = map(str, self.notes)
+        return [*dict.fromkeys((*notes, *self._large_mtus(), *self._ports_of_no_host(), *self._ports_of_no_address()))]
 
     def _ports_of_no_host(self) -> Iterator[str]:
         """The host's ports that are asked for where networks are routed."""

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from dataclasses import replace
+from itertools import islice
+from typing import Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import AddressPool, Model, Network, Pool
-from ..declaration.words import Address, Subnet, is_within, unusable_addresses
+from ..declaration.words import Address, Subnet, unusable_addresses
 from ..errors import ModelError, ProblemCollector
+from .address_sets import lowest_free, require_netaddr
 from .allotments import Allotments, PoolAllotment, PoolsByVersion
 from .facts import Facts
+from .taken_subnets import Holder, TakenSubnets
+
+# Nobody is given these, and a declaration that names them is refused.
+_RESERVED = ipaddress.IPv4Network("240.0.0.0/4"), ipaddress.IPv6Network("8000::/3")
+
+# How many containers are named of those that are on a network.
+_NAMED = 3
 
 # Docker's own default pools.
 _DEFAULT_POOLS = (
@@ -22,85 +32,172 @@ _DEFAULT_POOLS = (
 )
 
 
-class _TakenSubnets:
-    """The subnets in use, each with who has it.
-
-    A route by a gateway is in the way of a network only where it would lead off a part of it: a narrower one wins. But
-    no network is given a subnet, unasked, to which the host has a route.
-    """
-
-    def __init__(self, model: Model, facts: Facts) -> None:
-        adopted = [pool.subnet for n in model.networks.values() if n.external for pool in n.pools if pool.subnet]
-
-        def others(subnets: Iterable[Tuple[Subnet, str]]) -> List[Tuple[Subnet, str]]:
-            return [each for each in subnets if not any(is_within(each[0], subnet) for subnet in adopted)]
-
-        self._owners = others(facts.taken_subnets)
-        self._routed = others(facts.routed_subnets)
-
-    def add(self, subnet: Subnet, owner: str) -> None:
-        self._owners.append((subnet, owner))
-
-    def owner(self, subnet: Subnet) -> Optional[str]:
-        """Who has a part of this subnet already."""
-        for taken, owner in self._owners:
-            if taken.version == subnet.version and taken.overlaps(subnet):
-                return f"{taken}, {owner}"
-        return next((f"{routed}, {where}" for routed, where in self._routed if is_within(routed, subnet)), None)
-
-    def is_free(self, subnet: Subnet) -> bool:
-        return not self.owner(subnet) and not any(is_within(subnet, routed) for routed, _where in self._routed)
-
-
 def allot_subnets(
-    model: Model, facts: Facts, before: Allotments, problems: ProblemCollector
+    model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
 ) -> Dict[str, PoolsByVersion]:
-    """Declared subnets first, then those that networks have already, then new ones, the default network's first."""
-    taken = _TakenSubnets(model, facts)
+    """The subnet of every network in each family, and the bridge's address there.
+
+    A network on which there are containers keeps its subnet, as long as no other one is declared for it. Then come
+    declared subnets, then those of networks without containers, then new ones, the default network's first.
+
+    `notes` takes what somebody should know: subnets that change, or are kept although the host has other uses of them.
+    """
     ordered = sorted(model.networks.values(), key=lambda n: (not n.external, not n.is_default, n.name))
+    subnets = _Subnets(model, facts, before, problems, notes)
     wanted = [(network, pool) for network in ordered for pool in network.pools]
-    subnets: Dict[Tuple[str, int], Subnet] = {}
-
-    def settle(network: Network, subnet: Subnet) -> None:
-        taken.add(subnet, f"the subnet of network {network.name}")
-        subnets[network.name, subnet.version] = subnet
-
-    for network, pool in wanted:
-        if pool.subnet:
-            owner = taken.owner(pool.subnet)
-            if owner:
-                problems.add(pool.path, f"subnet {pool.subnet} overlaps {owner}: choose another one")
-            settle(network, pool.subnet)
-    for network, pool in wanted:
-        sticky = before.networks.get(network.name, {}).get(pool.version)
-        if not pool.subnet and sticky and not taken.owner(sticky.subnet):
-            settle(network, sticky.subnet)
-    for network, pool in wanted:
-        if (network.name, pool.version) not in subnets:
-            with problems.collect():
-                settle(network, _free_subnet(model, facts, pool, taken))
+    is_open = [(network, pool) for network, pool in wanted if not pool.subnet]
+    for network, pool in is_open:
+        subnets.keep_used(network, pool)
+    # What has its subnet already is not to blame for an overlap.
+    for network, pool in sorted(wanted, key=lambda each: each[1].subnet != subnets.former(*each)):
+        subnets.declare(network, pool)
+    for network, pool in is_open:
+        subnets.keep_unused(network, pool)
+    for network, pool in is_open:
+        subnets.choose(network, pool)
     return {
         network.name: {
-            pool.version: _with_gateway(pool, subnets[network.name, pool.version], problems)
+            pool.version: _with_gateway(pool, subnets.found[network.name, pool.version], problems)
             for pool in network.pools
-            if (network.name, pool.version) in subnets
+            if (network.name, pool.version) in subnets.found
         }
         for network in ordered
     }
 
 
-def _free_subnet(model: Model, facts: Facts, pool: Pool, taken: _TakenSubnets) -> Subnet:
-    pools = _pools(model, facts, pool.version)
-    for candidates in pools:
-        for subnet in candidates.base.subnets(new_prefix=candidates.size):
-            if taken.is_free(subnet):
-                return subnet
-    bases = ", ".join(str(candidates.base) for candidates in pools)
-    raise ModelError.at(
-        pool.path,
-        f"no IPv{pool.version} subnet is free in {bases}: give this network a subnet, "
-        "or more room in wharf_host.default-address-pools",
-    )
+def without_new_allotments(model: Model) -> Model:
+    """The model without containers, its networks with subnets that no declaration can have, where they declare none.
+
+    For what else is wrong, or in the way, on a host where nothing can be allotted.
+    """
+    ipv4, ipv6 = _RESERVED
+    stand_ins: Dict[int, Iterator[Subnet]] = {4: ipv4.subnets(new_prefix=24), 6: ipv6.subnets(new_prefix=64)}
+    networks = {
+        name: replace(
+            network,
+            pools=tuple(
+                pool if pool.subnet else replace(pool, subnet=next(stand_ins[pool.version])) for pool in network.pools
+            ),
+        )
+        for name, network in model.networks.items()
+    }
+    return replace(model, networks=networks, containers={}, docker_user=())
+
+
+class _Subnets:
+    """The subnets of networks, one by one. `found` has them by network and family."""
+
+    def __init__(
+        self, model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
+    ) -> None:
+        self._model, self._before = model, before
+        self._problems, self._notes = problems, notes
+        self._taken = TakenSubnets(model, facts)
+        self._users = _users(model, before)
+        self._free = {version: _free_subnets(_pools(model, facts, version), self._taken) for version in (4, 6)}
+        self._bases = {version: _pools(model, facts, version) for version in (4, 6)}
+        self.found: Dict[Tuple[str, int], Subnet] = {}
+
+    def former(self, network: Network, pool: Pool) -> Optional[Subnet]:
+        had = self._before.networks.get(network.name, {}).get(pool.version)
+        return had.subnet if had else None
+
+    def keep_used(self, network: Network, pool: Pool) -> None:
+        former, users = self.former(network, pool), self._users.get(network.name)
+        if not former or not users:
+            return
+        path, while_used = _subnet_path(network, pool), f"while containers are on it ({_some(users)})"
+        holder = self._taken.holder(former)
+        if holder:
+            self._notes.add(
+                path,
+                f"network {network.name} keeps {former} {while_used}, although it overlaps {holder}: "
+                "declare another subnet here when they may be renumbered",
+            )
+        remedy = f"choose another one, or declare another one for network {network.name} too, by {path}"
+        self._settle(network, Holder(former, f"which network {network.name} keeps {while_used}", remedy))
+
+    def declare(self, network: Network, pool: Pool) -> None:
+        if not pool.subnet:
+            return
+        holder = self._taken.holder(pool.subnet)
+        if holder:
+            self._problems.add(pool.path, f"subnet {pool.subnet} overlaps {holder}: {holder.remedy}")
+        self._settle(network, self._declared(network, pool.subnet))
+
+    def keep_unused(self, network: Network, pool: Pool) -> None:
+        former = self.former(network, pool)
+        if former and (network.name, pool.version) not in self.found and not self._taken.holder(former):
+            self._settle(network, Holder(former, f"the subnet of network {network.name}"))
+
+    def choose(self, network: Network, pool: Pool) -> None:
+        """The lowest that is free, if the network has none yet."""
+        if (network.name, pool.version) in self.found:
+            return
+        with self._problems.collect():
+            require_netaddr()
+            subnet = next(self._free[pool.version], None)
+            if subnet is None:
+                bases = ", ".join(str(each.base) for each in self._bases[pool.version])
+                raise ModelError.at(
+                    pool.path,
+                    f"no IPv{pool.version} subnet is free in {bases}: give this network a subnet, "
+                    "or more room in wharf_host.default-address-pools",
+                )
+            former = self.former(network, pool)
+            if former:
+                self._notes.add(
+                    _subnet_path(network, pool),
+                    f"network {network.name}, which no container is on, moves from {former} to {subnet}: the former "
+                    f"overlaps {self._taken.holder(former)}",
+                )
+            self._settle(network, Holder(subnet, f"the subnet of network {network.name}"))
+
+    def _declared(self, network: Network, subnet: Subnet) -> Holder:
+        what = f"the subnet of network {network.name}"
+        if network.name not in self._model.earlier:
+            return Holder(subnet, what)
+        remedy = (
+            "declare another wharf_host.bip"
+            if network.is_default
+            else f"let network {network.name} go before (state: absent)"
+        )
+        return Holder(subnet, f"{what} (declared earlier; it is in the ledger)", f"choose another one, or {remedy}")
+
+    def _settle(self, network: Network, holder: Holder) -> None:
+        self._taken.add(holder)
+        self.found[network.name, holder.subnet.version] = holder.subnet
+
+
+def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:
+    """By network, the containers that are declared on it, and those that were and are about to go."""
+    users: Dict[str, Set[str]] = {}
+    for container in model.containers.values():
+        for attachment in container.attachments:
+            users.setdefault(attachment.network, set()).add(container.name)
+    for name, network in before.endpoints:
+        # The ledger also has where a container was before it moved.
+        if name not in model.containers:
+            users.setdefault(network, set()).add(name)
+    return users
+
+
+def _some(names: Set[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(sorted(names)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _subnet_path(network: Network, pool: Pool) -> str:
+    """Where a subnet is declared for the network."""
+    return pool.path if network.is_default else f"{network.path}.ipam.config"
+
+
+def _free_subnets(pools: Tuple[AddressPool, ...], taken: TakenSubnets) -> Iterator[Subnet]:
+    """Those of the pools, in their order, that overlap nothing which is taken when a pool's first one is asked for."""
+    for pool in pools:
+        kind = type(pool.base)
+        for first in lowest_free(pool.base, pool.size, taken.within(pool.base)):
+            yield kind((first, pool.size))
 
 
 def _pools(model: Model, facts: Facts, version: int) -> Tuple[AddressPool, ...]:
@@ -120,14 +217,11 @@ def _unique_local_pool(machine_id: str) -> AddressPool:
 def _with_gateway(pool: Pool, subnet: Subnet, problems: ProblemCollector) -> PoolAllotment:
     if pool.gateway:
         return PoolAllotment(subnet, pool.gateway)
-    for candidate in addresses_of(pool.ip_range or subnet, subnet):
-        if candidate not in pool.reserved:
+    taken = {*pool.reserved, *unusable_addresses(subnet)}
+    # There is a free one among so many.
+    candidates: Iterable[Address] = pool.ip_range or subnet
+    for candidate in islice(candidates, len(taken) + 1):
+        if candidate not in taken:
             return PoolAllotment(subnet, candidate)
     problems.add(pool.path, f"no address is left in {pool.ip_range or subnet} for the gateway: give it a larger one")
     return PoolAllotment(subnet, subnet[0])
-
-
-def addresses_of(ip_range: Subnet, subnet: Subnet) -> Iterator[Address]:
-    """The addresses of a range, lowest first, that a host can have."""
-    unusable = unusable_addresses(subnet)
-    return (address for address in ip_range if address not in unusable)

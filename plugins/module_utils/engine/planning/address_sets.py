@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which subnets or addresses of a pool are free, however large it is; the only place that calls netaddr."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Iterator, List, Set, Tuple
+
+from ..declaration.words import Subnet
+from ..errors import ConflictError
+
+NETADDR = "netaddr"
+
+# The first and the last address of a range, as numbers.
+Range = Tuple[int, int]
+
+
+def lowest_free(base: Subnet, size: int, taken: Iterable[Range]) -> Iterator[int]:
+    """The first addresses of the subnets of `base` with this prefix length in which nothing is taken, lowest first.
+
+    The prefix length of single addresses gives addresses. What is `taken` is of the family of `base`.
+
+    Ranges that are larger than one such subnet are subtracted as a set. The others are passed over one by one. No more
+    of them can be met than there are, while each of them would break the set into up to 128 pieces.
+
+    Raises:
+        ConflictError: there is no netaddr for the Python that runs this.
+    """
+    netaddr = _netaddr()
+    bits = base.max_prefixlen - size
+    small: Set[int] = set()
+    large: List[Any] = []
+    for first, last in taken:
+        if first >> bits == last >> bits:
+            small.add(first >> bits)
+        else:
+            ends = first >> bits << bits, ((last >> bits) + 1 << bits) - 1
+            large += netaddr.iprange_to_cidrs(*(netaddr.IPAddress(end, base.version) for end in ends))
+    pool = netaddr.IPNetwork((int(base.network_address), base.prefixlen), version=base.version)
+    for cidr in (netaddr.IPSet([pool]) - netaddr.IPSet(large)).iter_cidrs():
+        for number in range(cidr.first >> bits, (cidr.last >> bits) + 1):
+            if number not in small:
+                yield number << bits
+
+
+def require_netaddr() -> None:
+    """
+    Raises:
+        ConflictError: there is no netaddr for the Python that runs this.
+    """
+    _netaddr()
+
+
+def _netaddr() -> Any:
+    try:
+        import netaddr
+    except ImportError:
+        raise ConflictError.at(
+            NETADDR,
+            "is needed on this host to allot subnets and addresses: install python3-netaddr "
+            "(or pip install 'netaddr>=0.7.19,<2')",
+        ) from None
+    return netaddr
