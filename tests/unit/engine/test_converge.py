@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,9 +69,10 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     return Memory()
 
 
-def run(memory: Memory, *networks: str, check: bool = False, state: str = "present") -> Result:
+def run(memory: Memory, *networks: str, check: bool = False, state: str = "present", **words: Any) -> Result:
+    """`words` are those of networks that have any."""
     layer = Layer("bridge", plan.bridges, lambda _ledger: memory)
-    call = Call(networks={name: {} for name in networks}, check=check, state=state)
+    call = Call(networks={**dict.fromkeys(networks, {}), **words}, check=check, state=state)
     return converge(layer, call, lambda _ledger: Facts(), [layer])
 
 
@@ -182,6 +185,46 @@ def test_a_change_without_effect_is_our_fault(memory: Memory) -> None:
     memory.forgetful = True
     with pytest.raises(VerifyError, match="these are still to be made: create bridge docker0"):
         run(memory)
+
+
+def test_an_overlap_names_what_was_declared_in_an_earlier_run(memory: Memory) -> None:
+    subnet = {"ipam": {"config": [{"subnet": "10.0.0.0/24"}]}}
+    run(memory, z=subnet)
+    overlap = "subnet 10.0.0.0/24 overlaps 10.0.0.0/24, the subnet of network"
+    earlier = (
+        rf"networks\.a\.ipam.config\[0\]: {overlap} z \(declared earlier; it is in the ledger\): .* or let network z go"
+    )
+    with pytest.raises(ModelError, match=earlier):
+        run(memory, a=subnet)
+    with pytest.raises(ModelError, match=rf"networks\.a\.ipam.config\[0\]: {overlap} z: choose another one$"):
+        run(memory, a=subnet, z=subnet)
+    run(memory, "z", state=ABSENT)
+    run(memory, a=subnet)
+
+
+def test_a_warning_says_which_subnet_changes(memory: Memory) -> None:
+    run(memory, "a")
+    result = run(memory, b={"ipam": {"config": [{"subnet": "172.18.0.0/24"}]}})
+    assert [(change.subject.name, change.fields) for change in result.changes] == [
+        ("br-a", ("addresses",)),
+        ("br-b", ()),
+    ]
+    assert "moves from 172.18.0.0/16 to 172.19.0.0/16" in result.warnings[0]
+
+
+def test_a_host_without_netaddr_hears_what_else_it_lacks(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def require(new: State) -> None:
+        raise ConflictError.at("pyroute2", f"is needed for {', '.join(sorted(name for _kind, name in new))}")
+
+    memory.require = require  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "netaddr", None)
+    with pytest.raises(ModelError) as error:
+        run(memory, "a", c={"enable_ipv6": True})
+    assert [str(problem).partition(": install")[0] for problem in error.value.problems] == [
+        "netaddr: is needed on this host to allot subnets and addresses",
+        "pyroute2: is needed for br-a, br-c, docker0",
+    ]
+    assert not Path(ledger_file.PATH).exists()
 
 
 def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:

@@ -284,8 +284,8 @@ def test_a_declared_subnet_does_not_push_one_away_that_containers_use() -> None:
     assert subnets(plan(words), "a") == ["172.19.0.0/16"]
 
 
-@pytest.mark.parametrize(("subnet", "path"), [("172.17.0.0/16", "bip"), ("fd00::/64", "bip6")])
-def test_nor_the_default_networks(subnet: str, path: str) -> None:
+@pytest.mark.parametrize("path", ["bip", "bip6"])
+def test_nor_the_default_networks(path: str) -> None:
     facts = Facts(machine_id="some")
     words: dict[str, Any] = {"host": {"ipv6": True}, "containers": {"web": {}}}
     before = plan(words, facts).allotted
