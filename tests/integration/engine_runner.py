@@ -24,7 +24,7 @@ from deaths import make_deadly, make_refusing
 from engine.__main__ import main
 
 # Once for all runs, which are forked off.
-for name in ("pyroute2", *(module.name for module in pkgutil.walk_packages(engine.__path__, "engine."))):
+for name in ("netaddr", "pyroute2", *(module.name for module in pkgutil.walk_packages(engine.__path__, "engine."))):
     importlib.import_module(name)
 
 

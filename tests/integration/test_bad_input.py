@@ -165,13 +165,13 @@ def test_a_kernel_without_ipv6(one: ThrowawayHost) -> None:
     ]
 
 
-def test_a_host_without_pyroute2_and_without_nft(one: ThrowawayHost) -> None:
+def test_a_host_without_netaddr_pyroute2_and_nft(one: ThrowawayHost) -> None:
     command = [*one.enter(), "env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-S", "-m", "engine", "apply", "-"]
     with instead_of_nft(one, "", "644"):
         ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
         assert "docker0" not in one.run("ip -br link")
     assert ran.returncode == 1
-    assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["pyroute2", "nft"]
+    assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["netaddr", "pyroute2", "nft"]
 
 
 @pytest.mark.parametrize("version, is_told", [("0.6.9", True), ("0.6.10", False), ("0.9", False), ("unknown", False)])

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, EngineError, ThrowawayHost
+from hosts import ABSENT, EXACT, EngineError, ThrowawayHost, differences
 
 HOST_ADDRESS = "192.0.2.10"
 
@@ -31,6 +32,10 @@ def changed(change: Any, words: Any = None) -> Any:
     after = copy.deepcopy(words or WORDS)
     change(after)
     return after
+
+
+def subnet_of(subnet: str) -> dict[str, Any]:
+    return {"ipam": {"config": [{"subnet": subnet}]}}
 
 
 def connection(host: ThrowawayHost, place: str, address: str, port: int) -> int:
@@ -221,6 +226,57 @@ class TestChanges:
         assert live.probe("app", f"{live.address('db', 'back')}:80/tcp").by == "db"
         assert live.probe("db", "192.0.2.1/ping").is_open
         assert live.run("ip -br addr show br-back").count("10.99.0.1/24") == 1
+
+    @pytest.mark.parametrize("used", ["bridge", "back"])
+    def test_another_network_renumbers_no_container(self, live: ThrowawayHost, used: str) -> None:
+        subnet = next(iter(live.ledger()["allotted"]["networks"][used]))
+        more = changed(lambda words: words["networks"].update(more=subnet_of(subnet)))
+        before = live.snapshot()
+        with pytest.raises(EngineError, match=f"subnet {subnet} overlaps {subnet}, which network {used} keeps while"):
+            live.apply(more)
+        assert differences(before, live.snapshot()) == ""
+
+    def test_a_network_moves_for_another_where_that_is_declared(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        subnet = next(iter(live.ledger()["allotted"]["networks"]["back"]))
+        moved = changed(
+            lambda words: (
+                words["networks"].update(more=subnet_of(subnet), back=subnet_of("10.98.0.0/24")),
+                words["containers"].update(new={"networks": ["more"]}),
+            )
+        )  # fmt: skip
+        live.converge(moved)
+        assert live.address("db", "back").startswith("10.98.0.")
+        assert live.probe("app", f"{live.address('db', 'back')}:80/tcp").by == "db"
+        live.serve("new", "80/tcp")
+        assert live.probe("host", f"{live.address('new', 'more')}:80/tcp").by == "new"
+
+    def test_a_network_takes_the_subnet_of_one_that_goes(self, live: ThrowawayHost) -> None:
+        subnet = next(iter(live.ledger()["allotted"]["networks"]["back"]))
+        instead = changed(
+            lambda words: (
+                words["networks"].pop("back"),
+                words["networks"].update(more=subnet_of(subnet)),
+                words["containers"].update(app={"networks": ["front", "more"]}, db={"networks": ["more"]}),
+            )
+        )  # fmt: skip
+        live.converge(instead, EXACT)
+        live.serve("db", "80/tcp")
+        assert live.probe("app", f"{live.address('db', 'more')}:80/tcp").by == "db"
+
+    def test_what_the_host_has_of_late_renumbers_no_container(self, live: ThrowawayHost) -> None:
+        live.serve("db", "80/tcp")
+        subnet = ipaddress.ip_network(next(iter(live.ledger()["allotted"]["networks"]["back"])))
+        live.run(
+            f"ip link add late type veth peer name later; ip addr add {subnet[-9]}/29 dev late; ip link set late up"
+        )
+        try:
+            result = live.apply(WORDS)
+            assert result.changes == []
+            assert any(f"network back keeps {subnet} while containers are on it" in each for each in result.warnings)
+            assert live.probe("app", f"{live.address('db', 'back')}:80/tcp").by == "db"
+        finally:
+            live.run("ip link del late")
 
     def test_addresses_are_kept(self, live: ThrowawayHost) -> None:
         before = live.ledger()["allotted"]

@@ -157,7 +157,7 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[La
         except ModelError as error:
             asked = () if declared.host is None else layers
             besides = _in_the_way_of_the_rest(error, asked, call, ledger, words, facts)
-            raise ModelError(*error.problems, *besides) from error
+            raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
         return replace(made, only_docker_user=declared.host is None), idle
 
     planned, idle = plan()
