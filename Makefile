@@ -50,6 +50,7 @@ test-vm-all: ## run all scenarios on VMs of each Debian that there are images of
 bench: venv ## measure what is claimed of costs, on throwaway hosts
 	@tools/need $(TEST_COMMANDS)
 	@tools/preflight
+	@.venv/bin/python tests/bench/ipam.py
 	@.venv/bin/python tests/bench/names.py
 	@.venv/bin/python tests/bench/fleet.py
 

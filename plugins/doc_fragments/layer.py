@@ -155,6 +155,7 @@ attributes:
       - wharf.network.layers
 requirements:
   - Python 3.9 or later
+  - netaddr 0.7.19 to 1.x, where a subnet or an address is allotted that is neither declared nor had before
   - root on the target
 notes:
   - Each call plans the whole of what is declared on the host, also what is not of its layer. All errors of the

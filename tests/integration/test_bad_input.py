@@ -174,6 +174,24 @@ def test_a_host_without_netaddr_pyroute2_and_nft(one: ThrowawayHost) -> None:
     assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["netaddr", "pyroute2", "nft"]
 
 
+def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) -> None:
+    script = "import sys; sys.modules['netaddr'] = None; from engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*arguments: str, words: Any) -> subprocess.CompletedProcess[str]:
+        command = one.engine_command("-c", script, *arguments)
+        return subprocess.run(command, input=json.dumps(words), capture_output=True, text=True, check=False)
+
+    with untouched(one):
+        assert run("apply", "-", "--state", ABSENT, words={}).returncode == 0
+    one.apply(WORDS)
+    with untouched(one):
+        assert '"changed": true' not in run("apply", "-", words=WORDS).stdout
+        refused = run("apply", "-", words={"networks": {"more": {}}})
+        assert refused.stderr.startswith("netaddr: is needed on this host to allot subnets and addresses")
+    assert run("apply", "-", "--state", ABSENT, words={}).returncode == 0
+    assert "docker0" not in one.run("ip -br link")
+
+
 @pytest.mark.parametrize("version, is_told", [("0.6.9", True), ("0.6.10", False), ("0.9", False), ("unknown", False)])
 def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, version: str, is_told: bool) -> None:
     """An older one would do most of a run, and fail in the midst of it."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def test_texts_and_compose_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     planned = plan({"compose_files": "compose.yml", "containers": "ssh: {ports: [22:22]}"})
     assert names(planned, "veth", "endpoint") == ["shop-web-1/shop_default", "ssh/bridge"]
     assert len(planned["warnings"]) == 1
+
+
+def test_a_controller_without_netaddr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "netaddr", None)
+    with pytest.raises(AnsibleFilterError, match="^netaddr: is needed on this host .*: install python3-netaddr"):
+        plan({})
+    assert names(plan({"host": {"bip": "10.0.0.1/24"}}), "bridge", "bridge") == ["docker0"]
 
 
 @pytest.mark.parametrize("declaration", [[], "", None, {"network": {}}, {"wharf_networks": {}}])
