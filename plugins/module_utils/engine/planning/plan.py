@@ -35,7 +35,7 @@ class Plan:
     """A model with everything allotted that it left open.
 
     `only_docker_user`: nothing is declared but rules of the admin's, on a host whose networks are somebody else's.
-    `notes` say which subnets change, or are kept although the host has other uses of them.
+    `notes` say which subnets change, and which are kept although the host uses a part of them otherwise.
     """
 
     model: Model

@@ -19,7 +19,7 @@ from .allotments import Allotments, PoolAllotment, PoolsByVersion
 from .facts import Facts
 from .taken_subnets import Holder, TakenSubnets
 
-# Nobody is given these, and a declaration that names them is refused.
+# Reserved addresses, which a declaration is refused to name.
 _RESERVED = ipaddress.IPv4Network("240.0.0.0/4"), ipaddress.IPv6Network("8000::/3")
 
 # How many containers are named of those that are on a network.
@@ -40,7 +40,7 @@ def allot_subnets(
     A network on which there are containers keeps its subnet, as long as no other one is declared for it. Then come
     declared subnets, then those of networks without containers, then new ones, the default network's first.
 
-    `notes` takes what somebody should know: subnets that change, or are kept although the host has other uses of them.
+    `notes` takes the subnets that change, and those that are kept although the host uses a part of them otherwise.
     """
     ordered = sorted(model.networks.values(), key=lambda n: (not n.external, not n.is_default, n.name))
     subnets = _Subnets(model, facts, before, problems, notes)
