@@ -12,9 +12,14 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.yaml12 import (
+    CORE,
+    RESOLVERS,
+    SCALARS,
+    in_words,
+    to_float,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-
-_CORE = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True)
@@ -77,17 +82,9 @@ def parse_yaml(text: str, path: str) -> object:
         # deep: a value that contains itself is found here, and not by whoever walks it
         return None if node is None else loader.construct_object(node, deep=True)
     except yaml.MarkedYAMLError as error:
-        raise ModelError.at(path, _in_words(error)) from error
+        raise ModelError.at(path, in_words(error)) from error
     except yaml.YAMLError as error:
         raise ModelError.at(path, f"is not YAML text: {error}") from error
-
-
-def _in_words(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    hint = "; indent with spaces, YAML does not take tabs" if "'\\t'" in str(error.problem) else ""
-    context = f" ({error.context})" if error.context else ""
-    return f"{place}{error.problem or error.context}{context if error.problem else ''}{hint}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,7 +121,7 @@ def _construct_map(loader: _Loader, node: yaml.Node) -> dict[str, object]:
     merged: dict[str, object] = {}
     own: dict[str, object] = {}
     for key, value in node.value:
-        if key.tag == _CORE + "merge":
+        if key.tag == CORE + "merge":
             for other in _mappings_to_merge(loader, value):
                 merged = {**other, **merged}
         else:
@@ -185,43 +182,18 @@ def _scalar(convert: Callable[[str], object]) -> Callable[[_Loader, yaml.Node], 
     return construct
 
 
-def _to_int(text: str) -> int:
-    for prefix, number_base in (("0o", 8), ("0x", 16)):
-        if text.startswith(prefix):
-            return int(text[2:], number_base)
-    return int(text)
-
-
-def _to_float(text: str) -> float:
-    # Python spells the special values without YAML's dot
-    return float(text.replace(".", "") if text.lower().lstrip("+-") in (".inf", ".nan") else text)
-
-
-# https://yaml.org/spec/1.2.2/#1032-tag-resolution: tag, what matches it, the characters it may start with.
-# A float matches all that an int does, so int comes first. `<<` is 1.1's merge key, which Compose keeps.
-_RESOLVERS = (
-    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
-    ("merge", r"<<", ["<"]),
-)
-
 _CONSTRUCTORS: dict[str | None, Callable[[_Loader, yaml.Node], object]] = {
-    _CORE + "null": _scalar(lambda _text: None),
-    _CORE + "bool": _scalar(lambda text: text.lower() == "true"),
-    _CORE + "int": _scalar(_to_int),
-    _CORE + "float": _scalar(_to_float),
-    _CORE + "str": _scalar(str),
-    _CORE + "seq": _construct_list,
-    _CORE + "map": _construct_map,
+    **{CORE + name: _scalar(convert) for name, convert in SCALARS.items()},
+    # Whoever takes the value says what is wrong with a number that is none.
+    CORE + "float": _scalar(to_float),
+    CORE + "seq": _construct_list,
+    CORE + "map": _construct_map,
     "!reset": _construct_reset,
     "!override": _construct_override,
     None: yaml.SafeLoader.construct_undefined,
 }
 
-for _name, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(_CORE + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
+for _name, _pattern, _first in RESOLVERS:
+    _Loader.add_implicit_resolver(CORE + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
 for _tag, _construct in _CONSTRUCTORS.items():
     _Loader.add_constructor(_tag, _construct)

@@ -33,9 +33,13 @@ ROOMS = {
 # What all of them may use besides.
 COMMON = {"state", "diff", "errors"}
 
-# What comes from elsewhere, each by the one module that may import it, inside a function: when links must change, or
-# something new is allotted.
-LATE = {"pyroute2": Path("kernel/links.py"), "netaddr": Path("planning/address_sets.py")}
+# What comes from elsewhere, each by the one module that may import it, inside a function: when links must change,
+# something new is allotted, or a file of YAML is read.
+LATE = {
+    "pyroute2": Path("kernel/links.py"),
+    "netaddr": Path("planning/address_sets.py"),
+    "yaml": Path("declaration/yaml12.py"),
+}
 
 # What is imported from beyond the engine: Ansible's side.
 BEYOND = "(beyond the engine)"

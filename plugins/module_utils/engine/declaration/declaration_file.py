@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file that the command `wharf` is given: a declaration, in JSON or YAML."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from typing import Any, Dict, List, NoReturn, Tuple
+
+from ..errors import ModelError, ProblemCollector
+from .yaml12 import finite, parse_yaml
+
+STANDARD_INPUT = "-"
+KEYS = ("host", "networks", "containers", "docker_user")
+
+_KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+
+
+def read_declaration(path: str) -> Dict[str, Any]:
+    """What a file declares, by the names of its parts; `-` is the standard input.
+
+    Raises:
+        ModelError: at `path`, with the line where there is one.
+    """
+    words = _parse(_text(path), path)
+    known = ", ".join(KEYS)
+    if words is None:
+        raise ModelError.at(path, f"is empty: declare something of {known}")
+    if not isinstance(words, dict):
+        raise ModelError.at(path, f"must be a mapping with {known}; this is {_KINDS[type(words)]}")
+    problems = ProblemCollector()
+    for key in words:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {known}"
+            problems.add(path, f"{key}: unknown key; {hint}")
+    problems.raise_if_any()
+    return words
+
+
+def _text(path: str) -> str:
+    try:
+        if path == STANDARD_INPUT:
+            content = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                content = file.read()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise ModelError.at(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ModelError.at(path, f"line {line}: is not UTF-8 text") from error
+
+
+def _parse(text: str, path: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")) and not path.endswith(".json"):
+        return parse_yaml(text, path)
+    try:
+        return json.loads(text, object_pairs_hook=_each_once, parse_constant=_not_finite, parse_float=finite)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ModelError.at(path, f"{place}: is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError.at(path, str(error)) from error
+
+
+def _each_once(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    words: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in words:
+            raise ValueError(f"the key {key!r} stands twice in one object")
+        words[key] = value
+    return words
+
+
+def _not_finite(word: str) -> NoReturn:
+    raise ValueError(f"{word}: must be a finite number")

@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""YAML with the scalars of version 1.2's core schema: `22:22`, `yes`, `on` and `2026-01-01` are strings.
+
+PyYAML is imported when a text is read: a host may lack it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Tuple
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    import yaml
+
+CORE = "tag:yaml.org,2002:"
+
+# A node of PyYAML, whose annotations lack `id`.
+Node = Any
+
+# https://yaml.org/spec/1.2.2/#1032-tag-resolution: tag, what matches it, the characters it may start with.
+# A float matches all that an int does, so int comes first. `<<` is 1.1's merge key, which Compose keeps.
+RESOLVERS = (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+)
+
+
+def to_int(text: str) -> int:
+    for prefix, number_base in (("0o", 8), ("0x", 16)):
+        if text.startswith(prefix):
+            return int(text[2:], number_base)
+    return int(text)
+
+
+def to_float(text: str) -> float:
+    # Python spells the special values without YAML's dot
+    return float(text.replace(".", "") if text.lower().lstrip("+-") in (".inf", ".nan") else text)
+
+
+def finite(text: str) -> float:
+    """
+    Raises:
+        ValueError: it is infinite, or no number.
+    """
+    number = to_float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text}: must be a finite number")
+    return number
+
+
+SCALARS: Dict[str, Callable[[str], Any]] = {
+    "null": lambda _text: None,
+    "bool": lambda text: text.lower() == "true",
+    "int": to_int,
+    "float": finite,
+    "str": str,
+}
+
+
+def parse_yaml(text: str, path: str) -> Any:
+    """Parse one YAML document.
+
+    Raises:
+        ModelError: at `path`, naming line and column; or the host has no PyYAML.
+    """
+    try:
+        import yaml
+    except ImportError:
+        reason = "is not JSON, and this host has nothing that reads YAML"
+        raise ModelError.at(path, f"{reason}: install the package python3-yaml, or give JSON") from None
+
+    class Loader(yaml.BaseLoader):
+        """Finds out what a scalar is, and makes nothing of it."""
+
+    for tag, pattern, first in RESOLVERS:
+        Loader.add_implicit_resolver(CORE + tag, re.compile(rf"(?:{pattern})\Z"), first)
+    try:
+        node = yaml.compose(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        raise ModelError.at(path, in_words(error)) from error
+    except yaml.YAMLError as error:
+        raise ModelError.at(path, f"is not YAML: {error}") from error
+    return None if node is None else _Reader(path).value(node)
+
+
+def in_words(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    hint = "; indent with spaces, YAML does not take tabs" if "'\\t'" in str(error.problem) else ""
+    context = f" ({error.context})" if error.context else ""
+    return f"{place}{error.problem or error.context}{context if error.problem else ''}{hint}"
+
+
+class _Reader:
+    """Makes values of the nodes of a document; keys are always strings."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def value(self, node: Node, above: Tuple[Node, ...] = ()) -> Any:
+        if node in above:
+            raise self._wrong(node, "this value contains itself")
+        within = (*above, node)
+        if node.id == "mapping" and node.tag == f"{CORE}map":
+            return self._mapping(node, within)
+        if node.id == "sequence" and node.tag == f"{CORE}seq":
+            return [self.value(item, within) for item in node.value]
+        convert = SCALARS.get(node.tag[len(CORE) :]) if node.tag.startswith(CORE) else None
+        if node.id != "scalar" or convert is None:
+            raise self._wrong(node, f"the tag {node.tag} is not known here")
+        try:
+            return convert(node.value)
+        except ValueError as error:
+            raise self._wrong(node, str(error)) from error
+
+    def _mapping(self, node: Node, within: Tuple[Node, ...]) -> Dict[str, Any]:
+        merged: Dict[str, Any] = {}
+        own: Dict[str, Any] = {}
+        lines: Dict[str, int] = {}
+        for key, value in node.value:
+            if key.id != "scalar":
+                raise self._wrong(key, "a key must be a text")
+            if key.value in lines:
+                raise self._wrong(key, f"the key {key.value!r} stands here again, first in line {lines[key.value]}")
+            lines[key.value] = key.start_mark.line + 1
+            if key.tag == f"{CORE}merge":
+                for other in self._to_merge(value, within):
+                    merged = {**other, **merged}
+            else:
+                own[key.value] = self.value(value, within)
+        return {**merged, **own}
+
+    def _to_merge(self, node: Node, within: Tuple[Node, ...]) -> Iterator[Dict[str, Any]]:
+        """What stands below `<<`, the strongest first (https://yaml.org/type/merge.html)."""
+        for each in node.value if node.id == "sequence" else [node]:
+            if each.id != "mapping":
+                raise self._wrong(each, "below << a mapping is expected, or a list of mappings")
+            yield self.value(each, within)
+
+    def _wrong(self, node: Node, message: str) -> ModelError:
+        place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
+        return ModelError.at(self._path, f"{place}: {message}")
