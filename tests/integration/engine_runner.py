@@ -34,7 +34,7 @@ def run(arguments: list[str], given: str, fatal: int = 0) -> tuple[int, str, str
     if not child:
         os.dup2(output, 1)
         os.dup2(errors, 2)
-        sys.stdin = io.StringIO(given)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
         if fatal > 0:
             make_deadly(fatal)
         elif fatal:

@@ -37,6 +37,8 @@ ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER = "/var/lib/wharf/ledger.json"
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+# The codes that the command ends with, beside that of an error.
+DONE, DIFFERS = 0, 2
 
 # Of what was not given back.
 MOST_LINES = 60
@@ -95,47 +97,27 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True)
-class LayerResult:
-    layer: str
-    changes: tuple[tuple[str, ...], ...]
-    warnings: tuple[str, ...]
-    pending: tuple[str, ...]
-    published: tuple[dict[str, Any], ...]
+class Results:
+    """What one run of the engine did, or would do.
+
+    `changes` are `(LAYER, ACTION, KIND, NAME)`, and for an update the fields. `published` has the chosen ports of the
+    host, by container.
+    """
+
+    changes: list[tuple[str, ...]]
+    warnings: set[str]
+    pending: list[str]
+    published: dict[str, int]
 
     @classmethod
-    def parse(cls, line: str) -> LayerResult:
-        words = json.loads(line)
-        changes = (
-            (words["layer"], c["action"], c["kind"], c["name"], *([",".join(c["fields"])] if c["fields"] else []))
+    def parse(cls, document: str) -> Results:
+        words = json.loads(document)
+        changes = [
+            (c["layer"], c["action"], c["kind"], c["name"], *([",".join(c["fields"])] if c["fields"] else []))
             for c in words["changes"]
-        )
-        published = tuple(words.get("published", ()))
-        return cls(words["layer"], tuple(changes), tuple(words["warnings"]), tuple(words["pending"]), published)
-
-
-@dataclass(frozen=True)
-class Results:
-    """What one run of the engine did, or would do, layer by layer."""
-
-    layers: tuple[LayerResult, ...]
-
-    @property
-    def changes(self) -> list[tuple[str, ...]]:
-        """`(LAYER, ACTION, KIND, NAME)`, and for an update the fields."""
-        return [change for layer in self.layers for change in layer.changes]
-
-    @property
-    def pending(self) -> list[str]:
-        return [name for layer in self.layers for name in layer.pending]
-
-    @property
-    def published(self) -> dict[str, int]:
-        """The chosen ports of the host, by container."""
-        return {each["container"]: each["host_port"] for layer in self.layers for each in layer.published}
-
-    @property
-    def warnings(self) -> set[str]:
-        return {warning for layer in self.layers for warning in layer.warnings}
+        ]
+        published = {each["container"]: each["host_port"] for each in words["published"]}
+        return cls(changes, set(words["warnings"]), words["pending"], published)
 
 
 @dataclass
@@ -291,8 +273,7 @@ class ThrowawayHost:
 
     def _converge(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
         options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
-        output = self.engine([command, "-", *options], self._by_backend(words, state))
-        return Results(tuple(LayerResult.parse(line) for line in output.splitlines()))
+        return Results.parse(self.engine([command, "-", "--json", *options], self._by_backend(words, state)))
 
     def engine(self, arguments: list[str], words: Any = None) -> str:
         """What the engine prints.
@@ -301,7 +282,7 @@ class ThrowawayHost:
             EngineError: it refused.
         """
         code, output, errors = self._runner.ask([arguments, json.dumps(words)])
-        if code:
+        if code not in (DONE, DIFFERS):
             raise EngineError(errors.strip())
         return str(output)
 

@@ -44,7 +44,7 @@ forget_flows, conntrack.forget = conntrack.forget, forget
 before_each_change_of_the_kernel(stop)
 arguments, given = json.loads(heard.readline())
 errors = io.StringIO()
-sys.stdin = io.StringIO(given)
+sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
     code = main(arguments)
 stop("the end")

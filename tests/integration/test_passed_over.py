@@ -72,6 +72,6 @@ def test_a_ledger_from_before_loses_it(words: list[str], host: ThrowawayHost) ->
     host.apply(KEPT)
     before = host.ledger()
     host.write(LEDGER, json.dumps({**before, "declared": {**before["declared"], **WORDS}}))
-    assert host.engine(["diff", *words], {}) == host.engine(["apply", *words], {})
+    assert host.engine(["diff", "--json", *words], {}) == host.engine(["apply", "--json", *words], {})
     assert host.diff({}).changes == []
     assert host.ledger() == before

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same engine without Ansible: the command `wharf`. Words are JSON."""
+"""The same engine without Ansible: the command `wharf`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, List
+from typing import List, NoReturn, Tuple
 
-from .converge import adopt_host, converge
+from .converge import Result, adopt_host, converge
+from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, PRESENT, STATES, Call
-from .errors import ModelError, WharfError
+from .errors import WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS
 from .observation import observe
 from .picture import draw
-from .report import describe
+from .report import Run, document, summary, unified, warnings
 from .state import SCOPES
 from .version import VERSION
 
-# What a file of words may have.
-_DECLARATION = ("host", "networks", "containers", "docker_user")
-_WORDS = f"JSON file with {', '.join(_DECLARATION)}, - for standard input; without it, what is declared already"
+DONE, FAILED, DIFFERS = 0, 1, 2
+
+_FILE = f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; without it, what is declared already"
+_CODES = {
+    "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error",
+    "apply": "ends with 0: the host is what is declared; 1: an error",
+    "diff": "ends with 0: nothing differs; 2: it differs; 1: an error",
+}
+_NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is declared"}
 
 
 def main(arguments: List[str]) -> int:
     options = _parse(arguments)
     if os.geteuid() != 0:
         sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
-        return 1
+        return FAILED
     try:
         if options.command == "show":
             sys.stdout.write(draw(observe()))
@@ -40,33 +47,42 @@ def main(arguments: List[str]) -> int:
         elif options.command == "follow":
             _follow()
         else:
-            _converge_all(options)
+            return _converge_all(options)
     except (WharfError, OSError) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+        return FAILED
+    return DONE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with the code of any error, and not with that of a difference."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"{self.prog}: {message}\n")
 
 
 def _parse(arguments: List[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wharf", description="Docker's network model, as declared on this host")
+    parser = _Parser(prog="wharf", description="Docker's network model, as declared on this host")
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="draw the host's networks")
+    commands.add_parser("show", help="draw the host's networks", epilog=_CODES["show"])
     commands.add_parser(
         "follow",
         help="connect containers that start, keep containers' files true to the host's, and load flushed rules again; "
         "never ends",
     )
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("words", nargs="?", help=_WORDS)
+        command = commands.add_parser(name, help=text, epilog=_CODES[name])
+        command.add_argument("file", nargs="?", help=_FILE)
         command.add_argument("--state", choices=STATES, default=PRESENT)
         command.add_argument("--adopt", action="store_true", help="find again what stands, if the ledger is lost")
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
+        command.add_argument("--json", action="store_true", help="print one JSON document for machines")
     command = commands.add_parser(
         "adopt", help="where the ledger is lost, find again what stands; changes nothing else"
     )
-    command.add_argument("words", nargs="?", help="file with what is declared on this host, - for standard input")
+    command.add_argument("file", nargs="?", help="file with what is declared on this host, - for standard input")
     return parser.parse_args(arguments)
 
 
@@ -84,46 +100,54 @@ def _follow() -> None:
 
 def _adopt(options: argparse.Namespace) -> None:
     """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
-    call = Call(**_read(options.words), adopt=True) if options.words else Call(state=ABSENT, adopt=True)
+    call = Call(**read_declaration(options.file), adopt=True) if options.file else Call(state=ABSENT, adopt=True)
     owned = adopt_host(call, read_facts).owned
     sys.stdout.write(
         json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
     )
 
 
-def _converge_all(options: argparse.Namespace) -> None:
-    """Converge every layer; one line of JSON for each says what changed.
+def _converge_all(options: argparse.Namespace) -> int:
+    """Converge every layer, and say what changed.
 
-    Without words this is what brings a host back that has been rebooted, or whose rules were flushed.
+    Without a file this is what brings a host back that has been rebooted, or whose rules were flushed.
     """
-    words = _read(options.words) if options.words else {}
     call = Call(
-        **words,
+        **(read_declaration(options.file) if options.file else {}),
         state=options.state,
         scopes=frozenset(options.scope or SCOPES),
         check=options.command == "diff",
         adopt=options.adopt,
-        repeats=not options.words and options.state == PRESENT and not options.adopt,
+        repeats=not options.file and options.state == PRESENT and not options.adopt,
     )
-    for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
-        result = converge(layer, call, read_facts, LAYERS)
-        sys.stdout.write(json.dumps({"layer": layer.name, **describe(result)}) + "\n")
-        sys.stdout.flush()
+    run: List[Tuple[str, Result]] = []
+    try:
+        for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
+            run.append((layer.name, converge(layer, call, read_facts, LAYERS)))
+    except (WharfError, OSError):
+        # What the layers before the one that is refused have become, they stay.
+        if _changes(run) and not call.check:
+            _tell(run, options)
+        raise
+    _tell(run, options)
+    return DIFFERS if call.check and _changes(run) else DONE
 
 
-def _read(path: str) -> Dict[str, Any]:
-    """
-    Raises:
-        ModelError: the file has something else than a declaration.
-    """
-    if path == "-":
-        words = json.load(sys.stdin)
-    else:
-        with open(path, encoding="utf-8") as file:
-            words = json.load(file)
-    if not isinstance(words, dict) or not words.keys() <= set(_DECLARATION):
-        raise ModelError.at(path, f"must be a mapping that has nothing but {', '.join(_DECLARATION)}")
-    return words
+def _changes(run: Run) -> bool:
+    return any(result.changes for _layer, result in run)
+
+
+def _tell(run: Run, options: argparse.Namespace) -> None:
+    """For machines one document; for people what differs, and a line that sums it up."""
+    if options.json:
+        sys.stdout.write(json.dumps(document(run)) + "\n")
+        return
+    for warning in warnings(run):
+        sys.stderr.write(f"warning: {warning}\n")
+    if options.command == "diff":
+        is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        sys.stdout.writelines(f"{line}\n" for line in unified(run, is_coloured))
+    sys.stdout.write(f"{summary(run, _NOTHING[options.command])}\n")
 
 
 if __name__ == "__main__":

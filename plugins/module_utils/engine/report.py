@@ -5,12 +5,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Optional
+import difflib
+from collections import Counter
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .converge import Result
-from .diff import Change
+from .diff import CREATE, UPDATE, Change
 from .planning.publications import Publication
+from .rules.rules_iptables import DECLARED_CHAIN
+from .rules.rules_nftables import TABLE
 from .state import Object, field_values
+
+# The layers of a run by name, in their order, with what came of each.
+Run = Sequence[Tuple[str, Result]]
+
+# Which objects make the skeleton of the rules, which is the same on each host, and what they are part of.
+_SKELETONS = {"set": f"table {TABLE}", "chain": f"table {TABLE}", "iptables_chain": "tables of iptables"}
+
+# What people call the kinds of objects whose name does not say it.
+_NOUNS = {
+    "accept": "rule group for third-party tables",
+    "container_file": "file of a container",
+    "dnsmasq": "dnsmasq process",
+    "firewalld": "firewalld setting",
+    "iptables_chain": "chain",
+    "iptables_hook": "jump",
+    "iptables_rules": "rule group",
+    "rules": "rule group",
+    "sandbox": "network stack",
+    "sysctl": "kernel parameter",
+}
+_PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "files of containers"}
+
+# Of names, in characters.
+_LONGEST_LIST = 100
+
+_COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 
 def describe(result: Result) -> Dict[str, Any]:
@@ -28,17 +58,90 @@ def describe(result: Result) -> Dict[str, Any]:
     return described
 
 
+def document(run: Run) -> Dict[str, Any]:
+    """What came of all layers, as one result; each change names its layer."""
+    told = [(layer, describe(result)) for layer, result in run]
+    changes = [{"layer": layer, **change} for layer, words in told for change in words["changes"]]
+    lists = {
+        key: [*each]
+        for key in ("pending", "published", "edited")
+        for each in [[item for _layer, words in told for item in words.get(key, ())]]
+    }
+    return {"changed": bool(changes), "changes": changes, "warnings": warnings(run), **lists}
+
+
+def warnings(run: Run) -> List[str]:
+    """Those of all layers, each once."""
+    return [*dict.fromkeys(warning for _layer, result in run for warning in result.warnings)]
+
+
+def summary(run: Run, nothing: str) -> str:
+    """In one line how many objects of which kinds change, or that nothing does, and what is pending."""
+    kinds = Counter(_noun(change) for _layer, result in run for change in result.changes)
+    counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
+    changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
+    pending = sorted({name for layer, result in run if layer == "veth" for name in result.pending})
+    return f"{changes}; pending: {', '.join(pending)}" if pending else changes
+
+
+def unified(run: Run, is_coloured: bool = False) -> Iterator[str]:
+    """The lines of one titled difference for each object, as Ansible prints them."""
+    for _layer, result in run:
+        for each in diffs(result):
+            sides = each["before"].splitlines(), each["after"].splitlines()
+            headers = f"before: {each['before_header']}", f"after: {each['after_header']}"
+            for line in difflib.unified_diff(*sides, *headers, lineterm=""):
+                colour = _COLOURS.get(line[0]) if is_coloured else None
+                yield f"{colour}{line}\033[0m" if colour else line
+            yield ""
+
+
 def diffs(result: Result) -> List[Dict[str, str]]:
-    """One titled difference for each object, as Ansible prints them."""
+    """One titled difference for each object, as Ansible prints them; one for all of the skeleton that comes or goes."""
+    entries: Dict[str, Tuple[str, str]] = {}
+    skeletons: Dict[str, List[Change]] = {}
+    for change in result.changes:
+        if _is_skeleton(change):
+            title = _SKELETONS[change.subject.kind]
+            skeletons.setdefault(title, []).append(change)
+            # Its place is that of the first one.
+            entries.setdefault(title, ("", ""))
+        else:
+            title = f"{change.subject.kind} {change.subject.name}"
+            entries[title] = _sides(change)
+    entries.update({title: _skeleton_text(changes) for title, changes in skeletons.items()})
     return [
-        {
-            "before_header": f"{change.subject.kind} {change.subject.name}",
-            "after_header": f"{change.subject.kind} {change.subject.name}",
-            "before": _text(change.before),
-            "after": _text(change.after),
-        }
-        for change in result.changes
+        {"before_header": title, "after_header": title, "before": before, "after": after}
+        for title, (before, after) in entries.items()
     ]
+
+
+def _is_skeleton(change: Change) -> bool:
+    """The chain of the admin's rules is shown with these, where there are any."""
+    is_declared = change.subject.name.split()[-1] == DECLARED_CHAIN and field_values(change.subject)["rules"]
+    return change.action != UPDATE and change.subject.kind in _SKELETONS and not is_declared
+
+
+def _skeleton_text(changes: Sequence[Change]) -> Tuple[str, str]:
+    coming = [change for change in changes if change.action == CREATE]
+    return _names_by_kind([change for change in changes if change not in coming]), _names_by_kind(coming)
+
+
+def _names_by_kind(changes: Sequence[Change]) -> str:
+    """How many of each kind there are, and their names where these fit in a line."""
+    names: Dict[str, List[str]] = {}
+    for change in changes:
+        names.setdefault(_noun(change), []).append(change.subject.name)
+    lines = ((_counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
+    return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LIST else f"{count}\n" for count, listed in lines)
+
+
+def _noun(change: Change) -> str:
+    return _NOUNS.get(change.subject.kind, change.subject.kind)
+
+
+def _counted(noun: str, number: int) -> str:
+    return f"{number} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 
 def published_as_data(publications: Iterable[Publication]) -> List[Dict[str, Any]]:
@@ -81,16 +184,22 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool)) else str(value)
 
 
-def _text(thing: Optional[Object]) -> str:
+def _sides(change: Change) -> Tuple[str, str]:
+    """Both sides as text; of an object that comes or goes whole only what it has."""
+    is_whole = change.action == UPDATE
+    return _text(change.before, is_whole), _text(change.after, is_whole)
+
+
+def _text(thing: Optional[Object], is_whole: bool) -> str:
     """An object as lines: a text value as it is, every other field by its name, lists with a line for each item."""
     lines: List[str] = []
     for name, value in field_values(thing).items():
         if name == "content":
             lines += str(value).splitlines()
-        elif isinstance(value, tuple):
-            lines += [f"{name}:", *(f"  {_item(item)}" for item in value)] if value else [f"{name}: none"]
-        else:
-            lines.append(f"{name}: {value}")
+        elif isinstance(value, tuple) and value:
+            lines += [f"{name}:", *(f"  {_item(item)}" for item in value)]
+        elif value or is_whole:
+            lines.append(f"{name}: {'none' if value == () else value}")
     return "".join(f"{line}\n" for line in lines)
 
 

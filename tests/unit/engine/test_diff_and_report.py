@@ -9,7 +9,14 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.report import describe, diffs, objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import (
+    describe,
+    diffs,
+    document,
+    objects_as_data,
+    summary,
+    unified,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     CONTAINERS,
     DEFAULT_NETWORKS,
@@ -21,6 +28,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     ElementSet,
     Endpoint,
     File,
+    IptablesChain,
     Object,
     Port,
     Route,
@@ -179,7 +187,6 @@ def test_a_difference_for_each_object() -> None:
             "  10.0.0.2/24\n"
             "routes:\n"
             "  0.0.0.0/0 via 10.0.0.1\n"
-            "ipv6: False\n"
             "sysctls:\n"
             "  ipv6.accept_ra 0\n",
         },
@@ -190,3 +197,69 @@ def test_a_difference_for_each_object() -> None:
 def test_an_empty_list_is_said_to_be_none() -> None:
     (shown,) = diffs(Result((Change(Chain("DOCKER-USER", ()), Chain("DOCKER-USER", ("accept",))),)))
     assert (shown["before"], shown["after"]) == ("rules: none\n", "rules:\n  accept\n")
+
+
+def skeleton(sets: int, chains: int) -> list[Object]:
+    named = [ElementSet(f"a_set_of_a_long_name_{number}", ("type ipv4_addr",)) for number in range(sets)]
+    return [*named, *(Chain(f"a_chain_of_a_long_name_{number}", ("accept",)) for number in range(chains))]
+
+
+def test_the_skeleton_of_the_rules_is_one_difference() -> None:
+    """As in a first run: what is the same on each host is counted, what was declared is shown."""
+    coming = [Change(None, thing) for thing in (*skeleton(41, 22), Chain("WHARF-USER", ("drop",)), bridge("br-a"))]
+    shown = diffs(Result(tuple(coming)))
+    assert [each["after_header"] for each in shown] == ["table inet wharf", "chain WHARF-USER", "bridge br-a"]
+    assert (shown[0]["before"], shown[0]["after"]) == ("", "41 sets\n22 chains\n")
+    assert len(describe(Result(tuple(coming)))["changes"]) == 65
+
+
+def test_a_part_of_the_skeleton_is_named() -> None:
+    """What goes while the other backend's comes, and a single one that somebody has deleted."""
+    gone, come = Change(Chain("DOCKER", ()), None), Change(None, IptablesChain("ip nat DOCKER", ("-j RETURN",)))
+    update = Change(Chain("forward", ("accept",)), Chain("forward", ()))
+    shown = diffs(Result((gone, Change(None, ElementSet("bridges", ("type ifname",))), update, come)))
+    assert [(each["after_header"], each["before"], each["after"]) for each in shown] == [
+        ("table inet wharf", "1 chain: DOCKER\n", "1 set: bridges\n"),
+        ("chain forward", "rules:\n  accept\n", "rules: none\n"),
+        ("tables of iptables", "", "1 chain: ip nat DOCKER\n"),
+    ]
+
+
+RUN = [
+    ("bridge", Result((Change(None, bridge("br-a")), Change(bridge("br-b"), None)), ("large",))),
+    ("docker_chains", Result(tuple(Change(None, Rules(f"network {name}", ())) for name in "abc"), ("large", "late"))),
+    ("veth", Result((Change(endpoint(), endpoint(mtu=1400)),), pending=("web/front", "docker:web"))),
+    ("dns_files", Result((), pending=("docker:web:/etc/hosts",), edited=("/etc/netns/web/resolv.conf",))),
+]
+
+
+def test_a_run_in_one_line() -> None:
+    line = "6 changes: 2 bridges, 3 rule groups, 1 endpoint; pending: docker:web, web/front"
+    assert summary(RUN, "nothing to change") == line
+    assert summary(RUN[3:], "nothing to change") == "nothing to change"
+    assert summary([("veth", Result((), pending=("docker:web",)))], "nothing") == "nothing; pending: docker:web"
+    assert summary([("bridge", Result((Change(None, bridge("br-a")),)))], "") == "1 change: 1 bridge"
+
+
+def test_a_run_as_one_document() -> None:
+    told = document(RUN)
+    assert told["changed"] is True
+    assert told["changes"][-1] == {
+        "layer": "veth",
+        "kind": "endpoint",
+        "name": "web/front",
+        "action": "update",
+        "fields": ["mtu"],
+    }
+    assert [change["layer"] for change in told["changes"]] == ["bridge"] * 2 + ["docker_chains"] * 3 + ["veth"]
+    assert told["warnings"] == ["large", "late"]
+    assert told["pending"] == ["web/front", "docker:web", "docker:web:/etc/hosts"]
+    assert (told["edited"], told["published"]) == (["/etc/netns/web/resolv.conf"], [])
+
+
+def test_the_differences_of_a_run_as_text() -> None:
+    plain = [*unified(RUN[2:])]
+    assert plain[:3] == ["--- before: endpoint web/front", "+++ after: endpoint web/front", "@@ -2,7 +2,7 @@"]
+    assert {"-mtu: 1500", "+mtu: 1400"} <= {*plain}
+    coloured = [*unified(RUN[2:], is_coloured=True)]
+    assert {"\x1b[31m-mtu: 1500\x1b[0m", "\x1b[32m+mtu: 1400\x1b[0m"} <= {*coloured}
