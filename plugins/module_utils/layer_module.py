@@ -63,7 +63,7 @@ def _run(module: AnsibleModule, layer: Layer) -> None:
         predicted=module.params["assumed"].get("changes", {}),
     )
     with reporting_errors(module):
-        result = converge(layer, call, read_facts, LAYERS)
+        result = converge(layer, call, read_facts, LAYERS, module.warn)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)

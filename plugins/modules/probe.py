@@ -260,7 +260,8 @@ def main() -> None:
     given = module.params
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with reporting_errors(module):
-        found = verify(Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"]))
+        request = Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"])
+        found = verify(request, module.warn)
     if derive and found.pending:
         module.warn(f"nothing is proven of containers that are not there yet: {', '.join(found.pending)}")
     if derive and not found.rows:

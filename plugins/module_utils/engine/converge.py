@@ -67,18 +67,24 @@ class Result:
         return {" ".join(change.subject.key): change.fingerprint for change in self.changes}
 
 
-def converge(layer: Layer, call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> Result:
+def converge(
+    layer: Layer,
+    call: Call,
+    read_facts: Callable[[Ledger], Facts],
+    layers: Sequence[Layer] = (),
+    tell: Callable[[str], None] = ledger_file.on_stderr,
+) -> Result:
     """Bring one layer of this host to what is declared.
 
     What the host lacks for any of `layers`, and foreign objects in the way of what is new, are reported first. The
     ledger is written before the kernel is touched, so that whatever a killed run leaves behind is known to the next one
-    as our own.
+    as our own. `tell` hears of another run that this one waits for.
 
     Raises:
         ModelError, ConflictError: nothing was touched.
         ApplyError, VerifyError: the message says what became of the layer; the next run finishes what is left.
     """
-    with ledger_file.locked():
+    with ledger_file.locked(tell):
         host = _know(call, read_facts, layers)
         ledger, declared, plan = host.ledger, host.declared, host.plan
         planned = [] if declared.is_empty else planned_objects(layer, plan)

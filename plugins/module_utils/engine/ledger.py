@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Dict, FrozenSet, Iterator, Mapping, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
-from .kernel import disk
+from .kernel import disk, file_lock
 from .planning.allotments import Allotments
 from .state import Key
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
 LOCK = "/run/wharf.lock"
+# Seconds. Most runs are through within the first, and none takes as long as the second.
+TELL_AFTER, GIVE_UP_AFTER = 2, 300
 VERSION = 1
 REMEDY = (
     "restore it from a backup, or let what stands be found again by its marks: run this once with -e wharf_adopt=true "
@@ -189,17 +191,46 @@ def _remove() -> None:
         os.rmdir(os.path.dirname(PATH))
 
 
+def on_stderr(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
 @contextmanager
-def locked() -> Iterator[None]:
+def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
     """One run a host at a time; a second one waits for the first, and then sees what that one left.
 
-    A program that outlives a run which is killed holds the lock on, if it was started with `close_fds=False`: what
-    changes the host has to be.
+    It tells whom it waits for. A program that outlives a run which is killed holds the lock on, if it was started with
+    `close_fds=False`: what changes the host has to be.
+
+    Raises:
+        ConflictError: another run does not come to its end.
     """
     descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.set_inheritable(descriptor, True)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not file_lock.take(descriptor, TELL_AFTER):
+            tell(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
+            if not file_lock.take(descriptor, GIVE_UP_AFTER):
+                raise ConflictError.at(LOCK, f"nothing was changed: this run has waited in vain for {_other_run()}")
+        # For whoever waits: since when it is held.
+        os.utime(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def run_under_way() -> str:
+    """Who holds the lock now, in words; empty if nobody does."""
+    return _other_run() if file_lock.is_taken(LOCK) else ""
+
+
+def _other_run() -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(LOCK).st_mtime))
+    found = file_lock.holders(LOCK)
+    names = " and ".join(f"process {each.pid} ({each.command})" for each in found) or "a process in another container"
+    stopped = " ".join(str(each.pid) for each in found if each.is_stopped)
+    remedy = (
+        f"; it is stopped: let it go on (kill -CONT {stopped}), or end it (kill -KILL {stopped})" if stopped else ""
+    )
+    return f"another run, which holds the lock of this host since {since}: {names}{remedy}"

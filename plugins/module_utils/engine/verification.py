@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import ledger as ledger_file
 from .converge import make_plan
@@ -72,15 +72,15 @@ class Verification:
         }
 
 
-def verify(request: Request) -> Verification:
+def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr) -> Verification:
     """Send all probes; those of which a packet may have been lost once more.
 
-    The host's lock is held meanwhile, so that nothing is half-way changed.
+    The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
 
     Raises:
         ModelError: a probe is not one, or what is declared cannot be.
     """
-    with ledger_file.locked():
+    with ledger_file.locked(tell):
         ledger = Ledger.load()
         plan = make_plan(ledger, ledger.declared, read_facts(ledger), idle=ProblemCollector())
         host = _Host.observe(plan)
