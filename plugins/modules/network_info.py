@@ -63,7 +63,8 @@ containers:
   description: Each declared container by name, with its endpoints as they stand and its declared ports.
   returned: success
   type: dict
-  sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [], endpoints: {app: {
+  sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [],
+    unconnected: {}, endpoints: {app: {
     interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, mac: "02:42:ec:9e:59:4f", mtu: 1500,
     addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"]}}}}
 published:
@@ -71,7 +72,8 @@ published:
   returned: success
   type: list
   elements: dict
-  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8080, protocol: tcp, address: 172.18.0.2, target_port: 80}]
+  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8080, protocol: tcp, address: 172.18.0.2, target_port: 80,
+    allow_from: null}]
 interfaces:
   description: The host's own links; C(speed) is in megabits a second, where the driver tells.
   returned: success
@@ -138,6 +140,13 @@ drift:
   returned: success
   type: dict
   sample: {bridge: [{kind: bridge, name: br-app, action: update, fields: [mtu]}]}
+trouble:
+  description: What an admin has to see first, in sentences; containers that are pending, what is gone or differs, and
+    rules of others that drop what must pass.
+  returned: success
+  type: list
+  elements: str
+  sample: ["network app: its bridge br-app is gone, and containers on it reach nobody"]
 picture:
   description: The same as a picture for the terminal.
   returned: success
@@ -146,6 +155,7 @@ picture:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import locked
 from ansible_collections.wharf.network.plugins.module_utils.engine.observation import observe
 from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
 from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
@@ -153,7 +163,8 @@ from ansible_collections.wharf.network.plugins.module_utils.layer_module import 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    with reporting_errors(module):
+    # What a run that is under way has half made is no drift.
+    with reporting_errors(module), locked(module.warn):
         seen = observe()
     module.exit_json(**seen, picture=draw(seen))
 

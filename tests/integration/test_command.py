@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hosts import ABSENT, ThrowawayHost
+from controller import Controller
+from hosts import ABSENT, HOST, LEDGER, ThrowawayHost
 
 WORDS = """\
 networks:
@@ -42,8 +44,8 @@ def lasting_host() -> Iterator[ThrowawayHost]:
         yield host
 
 
-@pytest.fixture
-def host(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
+@pytest.fixture(name="host")
+def lasting(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     yield lasting_host
     lasting_host.engine(["apply", "-", "--state", ABSENT, "--adopt"], {})
 
@@ -135,3 +137,150 @@ def test_the_codes_are_documented() -> None:
     with ThrowawayHost.started() as host:
         for command, told in (("diff", "2: it differs"), ("apply", "1: an error"), ("show", "0: drawn")):
             assert told in wharf(host, command, "--help").output
+
+
+# What `show` must not hide
+
+
+def trouble(host: ThrowawayHost) -> list[str]:
+    """The lines of trouble of a picture that is drawn all the same, by a command that waits for no lock."""
+    ran = wharf(host, "show")
+    assert (ran.code, ran.errors) == (0, "")
+    assert "\nhost\n" in f"\n{ran.output}"
+    return [line[2:] for line in ran.output.splitlines() if line.startswith("! ")]
+
+
+MEND = "`wharf diff` shows what differs from what is declared, and `wharf apply` mends it"
+PENDING = "container late is pending: its network stack path:/run/late/ns is not there"
+
+
+@pytest.mark.parametrize(
+    ("harm", "told", "row"),
+    [
+        ("true", [], ""),
+        (
+            "ip link delete br-front",
+            ["network front: its bridge br-front is gone, and containers on it reach nobody"],
+            "web  (not connected: the bridge is gone)",
+        ),
+        (
+            "ip netns exec web ip link delete eth0",
+            ["container web is not connected to network front: its veth is gone"],
+            "web  (not connected: its veth is gone)",
+        ),
+        (
+            'ip link set "$(ip -br link show master br-front | sed s/@.*//)" nomaster',
+            ["container web is not connected to network front: its veth is no port of the bridge br-front"],
+            "web  (not connected: its veth is no port of the bridge)",
+        ),
+        (
+            "nft delete table inet wharf",
+            ["the rules are gone (table inet wharf): no port is published, and nothing protects containers"],
+            "",
+        ),
+        (
+            "nft flush chain inet wharf raw-prerouting; nft delete chain inet wharf raw-prerouting",
+            ["the rules are incomplete: 1 chain of table inet wharf is missing: raw-prerouting"],
+            "",
+        ),
+        (
+            "nft flush chain inet wharf forward",
+            ["the rules are incomplete: 1 chain of table inet wharf is changed: forward"],
+            "",
+        ),
+        ("sysctl -qw net.ipv4.ip_forward=0", ["the host does not forward: net.ipv4.ip_forward is 0"], ""),
+        ("ip link set br-front mtu 1400", ["1 object differs: bridge br-front"], "mtu 1400"),
+    ],
+    ids=["nothing", "bridge", "veth", "port", "table", "chain", "rules", "forwarding", "mtu"],
+)
+def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, told: list[str], row: str) -> None:
+    assert wharf(host, "apply", "/run/words.yml").code == 0
+    host.run(harm)
+    assert trouble(host) == [PENDING, *told, *([MEND] if told else [])]
+    shown = wharf(host, "show").output
+    assert row in shown
+    assert "late  (pending: path:/run/late/ns is not there)" in shown
+    assert wharf(host, "apply").code == 0
+    assert trouble(host) == [PENDING]
+
+
+def test_show_says_for_whom_ports_are_open(host: ThrowawayHost) -> None:
+    port = '{target: 80, published: "8080", x-wharf: {allow_from: [10.0.0.0/8, 192.0.2.66]}}'
+    given = f"containers: {{web: {{ports: [{port}]}}}}\n"
+    assert wharf(host, "apply", "-", given=given).code == 0
+    assert "0.0.0.0:8080→80/tcp (from 10.0.0.0/8, 192.0.2.66/32)" in wharf(host, "show").output
+
+
+@pytest.mark.parametrize("how", [f"rm {LEDGER}", f": > {LEDGER}"])
+def test_show_says_that_the_ledger_is_lost(host: ThrowawayHost, how: str) -> None:
+    assert wharf(host, "apply", "/run/words.yml").code == 0
+    host.run(how)
+    (line,) = trouble(host)
+    assert line.startswith(f"{LEDGER}: ")
+    assert "restore it from a backup" in line
+    if how.startswith("rm"):
+        assert "networks bridge, front; containers web" in line
+    host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
+
+
+def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: ThrowawayHost) -> None:
+    host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
+    words = WORDS.replace("front: {}", "front: {}\n  lan: {external: true, name: br-lan}")
+    assert wharf(host, "apply", "-", given=words).code == 0
+    host.run("ip link delete br-lan")
+    found = trouble(host)
+    assert found[0].startswith("wharf_networks.lan")
+    assert "br-lan" in found[0]
+    assert "br-front" in wharf(host, "show").output
+    host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
+    host.engine(["apply", "-", "--state", ABSENT], {})
+    host.run("ip link delete br-lan")
+
+
+def test_show_on_a_host_on_which_nothing_is_declared() -> None:
+    with ThrowawayHost.started() as host:
+        ran = wharf(host, "show")
+    assert (ran.code, ran.errors) == (0, "")
+    assert ran.output.endswith("\nnothing is declared on this host\n")
+
+
+def test_a_stopped_run_is_named_and_show_waits_for_nobody(host: ThrowawayHost) -> None:
+    assert wharf(host, "apply", "/run/words.yml").code == 0
+    holder = host.start(HOST, "flock", "/run/wharf.lock")
+    waiting = None
+    try:
+        until_locked = f'until grep -q "FLOCK.* {holder.pid} " /proc/locks; do sleep 0.05; done'
+        subprocess.run(["sh", "-c", until_locked], check=True, timeout=30)
+        holder.send_signal(signal.SIGSTOP)
+        assert any(f"process {holder.pid} (flock /run/wharf.lock cat)" in line for line in trouble(host))
+        command = host.engine_command("-m", "engine", "diff")
+        waiting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr
+        line = waiting.stderr.readline()
+        assert f"process {holder.pid} (flock /run/wharf.lock cat)" in line
+        assert f"it is stopped: let it go on (kill -CONT {holder.pid})" in line
+    finally:
+        holder.send_signal(signal.SIGCONT)
+        holder.communicate()
+        assert waiting is None or waiting.wait() == 0
+
+
+def test_a_module_warns_of_whom_it_has_waited_for(controller: Controller) -> None:
+    """It prints nothing while it waits, so it says it afterwards."""
+    host = controller.host
+    with subprocess.Popen(
+        [*host.enter(), "flock", "/run/wharf.lock", "sh", "-c", _HOLD_ON], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "locked\n"
+        ran = controller.play({"tasks": [{"wharf.network.network_info": {}}]})
+    assert ran.returncode == 0
+    assert "[WARNING]: waiting, for up to 300 seconds, for another run" in ran.output
+
+
+# Until a second one has waited for some seconds, or half a minute.
+_HOLD_ON = """
+echo locked
+timeout 30 sh -c 'until grep -q -- "-> FLOCK" /proc/locks; do sleep 0.05; done'
+sleep 3
+"""

@@ -14,10 +14,11 @@ from typing import List, NoReturn, Tuple
 from .converge import Result, adopt_host, converge
 from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, PRESENT, STATES, Call
-from .errors import WharfError
+from .errors import ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS
-from .observation import observe
+from .ledger import run_under_way
+from .observation import observe_what_can_be
 from .picture import draw
 from .report import Run, document, summary, unified, warnings
 from .state import SCOPES
@@ -41,7 +42,7 @@ def main(arguments: List[str]) -> int:
         return FAILED
     try:
         if options.command == "show":
-            sys.stdout.write(draw(observe()))
+            _show()
         elif options.command == "adopt":
             _adopt(options)
         elif options.command == "follow":
@@ -84,6 +85,15 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     )
     command.add_argument("file", nargs="?", help="file with what is declared on this host, - for standard input")
     return parser.parse_args(arguments)
+
+
+def _show() -> None:
+    """Whatever keeps parts of it from being seen stands above the picture of the rest."""
+    problems = ProblemCollector()
+    seen = observe_what_can_be(problems)
+    other_run = run_under_way()
+    under_way = [f"what is drawn may be half made by {other_run}"] if other_run else []
+    sys.stdout.write(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))]))
 
 
 def _follow() -> None:

@@ -267,6 +267,16 @@ def make_plan(
     return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
 
 
+def make_sound_plan(ledger: Ledger, words: Declared, facts: Facts) -> Tuple[Plan, Tuple[Problem, ...]]:
+    """The plan for what of a declaration can be, and why the rest cannot."""
+    try:
+        return make_plan(ledger, words, facts, ProblemCollector()), ()
+    except ModelError as error:
+        model = sound(_read(words, ProblemCollector()), error.problems)
+        plan = Plan.make(model, facts, ledger.allotted)
+        return replace(plan, only_docker_user=words.host is None), error.problems
+
+
 def _read(words: Declared, problems: ProblemCollector, idle: Optional[ProblemCollector] = None) -> Model:
     parts = words.networks, words.containers, words.docker_user or ()
     return read_model(words.host, *parts, problems, idle, words.firewall)

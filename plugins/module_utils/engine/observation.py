@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterator, List, Union
+from typing import Any, Collection, Dict, Iterator, List, Optional, Union
 
-from . import ledger as ledger_file
-from .converge import Step, make_plan, planned_objects
+from .converge import Layer, Step, make_sound_plan, planned_objects
 from .declaration.declared import Call
 from .declaration.model import Container, Network
 from .doors.foreign_reader import read_foreign_drops
-from .errors import ProblemCollector
+from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
+from .foreign.foreign_rules import ForeignDrop
 from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
@@ -23,44 +23,81 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .report import changes_as_data, publication_as_data, published_as_data
 from .state import Bridge, Endpoint, Rules, State
+from .trouble import trouble, unconnected
 
 _UP = {True: "up", False: "down"}
 
 
 def observe() -> Dict[str, Any]:
-    """What is declared and what of it stands. Changes nothing.
+    """What is declared and what of it stands. Changes nothing, and takes no lock.
 
     Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses
     (to be pinned, say), `foreign` rules that drop what ours accept, files that were `edited` and are left alone, what
-    is `pending` since somebody else does not run it now, and `drift`: by layer, the changes that would make the host
-    what is declared.
+    is `pending` since somebody else does not run it now, `drift`: by layer, the changes that would make the host
+    what is declared, and `trouble`: what of all this an admin has to see first, in sentences.
+
+    Raises:
+        ConflictError: not all of it can be seen.
     """
-    with ledger_file.locked():
+    problems = ProblemCollector()
+    seen = observe_what_can_be(problems)
+    problems.raise_if_any(ConflictError)
+    return seen
+
+
+def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
+    """The same; what keeps anything from being seen is noted as a problem, and the rest is seen all the same."""
+    ledger = Ledger()
+    with problems.collect():
         ledger = Ledger.load()
-        plan = make_plan(ledger, ledger.declared, read_facts(ledger), idle=ProblemCollector())
-        declared = not ledger.declared.is_empty
-        steps = {
-            layer.name: Step.make(layer, Call(), ledger, planned_objects(layer, plan) if declared else [])
-            for layer in LAYERS
-        }
-        foreign = read_foreign_drops(plan) if declared else []
+        if ledger.is_new:
+            # Most hosts have their ledger, and do without this.
+            from .adoption import adopted
+
+            adopted(Ledger(), Call())
+    plan, unsound = make_sound_plan(ledger, ledger.declared, read_facts(ledger))
+    problems.problems += unsound
+    is_declared = not ledger.declared.is_empty
+    steps = {layer.name: _step(layer, ledger, plan if is_declared else None, problems) for layer in LAYERS}
+    foreign = _foreign_drops(plan, problems) if is_declared else []
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
     pending = sorted(name for step in steps.values() for _kind, name in step.pending)
-    networks = plan.model.networks.values() if declared else []
+    networks = plan.model.networks.values() if is_declared else []
+    containers = plan.model.containers.values()
     return {
         "networks": {network.name: _network(plan, network, current[BRIDGE.name], endpoints) for network in networks},
         "containers": {
-            container.name: _container(plan, container, endpoints) for container in plan.model.containers.values()
+            container.name: {
+                **_container(plan, container, endpoints),
+                "unconnected": unconnected(plan, steps, container),
+            }
+            for container in containers
         },
         "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(),
-        "allotted": plan.allotted.as_words() if declared else {},
+        "allotted": plan.allotted.as_words() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
         "edited": [name for step in steps.values() for name in step.left_names],
         "pending": pending,
-        "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if declared and step.changes},
+        "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if is_declared and step.changes},
+        "trouble": [*trouble(plan, steps), *map(str, foreign)] if is_declared else [],
     }
+
+
+def _step(layer: Layer, ledger: Ledger, plan: Optional[Plan], problems: ProblemCollector) -> Step:
+    """Where something foreign is in the way of a layer, that is a problem, and nothing of the layer is seen."""
+    with problems.collect():
+        return Step.make(layer, Call(), ledger, planned_objects(layer, plan) if plan else [])
+    return Step.make(layer, Call(), Ledger(), [])
+
+
+def _foreign_drops(plan: Plan, problems: ProblemCollector) -> List[ForeignDrop]:
+    try:
+        return read_foreign_drops(plan)
+    except ApplyError as error:
+        problems.add("third-party rules", f"whether they drop what these accept could not be seen: {error}")
+        return []
 
 
 def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpoint]) -> Dict[str, Any]:

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
 
 Seen = Mapping[str, Any]
 
 
-def draw(seen: Seen) -> str:
-    """What `observation.observe` saw, as lines of text."""
+def draw(seen: Seen, problems: Sequence[str] = ()) -> str:
+    """What `observation.observe` saw, as lines of text; first what is wrong, and what kept anything from being seen."""
     branches = [_host_stack(seen), *(_network(seen, name) for name in seen["networks"]), _unconnected(seen)]
-    lines = ["host"]
+    marked = [f"! {line}" for line in (*problems, *seen["trouble"])]
+    lines = [*marked, "", "host"] if marked else ["host"]
     filled = [branch for branch in branches if branch[0]]
     for number, (title, leaves) in enumerate(filled, start=1):
         last = number == len(filled)
         lines += ["│", f"{'└' if last else '├'}─ {title}"]
         lines += [f"{' ' if last else '│'}   {leaf}" for leaf in _joined(leaves)]
+    if not seen["networks"] and not problems:
+        lines += ["", "nothing is declared on this host"]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -50,7 +53,19 @@ def _network(seen: Seen, name: str) -> Branch:
     marks = [mark for mark, holds in _marks(network) if holds]
     title = f"{network['bridge']}  network {name}  {_words(network['gateways'])}  mtu {network['mtu']}"
     columns = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
-    return "  ".join([title, *(f"[{mark}]" for mark in marks)]), _aligned(columns)
+    left = [f"{owner}  ({its['unconnected'][name]})" for owner, its in _containers(seen) if name in its["unconnected"]]
+    return "  ".join([title, *(f"[{mark}]" for mark in marks)]), [*_aligned(columns), *left]
+
+
+def _containers(seen: Seen) -> Iterable[Tuple[str, Seen]]:
+    """Each by its name, with those that share its stack."""
+    for name, container in seen["containers"].items():
+        yield _with_sharers(seen, name), container
+
+
+def _with_sharers(seen: Seen, name: str) -> str:
+    sharers = [f"+ {other}" for other, its in seen["containers"].items() if its["shares"] == name]
+    return " ".join([name, *sharers])
 
 
 def _marks(network: Seen) -> Iterable[Tuple[str, bool]]:
@@ -69,26 +84,28 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
     here: Dict[str, Any] = container["endpoints"][network]
     addresses = {address.partition("/")[0] for address in here["addresses"]}
     ports = _ports(port for port in container["ports"] if port["address"] in addresses)
-    sharers = [f"+ {other}" for other, its in seen["containers"].items() if its["shares"] == name]
     return [
         f"{here['host_interface']} ── {here['interface']}",
-        " ".join([name, *sharers]),
+        _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),
     ]
 
 
-PortRow = Tuple[str, str, int, int]
+PortRow = Tuple[str, str, int, int, str]
 
 
 def _ports(published: Iterable[Seen]) -> List[str]:
-    """Ports, as `*:8080→80/tcp` for both families and `*:7000-7002→7000-7002/tcp` for a run of them."""
-    host_ips: Dict[Tuple[str, int, int], List[str]] = {}
+    """Ports, as `*:8080→80/tcp` for both families and `*:7000-7002→7000-7002/tcp` for a run of them.
+
+    Where not everybody may reach one, `(from 10.0.0.0/8)` says who; a family in which nobody may is left out.
+    """
+    found: Dict[Tuple[str, int, int], List[Seen]] = {}
     for port in published:
-        host_ip = f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"]
-        host_ips.setdefault((port["protocol"], port["host_port"], port["target_port"]), []).append(host_ip)
+        found.setdefault((port["protocol"], port["host_port"], port["target_port"]), []).append(port)
+    rows = sorted((_where(ports), *port, _sources(ports)) for port, ports in found.items())
     runs: List[List[PortRow]] = []
-    for row in sorted((_where(ips), *port) for port, ips in host_ips.items()):
+    for row in rows:
         if runs and _follows(runs[-1][-1], row):
             runs[-1].append(row)
         else:
@@ -96,19 +113,29 @@ def _ports(published: Iterable[Seen]) -> List[str]:
     return [_run(run) for run in runs]
 
 
-def _where(host_ips: List[str]) -> str:
+def _where(ports: List[Seen]) -> str:
+    reached = [port for port in ports if port["allow_from"] != []] or ports
+    host_ips = [f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"] for port in reached]
     return "*" if sorted(host_ips) == ["0.0.0.0", "[::]"] else ",".join(host_ips)
 
 
+def _sources(ports: List[Seen]) -> str:
+    """Who may reach a port, as words that follow it."""
+    if any(port["allow_from"] is None for port in ports):
+        return ""
+    sources = dict.fromkeys(source for port in ports for source in port["allow_from"])
+    return f" (from {_words(sources) or 'nobody'})"
+
+
 def _follows(before: PortRow, row: PortRow) -> bool:
-    return row == (*before[:2], before[2] + 1, before[3] + 1)
+    return row == (*before[:2], before[2] + 1, before[3] + 1, before[4])
 
 
 def _run(rows: List[PortRow]) -> str:
-    (where, protocol, host_port, target), last = rows[0], rows[-1]
+    (where, protocol, host_port, target, sources), last = rows[0], rows[-1]
     if len(rows) == 1:
-        return f"{where}:{host_port}→{target}/{protocol}"
-    return f"{where}:{host_port}-{last[2]}→{target}-{last[3]}/{protocol}"
+        return f"{where}:{host_port}→{target}/{protocol}{sources}"
+    return f"{where}:{host_port}-{last[2]}→{target}-{last[3]}/{protocol}{sources}"
 
 
 def _unconnected(seen: Seen) -> Branch:
@@ -118,12 +145,7 @@ def _unconnected(seen: Seen) -> Branch:
 
 def _in_mode(seen: Seen, mode: str) -> List[str]:
     """The containers of a mode, each with those that share its stack."""
-    found = []
-    for name, container in seen["containers"].items():
-        if container["mode"] == mode and mode != CONTAINER_MODE:
-            sharers = [f"+ {other}" for other, its in seen["containers"].items() if its["shares"] == name]
-            found.append(" ".join([name, *sharers]))
-    return found
+    return [owner for owner, its in _containers(seen) if its["mode"] == mode and mode != CONTAINER_MODE]
 
 
 def _aligned(rows: List[List[str]]) -> List[str]:

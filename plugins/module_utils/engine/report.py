@@ -156,6 +156,7 @@ def publication_as_data(publication: Publication) -> Dict[str, Any]:
         "protocol": publication.protocol,
         "address": str(publication.address),
         "target_port": publication.target_port,
+        "allow_from": None if publication.allow_from is None else [*map(str, publication.allow_from)],
     }
 
 

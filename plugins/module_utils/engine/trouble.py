@@ -1,0 +1,155 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a host's networks, in sentences that name what it means."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Iterator, List, Mapping, Tuple
+
+from .converge import Step
+from .declaration.model import Container
+from .diff import CREATE, UPDATE, Change
+from .layers import BRIDGE, DOCKER_CHAINS, VETH
+from .planning.plan import Plan
+from .rules.rules_nftables import TABLE
+from .state import Endpoint, Sysctl
+
+Steps = Mapping[str, Step]
+Tells = Callable[[Change, Plan], str]
+
+_MEND = "`wharf diff` shows what differs from what is declared, and `wharf apply` mends it"
+
+# The kinds of objects of which the rules of either backend are made, and where they are.
+_SKELETON = {
+    "set": (f"table {TABLE}", "set"),
+    "chain": (f"table {TABLE}", "chain"),
+    "iptables_chain": ("iptables", "chain"),
+    "iptables_hook": ("iptables", "jump"),
+}
+
+_LACKS = {CREATE: "missing", UPDATE: "changed"}
+
+_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+_MOST_NAMES = 3
+
+
+def unconnected(plan: Plan, steps: Steps, container: Container) -> Dict[str, str]:
+    """By network, why a declared endpoint of the container does not connect it."""
+    current, pending = steps[VETH.name].current, {name for _kind, name in steps[VETH.name].pending}
+    found = {}
+    for attachment in container.attachments:
+        network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
+        endpoint = current.get(("endpoint", name))
+        if container.sandbox in pending:
+            found[network.name] = f"pending: {container.sandbox} is not there"
+        elif name in pending:
+            found[network.name] = "pending"
+        elif not network.external and ("bridge", network.bridge) not in steps[BRIDGE.name].current:
+            found[network.name] = "not connected: the bridge is gone"
+        elif not isinstance(endpoint, Endpoint) or not endpoint.is_whole:
+            found[network.name] = "not connected: its veth is gone"
+        elif endpoint.port.bridge != network.bridge:
+            found[network.name] = "not connected: its veth is no port of the bridge"
+    return found
+
+
+def trouble(plan: Plan, steps: Steps) -> List[str]:
+    """What is pending, gone or different, the worst of each kind by itself."""
+    told = [*_pending(plan, steps)]
+    changes = [change for step in steps.values() for change in step.changes]
+    gone = [*_skeleton(steps[DOCKER_CHAINS.name]), *_told(changes, plan)]
+    rest = [change for change in changes if change.subject.kind not in _SKELETON and not _sentence(change, plan)]
+    return [*told, *gone, *([_rest(rest)] if rest and not gone else []), *([_MEND] if gone or rest else [])]
+
+
+def _pending(plan: Plan, steps: Steps) -> Iterator[str]:
+    pending = {name for _kind, name in steps[VETH.name].pending}
+    for container in plan.model.containers.values():
+        if container.sandbox in pending:
+            yield f"container {container.name} is pending: its network stack {container.sandbox} is not there"
+    for step in steps.values():
+        yield from step.door.hindrances()
+    yield from VETH.warn(plan, ())
+
+
+def _skeleton(step: Step) -> Iterator[str]:
+    different: Dict[Tuple[str, str, str], List[str]] = {}
+    for change in step.changes:
+        if change.action in _LACKS and change.subject.kind in _SKELETON:
+            key = (*_SKELETON[change.subject.kind], _LACKS[change.action])
+            different.setdefault(key, []).append(change.subject.name)
+    if different and not any(thing.kind in _SKELETON for thing in step.current.values()):
+        places = ", ".join(dict.fromkeys(place for place, _noun, _lacks in different))
+        yield f"the rules are gone ({places}): no port is published, and nothing protects containers"
+        return
+    for (place, noun, lacks), names in different.items():
+        are = "is" if len(names) == 1 else "are"
+        yield f"the rules are incomplete: {_counted(len(names), noun)} of {place} {are} {lacks}: {_few(names)}"
+
+
+def _told(changes: List[Change], plan: Plan) -> Iterator[str]:
+    """Of what is on a bridge that is gone, that bridge says it."""
+    gone = {change.subject.name for change in changes if change.subject.kind == "bridge" and change.action == CREATE}
+    for change in changes:
+        told = _sentence(change, plan)
+        if told and not (isinstance(change.after, Endpoint) and change.after.port.bridge in gone):
+            yield told
+
+
+def _sentence(change: Change, plan: Plan) -> str:
+    """What a change that is to be made means for people; empty where its name says enough."""
+    tell = _SENTENCES.get((change.subject.kind, change.action))
+    return tell(change, plan) if tell else ""
+
+
+def _bridge_is_gone(change: Change, plan: Plan) -> str:
+    names = [network.name for network in plan.model.networks.values() if network.bridge == change.subject.name]
+    return f"network {_few(names)}: its bridge {change.subject.name} is gone, and containers on it reach nobody"
+
+
+def _veth_is_gone(change: Change, _plan: Plan) -> str:
+    container, _slash, network = change.subject.name.partition("/")
+    return f"container {container} is not connected to network {network}: its veth is gone"
+
+
+def _veth_is_elsewhere(change: Change, _plan: Plan) -> str:
+    before, after = change.before, change.after
+    if not isinstance(before, Endpoint) or not isinstance(after, Endpoint) or before.port.bridge == after.port.bridge:
+        return ""
+    if not before.is_whole:
+        return _veth_is_gone(change, _plan)
+    container, _slash, network = after.name.partition("/")
+    return (
+        f"container {container} is not connected to network {network}: "
+        f"its veth is no port of the bridge {after.port.bridge}"
+    )
+
+
+def _does_not_forward(change: Change, _plan: Plan) -> str:
+    before = change.before
+    if not isinstance(before, Sysctl) or before.name not in _FORWARDING:
+        return ""
+    return f"the host does not forward: {before.name} is {before.value}"
+
+
+_SENTENCES: Dict[Tuple[str, str], Tells] = {
+    ("bridge", CREATE): _bridge_is_gone,
+    ("endpoint", CREATE): _veth_is_gone,
+    ("endpoint", UPDATE): _veth_is_elsewhere,
+    ("sysctl", UPDATE): _does_not_forward,
+}
+
+
+def _rest(changes: List[Change]) -> str:
+    names = [f"{change.subject.kind} {change.subject.name}" for change in changes]
+    return f"{_counted(len(names), 'object')} {'differs' if len(names) == 1 else 'differ'}: {_few(names)}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _few(names: List[str]) -> str:
+    return ", ".join([*names[:_MOST_NAMES], *([f"and {len(names) - _MOST_NAMES} more"] if names[_MOST_NAMES:] else [])])
