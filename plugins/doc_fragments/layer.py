@@ -140,7 +140,10 @@ attributes:
     description: Predicts exactly the changes that a real run then makes.
   diff_mode:
     support: full
-    description: Shows one titled difference for each object that changes.
+    description:
+      - Shows one titled difference for each object that changes, and one for all chains and sets that come or
+        go, for what dnsmasq needs, and for network stacks.
+      - The list C(changes) has each of them.
   idempotent:
     support: full
     description: A second run changes nothing.

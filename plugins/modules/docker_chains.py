@@ -83,7 +83,8 @@ published:
   returned: success
   type: list
   elements: dict
-  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8001, protocol: tcp, address: 172.18.0.2, target_port: 80}]
+  sample: [{container: web, host_ip: 0.0.0.0, host_port: 8001, protocol: tcp, address: 172.18.0.2, target_port: 80,
+    allow_from: null}]
   contains:
     container:
       description: The container that the port leads to.
@@ -103,6 +104,10 @@ published:
     target_port:
       description: The container's port.
       type: int
+    allow_from:
+      description: The networks that may reach it; null for all.
+      type: list
+      elements: str
 problems:
   description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
     would be right. What is wrong in a text or Compose file itself, is in the error message alone.

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 from .converge import Result
 from .diff import CREATE, UPDATE, Change
+from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
 from .rules.rules_iptables import DECLARED_CHAIN
 from .rules.rules_nftables import TABLE
@@ -19,7 +20,7 @@ from .state import Object, field_values
 # The layers of a run by name, in their order, with what came of each.
 Run = Sequence[Tuple[str, Result]]
 
-# Which objects make the skeleton of the rules, which is the same on each host, and what they are part of.
+# Of which whole these objects are parts, which are the same on each host.
 _SKELETONS = {"set": f"table {TABLE}", "chain": f"table {TABLE}", "iptables_chain": "tables of iptables"}
 
 # What people call the kinds of objects whose name does not say it.
@@ -37,8 +38,8 @@ _NOUNS = {
 }
 _PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "files of containers"}
 
-# Of names, in characters.
-_LONGEST_LIST = 100
+# In characters.
+_LONGEST_LINE = 110
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
@@ -97,32 +98,38 @@ def unified(run: Run, is_coloured: bool = False) -> Iterator[str]:
 
 
 def diffs(result: Result) -> List[Dict[str, str]]:
-    """One titled difference for each object, as Ansible prints them; one for all of the skeleton that comes or goes."""
+    """One titled difference for each object, as Ansible prints them; one for all parts of a whole that come or go."""
     entries: Dict[str, Tuple[str, str]] = {}
-    skeletons: Dict[str, List[Change]] = {}
+    parts: Dict[str, List[Change]] = {}
     for change in result.changes:
-        if _is_skeleton(change):
-            title = _SKELETONS[change.subject.kind]
-            skeletons.setdefault(title, []).append(change)
+        title = _whole(change)
+        if title:
+            parts.setdefault(title, []).append(change)
             # Its place is that of the first one.
             entries.setdefault(title, ("", ""))
         else:
-            title = f"{change.subject.kind} {change.subject.name}"
-            entries[title] = _sides(change)
-    entries.update({title: _skeleton_text(changes) for title, changes in skeletons.items()})
+            entries[f"{change.subject.kind} {change.subject.name}"] = _sides(change)
+    entries.update({title: _names_on_both_sides(changes) for title, changes in parts.items()})
     return [
         {"before_header": title, "after_header": title, "before": before, "after": after}
         for title, (before, after) in entries.items()
     ]
 
 
-def _is_skeleton(change: Change) -> bool:
-    """The chain of the admin's rules is shown with these, where there are any."""
-    is_declared = change.subject.name.split()[-1] == DECLARED_CHAIN and field_values(change.subject)["rules"]
-    return change.action != UPDATE and change.subject.kind in _SKELETONS and not is_declared
+def _whole(change: Change) -> str:
+    """What an object that comes or goes is a part of that says more than it does; else empty."""
+    thing, values = change.subject, field_values(change.subject)
+    if change.action == UPDATE:
+        return ""
+    if thing.kind in _SKELETONS:
+        # The admin's rules are shown.
+        return "" if thing.name.split()[-1] == DECLARED_CHAIN and values["rules"] else _SKELETONS[thing.kind]
+    if thing.kind == "dnsmasq" or (thing.kind == "file" and thing.name.startswith(f"{RUN_FOLDER}/")):
+        return f"names by dnsmasq, in {RUN_FOLDER}"
+    return "network stacks" if thing.kind == "sandbox" and not values["sysctls"] else ""
 
 
-def _skeleton_text(changes: Sequence[Change]) -> Tuple[str, str]:
+def _names_on_both_sides(changes: Sequence[Change]) -> Tuple[str, str]:
     coming = [change for change in changes if change.action == CREATE]
     return _names_by_kind([change for change in changes if change not in coming]), _names_by_kind(coming)
 
@@ -133,7 +140,7 @@ def _names_by_kind(changes: Sequence[Change]) -> str:
     for change in changes:
         names.setdefault(_noun(change), []).append(change.subject.name)
     lines = ((_counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
-    return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LIST else f"{count}\n" for count, listed in lines)
+    return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LINE else f"{count}\n" for count, listed in lines)
 
 
 def _noun(change: Change) -> str:
@@ -186,22 +193,27 @@ def _plain(value: Any) -> Any:
 
 
 def _sides(change: Change) -> Tuple[str, str]:
-    """Both sides as text; of an object that comes or goes whole only what it has."""
-    is_whole = change.action == UPDATE
-    return _text(change.before, is_whole), _text(change.after, is_whole)
+    """Both sides as text; of an object that comes or goes whole only what it has, in as few lines as will do."""
+    is_update = change.action == UPDATE
+    return _text(change.before, is_update), _text(change.after, is_update)
 
 
-def _text(thing: Optional[Object], is_whole: bool) -> str:
+def _text(thing: Optional[Object], is_update: bool) -> str:
     """An object as lines: a text value as it is, every other field by its name, lists with a line for each item."""
     lines: List[str] = []
     for name, value in field_values(thing).items():
         if name == "content":
             lines += str(value).splitlines()
         elif isinstance(value, tuple) and value:
-            lines += [f"{name}:", *(f"  {_item(item)}" for item in value)]
-        elif value or is_whole:
+            lines += _listed(name, [_item(item) for item in value], is_update)
+        elif value or is_update:
             lines.append(f"{name}: {'none' if value == () else value}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _listed(name: str, items: List[str], is_update: bool) -> List[str]:
+    line = f"{name}: {', '.join(items)}"
+    return [f"{name}:", *(f"  {item}" for item in items)] if is_update or len(line) > _LONGEST_LINE else [line]
 
 
 def _item(item: Any) -> str:

@@ -25,6 +25,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     USER_NETWORKS,
     Bridge,
     Chain,
+    Dnsmasq,
     ElementSet,
     Endpoint,
     File,
@@ -183,12 +184,9 @@ def test_a_difference_for_each_object() -> None:
             "port: br-front\n"
             "mtu: 1500\n"
             f"mac: {MAC}\n"
-            "addresses:\n"
-            "  10.0.0.2/24\n"
-            "routes:\n"
-            "  0.0.0.0/0 via 10.0.0.1\n"
-            "sysctls:\n"
-            "  ipv6.accept_ra 0\n",
+            "addresses: 10.0.0.2/24\n"
+            "routes: 0.0.0.0/0 via 10.0.0.1\n"
+            "sysctls: ipv6.accept_ra 0\n",
         },
         {"before_header": "sysctl a", "after_header": "sysctl a", "before": "value: 1\n", "after": ""},
     ]
@@ -211,6 +209,37 @@ def test_the_skeleton_of_the_rules_is_one_difference() -> None:
     assert [each["after_header"] for each in shown] == ["table inet wharf", "chain WHARF-USER", "bridge br-a"]
     assert (shown[0]["before"], shown[0]["after"]) == ("", "41 sets\n22 chains\n")
     assert len(describe(Result(tuple(coming)))["changes"]) == 65
+
+
+def test_what_one_program_needs_is_one_difference() -> None:
+    files = [File(f"/run/wharf/dnsmasq/front.{each}", "port=53\n") for each in ("conf", "servers")]
+    things = [*files, Dnsmasq("front", "1", "2"), File("/etc/netns/web/hosts", "127.0.0.1 localhost\n")]
+    shown = diffs(Result(tuple(Change(None, thing) for thing in things)))
+    assert [(each["after_header"], each["after"]) for each in shown] == [
+        (
+            "names by dnsmasq, in /run/wharf",
+            "2 files: /run/wharf/dnsmasq/front.conf, /run/wharf/dnsmasq/front.servers\n1 dnsmasq process: front\n",
+        ),
+        ("file /etc/netns/web/hosts", "127.0.0.1 localhost\n"),
+    ]
+    (update,) = diffs(Result((Change(files[0], File(files[0].name, "port=54\n")),)))
+    assert update["after_header"] == "file /run/wharf/dnsmasq/front.conf"
+
+
+def test_network_stacks_are_one_difference_but_for_those_with_parameters() -> None:
+    stacks = [Sandbox(f"netns:{name}", name) for name in ("db", "web")]
+    tuned = Sandbox("netns:tuned", "tuned", sysctls=(("net.core.somaxconn", "9"),))
+    shown = diffs(Result(tuple(Change(thing, None) for thing in [*stacks, tuned])))
+    assert [(each["before_header"], each["before"]) for each in shown] == [
+        ("network stacks", "2 network stacks: netns:db, netns:web\n"),
+        ("sandbox netns:tuned", "container: tuned\nloopback_up: True\nsysctls: net.core.somaxconn 9\n"),
+    ]
+
+
+def test_a_long_list_has_a_line_for_each_item() -> None:
+    elements = tuple(("published4", f"tcp . {port} : 172.17.0.2 . 80") for port in range(8080, 8084))
+    (shown,) = diffs(Result((Change(None, Rules("container web", elements)),)))
+    assert shown["after"].startswith("elements:\n  published4 tcp . 8080 : 172.17.0.2 . 80\n")
 
 
 def test_a_part_of_the_skeleton_is_named() -> None:
