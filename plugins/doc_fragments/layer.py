@@ -100,8 +100,13 @@ options:
   state:
     description:
       - V(present) makes each named entry what is declared, whole, and leaves the others.
-      - V(exact) also removes what was declared before and is no longer.
-      - V(absent) removes the named entries, and everything of the O(scope) where none is named.
+      - V(exact) also removes what was declared before and is no longer. A part that is not given stays as it was
+        declared, with a warning; V({}) makes it empty.
+      - V(absent) removes the named entries. An empty value names nothing, so nothing goes, with a warning. The value
+        V(all) of O(networks), O(containers) or O(docker_user) names everything of that part. A list of rules stands
+        for all rules, and any value of O(host) for the default networks.
+      - With V(absent), a call without any of O(host), O(networks), O(containers), O(docker_user) and O(compose_files)
+        removes everything of the O(scope).
       - A network that a declared container is on cannot go, nor can the default networks while anything else is
         declared.
     type: str

@@ -266,14 +266,20 @@ class ThrowawayHost:
         """
         return self._converge("diff", words, state, scope)
 
-    def _by_backend(self, words: Any, state: str) -> Any:
-        if self.backend != BACKENDS[0] and state != ABSENT:
-            return {**words, "host": {"firewall-backend": "iptables", **words.get("host", {})}}
-        return words
+    def _given(self, words: Any, state: str) -> tuple[list[str], Any]:
+        """Arguments and words: those of a whole host where they are exact, and everything where no words are absent."""
+        if state == ABSENT:
+            return [*(["-"] if words else []), "--state", state], words
+        if state == EXACT:
+            words = {"networks": {}, "containers": {}, **words}
+        if self.backend != BACKENDS[0]:
+            words = {**words, "host": {"firewall-backend": "iptables", **words.get("host", {})}}
+        return ["-", "--state", state], words
 
     def _converge(self, command: str, words: Any, state: str, scope: Iterable[str]) -> Results:
-        options = ["--state", state, *(option for each in scope for option in ("--scope", each))]
-        return Results.parse(self.engine([command, "-", "--json", *options], self._by_backend(words, state)))
+        arguments, given = self._given(words, state)
+        scopes = [option for each in scope for option in ("--scope", each)]
+        return Results.parse(self.engine([command, *arguments, "--json", *scopes], given))
 
     def engine(self, arguments: list[str], words: Any = None) -> str:
         """What the engine prints.
@@ -288,13 +294,13 @@ class ThrowawayHost:
 
     def refused(self, number: int, words: Any, state: str = PRESENT) -> str:
         """Apply, but have the `number`th thing that the run does refused; what the engine says to that."""
-        arguments = ["apply", "-", "--state", state]
-        return str(self._runner.ask([arguments, json.dumps(self._by_backend(words, state)), -number])[2])
+        arguments, given = self._given(words, state)
+        return str(self._runner.ask([["apply", *arguments], json.dumps(given), -number])[2])
 
     def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
-        arguments = ["apply", "-", "--state", state]
-        code, _output, errors = self._runner.ask([arguments, json.dumps(self._by_backend(words, state)), fatal])
+        arguments, given = self._given(words, state)
+        code, _output, errors = self._runner.ask([["apply", *arguments], json.dumps(given), fatal])
         if code > 0:
             raise EngineError(errors.strip())
         return bool(code)

@@ -246,7 +246,7 @@ class TestLostLedger:
         host.apply({"host": {"firewall-backend": "iptables"}, "networks": {"front": network}})
         assert "mangle" in host.rules()
         lost(host, "removed")
-        host.engine(["apply", "-", "--adopt", "--state", ABSENT], {})
+        host.engine(["apply", "--adopt", "--state", ABSENT])
         assert "WHARF" not in host.rules()
 
     def test_lets_nothing_go_unasked(self, host: ThrowawayHost) -> None:
@@ -257,7 +257,11 @@ class TestLostLedger:
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
             host.engine(["apply", "-", "--adopt"], part)
         assert_same(before, lambda: standing_but_ledger(host))
-        host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
+        with pytest.raises(
+            EngineError, match="WHARF-USER: declare them too, or let them go by state: exact and wharf_d"
+        ):
+            host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
+        host.engine(["apply", "-", "--adopt", "--state", EXACT], {**part, "docker_user": []})
         assert host.run("ls /run/netns").split() == ["monitor", "web"]
         host.run("ip netns del monitor; rm -r /etc/netns/monitor")
 

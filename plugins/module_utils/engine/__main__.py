@@ -26,7 +26,10 @@ from .version import VERSION
 
 DONE, FAILED, DIFFERS = 0, 1, 2
 
-_FILE = f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; without it, what is declared already"
+_FILE = (
+    f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; without it, what is declared already. With the "
+    'state absent only what it names goes ("all" in place of names is all of a part); without it, everything'
+)
 _CODES = {
     "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error",
     "apply": "ends with 0: the host is what is declared; 1: an error",
@@ -122,8 +125,12 @@ def _converge_all(options: argparse.Namespace) -> int:
 
     Without a file this is what brings a host back that has been rebooted, or whose rules were flushed.
     """
+    words = read_declaration(options.file) if options.file else {}
+    if options.file and options.state == ABSENT:
+        # A file that has nothing names nothing; only where there is none, everything goes.
+        words = {"networks": {}, **words}
     call = Call(
-        **(read_declaration(options.file) if options.file else {}),
+        **words,
         state=options.state,
         scopes=frozenset(options.scope or SCOPES),
         check=options.command == "diff",

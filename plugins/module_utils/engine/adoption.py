@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from .converge import planned_objects
-from .declaration.declared import ABSENT as STATE_ABSENT
-from .declaration.declared import EXACT, Call, Declared, declare, known, real_name
+from .declaration.declared import Call, Declared, declare, known, real_name
 from .declaration.model_words import parse_model
 from .doors import dnsmasq
 from .doors.door import MARK
@@ -77,17 +76,16 @@ class Marked:
         problems = ProblemCollector()
         words = known(declare(Declared(), call), call)
         given = {
-            "networks": (USER_NETWORKS, words.networks, call.networks),
-            "containers": (CONTAINERS, words.containers, call.containers),
-            "docker_user": (DOCKER_USER, dict.fromkeys(self.docker_user if words.docker_user else ()), None),
+            "networks": (USER_NETWORKS, words.networks),
+            "containers": (CONTAINERS, words.containers),
+            "docker_user": (DOCKER_USER, dict.fromkeys(self.docker_user if words.docker_user else ())),
         }
-        for kind, (scope, declared, named) in given.items():
-            all_go = call.state == EXACT or (call.state == STATE_ABSENT and not named)
+        for kind, (scope, declared) in given.items():
             names = {real_name(*entry) for entry in declared.items()}
             missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
-            if missing and not (all_go and scope in call.scopes):
+            if missing and not call.lets_rest_go(scope):
                 undeclared = ", ".join(sorted(missing))
-                remedy = "declare them too, or let them go by state: exact"
+                remedy = f"declare them too, or let them go by state: exact and wharf_{kind} without them"
                 problems.add(
                     f"wharf_{kind}", f"what stands of these is ours, and nobody declares them: {undeclared}: {remedy}"
                 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Collection, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from . import ledger as ledger_file
-from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving
+from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
 from .declaration.model import Model
 from .declaration.model_words import read_model, sound
 from .diff import CREATE, Change, diff
@@ -100,6 +100,7 @@ def converge(
             take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
         found = () if declared.is_empty else layer.warn(plan, step.remaining(call.check))
     warnings = (
+        *host.unnamed,
         *plan.warnings,
         *(f"the rule holds for nothing: {problem}" for problem in host.idle.problems),
         *found,
@@ -129,12 +130,16 @@ def adopt_host(call: Call, read_facts: Callable[[Ledger], Facts]) -> Ledger:
 
 @dataclass(frozen=True)
 class _Known:
-    """A host as a call finds it: `declared` and `plan` are what will be. `idle` are rules that hold for nothing."""
+    """A host as a call finds it: `declared` and `plan` are what will be. `idle` are rules that hold for nothing.
+
+    `unnamed` are warnings of what stays since the call names nothing of it.
+    """
 
     ledger: Ledger
     declared: Declared
     plan: Plan
     idle: ProblemCollector
+    unnamed: Sequence[str]
 
 
 def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[Layer] = ()) -> _Known:
@@ -172,7 +177,7 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[La
 
         claim(ledger, planned)
         planned, idle = plan()
-    return _Known(ledger, declared, planned, idle)
+    return _Known(ledger, declared, planned, idle, unnamed(ledger.declared, call))
 
 
 def _in_the_way_of_the_rest(

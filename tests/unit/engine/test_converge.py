@@ -72,7 +72,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
 def run(memory: Memory, *networks: str, check: bool = False, state: str = "present", **words: Any) -> Result:
     """`words` are those of networks that have any."""
     layer = Layer("bridge", plan.bridges, lambda _ledger: memory)
-    call = Call(networks={**dict.fromkeys(networks, {}), **words}, check=check, state=state)
+    call = Call(networks={**dict.fromkeys(networks, {}), **words} or None, check=check, state=state)
     return converge(layer, call, lambda _ledger: Facts(), [layer])
 
 

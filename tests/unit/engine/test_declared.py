@@ -12,13 +12,16 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
     ABSENT,
+    ALL,
     EXACT,
+    PARTS,
     PRESENT,
     Call,
     Declared,
     declare,
     known,
     refuse_leaving,
+    unnamed,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
@@ -32,6 +35,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 OLD, NEW = {"dns": "192.0.2.1"}, {"dns": "192.0.2.2"}
 NOTHING = Declared()
 BEFORE = Declared({"mtu": 1400}, {"a": OLD, "b": OLD}, {"one": OLD, "two": OLD})
+RULES, OTHER_RULES = [{"action": "drop"}], [{"action": "accept"}]
 
 
 def call(*scopes: str, **given: Any) -> Call:
@@ -52,8 +56,21 @@ def test_present_declares_the_default_networks_though_no_word_is_said_of_them() 
 
 
 def test_exact_lets_go_what_is_no_longer_declared() -> None:
-    after = declare(BEFORE, call(state=EXACT, networks={"b": NEW}, containers={}))
-    assert after == Declared({"mtu": 1400}, {"b": NEW}, {})
+    exact = call(state=EXACT, networks={"b": NEW}, containers={})
+    assert declare(BEFORE, exact) == Declared({"mtu": 1400}, {"b": NEW}, {})
+    assert unnamed(replace(BEFORE, host={}), exact) == []
+
+
+def test_exact_leaves_what_it_is_not_given() -> None:
+    exact = call(USER_NETWORKS, CONTAINERS, DOCKER_USER, state=EXACT, networks={"b": NEW})
+    before = replace(BEFORE, docker_user=RULES)
+    assert declare(before, exact) == replace(before, networks={"b": NEW})
+    stays = "is not given: what was declared there before stays, as if state were present. The value"
+    assert unnamed(before, exact) == [
+        f"wharf_docker_user {stays} [] declares that there is nothing",
+        f"wharf_containers {stays} {{}} declares that there is nothing",
+    ]
+    assert unnamed(NOTHING, exact) == []
 
 
 def test_absent_lets_the_named_go() -> None:
@@ -90,11 +107,66 @@ def test_a_network_does_not_go_while_containers_are_on_it() -> None:
     refuse_leaving(before, Declared({}, {}, {"d": None}))
 
 
-@pytest.mark.parametrize("nothing", [None, {}])
-def test_absent_without_names_lets_all_go(nothing: Any) -> None:
-    after = declare(BEFORE, call(CONTAINERS, state=ABSENT, containers=nothing))
-    assert after == Declared({"mtu": 1400}, BEFORE.networks, {})
-    assert declare(BEFORE, call(state=ABSENT, networks=nothing)).is_empty
+EVERYTHING: dict[str, Any] = {"host": {}, "networks": ALL, "containers": ALL, "docker_user": ALL}
+
+
+def test_absent_lets_all_go_where_the_caller_says_so() -> None:
+    """By the word all, or by a call that is given nothing of any part."""
+    before = replace(BEFORE, docker_user=RULES)
+    for given in ({}, {"containers": ALL}):
+        gone = call(CONTAINERS, state=ABSENT, **given)
+        assert declare(before, gone) == replace(before, containers={})
+        assert unnamed(before, gone) == []
+    assert declare(before, call(DOCKER_USER, state=ABSENT, docker_user=ALL)) == BEFORE
+    assert declare(before, call(state=ABSENT)).is_empty
+    assert declare(before, call(state=ABSENT, **EVERYTHING)).is_empty
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"networks": {}},
+        {"containers": {}},
+        {"docker_user": []},
+        {"networks": {}, "containers": {}, "docker_user": []},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scope", [DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS, None])
+def test_absent_lets_nothing_go_that_is_not_named(scope: str | None, given: dict[str, Any]) -> None:
+    before = replace(BEFORE, docker_user=RULES)
+    empty = call(*[scope] if scope else [], state=ABSENT, **given)
+    assert declare(before, empty) == before
+    (warning,) = unnamed(before, empty)
+    remedy = "{} names the default networks" if scope == DEFAULT_NETWORKS else "all names everything"
+    assert warning.endswith(f"names nothing, so nothing goes. The value {remedy}")
+    assert f"wharf_{PARTS[scope or CONTAINERS]}" in warning
+
+
+def test_absent_leaves_the_parts_that_it_is_not_given() -> None:
+    before = replace(BEFORE, docker_user=RULES)
+    gone = call(state=ABSENT, networks={"a": None})
+    assert declare(before, gone) == replace(before, networks={"b": OLD})
+    assert unnamed(before, gone) == []
+
+
+def test_settings_name_the_default_networks() -> None:
+    alone = Declared({"mtu": 1400})
+    assert declare(alone, call(DEFAULT_NETWORKS, state=ABSENT, host={})) == NOTHING
+    assert declare(alone, call(DEFAULT_NETWORKS, state=ABSENT, networks={})) == alone
+
+
+@pytest.mark.parametrize("state", [PRESENT, EXACT])
+def test_all_is_only_for_what_goes(state: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        call(state=state, networks=ALL, containers=ALL, docker_user=ALL, host=ALL)
+    only = '"all": is only for state absent; declare entries by their names'
+    assert {str(problem) for problem in caught.value.problems} == {
+        f"wharf_docker_user: {only}",
+        "wharf_host: must be a mapping",
+        f"wharf_networks: {only}",
+        f"wharf_containers: {only}",
+    }
 
 
 def test_the_default_networks_do_not_go_from_under_others() -> None:
@@ -104,7 +176,7 @@ def test_the_default_networks_do_not_go_from_under_others() -> None:
         "wharf_state: the default networks cannot go while these are declared: a, b, one, two"
     ]
     with pytest.raises(ModelError):
-        declare(BEFORE, call(state=ABSENT, networks={"a": None}))
+        declare(BEFORE, call(state=ABSENT, host={}, networks={"a": None}))
 
 
 def test_a_scope_that_is_not_called_stays() -> None:
@@ -150,9 +222,6 @@ def test_assumed_scopes_are_as_if_declared() -> None:
 )
 def test_a_call_converges_what_it_stands_on(scopes: set[str], converged: set[str]) -> None:
     assert Call(scopes=frozenset(scopes)).converged_scopes == converged
-
-
-RULES, OTHER_RULES = [{"action": "drop"}], [{"action": "accept"}]
 
 
 @pytest.mark.parametrize("state", [PRESENT, EXACT])

@@ -18,6 +18,13 @@ _FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 STATES = (PRESENT, EXACT, ABSENT)
 
+# In place of names, where state is absent: everything that was declared of this part.
+ALL = "all"
+ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
+
+# The part of a declaration that each scope is of.
+PARTS = {DOCKER_USER: "docker_user", DEFAULT_NETWORKS: "host", USER_NETWORKS: "networks", CONTAINERS: "containers"}
+
 Words = Mapping[str, Any]
 
 
@@ -47,8 +54,10 @@ class Declared:
 
 @dataclass(frozen=True)
 class Call:
-    """What one call was given; what is None was not given.
+    """What one call was given; what is None was not given, and what is empty names nothing.
 
+    With the state absent, ALL in place of names lets go all of a part, and a call that was given no part at all lets
+    all of its scopes go.
     `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
     A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
     So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
@@ -70,17 +79,40 @@ class Call:
 
     def __post_init__(self) -> None:
         problems = ProblemCollector()
-        for name in ("host", "networks", "containers"):
-            if not isinstance(getattr(self, name), (dict, type(None))):
-                problems.add(f"wharf_{name}", "must be a mapping")
-        if not isinstance(self.docker_user, (list, type(None))):
-            problems.add("wharf_docker_user", "must be a list of rules, in the order in which they hold")
+        for scope, part in PARTS.items():
+            given = getattr(self, part)
+            if given == ALL and scope != DEFAULT_NETWORKS:
+                if self.state != ABSENT:
+                    problems.add(f"wharf_{part}", ALL_WITHOUT_ABSENT)
+            elif scope == DOCKER_USER and not isinstance(given, (list, type(None))):
+                problems.add("wharf_docker_user", "must be a list of rules, in the order in which they hold")
+            elif scope != DOCKER_USER and not isinstance(given, (dict, type(None))):
+                problems.add(f"wharf_{part}", "must be a mapping")
         problems.raise_if_any()
 
     @property
     def declares_rules(self) -> bool:
         """Whether it was given rules of the admin's that are to hold."""
         return self.docker_user is not None and self.state != ABSENT
+
+    def named(self, scope: str) -> Any:
+        """What a call with the state absent names of a scope; ALL, empty, or None if nothing."""
+        if all(getattr(self, part) is None for part in PARTS.values()):
+            return ALL
+        return getattr(self, PARTS[scope])
+
+    def names(self, scope: str) -> bool:
+        """Whether a call with the state absent names anything of a scope; any settings name the default networks."""
+        named = self.named(scope)
+        return named is not None if scope == DEFAULT_NETWORKS else bool(named)
+
+    def lets_rest_go(self, scope: str) -> bool:
+        """Whether everything of a scope goes that was declared before and is not declared by this call."""
+        if scope not in self.scopes:
+            return False
+        if self.state == EXACT:
+            return getattr(self, PARTS[scope]) is not None
+        return self.state == ABSENT and self.named(scope) == ALL
 
     @property
     def converged_scopes(self) -> FrozenSet[str]:
@@ -140,6 +172,25 @@ def not_given(before: Declared, call: Call) -> FrozenSet[str]:
     return frozenset(names if is_default_given else {*names, DEFAULT_NETWORK})
 
 
+def unnamed(before: Declared, call: Call) -> List[str]:
+    """Warnings: what the state of a call might be expected to let go, and which stays since the call names nothing."""
+    if call.repeats:
+        return []
+    if call.state == EXACT:
+        parts = [PARTS[scope] for scope in SCOPES if scope in call.scopes]
+        return [
+            f"wharf_{part} is not given: what was declared there before stays, as if state were present. "
+            f"The value {'[]' if part == 'docker_user' else '{}'} declares that there is nothing"
+            for part in parts
+            if getattr(call, part) is None and getattr(before, part)
+        ]
+    if call.state != ABSENT or not call.scopes or any(call.names(scope) for scope in call.scopes):
+        return []
+    variables = " or ".join(f"wharf_{PARTS[scope]}" for scope in SCOPES if scope in call.scopes)
+    remedy = "{} names the default networks" if call.scopes == {DEFAULT_NETWORKS} else "all names everything"
+    return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]
+
+
 def refuse_leaving(before: Declared, after: Declared) -> None:
     """
     Raises:
@@ -172,31 +223,46 @@ def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
 
 def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
     if scope == DEFAULT_NETWORKS:
-        host = None if state == ABSENT else call.host if call.host is not None else before.host or {}
+        host = _host(before, call, state)
         return replace(before, host=host, firewall=_firewall(before, host))
     if scope == DOCKER_USER:
-        given = before.docker_user if call.docker_user is None else call.docker_user
-        rules = None if state == ABSENT else given or None
-        return replace(before, docker_user=rules, firewall=_firewall(before, before.host or call.host))
-    if scope == USER_NETWORKS:
-        return replace(before, networks=_entries(before.networks, call.networks, state))
-    return replace(before, containers=_entries(before.containers, call.containers, state))
+        firewall = _firewall(before, before.host or call.host)
+        return replace(before, docker_user=_rules(before, call, state), firewall=firewall)
+    part = PARTS[scope]
+    given = call.named(scope) if state == ABSENT else getattr(call, part)
+    entries = _entries(getattr(before, part), given, state)
+    return replace(before, networks=entries) if scope == USER_NETWORKS else replace(before, containers=entries)
+
+
+def _host(before: Declared, call: Call, state: str) -> Optional[Words]:
+    """The default networks have no names: `host` stands for them, whatever it says."""
+    if state == ABSENT:
+        return None if call.names(DEFAULT_NETWORKS) else before.host
+    return call.host if call.host is not None else before.host or {}
+
+
+def _rules(before: Declared, call: Call, state: str) -> Optional[List[Any]]:
+    """Rules have no names: a list stands for all that are declared."""
+    if state == ABSENT:
+        return None if call.names(DOCKER_USER) else before.docker_user
+    return before.docker_user if call.docker_user is None else call.docker_user or None
 
 
 def _firewall(before: Declared, host: Optional[Words]) -> Words:
     return before.firewall if host is None else {key: host[key] for key in _FIREWALL_WORDS if key in host}
 
 
-def _entries(before: Words, given: Optional[Words], state: str) -> Words:
+def _entries(before: Words, given: Any, state: str) -> Words:
+    if given == ALL:
+        return {} if state == ABSENT else before
     named = given or {}
     if state == PRESENT:
         return {**before, **named}
     if state == EXACT:
-        return named
+        return before if given is None else named
     # What goes may be called by its name on the host, where that is nobody's key.
     names = {real_name(*entry) for entry in named.items() if entry[0] not in before}
-    stay = {key: words for key, words in before.items() if key not in named and real_name(key, words) not in names}
-    return stay if named else {}
+    return {key: words for key, words in before.items() if key not in named and real_name(key, words) not in names}
 
 
 def real_name(key: str, words: Any) -> str:
