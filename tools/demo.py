@@ -66,7 +66,7 @@ def main() -> int:
             good &= alive()
         good &= probe(expectations(8081)[:3] + [Expectation("outside", HOST, 8080, "closed", "the old port")])
     step("ansible-playbook wharf.network.teardown: the host is what it was")
-    play("teardown")
+    play("teardown", "-e", '{"wharf_host": {}}')
     good &= unchanged(before)
     print(f"\n{verdict(good)} in {time.monotonic() - began:.0f} s")
     return 0 if good else 1

@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, refuse_misunderstood
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, is_blank
 
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
 _MODULE = "wharf.network.layer"
@@ -37,8 +37,13 @@ OPTIONS = (
     "state",
 )
 
-_ASSUMED = "wharf_assumed"
-_SUMMARY = "wharf_summary"
+# The host gets the words that these lead to, or nothing.
+DECLARING = ("compose_files", "containers", "docker_user", "host", "networks")
+READ_HERE = (*DECLARING, "runtime")
+
+# Not by the prefix of variables, since somebody may set those.
+_ASSUMED = "_wharf_assumed"
+_SUMMARY = "_wharf_summary"
 
 # What is to be in them is pending, too: `CONTAINER/NETWORK`, `SANDBOX:/etc/FILE`.
 _SANDBOX = re.compile(r"\w+:(?!.*:/etc/).+")
@@ -51,19 +56,17 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+        arguments = {name: value for name, value in self._task.args.items() if name in DECLARING or not is_blank(value)}
         module = self._task.resolved_action or self._task.action
         try:
-            _refuse_unknown(arguments, module)
+            _refuse_unknown(self._task.args, module)
             if module != _MODULE:
                 arguments["layer"] = module.rpartition(".")[2]
-            refuse_misunderstood(task_vars)
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
             problems = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": problems}
-        for read_here in ("compose_files", "runtime"):
-            arguments.pop(read_here, None)
+        arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
         layer = str(arguments.get("layer"))
         assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed("")
         result.update(

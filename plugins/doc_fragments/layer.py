@@ -136,7 +136,7 @@ options:
     description:
       - What earlier calls of the same play would have done in check mode.
       - Set by the action plugin, so that check mode predicts what the real run does. There is no need to give it.
-      - Between the calls of a play it is carried in the fact C(wharf_assumed), which only check mode sets and reads.
+      - Between the calls of a play it is carried in the fact C(_wharf_assumed), which only check mode sets and reads.
     type: dict
     default: {}
 attributes:

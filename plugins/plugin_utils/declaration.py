@@ -8,12 +8,16 @@ What reads texts and Compose files is imported where there are some: Ansible com
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
+    ABSENT,
+    ALL,
+    ALL_WITHOUT_ABSENT,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
@@ -23,17 +27,10 @@ if TYPE_CHECKING:
 
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
 
-_KNOWN = {
-    *_VARIABLES.values(),
-    "wharf_adopt",
-    "wharf_compose_files",
-    "wharf_docker_user",
-    "wharf_hosts",
-    "wharf_runtime",
-    "wharf_state",
-}
+_DECLARING = (*_VARIABLES, "docker_user", "compose_files")
 
-_NETNS = "netns"
+# Without a runtime each container is a named network namespace.
+NETNS = "netns"
 
 
 @dataclass(frozen=True)
@@ -47,47 +44,43 @@ class Declaration:
     warnings: tuple[str, ...]
 
 
-def refuse_misunderstood(variables: Mapping[str, Any]) -> None:
-    """Variables of a play that would be expected to do something, and do not.
-
-    Raises:
-        ModelError: naming those whose name is a slip of the pen.
-    """
-    problems = ProblemCollector()
-    for name in variables:
-        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.9) if name.startswith("wharf_") else []
-        if near and name not in _KNOWN:
-            problems.add(name, f"is not a variable of wharf.network: did you mean {near[0]}?")
-    problems.raise_if_any()
+def is_blank(value: Any) -> bool:
+    """Whether a value is not given at all: surveys of AWX leave what nobody answers as an empty text."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
     """
+    With the state absent, options that are given and blank are empty: they name nothing.
+
     Raises:
         ModelError: a text or a Compose file cannot be read, or one name is declared in two places.
     """
     problems = ProblemCollector()
+    goes = given.get("state") == ABSENT
     words: dict[str, Any] = {}
     for key, variable in _VARIABLES.items():
         with problems.collect():
-            words[key] = _as_mapping(given.get(key), variable)
+            words[key] = _as_mapping(given.get(key), variable, goes)
     with problems.collect():
-        words["docker_user"] = _as_list(given.get("docker_user"), "wharf_docker_user")
+        words["docker_user"] = _as_list(given.get("docker_user"), "wharf_docker_user", goes)
     compose = None
-    if given.get("compose_files"):
+    if given.get("compose_files") and not is_blank(given["compose_files"]):
         with problems.collect():
             compose = _read_compose_files(given["compose_files"], list(bases))
     problems.raise_if_any()
     if compose:
         with problems.collect():
-            words["networks"] = _joined(compose.networks, words["networks"] or {}, "wharf_networks")
+            words["networks"] = _joined(compose.networks, words["networks"], "wharf_networks")
         with problems.collect():
-            words["containers"] = _joined(compose.containers, words["containers"] or {}, "wharf_containers")
+            words["containers"] = _joined(compose.containers, words["containers"], "wharf_containers")
         problems.raise_if_any()
-    if words["containers"]:
-        words["containers"] = _run_by(given.get("runtime") or _NETNS, words["containers"])
-    given_words = {key: value for key, value in words.items() if value is not None}
-    return Declaration(without_passed_over(given_words), compose.warnings if compose else ())
+    if words["containers"] and words["containers"] != ALL:
+        words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"])
+    named = {key: value for key, value in words.items() if value is not None}
+    if goes and any(option in given for option in _DECLARING):
+        named = {"networks": {}, "containers": {}, "docker_user": [], **named}
+    return Declaration(without_passed_over(named), compose.warnings if compose else ())
 
 
 def _read_compose_files(files: Any, bases: list[Path]) -> ComposeWords:
@@ -97,11 +90,19 @@ def _read_compose_files(files: Any, bases: list[Path]) -> ComposeWords:
     return load_compose_files(items, _base(items, bases))
 
 
-def _as_mapping(value: Any, path: str) -> Any:
+def _as_mapping(value: Any, path: str, goes: bool) -> Any:
     parsed = _from_text(value, path)
+    if parsed == ALL and path != _VARIABLES["host"]:
+        return _all(path, goes)
     if parsed is not None and not isinstance(parsed, Mapping):
         raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
     return parsed
+
+
+def _all(path: str, goes: bool) -> str:
+    if not goes:
+        raise ModelError.at(path, ALL_WITHOUT_ABSENT)
+    return ALL
 
 
 def _run_by(runtime: str, containers: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,10 +111,10 @@ def _run_by(runtime: str, containers: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ModelError: there is no such runtime.
     """
-    if runtime not in (_NETNS, *RUNTIMES):
-        known = ", ".join((_NETNS, *RUNTIMES))
+    if runtime not in (NETNS, *RUNTIMES):
+        known = ", ".join((NETNS, *RUNTIMES))
         raise ModelError.at("wharf_runtime", f'"{runtime}": is no runtime of containers; there are: {known}')
-    if runtime == _NETNS:
+    if runtime == NETNS:
         return dict(containers)
     return {name: _in_sandbox(runtime, name, words) for name, words in containers.items()}
 
@@ -127,8 +128,10 @@ def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
     return {**given, "x-wharf": {"sandbox": sandbox, **given.get("x-wharf", {})}}
 
 
-def _as_list(value: Any, path: str) -> Any:
+def _as_list(value: Any, path: str, goes: bool) -> Any:
     parsed = _from_text(value, path)
+    if parsed == ALL:
+        return _all(path, goes)
     if parsed is not None and not isinstance(parsed, list):
         raise ModelError.at(path, "must be a list of rules, in the order in which they hold, or its JSON or YAML text")
     return parsed
@@ -154,10 +157,13 @@ def _base(files: Any, bases: list[Path]) -> Path:
     return next((base for base in bases if (base / str(first)).is_file()), bases[0])
 
 
-def _joined(compose: dict[str, Any], given: Mapping[str, Any], variable: str) -> dict[str, Any]:
-    """The entries of both; what one declares, the other may only call `external`."""
+def _joined(compose: dict[str, Any], given: Any, variable: str) -> Any:
+    """The entries of both; what one declares, the other may only call `external`. ALL has those of Compose files."""
+    if given == ALL:
+        return ALL
     from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
 
+    given = given or {}
     problems = ProblemCollector()
     for name in sorted(compose.keys() & given.keys()):
         if not is_external(compose[name]) and not is_external(given[name]):

@@ -72,12 +72,15 @@ class Fleet:
         for name in hosts:
             self.connect(name)
         for group, variables in GROUPS.items():
-            self._write(f"group_vars/{group}.yml", yaml.safe_dump(variables))
+            self.set_variables(group, variables)
         members = {name: {"ansible_shell_executable": str(folder / "enter" / name)} for name in hosts}
         by_group = {group: {name: members[name] for name in self.of(group)} for group in GROUPS}
         connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = {"children": {g: {"hosts": h} for g, h in by_group.items()}, "vars": connection}
         self._write("inventory.yml", yaml.safe_dump({"all": inventory}))
+
+    def set_variables(self, group: str, variables: dict[str, Any]) -> None:
+        self._write(f"group_vars/{group}.yml", yaml.safe_dump(variables))
 
     def connect(self, name: str) -> None:
         enter = shlex.join(self.hosts[name].enter())
@@ -143,7 +146,7 @@ def test_one_host_fails_and_one_is_unreachable(fleet: Fleet) -> None:
     fleet.disconnect(unreachable)
     before = {name: fleet.hosts[name].snapshot() for name in (failing, unreachable)}
     stopped = fleet.play("wharf.network.site", "-e", "wharf_serial=1,100%")
-    assert (stopped.of(unreachable)["unreachable"], stopped.tried) == (1, {unreachable})
+    assert (stopped.of(unreachable)["unreachable"], stopped.changed) == (1, set())
     made = fleet.play("wharf.network.site")
     assert (made.of(failing)["failed"], made.of(unreachable)["unreachable"]) == (1, 1)
     assert "an interface br-front is on this host that is not ours" in made.output
@@ -173,3 +176,39 @@ def test_facts_and_delegation(fleet: Fleet) -> None:
     assert "br-odd" in fleet.hosts[second].run("ip -br link")
     assert "br-odd" not in fleet.hosts[first].run("ip -br link")
     assert fleet.play(tasks).changed == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"wharf_hosts": "web"}, "wharf_hosts: is not a variable of wharf.network"),
+        ({"wharf_serial": 1}, "wharf_serial: is read before the variables of any host"),
+        ({"wharf_netwroks": {}}, "wharf_netwroks: is not a variable of wharf.network: did you mean wharf_networks?"),
+        ({"wharf_verify_from": "monitorng"}, 'wharf_verify_from: "monitorng": matches no host of the inventory'),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_a_variable_of_one_group_that_is_wrong_stops_all(fleet: Fleet, wrong: dict[str, Any], told: str) -> None:
+    """Before anything is done on any host, also by roles in a play of one's own."""
+    before = {name: host.snapshot() for name, host in fleet.hosts.items()}
+    fleet.set_variables("data", {**GROUPS["data"], **wrong})
+    roles = [{"hosts": "all", "gather_facts": False, "roles": ["wharf.network.containers"]}]
+    for play in (["wharf.network.site"], ["wharf.network.teardown"], [roles]):
+        stopped = fleet.play(*play)
+        assert (stopped.returncode, stopped.changed) == (2, set()), stopped.output
+        assert told in stopped.output
+    for name, host in fleet.hosts.items():
+        assert differences(before[name], host.snapshot()) == "", name
+
+
+def test_hosts_for_which_nothing_is_declared_are_left_alone(fleet: Fleet) -> None:
+    """They are in no batch, either."""
+    fleet.set_variables("data", {})
+    before = {name: fleet.hosts[name].snapshot() for name in fleet.of("data")}
+    made = fleet.play("wharf.network.site", "-e", "wharf_serial=1")
+    assert (made.returncode, made.changed) == (0, set(fleet.of("web"))), made.output
+    assert f"for {', '.join(fleet.of('data'))}: nothing is done there" in made.output
+    assert made.output.count("PLAY [Container networks]") == len(fleet.of("web"))
+    assert made.artifacts.keys() == set(fleet.of("web"))
+    for name, was in before.items():
+        assert differences(was, fleet.hosts[name].snapshot()) == "", name

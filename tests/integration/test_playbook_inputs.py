@@ -21,9 +21,14 @@ def test_variables_as_texts_of_a_survey(controller: Controller) -> None:
         "wharf_networks": "app: {}",
         "wharf_containers": "web:\n  networks: [app]\n  ports: [22:22]\n",
         "wharf_host": '{"mtu": 1400}',
-        "wharf_compose_files": "",
+        **dict.fromkeys(
+            ["wharf_compose_files", "wharf_docker_user", "wharf_state", "wharf_runtime", "wharf_adopt"], ""
+        ),
+        **dict.fromkeys(["wharf_boot", "wharf_boot_services", "wharf_serial", "wharf_verify_from"], " "),
     }
-    controller.play({"roles": ROLES[2:]}, variables=variables)
+    played = controller.play("wharf.network.site", variables=variables)
+    assert played.returncode == 0, played.output
+    assert ("create", "program", "/usr/local/sbin/wharf") in played.changes
     assert 'elements = { tcp . 22 comment "container web"' in controller.host.run("nft list table inet wharf")
     assert controller.host.json("ip -j link show docker0")[0]["mtu"] == 1400
 
@@ -144,9 +149,16 @@ def test_networks_that_a_play_of_the_role_containers_changes(controller: Control
 
 def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
     controller.host.apply(WORDS)
+    before = controller.host.snapshot()
     slip = {"wharf_container": {"web": {}}, "wharf_state": "absent"}
-    failed = controller.play("wharf.network.site", variables=slip)
-    assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
+    for play in ("wharf.network.site", "wharf.network.teardown", "wharf.network.verify", {"roles": ROLES[2:]}):
+        failed = controller.play(play, variables=slip)
+        assert failed.returncode == 2
+        assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
+    for role in ("boot", "docker_user"):
+        failed = controller.play({"roles": [f"wharf.network.{role}"]}, variables=slip)
+        assert "did you mean wharf_containers?" in failed.output
+    assert differences(before, controller.host.snapshot()) == ""
     failed = controller.play({"tasks": [{"wharf.network.bridge": {"layer": "veth", "state": "absent"}}]})
     assert "layer: is no option of wharf.network.bridge" in failed.output
     for module in ("bridge", "layer"):

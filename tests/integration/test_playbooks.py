@@ -11,6 +11,13 @@ import pytest
 from controller import ROLES, VARIABLES, WORDS, Controller
 from hosts import differences
 
+EVERYTHING = {
+    "wharf_host": {},
+    "wharf_networks": "all",
+    "wharf_containers": "all",
+    "wharf_docker_user": "all",
+}
+
 
 def test_site_and_teardown_give_the_host_back(controller: Controller) -> None:
     before = controller.host.snapshot()
@@ -21,7 +28,7 @@ def test_site_and_teardown_give_the_host_back(controller: Controller) -> None:
     assert controller.host.probe("outside", "192.0.2.10:8080/tcp").is_open
     assert not controller.host.probe("neighbour", "192.0.2.10:8080/tcp", False).is_open
     controller.host.agent.call("stop_all")
-    controller.converge("wharf.network.teardown")
+    controller.converge("wharf.network.teardown", VARIABLES)
     assert differences(before, controller.host.snapshot()) == ""
 
 
@@ -60,7 +67,10 @@ def test_states_of_roles(controller: Controller) -> None:
     assert ("delete", "endpoint", "other/bridge") in gone.changes
     assert controller.host.json("ip -j link show br-front")
     reverse = ["wharf.network.boot", *ROLES[::-1], "wharf.network.docker_user"]
-    gone = controller.converge({"roles": reverse}, {"wharf_state": "absent"})
+    stays = controller.play({"roles": ROLES[::-1]}, variables={"wharf_state": "absent"})
+    assert stays.changes == []
+    assert "wharf_containers names nothing, so nothing goes. The value all names everything" in stays.output
+    gone = controller.converge({"roles": reverse}, {**EVERYTHING, "wharf_state": "absent"})
     assert ("delete", "bridge", "br-front") in gone
     assert differences(before, controller.host.snapshot()) == ""
 
@@ -85,8 +95,49 @@ def test_a_lost_ledger_is_made_anew_when_asked(controller: Controller) -> None:
     again = controller.play("wharf.network.site", "--check", variables=adopting)
     assert again.returncode == 0, again.output
     assert again.changes == []
-    gone = controller.play("wharf.network.teardown", variables={"wharf_adopt": True})
+    gone = controller.play("wharf.network.teardown", variables={"wharf_adopt": True, "wharf_host": {}})
     assert gone.returncode == 0, gone.output
     left = differences(before, controller.host.snapshot())
     assert "wharf" not in left
     assert "netns" not in left
+
+
+def test_a_host_for_which_nothing_is_declared_is_left_alone(controller: Controller) -> None:
+    """A host that a survey leaves empty is such a host, too; and the gate is not green where nothing is verified."""
+    before = controller.host.snapshot()
+    empty = {"wharf_containers": "", "wharf_networks": " \n", "wharf_state": "exact"}
+    left = controller.play("wharf.network.site", variables=empty)
+    assert left.returncode == 0, left.output
+    assert "No variable declares container networks for localhost: nothing is done there. To have" in left.output
+    assert differences(before, controller.host.snapshot()) == ""
+    red = controller.play("wharf.network.verify")
+    assert red.returncode == 2
+    assert "Nothing was verified on any host" in red.output
+    controller.host.apply(WORDS)
+    before = controller.host.snapshot()
+    left = controller.play("wharf.network.teardown")
+    assert left.returncode == 0, left.output
+    assert """run this with --limit and -e '{\\"wharf_host\\": {}}'""" in left.output
+    assert differences(before, controller.host.snapshot()) == ""
+
+
+def test_site_lets_nothing_go_that_is_not_named(controller: Controller) -> None:
+    controller.host.apply(WORDS)
+    before = controller.host.snapshot()
+    for named in ({"wharf_containers": {}, "wharf_networks": "{}"}, {"wharf_host": {}}):
+        stays = controller.play("wharf.network.site", variables={**named, "wharf_state": "absent"})
+        assert stays.returncode == 0, stays.output
+        assert "nothing goes" in stays.output
+    assert differences(before, controller.host.snapshot()) == ""
+    gone = controller.play("wharf.network.site", variables={"wharf_containers": "all", "wharf_state": "absent"})
+    assert {name for _action, kind, name in gone.changes if kind == "sandbox"} == {
+        f"netns:{name}" for name in WORDS["containers"]
+    }
+    assert controller.host.json("ip -j link show br-front")
+
+
+def test_whether_the_networks_outlast_a_reboot_is_asked(controller: Controller) -> None:
+    for asked, there in ((False, False), (" ", True)):
+        played = controller.play("wharf.network.site", variables={"wharf_host": {}, "wharf_boot": asked})
+        assert played.returncode == 0, played.output
+        assert (("create", "program", "/usr/local/sbin/wharf") in played.changes) is there

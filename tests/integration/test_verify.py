@@ -323,15 +323,17 @@ def lines(output: str) -> list[str]:
 
 @pytest.mark.parametrize("options", [[], ["--check"]], ids=["run", "check"])
 def test_playbook(controller: Controller, options: list[str]) -> None:
-    others = ["-i", str(controller.folder / "others.yml")]
-    variables = {"wharf_hosts": "wharf", "wharf_verify_from": ["others"], "wharf_verify_timeout": 0.4}
+    others = ["-i", str(controller.folder / "others.yml"), "--limit", "wharf"]
+    variables = {**VARIABLES, "wharf_verify_from": ["others"], "wharf_verify_timeout": 0.4}
     controller.host.apply(PLAYED)
     controller.host.run("nft delete element inet wharf published6 '{ tcp . 8080 }'")
     red = controller.play("wharf.network.verify", *others, *options, variables=variables)
     assert red.returncode == 2
     failed = [line for line in lines(red.output) if line.startswith("✗")]
     assert {line.split()[3].partition("]")[0] for line in failed} == {"[2001:db8::10", "[2001:db8::11"}
-    assert "item=from other" in red.output.partition("All goes as declared")[2]
+    assert all(", expected open: " in line for line in failed)
+    assert len(set(failed)) == len({line for line in failed if red.output.count(line) <= 2}) > 0
+    assert f"{len(failed)} of {len(lines(red.output))} probes are not as expected" in red.output
     controller.host.apply(PLAYED)
     before = controller.host.snapshot()
     green = controller.play("wharf.network.verify", *others, *options, variables=variables)
@@ -339,6 +341,36 @@ def test_playbook(controller: Controller, options: list[str]) -> None:
     assert any("db -> " in line for line in lines(green.output))
     assert "from other" in green.output
     assert controller.host.snapshot() == before
+
+
+def test_playbook_asks_what_it_is_to(controller: Controller) -> None:
+    """The gate is red for each: a probe, a host beyond, and what another host sees by the addresses that are given."""
+    controller.host.apply(PLAYED)
+    controller.host.run(
+        "nft add table inet mine; nft add chain inet mine early '{ type filter hook prerouting priority -400; }';"
+        "nft add rule inet mine early iifname eth0 tcp dport 8080 drop"
+    )
+    variables = {
+        "wharf_verify_from": "others",
+        "wharf_verify_addresses": HOST,
+        "wharf_verify_beyond": "203.0.113.1:9",
+        "wharf_verify_probes": '[{"to": "127.0.0.1", "port": 9, "name": "discard"}]',
+        "wharf_verify_timeout": "0.4",
+    }
+    others = ["-i", str(controller.folder / "others.yml"), "--limit", "wharf"]
+    red = controller.play("wharf.network.verify", *others, variables={**VARIABLES, **variables})
+    assert red.returncode == 2
+    assert [" ".join(line.split()) for line in lines(red.output) if line.startswith("✗")] == [
+        "✗ host -> 127.0.0.1:9/tcp refused (refused), expected open: discard",
+        "✗ web -> 203.0.113.1:9/tcp refused (refused), expected open: 203.0.113.1, beyond the host",
+        f"✗ host -> {HOST}:8080/tcp closed (no answer), expected open: port 80 of web, published",
+    ]
+    alone = {**variables, "wharf_verify_beyond": "", "wharf_verify_probes": ""}
+    red = controller.play("wharf.network.verify", *others, variables={**VARIABLES, **alone})
+    assert red.returncode == 2
+    wrong = {**VARIABLES, "wharf_verify_beyond": ["192.0.2.1", "192.0.2.300"]}
+    told = controller.play("wharf.network.verify", variables=wrong)
+    assert 'wharf_verify_beyond[1]: "192.0.2.300"' in told.output
 
 
 def test_playbook_in_a_site(controller: Controller) -> None:
@@ -351,15 +383,16 @@ def test_playbook_in_a_site(controller: Controller) -> None:
 
 def test_playbook_where_a_container_does_not_run(controller: Controller) -> None:
     controller.host.apply({**PLAYED, "containers": {**PLAYED["containers"], "late": LATE}})
-    told = controller.play("wharf.network.verify")
+    told = controller.play("wharf.network.verify", variables=VARIABLES)
     assert told.returncode == 0, told.output
     assert re.search(
-        rf"\? host -> {HOST}:8081/tcp +unknown \(path:/run/late is not there yet\): port 80 of late", told.output
+        rf"\? host -> {HOST}:8081/tcp +unknown \(path:/run/late is not there yet\), expected open: port 80 of late",
+        told.output,
     )
     assert "[WARNING]: nothing is proven of containers that are not there yet: late" in told.output
-    red = controller.play("wharf.network.verify", variables={"wharf_verify_fail_on": "unproven"})
+    red = controller.play("wharf.network.verify", variables={**VARIABLES, "wharf_verify_fail_on": "unproven"})
     assert red.returncode == 2
-    assert f"host -> {HOST}:8081/tcp" in red.output.partition("All goes as declared")[2]
+    assert "probes are not as expected: see the lines above that begin with ✗ or ?" in red.output
 
 
 def test_module_as_a_gate(controller: Controller) -> None:

@@ -214,7 +214,8 @@ def unproven(verification: Verification) -> List[str]:
 def _report(rows: Sequence[Row]) -> List[str]:
     width = max((len(_way(probe)) for probe, _outcome in rows), default=0)
     return [
-        f"{_MARKS[outcome.fulfils(probe.expected)]} {_way(probe):{width}}  {_seen(outcome)}{_named(probe)}"
+        f"{_MARKS[outcome.fulfils(probe.expected)]} {_way(probe):{width}}  {_seen(outcome)}{_otherwise(probe, outcome)}"
+        f"{_named(probe)}"
         for probe, outcome in rows
     ]
 
@@ -225,6 +226,10 @@ def _way(probe: Probe) -> str:
 
 def _seen(outcome: Outcome) -> str:
     return f"{outcome.seen} ({outcome.why})" if outcome.why else outcome.seen
+
+
+def _otherwise(probe: Probe, outcome: Outcome) -> str:
+    return "" if outcome.fulfils(probe.expected) else f", expected {probe.expected}"
 
 
 def _named(probe: Probe) -> str:

@@ -39,6 +39,39 @@ def test_nothing_is_no_words(given: dict[str, Any]) -> None:
     assert gather(given, [Path("/")]) == Declaration({}, ())
 
 
+EMPTY = {"networks": {}, "containers": {}, "docker_user": []}
+DECLARING = ["host", *EMPTY, "compose_files"]
+
+
+@pytest.mark.parametrize("blank", [None, "", " \n"], ids=repr)
+@pytest.mark.parametrize("option", DECLARING)
+def test_what_is_blank_names_nothing_that_is_absent(option: str, blank: Any) -> None:
+    """Not even where it is the only option: a call without any names all of its scope."""
+    assert gather({option: blank, "state": "absent"}, [Path("/")]).words == EMPTY
+    assert gather({option: blank, "state": "exact"}, [Path("/")]).words == {}
+    assert gather({"state": "absent"}, [Path("/")]).words == {}
+
+
+def test_what_is_empty_is_given() -> None:
+    for empty in ({}, "{}"):
+        assert gather({"containers": empty, "state": "exact"}, [Path("/")]).words == {"containers": {}}
+        assert gather({"host": empty, "state": "absent"}, [Path("/")]).words == {**EMPTY, "host": {}}
+
+
+@pytest.mark.parametrize("text", ["all", " all\n"])
+def test_all_in_place_of_names(text: str, folder: Path) -> None:
+    given = {"networks": text, "containers": text, "docker_user": text}
+    whole = {"networks": "all", "containers": "all", "docker_user": "all"}
+    more = {"compose_files": "compose.yml", "runtime": "docker", "state": "absent"}
+    assert gather({**given, "state": "absent"}, [folder]).words == whole
+    assert gather({**given, **more}, [folder]).words == whole
+    only = '"all": is only for state absent; declare entries by their names'
+    assert problems({**given, "host": text}) == [
+        "wharf_host: must be a mapping, or the JSON or YAML text of one",
+        *(f"wharf_{part}: {only}" for part in whole),
+    ]
+
+
 def test_mappings_stay_as_they_are() -> None:
     given = {"host": {"mtu": 1400}, "networks": {"a": None}, "containers": {}}
     assert gather(given, [Path("/")]).words == given

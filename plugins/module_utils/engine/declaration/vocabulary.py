@@ -64,7 +64,10 @@ def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:
 
     What a container has that is unknown keeps its key, for the error's sake, and loses its value.
     """
-    return {part: _PARTS[part](words) if part in _PARTS and words else words for part, words in declaration.items()}
+    return {
+        part: _PARTS[part](words) if part in _PARTS and isinstance(words, Mapping) else words
+        for part, words in declaration.items()
+    }
 
 
 def _host(words: Any) -> Any:

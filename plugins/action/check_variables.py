@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuses variables of a host that the roles and playbooks of this collection do not know, on the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import is_blank
+from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
+    DECLARING,
+    KNOWN,
+    read_settings,
+    refuse_unknown,
+)
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.validate_argument_spec(argument_spec={})
+        try:
+            refuse_unknown(variables.keys(), load_extra_vars(self._loader).keys())
+            given = {name: self._templar.template(variables[name]) for name in sorted(KNOWN & variables.keys())}
+            settings = read_settings(given, lambda patterns: self._hosts(patterns, variables.get("groups", {})))
+        except ModelError as error:
+            problems = [vars(problem) for problem in error.problems]
+            return {**result, "failed": True, "msg": str(error), "problems": problems}
+        declaring = [name for name in DECLARING if not is_blank(given.get(name))]
+        return {**result, "changed": False, "declaring": declaring, "settings": settings}
+
+    def _hosts(self, patterns: list[str], groups: Mapping[str, list[str]]) -> list[str]:
+        """The hosts that patterns name, as those of a play do."""
+        if not patterns:
+            return []
+        inventory = InventoryManager(self._loader, parse=False)
+        for group, names in groups.items():
+            inventory.add_group(group)
+            for name in names:
+                inventory.add_host(name, group=group)
+        return [host.name for host in inventory.get_hosts(pattern=patterns)]

@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of the roles and playbooks: which there are, and what each may be.
+
+What is empty, or a text of nothing but white space as surveys of AWX give it, is not given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import PRESENT, STATES
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, is_blank
+
+# Each of these says what a host is to have, or which of it is to go. The engine reads them.
+DECLARING = ("wharf_host", "wharf_networks", "wharf_containers", "wharf_compose_files", "wharf_docker_user")
+
+_PREFIX = "wharf_"
+_LIMIT = "wharf.network takes its hosts from the play alone: use --limit, the limit of AWX, or a play of your own"
+_NOT_EXTRA = (
+    "is read before the variables of any host, so only extra variables set it: -e wharf_serial=…, or a survey of AWX"
+)
+
+
+def refuse_unknown(variables: Collection[str], extra: Collection[str]) -> None:
+    """
+    Args:
+        variables: the names of all that a host has.
+        extra: those of them that are set as extra variables.
+
+    Raises:
+        ModelError: naming those that begin as a variable of this collection does, or nearly so, and are none.
+    """
+    problems = ProblemCollector()
+    for name in sorted(variables):
+        if name == "wharf_hosts":
+            problems.add(name, f"is not a variable of wharf.network. {_LIMIT}")
+        elif name == "wharf_serial" and name not in extra:
+            problems.add(name, _NOT_EXTRA)
+        elif name not in KNOWN:
+            _refuse_if_meant(name, problems)
+    problems.raise_if_any()
+
+
+def _refuse_if_meant(name: str, problems: ProblemCollector) -> None:
+    ours = name.startswith(_PREFIX)
+    if not ours and difflib.SequenceMatcher(None, name[: len(_PREFIX)].lower(), _PREFIX).ratio() < 0.8:
+        return
+    near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.6 if ours else 0.9)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(KNOWN))}"
+    if ours or near:
+        problems.add(name, f"is not a variable of wharf.network: {hint}")
+
+
+def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+    """What each variable says that declares nothing, by its name without prefix, with defaults.
+
+    Args:
+        given: the variables of a host by their names.
+        hosts: those of the inventory that patterns name.
+
+    Raises:
+        ModelError: with the problem of each.
+    """
+    problems = ProblemCollector()
+    settings = dict(_DEFAULTS)
+    for name, read in _READERS.items():
+        if not is_blank(given.get(name)):
+            with problems.collect():
+                settings[name.removeprefix(_PREFIX)] = read(given[name], name)
+    patterns = settings["verify_from"]
+    settings["verify_from"] = hosts(patterns)
+    for each in patterns:
+        # What a pattern leaves out (!) or has in common (&) is to name hosts, too.
+        if not hosts([each.lstrip("!&")]):
+            problems.add("wharf_verify_from", f'"{each}": matches no host of the inventory')
+    if patterns and not settings["verify_from"] and not problems.problems:
+        problems.add("wharf_verify_from", f'"{",".join(patterns)}": leaves no host of the inventory')
+    problems.raise_if_any()
+    return settings
+
+
+def _choice(*choices: str) -> Callable[[Any, str], str]:
+    def read(value: Any, path: str) -> str:
+        text = str(value).strip()
+        if text not in choices:
+            near = difflib.get_close_matches(text, choices, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise _wrong(path, value, f"must be one of {', '.join(choices)}{hint}")
+        return text
+
+    return read
+
+
+def _boolean(value: Any, path: str) -> bool:
+    try:
+        return bool(boolean(value.strip() if isinstance(value, str) else value))
+    except TypeError:
+        raise _wrong(path, value, "must be true or false") from None
+
+
+def _seconds(value: Any, path: str) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise _wrong(path, value, "must be a number of seconds above 0")
+    return seconds
+
+
+def _serial(value: Any, path: str) -> list[str]:
+    sizes = [str(size).strip() for item in _as_list(value) for size in str(item).split(",")]
+    wrong = [size for size in sizes if not re.fullmatch(r"[0-9]+|[0-9.]+%", size)]
+    if wrong:
+        raise _wrong(path, wrong[0], "must be a number of hosts, a percentage, or a list of these")
+    return sizes
+
+
+def _patterns(value: Any, path: str) -> list[str]:
+    from ansible.inventory.manager import split_host_pattern
+
+    if any(not isinstance(item, str) for item in _as_list(value)):
+        raise _wrong(path, value, "must be a pattern of hosts, or a list of these")
+    return [pattern for pattern in split_host_pattern(_as_list(value)) if pattern]
+
+
+def _hosts(value: Any, path: str) -> list[str]:
+    """Addresses, with ports or without: a list, or the text of one."""
+    from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probe_words import parse_hosts
+
+    hosts = _texts(value)
+    parse_hosts(hosts, path)
+    return hosts
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, str):
+        return [str(item) for item in _as_list(value)]
+    lines = [line.strip().removeprefix("- ") for line in value.splitlines()]
+    return [text for line in lines for text in re.split(r"[,\s]+", line) if text]
+
+
+def _probes(value: Any, path: str) -> list[Any]:
+    from .yaml12 import parse_yaml
+
+    probes = parse_yaml(value, path) if isinstance(value, str) else value
+    if not isinstance(probes, list) or any(not isinstance(probe, Mapping) for probe in probes):
+        raise ModelError.at(path, "must be a list of probes of wharf.network.probe, or its JSON or YAML text")
+    return probes
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _wrong(path: str, value: Any, message: str) -> ModelError:
+    return ModelError.at(path, f'"{value}": {message}')
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "wharf_adopt": _boolean,
+    "wharf_boot": _boolean,
+    "wharf_boot_services": _boolean,
+    "wharf_runtime": _choice(NETNS, *RUNTIMES),
+    "wharf_serial": _serial,
+    "wharf_state": _choice(*STATES),
+    "wharf_verify_addresses": _hosts,
+    "wharf_verify_beyond": _hosts,
+    "wharf_verify_fail_on": _choice("mismatch", "unproven"),
+    "wharf_verify_from": _patterns,
+    "wharf_verify_probes": _probes,
+    "wharf_verify_timeout": _seconds,
+}
+
+# `boot_services` has none: it depends on the host.
+_DEFAULTS: dict[str, Any] = {
+    "adopt": False,
+    "boot": True,
+    "runtime": NETNS,
+    "state": PRESENT,
+    "verify_addresses": [],
+    "verify_beyond": [],
+    "verify_fail_on": "mismatch",
+    "verify_from": [],
+    "verify_probes": [],
+    "verify_timeout": 1.0,
+}
+
+KNOWN = frozenset([*DECLARING, *_READERS])

@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of roles and playbooks: which are known, and what each may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
+from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
+    DECLARING,
+    KNOWN,
+    read_settings,
+    refuse_unknown,
+)
+
+CHECKOUT = Path(__file__).parents[3]
+SPECS = {path.parts[-3]: path for path in (CHECKOUT / "roles").glob("*/meta/argument_specs.yml")}
+HOSTS = {"all": ["web1", "web2", "mon"], "web": ["web1", "web2"], "web1": ["web1"], "mon": ["mon"], "web:!web": []}
+BLANK = [None, "", " ", "\n", " \t\n"]
+DEFAULTS = read_settings({}, lambda _patterns: [])
+
+
+def options(role: str) -> dict[str, Any]:
+    specs = yaml.safe_load(SPECS[role].read_text(encoding="utf-8"))
+    return dict(specs["argument_specs"]["main"]["options"])
+
+
+def read(given: dict[str, Any]) -> dict[str, Any]:
+    """What is read, with an inventory of three hosts."""
+    return read_settings(given, lambda patterns: HOSTS.get(":".join(patterns), []))
+
+
+def problems_of(given: dict[str, Any]) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        read(given)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def refused(*names: str, extra: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        refuse_unknown(names, extra)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_known_are_those_of_roles_and_playbooks_and_no_others() -> None:
+    documented = {name for role in SPECS for name in options(role)}
+    for playbook in (CHECKOUT / "playbooks").glob("*.yml"):
+        header = re.findall(r"^# (wharf_\w+)(?=  )", playbook.read_text(encoding="utf-8"), re.MULTILINE)
+        documented.update(header)
+    assert documented == KNOWN
+    assert {"wharf_boot", "wharf_serial", "wharf_verify_from"} <= KNOWN
+
+
+def test_known_variables_pass() -> None:
+    refuse_unknown(KNOWN, {"wharf_serial"})
+    refuse_unknown({"ansible_host", "groups", "web_port", "lan4", "wharves", "shard_state", "_wharf_asked"}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("wharf_container", "wharf_containers"),
+        ("wharf_verify_form", "wharf_verify_from"),
+        ("wharf_Containers", "wharf_containers"),
+        ("wharf_netwroks", "wharf_networks"),
+        ("whraf_networks", "wharf_networks"),
+        ("wharfcontainers", "wharf_containers"),
+        ("_wharf_state", "wharf_state"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(name: str, meant: str) -> None:
+    assert refused("ansible_host", name) == [f"{name}: is not a variable of wharf.network: did you mean {meant}?"]
+
+
+def misspellings(name: str) -> Iterator[str]:
+    """All that differ by one letter: left out, doubled, swapped with the next one, or another one."""
+    for at, letter in enumerate(name):
+        before, after = name[:at], name[at + 1 :]
+        yield from (before + after, before + letter + letter + after)
+        yield before + after[:1] + letter + after[1:]
+        yield from (before + other + after for other in "aeioxz_")
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_no_single_letter_may_be_wrong(name: str) -> None:
+    for wrong in set(misspellings(name)) - KNOWN:
+        with pytest.raises(ModelError, match=f"^{wrong}: "):
+            refuse_unknown({wrong}, ())
+
+
+def test_all_of_them_come_in_one_report() -> None:
+    assert len(refused("wharf_a", "wharf_hosts", "wharf_serial")) == 3
+
+
+def test_what_resembles_nothing_is_told_what_there_is() -> None:
+    assert refused("wharf_xyzzy")[0].startswith(
+        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_adopt, wharf_boot, "
+    )
+
+
+def test_hosts_are_chosen_by_limit() -> None:
+    for extra in ((), ("wharf_hosts",)):
+        (told,) = refused("wharf_hosts", extra=extra)
+        assert told.startswith("wharf_hosts: is not a variable of wharf.network. ")
+        assert "use --limit" in told
+
+
+def test_serial_is_an_extra_variable() -> None:
+    (told,) = refused("wharf_serial")
+    assert told.startswith(
+        "wharf_serial: is read before the variables of any host, so only extra variables set it: -e "
+    )
+
+
+@pytest.mark.parametrize("blank", BLANK, ids=repr)
+def test_empty_is_not_given(blank: Any) -> None:
+    assert read(dict.fromkeys(KNOWN, blank)) == DEFAULTS
+    for role in SPECS:
+        given = dict.fromkeys(options(role), "" if blank is None else blank)
+        assert ArgumentSpecValidator(options(role)).validate(given).error_messages == [], role
+    declaring = {name.removeprefix("wharf_"): blank for name in DECLARING}
+    assert gather(declaring, [Path("/")]).words == {}
+
+
+def test_defaults() -> None:
+    assert DEFAULTS["boot"] is True
+    assert DEFAULTS["state"] == "present"
+    assert "boot_services" not in DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_read"),
+    [
+        ("boot", False, False),
+        ("boot", " no ", False),
+        ("boot", "true", True),
+        ("boot_services", "false", False),
+        ("adopt", "yes", True),
+        ("state", " exact ", "exact"),
+        ("runtime", "docker", "docker"),
+        ("serial", 10, ["10"]),
+        ("serial", "1, 50%", ["1", "50%"]),
+        ("serial", [1, "100%"], ["1", "100%"]),
+        ("verify_timeout", "0.5", 0.5),
+        ("verify_timeout", 3, 3.0),
+        ("verify_fail_on", "unproven", "unproven"),
+        ("verify_from", "web", ["web1", "web2"]),
+        ("verify_from", ["mon"], ["mon"]),
+        ("verify_beyond", "192.0.2.1, [2001:db8::1]:443", ["192.0.2.1", "[2001:db8::1]:443"]),
+        ("verify_beyond", "- 192.0.2.1:53\n- 2001:db8::1\n", ["192.0.2.1:53", "2001:db8::1"]),
+        ("verify_addresses", ["192.0.2.1"], ["192.0.2.1"]),
+        ("verify_probes", '[{"to": "192.0.2.1", "port": 80}]', [{"to": "192.0.2.1", "port": 80}]),
+    ],
+)
+def test_values(name: str, value: Any, is_read: Any) -> None:
+    assert read({f"wharf_{name}": value}) == {**DEFAULTS, name: is_read}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("state", "absnt", '"absnt": must be one of present, exact, absent; did you mean absent?'),
+        ("runtime", "dokcer", '"dokcer": must be one of netns, docker, podman, machine; did you mean docker?'),
+        ("boot", "perhaps", '"perhaps": must be true or false'),
+        ("adopt", [], '"[]": must be true or false'),
+        ("boot_services", 2, '"2": must be true or false'),
+        ("serial", "some", '"some": must be a number of hosts, a percentage, or a list of these'),
+        ("verify_fail_on", "unprovn", '"unprovn": must be one of mismatch, unproven; did you mean unproven?'),
+        ("verify_timeout", "soon", '"soon": must be a number of seconds above 0'),
+        ("verify_timeout", 0, '"0": must be a number of seconds above 0'),
+        ("verify_timeout", True, '"True": must be a number of seconds above 0'),
+        ("verify_from", "monitorng", '"monitorng": matches no host of the inventory'),
+        ("verify_from", ["web", "monitorng"], '"monitorng": matches no host of the inventory'),
+        ("verify_from", "web:!monitorng", '"!monitorng": matches no host of the inventory'),
+        ("verify_from", "web:!web", '"web,!web": leaves no host of the inventory'),
+        ("verify_from", {"web": 1}, "\"{'web': 1}\": must be a pattern of hosts, or a list of these"),
+        ("verify_probes", "to: host", "must be a list of probes of wharf.network.probe, or its JSON or YAML text"),
+    ],
+)
+def test_wrong_values(name: str, value: Any, message: str) -> None:
+    assert problems_of({f"wharf_{name}": value}) == [f"wharf_{name}: {message}"]
+
+
+@pytest.mark.parametrize("name", ["wharf_verify_beyond", "wharf_verify_addresses"])
+def test_an_address_is_named_by_its_variable(name: str) -> None:
+    (told,) = problems_of({name: ["192.0.2.1", "192.0.2.300"]})
+    assert told.startswith(f'{name}[1]: "192.0.2.300": ')
+
+
+def test_wrong_values_come_in_one_report() -> None:
+    assert len(problems_of({"wharf_state": "x", "wharf_boot": "x", "wharf_verify_from": "x"})) == 3
