@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -408,6 +409,22 @@ class TestChanges:
 
 # Of our table everything is made again, and nothing else on the host.
 WHOLE_TABLE: set[str] = set()
+
+
+def test_nothing_goes_that_is_not_named(live: ThrowawayHost) -> None:
+    """A file of words that names nothing is not one that is not given."""
+    for words in ({}, {"containers": {}}, {"networks": {}, "containers": {}, "docker_user": []}):
+        told = [json.loads(line) for line in live.engine(["apply", "-", "--state", ABSENT], words).splitlines()]
+        assert [layer["changes"] for layer in told] == [[]] * 6
+        assert "names nothing, so nothing goes" in told[0]["warnings"][0]
+    only_networks = {"networks": WORDS["networks"]}
+    output = live.engine(["apply", "-", "--state", EXACT], only_networks)
+    told = [json.loads(line) for line in output.splitlines()]
+    assert [layer["changes"] for layer in told] == [[]] * 6
+    assert "wharf_containers is not given: what was declared there before stays" in told[0]["warnings"][0]
+    live.apply({"containers": "all"}, ABSENT, ["containers"])
+    assert live.run("ls /run/netns") == ""
+    assert {"front", "back"} <= live.ledger()["declared"]["networks"].keys()
 
 
 class TestDrift:

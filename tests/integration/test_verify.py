@@ -362,7 +362,7 @@ def test_playbook_asks_what_it_is_to(controller: Controller) -> None:
     assert red.returncode == 2
     assert [" ".join(line.split()) for line in lines(red.output) if line.startswith("✗")] == [
         "✗ host -> 127.0.0.1:9/tcp refused (refused), expected open: discard",
-        "✗ web -> 203.0.113.1:9/tcp refused (refused), expected open: 203.0.113.1, beyond the host",
+        "✗ web -> 203.0.113.1:9/tcp refused (refused), expected open: a host beyond this one",
         f"✗ host -> {HOST}:8080/tcp closed (no answer), expected open: port 80 of web, published",
     ]
     alone = {**variables, "wharf_verify_beyond": "", "wharf_verify_probes": ""}
