@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather, is_blank
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING, gather, is_blank
 
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
 _MODULE = "wharf.network.layer"
@@ -38,7 +38,6 @@ OPTIONS = (
 )
 
 # The host gets the words that these lead to, or nothing.
-DECLARING = ("compose_files", "containers", "docker_user", "host", "networks")
 READ_HERE = (*DECLARING, "runtime")
 
 # Not by the prefix of variables, since somebody may set those.

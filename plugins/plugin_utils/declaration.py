@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
 
-_DECLARING = (*_VARIABLES, "docker_user", "compose_files")
+# The options of modules that declare something, or name what is to go.
+DECLARING = (*_VARIABLES, "docker_user", "compose_files")
 
 # Without a runtime each container is a named network namespace.
 NETNS = "netns"
@@ -78,7 +79,7 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
     if words["containers"] and words["containers"] != ALL:
         words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"])
     named = {key: value for key, value in words.items() if value is not None}
-    if goes and any(option in given for option in _DECLARING):
+    if goes and any(option in given for option in DECLARING):
         named = {"networks": {}, "containers": {}, "docker_user": [], **named}
     return Declaration(without_passed_over(named), compose.warnings if compose else ())
 

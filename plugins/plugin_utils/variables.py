@@ -18,13 +18,17 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import PRESENT, STATES
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING as OPTIONS_THAT_DECLARE
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, is_blank
 
-# Each of these says what a host is to have, or which of it is to go. The engine reads them.
-DECLARING = ("wharf_host", "wharf_networks", "wharf_containers", "wharf_compose_files", "wharf_docker_user")
+# Each of these says what a host is to have, or which of it is to go. The modules of the layers read them.
+DECLARING = tuple(f"wharf_{option}" for option in OPTIONS_THAT_DECLARE)
 
 _PREFIX = "wharf_"
-_LIMIT = "wharf.network takes its hosts from the play alone: use --limit, the limit of AWX, or a play of your own"
+_LIMIT = (
+    "is not a variable of wharf.network: did you mean wharf_host? To choose hosts, use --limit, the limit of AWX, or a "
+    "play of your own"
+)
 _NOT_EXTRA = (
     "is read before the variables of any host, so only extra variables set it: -e wharf_serial=…, or a survey of AWX"
 )
@@ -42,7 +46,7 @@ def refuse_unknown(variables: Collection[str], extra: Collection[str]) -> None:
     problems = ProblemCollector()
     for name in sorted(variables):
         if name == "wharf_hosts":
-            problems.add(name, f"is not a variable of wharf.network. {_LIMIT}")
+            problems.add(name, _LIMIT)
         elif name == "wharf_serial" and name not in extra:
             problems.add(name, _NOT_EXTRA)
         elif name not in KNOWN:

@@ -111,8 +111,8 @@ def test_what_resembles_nothing_is_told_what_there_is() -> None:
 def test_hosts_are_chosen_by_limit() -> None:
     for extra in ((), ("wharf_hosts",)):
         (told,) = refused("wharf_hosts", extra=extra)
-        assert told.startswith("wharf_hosts: is not a variable of wharf.network. ")
-        assert "use --limit" in told
+        assert told.startswith("wharf_hosts: is not a variable of wharf.network: did you mean wharf_host? ")
+        assert "To choose hosts, use --limit, " in told
 
 
 def test_serial_is_an_extra_variable() -> None:
