@@ -47,7 +47,7 @@ def lasting_host() -> Iterator[ThrowawayHost]:
 @pytest.fixture(name="host")
 def lasting(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     yield lasting_host
-    lasting_host.engine(["apply", "-", "--state", ABSENT, "--adopt"], {})
+    lasting_host.engine(["apply", "--state", ABSENT, "--adopt"])
 
 
 def test_apply_says_in_one_line_what_it_did(host: ThrowawayHost) -> None:
@@ -233,7 +233,7 @@ def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: Throwawa
     assert "br-lan" in found[0]
     assert "br-front" in wharf(host, "show").output
     host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
-    host.engine(["apply", "-", "--state", ABSENT], {})
+    host.engine(["apply", "--state", ABSENT])
     host.run("ip link delete br-lan")
 
 

@@ -74,7 +74,7 @@ def test_chosen_ports_are_told(controller: Controller) -> None:
     task = {"wharf.network.docker_chains": {"containers": {"web": {"ports": ["8000-8001:80", "9000:90"]}}}}
     told = controller.play({"tasks": [task]}).results[-1]["published"]
     at = {"host_ip": "0.0.0.0", "host_port": 8000, "address": "172.17.0.2", "target_port": 80, "protocol": "tcp"}
-    assert told == [{"container": "web", **at}]
+    assert told == [{"container": "web", "allow_from": None, **at}]
 
 
 def test_network_info_sees_and_names_drift(controller: Controller) -> None:
