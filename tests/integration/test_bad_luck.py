@@ -86,12 +86,26 @@ class TestNoRoom:
         nothing = standing(host)
         with full(host, "/var/lib"):
             with pytest.raises(
-                EngineError, match="ledger.json cannot be written: No space left.*; nothing was changed"
+                EngineError,
+                match="ledger.json cannot be written: No space left on device: make room for it there; "
+                "nothing was changed",
             ):
                 host.apply(WORDS)
             host.run("rm /var/lib/full")
             assert_same(nothing, lambda: standing(host))
         host.converge(WORDS)
+
+    def test_on_a_read_only_disk(self, host: ThrowawayHost) -> None:
+        """Room would be of no help there."""
+        nothing = standing(host)
+        refusal = (
+            "/var/lib/wharf/ledger.json cannot be written: Read-only file system: mount it for writing; "
+            "nothing was changed"
+        )
+        with read_only(host, "/var/lib"):
+            with pytest.raises(EngineError, match=f"^{refusal}$"):
+                host.apply(WORDS)
+            assert_same(nothing, lambda: standing(host))
 
     def test_for_a_change_of_the_ledger(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)

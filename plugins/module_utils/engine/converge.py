@@ -200,7 +200,7 @@ def take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -
     before = ledger.declared, ledger.allotted
     ledger.declared, ledger.allotted = declared, allotted
     step.note_owned()
-    _save(ledger, "nothing was changed: make room for it there")
+    _save(ledger, "nothing was changed")
     try:
         step.apply()
     except (ApplyError, VerifyError) as error:
@@ -210,7 +210,7 @@ def take(step: Step, ledger: Ledger, declared: Declared, allotted: Allotments) -
     try:
         step.finish()
     finally:
-        _save(ledger, "all changes were made: make room for it there, and run this again")
+        _save(ledger, "all changes were made: run this again once it can be written")
 
 
 def _save(ledger: Ledger, otherwise: str) -> None:

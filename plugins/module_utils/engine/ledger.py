@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -29,6 +30,9 @@ REMEDY = (
     "restore it from a backup, or let what stands be found again by its marks: run this once with -e wharf_adopt=true "
     "(a module: adopt: true; by hand: wharf adopt)"
 )
+
+_NO_ROOM = "make room for it there"
+_REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
 
 
 @dataclass
@@ -139,7 +143,7 @@ class Ledger:
         """Replace the file in one step, if it differs; remove it once nothing is declared, ours, or left to be done.
 
         Raises:
-            ApplyError: it cannot be written; the one that was there is unchanged.
+            ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
         text = "" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str)
         # A run that was killed may have left a draft, or the empty folder.
@@ -156,7 +160,8 @@ class Ledger:
                 _remove()
         except OSError as error:
             _clear_away_draft()
-            raise ApplyError(f"{PATH} cannot be written: {error.strerror}") from error
+            reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
+            raise ApplyError(f"{PATH} cannot be written: {reason}") from error
         self._on_disk = text
 
 
