@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
-    DEPLOY_KEYS,
     DEPLOY_KEYS_PASSED_OVER,
-    SERVICE_KEYS,
     SERVICE_KEYS_ABOUT_NETWORKING,
+    SERVICE_KEYS_PASSED_OVER,
     SERVICE_KEYS_THAT_DECIDE,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.words import unknown_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
 
@@ -52,13 +51,13 @@ def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
     return words
 
 
-def check_key(key: object, known: Collection[str], path: str, problems: ProblemCollector) -> None:
+def check_key(
+    key: object, known: Collection[str], path: str, problems: ProblemCollector, passed_over: Collection[str] = ()
+) -> None:
     """Note a key that is neither known nor an extension, and the known key that it looks like."""
-    if key in known or str(key).startswith("x-"):
+    if key in known or key in passed_over or str(key).startswith("x-"):
         return
-    close = difflib.get_close_matches(str(key), sorted(known), n=1)
-    remedy = f"did you mean {close[0]}?" if close else "remove it, or let its name start with x-"
-    problems.add(path, f"unknown key; {remedy}")
+    problems.add(path, unknown_key(str(key), known, passed_over, "remove it, or let its name start with x-"))
 
 
 class _Reader:
@@ -94,7 +93,7 @@ class _Reader:
             self.shape.add(path, "must be a map")
             return words
         for key in words:
-            check_key(key, SERVICE_KEYS, f"{path}.{key}", self.unknown_keys)
+            check_key(key, _KEPT_KEYS, f"{path}.{key}", self.unknown_keys, SERVICE_KEYS_PASSED_OVER)
         kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
         if "deploy" in kept:
             kept["deploy"] = through_tag(kept["deploy"], lambda deploy: self._deploy(deploy, f"{path}.deploy"))
@@ -104,5 +103,5 @@ class _Reader:
         if not isinstance(words, dict):
             return words
         for key in words:
-            check_key(key, DEPLOY_KEYS, f"{path}.{key}", self.unknown_keys)
+            check_key(key, ("replicas",), f"{path}.{key}", self.unknown_keys, DEPLOY_KEYS_PASSED_OVER)
         return {key: value for key, value in words.items() if key not in DEPLOY_KEYS_PASSED_OVER}

@@ -34,12 +34,25 @@ def text(value: Any, path: str) -> str:
     return str(value)
 
 
+def nearest(word: str, known: Collection[str]) -> str:
+    """The one of the known words that this is most likely a misspelling of; empty where none is really near."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.7)), "")
+
+
+def unknown_key(key: str, known: Collection[str], passed_over: Collection[str], otherwise: str) -> str:
+    """What is said of an unknown key. A key that is passed over is never proposed: it would do nothing either."""
+    near = nearest(key, [*known, *passed_over])
+    if near in passed_over:
+        return f"unknown key; {near} would be passed over, since it is not about networking"
+    return f"unknown key; did you mean {near}?" if near else f"unknown key; {otherwise}"
+
+
 def one_of(*known: str) -> Parser[str]:
     def parse(value: Any, path: str) -> str:
         word = text(value, path).lower()
         if word not in known:
-            near = difflib.get_close_matches(word, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = nearest(word, known)
+            hint = f"; did you mean {near}?" if near else ""
             raise wrong(path, value, f"must be one of {', '.join(known)}{hint}")
         return word
 
@@ -280,10 +293,9 @@ class Words:
 
     def finish(self, passed_over: Collection[str] = ()) -> None:
         """Report every key that is neither taken, nor passed over, nor an extension (`x-…`)."""
-        known = [*self._taken, *passed_over]
+        known = sorted(set(self._taken))
         for key in self._left:
             if key in passed_over or key.startswith("x-"):
                 continue
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(set(self._taken)))}"
-            self._problems.add(f"{self.path}.{key}", f"unknown key; {hint}")
+            message = unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
+            self._problems.add(f"{self.path}.{key}", message)
