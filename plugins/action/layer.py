@@ -15,7 +15,11 @@ from typing import Any
 from ansible.module_utils.common.validation import check_type_list
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING, gather, is_blank
 
@@ -63,8 +67,7 @@ class ActionModule(ActionBase):
                 arguments["layer"] = module.rpartition(".")[2]
             declaration = gather(arguments, self._bases(task_vars))
         except ModelError as error:
-            problems = [vars(problem) for problem in error.problems]
-            return {**result, "failed": True, "msg": str(error), "problems": problems}
+            return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
         layer = str(arguments.get("layer"))
         assumed = Assumed.read(task_vars) if self._task.check_mode else Assumed("")
@@ -76,7 +79,9 @@ class ActionModule(ActionBase):
             )
         )
         if declaration.warnings:
-            result["warnings"] = [*result.get("warnings", []), *declaration.warnings]
+            result["warnings"] = [*result.get("warnings", []), *map(str, declaration.warnings)]
+            if result.get("problems"):
+                result.update(_told(declaration.explained(Problem(**problem) for problem in result["problems"])))
         predictions = result.pop("predictions", {})
         if not result.get("failed"):
             result["ansible_facts"] = Summary.read(task_vars).after(result).as_facts()
@@ -88,6 +93,10 @@ class ActionModule(ActionBase):
         """Where a relative path may begin."""
         given = [self._loader.get_basedir(), task_vars.get("inventory_dir"), Path.cwd()]
         return [Path(base) for base in given if base]
+
+
+def _told(problems: Sequence[Problem]) -> dict[str, Any]:
+    return {"msg": "\n".join(map(str, problems)), "problems": [vars(problem) for problem in problems]}
 
 
 def _refuse_unknown(arguments: Mapping[str, Any], module: str) -> None:

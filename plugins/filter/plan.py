@@ -36,7 +36,10 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     facts = Facts(uplink_mtu=mtu, machine_id=machine_id)
     try:
         given = gather(declaration, [Path.cwd()])
-        words = given.words
+    except ModelError as error:
+        raise AnsibleFilterError(str(error)) from error
+    words = given.words
+    try:
         # Rules alone are for a host whose networks are somebody else's.
         host = words.get("host", None if words.keys() == {"docker_user"} else {})
         parts = (words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
@@ -44,11 +47,11 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
         model = read_model(host, *parts, problems)
         planned = replace(Plan.make(model, facts, Allotments(), problems), only_docker_user=host is None)
     except ModelError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError("\n".join(map(str, given.explained(error.problems)))) from None
     return {
         "allotted": planned.allotted.as_words(),
         "layers": {layer.name: objects_as_data(planned_objects(layer, planned)) for layer in LAYERS},
-        "warnings": [*given.warnings, *planned.warnings],
+        "warnings": [*map(str, given.warnings), *planned.warnings],
     }
 
 

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
@@ -38,7 +42,7 @@ class ComposeWords:
 
     networks: dict[str, Words]
     containers: dict[str, Words]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def load_compose_files(items: object, base: Path) -> ComposeWords:
     for index, item in enumerate(_as_list(items)):
         with problems.collect():
             projects.append(resolve(_read_project(_parse_item(item, f"{_VARIABLE}[{index}]"), base, reader)))
-    networks = _join_networks([named for project in projects for named in project.networks], problems)
-    containers = _join_containers([named for project in projects for named in project.containers], problems)
+    networks = _join_networks(projects, problems)
+    containers = _join_containers(projects, problems)
     problems.raise_if_any()
     return ComposeWords(networks, containers, tuple(dict.fromkeys(reader.warnings)))
 
@@ -156,7 +160,7 @@ def _read_project(item: _Item, base: Path, reader: FileReader) -> Project:
     networks, services = composed.words.get("networks"), composed.words.get("services")
     return Project(
         name,
-        files.source,
+        files.paths,
         networks if isinstance(networks, dict) else {},
         services if isinstance(services, dict) else {},
         composed.sources,
@@ -192,27 +196,41 @@ def _checked_project_name(name: object, path: str) -> str:
     raise ModelError.at(path, f'"{name}": {rule}')
 
 
-def _join_networks(networks: Sequence[Named], problems: ProblemCollector) -> dict[str, Words]:
+def _join_networks(projects: Sequence[ProjectWords], problems: ProblemCollector) -> dict[str, Words]:
     """The networks of all projects; what one declares and another calls external is as declared."""
     joined: dict[str, Words] = {}
-    for network in networks:
+    declaring: dict[str, ProjectWords] = {}
+    for project, network in ((each, network) for each in projects for network in each.networks):
         known = joined.get(network.name)
         if known is None or is_external(known):
-            joined[network.name] = network.words
+            joined[network.name], declaring[network.name] = network.words, project
         elif not is_external(network.words) and not _same(known, network.words):
-            message = f'"{network.name}" is declared otherwise by {known["x-source"]}'
-            problems.add(_source(network), f"{message}; declare it once, and say external: true in the other")
+            remedy = _one_item(declaring[network.name], project)
+            remedy = remedy or "declare it once, and say external: true in the other"
+            message = f'"{network.name}" is declared otherwise by {known["x-source"]}; {remedy}'
+            problems.add(_source(network), message)
     return joined
 
 
-def _join_containers(containers: Sequence[Named], problems: ProblemCollector) -> dict[str, Words]:
+def _join_containers(projects: Sequence[ProjectWords], problems: ProblemCollector) -> dict[str, Words]:
     joined: dict[str, Words] = {}
-    for container in containers:
+    declaring: dict[str, ProjectWords] = {}
+    for project, container in ((each, container) for each in projects for container in each.containers):
         known = joined.setdefault(container.name, container.words)
+        first = declaring.setdefault(container.name, project)
         if known is not container.words:
-            message = f'the container name "{container.name}" is taken by {known["x-source"]}'
-            problems.add(_source(container), f"{message}; give one another container_name or project_name")
+            remedy = _one_item(first, project) or "give one another container_name or project_name"
+            message = f'the container name "{container.name}" is taken by {known["x-source"]}; {remedy}'
+            problems.add(_source(container), message)
     return joined
+
+
+def _one_item(first: ProjectWords, project: ProjectWords) -> str:
+    """The remedy where two items are of one project, as of a file and its override; empty where they are not."""
+    if first is project or first.name != project.name:
+        return ""
+    files = ", ".join((*first.files, *project.files))
+    return f"both items are the project {project.name}: give one item files: [{files}], or one another project_name"
 
 
 def _same(one: Words, other: Words) -> bool:

@@ -27,21 +27,21 @@ _ONE_CONTAINER = "one container per service is supported; declare each further o
 
 @dataclass(frozen=True)
 class Project:
-    """What all files of one project say together; `source` names them.
+    """What all files of one project say together.
 
     `sources` names the places of what comes from elsewhere, by section and name. Of the services that have profiles
     those are active that have one of `profiles`, or all of them with `*`.
     """
 
     name: str
-    source: str
+    files: tuple[str, ...]
     networks: Mapping[str, object]
     services: Mapping[str, Words]
     sources: Mapping[tuple[str, str], str]
     profiles: tuple[str, ...]
 
     def path(self, section: str, name: str, *keys: str) -> str:
-        place = self.sources.get((section, name), f"{self.source}: {section}.{name}")
+        place = self.sources.get((section, name), f"{'+'.join(self.files)}: {section}.{name}")
         return ".".join((place, *keys))
 
     def active_services(self) -> dict[str, Words]:
@@ -62,6 +62,10 @@ class Named:
 
 @dataclass(frozen=True)
 class ProjectWords:
+    """The words of one project, and the files that they are from."""
+
+    name: str
+    files: tuple[str, ...]
     networks: tuple[Named, ...]
     containers: tuple[Named, ...]
 
@@ -104,6 +108,8 @@ def resolve(project: Project) -> ProjectWords:
                 containers.append(Named(name, words))
     problems.raise_if_any()
     return ProjectWords(
+        project.name,
+        project.files,
         tuple(Named(names.networks[key], _network_words(project, key, _map(networks[key]))) for key in used),
         tuple(containers),
     )

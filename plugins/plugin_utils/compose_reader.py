@@ -10,7 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, read_document
 from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
@@ -37,7 +41,7 @@ class FileReader:
     """
 
     def __init__(self, base: Path, unknown_keys: ProblemCollector) -> None:
-        self.warnings: list[str] = []
+        self.warnings: list[Problem] = []
         self._base = base
         self._unknown_keys = unknown_keys
         self._documents: dict[str, Words] = {}

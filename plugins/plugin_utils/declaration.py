@@ -8,8 +8,8 @@ What reads texts and Compose files is imported where there are some: Ansible com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     ALL_WITHOUT_ABSENT,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
 if TYPE_CHECKING:
@@ -42,7 +46,17 @@ class Declaration:
     """
 
     words: dict[str, Any]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+
+    def explained(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+        """The problems, each with what was warned of at its place, as a variable that is not set."""
+        return tuple(
+            replace(problem, message="; ".join([problem.message, *dict.fromkeys(self._warned_of(problem))]))
+            for problem in problems
+        )
+
+    def _warned_of(self, problem: Problem) -> Iterator[str]:
+        return (warning.message for warning in self.warnings if problem.is_about(warning.path))
 
 
 def is_blank(value: Any) -> bool:

@@ -9,7 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
 
 _BLANK = re.compile(r"\s*(?:#[^\n]*)?(?:\n|\Z)")
@@ -27,7 +31,7 @@ class Dotenv:
     """What a `.env` file sets, and a warning for each variable it uses and nobody sets."""
 
     values: dict[str, str]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def parse_dotenv(
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     values = dict(above or {})
-    warnings: list[str] = []
+    warnings: list[Problem] = []
     problems = ProblemCollector()
     position = 0
     while position < len(text):

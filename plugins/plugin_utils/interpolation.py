@@ -9,7 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
+    ModelError,
+    Problem,
+    ProblemCollector,
+)
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import through_tag
 
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
@@ -17,13 +21,15 @@ _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
 _DOLLAR = re.compile(rf"\$(?:(?P<escaped>\$)|(?P<named>{_NAME})|(?P<braced>\{{))")
 _EXPRESSION = re.compile(rf"(?P<name>{_NAME})(?:(?P<operator>:?[-?+])(?P<word>.*))?", re.DOTALL)
 
+_REMEDY = "set it in .env, or in environment beside files: the environment of the controller is not read"
+
 
 @dataclass(frozen=True)
 class Interpolated:
     """A value with its variables replaced, and a warning for each variable that was not set."""
 
     value: object
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
 
 
 def interpolate(value: object, environment: Mapping[str, str], path: str) -> Interpolated:
@@ -48,7 +54,7 @@ class _Scope:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self.problems = ProblemCollector()
-        self.warnings: list[str] = []
+        self.warnings: list[Problem] = []
 
     def walk(self, value: object, path: str) -> object:
         return through_tag(value, lambda untagged: self._walk_untagged(untagged, path))
@@ -98,7 +104,8 @@ class _Scope:
 
     def _lookup(self, name: str, path: str) -> str:
         if name not in self.environment:
-            self.warnings.append(f"{path}: the variable {name} is not set, an empty string takes its place")
+            message = f"the variable {name} is not set, an empty string takes its place; {_REMEDY}"
+            self.warnings.append(Problem(path, message))
         return self.environment.get(name, "")
 
 
@@ -120,5 +127,4 @@ def _invalid(expression: str, path: str) -> ModelError:
 
 def _missing(name: str, message: str, path: str) -> ModelError:
     reason = f": {message}" if message else ""
-    remedy = "set it in .env, or in environment beside files"
-    return ModelError.at(path, f"the required variable {name} has no value{reason}; {remedy}")
+    return ModelError.at(path, f"the required variable {name} has no value{reason}; {_REMEDY}")

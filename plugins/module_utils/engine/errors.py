@@ -17,6 +17,11 @@ class WharfError(Exception):
     """Any error that the engine raises on purpose."""
 
 
+def is_within(path: str, outer: str) -> bool:
+    """Whether what stands at the path is what stands at the outer one, or a part of it."""
+    return path == outer or path.startswith((f"{outer}.", f"{outer}["))
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, where it stands, and what would be right."""
@@ -26,6 +31,10 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+    def is_about(self, path: str) -> bool:
+        """Whether this is wrong of what stands at the path, or of what that is a part of."""
+        return is_within(path, self.path)
 
 
 class ProblemsError(WharfError):

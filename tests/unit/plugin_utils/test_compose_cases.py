@@ -42,7 +42,7 @@ def test_case(case: Path) -> None:
     words = _load(case)
     assert words.networks == expected["networks"]
     assert words.containers == expected["containers"]
-    assert list(words.warnings) == expected.get("warnings", [])
+    assert [str(warning) for warning in words.warnings] == expected.get("warnings", [])
 
 
 def _load(case: Path) -> ComposeWords:

@@ -41,8 +41,8 @@ def test_syntax(text: str, values: dict[str, str]) -> None:
 
 
 def test_what_is_not_set_is_a_warning() -> None:
-    warning = ".env:2: the variable NO is not set, an empty string takes its place"
-    assert parse_dotenv("\nA=$NO", {}, ".env").warnings == (warning,)
+    (warning,) = parse_dotenv("\nA=$NO", {}, ".env").warnings
+    assert str(warning).startswith(".env:2: the variable NO is not set, an empty string takes its place; ")
 
 
 def test_every_wrong_line_is_named() -> None:

@@ -46,10 +46,12 @@ def test_every_value_and_no_key() -> None:
 def test_what_is_not_set_is_empty_and_a_warning() -> None:
     result = interpolate({"a": ["$NO", "${NO}$NO"], "b": "${NO:-x}${NO:+$NEITHER}"}, {}, "here")
     assert result.value == {"a": ["", ""], "b": "x"}
-    assert result.warnings == (
-        "here.a[0]: the variable NO is not set, an empty string takes its place",
-        "here.a[1]: the variable NO is not set, an empty string takes its place",
-    )
+    is_empty = "the variable NO is not set, an empty string takes its place"
+    remedy = "set it in .env, or in environment beside files: the environment of the controller is not read"
+    assert [str(warning) for warning in result.warnings] == [
+        f"here.a[0]: {is_empty}; {remedy}",
+        f"here.a[1]: {is_empty}; {remedy}",
+    ]
 
 
 @pytest.mark.parametrize("template", ["${", "${}", "${ }", "${ SET}", "${SET }", "${SET!}", "${1}", "${NO:-${SET}"])
@@ -61,7 +63,7 @@ def test_wrong_syntax(template: str) -> None:
 def test_all_problems_of_a_value_are_named() -> None:
     with pytest.raises(ModelError) as caught:
         interpolate(["${NO?}", "${EMPTY:?because of $SET}", "${"], ENVIRONMENT, "here")
-    remedy = "set it in .env, or in environment beside files"
+    remedy = "set it in .env, or in environment beside files: the environment of the controller is not read"
     assert [str(problem) for problem in caught.value.problems] == [
         f"here[0]: the required variable NO has no value; {remedy}",
         f"here[1]: the required variable EMPTY has no value: because of value; {remedy}",

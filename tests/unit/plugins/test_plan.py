@@ -77,5 +77,30 @@ def test_every_problem_is_in_the_message() -> None:
     ]
 
 
+def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell in which Ansible runs may well have it: that is what people expect, and Compose does."""
+    services = """
+    web: {ports: ["80:80", "${PORT}:80"], networks: [front]}
+    db: {ports: ["x:80"], hostname: $PORT}
+    """
+    front = "{ipam: {config: [{subnet: $SUBNET, gateway: 10.0.0.1}]}}"
+    (tmp_path / "compose.yml").write_text(f"name: shop\nservices: {services}\nnetworks: {{front: {front}}}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "8080")
+    with pytest.raises(AnsibleFilterError) as caught:
+        plan({"compose_files": "compose.yml"})
+    remedy = "set it in .env, or in environment beside files: the environment of the controller is not read"
+    unset = f"is not set, an empty string takes its place; {remedy}"
+    form = "must be [[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL], an IPv6 address in brackets"
+    assert str(caught.value).splitlines() == [
+        "compose.yml: networks.front.ipam.config[0]: subnet is missing: IPAM settings belong to a subnet; "
+        f"the variable SUBNET {unset}",
+        f'compose.yml: services.web.ports[1]: ":80": {form}; the variable PORT {unset}',
+        f'compose.yml: services.db.ports[0]: "x:80": {form}',
+    ]
+
+
 def test_its_name() -> None:
     assert FilterModule().filters() == {"plan": plan}
