@@ -45,6 +45,8 @@ options:
         networks of one family only is closed in the other. The host itself, and containers of the same network, always
         reach it.
       - A container that names no network joins the default network C(bridge).
+      - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML makes 1342 of an
+        unquoted C(22:22).
       - Keys that are not about networking are passed over, unknown ones are errors. What is passed over is not sent to
         the host.
       - A dictionary, or the JSON or YAML text of one.

@@ -186,6 +186,9 @@ def _container_words(project: Project, key: str, service: Words, names: _Names) 
             if word in SERVICE_KEYS_ABOUT_NETWORKING or word.startswith("x-")
         }
     )
+    if isinstance(ports := words.get("ports"), list):
+        # A number is what was written here: this YAML has none to the base of 60
+        words["ports"] = [str(port) if isinstance(port, (int, float)) else port for port in ports]
     problems = ProblemCollector()
     with problems.collect():
         if service.get("network_mode"):

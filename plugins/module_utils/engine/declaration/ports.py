@@ -32,13 +32,20 @@ def port_range(value: Any, path: str) -> PortRange:
     return first, last
 
 
-def _sexagesimal(value: Any) -> str:
-    """YAML 1.1, which Ansible reads, takes 8080:22 for a number to the base of 60."""
-    if not isinstance(value, int) or value <= 65535:
-        return ""
-    rest, last = divmod(value, 60)
-    first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
-    return f"; if this was {first}:{last:02}, which YAML takes for a number, put it in quotes"
+def _as_text(value: Any, path: str) -> str:
+    """
+    Raises:
+        ModelError: it is a number: YAML 1.1, which Ansible reads, takes 22:22 for 1342, to the base of 60.
+    """
+    mapping = text(value, path)
+    if isinstance(value, float):
+        raise wrong(path, value, "must be a text: quote port mappings")
+    if isinstance(value, int):
+        rest, last = divmod(value, 60)
+        first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
+        reason = f"YAML reads an unquoted {first}:{last:02} as this number: quote port mappings"
+        raise wrong(path, value, reason)
+    return mapping
 
 
 def protocol(value: Any, path: str) -> str:
@@ -88,11 +95,11 @@ class PortMapping:
 
     @classmethod
     def _parse_short(cls, value: Any, path: str) -> PortMapping:
-        """`[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]`, IPv6 addresses in brackets."""
+        """`[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]`, IPv6 addresses in brackets; always a text."""
         match = re.fullmatch(
             r"(?:(?P<ip>\[[^\]]+\]|[\d.]+)?:(?P<between>[\d-]*):|(?P<published>[\d-]+):)?"
             r"(?P<target>[\d-]+)(?:/(?P<protocol>\w+))?",
-            text(value, path),
+            _as_text(value, path),
         )
         if not match:
             form = "[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]"
@@ -108,7 +115,7 @@ class PortMapping:
             )
         except ModelError as error:
             _part, _colon, reason = error.problems[0].message.partition(": ")
-            raise wrong(path, value, f"{reason}{_sexagesimal(value)}") from None
+            raise wrong(path, value, reason) from None
 
     @classmethod
     def _parse_long(cls, value: Any, path: str) -> PortMapping:
