@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.common.validation import check_type_list
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ModelError,
     Problem,
@@ -39,6 +40,7 @@ OPTIONS = (
     "runtime",
     "scope",
     "state",
+    "variable_prefix",
 )
 
 # The host gets the words that these lead to, or nothing.
@@ -65,7 +67,8 @@ class ActionModule(ActionBase):
             _refuse_unknown(self._task.args, module)
             if module != _MODULE:
                 arguments["layer"] = module.rpartition(".")[2]
-            declaration = gather(arguments, self._bases(task_vars))
+            prefix = str(arguments.get("variable_prefix") or "")
+            declaration = gather(arguments, self._bases(task_vars), Places(prefix, prefix))
         except ModelError as error:
             return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}

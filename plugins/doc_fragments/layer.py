@@ -45,8 +45,8 @@ options:
         networks of one family only is closed in the other. The host itself, and containers of the same network, always
         reach it.
       - A container that names no network joins the default network C(bridge).
-      - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML makes 1342 of an
-        unquoted C(22:22).
+      - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML makes 1342 of
+        an unquoted C(22:22).
       - Keys that are not about networking are passed over, unknown ones are errors. What is passed over is not sent to
         the host.
       - A dictionary, or the JSON or YAML text of one.
@@ -141,6 +141,13 @@ options:
       - Between the calls of a play it is carried in the fact C(_wharf_assumed), which only check mode sets and reads.
     type: dict
     default: {}
+  variable_prefix:
+    description:
+      - What the names of variables begin with from which the options are given, as in V(wharf_) of C(wharf_networks).
+      - Messages then name the variable, such as C(wharf_networks.app), and else the option, C(networks.app). The roles
+        of this collection set it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import planned_objects
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
@@ -22,6 +23,8 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
+# The keys of the declaration.
+_PLACES = Places("", "")
 _KEYS = {"host", "networks", "containers", "docker_user", "compose_files", "runtime"}
 
 
@@ -35,16 +38,16 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
         raise AnsibleFilterError(f"wharf.network.plan takes a dictionary with {', '.join(sorted(_KEYS))}")
     facts = Facts(uplink_mtu=mtu, machine_id=machine_id)
     try:
-        given = gather(declaration, [Path.cwd()])
+        given = gather(declaration, [Path.cwd()], _PLACES)
     except ModelError as error:
         raise AnsibleFilterError(str(error)) from error
-    words = given.words
+    words = _PLACES.marked(given.words)
     try:
         # Rules alone are for a host whose networks are somebody else's.
         host = words.get("host", None if words.keys() == {"docker_user"} else {})
         parts = (words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
         problems = ProblemCollector()
-        model = read_model(host, *parts, problems)
+        model = read_model(host, *parts, problems, places=_PLACES)
         planned = replace(Plan.make(model, facts, Allotments(), problems), only_docker_user=host is None)
     except ModelError as error:
         raise AnsibleFilterError("\n".join(map(str, given.explained(error.problems)))) from None

@@ -13,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .engine.converge import Layer, converge
 from .engine.declaration.declared import PRESENT, STATES, Call
+from .engine.declaration.places import Places
 from .engine.errors import ProblemsError, WharfError
 from .engine.facts_reader import read_facts
 from .engine.layers import LAYERS
@@ -30,6 +31,7 @@ ARGUMENT_SPEC = {
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
     "adopt": {"type": "bool", "default": False},
     "assumed": {"type": "dict", "default": {}},
+    "variable_prefix": {"type": "str", "default": ""},
 }
 
 
@@ -61,6 +63,7 @@ def _run(module: AnsibleModule, layer: Layer) -> None:
         adopt=module.params["adopt"],
         assumed=module.params["assumed"].get("scopes", {}),
         predicted=module.params["assumed"].get("changes", {}),
+        places=Places(module.params["variable_prefix"], module.params["variable_prefix"]),
     )
     with reporting_errors(module):
         result = converge(layer, call, read_facts, LAYERS, module.warn)

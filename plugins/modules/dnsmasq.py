@@ -76,12 +76,12 @@ pending:
   elements: str
   sample: []
 problems:
-  description: What stands in the way, each with the C(path) of the variable and a C(message) that says what
+  description: What stands in the way, each with the C(path) of its place and a C(message) that says what
     would be right. What is wrong in a text or Compose file itself, is in the error message alone.
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict
-  sample: [{path: "wharf_containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
+  sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNSMASQ

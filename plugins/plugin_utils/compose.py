@@ -28,7 +28,6 @@ from ansible_collections.wharf.network.plugins.plugin_utils.compose_project impo
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
 
-_VARIABLE = "wharf_compose_files"
 _ITEM_KEYS = ("files", "project_name", "environment", "profiles")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -67,8 +66,8 @@ class _Document:
     words: Words
 
 
-def load_compose_files(items: object, base: Path) -> ComposeWords:
-    """Read every project that `wharf_compose_files` names; relative paths are relative to `base`.
+def load_compose_files(items: object, base: Path, path: str = "wharf_compose_files") -> ComposeWords:
+    """Read every project that the items at `path` name; relative paths are relative to `base`.
 
     An item is a path or `{files, project_name, environment, profiles}`. `.env` beside an item's first file is read,
     the environment of this process is not.
@@ -82,7 +81,7 @@ def load_compose_files(items: object, base: Path) -> ComposeWords:
     projects: list[ProjectWords] = []
     for index, item in enumerate(_as_list(items)):
         with problems.collect():
-            projects.append(resolve(_read_project(_parse_item(item, f"{_VARIABLE}[{index}]"), base, reader)))
+            projects.append(resolve(_read_project(_parse_item(item, f"{path}[{index}]"), base, reader)))
     networks = _join_networks(projects, problems)
     containers = _join_containers(projects, problems)
     problems.raise_if_any()

@@ -265,11 +265,11 @@ def _attachments(project: Project, key: str, service: Words) -> dict[str, object
     raise ModelError.at(project.path("services", key, "networks"), "must be a list or a map of network names")
 
 
-def _real_attachments(project: Project, key: str, service: Words, names: _Names) -> Words:
+def _real_attachments(project: Project, key: str, words: Words, names: _Names) -> Words:
     path = project.path("services", key, "networks")
     problems = ProblemCollector()
     real: Words = {}
-    for network, attachment in _attachments(project, key, service).items():
+    for network, attachment in _attachments(project, key, words).items():
         name = names.networks.get(network)
         if name is None:
             remedy = "declare it under the file's networks, with external: true if it stands already"
@@ -277,16 +277,17 @@ def _real_attachments(project: Project, key: str, service: Words, names: _Names)
         elif name in real:
             problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')
         else:
-            real[name] = _with_alias({} if attachment is None else attachment, key)
+            at = f"{path}.{network}" if words.get("networks") else project.path("services", key)
+            real[name] = _with_alias({} if attachment is None else attachment, key, at)
     problems.raise_if_any()
     return real
 
 
-def _with_alias(attachment: object, alias: str) -> object:
-    """The attachment with one more alias. What is not of the right kind stays, for the model to name."""
+def _with_alias(attachment: object, alias: str, at: str) -> object:
+    """The attachment with one more alias, and its place. What is not of the right kind stays, for the model to name."""
     if not isinstance(attachment, dict):
         return attachment
     aliases = attachment.get("aliases") or []
-    if not isinstance(aliases, list) or alias in aliases:
-        return attachment
-    return {**attachment, "aliases": [alias, *aliases]}
+    if isinstance(aliases, list) and alias not in aliases:
+        aliases = [alias, *aliases]
+    return {**attachment, "aliases": aliases, "x-source": at}

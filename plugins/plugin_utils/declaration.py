@@ -18,6 +18,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     ALL,
     ALL_WITHOUT_ABSENT,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ModelError,
@@ -29,13 +30,14 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 if TYPE_CHECKING:
     from .compose import ComposeWords
 
-_VARIABLES = {"host": "wharf_host", "networks": "wharf_networks", "containers": "wharf_containers"}
+_MAPPINGS = ("host", "networks", "containers")
 
 # The options of modules that declare something, or name what is to go.
-DECLARING = (*_VARIABLES, "docker_user", "compose_files")
+DECLARING = (*_MAPPINGS, "docker_user", "compose_files")
 
 # Without a runtime each container is a named network namespace.
 NETNS = "netns"
+_BY_VARIABLES = Places()
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
-    """
+def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY_VARIABLES) -> Declaration:
+    """`places` names what is given, in messages.
+
     With the state absent, options that are given and blank are empty: they name nothing.
 
     Raises:
@@ -74,40 +77,40 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path]) -> Declaration:
     problems = ProblemCollector()
     goes = given.get("state") == ABSENT
     words: dict[str, Any] = {}
-    for key, variable in _VARIABLES.items():
+    for key in _MAPPINGS:
         with problems.collect():
-            words[key] = _as_mapping(given.get(key), variable, goes)
+            words[key] = _as_mapping(given.get(key), places.part(key), goes, may_be_all=key != "host")
     with problems.collect():
-        words["docker_user"] = _as_list(given.get("docker_user"), "wharf_docker_user", goes)
+        words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
     compose = None
     if given.get("compose_files") and not is_blank(given["compose_files"]):
         with problems.collect():
-            compose = _read_compose_files(given["compose_files"], list(bases))
+            compose = _read_compose_files(given["compose_files"], list(bases), places.option("compose_files"))
     problems.raise_if_any()
     if compose:
         with problems.collect():
-            words["networks"] = _joined(compose.networks, words["networks"], "wharf_networks")
+            words["networks"] = _joined(compose.networks, words["networks"], places.part("networks"))
         with problems.collect():
-            words["containers"] = _joined(compose.containers, words["containers"], "wharf_containers")
+            words["containers"] = _joined(compose.containers, words["containers"], places.part("containers"))
         problems.raise_if_any()
     if words["containers"] and words["containers"] != ALL:
-        words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"])
+        words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"], places.option("runtime"))
     named = {key: value for key, value in words.items() if value is not None}
     if goes and any(option in given for option in DECLARING):
         named = {"networks": {}, "containers": {}, "docker_user": [], **named}
     return Declaration(without_passed_over(named), compose.warnings if compose else ())
 
 
-def _read_compose_files(files: Any, bases: list[Path]) -> ComposeWords:
+def _read_compose_files(files: Any, bases: list[Path], path: str) -> ComposeWords:
     from .compose import load_compose_files
 
-    items = _from_text(files, "wharf_compose_files")
-    return load_compose_files(items, _base(items, bases))
+    items = _from_text(files, path)
+    return load_compose_files(items, _base(items, bases), path)
 
 
-def _as_mapping(value: Any, path: str, goes: bool) -> Any:
+def _as_mapping(value: Any, path: str, goes: bool, may_be_all: bool) -> Any:
     parsed = _from_text(value, path)
-    if parsed == ALL and path != _VARIABLES["host"]:
+    if parsed == ALL and may_be_all:
         return _all(path, goes)
     if parsed is not None and not isinstance(parsed, Mapping):
         raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
@@ -120,7 +123,7 @@ def _all(path: str, goes: bool) -> str:
     return ALL
 
 
-def _run_by(runtime: str, containers: Mapping[str, Any]) -> dict[str, Any]:
+def _run_by(runtime: str, containers: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The containers, each with the sandbox that it has with its runtime, where it names none.
 
     Raises:
@@ -128,7 +131,7 @@ def _run_by(runtime: str, containers: Mapping[str, Any]) -> dict[str, Any]:
     """
     if runtime not in (NETNS, *RUNTIMES):
         known = ", ".join((NETNS, *RUNTIMES))
-        raise ModelError.at("wharf_runtime", f'"{runtime}": is no runtime of containers; there are: {known}')
+        raise ModelError.at(path, f'"{runtime}": is no runtime of containers; there are: {known}')
     if runtime == NETNS:
         return dict(containers)
     return {name: _in_sandbox(runtime, name, words) for name, words in containers.items()}
@@ -172,7 +175,7 @@ def _base(files: Any, bases: list[Path]) -> Path:
     return next((base for base in bases if (base / str(first)).is_file()), bases[0])
 
 
-def _joined(compose: dict[str, Any], given: Any, variable: str) -> Any:
+def _joined(compose: dict[str, Any], given: Any, path: str) -> Any:
     """The entries of both; what one declares, the other may only call `external`. ALL has those of Compose files."""
     if given == ALL:
         return ALL
@@ -182,7 +185,7 @@ def _joined(compose: dict[str, Any], given: Any, variable: str) -> Any:
     problems = ProblemCollector()
     for name in sorted(compose.keys() & given.keys()):
         if not is_external(compose[name]) and not is_external(given[name]):
-            problems.add(f"{variable}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
+            problems.add(f"{path}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
     problems.raise_if_any()
     internal = {name: words for name, words in compose.items() if name not in given or not is_external(words)}
     return {**given, **internal}

@@ -23,6 +23,9 @@ WORDS: dict[str, Any] = {
 }
 
 
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+
+
 @pytest.fixture(scope="module")
 def one() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started:
@@ -52,6 +55,31 @@ def refused(host: ThrowawayHost, words: Any = None) -> list[str]:
     with pytest.raises(EngineError) as error:
         host.apply(words or WORDS)
     return str(error.value).splitlines()
+
+
+def test_what_is_in_the_way_of_a_compose_file_is_named_as_in_it(one: ThrowawayHost) -> None:
+    of_web = "compose.yml: services.web"
+    front = {"aliases": ["web"], "x-source": f"{of_web}.networks.front"}
+    words = {
+        "networks": {"shop_front": {"x-source": "compose.yml: networks.front"}},
+        "containers": {
+            "shop-web-1": {"networks": {"shop_front": front}, "x-source": of_web},
+            "shop-db-1": {
+                "networks": {"shop_front": {**front, "driver_opts": {SYSCTLS: "net.ipv4.conf.IFNAME.nothing=1"}}},
+                "sysctls": {"net.core.nothing": "1"},
+                "x-source": "compose.yml: services.db",
+            },
+        },
+    }
+    one.run("ip netns add shop-web-1; ip link add br-shop_front type veth peer name other")
+    with untouched(one):
+        assert sorted(line.partition(": ")[2].partition(": ")[0] for line in refused(one, words)) == [
+            "networks.front",
+            "services.db.sysctls.net.core.nothing",
+            "services.web",
+            "services.web.networks.front",
+        ]
+    one.run("ip netns del shop-web-1; ip link del br-shop_front")
 
 
 def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> None:

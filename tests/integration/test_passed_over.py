@@ -55,8 +55,10 @@ def test_of_a_compose_file(controller: Controller) -> None:
 def test_of_what_a_slip_of_the_pen_makes_unknown(controller: Controller) -> None:
     words = {"enviroment": {"POSTGRES_PASSWORD": SECRET}, "deploy": {"lables": SECRET}}
     told = played(controller, "veth", containers={"db": words})
-    assert "wharf_containers.db.enviroment: unknown key; environment would be passed over" in told.output
-    assert "wharf_containers.db.deploy.lables: unknown key; labels would be passed over" in told.output
+    assert "containers.db.enviroment: unknown key; environment would be passed over" in told.output
+    assert "containers.db.deploy.lables: unknown key; labels would be passed over" in told.output
+    # The module was given options, and no variables.
+    assert "wharf_containers" not in told.output
 
 
 def test_of_the_command(host: ThrowawayHost) -> None:

@@ -14,6 +14,7 @@ from typing import List, NoReturn, Tuple
 from .converge import Result, adopt_host, converge
 from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, PRESENT, STATES, Call
+from .declaration.places import Places
 from .errors import ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .layers import LAYERS
@@ -113,7 +114,8 @@ def _follow() -> None:
 
 def _adopt(options: argparse.Namespace) -> None:
     """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
-    call = Call(**read_declaration(options.file), adopt=True) if options.file else Call(state=ABSENT, adopt=True)
+    words = read_declaration(options.file) if options.file else {"state": ABSENT}
+    call = Call(**words, adopt=True, places=Places.of_command(options.file))
     owned = adopt_host(call, read_facts).owned
     sys.stdout.write(
         json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
@@ -136,6 +138,7 @@ def _converge_all(options: argparse.Namespace) -> int:
         check=options.command == "diff",
         adopt=options.adopt,
         repeats=not options.file and options.state == PRESENT and not options.adopt,
+        places=Places.of_command(options.file),
     )
     run: List[Tuple[str, Result]] = []
     try:

@@ -85,10 +85,9 @@ class Marked:
             missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
             if missing and not call.lets_rest_go(scope):
                 undeclared = ", ".join(sorted(missing))
-                remedy = f"declare them too, or let them go by state: exact and wharf_{kind} without them"
-                problems.add(
-                    f"wharf_{kind}", f"what stands of these is ours, and nobody declares them: {undeclared}: {remedy}"
-                )
+                path = call.places.part(kind)
+                remedy = f"declare them too, or let them go by state: exact and {path} without them"
+                problems.add(path, f"what stands of these is ours, and nobody declares them: {undeclared}: {remedy}")
         problems.raise_if_any(ConflictError)
 
 

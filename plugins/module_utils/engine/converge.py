@@ -13,6 +13,7 @@ from . import ledger as ledger_file
 from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
 from .declaration.model import Model
 from .declaration.model_words import read_model, sound
+from .declaration.places import Places
 from .diff import CREATE, Change, diff
 from .doors.door import Door
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
@@ -24,6 +25,9 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .planning.subnets import without_new_allotments
 from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
+
+# Of what is declared already, each entry says where.
+_OF_ENTRIES = Places()
 
 LEFT_ALONE = "somebody has edited this file, and it is left as it is: empty it, and the next run writes it anew"
 
@@ -164,7 +168,7 @@ def _know(call: Call, read_facts: Callable[[Ledger], Facts], layers: Sequence[La
         facts = read_facts(ledger)
         try:
             earlier = not_given(ledger.declared, call)
-            made = make_plan(ledger, words, facts, None if call.declares_rules else idle, earlier)
+            made = make_plan(ledger, words, facts, None if call.declares_rules else idle, earlier, call.places)
         except ModelError as error:
             asked = () if declared.host is None else layers
             besides = _in_the_way_of_the_rest(error, asked, call, ledger, words, facts)
@@ -186,7 +190,7 @@ def _in_the_way_of_the_rest(
     """What this host lacks, and what is in the way, for that part of a declaration which the error is not about."""
     problems = ProblemCollector()
     with suppress(ModelError, ApplyError):
-        model = sound(_read(words, ProblemCollector()), error.problems)
+        model = sound(_read(words, ProblemCollector(), None, call.places), error.problems)
         if any(problem.path == NETADDR for problem in error.problems):
             model = without_new_allotments(model)
         plan = Plan.make(model, facts, ledger.allotted)
@@ -260,6 +264,7 @@ def make_plan(
     facts: Facts,
     idle: Optional[ProblemCollector] = None,
     earlier: Collection[str] = (),
+    places: Places = _OF_ENTRIES,
 ) -> Plan:
     """`idle` takes the problems of rules of the admin's that hold for nothing. `earlier` are the networks that the call
     was not given.
@@ -268,7 +273,7 @@ def make_plan(
         ModelError: what is declared, or given, cannot be.
     """
     problems = ProblemCollector()
-    model = replace(_read(words, problems, idle), earlier=frozenset(earlier))
+    model = replace(_read(words, problems, idle, places), earlier=frozenset(earlier))
     return replace(Plan.make(model, facts, ledger.allotted, problems), only_docker_user=words.host is None)
 
 
@@ -277,14 +282,14 @@ def make_sound_plan(ledger: Ledger, words: Declared, facts: Facts) -> Tuple[Plan
     try:
         return make_plan(ledger, words, facts, ProblemCollector()), ()
     except ModelError as error:
-        model = sound(_read(words, ProblemCollector()), error.problems)
+        model = sound(_read(words, ProblemCollector(), None, _OF_ENTRIES), error.problems)
         plan = Plan.make(model, facts, ledger.allotted)
         return replace(plan, only_docker_user=words.host is None), error.problems
 
 
-def _read(words: Declared, problems: ProblemCollector, idle: Optional[ProblemCollector] = None) -> Model:
+def _read(words: Declared, problems: ProblemCollector, idle: Optional[ProblemCollector], places: Places) -> Model:
     parts = words.networks, words.containers, words.docker_user or ()
-    return read_model(words.host, *parts, problems, idle, words.firewall)
+    return read_model(words.host, *parts, problems, idle, words.firewall, places)
 
 
 def planned_objects(layer: Layer, plan: Plan) -> List[Object]:

@@ -4,7 +4,8 @@
 """What a host holds, as values: the same words for what is desired and for what is there.
 
 Every object has a `kind` and a `name`, which together are its `key`, and a `scope`: the part of a
-declaration that it comes from. Two objects of one key that are equal need no change.
+declaration that it comes from. Two objects of one key that are equal need no change. `place`, where an object that is
+desired has one, is where it is declared, for messages.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class Bridge(Object):
     forward_delay: int = 0
     up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    place: str = field(default="", compare=False)
 
     @property
     def scope(self) -> str:
@@ -135,6 +137,7 @@ class Sandbox(Object):
     of: str = ""
     loopback_up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class Endpoint(Object):
     routes: Tuple[Route, ...] = ()
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    place: str = field(default="", compare=False)
 
     @property
     def is_whole(self) -> bool:

@@ -11,26 +11,33 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts, StandingBridge
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 Words = Mapping[str, Any]
+_VARIABLES = Places()
 
 
 def plan(
-    words: Words, facts: Facts | None = None, before: Allotments | None = None, earlier: Collection[str] = ()
+    words: Words,
+    facts: Facts | None = None,
+    before: Allotments | None = None,
+    earlier: Collection[str] = (),
+    places: Places = _VARIABLES,
 ) -> Plan:
     parts = [words.get(part) or {} for part in ("host", "networks", "containers")]
     problems = ProblemCollector()
-    model = replace(read_model(*parts, words.get("docker_user") or [], problems), earlier=frozenset(earlier))
+    read = read_model(*parts, words.get("docker_user") or [], problems, places=places)
+    model = replace(read, earlier=frozenset(earlier))
     return Plan.make(model, facts or Facts(), before or Allotments(), problems)
 
 
-def problems(words: Words, facts: Facts | None = None) -> list[str]:
+def problems(words: Words, facts: Facts | None = None, places: Places = _VARIABLES) -> list[str]:
     try:
-        plan(words, facts)
+        plan(words, facts, places=places)
     except ModelError as error:
         return [str(problem) for problem in error.problems]
     return []

@@ -71,9 +71,9 @@ def test_every_problem_is_in_the_message() -> None:
     with pytest.raises(AnsibleFilterError) as caught:
         plan({"host": {"mtu": 1}, "networks": {"a": {"internal": 7}}, "containers": {"b": {"prots": []}}})
     assert str(caught.value).splitlines() == [
-        "wharf_host.mtu: 1: an MTU is from 68 to 65535 bytes",
-        "wharf_networks.a.internal: 7: must be true or false",
-        "wharf_containers.b.prots: unknown key; did you mean ports?",
+        "host.mtu: 1: an MTU is from 68 to 65535 bytes",
+        "networks.a.internal: 7: must be true or false",
+        "containers.b.prots: unknown key; did you mean ports?",
     ]
 
 

@@ -68,5 +68,5 @@ def test_the_test(rendered: dict[str, Any]) -> None:
 
 
 def test_errors_say_what_is_wrong(rendered: dict[str, Any]) -> None:
-    assert 'wharf_networks.a.internal: "so-so": must be true or false' in rendered["a problem"]
+    assert 'networks.a.internal: "so-so": must be true or false' in rendered["a problem"]
     assert "takes a list of addresses" in rendered["no list"]

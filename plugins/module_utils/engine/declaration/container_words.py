@@ -23,9 +23,10 @@ from .model import (
     Link,
     StaticRoute,
 )
+from .places import SOURCE
 from .ports import PortMapping, port_range, protocol
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER
-from .words import Words, source, wrong
+from .words import Words, wrong
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
 
@@ -42,8 +43,7 @@ class Names(NamedTuple):
     containers: Mapping[str, str]
 
 
-def parse_container(key: str, value: Any, names: Names, problems: ProblemCollector) -> Container:
-    path = source(value, f"wharf_containers.{key}")
+def parse_container(key: str, value: Any, path: str, names: Names, problems: ProblemCollector) -> Container:
     words = Words(value, path, problems)
     name = words.take("container_name", read.object_name, "") or key
     with problems.collect():
@@ -54,7 +54,7 @@ def parse_container(key: str, value: Any, names: Names, problems: ProblemCollect
     attachments: Tuple[Attachment, ...] = ()
     if mode == NETWORKED:
         named = words.take_all("networks", _attachments(names.networks))
-        joined = Attachment(names.networks.get(network, network), f"{path}.network_mode")
+        joined = Attachment(names.networks.get(network, network), f"{path}.network_mode" if given_mode else path)
         attachments = named or ((joined,) if len(problems.problems) == before else ())
         if given_mode and named:
             problems.add(f"{path}.network_mode", "cannot stand beside networks: give one of the two")
@@ -127,9 +127,12 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
         problems = ProblemCollector()
         parsed: List[Attachment] = []
         for name, attachment_words in given.items():
-            parsed.append(_attachment(networks.get(name, name), attachment_words, f"{path}.{name}", problems))
+            # In a Compose file a network has another name than the one that it gets on the host.
+            own = attachment_words.get(SOURCE) if isinstance(attachment_words, dict) else None
+            place = str(own or f"{path}.{name}")
+            parsed.append(_attachment(networks.get(name, name), attachment_words, place, problems))
             if parsed[-1].network in [attachment.network for attachment in parsed[:-1]]:
-                problems.add(f"{path}.{name}", f"is network {parsed[-1].network} again: leave one of the two out")
+                problems.add(place, f"is network {parsed[-1].network} again: leave one of the two out")
         problems.raise_if_any()
         return tuple(parsed)
 

@@ -11,6 +11,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 from ..errors import ModelError, ProblemCollector
 from ..state import CONTAINERS, DEFAULT_NETWORK, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
 from .network_words import network_name
+from .places import Places
 from .vocabulary import without_passed_over
 
 _FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
@@ -63,6 +64,7 @@ class Call:
     So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
     the fingerprints of the changes that they would have made in this layer. `adopt`: where the ledger is lost, what
     stands is found again by its marks. `repeats`: it was given nothing, and brings about again what is declared.
+    `places` names what it was given, in messages.
     """
 
     host: Optional[Words] = None
@@ -76,6 +78,7 @@ class Call:
     repeats: bool = False
     assumed: Mapping[str, str] = field(default_factory=dict)
     predicted: Mapping[str, str] = field(default_factory=dict)
+    places: Places = Places()
 
     def __post_init__(self) -> None:
         problems = ProblemCollector()
@@ -83,12 +86,14 @@ class Call:
             given = getattr(self, part)
             if given == ALL and scope != DEFAULT_NETWORKS:
                 if self.state != ABSENT:
-                    problems.add(f"wharf_{part}", ALL_WITHOUT_ABSENT)
+                    problems.add(self.places.part(part), ALL_WITHOUT_ABSENT)
             elif scope == DOCKER_USER and not isinstance(given, (list, type(None))):
-                problems.add("wharf_docker_user", "must be a list of rules, in the order in which they hold")
+                problems.add(self.places.part(part), "must be a list of rules, in the order in which they hold")
             elif scope != DOCKER_USER and not isinstance(given, (dict, type(None))):
-                problems.add(f"wharf_{part}", "must be a mapping")
+                problems.add(self.places.part(part), "must be a mapping")
         problems.raise_if_any()
+        for part, words in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
+            object.__setattr__(self, part, words)
 
     @property
     def declares_rules(self) -> bool:
@@ -140,7 +145,8 @@ def declare(before: Declared, call: Call) -> Declared:
             after = _with_scope(after, call, scope, PRESENT)
     if after.host is None and (after.networks or after.containers):
         others = ", ".join([*after.networks, *after.containers])
-        raise ModelError.at("wharf_state", f"the default networks cannot go while these are declared: {others}")
+        message = f"the default networks cannot go while these are declared: {others}"
+        raise ModelError.at(call.places.option("state"), message)
     return after
 
 
@@ -179,14 +185,14 @@ def unnamed(before: Declared, call: Call) -> List[str]:
     if call.state == EXACT:
         parts = [PARTS[scope] for scope in SCOPES if scope in call.scopes]
         return [
-            f"wharf_{part} is not given: what was declared there before stays, as if state were present. "
+            f"{call.places.part(part)} is not given: what was declared there before stays, as if state were present. "
             f"The value {'[]' if part == 'docker_user' else '{}'} declares that there is nothing"
             for part in parts
             if getattr(call, part) is None and getattr(before, part)
         ]
     if call.state != ABSENT or not call.scopes or any(call.names(scope) for scope in call.scopes):
         return []
-    variables = " or ".join(f"wharf_{PARTS[scope]}" for scope in SCOPES if scope in call.scopes)
+    variables = " or ".join(call.places.part(PARTS[scope]) for scope in SCOPES if scope in call.scopes)
     remedy = "{} names the default networks" if call.scopes == {DEFAULT_NETWORKS} else "all names everything"
     return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]
 
@@ -203,7 +209,8 @@ def refuse_leaving(before: Declared, after: Declared) -> None:
         on_it = [container for container, words in after.containers.items() if names & _networks_of(words)]
         if on_it and not there:
             remedy = "let them go before, or put them on another network"
-            problems.add(f"wharf_networks.{key}", f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+            path = Places().of(before.networks[key], f"networks.{key}")
+            problems.add(path, f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
     problems.raise_if_any()
 
 

@@ -87,6 +87,7 @@ class Host:
     ip6tables: bool = True
     allow_direct_routing: bool = False
     bridge_accept_fwmark: Optional[FirewallMark] = None
+    path: str = "wharf_host"
 
     def has_rules(self, version: int) -> bool:
         """Whether the rules of a family are ours to make, and not left to others."""
@@ -114,7 +115,8 @@ class Pool:
 class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
-    `defaults` are those of its `driver_opts` that the host has for all networks (daemon.json's `default-network-opts`).
+    `defaults` are those of its `driver_opts` that the host has for all networks (daemon.json's `default-network-opts`),
+    at `defaults_path`.
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
@@ -129,6 +131,7 @@ class Network:
     pools: Tuple[Pool, ...]
     internal: bool = False
     defaults: FrozenSet[str] = frozenset()
+    defaults_path: str = ""
     icc: bool = True
     gateway_modes: PerFamily[str] = PerFamily(NAT, NAT)
     masquerades: PerFamily[bool] = PerFamily(True, True)

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ..errors import Problem, ProblemCollector
+from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .container_words import MODES, Names, parse_container
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
 from .network_words import (
-    HOST_PATH,
     check_named,
     default_network,
     is_external,
@@ -22,10 +21,12 @@ from .network_words import (
     parse_host,
     parse_network,
 )
+from .places import SOURCE, Places
 from .record_references import check_records
 from .user_rule_references import idle_rules
 from .user_rule_words import parse_user_rules
-from .words import source
+
+_VARIABLES = Places()
 
 # The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
 _BRIDGE_PORTS = 1023
@@ -53,17 +54,19 @@ def read_model(
     problems: ProblemCollector,
     idle: Optional[ProblemCollector] = None,
     firewall: Optional[MappingOfWords] = None,
+    places: Places = _VARIABLES,
 ) -> Model:
     """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
 
     Where `host` is None, somebody else has the default network, and publishes ports; `firewall` has then the words that
     say by what rules are made. `idle` takes the problems of rules that hold for nothing. Where it is not given, these
-    are problems like others.
+    are problems like others. `places` are those of the call that gave the words, where these do not say otherwise.
 
     Raises:
         ModelError: `host` has a problem, on which all others depend.
     """
-    settings = parse_host({"bridge": "none", **(firewall or {})} if host is None else host, problems)
+    host_words = {"bridge": "none", **(firewall or {})} if host is None else host
+    settings = parse_host(host_words, places.of_host(host), problems)
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
@@ -72,26 +75,30 @@ def read_model(
         _real_names(containers, "container_name"),
     )
     declaring = _declaring(networks, names)
+    paths = {key: places.of(words, f"networks.{key}") for key, words in networks.items()}
     for key, words in networks.items():
         if not is_external(words) or key in declaring.values():
-            parsed_networks += parse_network(key, words, settings, problems)
+            parsed_networks += parse_network(key, words, paths[key], settings, problems)
         else:
-            of = declaring[names.networks[key]]
-            check_named(key, words, source(networks[of], f"wharf_networks.{of}"), problems)
-    parsed_containers = [parse_container(key, words, names, problems) for key, words in containers.items()]
+            check_named(words, paths[key], paths[declaring[names.networks[key]]], problems)
+    parsed_containers = [
+        parse_container(key, words, places.of(words, f"containers.{key}"), names, problems)
+        for key, words in containers.items()
+    ]
     for things in (parsed_networks, parsed_containers):
         for thing, other in _twins([(thing.name, thing) for thing in things]):
             problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
     if docker_user and len(settings.without_rules) == len(RULES_KEYS):
-        problems.add("wharf_docker_user", "needs rules: set wharf_host.iptables or wharf_host.ip6tables to true")
-    rules = parse_user_rules(docker_user, names.containers, names.networks, problems)
+        keys = " or ".join(f"{settings.path}.{key}" for key in RULES_KEYS.values())
+        problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
+    rules = parse_user_rules(docker_user, names.containers, names.networks, places, problems)
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
     # A port that cannot be read may be the one that a rule means.
     knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
     for path, message in idle_rules(model, knows_ports):
         (problems if idle is None else idle).add(path, message)
-    if any(problem.path.startswith(HOST_PATH) for problem in problems.problems):
+    if _has_any(settings, problems.problems):
         problems.raise_if_any()
     return replace(model, containers=_sound_containers(model, problems.problems))
 
@@ -103,8 +110,8 @@ def sound(model: Model, problems: Sequence[Problem]) -> Model:
     return replace(model, containers=_sound_containers(model, problems))
 
 
-def _has_any(thing: Union[Network, Container], problems: Sequence[Problem]) -> bool:
-    return any(each.path == thing.path or each.path.startswith(f"{thing.path}.") for each in problems)
+def _has_any(thing: Union[Host, Network, Container], problems: Sequence[Problem]) -> bool:
+    return any(is_within(each.path, thing.path) for each in problems)
 
 
 def _sound_containers(model: Model, problems: Sequence[Problem]) -> Dict[str, Container]:
@@ -125,11 +132,16 @@ def _sound_containers(model: Model, problems: Sequence[Problem]) -> Dict[str, Co
 
 def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
     """By real name, the key whose words are the network's; of those that only call it external, one that says more."""
-    by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -len(str(networks[key]))))
+    by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -_weight(networks[key])))
     declaring: Dict[str, str] = {}
     for key in by_weight:
         declaring.setdefault(names.networks[key], key)
     return declaring
+
+
+def _weight(words: Any) -> int:
+    said = {key: value for key, value in words.items() if key != SOURCE} if isinstance(words, Mapping) else words
+    return len(str(said))
 
 
 def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
@@ -172,13 +184,13 @@ def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> No
     for version, key in host.without_rules.items():
         wanted = {
             f"{network.path}.internal": network.internal,
-            f"{HOST_PATH}.icc" if network.is_default else icc: not network.icc,
+            f"{host.path}.icc" if network.is_default else icc: not network.icc,
             option_path(network, f"com.docker.network.host_ipv{version}"): network.snat(version) is not None,
             f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
         }
         for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
             problems.add(
-                path, f"cannot hold without rules for IPv{version}: leave this out, or {HOST_PATH}.{key}: false"
+                path, f"cannot hold without rules for IPv{version}: leave this out, or {host.path}.{key}: false"
             )
 
 
@@ -198,12 +210,12 @@ def _resolved(model: Model, container: Container, names: Names, problems: Proble
             problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
         elif networks.isdisjoint(a.network for a in model.containers[link.target].attachments):
             problems.add(link.path, f"{container.name} and {link.target} share no network: put both on one")
-    gateways = model.host.host_gateway_ips or model.host.bridge
+    host, gateways = model.host.path, model.host.host_gateway_ips or model.host.bridge
     if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
         problems.add(
             f"{container.path}.extra_hosts",
-            f"{HOST_GATEWAY} is an address of the default network, which wharf_host.bridge leaves to a dockerd: "
-            "set wharf_host.host-gateway-ips",
+            f"{HOST_GATEWAY} is an address of the default network, which {host}.bridge leaves to a dockerd: "
+            f"set {host}.host-gateway-ips",
         )
     if container.mode != CONTAINER_MODE:
         return container
@@ -212,7 +224,8 @@ def _resolved(model: Model, container: Container, names: Names, problems: Proble
 
 def _not_declared(model: Model, network: str) -> str:
     if network == DEFAULT_NETWORK:
-        return "wharf_host.bridge leaves the default network to a dockerd: name a network of your own in networks"
+        key = f"{model.host.path}.bridge"
+        return f"{key} leaves the default network to a dockerd: name a network of your own in networks"
     return f"network {network} is not declared; there are: {', '.join(model.networks) or 'none'}"
 
 

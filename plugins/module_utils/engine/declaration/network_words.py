@@ -25,14 +25,14 @@ from .model import (
     PerFamily,
     Pool,
 )
+from .places import SOURCE
 from .ports import host_ip
 from .service_words import parse_services
 from .vocabulary import DAEMON_KEYS_PASSED_OVER, NETWORK_KEYS_PASSED_OVER
-from .words import Words, source, wrong
+from .words import Words, wrong
 
 T = TypeVar("T")
 
-HOST_PATH = "wharf_host"
 DEFAULT_BRIDGE = "docker0"
 
 _DRIVERS_NOT_YET = ("host", "ipvlan", "macvlan", "none", "overlay")
@@ -42,8 +42,8 @@ _MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
 
-def parse_host(value: Any, problems: ProblemCollector) -> Host:
-    words = Words(value, HOST_PATH, problems)
+def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
+    words = Words(value, path, problems)
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
     extension = words.inner("x-wharf")
@@ -86,6 +86,7 @@ def parse_host(value: Any, problems: ProblemCollector) -> Host:
         ip6tables=words.take("ip6tables", read.flag, True),
         allow_direct_routing=words.take("allow-direct-routing", read.flag, False),
         bridge_accept_fwmark=words.take_optional("bridge-accept-fwmark", _firewall_mark),
+        path=path,
     )
     if host.accept_in_iptables_forward and host.firewall_backend != NFTABLES:
         problems.add(
@@ -188,14 +189,14 @@ def default_network(host: Host) -> List[Network]:
         return []
     adopts = () if host.bridge == DEFAULT_BRIDGE else (host.bridge,)
     if adopts:
-        pools = [Pool(f"{HOST_PATH}.fixed-cidr", 4, ip_range=host.fixed_cidr)]
-        pools += [Pool(f"{HOST_PATH}.fixed-cidr-v6", 6, ip_range=host.fixed_cidr_v6)] if host.ipv6 else []
+        pools = [Pool(f"{host.path}.fixed-cidr", 4, ip_range=host.fixed_cidr)]
+        pools += [Pool(f"{host.path}.fixed-cidr-v6", 6, ip_range=host.fixed_cidr_v6)] if host.ipv6 else []
     else:
-        pools = [_default_pool(4, "bip", host.bip, host.fixed_cidr)]
-        pools += [_default_pool(6, "bip6", host.bip6, host.fixed_cidr_v6)] if host.ipv6 else []
+        pools = [_default_pool(host.path, 4, host.bip, host.fixed_cidr)]
+        pools += [_default_pool(host.path, 6, host.bip6, host.fixed_cidr_v6)] if host.ipv6 else []
     network = Network(
         name=DEFAULT_NETWORK,
-        path=HOST_PATH,
+        path=host.path,
         bridge=host.bridge,
         pools=tuple(_with_reserved(pool, host.default_gateways) for pool in pools),
         icc=host.icc,
@@ -205,18 +206,18 @@ def default_network(host: Host) -> List[Network]:
         next_hops=host.default_gateways,
         adopts=adopts,
     )
-    _check_mtu(network, f"{HOST_PATH}.mtu")
+    _check_mtu(network, f"{host.path}.mtu")
     return [network]
 
 
-def _default_pool(version: int, key: str, gateway: Optional[read.Interface], ip_range: Optional[read.Subnet]) -> Pool:
-    fixed = "fixed-cidr" if version == 4 else "fixed-cidr-v6"
+def _default_pool(path: str, version: int, gateway: Optional[read.Interface], ip_range: Optional[read.Subnet]) -> Pool:
+    key, fixed = ("bip", "fixed-cidr") if version == 4 else ("bip6", "fixed-cidr-v6")
     if gateway:
-        _check_usable(gateway.network, f"{HOST_PATH}.{key}")
-        _check_inside(gateway.network, HOST_PATH, **{fixed: ip_range})
-        _check_gateway(gateway.network, gateway.ip, (), f"{HOST_PATH}.{key}")
-        return Pool(f"{HOST_PATH}.{key}", version, gateway.network, ip_range, gateway.ip)
-    return Pool(f"{HOST_PATH}.{fixed if ip_range else key}", version, subnet=ip_range)
+        _check_usable(gateway.network, f"{path}.{key}")
+        _check_inside(gateway.network, path, **{fixed: ip_range})
+        _check_gateway(gateway.network, gateway.ip, (), f"{path}.{key}")
+        return Pool(f"{path}.{key}", version, gateway.network, ip_range, gateway.ip)
+    return Pool(f"{path}.{fixed if ip_range else key}", version, subnet=ip_range)
 
 
 def _with_reserved(pool: Pool, next_hops: Tuple[read.Address, ...]) -> Pool:
@@ -241,15 +242,14 @@ def network_name(key: str, words: Any) -> str:
     return str(words.get("name") or (isinstance(external, Mapping) and external.get("name")) or key)
 
 
-def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) -> List[Network]:
+def parse_network(key: str, value: Any, path: str, host: Host, problems: ProblemCollector) -> List[Network]:
     """The network, in a list; an empty list where its words have problems."""
     before = len(problems.problems)
-    path = source(value, f"wharf_networks.{key}")
     words = Words(value, path, problems)
     external = words.take_optional("external", _external)
     name = words.take("name", read.object_name, "") or external or key
     with problems.collect():
-        _own_name(name, path)
+        _own_name(name, path, host)
     driver = words.take("driver", read.text, "bridge")
     with problems.collect():
         _check_driver(driver, f"{path}.driver")
@@ -265,6 +265,7 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     options = Words({**defaults, **own}, f"{path}.driver_opts", problems)
     extension = words.inner("x-wharf")
     network = Network(name, path, _bridge_name(name), pools, internal, frozenset(defaults.keys() - own.keys()))
+    network = replace(network, defaults_path=f"{host.path}.default-network-opts.bridge")
     network = _with_options(network, options, extension, problems)
     network = _with_extension(network, extension, problems)
     if external is not None:
@@ -274,12 +275,12 @@ def parse_network(key: str, value: Any, host: Host, problems: ProblemCollector) 
     return [network] if len(problems.problems) == before else []
 
 
-def check_named(key: str, value: Any, declared: str, problems: ProblemCollector) -> None:
+def check_named(value: Any, path: str, declared: str, problems: ProblemCollector) -> None:
     """A name for a network that is declared elsewhere, at the path `declared`, is no more than that."""
-    words = Words(value, source(value, f"wharf_networks.{key}"), problems)
+    words = Words(value, path, problems)
     words.take_optional("external", _external)
     words.take_optional("name", read.object_name)
-    others = [word for word in value if word not in ("external", "name") and not str(word).startswith("x-source")]
+    others = [word for word in value if word not in ("external", "name") and word != SOURCE]
     words.refuse(others, f"belongs to {declared}, where the network is declared: say it there")
 
 
@@ -354,7 +355,7 @@ def _with_options(network: Network, options: Words, extension: Words, problems: 
 def option_path(network: Network, option: str) -> str:
     """Where the declaration says what a network has of `driver_opts`."""
     if option in network.defaults:
-        return f"{HOST_PATH}.default-network-opts.bridge.{option}"
+        return f"{network.defaults_path}.{option}"
     return f"{network.path}.driver_opts.{option}"
 
 
@@ -408,10 +409,10 @@ def _check_mtu(network: Network, path: str) -> None:
         raise wrong(path, network.mtu, "IPv6 needs an MTU of at least 1280 bytes (RFC 8200)")
 
 
-def _own_name(name: str, path: str) -> None:
+def _own_name(name: str, path: str, host: Host) -> None:
     read.object_name(name, path)
     if name in (DEFAULT_NETWORK, "host", "none", "default"):
-        raise wrong(path, name, "is the name of a default network; wharf_host shapes those")
+        raise wrong(path, name, f"is the name of a default network; {host.path} shapes those")
 
 
 def _bridge_name(network: str) -> str:

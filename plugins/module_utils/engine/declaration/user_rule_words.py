@@ -11,10 +11,9 @@ from typing import Any, Iterator, Mapping, Sequence, Tuple
 from ..errors import ProblemCollector
 from . import words as read
 from .model import Rate, UserRule
+from .places import Places
 from .ports import PROTOCOLS, port_range
 from .words import Words, wrong
-
-PATH = "wharf_docker_user"
 
 ACCEPT, DROP, REJECT, RETURN, LOG = "accept", "drop", "reject", "return", "log"
 ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
@@ -29,12 +28,16 @@ _LONGEST_COMMENT = 100
 
 
 def parse_user_rules(
-    given: Sequence[Any], containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
+    given: Sequence[Any],
+    containers: Mapping[str, str],
+    networks: Mapping[str, str],
+    places: Places,
+    problems: ProblemCollector,
 ) -> Tuple[UserRule, ...]:
     """`containers` and `networks` are the real names by the keys that they are called by."""
     rules = []
-    for number, value in enumerate(given):
-        words = Words(value, f"{PATH}[{number}]", problems)
+    for number, value in enumerate({} if rule is None else rule for rule in given):
+        words = Words(value, places.of(value, f"docker_user[{number}]"), problems)
         rules.append(_rule(words, value, containers, networks, problems))
         words.finish()
     return tuple(rules)

@@ -243,11 +243,6 @@ def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, s
     return parse
 
 
-def source(words: Any, path: str) -> str:
-    """Where the words stand: the loader of Compose files says so in `x-source`."""
-    return str(words.get("x-source", path)) if isinstance(words, dict) else path
-
-
 class Words:
     """A mapping that somebody typed, taken key by key; what is left in the end was not known.
 

@@ -76,9 +76,10 @@ def _is_ours(link: LinkInfo) -> bool:
 def _problem(bridge: Bridge) -> Problem:
     stands = f"an interface {bridge.name} is on this host that is not ours"
     if bridge.network == DEFAULT_NETWORK:
-        return Problem("wharf_host.bridge", f"{stands}: set wharf_host.bridge to none if a dockerd owns it")
+        key = f"{bridge.place}.bridge"
+        return Problem(key, f"{stands}: set {key} to none if a dockerd owns it")
     return Problem(
-        f"wharf_networks.{bridge.network}",
+        bridge.place,
         f"{stands}: choose another com.docker.network.bridge.name, or adopt it by external: true",
     )
 

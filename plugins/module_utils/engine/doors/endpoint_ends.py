@@ -257,19 +257,14 @@ def _declared_routes(routes: Iterable[RouteInfo]) -> Iterable[Route]:
 
 def _foreign_port(endpoint: Endpoint) -> Problem:
     return Problem(
-        _path(endpoint),
+        endpoint.place,
         f"an interface {endpoint.host_interface} is on this host that is not ours: delete or rename it",
     )
 
 
 def _foreign_interface(endpoint: Endpoint) -> Problem:
     return Problem(
-        _path(endpoint),
+        endpoint.place,
         f"an interface {endpoint.interface} is in {sandbox_path(endpoint.sandbox)} that is not ours: "
         "choose another interface_name",
     )
-
-
-def _path(endpoint: Endpoint) -> str:
-    container, _slash, network = endpoint.name.partition("/")
-    return f"wharf_containers.{container}.networks.{network}"

@@ -67,7 +67,8 @@ class Iptables(Door):
             for what in ("save", "restore"):
                 _program(family, what)
             if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
-                raise ConflictError.at("wharf_host.ip6tables", "this host's kernel has no IPv6: set it to false")
+                remedy = "set ip6tables of the host's settings to false"
+                raise ConflictError.at("ip6tables", f"this host's kernel has no IPv6: {remedy}")
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What is ours in the tables as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
@@ -133,8 +134,8 @@ def _refuse_foreign(chains: Chains, desired: State, owned: FrozenSet[Key]) -> No
 
 
 _FOREIGN = (
-    "this chain is somebody else's, as of a dockerd that makes rules of its own: set wharf_host.firewall-backend to "
-    'nftables, or start that dockerd with "iptables": false and "ip6tables": false and remove its chains'
+    "this chain is somebody else's, as of a dockerd that makes rules of its own: set firewall-backend of the host's "
+    'settings to nftables, or start that dockerd with "iptables": false and "ip6tables": false and remove its chains'
 )
 
 
@@ -147,7 +148,7 @@ def _list_tables(families: Iterable[str]) -> Chains:
             raise ConflictError.at(
                 f"{_PROGRAMS[family]}-save",
                 "a table of iptables has rules that iptables cannot show, as somebody has put them there with nft: "
-                "remove them, or set wharf_host.firewall-backend to nftables",
+                "remove them, or set firewall-backend of the host's settings to nftables",
             )
         chains.update(parse_save(family, listing))
     return chains

@@ -87,16 +87,14 @@ class Place:
 
 def _places(thing: Object) -> Iterator[Place]:
     if isinstance(thing, Sandbox) and thing.name.startswith("netns:") and thing.sysctls:
-        path = f"wharf_containers.{thing.container}.sysctls"
+        path = f"{thing.place}.sysctls"
         yield Place(thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls))
     elif isinstance(thing, Endpoint):
         given = [(key, value) for key, value in thing.sysctls if not key.startswith("ipv6.") or thing.ipv6]
         if given:
-            container, _slash, network = thing.name.partition("/")
-            path = f"wharf_containers.{container}.networks.{network}"
             yield Place(
                 tuple((proc_sys.of_interface("default", key), value) for key, value in given),
-                tuple((path, f"{key}={value} of {thing.interface}") for key, value in given),
+                tuple((thing.place, f"{key}={value} of {thing.interface}") for key, value in given),
             )
 
 

@@ -178,7 +178,7 @@ def _is_hosts(name: str, stack: Stack) -> bool:
 
 def _not_its_own(sandbox: Sandbox) -> Problem:
     return Problem(
-        f"wharf_containers.{sandbox.container}",
+        sandbox.place,
         f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
         "(docker run --network none), or say network_mode: host",
     )
@@ -192,7 +192,7 @@ def _rootless(sandboxes: Iterable[Sandbox]) -> Iterator[Problem]:
             user = rootless_user(sandbox.name)
             if user:
                 yield Problem(
-                    f"wharf_containers.{sandbox.container}",
+                    sandbox.place,
                     f"{sandbox.name} is run by {user}, without root, and root's Podman does not know it: have root run "
                     "it, or say sandbox: pid:N, with the number that `podman inspect` has for it while it runs",
                 )
@@ -306,7 +306,7 @@ def _of(name: str, owner: str, wanted: Wanted) -> str:
 def _problem(sandbox: Sandbox) -> Problem:
     path = sandbox_path(sandbox.name)
     return Problem(
-        f"wharf_containers.{sandbox.container}",
+        sandbox.place,
         f"{path} is there already and is not ours: to use it as it is, say x-wharf: {{sandbox: path:{path}}}",
     )
 

@@ -166,7 +166,7 @@ def _iptables(drop: ForeignDrop, table: Table, bridges: Sequence[str]) -> str:
     where = f"-I {chain}" if drop.table == "filter" else f"-t {drop.table} -I {drop.base}"
     commands = [f"{drop.tool} {where} -{option} {{0}} -j ACCEPT" for option in options]
     option = (
-        ", or set wharf_host.x-wharf.accept-in-iptables-forward: true"
+        ", or set accept-in-iptables-forward: true below x-wharf of the host's settings"
         if drop.hook == FORWARD and drop.table == "filter"
         else ""
     )

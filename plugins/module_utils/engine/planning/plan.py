@@ -260,6 +260,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
             ("ipv6.accept_ra", "0"),
             ("ipv6.disable_ipv6", "0" if network.ipv6 and network.has_gateway(6) else "1"),
         ),
+        place=network.path,
     )
 
 
@@ -279,11 +280,12 @@ def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
     if container.mode in (CONTAINER_MODE, HOST_MODE):
         if container.sandbox.startswith("netns:"):
             owner = plan.model.owner_of_stack(container)
-            yield Sandbox(container.sandbox, container.name, of=HOST_MODE if owner is container else owner.sandbox)
+            of = HOST_MODE if owner is container else owner.sandbox
+            yield Sandbox(container.sandbox, container.name, of=of, place=container.path)
     else:
         interfaces = plan.interfaces(container).values()
         own = [sysctl for sysctl in container.sysctls if _interface_parameter(sysctl[0])[0] not in interfaces]
-        yield Sandbox(container.sandbox, container.name, sysctls=tuple(own))
+        yield Sandbox(container.sandbox, container.name, sysctls=tuple(own), place=container.path)
 
 
 def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
@@ -308,6 +310,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             routes=tuple(_routes(plan, container, attachment)),
             ipv6=network.ipv6,
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
+            place=attachment.path,
         )
 
 

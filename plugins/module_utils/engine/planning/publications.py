@@ -204,7 +204,7 @@ def _demands(
     ]
     held = [(network, version) for network, version in reached if model.host.has_rules(version)]
     if reached and not held:
-        keys = [f"wharf_host.{model.host.without_rules[version]}" for _network, version in reached]
+        keys = [f"{model.host.path}.{model.host.without_rules[version]}" for _network, version in reached]
         are, remedy = ("are", "set one to true") if len(keys) > 1 else ("is", "set it to true")
         problems.add(
             mapping.path, f"{' and '.join(keys)} {are} false, and no port can be published without rules: {remedy}"

@@ -112,12 +112,13 @@ def find_resolvers(
                 resolver = replace(resolver, asks=_outward(resolver, ports))
             found.update({each.name: each for each in (resolver, resolver.asks) if each})
         questions[container.name] = Question(found[name], asked)
-    if ports.exhausted:
-        problems.add(
-            "wharf_containers",
-            f"more than {LAST_PORT - FIRST_PORT + 1} resolvers are needed for combinations of networks and nameservers"
-            ": put more containers on the same ones",
-        )
+        if ports.exhausted:
+            problems.add(
+                container.path,
+                f"needs one more resolver than the {LAST_PORT - FIRST_PORT + 1} that a host may have: "
+                "put containers on the same combinations of networks and nameservers",
+            )
+            break
     return Resolvers(tuple(found.values()), questions)
 
 

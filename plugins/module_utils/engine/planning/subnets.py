@@ -142,7 +142,7 @@ class _Subnets:
                 raise ModelError.at(
                     pool.path,
                     f"no IPv{pool.version} subnet is free in {bases}: give this network a subnet, "
-                    "or more room in wharf_host.default-address-pools",
+                    f"or more room in {self._model.host.path}.default-address-pools",
                 )
             former = self.former(network, pool)
             if former:
@@ -158,7 +158,7 @@ class _Subnets:
         if network.name not in self._model.earlier:
             return Holder(subnet, what)
         remedy = (
-            "declare another wharf_host.bip"
+            f"declare another {self._model.host.path}.bip"
             if network.is_default
             else f"let network {network.name} go before (state: absent)"
         )
