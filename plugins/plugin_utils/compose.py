@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
     ModelError,
     Problem,
     ProblemCollector,
+    is_within,
 )
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
@@ -36,12 +38,14 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 class ComposeWords:
     """The words of all projects in the vocabulary of `wharf_networks` and `wharf_containers`.
 
-    Each network and container says under `x-source` where it was declared.
+    Each network and container says under `x-source` where it was declared. `left_out` are the places of what could not
+    be read, and is a problem already.
     """
 
     networks: dict[str, Words]
     containers: dict[str, Words]
     warnings: tuple[Problem, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,44 @@ class _Document:
 def load_compose_files(items: object, base: Path, path: str = "wharf_compose_files") -> ComposeWords:
     """Read every project that the items at `path` name; relative paths are relative to `base`.
 
-    An item is a path or `{files, project_name, environment, profiles}`. `.env` beside an item's first file is read,
-    the environment of this process is not.
-
     Raises:
         ModelError: with the problems of all projects.
     """
     problems = ProblemCollector()
-    # An unknown key is a problem, and yet the rest of its file can be checked
-    reader = FileReader(base, unknown_keys=problems)
+    read = read_compose_files(items, base, path, problems)
+    problems.raise_if_any()
+    return read
+
+
+def read_compose_files(items: object, base: Path, path: str, problems: ProblemCollector) -> ComposeWords:
+    """What of all projects has no problem, so that the rest of it can be checked.
+
+    An item is a path or `{files, project_name, environment, profiles}`. `.env` beside an item's first file is read,
+    the environment of this process is not.
+    """
+    found = ProblemCollector()
+    reader = FileReader(base, found)
     projects: list[ProjectWords] = []
     for index, item in enumerate(_as_list(items)):
-        with problems.collect():
-            projects.append(resolve(_read_project(_parse_item(item, f"{path}[{index}]"), base, reader)))
-    networks = _join_networks(projects, problems)
-    containers = _join_containers(projects, problems)
-    problems.raise_if_any()
-    return ComposeWords(networks, containers, tuple(dict.fromkeys(reader.warnings)))
+        with found.collect():
+            project = _read_project(_parse_item(item, f"{path}[{index}]"), base, reader, found)
+            projects.append(resolve(project, found))
+    networks = _join_networks(projects, found)
+    containers = _join_containers(projects, found)
+    problems.problems += without_repeats(found.problems, reader.left_out)
+    return ComposeWords(networks, containers, tuple(dict.fromkeys(reader.warnings)), tuple(reader.left_out))
+
+
+def without_repeats(problems: Sequence[Problem], left_out: Sequence[str]) -> list[Problem]:
+    """The problems, of each place that is left out only the first one, which is why."""
+    told: set[str] = set()
+    kept: list[Problem] = []
+    for problem in problems:
+        place = next((place for place in left_out if is_within(problem.path, place)), None)
+        if place is None or place not in told:
+            kept.append(problem)
+        told.add(place or "")
+    return kept
 
 
 def _as_list(items: object) -> list[object]:
@@ -141,21 +166,24 @@ def _environment_text(value: object, path: str) -> str:
     raise ModelError.at(path, "must be a text")
 
 
-def _read_project(item: _Item, base: Path, reader: FileReader) -> Project:
-    stops = ProblemCollector()
+def _read_project(item: _Item, base: Path, reader: FileReader, problems: ProblemCollector) -> Project:
+    """
+    Raises:
+        ModelError: its variables are not known.
+    """
     directory = os.path.dirname(item.files[0])
-    environment: dict[str, str] = {}
     documents: list[_Document] = []
-    with stops.collect():
-        env_files = reader.default_env_files(directory)
-        environment = reader.environment(env_files, item.environment, item.path)
     for file in item.files:
-        with stops.collect():
+        with problems.collect():
             documents.append(_Document(file, reader.document(file, item.path)))
-    stops.raise_if_any()
-    name = _project_name(item, base, documents, environment)
+    environment = reader.environment(reader.default_env_files(directory), item.environment, item.path)
+    # Unlike that of any other project.
+    name = f"unnamed{len(problems.problems)}"
+    # A file that cannot be read may have the name.
+    with problems.collect() if len(documents) == len(item.files) else suppress(ModelError):
+        name = _project_name(item, base, documents, environment)
     files = FileSet(item.files, directory, {**environment, "COMPOSE_PROJECT_NAME": name}, item.path)
-    composed = compose(files, reader)
+    composed = compose(files, reader, problems)
     networks, services = composed.words.get("networks"), composed.words.get("services")
     return Project(
         name,
@@ -164,6 +192,7 @@ def _read_project(item: _Item, base: Path, reader: FileReader) -> Project:
         services if isinstance(services, dict) else {},
         composed.sources,
         item.profiles or _listed_profiles(environment.get("COMPOSE_PROFILES", "")),
+        composed.whole,
     )
 
 

@@ -32,10 +32,11 @@ _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
     """The file's `name`, `include`, `networks` and `services`, with only what concerns networking.
 
-    Variables and tags still stand in it. Keys that Compose does not know go to `problems`; reading goes on.
+    Variables and tags still stand in it. Keys that Compose does not know, and networks and services that have not the
+    shape that they should have, go to `problems`, and are left out.
 
     Raises:
-        ModelError: where the text has not the shape of a Compose file.
+        ModelError: the text, or one of its sections, is no map; so it is not known what the file has.
     """
     document = parse_yaml(text, path)
     if not isinstance(document, dict):
@@ -47,7 +48,7 @@ def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
     for key, read in (("networks", reader.network), ("services", reader.service)):
         if key in document:
             words[key] = reader.section(document[key], f"{path}: {key}", read)
-    reader.shape.raise_if_any()
+    reader.lost.raise_if_any()
     return words
 
 
@@ -61,11 +62,11 @@ def check_key(
 
 
 class _Reader:
-    """Narrows the sections of a file, and gathers what has not the shape it should have."""
+    """Narrows the sections of a file."""
 
-    def __init__(self, unknown_keys: ProblemCollector) -> None:
-        self.unknown_keys = unknown_keys
-        self.shape = ProblemCollector()
+    def __init__(self, problems: ProblemCollector) -> None:
+        self.problems = problems
+        self.lost = ProblemCollector()
 
     def section(self, section: object, path: str, read: _ReadEntry) -> object:
         return through_tag(section, lambda entries: self._entries(entries, path, read))
@@ -74,26 +75,32 @@ class _Reader:
         if entries is None:
             return {}
         if isinstance(entries, dict):
-            return {name: self._entry(name, entry, f"{path}.{name}", read) for name, entry in entries.items()}
-        self.shape.add(path, "must be a map by name")
-        return entries
+            named = {name: entry for name, entry in entries.items() if self._is_name(name, f"{path}.{name}")}
+            return {name: self._entry(entry, f"{path}.{name}", read) for name, entry in named.items()}
+        self.lost.add(path, "must be a map by name")
+        return {}
 
-    def _entry(self, name: str, entry: object, path: str, read: _ReadEntry) -> object:
-        if not _NAME.fullmatch(name):
-            self.shape.add(path, "the name must be of letters, digits, '.', '_' and '-'")
+    def _is_name(self, name: str, path: str) -> bool:
+        if _NAME.fullmatch(name):
+            return True
+        self.problems.add(path, "the name must be of letters, digits, '.', '_' and '-'")
+        return False
+
+    def _entry(self, entry: object, path: str, read: _ReadEntry) -> object:
         return through_tag(entry, lambda words: read(words, path))
 
     def network(self, words: object, path: str) -> object:
         if words is not None and not isinstance(words, dict):
-            self.shape.add(path, "must be a map")
+            self.problems.add(path, "must be a map")
+            return None
         return words
 
     def service(self, words: object, path: str) -> object:
         if not isinstance(words, dict):
-            self.shape.add(path, "must be a map")
-            return words
+            self.problems.add(path, "must be a map")
+            return {}
         for key in words:
-            check_key(key, _KEPT_KEYS, f"{path}.{key}", self.unknown_keys, SERVICE_KEYS_PASSED_OVER)
+            check_key(key, _KEPT_KEYS, f"{path}.{key}", self.problems, SERVICE_KEYS_PASSED_OVER)
         kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
         if "deploy" in kept:
             kept["deploy"] = through_tag(kept["deploy"], lambda deploy: self._deploy(deploy, f"{path}.deploy"))
@@ -103,5 +110,5 @@ class _Reader:
         if not isinstance(words, dict):
             return words
         for key in words:
-            check_key(key, ("replicas",), f"{path}.{key}", self.unknown_keys, DEPLOY_KEYS_PASSED_OVER)
+            check_key(key, ("replicas",), f"{path}.{key}", self.problems, DEPLOY_KEYS_PASSED_OVER)
         return {key: value for key, value in words.items() if key not in DEPLOY_KEYS_PASSED_OVER}

@@ -30,11 +30,15 @@ from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import (
 
 @dataclass(frozen=True)
 class ServicesFile:
-    """The services of one file, as they are written; the paths of other files begin at `directory`."""
+    """The services of one file, as they are written; the paths of other files begin at `directory`.
+
+    It is not `whole` where further services may be in what it includes.
+    """
 
     path: str
     directory: str
     services: Mapping[str, object]
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,22 +51,32 @@ class _Extends:
 LoadFile = Callable[[str, str], ServicesFile]
 
 
-def extend_services(file: ServicesFile, load: LoadFile) -> dict[str, object]:
+def extend_services(file: ServicesFile, load: LoadFile, problems: ProblemCollector) -> dict[str, object]:
     """The file's services, each over what it extends; their tags stay, for the files before this one.
 
-    Raises:
-        ModelError: with every base that is not there, and every circle.
+    Every base that is not there, and every circle, goes to `problems`; the service then extends nothing.
     """
-    problems = ProblemCollector()
     extended: dict[str, object] = {}
-    for name in file.services:
+    for name, words in file.services.items():
+        extended[name] = through_tag(words, _own)
         with problems.collect():
-            extended[name] = _extended(file, name, load, ())
-    problems.raise_if_any()
+            extended[name] = _extended(file, name, _Way(load, problems), ())
     return extended
 
 
-def _extended(file: ServicesFile, name: str, load: LoadFile, seen: tuple[str, ...]) -> object:
+def _own(words: object) -> object:
+    return {key: value for key, value in words.items() if key != "extends"} if isinstance(words, dict) else words
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How further files are found, and who is told of what cannot merge."""
+
+    load: LoadFile
+    problems: ProblemCollector
+
+
+def _extended(file: ServicesFile, name: str, way: _Way, seen: tuple[str, ...]) -> object:
     place = f"{file.path}: services.{name}"
     if place in seen:
         circle = " -> ".join([*seen[seen.index(place) :], place])
@@ -71,13 +85,13 @@ def _extended(file: ServicesFile, name: str, load: LoadFile, seen: tuple[str, ..
     def over_its_base(words: object) -> object:
         if not isinstance(words, dict):
             return words
-        own = {key: value for key, value in words.items() if key != "extends"}
+        own = _as_words(_own(words))
         extends = _parse(untagged(words.get("extends")), f"{place}.extends")
         if extends is None:
             return own
-        base_file = _file_of(extends, file, load, f"{place}.extends")
-        base = _extended(base_file, extends.service, load, (*seen, place))
-        return retagged(merge_service(_as_words(without_tags(base)), own, place), own)
+        base_file = _file_of(extends, file, way.load, f"{place}.extends")
+        base = _extended(base_file, extends.service, way, (*seen, place))
+        return retagged(merge_service(_as_words(without_tags(base)), own, place, way.problems), own)
 
     return through_tag(file.services[name], over_its_base)
 
@@ -92,8 +106,11 @@ def _parse(extends: object, path: str) -> _Extends | None:
     for key in given:
         check_key(key, ("service", "file"), f"{path}.{key}", problems)
     service, file = untagged(given.get("service")), untagged(given.get("file"))
-    if not (isinstance(service, str) and service):
-        problems.add(path, "names no service; give the key service")
+    if service is None:
+        where = f"{path}.service" if "service" in given else path
+        problems.add(where, "names no service; give the key service")
+    elif not (isinstance(service, str) and service):
+        problems.add(f"{path}.service", "must be a service's name")
     if file is not None and not (isinstance(file, str) and file):
         problems.add(f"{path}.file", "must be a file's path")
     problems.raise_if_any()
@@ -109,6 +126,9 @@ def _file_of(extends: _Extends, file: ServicesFile, load: LoadFile, path: str) -
     if extends.file is not None:
         file = load(locate(file.directory, extends.file, f"{path}.file"), f"{path}.file")
     if untagged(file.services.get(extends.service)) is None:
+        if not file.whole:
+            # What is wrong with an included file has been said.
+            raise ModelError()
         known = ", ".join(file.services) or "none"
         remedy = "" if extends.file else "; give the key file, if another file has it"
         raise ModelError.at(path, f'there is no service "{extends.service}" in {file.path}, but {known}{remedy}')

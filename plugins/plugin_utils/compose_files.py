@@ -38,54 +38,71 @@ class FileSet:
     asked_at: str
     within: tuple[str, ...] = ()
 
-    @property
-    def source(self) -> str:
-        return "+".join(self.paths)
-
 
 @dataclass(frozen=True)
 class Composed:
-    """The networks and services of files, and where those of them stand that were included, by section and name."""
+    """The networks and services of files, and where each of them stands, by section and name.
+
+    It is not `whole` where it is not known what one of the files has.
+    """
 
     words: Words
     sources: Mapping[tuple[str, str], str]
+    whole: bool = True
 
 
-def compose(files: FileSet, reader: FileReader) -> Composed:
-    """
-    Raises:
-        ModelError: with the problems of all files.
-    """
-    problems = ProblemCollector()
+def compose(files: FileSet, reader: FileReader, problems: ProblemCollector) -> Composed:
+    """What the files say together, as far as they have no problems."""
     composed = Composed({}, {})
+    declared_in: dict[tuple[str, str], list[str]] = {}
     for path in files.paths:
+        later = Composed({}, {}, whole=False)
         with problems.collect():
-            later = _compose_file(path, files, reader)
-            words = merge_documents(composed.words, later.words, path)
-            composed = Composed(words, {**later.sources, **composed.sources})
-    problems.raise_if_any()
-    return composed
+            later = _compose_file(path, files, reader, problems)
+        words = merge_documents(composed.words, later.words, path, problems)
+        composed = Composed(words, {**later.sources, **composed.sources}, composed.whole and later.whole)
+        for key in _keys(later.words):
+            declared_in.setdefault(key, []).append(path)
+    own = {(section, name): f"{'+'.join(paths)}: {section}.{name}" for (section, name), paths in declared_in.items()}
+    sources = {**own, **composed.sources}
+    # What was reset, and may be declared anew by who includes this, is not from here.
+    return replace(composed, sources={key: sources[key] for key in _keys(composed.words)})
 
 
-def _compose_file(path: str, files: FileSet, reader: FileReader) -> Composed:
-    """One file, in whose words tags still stand."""
+def _keys(words: Words) -> list[tuple[str, str]]:
+    return [(section, name) for section, entries in words.items() for name in _entries(entries)]
+
+
+def _compose_file(path: str, files: FileSet, reader: FileReader, problems: ProblemCollector) -> Composed:
+    """One file, in whose words tags still stand.
+
+    Raises:
+        ModelError: it cannot be read, or includes itself.
+    """
     if path in files.within:
         circle = " -> ".join([*files.within[files.within.index(path) :], path])
         raise ModelError.at(files.asked_at, f"is a circle: {circle}")
     words = reader.interpolated(path, files.environment, files.asked_at)
     composed = Composed({section: words[section] for section in _SECTIONS if section in words}, {})
-    problems = ProblemCollector()
-    for include in parse_includes(words.get("include"), f"{path}: include", problems):
+    includes = parse_includes(words.get("include"), f"{path}: include", problems)
+    for include in includes.parsed:
+        included = Composed({}, {}, whole=False)
         with problems.collect():
-            included = _compose_included(include, path, files, reader)
-            _check_same(composed, included, path, problems)
-            composed = _with_included(composed, included)
-    problems.raise_if_any()
-    return _with_extended(composed, path, files, reader)
+            included = _compose_included(include, path, files, reader, problems)
+        _check_same(composed, included, path, problems)
+        composed = _with_included(composed, included)
+    composed = replace(composed, whole=composed.whole and includes.all)
+    return _with_extended(composed, path, files, reader, problems)
 
 
-def _compose_included(include: Include, path: str, files: FileSet, reader: FileReader) -> Composed:
-    """What is included is a project of its own, by its folder and `.env`, but for the variables that stand already."""
+def _compose_included(
+    include: Include, path: str, files: FileSet, reader: FileReader, problems: ProblemCollector
+) -> Composed:
+    """What is included is a project of its own, by its folder and `.env`, but for the variables that stand already.
+
+    Raises:
+        ModelError: where it is, and what its variables are, is not known.
+    """
     paths = tuple(locate(files.directory, each, include.at) for each in include.paths)
     directory = os.path.dirname(paths[0])
     if include.project_directory is not None:
@@ -95,16 +112,7 @@ def _compose_included(include: Include, path: str, files: FileSet, reader: FileR
         env_files = tuple(locate(files.directory, each, include.at) for each in include.env_files)
     environment = reader.environment(env_files, files.environment, include.at)
     included = FileSet(paths, directory, environment, include.at, (*files.within, path))
-    return _with_sources(compose(included, reader), included.source)
-
-
-def _with_sources(composed: Composed, source: str) -> Composed:
-    sources = {
-        (section, name): composed.sources.get((section, name), f"{source}: {section}.{name}")
-        for section, entries in composed.words.items()
-        for name in _entries(entries)
-    }
-    return replace(composed, sources=sources)
+    return compose(included, reader, problems)
 
 
 def _check_same(composed: Composed, included: Composed, path: str, problems: ProblemCollector) -> None:
@@ -123,7 +131,8 @@ def _check_same(composed: Composed, included: Composed, path: str, problems: Pro
 
 def _with_included(composed: Composed, included: Composed) -> Composed:
     words = {section: _joined(composed.words.get(section), more) for section, more in included.words.items()}
-    return Composed({**composed.words, **words}, {**included.sources, **composed.sources})
+    sources = {**included.sources, **composed.sources}
+    return Composed({**composed.words, **words}, sources, composed.whole and included.whole)
 
 
 def _joined(section: object, included: object) -> object:
@@ -139,13 +148,16 @@ def _same(one: object, other: object) -> bool:
     return (without_tags(one) or {}) == (without_tags(other) or {})
 
 
-def _with_extended(composed: Composed, path: str, files: FileSet, reader: FileReader) -> Composed:
+def _with_extended(
+    composed: Composed, path: str, files: FileSet, reader: FileReader, problems: ProblemCollector
+) -> Composed:
     def load(file: str, asked_at: str) -> ServicesFile:
         words = reader.interpolated(file, files.environment, asked_at)
         return ServicesFile(file, os.path.dirname(file), _entries(words.get("services")))
 
     def extend(services: object) -> object:
-        return extend_services(ServicesFile(path, files.directory, _entries(services)), load)
+        file = ServicesFile(path, files.directory, _entries(services), composed.whole)
+        return extend_services(file, load, problems)
 
     if "services" not in composed.words:
         return composed

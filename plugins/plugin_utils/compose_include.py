@@ -27,17 +27,25 @@ class Include:
     env_files: tuple[str, ...] | None = None
 
 
-def parse_includes(words: object, path: str, problems: ProblemCollector) -> tuple[Include, ...]:
-    """The items that are well formed; the others go to `problems`."""
+@dataclass(frozen=True)
+class Includes:
+    """Those that are well formed, and whether that is all of them."""
+
+    parsed: tuple[Include, ...]
+    all: bool
+
+
+def parse_includes(words: object, path: str, problems: ProblemCollector) -> Includes:
+    """The items of `include`; those that are not well formed go to `problems`."""
     items = without_tags(words) or []
     if not isinstance(items, list):
         problems.add(path, "must be a list of paths, or of maps with the key path")
-        return ()
+        return Includes((), all=False)
     includes: list[Include] = []
     for index, item in enumerate(items):
         with problems.collect():
             includes.append(_parse_item(item, f"{path}[{index}]"))
-    return tuple(includes)
+    return Includes(tuple(includes), all=len(includes) == len(items))
 
 
 def _parse_item(item: object, path: str) -> Include:
@@ -49,16 +57,23 @@ def _parse_item(item: object, path: str) -> Include:
         check_key(key, _KEYS, f"{path}.{key}", problems)
     paths = _texts(given.get("path"))
     if not paths:
-        problems.add(path, "names no file; give the key path, a path or a list of them")
+        where = _place_of_wrong(given["path"], f"{path}.path") if given.get("path") else path
+        problems.add(where, "names no file; give the key path, a path or a list of them")
     directory = given.get("project_directory")
     if directory is not None and not isinstance(directory, str):
         problems.add(f"{path}.project_directory", "must be a folder's path")
     env_files = given.get("env_file")
     if env_files is not None and _texts(env_files) is None:
-        problems.add(f"{path}.env_file", "must be a path or a list of them")
+        problems.add(_place_of_wrong(env_files, f"{path}.env_file"), "must be a path or a list of them")
     problems.raise_if_any()
     # An empty list of them is none given, as in Compose; /dev/null is how it is told to read none
     return Include(path, paths or (), str(directory) if directory else None, _texts(env_files) or None)
+
+
+def _place_of_wrong(value: object, path: str) -> str:
+    """The first item of a list that is no text, or what is no list."""
+    items = enumerate(value) if isinstance(value, list) else ()
+    return next((f"{path}[{index}]" for index, text in items if not (isinstance(text, str) and text)), path)
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

@@ -11,35 +11,49 @@ that concern networking.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import LEFT_OUT
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset, without_tags
 
-Merger = Callable[[object, object, str], object]
 Words = dict[str, object]
 
 
-def merge_documents(base: Words, over: Words, path: str) -> Words:
+@dataclass(frozen=True)
+class _Place:
+    """Where something merges, and who is told of what cannot."""
+
+    path: str
+    problems: ProblemCollector
+
+    def below(self, key: str, joint: str) -> _Place:
+        return _Place(f"{self.path}{joint}{key}", self.problems)
+
+
+Merger = Callable[[object, object, _Place], object]
+
+
+def merge_documents(base: Words, over: Words, path: str, problems: ProblemCollector) -> Words:
     """What two files say together; `path` names the later one. No `Reset` or `Override` is left in it.
 
-    Raises:
-        ModelError: where the two differ so much in kind that they cannot merge.
+    Where the two differ so much in kind that they cannot merge, that goes to `problems`, and the earlier one counts.
     """
-    merged = _merge_maps(base, over, f"{path}: ", {"services": _merge_services, "networks": _merge_networks})
+    mergers = {"services": _merge_services, "networks": _merge_networks}
+    merged = _merge_maps(base, over, _Place(path, problems), mergers, ": ")
     return {key: without_tags(value) for key, value in merged.items()}
 
 
-def merge_service(base: Words, over: Words, path: str) -> Words:
+def merge_service(base: Words, over: Words, path: str, problems: ProblemCollector) -> Words:
     """What a service says that extends another one. No `Reset` or `Override` is left in it.
 
-    Raises:
-        ModelError: where the two differ so much in kind that they cannot merge.
+    Where the two differ so much in kind that they cannot merge, that goes to `problems`, and the base counts.
     """
-    merged = _merge_maps(base, over, f"{path}.", _SERVICE_MERGERS)
+    merged = _merge_maps(base, over, _Place(path, problems), _SERVICE_MERGERS)
     return {key: without_tags(value) for key, value in merged.items()}
 
 
-def _merge_maps(base: Words, over: Words, prefix: str, mergers: Mapping[str, Merger]) -> Words:
+def _merge_maps(base: Words, over: Words, place: _Place, mergers: Mapping[str, Merger], joint: str = ".") -> Words:
     merged = dict(base)
     for key, value in over.items():
         before = merged.get(key)
@@ -48,23 +62,29 @@ def _merge_maps(base: Words, over: Words, prefix: str, mergers: Mapping[str, Mer
         elif isinstance(value, Override):
             merged[key] = value.value
         elif before is None:
-            merged[key] = value
+            merged[key] = _readable(value)
         else:
             merger = mergers.get(key) or mergers.get("*") or _merge_any
-            merged[key] = merger(before, value, f"{prefix}{key}")
+            with place.problems.collect():
+                merged[key] = merger(_readable(before), _readable(value), place.below(key, joint))
     return merged
 
 
-def _merge_any(before: object, value: object, path: str) -> object:
+def _merge_any(before: object, value: object, place: _Place) -> object:
     if value is None:
         return before
     if isinstance(before, dict) and isinstance(value, dict):
-        return _merge_maps(before, value, f"{path}.", {})
+        return _merge_maps(before, value, place, {})
     if isinstance(before, list) and isinstance(value, list):
         return before + value
     if isinstance(before, (dict, list)) or isinstance(value, (dict, list)):
-        raise _cannot_merge(before, value, path)
+        raise _cannot_merge(before, value, place.path)
     return value
+
+
+def _readable(value: object) -> object:
+    """Of a list what can be read: where lists are joined, nobody counts their items any more."""
+    return [item for item in value if item is not LEFT_OUT] if isinstance(value, list) else value
 
 
 def _cannot_merge(before: object, value: object, path: str) -> ModelError:
@@ -81,16 +101,16 @@ def _kind(value: object) -> str:
 def _merge_each(mergers: Mapping[str, Merger]) -> Merger:
     """A merger for a map whose values are maps that merge by `mergers`."""
 
-    def merge_each(before: object, value: object, path: str) -> object:
+    def merge_each(before: object, value: object, place: _Place) -> object:
         if isinstance(before, dict) and isinstance(value, dict):
-            return _merge_maps(before, value, f"{path}.", mergers)
-        return _merge_any(before, value, path)
+            return _merge_maps(before, value, place, mergers)
+        return _merge_any(before, value, place)
 
     return merge_each
 
 
-def _merge_attachments(before: object, value: object, path: str) -> object:
-    return _merge_any(_attachments(before), _attachments(value), path)
+def _merge_attachments(before: object, value: object, place: _Place) -> object:
+    return _merge_any(_attachments(before), _attachments(value), place)
 
 
 def _attachments(networks: object) -> object:
@@ -100,7 +120,7 @@ def _attachments(networks: object) -> object:
     return networks
 
 
-def _merge_sequences(before: object, value: object, _path: str) -> object:
+def _merge_sequences(before: object, value: object, _place: _Place) -> object:
     return [*_sequence(before), *_sequence(value)]
 
 
@@ -120,7 +140,7 @@ def _pair_texts(key: str, value: object) -> list[str]:
     return [f"{key}={item}" for item in (value if isinstance(value, list) else [value])]
 
 
-def _merge_extra_hosts(before: object, value: object, _path: str) -> object:
+def _merge_extra_hosts(before: object, value: object, _place: _Place) -> object:
     """Append, since a host name may have several addresses; only the same address again is a repeat."""
     tagged = _tagged_keys(value)
     merged = [entry for entry in _sequence(before) if _extra_host(entry).partition("=")[0] not in tagged]
@@ -140,30 +160,30 @@ def _extra_host(entry: object) -> str:
     return text if "=" in text else text.replace(":", "=", 1)
 
 
-def _merge_pairs(before: object, value: object, path: str) -> object:
-    return {**_pairs(before, path), **_pairs(value, path)}
+def _merge_pairs(before: object, value: object, place: _Place) -> object:
+    return {**_pairs(before, place), **_pairs(value, place)}
 
 
-def _pairs(value: object, path: str) -> dict[str, object]:
+def _pairs(value: object, place: _Place) -> dict[str, object]:
     if isinstance(value, dict):
         return value
     if value is None:
         return {}
     if isinstance(value, list) and all(isinstance(text, str) and "=" in text for text in value):
         return {key: item for key, _equals, item in (text.partition("=") for text in value)}
-    raise ModelError.at(path, "must be a map, or a list of KEY=VALUE")
+    raise ModelError.at(place.path, "must be a map, or a list of KEY=VALUE")
 
 
-def _merge_address_pools(before: object, value: object, path: str) -> object:
+def _merge_address_pools(before: object, value: object, place: _Place) -> object:
     """The later file says which subnets there are; it may leave the rest of a subnet to the earlier one.
 
     Where several subnets are changed at once, compose-go gives some of them the gateway of another, which is a mistake.
     """
     if not isinstance(before, list) or not isinstance(value, list):
-        return _merge_any(before, value, path)
+        return _merge_any(before, value, place)
     known = {str(pool.get("subnet")): pool for pool in before if isinstance(pool, dict)}
     return [
-        _merge_any(known[str(pool.get("subnet"))], pool, path)
+        _merge_any(known[str(pool.get("subnet"))], pool, place)
         if isinstance(pool, dict) and str(pool.get("subnet")) in known
         else pool
         for pool in value

@@ -29,8 +29,9 @@ _ONE_CONTAINER = "one container per service is supported; declare each further o
 class Project:
     """What all files of one project say together.
 
-    `sources` names the places of what comes from elsewhere, by section and name. Of the services that have profiles
-    those are active that have one of `profiles`, or all of them with `*`.
+    `sources` names the places of what they declare, by section and name. Of the services that have profiles
+    those are active that have one of `profiles`, or all of them with `*`. It is not `whole` where it is not known what
+    one of its files has; then nothing is said of names that lead nowhere.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Project:
     services: Mapping[str, Words]
     sources: Mapping[tuple[str, str], str]
     profiles: tuple[str, ...]
+    whole: bool = True
 
     def path(self, section: str, name: str, *keys: str) -> str:
         place = self.sources.get((section, name), f"{'+'.join(self.files)}: {section}.{name}")
@@ -72,41 +74,42 @@ class ProjectWords:
 
 @dataclass(frozen=True)
 class _Names:
-    """Real names by Compose's key; a service that makes no container has None. `inactive` has profiles, by service."""
+    """Real names by Compose's key; a service that makes no container has None. `inactive` has profiles, by service.
+
+    Where `all` are not known, a further one may be.
+    """
 
     networks: Mapping[str, str]
     containers: Mapping[str, str | None]
     inactive: Mapping[str, tuple[str, ...]]
+    all: bool
 
 
-def resolve(project: Project) -> ProjectWords:
+def resolve(project: Project, problems: ProblemCollector) -> ProjectWords:
     """The containers of the active services, and the networks that these are on.
 
     As in Compose, a service that is not active is left out, and no other one makes it active: where `network_mode` or
     `links` of an active one name it, that is an error. What `depends_on` says is about starting, and is passed over.
 
-    Raises:
-        ModelError: with every word that leads nowhere, or is not supported.
+    Every word that leads nowhere, or is not supported, goes to `problems`, and is left out.
     """
-    problems = ProblemCollector()
     networks = {"default": None, **project.networks}
     active = project.active_services()
     names = _Names(
         {key: _network_name(project, key, _map(words)) for key, words in networks.items()},
         {key: _container_name(project, key, words) for key, words in active.items()},
         {key: _profiles(words) for key, words in project.services.items() if key not in active},
+        project.whole,
     )
     _check_networks(project, problems)
     _check_services(project, active, problems)
     containers: list[Named] = []
     used: dict[str, None] = {}
     for key, service in active.items():
-        with problems.collect():
-            words = _container_words(project, key, service, names)
-            used.update(dict.fromkeys(_attachments(project, key, service)))
-            if name := names.containers[key]:
-                containers.append(Named(name, words))
-    problems.raise_if_any()
+        words = _container_words(project, key, service, names, problems)
+        used.update(dict.fromkeys(network for network in _attachments(service) if network in networks))
+        if name := names.containers[key]:
+            containers.append(Named(name, words))
     return ProjectWords(
         project.name,
         project.files,
@@ -178,7 +181,7 @@ def _network_words(project: Project, key: str, words: Words) -> Words:
     return {**kept, "x-source": project.path("networks", key)}
 
 
-def _container_words(project: Project, key: str, service: Words, names: _Names) -> Words:
+def _container_words(project: Project, key: str, service: Words, names: _Names, problems: ProblemCollector) -> Words:
     words = drop_repeats(
         {
             word: value
@@ -189,24 +192,20 @@ def _container_words(project: Project, key: str, service: Words, names: _Names) 
     if isinstance(ports := words.get("ports"), list):
         # A number is what was written here: this YAML has none to the base of 60
         words["ports"] = [str(port) if isinstance(port, (int, float)) else port for port in ports]
-    problems = ProblemCollector()
-    with problems.collect():
-        if service.get("network_mode"):
-            words["network_mode"] = _network_mode(project, key, service, names)
-        else:
-            words["networks"] = _real_attachments(project, key, words, names)
-    with problems.collect():
-        if words.get("links"):
-            words["links"] = _real_links(project, key, words["links"], names)
-    problems.raise_if_any()
+    if mode := words.pop("network_mode", None):
+        with problems.collect():
+            words["network_mode"] = _network_mode(project, key, service, mode, names)
+    else:
+        words["networks"] = _real_attachments(project, key, words, names, problems)
+    if links := words.pop("links", None):
+        words["links"] = _real_links(project.path("services", key, "links"), links, names, problems)
     return {**words, "x-source": project.path("services", key)}
 
 
-def _network_mode(project: Project, key: str, service: Words, names: _Names) -> object:
+def _network_mode(project: Project, key: str, service: Words, mode: object, names: _Names) -> object:
     if service.get("networks"):
         remedy = "cannot stand beside networks; give one of them"
         raise ModelError.at(project.path("services", key, "network_mode"), remedy)
-    mode = service["network_mode"]
     kind, _colon, target = str(mode).partition(":")
     if kind != "service":
         return mode
@@ -221,6 +220,8 @@ def _real_container(service: str, names: _Names, path: str) -> str:
             path, f'service "{service}" is left out, none of its profiles is active ({profiles}); {remedy}'
         )
     if service not in names.containers:
+        if not names.all:
+            raise ModelError()
         known = ", ".join(names.containers)
         raise ModelError.at(path, f'there is no service "{service}"; the project has {known}')
     name = names.containers[service]
@@ -229,16 +230,14 @@ def _real_container(service: str, names: _Names, path: str) -> str:
     return name
 
 
-def _real_links(project: Project, key: str, links: object, names: _Names) -> list[str]:
-    path = project.path("services", key, "links")
+def _real_links(path: str, links: object, names: _Names, problems: ProblemCollector) -> list[str]:
     if not isinstance(links, list):
-        raise ModelError.at(path, "must be a list of SERVICE or SERVICE:ALIAS")
-    problems = ProblemCollector()
+        problems.add(path, "must be a list of SERVICE or SERVICE:ALIAS")
+        return []
     real: list[str] = []
     for index, link in enumerate(links):
         with problems.collect():
             real.append(_real_link(link, names, f"{path}[{index}]"))
-    problems.raise_if_any()
     return real
 
 
@@ -250,7 +249,7 @@ def _real_link(link: object, names: _Names, path: str) -> str:
     return f"{_real_container(service, names, path)}:{alias or service}"
 
 
-def _attachments(project: Project, key: str, service: Words) -> dict[str, object]:
+def _attachments(service: Words) -> dict[str, object]:
     """What a service says of each network it joins, by Compose's key."""
     networks = service.get("networks")
     if service.get("network_mode"):
@@ -258,28 +257,35 @@ def _attachments(project: Project, key: str, service: Words) -> dict[str, object
     if not networks:
         # What a `provider` runs joins only what it names
         return {} if "provider" in service else {"default": None}
-    if isinstance(networks, dict):
-        return networks
-    if isinstance(networks, list) and all(isinstance(network, str) for network in networks):
-        return dict.fromkeys(networks)
-    raise ModelError.at(project.path("services", key, "networks"), "must be a list or a map of network names")
+    if isinstance(networks, list):
+        return {network: None for network in networks if isinstance(network, str)}
+    return networks if isinstance(networks, dict) else {}
 
 
-def _real_attachments(project: Project, key: str, words: Words, names: _Names) -> Words:
+def _check_attachments(networks: object, path: str, problems: ProblemCollector) -> None:
+    if not isinstance(networks or [], (dict, list)):
+        problems.add(path, "must be a list or a map of network names")
+    for index, network in enumerate(networks if isinstance(networks, list) else []):
+        if not isinstance(network, str):
+            problems.add(f"{path}[{index}]", "must be a network's name")
+
+
+def _real_attachments(
+    project: Project, key: str, words: Words, names: _Names, problems: ProblemCollector
+) -> dict[str, object]:
     path = project.path("services", key, "networks")
-    problems = ProblemCollector()
-    real: Words = {}
-    for network, attachment in _attachments(project, key, words).items():
+    _check_attachments(words.get("networks"), path, problems)
+    real: dict[str, object] = {}
+    for network, attachment in _attachments(words).items():
         name = names.networks.get(network)
-        if name is None:
+        if name is None and names.all:
             remedy = "declare it under the file's networks, with external: true if it stands already"
             problems.add(path, f'there is no network "{network}"; {remedy}')
         elif name in real:
             problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')
-        else:
+        elif name is not None:
             at = f"{path}.{network}" if words.get("networks") else project.path("services", key)
             real[name] = _with_alias({} if attachment is None else attachment, key, at)
-    problems.raise_if_any()
     return real
 
 

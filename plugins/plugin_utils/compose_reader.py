@@ -17,7 +17,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 )
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, read_document
 from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
-from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate_rest
 
 # What Compose would fetch: Git repositories and OCI artifacts
 _REMOTE = re.compile(r"[a-z]+://|git@|github\.com[:/]")
@@ -35,33 +35,34 @@ def locate(directory: str, given: str, asked_at: str) -> str:
 
 
 class FileReader:
-    """Reads files, each once, and gathers the warnings that come with them.
+    """Reads files, each once, and gathers the warnings that come with them, and what is wrong in them.
 
     Relative paths begin at `base`. What is read is named `asked_at` where it cannot be, that is by whoever asked.
+    What is wrong in a file is left out of its words, and `left_out` has the places.
     """
 
-    def __init__(self, base: Path, unknown_keys: ProblemCollector) -> None:
+    def __init__(self, base: Path, problems: ProblemCollector) -> None:
         self.warnings: list[Problem] = []
+        self.left_out: list[str] = []
         self._base = base
-        self._unknown_keys = unknown_keys
+        self._problems = problems
         self._documents: dict[str, Words] = {}
 
     def document(self, path: str, asked_at: str) -> Words:
         """A Compose file's words, in which variables and tags still stand."""
         if path not in self._documents:
-            self._documents[path] = read_document(self._text(path, asked_at), path, self._unknown_keys)
+            self._documents[path] = read_document(self._text(path, asked_at), path, self._problems)
         return self._documents[path]
 
     def interpolated(self, path: str, environment: Mapping[str, str], asked_at: str) -> Words:
         """A Compose file's words, in which only tags still stand."""
-        problems = ProblemCollector()
         words: Words = {}
         for key, value in self.document(path, asked_at).items():
-            with problems.collect():
-                interpolated = interpolate(value, environment, f"{path}: {key}")
-                words[key] = interpolated.value
-                self.warnings += interpolated.warnings
-        problems.raise_if_any()
+            interpolated = interpolate_rest(value, environment, f"{path}: {key}")
+            words[key] = interpolated.value
+            self.warnings += interpolated.warnings
+            self.left_out += [problem.path for problem in interpolated.problems]
+            self._problems.problems += interpolated.problems
         return words
 
     def environment(self, env_files: Sequence[str], given: Mapping[str, str], asked_at: str) -> dict[str, str]:

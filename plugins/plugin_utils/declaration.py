@@ -24,6 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
     ModelError,
     Problem,
     ProblemCollector,
+    is_within,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
@@ -85,27 +86,47 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
     compose = None
     if given.get("compose_files") and not is_blank(given["compose_files"]):
         with problems.collect():
-            compose = _read_compose_files(given["compose_files"], list(bases), places.option("compose_files"))
-    problems.raise_if_any()
+            compose = _read_compose_files(given["compose_files"], list(bases), places.option("compose_files"), problems)
+    # Each as it was written, for the sake of what may be wrong in it.
+    written = [dict(words)]
     if compose:
+        written.append({"networks": compose.networks, "containers": compose.containers})
+        for part, read in written[-1].items():
+            words[part] = _joined(read, words.get(part), places.part(part), problems)
+    if words.get("containers") and words["containers"] != ALL:
         with problems.collect():
-            words["networks"] = _joined(compose.networks, words["networks"], places.part("networks"))
-        with problems.collect():
-            words["containers"] = _joined(compose.containers, words["containers"], places.part("containers"))
-        problems.raise_if_any()
-    if words["containers"] and words["containers"] != ALL:
-        words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"], places.option("runtime"))
+            words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"], places.option("runtime"))
     named = {key: value for key, value in words.items() if value is not None}
     if goes and any(option in given for option in DECLARING):
         named = {"networks": {}, "containers": {}, "docker_user": [], **named}
-    return Declaration(without_passed_over(named), compose.warnings if compose else ())
+    declaration = Declaration(without_passed_over(named), compose.warnings if compose else ())
+    if problems.problems:
+        # What is to go may be declared in whatever way.
+        for each in () if goes else written:
+            problems.problems += _wrong_besides(each, compose.left_out if compose else (), places)
+        raise ModelError(*dict.fromkeys(declaration.explained(problems.problems)))
+    return declaration
 
 
-def _read_compose_files(files: Any, bases: list[Path], path: str) -> ComposeWords:
-    from .compose import load_compose_files
+def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: Places) -> list[Problem]:
+    """What the planner would find wrong with the words that could be read, for one report with what could not be.
+
+    It cannot be asked what the words lead to: only the host knows what is declared there already.
+    """
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_words
+
+    found = ProblemCollector()
+    marked = places.marked(without_passed_over({key: value for key, value in words.items() if value is not None}))
+    parts = (marked.get("networks", {}), marked.get("containers", {}), marked.get("docker_user", ()))
+    read_words(marked.get("host", {}), *parts, places, found)
+    return [problem for problem in found.problems if not any(is_within(problem.path, place) for place in left_out)]
+
+
+def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords:
+    from .compose import read_compose_files
 
     items = _from_text(files, path)
-    return load_compose_files(items, _base(items, bases), path)
+    return read_compose_files(items, _base(items, bases), path, problems)
 
 
 def _as_mapping(value: Any, path: str, goes: bool, may_be_all: bool) -> Any:
@@ -175,17 +196,15 @@ def _base(files: Any, bases: list[Path]) -> Path:
     return next((base for base in bases if (base / str(first)).is_file()), bases[0])
 
 
-def _joined(compose: dict[str, Any], given: Any, path: str) -> Any:
+def _joined(compose: dict[str, Any], given: Any, path: str, problems: ProblemCollector) -> Any:
     """The entries of both; what one declares, the other may only call `external`. ALL has those of Compose files."""
     if given == ALL:
         return ALL
     from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
 
     given = given or {}
-    problems = ProblemCollector()
     for name in sorted(compose.keys() & given.keys()):
         if not is_external(compose[name]) and not is_external(given[name]):
             problems.add(f"{path}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
-    problems.raise_if_any()
     internal = {name: words for name, words in compose.items() if name not in given or not is_external(words)}
     return {**given, **internal}

@@ -25,11 +25,23 @@ _REMEDY = "set it in .env, or in environment beside files: the environment of th
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Stands for what cannot be read, and is a problem already."""
+
+
+LEFT_OUT = LeftOut()
+
+
+@dataclass(frozen=True)
 class Interpolated:
-    """A value with its variables replaced, and a warning for each variable that was not set."""
+    """A value with its variables replaced, and a warning for each variable that was not set.
+
+    A string that has a problem is None in a map, and `LEFT_OUT` in a list, where it keeps the place of those after it.
+    """
 
     value: object
     warnings: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def interpolate(value: object, environment: Mapping[str, str], path: str) -> Interpolated:
@@ -42,10 +54,18 @@ def interpolate(value: object, environment: Mapping[str, str], path: str) -> Int
     Raises:
         ModelError: with every string whose syntax is wrong or whose required variable is missing.
     """
+    interpolated = interpolate_rest(value, environment, path)
+    if interpolated.problems:
+        raise ModelError(*interpolated.problems)
+    return interpolated
+
+
+def interpolate_rest(value: object, environment: Mapping[str, str], path: str) -> Interpolated:
+    """The same, where what has problems is left out of the value."""
     scope = _Scope(environment)
     result = scope.walk(value, path)
-    scope.problems.raise_if_any()
-    return Interpolated(result, tuple(dict.fromkeys(scope.warnings)))
+    value = None if result is LEFT_OUT else result
+    return Interpolated(value, tuple(dict.fromkeys(scope.warnings)), tuple(scope.problems.problems))
 
 
 class _Scope:
@@ -61,12 +81,14 @@ class _Scope:
 
     def _walk_untagged(self, value: object, path: str) -> object:
         if isinstance(value, dict):
-            return {key: self.walk(item, f"{path}.{key}") for key, item in value.items()}
+            walked = {key: self.walk(item, f"{path}.{key}") for key, item in value.items()}
+            return {key: None if item is LEFT_OUT else item for key, item in walked.items()}
         if isinstance(value, list):
             return [self.walk(item, f"{path}[{index}]") for index, item in enumerate(value)]
         if isinstance(value, str):
             with self.problems.collect():
                 return self._expand(value, path)
+            return LEFT_OUT
         return value
 
     def _expand(self, template: str, path: str) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.y
     in_words,
     to_float,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, Problem
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def parse_yaml(text: str, path: str) -> object:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        if loader.duplicates:
+            raise ModelError(*(Problem(path, in_words(duplicate)) for duplicate in loader.duplicates))
         # deep: a value that contains itself is found here, and not by whoever walks it
         return None if node is None else loader.construct_object(node, deep=True)
     except yaml.MarkedYAMLError as error:
@@ -94,24 +96,29 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}
     yaml_constructors = {}
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.duplicates: list[yaml.MarkedYAMLError] = []
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before `<<` is resolved, since overriding a merged key is no duplicate
         node = super().compose_mapping_node(anchor)
-        _refuse_duplicate_keys(node)
+        self.duplicates += _duplicate_keys(node)
         return node
 
     def value_of(self, node: yaml.Node) -> object:
         return self.construct_object(node, deep=True)
 
 
-def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
+def _duplicate_keys(node: yaml.MappingNode) -> Iterator[yaml.MarkedYAMLError]:
     lines: dict[str, int] = {}
     for key, _value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a string", key.start_mark)
         if key.value in lines:
             first = f"the key {key.value!r} stands here again, first in line {lines[key.value]}"
-            raise yaml.constructor.ConstructorError(None, None, first, key.start_mark)
+            yield yaml.constructor.ConstructorError(None, None, first, key.start_mark)
+            continue
         lines[key.value] = key.start_mark.line + 1
 
 

@@ -70,6 +70,23 @@ def test_all_problems_come_in_one_report_before_anything_is_touched(controller: 
     assert differences(before, controller.host.snapshot()) == ""
 
 
+def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(controller: Controller) -> None:
+    """What the host's planner finds wrong is explained by what the controller knows of the file."""
+    (controller.folder / "compose.yml").write_text(
+        'name: shop\nservices: {web: {hostname: $NAME, ports: ["${PORT}:80"]}, db: {ports: ["x:80"]}}', encoding="utf-8"
+    )
+    failed = controller.play({"tasks": [{"wharf.network.bridge": {"compose_files": "compose.yml"}}]}).results[-1]
+    of_web, of_db = failed["msg"].splitlines()
+    assert of_web.startswith('compose.yml: services.web.ports[0]: ":80": must be [[HOST_IP:][PUBLISHED]:]TARGET')
+    assert "; the variable PORT is not set, an empty string takes its place; set it in .env, or in env" in of_web
+    assert of_web.endswith(": the environment of the controller is not read")
+    assert of_db.startswith("compose.yml: services.db.ports[0]: ") and "is not set" not in of_db
+    assert [str(problem["path"]) for problem in failed["problems"]] == [
+        "compose.yml: services.web.ports[0]",
+        "compose.yml: services.db.ports[0]",
+    ]
+
+
 def test_chosen_ports_are_told(controller: Controller) -> None:
     task = {"wharf.network.docker_chains": {"containers": {"web": {"ports": ["8000-8001:80", "9000:90"]}}}}
     told = controller.play({"tasks": [task]}).results[-1]["published"]

@@ -187,6 +187,51 @@ def test_a_network_may_be_external_in_one_of_two_places(folder: Path) -> None:
     assert list(there["containers"]["shop-web-1"]["networks"]) == ["mine"]
 
 
+def test_all_problems_of_files_and_variables_come_in_one_report(tmp_path: Path) -> None:
+    """Also what the planner would say of the rest; but for what may be known to the host's ledger."""
+    (tmp_path / "broken.yml").write_text("services: [")
+    (tmp_path / "compose.yml").write_text(
+        """
+        name: shop
+        services:
+          web: {hostname: "${NEEDED:?}", ports: ["${", "80:80/icmp", "${PORT}:81"], networks: [nowhere, front]}
+          db: {scale: 2, dns: [here], networks: {front: {ipv4_address: no}}}
+          own: {container_name: clash}
+        networks: {front: {drivr: bridge, name: front}}
+        """
+    )
+    given = {
+        "compose_files": ["broken.yml", "compose.yml"],
+        "host": {"mtu": 1},
+        "networks": {"app": {"internal": 7}, "front": {}},
+        "containers": {"clash": {"prots": []}, "late": {"networks": ["known-to-the-ledger"]}, "bad": "words"},
+        "docker_user": [{"action": "dorp"}],
+        "runtime": "dokcer",
+    }
+    found = problems(given, tmp_path)
+    assert [problem.removeprefix("compose.yml: ").partition(": ")[0] for problem in found] == [
+        "broken.yml",
+        "services.web.hostname",
+        "services.web.ports[0]",
+        "services.db.scale",
+        "services.web.networks",
+        "wharf_networks.front",
+        "wharf_containers.clash",
+        "wharf_runtime",
+        "wharf_host.mtu",
+        "wharf_networks.app.internal",
+        "wharf_containers.clash.prots",
+        "wharf_containers.bad",
+        "wharf_docker_user[0].action",
+        "networks.front.drivr",
+        "services.web.ports[1]",
+        "services.web.ports[2]",
+        "services.db.networks.front.ipv4_address",
+        "services.db.dns[0]",
+    ]
+    assert "the variable PORT is not set" in found[-3]
+
+
 def test_warnings_are_passed_on(tmp_path: Path) -> None:
     (tmp_path / "compose.yml").write_text("name: x\nservices: {web: {hostname: $NOBODY}}")
     assert len(gather({"compose_files": "compose.yml"}, [tmp_path]).warnings) == 1

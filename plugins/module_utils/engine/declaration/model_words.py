@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .container_words import MODES, Names, parse_container
-from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network
+from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
 from .network_words import (
     check_named,
     default_network,
@@ -65,8 +65,47 @@ def read_model(
     Raises:
         ModelError: `host` has a problem, on which all others depend.
     """
-    host_words = {"bridge": "none", **(firewall or {})} if host is None else host
-    settings = parse_host(host_words, places.of_host(host), problems)
+    host_words = {"bridge": "none", SOURCE: places.part("host"), **(firewall or {})} if host is None else host
+    read = read_words(host_words, networks, containers, docker_user, places, problems)
+    settings, names = read.host, read.names
+    parsed_networks, parsed_containers, rules = read.networks, read.containers, read.rules
+    for things in (parsed_networks, parsed_containers):
+        for thing, other in _twins([(thing.name, thing) for thing in things]):
+            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
+    if docker_user and len(settings.without_rules) == len(RULES_KEYS):
+        keys = " or ".join(f"{settings.path}.{key}" for key in RULES_KEYS.values())
+        problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
+    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
+    model = _checked(model, names, problems)
+    # A port that cannot be read may be the one that a rule means.
+    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
+    for path, message in idle_rules(model, knows_ports):
+        (problems if idle is None else idle).add(path, message)
+    if _has_any(settings, problems.problems):
+        problems.raise_if_any()
+    return replace(model, containers=_sound_containers(model, problems.problems))
+
+
+class _Read(NamedTuple):
+    """What words say, each for itself."""
+
+    host: Host
+    networks: List[Network]
+    containers: List[Container]
+    rules: Tuple[UserRule, ...]
+    names: Names
+
+
+def read_words(
+    host: MappingOfWords,
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any],
+    places: Places,
+    problems: ProblemCollector,
+) -> _Read:
+    """Read the words of a whole host, each for itself: what they refer to may be known elsewhere."""
+    settings = parse_host(host, places.of_host(host), problems)
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
@@ -85,22 +124,8 @@ def read_model(
         parse_container(key, words, places.of(words, f"containers.{key}"), names, problems)
         for key, words in containers.items()
     ]
-    for things in (parsed_networks, parsed_containers):
-        for thing, other in _twins([(thing.name, thing) for thing in things]):
-            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
-    if docker_user and len(settings.without_rules) == len(RULES_KEYS):
-        keys = " or ".join(f"{settings.path}.{key}" for key in RULES_KEYS.values())
-        problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
     rules = parse_user_rules(docker_user, names.containers, names.networks, places, problems)
-    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
-    model = _checked(model, names, problems)
-    # A port that cannot be read may be the one that a rule means.
-    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
-    for path, message in idle_rules(model, knows_ports):
-        (problems if idle is None else idle).add(path, message)
-    if _has_any(settings, problems.problems):
-        problems.raise_if_any()
-    return replace(model, containers=_sound_containers(model, problems.problems))
+    return _Read(settings, parsed_networks, parsed_containers, rules, names)
 
 
 def sound(model: Model, problems: Sequence[Problem]) -> Model:
