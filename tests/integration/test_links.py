@@ -178,10 +178,11 @@ def test_bridges_that_go_leave_nothing_and_foreign_ones_stay() -> None:
 def test_all_foreign_links_with_a_bridges_name_are_told_at_once() -> None:
     run("ip link add br-app type bridge")
     run("ip link add docker0 type veth peer name other")
-    desired = state_of([BRIDGE, replace(BRIDGE, name="docker0", network="bridge")])
+    default = replace(BRIDGE, name="docker0", network="bridge", place="wharf_host")
+    desired = state_of([replace(BRIDGE, place="compose.yml: networks.app"), default])
     with pytest.raises(ConflictError) as caught:
         Bridges().observe(desired, frozenset())
-    assert [problem.path for problem in caught.value.problems] == ["wharf_networks.app", "wharf_host.bridge"]
+    assert [problem.path for problem in caught.value.problems] == ["compose.yml: networks.app", "wharf_host.bridge"]
 
 
 @on_a_host_of_its_own
@@ -365,11 +366,12 @@ def test_a_foreign_link_of_an_endpoints_name_is_a_conflict() -> None:
     run("ip netns add other")
     run("ip -n other link add eth0 type bridge")
     run("ip link add veth1web type bridge")
-    first = replace(ENDPOINT, sandbox="path:/run/netns/other")
+    first = replace(ENDPOINT, sandbox="path:/run/netns/other", place="host.json: containers.web.networks.app")
+    second = replace(SECOND, place="compose.yml: services.web.networks.db")
     with pytest.raises(ConflictError) as caught:
-        Endpoints({}).observe(state_of([first, SECOND]), frozenset())
+        Endpoints({}).observe(state_of([first, second]), frozenset())
     paths = {problem.path for problem in caught.value.problems}
-    assert paths == {"wharf_containers.web.networks.app", "wharf_containers.web.networks.db"}
+    assert paths == {first.place, second.place}
 
 
 @on_a_host_of_its_own
@@ -500,10 +502,11 @@ def test_foreign_namespaces_are_conflicts_told_at_once() -> None:
     run("ip netns add side")
     converge(Sandbox("netns:mine", "mine"))
     run("mount --bind /run/netns/mine /run/netns/side")
-    side = Sandbox("netns:side", "side", of="netns:mine")
+    web = replace(WEB, place="compose.yml: services.web")
+    side = Sandbox("netns:side", "side", of="netns:mine", place="containers.side")
     with pytest.raises(ConflictError) as caught:
-        Sandboxes({}).observe(state_of([WEB, side, Sandbox("netns:mine", "mine")]), frozenset())
-    assert [problem.path for problem in caught.value.problems] == ["wharf_containers.web", "wharf_containers.side"]
+        Sandboxes({}).observe(state_of([web, side, Sandbox("netns:mine", "mine")]), frozenset())
+    assert [problem.path for problem in caught.value.problems] == [web.place, side.place]
     assert "x-wharf: {sandbox: path:/run/netns/web}" in str(caught.value)
 
 
