@@ -111,13 +111,13 @@ foreign:
       description: The chain that drops.
       type: str
     rule:
-      description: The rule that drops; empty where it is the chain's policy.
+      description: The rule that drops, or that cannot be read; empty where it is the chain's policy.
       type: str
     hook:
       description: The hook of C(base), such as V(forward).
       type: str
     drops:
-      description: What it drops.
+      description: What it drops; empty where the rule cannot be read.
       type: list
       elements: str
     remedy:

@@ -236,6 +236,27 @@ def ours_gone(save: str) -> str:
     return "".join(line for line in save.splitlines(keepends=True) if "WHARF-ACCEPT" not in line)
 
 
+@pytest.mark.parametrize("words", [WORDS, ACCEPTING], ids=["nftables", "told in FORWARD"])
+def test_a_name_with_a_quote_stops_nothing(host: ThrowawayHost, words: Any) -> None:
+    """`recent` takes any name and lists it as it is; a comment's quote is listed escaped."""
+    host.run(
+        """
+        iptables-nft -A FORWARD -m recent --rcheck --name "a'b" -j DROP
+        iptables-nft -A FORWARD -m comment --comment "it's \\"quoted\\"" -j ACCEPT
+        """
+    )
+    with host.declared(words):
+        assert warnings(host, words) == []
+        host.run("iptables-nft -I FORWARD -m recent --rcheck --name 'a\"b' -j DROP")
+        (found,) = warnings(host, words)
+        assert '--name a"b' in found
+        assert "cannot be read" in found
+        assert host.observed()["foreign"][0]["drops"] == []
+        serve(host)
+        assert passes(host, (4,)) == EVERYTHING
+        host.run("iptables-nft -D FORWARD -m recent --rcheck --name 'a\"b' -j DROP")
+
+
 @needs_root
 def test_ufw(host: ThrowawayHost) -> None:
     with foreign_firewalls.skipping():

@@ -78,6 +78,8 @@ def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
 
 def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
     kinds = {change.subject.kind for change in left}
+    if not drop.drops:
+        return False
     if drop.table == "firewalld":
         return "firewalld" in kinds
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)

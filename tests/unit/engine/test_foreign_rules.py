@@ -98,6 +98,9 @@ def _rulesets(case: Path) -> Iterator[Ruleset]:
         ("-g own\n-A FORWARD -j ACCEPT", ["policy"]),
         ("-j own\n-A own -m mark --mark 0x1 -j RETURN\n-A own -j DROP\n-A FORWARD -j ACCEPT", []),
         ("-j NFQUEUE --queue-num 0", []),
+        ("-m recent --rcheck --name a'b -j ACCEPT", []),
+        ("-m recent --rcheck --name a'b -j DROP\n-A FORWARD -j ACCEPT", []),
+        ("-m comment --comment \"it\\'s \\\"-j ACCEPT\\\"\" -j DROP", ["rule"]),
     ],
 )
 def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
@@ -108,6 +111,28 @@ def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
     there = [way.steps[1]]
     found = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [_only(way, there)])
     assert ["rule" if drop.rule else "policy" for drop in found] == dropped
+
+
+@pytest.mark.parametrize(("chain", "named"), [("WHARF-USER", []), ("DOCKER-USER", ["DOCKER-USER"])])
+def test_what_the_admin_declares_to_be_dropped_is_not_named(chain: str, named: list[str]) -> None:
+    """With `firewall-backend: iptables` the declared rules stand among those of others."""
+    save = (
+        "*filter\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n:WHARF-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n"
+        f"-A DOCKER-USER -j WHARF-USER\n-A {chain} -o br-app -j DROP\nCOMMIT\n"
+    )
+    found = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], list(passages(_planned())))
+    assert [drop.chain for drop in found] == named
+
+
+def test_a_rule_that_cannot_be_read_is_named_and_may_do_anything() -> None:
+    """As `iptables-save` prints `-m recent --name 'a"b'`, which no iptables-restore takes either."""
+    rule = '-A FORWARD -m recent --rcheck --name a"b -j DROP'
+    save = f"*filter\n:FORWARD DROP [0:0]\n{rule}\nCOMMIT\n"
+    (found,) = foreign_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], list(passages(_planned())))
+    assert str(found) == (
+        f"the rule `{rule}` in chain FORWARD of the iptables-nft table ip filter cannot be read, so it is not known "
+        "what it drops; a name in it has a quote, which iptables-nft-restore cannot read either: give it another name"
+    )
 
 
 def test_what_lets_no_answers_back_drops() -> None:

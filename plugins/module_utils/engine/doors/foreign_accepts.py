@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
+from contextlib import suppress
 from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from ..diff import Change
+from ..foreign.foreign_iptables import words_of
 from ..foreign.let_through import ACCEPTS, JUMP
 from ..kernel import iptables_variants
 from ..kernel.iptables_variants import Variant
@@ -74,8 +75,10 @@ def _ours(save: str) -> List[Tuple[str, str]]:
         if line == JUMP:
             found.append((_JUMP_OWNER, line))
         elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
-            words = shlex.split(line)
-            found.append((words[words.index("--comment") + 1], line))
+            # Nothing that is ours has a quote within a word.
+            with suppress(ValueError):
+                words = words_of(line)
+                found.append((words[words.index("--comment") + 1], line))
     return found
 
 

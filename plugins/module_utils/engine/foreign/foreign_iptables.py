@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 from .foreign_nft import Expression
@@ -38,9 +37,26 @@ _TARGETS = {
 # Options that say nothing of a packet.
 _WITHOUT_MEANING = ("-m", "--comment")
 
+# As iptables-restore reads: nothing but double quotes joins words, and within them what follows a backslash is meant.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_WORD = re.compile(rf'(?:[^\s"]|{_QUOTED.pattern})+')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def words_of(line: str) -> List[str]:
+    """The words of a line that iptables-save prints.
+
+    Raises:
+        ValueError: a quote is not closed. Some matches, `recent` for one, print names as they are.
+    """
+    if _WORD.sub("", line).strip():
+        raise ValueError("a quote is not closed")
+    found = (match[0] for match in _WORD.finditer(line))
+    return [_QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), word) for word in found]
+
 
 def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
-    """`family` is `ip` or `ip6`; of a rule the `text` is kept."""
+    """`family` is `ip` or `ip6`; of a rule the `text` is kept. One that is `unread` may do anything."""
     table = ""
     chains: List[str] = []
     for line in save.splitlines():
@@ -57,9 +73,15 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
             )
             yield {"chain": {**chain, **hook}}
         elif line.startswith("-A "):
-            words = shlex.split(line)
-            expression = list(_expression(words[2:], family, chains))
-            yield {"rule": {"family": family, "table": table, "chain": words[1], "expr": expression, "text": line}}
+            yield {"rule": {"family": family, "table": table, "text": line, **_rule(line, family, chains)}}
+
+
+def _rule(line: str, family: str, chains: List[str]) -> Dict[str, Any]:
+    try:
+        words = words_of(line)
+    except ValueError:
+        return {"chain": line.split()[1], "expr": [{"unknown": line}, {"accept": None}], "unread": True}
+    return {"chain": words[1], "expr": list(_expression(words[2:], family, chains))}
 
 
 def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Expression]:

@@ -35,10 +35,10 @@ class Ruleset:
 
 @dataclass(frozen=True)
 class ForeignDrop:
-    """A rule of somebody else, or a base chain's policy, that drops what we accept.
+    """A rule of somebody else, or a base chain's policy, that drops what we accept, or a rule that cannot be read.
 
     `rule` is its text or, in nft, its handle; empty for the policy. `chain` is where it stands, `base` the chain at the
-    `hook` that leads there. `drops` says what, `remedy` what to do.
+    `hook` that leads there. `drops` says what, and is empty for a rule that cannot be read; `remedy` what to do.
     """
 
     tool: str
@@ -53,17 +53,32 @@ class ForeignDrop:
 
     def __str__(self) -> str:
         where = f"chain {self.chain} of the {_table(self.tool)} table {self.family} {self.table}"
+        if not self.drops:
+            return f"the rule `{self.rule}` in {where} cannot be read, so it is not known what it drops; {self.remedy}"
         by = f"the rule `{self.rule}` in {where}" if self.rule else f"the policy of {where}"
         return f"{by} drops {'; '.join(self.drops)}. To let it through: {self.remedy}"
 
 
 def foreign_drops(rulesets: Iterable[Ruleset], ways: Sequence[Passage]) -> List[ForeignDrop]:
-    """What of these passages is dropped for sure, by the rule that drops it, in the order of the rule sets."""
+    """What of these passages is dropped for sure, by the rule that drops it, in the order of the rule sets.
+
+    Beside them are the rules that cannot be read.
+    """
     found: List[ForeignDrop] = []
     for ruleset in rulesets:
+        found += _unread(ruleset)
         for (family, name), table in tables_of(ruleset.objects).items():
             found += _of_table(ruleset.tool, family, name, table, ways)
     return found
+
+
+def _unread(ruleset: Ruleset) -> Iterator[ForeignDrop]:
+    for each in ruleset.objects:
+        rule = each.get("rule", {})
+        if rule.get("unread"):
+            family, table, chain = rule["family"], rule["table"], rule["chain"]
+            remedy = f"a name in it has a quote, which {ruleset.tool}-restore cannot read either: give it another name"
+            yield ForeignDrop(ruleset.tool, family, table, "", chain, rule["text"], "", remedy=remedy)
 
 
 def _of_table(tool: str, family: str, name: str, table: Table, ways: Sequence[Passage]) -> List[ForeignDrop]:
