@@ -128,6 +128,38 @@ LINKED = (
     """,
 )
 
+_SECOND = {f"com.docker.network.host_ipv{version}": ADDRESSES["second"][version == 6] for version in (4, 6)}
+
+SHUT_IN = (
+    {
+        "host": {"ipv6": True},
+        "networks": {
+            "shaded": {**_BOTH, "internal": True, "driver_opts": _SECOND},
+            "vault": {**_BOTH, "internal": True},
+            "adrift": {**_BOTH, "driver_opts": {f"{_OPTION}inhibit_ipv4": "true"}},
+            "front": _BOTH,
+        },
+        "containers": {
+            "shy": {"networks": ["shaded"]},
+            "both": {"networks": ["adrift", "vault"]},
+            "web": {"networks": ["front"], "ports": _PORT},
+        },
+    },
+    """
+    # host_ipv4 on an internal network: the host is known there by the gateway's address, to which answers find
+    host         shy@shaded:80          tcp udp ping  shy seeing gateway@shaded
+    shy          gateway@shaded:7001    tcp udp ping  host
+    shy          internet:80            tcp udp ping  unreachable
+    outside      shy@shaded:80          tcp udp ping  closed
+
+    # An internal network's gateway leads to no published port, nor does a bridge that has no address
+    both         gateway@vault:8080     tcp udp       closed
+    both         gateway@vault:7001     tcp udp ping  host
+    both         host:8080              v4 tcp udp    closed
+    both         host:8080              v6 tcp udp    web
+    """,
+)
+
 # As an admin would give packets a mark: by where they come from.
 MARKS = """
 nft -f - <<END
@@ -141,7 +173,7 @@ table inet marks {
 END
 """
 
-TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED}
+TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED, "shut in": SHUT_IN}
 CELLS = [(name, row) for name, (_words, table) in TOPOLOGIES.items() for row in parse(table)]
 
 

@@ -100,7 +100,7 @@ def _rulesets(case: Path) -> Iterator[Ruleset]:
         ("-j NFQUEUE --queue-num 0", []),
         ("-m recent --rcheck --name a'b -j ACCEPT", []),
         ("-m recent --rcheck --name a'b -j DROP\n-A FORWARD -j ACCEPT", []),
-        ("-m comment --comment \"it\\'s \\\"-j ACCEPT\\\"\" -j DROP", ["rule"]),
+        ('-m comment --comment "it\\\'s \\"-j ACCEPT\\"" -j DROP', ["rule"]),
     ],
 )
 def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:

@@ -174,8 +174,11 @@ class Network:
         return self.masquerades.of(version) and self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
 
     def snat(self, version: int) -> Optional[Address]:
-        """Which address of the host that is; None for that of the interface by which it leaves."""
-        return self.host_addresses.of(version) if self.masquerade(version) else None
+        """Which address of the host that is; None for that of the interface by which it leaves.
+
+        An internal network's containers know no way to any other address of the host than their gateway's.
+        """
+        return self.host_addresses.of(version) if self.masquerade(version) and not self.internal else None
 
     def has_gateway(self, version: int) -> bool:
         """Whether the bridge has an address."""

@@ -400,7 +400,8 @@ class _Expectations:
             return
         wanted = [published.host_ip] if published.host_ip else [*self._own(user.version)[:1], user.gateway]
         for address in wanted:
-            to_gateway = address == user.gateway and user.network.has_gateway(user.version)
+            on_bridge = user.network.has_gateway(user.version) and not user.network.internal
+            to_gateway = address == user.gateway and on_bridge
             if to_gateway or self._leads_to_host(user.container, address):
                 expected = OPEN if self._is_for(user, address, published) else CLOSED
                 yield Probe(user.container.name, str(address), published.protocol, port, expected, name)
