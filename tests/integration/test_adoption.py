@@ -79,18 +79,57 @@ def test_containers_on_a_bridge_of_the_admin(lan: ThrowawayHost) -> None:
         assert not lan.probe("machine", "192.0.2.1:80/tcp", False).is_open
 
 
-def test_containers_that_may_not_talk_to_each_other(lan: ThrowawayHost) -> None:
+def bridged_packets_pass_rules(host: ThrowawayHost, passing: bool) -> None:
+    host.run(
+        f"sysctl -qw net.bridge.bridge-nf-call-iptables={passing:d} net.bridge.bridge-nf-call-ip6tables={passing:d}"
+    )
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+@pytest.mark.parametrize("passing", [False, True], ids=["bridge-nf 0", "bridge-nf 1"])
+def test_containers_that_may_not_talk_to_each_other(lan: ThrowawayHost, passing: bool) -> None:
+    bridged_packets_pass_rules(lan, passing)
     words = {
         **WORDS,
         "networks": {
-            "lan": {"external": True, "driver_opts": {"com.docker.network.bridge.enable_icc": "false"}}, "app": {},
+            "lan": {
+                "external": True,
+                "enable_ipv6": True,
+                "driver_opts": {"com.docker.network.bridge.enable_icc": "false"},
+            },
+            "app": {},
         },
-    }  # fmt: skip
+    }
     with lan.declared(words):
-        lan.serve("web", "80/tcp")
-        lan.serve("machine", "80/tcp")
-        assert not lan.probe("peer", f"{lan.address('web', 'lan')}:80/tcp", False).is_open
-        assert lan.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+        for place in ("web", "peer", "machine"):
+            lan.serve(place, "80/tcp")
+        web, peer = lan.address("web", "lan"), lan.address("peer", "lan")
+        for place, target in (("peer", web), ("web", peer), ("peer", f"[{lan.address('web', 'lan', 6)}]")):
+            assert not lan.probe(place, f"{target}:80/tcp", False).is_open, place
+        for place in ("outside", "peer", "web", "db"):
+            assert lan.probe(place, f"{HOST_ADDRESS}:8080/tcp").by == "web", place
+        assert lan.probe("machine", f"{ON_LAN}:8080/tcp").by == "web"
+        assert lan.probe("web", "10.5.0.50:80/tcp").by == "machine"
+        proved = verify(lan)
+        assert rows(proved) == rows(proved, None) == {}
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+@pytest.mark.parametrize("passing", [False, True], ids=["bridge-nf 0", "bridge-nf 1"])
+def test_links_between_containers_that_may_not_talk_otherwise(lan: ThrowawayHost, passing: bool) -> None:
+    bridged_packets_pass_rules(lan, passing)
+    words = {
+        "host": {"bridge": "br-lan", "icc": False},
+        "containers": {"web": {"links": ["db"]}, "db": {"expose": ["80"]}, "other": {}},
+    }
+    with lan.declared(words):
+        lan.serve("db", "80/tcp", "81/tcp")
+        db = lan.address("db", "bridge")
+        assert lan.probe("web", f"{db}:80/tcp").by == "db"
+        assert not lan.probe("web", f"{db}:81/tcp", False).is_open
+        assert not lan.probe("other", f"{db}:80/tcp", False).is_open
+        proved = verify(lan)
+        assert rows(proved) == rows(proved, None) == {}
 
 
 # Below the smaller one the kernel has no IPv6, and the other is the largest that it has.

@@ -12,7 +12,7 @@ from typing import Any
 
 import foreign_firewalls
 import pytest
-from hosts import ABSENT, ADDRESSES, OUTSIDE, ThrowawayHost
+from hosts import ABSENT, ADDRESSES, BACKENDS, OUTSIDE, ThrowawayHost
 from probes import Probe
 
 # The older iptables reads a file that only root may, ufw looks at who calls it, a system's D-Bus changes its user.
@@ -234,6 +234,19 @@ def test_iptables_forward_lets_through_on_demand(host: ThrowawayHost) -> None:
 
 def ours_gone(save: str) -> str:
     return "".join(line for line in save.splitlines(keepends=True) if "WHARF-ACCEPT" not in line)
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+@pytest.mark.parametrize("name", ["e+", 'e"'])
+def test_a_bridge_whose_name_says_more_opens_nothing(host: ThrowawayHost, name: str) -> None:
+    """What passes within a bridge of others is let through by its name."""
+    host.run(f"ip link add '{name}' up type bridge")
+    with host.declared(WORDS):
+        serve(host)
+        assert passes(host, (4,)) == EVERYTHING
+        internet = ADDRESSES["internet"][0]
+        host.run(f"ip route replace {internet} via {ADDRESSES['host'][0]}", "neighbour")
+        assert not host.probe("neighbour", f"{internet}:80/tcp", False).is_open
 
 
 @pytest.mark.parametrize("words", [WORDS, ACCEPTING], ids=["nftables", "told in FORWARD"])

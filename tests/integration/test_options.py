@@ -199,6 +199,33 @@ def test_who_reaches_whom(probers: dict[str, Prober], topology: str, row: Row) -
     assert row.agrees(prober.cell(row)), prober.answers[str(row)]
 
 
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize("bridge", ["docker0", "br-lan"])
+def test_a_link_lets_nobody_in_who_sends_by_the_address_of_its_container(backend: str, bridge: str) -> None:
+    """Where nothing is masqueraded, no earlier rule keeps strangers from the containers' addresses."""
+    with ThrowawayHost.started(backend=backend) as host:
+        host.run("ip link add br-lan up type bridge; ip addr add 10.5.0.1/24 dev br-lan")
+        host.apply(
+            {
+                "host": {"icc": False, "ip-masq": False, "bridge": bridge},
+                "containers": {"web": {"links": ["db"]}, "db": {"expose": ["80/udp"]}},
+            }
+        )
+        host.serve("db", "80/udp")
+        web, db = host.address("web", "bridge"), host.address("db", "bridge")
+
+        def heard_from(place: str) -> int:
+            host.agent.call(
+                "send_spoofed", place=host.path(place), text=place, source=web, destination=db, port=80
+            )  # fmt: skip
+            # Whatever was sent before this has come by then.
+            assert host.probe("web", f"{db}:80/udp").is_open
+            return len([line for line in host.agent.call("heard") if place in line])
+
+        host.run(f"ip route replace {db}/32 via {ADDRESSES['host'][0]}", "neighbour")
+        assert (heard_from("neighbour"), heard_from("web")) == (0, 1)
+
+
 # Ports that are chosen
 
 

@@ -9,6 +9,7 @@ import grp
 import ipaddress
 import os
 import pwd
+import re
 import socket
 from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
@@ -68,7 +69,20 @@ def read_facts(ledger: Ledger) -> Facts:
 def _standing(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[StandingBridge]:
     for link in sorted(bridges, key=lambda link: link.name):
         own = tuple(_given(info for info in addresses if info.index == link.index))
-        yield StandingBridge(link.name, link.mtu, link.mac, link.up, own)
+        yield StandingBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
+
+
+def _is_filtered(link: rtnetlink.LinkInfo) -> bool:
+    """Whether the rules of both families see bridged packets, by the bridge's own setting or by that of all bridges."""
+    own = link.bridge
+    return own is not None and all(
+        is_set or _is_called(name)
+        for name, is_set in (("iptables", own.nf_call_iptables), ("ip6tables", own.nf_call_ip6tables))
+    )
+
+
+def _is_called(name: str) -> bool:
+    return proc_sys.read(f"net.bridge.bridge-nf-call-{name}") == "1"
 
 
 def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
@@ -150,8 +164,8 @@ def _resolv_conf() -> str:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether nft takes the name for what it is."""
-    return not set(name) & set('"*\\')
+    """Whether nft, iptables and dnsmasq take the name for what it is."""
+    return re.fullmatch(r"[A-Za-z0-9_.-]+", name) is not None
 
 
 def _before(ledger: Ledger, name: str) -> Optional[str]:

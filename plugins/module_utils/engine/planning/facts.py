@@ -13,13 +13,17 @@ from ..declaration.words import Interface, Subnet
 
 @dataclass(frozen=True)
 class StandingBridge:
-    """A bridge that is not ours, with the addresses that it was given; `mtu` is in bytes."""
+    """A bridge that is not ours, with the addresses that it was given; `mtu` is in bytes.
+
+    `filtered`: what its ports send to each other passes the host's rules (br_netfilter).
+    """
 
     name: str
     mtu: int = 1500
     mac: str = ""
     up: bool = True
     addresses: Tuple[Interface, ...] = ()
+    filtered: bool = False
 
 
 @dataclass(frozen=True)

@@ -265,8 +265,14 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
 
 
 def _is_filtered(plan: Plan, network: Network) -> bool:
-    """Whether the network's bridge hands over to the rules what its containers say to each other, who may not."""
-    return not network.icc and plan.facts.bridge_netfilter and not network.external
+    """Whether the network's bridge hands over to the rules what its containers say to each other, who may not.
+
+    Somebody else's bridge does so if it is told to, and ours where it can be told.
+    """
+    if network.external:
+        standing = {bridge.name: bridge for bridge in plan.facts.other_bridges or ()}
+        return not network.icc and network.bridge in standing and standing[network.bridge].filtered
+    return not network.icc and plan.facts.bridge_netfilter
 
 
 def sandboxes_and_endpoints(plan: Plan) -> List[Object]:

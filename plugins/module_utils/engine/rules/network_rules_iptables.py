@@ -88,9 +88,12 @@ class Ground:
             of = "" if mark.mask == 0xFFFFFFFF else f"/{mark.mask:#x}"
             yield f"{self.going()} -m mark --mark {mark.mark & mark.mask:#x}{of} -j ACCEPT"
         yield f"{self.going()} {_IS_TRANSLATED} -j DOCKER"
-        if not self.network.icc and not self.network.external:
-            # Only the default network has links.
-            verdicts = ["DOCKER-LINKS", "DROP"] if self.network.is_default else ["DROP"]
+        if not self.network.icc:
+            # Only the default network has links. From an adopted bridge others are reached, and the end drops the rest.
+            verdicts = [
+                *(["DOCKER-LINKS"] if self.network.is_default else []),
+                *([] if self.network.external else ["DROP"]),
+            ]
             yield from (f"{match} -j {verdict}" for verdict in verdicts for match in self.among)
         yield from self._direct_access()
         yield f"{self.going()} -j DROP"

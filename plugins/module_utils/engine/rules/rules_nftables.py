@@ -221,7 +221,12 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
         yield f'meta mark & {mark.mask:#x} == {mark.mark & mark.mask:#x} accept comment "bridge-accept-fwmark"'
     yield "ct status dnat jump DOCKER-TARGETS"
     for version, family in _FAMILIES:
-        yield f"{family} saddr . {family} daddr . meta l4proto . th dport @linked{version} accept"
+        # Within the bridge, or anybody would be let in who sends by the address of a container that has a link.
+        linked = f"{family} saddr . {family} daddr . meta l4proto . th dport @linked{version} accept"
+        yield f"iifname . oifname @no_icc {linked}"
+        if _adopts(plan):
+            ends = f"{family} saddr . iifname @adopted{version} {family} daddr . oifname @adopted{version}"
+            yield f"{ends} {linked}"
     yield 'iifname . oifname @no_icc drop comment "between containers of a network"'
     for version, family in _FAMILIES:
         guarded = f"meta nfproto . oifname @unprotected {family} daddr . meta l4proto . th dport @guarded{version}"
