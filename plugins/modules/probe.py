@@ -166,11 +166,17 @@ probes:
   sample: [{from: shell, to: 192.0.2.10, port: 8080, protocol: tcp, expected: open, name: "port 80 of web, published",
     seen: open, fulfilled: true, why: "", seen_as: 172.17.0.2, seconds: 0.0004}]
   contains:
+    expected:
+      description:
+        - V(open) or V(closed).
+        - V(reached) of a derived ping to the host, which is to arrive there. Whether the host answers is said by its
+          own rules, so V(one-way) is as expected, too.
+      type: str
     seen:
       description:
         - V(open), V(closed), or V(refused), which is as good as closed.
         - V(one-way) if the probe arrives and no answer comes back, V(elsewhere) if somebody else answers, V(absent) if
-          there is no sandbox to send it from. These are never as expected.
+          there is no sandbox to send it from. These are never V(open) or V(closed).
         - V(unknown) where it cannot be told. So it is where the probe follows from the ledger and the sandbox at one of
           its ends is not there yet; it is not sent then.
       type: str

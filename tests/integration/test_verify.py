@@ -170,6 +170,38 @@ def test_a_foreign_chain_that_drops(small: ThrowawayHost) -> None:
     assert set(failed.values()) == {"closed"}
 
 
+NEIGHBOUR_DISCOVERY = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert"
+
+
+@pytest.mark.parametrize("refusal", ["drop", "reject"])
+def test_a_host_that_lets_nothing_in_that_it_need_not(small: ThrowawayHost, refusal: str) -> None:
+    """Whether the host answers pings is its own affair: what is proved is that they come to it."""
+    small.apply({**WORDS, "networks": {**WORDS["networks"], "front": {"enable_ipv6": True}}})
+    accepted = ["ct state established,related", "iif lo", "tcp dport 22", f"icmpv6 type {{ {NEIGHBOUR_DISCOVERY} }}"]
+    small.run(
+        "\n".join(
+            [
+                "nft add table inet hard",
+                "nft add chain inet hard input '{ type filter hook input priority 0; }'",
+                *(f"nft add rule inet hard input '{match} accept'" for match in accepted),
+                f"nft add rule inet hard input {refusal}",
+            ]
+        )
+    )
+    found = verify(small)
+    assert rows(found) == rows(found, None) == {}
+    gateway, gateway6 = small.ledger()["allotted"]["networks"]["front"].values()
+    pings = {way: seen for way, seen in rows(found, True).items() if way.endswith("/ping") and "web > " in way}
+    assert pings == {f"web > {at}/ping": "one-way" for at in (gateway, gateway6, HOST, "2001:db8::10")}
+    # Who asks for an answer is told that there is none.
+    asked = [{"from": "web", "to": gateway, "protocol": "ping", "expected": each} for each in ("open", "closed")]
+    seen = [row["fulfilled"] for row in verify(small, probes=asked, derive=False)["probes"]]
+    assert seen == [False, True]
+    # What does not come to the host at all still fails.
+    small.run(f"ip netns exec web ip neigh replace {gateway} lladdr 02:00:00:00:00:99 dev eth0")
+    assert f"web > {gateway}/ping" in rows(verify(small))
+
+
 def test_answers_that_do_not_come_back(small: ThrowawayHost) -> None:
     """A closed way on which packets arrive is not closed, though nobody gets an answer."""
     app = small.address("app", "back")

@@ -22,7 +22,7 @@ from .planning.plan import Plan
 from .reachability import probing
 from .reachability.expectations import Destinations, Ground, expect, expect_outside
 from .reachability.probe_words import parse_hosts, parse_probes
-from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, UNKNOWN, Outcome, Probe
+from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
 from .reachability.trials import Trial
 
 OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
@@ -158,7 +158,8 @@ class _Sender:
 
     def _trial(self, probe: Probe) -> Trial:
         arrives = None if probe.via else self._destinations.of(probe)
-        witness = self._path(arrives[0]) if arrives else ""
+        to_host = probe.expected == REACHED
+        witness = self._path(arrives[0]) if arrives else namespaces.OWN if to_host else ""
         port = arrives[1] if arrives else 0
         return Trial(
             place=self._path(probe.source),
@@ -169,6 +170,7 @@ class _Sender:
             arrival_port=port,
             via=probe.via,
             near=self._destinations.is_near(probe),
+            before_rules=to_host,
         )
 
     def _path(self, source: str) -> str:

@@ -20,7 +20,7 @@ from ..planning.openings import Access, access_from
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.targets import targets
-from .probes import CLOSED, HOST, OPEN, PING, TCP, UDP, Probe
+from .probes import CLOSED, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
 from .user_rule_expectations import Forwarded, may_decide
 
 # The port for what does not depend on the port: RFC 863's service, which takes no offence.
@@ -224,7 +224,7 @@ class _Expectations:
     def _own_network(self, place: _Place, neighbour: _Place) -> Iterator[Probe]:
         container, network = place.container.name, place.network.name
         if place.network.has_gateway(place.version):
-            yield Probe(container, str(place.gateway), PING, name=f"the gateway of {network}")
+            yield _to_host(container, place.gateway, f"the gateway of {network}")
             yield Probe(HOST, str(place.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
         if neighbour == place:
             return
@@ -302,7 +302,7 @@ class _Expectations:
             owner = self._plan.model.owner_of_stack(container)
             for place in [each for each in self._places[owner.name] if each.network.has_gateway(each.version)][:1]:
                 name = f"the gateway of {place.network.name}, by the stack of {owner.name}"
-                yield Probe(container.name, str(place.gateway), PING, name=name)
+                yield _to_host(container.name, place.gateway, name)
         elif container.mode == HOST_MODE:
             local = [p for p in self._publications if p.version == 4 and p.host_ip in (None, LOOPBACK[4])]
             for published in [each for each in local if self._is_at_hand(each)][:1]:
@@ -320,7 +320,7 @@ class _Expectations:
         beyond = [(address, port) for address, port in self._ground.beyond if address.version == version]
         for address in self._own(version)[:1]:
             if open_to_host and self._leads_to_host(container, address):
-                yield Probe(container.name, str(address), PING, name="the host, by the default route")
+                yield _to_host(container.name, address, "the host, by the default route")
             elif not open_to_host and not _has_route(container, address):
                 yield Probe(container.name, str(address), PING, expected=CLOSED, name="anything beyond its networks")
         if not open_to_host:
@@ -475,6 +475,11 @@ class _Expectations:
     def _host_addresses(self) -> Sequence[Address]:
         gateways = [pool.gateway for pools in self._plan.allotted.networks.values() for pool in pools.values()]
         return [*self._ground.own, *gateways]
+
+
+def _to_host(source: str, address: Address, name: str) -> Probe:
+    """A ping. Whether the host answers it is the affair of its own rules."""
+    return Probe(source, str(address), PING, expected=REACHED, name=name)
 
 
 def _of(published: Publication) -> str:

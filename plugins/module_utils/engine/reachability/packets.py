@@ -25,13 +25,18 @@ TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _HEADER_BYTES = 8  # of UDP and of ICMP's echo
 
+# <linux/if_ether.h>, <linux/if_packet.h>
+_ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+_PACKET_HOST = 0
+_IPV6_HEADER_BYTES = 40
+
 # <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>
 _IP_TTL, _IP_RECVERR, _IP_RECVTTL = 2, 11, 12
 _IPV6_RECVERR, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 25, 51, 52
 _SO_ATTACH_FILTER = 26
 
 # <linux/bpf_common.h>: operation codes of the classic packet filter
-_LOAD_IPV4_HEADER_LENGTH, _LOAD_NOTHING = 0xB1, 0x01
+_LOAD_IPV4_HEADER_LENGTH, _LOAD_HEADER_LENGTH = 0xB1, 0x01
 _LOAD_BYTE, _LOAD_WORD = 0x50, 0x40
 _JUMP_IF_EQUAL, _JUMP_IF_BITS, _RETURN = 0x15, 0x45, 0x06
 _INSTRUCTION = struct.Struct("HBBI")
@@ -73,21 +78,38 @@ def raw_socket(version: int, protocol: str) -> socket.socket:
     icmp = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
     number = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "ping": icmp}[protocol]
     opened = socket.socket(FAMILIES[version], socket.SOCK_RAW | socket.SOCK_NONBLOCK, number)
+    # A raw socket of IPv6 has no IP header before the rest.
+    header = (_LOAD_IPV4_HEADER_LENGTH, 0) if version == 4 else (_LOAD_HEADER_LENGTH, 0)
     if protocol == "tcp":
-        test = (_LOAD_BYTE, 13), (_JUMP_IF_BITS, TCP_SYN | TCP_RST)
+        _attach_filter(opened, header, (_LOAD_BYTE, 13), (_JUMP_IF_BITS, TCP_SYN | TCP_RST))
     else:
-        test = (_LOAD_WORD, _HEADER_BYTES), (_JUMP_IF_EQUAL, int.from_bytes(MARK[:4], "big"))
-    _attach_filter(opened, version, *test)
+        _attach_filter(opened, header, *_BEGINS_WITH_MARK)
     if version == 6:
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
     return opened
 
 
-def _attach_filter(opened: socket.socket, version: int, load: Tuple[int, int], jump: Tuple[int, int]) -> None:
+def socket_before_rules(version: int) -> socket.socket:
+    """A socket that sees the echoes of probes as they come to the network stack, before any rule of that stack."""
+    opened = socket.socket(
+        socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETHERTYPES[version])
+    )
+    header = (_LOAD_IPV4_HEADER_LENGTH, 0) if version == 4 else (_LOAD_HEADER_LENGTH, _IPV6_HEADER_BYTES)
+    _attach_filter(opened, header, *_BEGINS_WITH_MARK)
+    return opened
+
+
+_Step = Tuple[int, int]
+_BEGINS_WITH_MARK: Tuple[_Step, _Step] = (
+    (_LOAD_WORD, _HEADER_BYTES),
+    (_JUMP_IF_EQUAL, int.from_bytes(MARK[:4], "big")),
+)
+
+
+def _attach_filter(opened: socket.socket, header: _Step, load: _Step, jump: _Step) -> None:
     program = b"".join(
         [
-            # A raw socket of IPv6 has no IP header before the rest.
-            _INSTRUCTION.pack(_LOAD_IPV4_HEADER_LENGTH if version == 4 else _LOAD_NOTHING, 0, 0, 0),
+            _INSTRUCTION.pack(header[0], 0, 0, header[1]),
             _INSTRUCTION.pack(load[0], 0, 0, load[1]),
             _INSTRUCTION.pack(jump[0], 0, 1, jump[1]),
             _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF),
@@ -110,6 +132,21 @@ def receive_all(opened: socket.socket, version: int) -> List[Received]:
         hops = data[8] if version == 4 else _hops(ancillary)
         header = (data[0] & 0x0F) * 4 if version == 4 else 0
         received.append(Received(source[0], hops, data[header:]))
+
+
+def receive_before_rules(opened: socket.socket, version: int) -> List[Received]:
+    """What has come to a `socket_before_rules` until now, but for what is another one's by its MAC."""
+    received: List[Received] = []
+    while True:
+        try:
+            data, sender = opened.recvfrom(2048)
+        except OSError:
+            return received
+        header = (data[0] & 0x0F) * 4 if version == 4 else _IPV6_HEADER_BYTES
+        source = data[12:16] if version == 4 else data[8:24]
+        if sender[2] == _PACKET_HOST:
+            hops = data[8] if version == 4 else data[7]
+            received.append(Received(socket.inet_ntop(FAMILIES[version], source), hops, data[header:]))
 
 
 def _hops(ancillary: Iterable[Tuple[int, int, bytes]]) -> int:

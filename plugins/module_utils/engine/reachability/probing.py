@@ -29,6 +29,8 @@ from .packets import (
     new_payload,
     raw_socket,
     receive_all,
+    receive_before_rules,
+    socket_before_rules,
 )
 from .probes import ABSENT, CLOSED, ELSEWHERE, ONE_WAY, OPEN, PING, REFUSED, TCP, UDP, UNKNOWN, Outcome
 from .trials import Trial, portions
@@ -55,15 +57,16 @@ class _Watch:
     `hops_of_refusals` are by the ports of who refuses and who is refused.
     """
 
-    def __init__(self, place: str, version: int, protocol: str) -> None:
+    def __init__(self, place: str, version: int, protocol: str, before_rules: bool) -> None:
         self.arrived: Dict[Tag, str] = {}
         self.hops_of_refusals: Dict[Tag, int] = {}
-        self._version, self._protocol = version, protocol
+        self._version, self._protocol, self._before_rules = version, protocol, before_rules
         with namespaces.entered(place):
-            self.socket: socket.socket = raw_socket(version, protocol)
+            self.socket = socket_before_rules(version) if before_rules else raw_socket(version, protocol)
 
     def attend(self) -> None:
-        for packet in receive_all(self.socket, self._version):
+        receive = receive_before_rules if self._before_rules else receive_all
+        for packet in receive(self.socket, self._version):
             if self._protocol == TCP:
                 self._note_tcp(packet)
             elif self._protocol == UDP or packet.icmp_type == ECHO_REQUEST[self._version]:
@@ -151,12 +154,20 @@ class _Attempt:
         return isinstance(self.error, ConnectionRefusedError)
 
 
+# Which namespace, family and protocol is watched, and whether before the rules.
+_Watched = Tuple[Tuple[int, int], int, str, bool]
+
+
+def _watched(place: str, trial: Trial) -> _Watched:
+    return namespaces.identity(place), trial.version, trial.protocol, trial.before_rules
+
+
 class _Round:
     """Trials that are under way together."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self._selector = selectors.DefaultSelector()
-        self._watches: Dict[Tuple[Tuple[int, int], int, str], _Watch] = {}
+        self._watches: Dict[_Watched, _Watch] = {}
         self._attempts = [_Attempt(trial) for trial in trials]
         self._references = {
             key: _Attempt(Trial(trial.place, PING, trial.via))
@@ -194,9 +205,9 @@ class _Round:
         for place in [trial.witness] if trial.witness else [trial.place] if trial.via and trial.protocol == TCP else []:
             # It may be gone, and then nothing arrives there.
             with suppress(OSError):
-                key = (namespaces.identity(place), trial.version, trial.protocol)
+                key = _watched(place, trial)
                 if key not in self._watches:
-                    self._watches[key] = watch = _Watch(place, trial.version, trial.protocol)
+                    self._watches[key] = watch = _Watch(place, *key[1:])
                     self._selector.register(watch.socket, selectors.EVENT_READ, watch)
 
     def _attend(self, under_way: Iterable[_Attempt], deadline: float) -> None:
@@ -222,14 +233,16 @@ class _Round:
 
     def _watch_of(self, place: str, trial: Trial) -> Optional[_Watch]:
         with suppress(OSError):
-            return self._watches.get((namespaces.identity(place), trial.version, trial.protocol))
+            return self._watches.get(_watched(place, trial))
         return None
 
     def _judged(self, attempt: _Attempt, seen_as: str) -> Tuple[str, str]:
         trial = attempt.trial
         if attempt.answered:
-            misled = trial.witness and not seen_as
+            misled = trial.witness and not seen_as and not trial.before_rules
             return (ELSEWHERE, "somebody else answers") if misled else (OPEN, "")
+        if trial.before_rules and seen_as:
+            return ONE_WAY, "it arrives, and the host answers no pings here"
         if attempt.refused and (seen_as or self._is_refused_behind(attempt)):
             return OPEN, NOBODY_LISTENS
         if attempt.refused and trial.via and self._hops_of_host(trial) is None:

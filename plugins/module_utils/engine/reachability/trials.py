@@ -28,7 +28,8 @@ _GATEWAY = "gateway"
 class Trial:
     """What is to be sent. `place` and `witness` are the paths of network namespaces.
 
-    In `witness` it should arrive, at `arrival_port`; it is empty where nobody can tell. `near`: both are on one link.
+    In `witness` it should arrive, at `arrival_port`; it is empty where nobody can tell. `before_rules`: a ping counts
+    as arrived there although the rules of that stack drop it then. `near`: both are on one link.
     """
 
     place: str
@@ -39,6 +40,7 @@ class Trial:
     arrival_port: int = 0
     via: str = ""
     near: bool = False
+    before_rules: bool = False
 
     @property
     def version(self) -> int:
