@@ -34,6 +34,7 @@ ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY = 0, 129
 _libc = ctypes.CDLL(None, use_errno=True)
 _selector = selectors.DefaultSelector()
 _heard: list[str] = []
+_hearers: dict[str, str] = {}
 _held: dict[int, socket.socket] = {}
 _places: list[int] = []
 _servers: dict[str, list[socket.socket]] = {}
@@ -153,7 +154,9 @@ def _answer_datagram(server: socket.socket, name: str) -> None:
     """Answer from the address that was asked, as a client expects."""
     with suppress(BlockingIOError):
         text, ancillary, _flags, peer = server.recvmsg(4096, 256)
-        _heard.append(f"{name} {peer[0]} {text.decode(errors='replace')}")
+        said = text.decode(errors="replace")
+        _heard.append(f"{name} {peer[0]} {said}")
+        _hearers[said] = name
         with suppress(OSError):
             server.sendmsg([f"{name} {peer[0]}\n".encode()], [*_reply_from(ancillary)], 0, peer)
 
@@ -179,6 +182,7 @@ class Attempt:
     ) -> None:
         self.answer = ""
         self.why = "no answer"
+        self._text = ""
         self.done = False
         self._address = address
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -213,7 +217,8 @@ class Attempt:
             self._socket.send(_echo_request(self._family, self._token))
             _selector.register(self._socket, selectors.EVENT_READ, self._read_echo)
         else:
-            self._socket.send(b"?")
+            self._text = f"? {os.urandom(8).hex()}"
+            self._socket.send(self._text.encode())
             _selector.register(self._socket, selectors.EVENT_READ, self._read_line)
 
     def _read_line(self) -> None:
@@ -240,11 +245,14 @@ class Attempt:
     def result(self) -> list[str]:
         if not self.done:
             self._finish(why="no answer")
-        return [self.answer, self.why]
+        return [self.answer, self.why, _hearers.get(self._text, "")]
 
 
 def probe(attempts: list[dict[str, Any]], timeout: float) -> list[list[str]]:
-    """Try all at once; for each the answer, or why there is none. `timeout` in seconds, for all of them."""
+    """Try all at once; for each the answer, or why there is none, and which UDP server has heard it.
+
+    `timeout` in seconds, for all of them.
+    """
     under_way = [Attempt(**attempt) for attempt in attempts]
     deadline = time.monotonic() + timeout
     while not all(attempt.done for attempt in under_way) and time.monotonic() < deadline:
@@ -279,24 +287,41 @@ def _receive(connection: socket.socket, timeout: float) -> str:
     raise TimeoutError("nothing came over the connection")
 
 
-def send_spoofed(place: str, source: str, destination: str, port: int, text: str) -> None:
-    """Send one UDP datagram that claims to come from `source`; IPv4 only. Its checksum is left out."""
-    datagram = struct.pack("!HHHH", 4242, port, 8 + len(text), 0) + text.encode()
-    header = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 0, 0, 64, socket.IPPROTO_UDP, 0,
-        socket.inet_aton(source), socket.inet_aton(destination),
-    )  # fmt: skip
-    with entered(place), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        raw.sendto(header + datagram, (destination, 0))
+def send_spoofed(place: str, source: str, destination: str, port: int, text: str, source_port: int = 4242) -> None:
+    """Send one UDP datagram that claims to come from `source`."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination)
+    length = 8 + len(text)
+    # Over IPv4 a checksum may be left out.
+    checksum = _udp_checksum(ends, source_port, port, text) if family == socket.AF_INET6 else 0
+    datagram = struct.pack("!HHHH", source_port, port, length, checksum) + text.encode()
+    if family == socket.AF_INET6:
+        header = struct.pack("!IHBB", 0x60000000, length, socket.IPPROTO_UDP, 64)
+    else:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, socket.IPPROTO_UDP, 0)
+    with entered(place), socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(header + ends + datagram, (destination, 0))
+
+
+def _udp_checksum(ends: bytes, source_port: int, port: int, text: str) -> int:
+    length = 8 + len(text)
+    pseudo = ends + struct.pack("!IIHHHH", length, socket.IPPROTO_UDP, source_port, port, length, 0)
+    return _checksum(pseudo + text.encode() + b"\0" * (len(text) % 2)) or 0xFFFF
+
+
+def _checksum(words: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(words) // 2}H", words))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def _echo_request(family: int, token: bytes) -> bytes:
     if family == socket.AF_INET6:
         return struct.pack("!BBHHH", ICMPV6_ECHO, 0, 0, 1, 1) + token
     words = struct.pack("!BBHHH", ICMP_ECHO, 0, 0, 1, 1) + token
-    total: int = sum(struct.unpack(f"!{len(words) // 2}H", words))
-    total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack("!BBHHH", ICMP_ECHO, 0, ~(total + (total >> 16)) & 0xFFFF, 1, 1) + token
+    return struct.pack("!BBHHH", ICMP_ECHO, 0, _checksum(words), 1, 1) + token
 
 
 # Files

@@ -14,6 +14,8 @@ from hosts import ADDRESSES, ThrowawayHost
 from probes import Probe
 
 OPEN_TO_ALL, LOCAL_ONLY = 7001, 7000
+# The port that spoofed datagrams come from.
+SPOOFED_FROM = 4242
 
 _PLAIN = {"enable_ipv6": True}
 _PORTS = ["8080:80", "8080:80/udp", "127.0.0.1:9000:80", "127.0.0.1:9000:80/udp"]
@@ -585,11 +587,20 @@ class Prober:
             return "open"
         return f"{answer.by} seeing {self._addresses.name(answer.sees)}"
 
-    def send_spoofed(self, who: str, source: str, target: str, port: int, text: str) -> None:
+    def agrees(self, row: Row) -> bool:
+        """Whether what has come of the probe is what the table says; where it is closed, nothing may arrive either."""
+        return row.agrees(self.cell(row)) and bool(row.by or not self.answers[str(row)].heard_by)
+
+    def send_spoofed(self, who: str, source: str, target: str, port: int, text: str, version: int = 4) -> None:
         self._host.agent.call(
             "send_spoofed", place=self._host.path(who), text=text,
-            source=self.address(source, 4), destination=self.address(target, 4), port=port,
+            source=self.address(source, version), destination=self.address(target, version), port=port,
         )  # fmt: skip
+
+    def begin_flow(self, who: str, target: str, port: int, version: int) -> bool:
+        """By a datagram from the port that spoofed ones come from, too."""
+        probe = Probe(self._host.path(who), "udp", self.address(target, version), port, source_port=SPOOFED_FROM)
+        return self._host.agent.probe([probe])[0].is_open
 
     def heard(self, text: str) -> list[str]:
         """What has come to the UDP servers with this text."""

@@ -35,18 +35,23 @@ class Probe:
 
 @dataclass(frozen=True)
 class Answer:
-    """`by` is the server that answered, empty if none did; `sees` is whom that server sees; `why` nobody answered."""
+    """`by` is the server that answered, empty if none did; `sees` is whom that server sees; `why` nobody answered.
+
+    `heard_by` is the server to which a datagram came, whether an answer came back or not.
+    """
 
     by: str = ""
     sees: str = ""
     why: str = ""
+    heard_by: str = ""
 
     @property
     def is_open(self) -> bool:
         return bool(self.by)
 
     def __str__(self) -> str:
-        return f"{self.by}, seeing {self.sees}" if self.is_open else f"closed: {self.why}"
+        heard = f", though {self.heard_by} has heard it" if self.heard_by else ""
+        return f"{self.by}, seeing {self.sees}" if self.is_open else f"closed: {self.why}{heard}"
 
 
 class Conversation:
@@ -99,7 +104,7 @@ class Agent(Conversation):
     def probe(self, probes: Sequence[Probe], timeout: float = CLOSED_AFTER) -> list[Answer]:
         """All at once, in one timeout."""
         found = self.call("probe", attempts=[vars(probe) for probe in probes], timeout=timeout)
-        return [_answer(line, why) for line, why in found]
+        return [_answer(*each) for each in found]
 
     def probe_patiently(
         self, probes: Sequence[Probe], expected_open: Sequence[bool], closed_after: float = CLOSED_AFTER
@@ -112,6 +117,6 @@ class Agent(Conversation):
         return answers
 
 
-def _answer(line: str, why: str) -> Answer:
+def _answer(line: str, why: str, heard_by: str) -> Answer:
     by, _space, sees = line.partition(" ")
-    return Answer(by, sees, why)
+    return Answer(by, sees, why, heard_by)

@@ -143,7 +143,10 @@ def _probe(host: ThrowawayHost, addresses: Addresses, asked: Question) -> Probe:
 
 
 def _agrees(answer: Answer, asked: Question, expected: str, addresses: Addresses, oracle: Oracle) -> bool:
-    if asked.protocol == "ping" or expected == CLOSED:
+    if asked.protocol == "ping":
         return answer.is_open == (expected != CLOSED)
+    if expected == CLOSED:
+        # Nor does a datagram arrive that nobody answers.
+        return not answer.is_open and not answer.heard_by
     seen = oracle.seen_as(asked.who, asked.to, asked.version)
     return answer.by == expected and seen in ("", addresses.name(answer.sees))
