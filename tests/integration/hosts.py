@@ -370,7 +370,7 @@ class ThrowawayHost:
             "for each in iptables ip6tables; do $each-legacy-save 2>/dev/null || true; done"
         )
         comments = re.compile(r"^#.*\n", re.MULTILINE)
-        return _EMPTY_TABLE.sub("", comments.sub("", re.sub(r"\[\d+:\d+\]", "[0:0]", listed)))
+        return without_empty_tables(comments.sub("", re.sub(r"\[\d+:\d+\]", "[0:0]", listed)))
 
     def _sysctls(self) -> dict[str, str]:
         parameters: dict[str, str] = self.agent.call("read_files", folders=["/proc/sys/net/"])
@@ -410,6 +410,11 @@ _EMPTY_TABLE = re.compile(
     rf"^table ip6? (?:raw|mangle|filter|nat) \{{\n(?:{_EMPTY_CHAIN})*\}}\n|^\*\w+\n(?::\w+ ACCEPT \S+\n)*COMMIT\n",
     re.MULTILINE,
 )
+
+
+def without_empty_tables(rules: str) -> str:
+    return _EMPTY_TABLE.sub("", rules)
+
 
 _FOLDERS = ["/etc/", "/var/lib/", "/run/netns/", "/run/wharf/", "/usr/local/sbin/"]
 

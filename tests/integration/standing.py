@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hosts import LEDGER, ThrowawayHost, differences
+from hosts import LEDGER, ThrowawayHost, differences, without_empty_tables
 
 # A stack that has several names is read once.
 _READ = r"""
@@ -62,7 +62,7 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/run/wharf/", "/var/lib/"])
     return {
         "daemons": host.agent.call("daemons"),
-        "ruleset": re.sub(r"elements = \{(.+?)\}", _sorted, "\n".join(ruleset.split("\f")), flags=re.DOTALL),
+        "ruleset": _in_order(without_empty_tables("\n".join(ruleset.split("\f")))),
         **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
         **{path: _parsed(content) if path == LEDGER else content for path, content in files.items() if _lasts(path)},
     }
@@ -74,6 +74,12 @@ def assert_same(expected: dict[str, Any], look: Callable[[], dict[str, Any]], wh
     while different := differences(expected, look()):
         if time.monotonic() > deadline:
             raise AssertionError(f"something else stands {when}:\n{different}")
+
+
+def _in_order(ruleset: str) -> str:
+    """The kernel lists sets in the order in which they came; what is called by a name may come at any time."""
+    blocks = re.sub(r"elements = \{(.+?)\}", _sorted, ruleset, flags=re.DOTALL).split("\n\n")
+    return "\n\n".join(sorted(blocks))
 
 
 def _sorted(elements: re.Match[str]) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import test_matrix
 import yaml
-from hosts import ENGINE, OUTSIDE, ThrowawayHost
+from declarations import declarations, prepare, trying
+from hosts import ENGINE, EXACT, OUTSIDE, ThrowawayHost
+from hypothesis import given
 from test_options import TOPOLOGIES
 from test_playbooks import Controller
 
@@ -46,9 +48,14 @@ WORDS = {
 HOST, SECOND = "192.0.2.10", "192.0.2.11"
 
 
+# Another host has no ledger of this one's.
+WITHOUT_LEDGER = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+WITHOUT_LEDGER += ['mount -t tmpfs none /var/lib; exec "$@"', "sh"]
+
+
 def verify(host: ThrowawayHost, place: str = "host", **request: Any) -> dict[str, Any]:
     """Send the probes from a place: the derived ones, unless others are asked for."""
-    command = [*host.enter(place), *ENGINE, "-c", VERIFY]
+    command = [*host.enter(place), *(WITHOUT_LEDGER if place == OUTSIDE else []), *ENGINE, "-c", VERIFY]
     given = json.dumps({"timeout": 0.4, **request})
     ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -91,6 +98,24 @@ def test_all_derived_probes_hold_with_options(topology: str, host: ThrowawayHost
     inside = verify(host)
     assert rows(inside) == rows(inside, None) == {}
     outside = verify(host, OUTSIDE, probes=inside["outside_probes"], derive=False)
+    assert rows(outside) == {}
+    assert all(way.endswith("/udp") for way in rows(outside, None))
+
+
+@pytest.fixture(scope="module")
+def declared_host() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as host:
+        prepare(host)
+        yield host
+
+
+@trying(6)
+@given(words=declarations())
+def test_all_derived_probes_hold_for_any_declaration(declared_host: ThrowawayHost, words: dict[str, Any]) -> None:
+    declared_host.apply(words, EXACT)
+    inside = verify(declared_host)
+    assert rows(inside) == rows(inside, None) == {}
+    outside = verify(declared_host, OUTSIDE, probes=inside["outside_probes"], derive=False)
     assert rows(outside) == {}
     assert all(way.endswith("/udp") for way in rows(outside, None))
 
