@@ -172,7 +172,7 @@ def known(declared: Declared, call: Call) -> Declared:
 
 def not_given(before: Declared, call: Call) -> FrozenSet[str]:
     """The networks that were declared before, and of which this call says nothing: by their names on the host."""
-    given = call.networks or {}
+    given = call.networks if isinstance(call.networks, Mapping) else {}
     names = {network_name(*network) for network in before.networks.items() if network[0] not in given}
     is_default_given = before.host is None or call.host is not None
     return frozenset(names if is_default_given else {*names, DEFAULT_NETWORK})
