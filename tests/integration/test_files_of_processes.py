@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from hosts import ThrowawayHost
+from hosts import ABSENT, ThrowawayHost
+from obstacles import OBSTACLES, Obstacle
 
 FILES = ("hostname", "hosts", "resolv.conf")
 ALL = "/etc/hostname, /etc/hosts, /etc/resolv.conf cannot be written"
@@ -177,3 +178,78 @@ def test_files_of_a_namespace_with_a_name_are_where_ip_netns_looks_for_them(host
         assert host.run("ip netns exec late cat /etc/hostname") == "late\n"
     assert host.run("cat /etc/netns/*/*; ls /etc/netns/*") == "as it was\nhosts\n"
     host.run("ip netns del theirs; ip netns del late")
+
+
+# Seconds. To open a file of which another process holds a lease takes 45, and to open a pipe takes for ever.
+SOON = 30
+
+
+@pytest.mark.parametrize("place", ["process", "named"])
+def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayHost, boxes: Boxes, place: str) -> None:
+    """All else is brought to what is declared, and given back. What is left is told, and the next run without the
+    obstacle makes it.
+    """
+    good = boxes.start("good")
+    evil = {each: _place(host, boxes, place, each) for each in OBSTACLES}
+    declared = words(good=f"pid:{good}", **{each.id: sandbox for each, (sandbox, _path) in evil.items()})
+    keys = {f"{sandbox}:/etc/hosts" for sandbox, _path in evil.values()}
+    warnings = sorted(f"{evil[each][0]}: /etc/hosts cannot be written: {each.reason}" for each in OBSTACLES)
+    paths = " ".join(path for _sandbox, path in evil.values())
+
+    def files() -> str:
+        return host.run(f"ls -l --time-style=+ {paths}; cat {paths}") + boxes.etc("good")
+
+    before = host.snapshot(), files()
+    began = time.monotonic()
+    host.apply(declared)
+    with _in_the_way(host, evil):
+        for _again in range(2):
+            results = host.apply(declared)
+            assert sorted(results.warnings) == warnings
+            assert set(results.pending) == keys
+            for each, (_sandbox, path) in evil.items():
+                assert host.read(path.replace("hosts", "hostname")) == f"{each.id}\n"
+            assert f"{host.address('app', 'front')}\tapp\n" in host.read("/run/good/etc/hosts")
+            assert host.read("/etc/netns/app/hostname") == "app\n"
+        assert results.changes == []
+        # Whether there is room shows when something is written.
+        seen = host.observed()
+        assert {*seen["pending"], *(change["name"] for change in seen["drift"]["dns_files"])} == keys
+    assert {change[3] for change in host.apply(declared).changes} <= keys
+    for _sandbox, path in evil.values():
+        assert f"{host.address('app', 'front')}\tapp\n" in host.read(path)
+    assert host.converge(declared) == []
+    with _in_the_way(host, evil):
+        for _again in range(2):
+            results = host.apply({}, ABSENT)
+            assert sorted(results.warnings) == warnings
+            assert set(results.pending) == keys
+            assert boxes.etc("good") in before[1]
+            assert {name for _kind, name in host.ledger()["owned"]["dns_files"]} == keys
+        assert results.changes == []
+    host.converge({}, ABSENT)
+    assert time.monotonic() - began < SOON
+    assert (host.snapshot(), files()) == before
+
+
+def _place(host: ThrowawayHost, boxes: Boxes, place: str, obstacle: Obstacle) -> tuple[str, str]:
+    """A container with little room for files, by the name of its sandbox, and where its hosts are."""
+    name = obstacle.id
+    root, sandbox = {
+        "process": (f"/run/{name}", ""),
+        "named": (f"/etc/netns/{name}", f"path:/run/netns/{name}"),
+    }[place]
+    etc = root if sandbox else f"{root}/etc"
+    host.run(f"mkdir -p {root}; mount -t tmpfs -o size=3m none {root}; mkdir -p {etc}")
+    host.run(f"for each in {' '.join(FILES)}; do echo as it was > {etc}/$each; done")
+    if sandbox:
+        host.run(f"ip netns add {name}")
+    return sandbox or f"pid:{boxes.start(name)}", f"{etc}/hosts"
+
+
+@contextmanager
+def _in_the_way(host: ThrowawayHost, evil: dict[Obstacle, tuple[str, str]]) -> Iterator[None]:
+    with ExitStack() as standing:
+        for each, (_sandbox, path) in evil.items():
+            standing.enter_context(each.put(host, path))
+        yield

@@ -99,9 +99,10 @@ def converge(
             _find_conflicts(layers, call, plan, ledger, problems)
         problems.raise_if_any(ConflictError)
         step = Step.make(layer, call, ledger, planned)
-        changes = tuple(_announced(change, call) for change in step.changes if not _is_predicted(change, call))
+        coming = [_announced(change, call) for change in step.changes if not _is_predicted(change, call)]
         if not call.check:
             take(step, ledger, declared, plan.allotted.completed(ledger.allotted, declared.containers))
+        changes = tuple(change for change in coming if change.subject.key not in step.waiting)
         found = () if declared.is_empty else layer.warn(plan, step.remaining(call.check))
     warnings = (
         *host.unnamed,
@@ -113,7 +114,7 @@ def converge(
     )
     published = plan.chosen_ports if layer.publishes else None
     edited = step.left_names if layer.leaves else None
-    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.pending)), published, edited)
+    return Result(changes, warnings, tuple(sorted(name for _kind, name in step.waiting)), published, edited)
 
 
 def adopt_host(call: Call, read_facts: Callable[[Ledger], Facts]) -> Ledger:
@@ -303,7 +304,7 @@ class Step:
     """One layer's way from what is there to what is desired.
 
     `pending` is left alone, and so is what stands of it where it is `out_of_sight`, and what is `left` of what somebody
-    has `edited`.
+    has `edited`. What the door is refused while the step is taken becomes as if pending.
     """
 
     layer: Layer
@@ -336,6 +337,11 @@ class Step:
     @property
     def changes(self) -> Tuple[Change, ...]:
         return tuple(diff(self.current, self.desired, self.scopes))
+
+    @property
+    def waiting(self) -> FrozenSet[Key]:
+        """What is left to a later run: what is pending, and what the door has been refused."""
+        return self.pending | self.door.refused()
 
     def remaining(self, check: bool) -> Tuple[Change, ...]:
         """What a call leaves to be done: all of it in check mode, or else what is for calls with other scopes."""
@@ -381,13 +387,12 @@ class Step:
             {
                 key
                 for key in self.ledger.owned_by(self.layer.name)
-                if key in self.desired or key in there or key in self.pending or key in self.left
+                if key in self.desired or key in there or key in self.waiting or key in self.left
             }
         )
-        self.ledger.note_written(
-            self.door.marks(thing for thing in self.desired.values() if thing.scope in self.scopes)
-        )
-        for name in self.door.settled(self.pending, self.desired, there):
+        made = (thing for key, thing in self.desired.items() if thing.scope in self.scopes and key not in self.waiting)
+        self.ledger.note_written(self.door.marks(made))
+        for name in self.door.settled(self.waiting, self.desired, there):
             del self.ledger.found[name]
 
     def finish(self) -> None:
@@ -405,6 +410,8 @@ class Step:
         """What is there now, which must be what is desired."""
         there = self._observe()
         left = diff(there, self.desired, self.scopes)
+        refused = self.door.refused(left)
+        left = [change for change in left if change.subject.key not in refused]
         if left:
             different = "; ".join(
                 f"{change.action} {change.subject.kind} {change.subject.name} {', '.join(change.fields)}".strip()
@@ -422,7 +429,7 @@ class Step:
             self.door.finish(self.current)
         except (WharfError, OSError) as error:
             return f"taking back what had been done failed too: {error}"
-        kept = {*there, *self.pending, *self.left}
+        kept = {*there, *self.waiting, *self.left}
         self._own({key for key in self.ledger.owned_by(self.layer.name) if key in kept})
         gone = ", ".join(" ".join(change.subject.key) for change in changes if not _can_be_made(change))
         return "what had been done of this layer was taken back" + (f", but for what is gone: {gone}" if gone else "")

@@ -130,7 +130,8 @@ class _Follower:
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
             followed = bring_up_to_date(facts)
-            self._files = facts.resolv_conf, facts.hosts
+            if not followed.problem:
+                self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
             self._others = _run_by_others(_plan(ledger, facts))
             self._declared = ledger.declared
@@ -201,10 +202,12 @@ def bring_up_to_date(facts: Facts) -> Followed:
         ledger.note_writing(marks)
         ledger.save()
         step.door.apply(ours)
-        ledger.note_written(marks)
+        made = [change for change in ours if change.subject.key not in step.waiting]
+        ledger.note_written(step.door.marks(change.after for change in made if change.after))
         ledger.save()
     left = tuple(sorted(name for _kind, name in step.edited))
-    return Followed(changed=tuple(change.subject.name for change in ours), left=left)
+    names = tuple(change.subject.name for change in made)
+    return Followed(changed=names, left=left, problem="; ".join(step.door.hindrances()))
 
 
 def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:

@@ -116,14 +116,6 @@ def _dns_files(ledger: Ledger) -> Door:
     return Doors({"file": files, "container_file": ContainerFiles(ledger.found, ledger.written)})
 
 
-def _unwritable(planned: Plan, _left: Sequence[Change]) -> List[str]:
-    if not _has_sandboxes_of_others(planned):
-        return []
-    from .doors.container_files import hindrances
-
-    return hindrances(_files(planned))
-
-
 def _has_sandboxes_of_others(planned: Plan) -> bool:
     return any(not container.sandbox.startswith("netns:") for container in planned.model.containers.values())
 
@@ -160,7 +152,7 @@ FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences)
-DNS_FILES = Layer("dns_files", _files, _dns_files, _unwritable, leaves=lambda name: name.endswith("/resolv.conf"))
+DNS_FILES = Layer("dns_files", _files, _dns_files, leaves=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 
 # In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.

@@ -62,7 +62,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     foreign = _foreign_drops(plan, problems) if is_declared else []
     current: Dict[str, State] = {name: step.current for name, step in steps.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
-    pending = sorted(name for step in steps.values() for _kind, name in step.pending)
+    pending = sorted(name for step in steps.values() for _kind, name in step.waiting)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
     return {

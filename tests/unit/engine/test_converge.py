@@ -250,3 +250,28 @@ def test_a_ledger_of_a_later_version_is_no_broken_one(memory: Memory) -> None:
     for broken_too in (False, True):
         with pytest.raises(ConflictError, match="is of version 2, .* use the one that wrote it, or a later one"):
             Ledger.load(broken_too)
+
+
+class Contested(Memory):
+    """Where somebody else changes an object back at once."""
+
+    contested = ("bridge", "br-a")
+    _left: frozenset[Key] = frozenset()
+
+    def observe(self, desired: State, owned: frozenset[Key]) -> State:
+        return {key: thing for key, thing in super().observe(desired, owned).items() if key != self.contested}
+
+    def refused(self, left: Sequence[Change] = ()) -> frozenset[Key]:
+        self._left |= {change.subject.key for change in left}
+        return self._left
+
+    def hindrances(self) -> list[str]:
+        return [f"{name} is contested" for _kind, name in self._left]
+
+
+def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memory: Memory) -> None:
+    contested = Contested()
+    result = run(contested, "a", "b")
+    assert [change.subject.name for change in result.changes] == ["br-b", "docker0"]
+    assert (result.pending, result.warnings) == (("br-a",), ("br-a is contested",))
+    assert Contested.contested in Ledger.load().owned["bridge"]

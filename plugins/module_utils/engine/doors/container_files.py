@@ -6,18 +6,21 @@
 What stands there before us is given back, also into the tree of a machine that does not run. A container holds what is
 mounted into it by its inode, so all are written in place, but for a link, which is replaced. What is in a container was
 made by whoever is root there: nothing of it may lead us anywhere else, be it a link, a device or a pipe, nor keep the
-host from being brought to what is declared.
+host from being brought to what is declared. So no file is opened in a way that waits, as for whoever holds a lease on
+it, and a file that cannot be read or written is pending, alone. A file system of which the kernel waits for a process
+or another host, such as FUSE and NFS, can still keep a run waiting.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
-from ..errors import ApplyError
+from ..kernel.disk import overwrite
 from ..kernel.file_owner import owner_of
 from ..kernel.processes import birth
 from ..state import DOCKER, MACHINE, ContainerFile, Key, Object, State, state_of
@@ -41,6 +44,16 @@ _LARGEST = 1 << 20
 _OPENED = "/proc/self/fd"
 _CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# Why the kernel refuses, in the words of whoever has to see to it.
+_REASONS = {
+    errno.EROFS: "it is read-only",
+    errno.EPERM: "it is immutable or append-only (see lsattr)",
+    errno.ETXTBSY: "it is a program that runs",
+    errno.EWOULDBLOCK: "a process holds a lease on it (see fcntl(2))",
+    errno.ENOSPC: "its file system is full",
+    errno.EDQUOT: "the quota of its file system is used up",
+}
+
 
 class ContainerFiles(Door):
     """Door to `ContainerFile`. `before` has what was found in the place of each, by its name, and `written` the marks
@@ -50,6 +63,7 @@ class ContainerFiles(Door):
     def __init__(self, before: Mapping[str, str], written: Mapping[str, str]) -> None:
         self._before = before
         self._written = written
+        self._refused: Dict[str, str] = {}
 
     def canonical(self, desired: State) -> State:
         left = [file.key for file in _files(desired.values()) if _is_left_to_docker(file.name)]
@@ -58,31 +72,87 @@ class ContainerFiles(Door):
     def pending(self, desired: State) -> FrozenSet[Key]:
         """Also those that cannot be written, of which `hindrances` tells."""
         wanted = _files(desired.values())
-        return frozenset(file.key for file in wanted if _is_awaited(file.name) or not _can_be_written(file.name))
+        return frozenset(file.key for file in wanted if _is_awaited(file.name) or not self._can_become(file))
+
+    def _can_become(self, file: ContainerFile) -> bool:
+        try:
+            return self._is_free(file.name, _FILE + file.content)
+        except FileNotFoundError:
+            return False
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
-        """What is in the tree of a machine that is to run again. Others that cannot be written are not seen anyway."""
-        return frozenset(file.key for file in _files(desired.values()) if _is_awaited(file.name))
+        """What cannot be written, and what is in the tree of a machine that is to run again."""
+        wanted = _files(desired.values())
+        return frozenset(file.key for file in wanted if _is_awaited(file.name) or file.name in self._refused)
+
+    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
+        for change in left:
+            if change.subject.kind == "container_file":
+                self._refused.setdefault(change.subject.name, "somebody changes it at the same time")
+        return frozenset(("container_file", name) for name in self._refused)
+
+    def hindrances(self) -> List[str]:
+        """Of the files that cannot be written, why."""
+        reasons: Dict[Tuple[str, str], List[str]] = {}
+        for name, reason in self._refused.items():
+            sandbox, path = ContainerFile(name, "").place
+            reasons.setdefault((sandbox, reason), []).append(path)
+        told = ((sandbox, ", ".join(paths), reason) for (sandbox, reason), paths in reasons.items())
+        return [f"{sandbox}: {paths} cannot be written: {reason}" for sandbox, paths, reason in told]
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         """What stands in the place of each. One that is let go is ours as long as it is not what was found."""
         wanted = [file.name for file in _files(desired.values())]
-        let_go = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
+        going = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
+        let_go = [name for name in going if name not in self._refused and self._has_a_place(name)]
         found: List[Object] = []
         for name in [*wanted, *let_go]:
             # A container may end while we look.
-            with suppress(NoFilesError, FileNotFoundError):
+            with suppress(FileNotFoundError), self._noting(name):
                 standing = _standing(name, self._tree(name))
                 if standing != _ABSENT if name in wanted else self._is_to_be_given_back(name, standing):
                     found.append(ContainerFile(name, _content(standing)))
         return state_of(found)
 
     def _is_to_be_given_back(self, name: str, standing: str) -> bool:
-        tree = self._tree(name)
-        if standing == self._before.get(name, _ABSENT) or _is_left_to_docker(name) or not _can_be_written(name, tree):
+        before = self._before.get(name, _ABSENT)
+        if standing == before or _is_left_to_docker(name):
             return False
         # Another tree may stand where that of a machine was which does not run.
-        return not tree or _container(name) is not None or is_written(self._written.get(name, ""), _content(standing))
+        tree = self._tree(name)
+        if tree and _container(name) is None and not is_written(self._written.get(name, ""), _content(standing)):
+            return False
+        return self._is_free(name, before)
+
+    def _is_free(self, name: str, coming: str) -> bool:
+        """Whether nothing is in the way of what is to stand there; what is, is noted.
+
+        Raises:
+            FileNotFoundError: the container does not run.
+        """
+        with self._noting(name):
+            _refuse_what_cannot_become(name, coming, self._tree(name))
+        return name not in self._refused
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """What is in the way of a file concerns no other.
+
+        Raises:
+            FileNotFoundError: the container does not run.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except NoFilesError as error:
+            self._refused[name] = str(error)
+        except OSError as error:
+            self._refused[name] = _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+    def _has_a_place(self, name: str) -> bool:
+        """Not where its container has ended, or where several live by now, and nobody can tell whose it was."""
+        return bool(_folder_of_named(name) or self._tree(name) or _container(name))
 
     def _tree(self, name: str) -> str:
         """Where a machine keeps its files while it does not run; empty for all others."""
@@ -99,7 +169,7 @@ class ContainerFiles(Door):
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
         found: Dict[str, str] = {}
         for file in _files(new):
-            with suppress(NoFilesError, FileNotFoundError):
+            with suppress(FileNotFoundError), self._noting(file.name):
                 named = _folder_of_named(file.name)
                 found.update({path: _ABSENT for path in _with_parent(named) if not os.path.isdir(path)})
                 found[file.name] = _ABSENT if named in found else _standing(file.name)
@@ -117,10 +187,9 @@ class ContainerFiles(Door):
         for change in changes:
             name, after = change.subject.name, change.after
             coming = _FILE + after.content if isinstance(after, ContainerFile) else self._before.get(name, _ABSENT)
-            try:
+            # A container that has ended meanwhile has its files no more, and the next run sees that.
+            with suppress(FileNotFoundError), self._noting(name):
                 self._bring(name, coming)
-            except (OSError, NoFilesError) as error:
-                raise ApplyError(f"{name}: {getattr(error, 'strerror', error)}") from error
 
     def _bring(self, name: str, coming: str) -> None:
         named = _folder_of_named(name)
@@ -139,20 +208,6 @@ def _life(name: str) -> str:
     return birth(container.pid) if container else ""
 
 
-def hindrances(planned: Sequence[Object]) -> List[str]:
-    """Of the files that cannot be written, why."""
-    reasons: Dict[Tuple[str, str], List[str]] = {}
-    for file in _files(planned):
-        sandbox, path = file.place
-        with suppress(FileNotFoundError):
-            try:
-                _refuse_what_cannot_be_written(file.name)
-            except NoFilesError as error:
-                reasons.setdefault((sandbox, str(error)), []).append(path)
-    told = ((sandbox, ", ".join(paths), reason) for (sandbox, reason), paths in reasons.items())
-    return [f"{sandbox}: {paths} cannot be written: {reason}" for sandbox, paths, reason in told]
-
-
 def _files(objects: Iterable[Object]) -> List[ContainerFile]:
     return [thing for thing in objects if isinstance(thing, ContainerFile)]
 
@@ -166,33 +221,30 @@ def _is_left_to_docker(name: str) -> bool:
     """Whether it leads to the resolver that Docker has inside of containers on networks of its own."""
     if not name.startswith(f"{DOCKER}:") or not name.endswith("/resolv.conf"):
         return False
-    with suppress(NoFilesError, FileNotFoundError):
+    with suppress(NoFilesError, OSError):
         return f"nameserver {_DOCKERS_RESOLVER}\n" in _standing(name)
     return False
 
 
-def _can_be_written(name: str, tree: str = "") -> bool:
-    try:
-        _refuse_what_cannot_be_written(name, tree)
-    except (NoFilesError, FileNotFoundError):
-        return False
-    return True
-
-
-def _refuse_what_cannot_be_written(name: str, tree: str = "") -> None:
+def _refuse_what_cannot_become(name: str, coming: str, tree: str = "") -> None:
     """
     Raises:
-        NoFilesError: something is in the way.
+        NoFilesError, OSError: something is in the way.
         FileNotFoundError: the container does not run.
     """
-    if _folder_of_named(name):
+    named = _folder_of_named(name)
+    if named and not os.path.isdir(named):
         return
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name, tree) as (folder, base):
-        is_file = _standing_in(folder, base, path).startswith(_FILE)
+    with _folder(name, tree) as (folder, base), _opened(folder, base) as file:
+        standing = _standing_in(file, path)
+        if standing == coming:
+            return
+        if file is not None and _is_rewritten(standing, coming):
+            os.close(_writable(file))
         # A link is replaced, and what is not there is made.
-        if not (os.access(base, os.W_OK, dir_fd=folder) if is_file else os.access(f"{_OPENED}/{folder}", os.W_OK)):
-            raise NoFilesError("it is read-only")
+        elif not os.access(f"{_OPENED}/{folder}", os.W_OK):
+            raise NoFilesError(_REASONS[errno.EROFS])
 
 
 # Where they are
@@ -260,29 +312,52 @@ def _standing(name: str, tree: str = "") -> str:
         FileNotFoundError: the container does not run, and has no tree.
     """
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name, tree) as (folder, base):
-        return _standing_in(folder, base, path)
+    with _folder(name, tree) as (folder, base), _opened(folder, base) as file:
+        return _standing_in(file, path)
 
 
-def _standing_in(folder: int, base: str, path: str) -> str:
+@contextmanager
+def _opened(folder: int, base: str) -> Iterator[Optional[int]]:
+    """What has this name in a folder; None where nothing has. Neither read nor written: to open a device or a pipe for
+    that may do something already.
+    """
     try:
-        descriptor = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        file = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
-        return _ABSENT
+        yield None
+        return
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISLNK(mode):
-            return _LINK + os.readlink("", dir_fd=descriptor)
-        if not stat.S_ISREG(mode):
-            raise NoFilesError("it is no file")
-        refuse_hosts_own(descriptor, path)
-        with open(f"{_OPENED}/{descriptor}", encoding="utf-8", errors="surrogateescape") as file:
-            content = file.read(_LARGEST + 1)
+        yield file
     finally:
-        os.close(descriptor)
-    if len(content) > _LARGEST:
-        raise NoFilesError(f"it is larger than {_LARGEST} bytes")
-    return _FILE + content
+        os.close(file)
+
+
+def _standing_in(file: Optional[int], path: str) -> str:
+    if file is None:
+        return _ABSENT
+    mode = os.fstat(file).st_mode
+    if stat.S_ISLNK(mode):
+        return _LINK + os.readlink("", dir_fd=file)
+    if not stat.S_ISREG(mode):
+        raise NoFilesError("it is no file")
+    refuse_hosts_own(file, path)
+    return _FILE + _read(file).decode("utf-8", "surrogateescape")
+
+
+def _read(file: int) -> bytes:
+    """
+    Raises:
+        NoFilesError: it has too much in it, or is one of those by which the kernel tells and is told something.
+    """
+    descriptor = os.open(f"{_OPENED}/{file}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as opened:
+        size = os.fstat(descriptor).st_size
+        if size > _LARGEST:
+            raise NoFilesError(f"it is larger than {_LARGEST} bytes")
+        content = opened.read(size + 1) or b""
+    if len(content) != size:
+        raise NoFilesError("it is no file on a disk, or somebody writes it at the same time")
+    return content
 
 
 def _content(standing: str) -> str:
@@ -293,31 +368,47 @@ def _content(standing: str) -> str:
 # What becomes of it
 
 
+def _is_rewritten(standing: str, coming: str) -> bool:
+    return standing.startswith(_FILE) and coming.startswith(_FILE)
+
+
 def _put(folder: int, base: str, coming: str) -> None:
-    standing = _standing_in(folder, base, "")
-    if standing.startswith(_FILE) and coming.startswith(_FILE):
-        _rewrite(folder, base, coming[len(_FILE) :])
-        return
+    with _opened(folder, base) as file:
+        standing = _standing_in(file, "")
+        if file is not None and _is_rewritten(standing, coming):
+            with open(_writable(file), "wb", buffering=0) as opened:
+                overwrite(opened.fileno(), _bytes(standing), _bytes(coming))
+            return
+    with owner_of(folder):
+        _replace(folder, base, standing, coming)
+
+
+def _writable(file: int) -> int:
+    """The same file, opened anew to be written, and without waiting for whoever holds a lease on it."""
+    return os.open(f"{_OPENED}/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _replace(folder: int, base: str, standing: str, coming: str) -> None:
+    """What cannot be made leaves what was there, or nothing."""
     if standing != _ABSENT:
         os.unlink(base, dir_fd=folder)
-    with owner_of(folder):
-        if coming.startswith(_LINK):
-            os.symlink(coming[len(_LINK) :], base, dir_fd=folder)
-        elif coming != _ABSENT:
-            _write(os.open(base, _CREATING, 0o644, dir_fd=folder), coming[len(_FILE) :])
-
-
-def _rewrite(folder: int, base: str, content: str) -> None:
-    """Only what was seen to be a file is opened: to open a device or a pipe may do something already."""
-    descriptor = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NoFilesError("it is no file")
-        _write(os.open(f"{_OPENED}/{descriptor}", os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), content)
-    finally:
-        os.close(descriptor)
+        _make(folder, base, coming)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(base, dir_fd=folder)
+        with suppress(OSError):
+            _make(folder, base, standing)
+        raise
 
 
-def _write(descriptor: int, content: str) -> None:
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(content)
+def _make(folder: int, base: str, coming: str) -> None:
+    if coming.startswith(_LINK):
+        os.symlink(coming[len(_LINK) :], base, dir_fd=folder)
+    elif coming != _ABSENT:
+        with open(os.open(base, _CREATING, 0o644, dir_fd=folder), "wb", buffering=0) as opened:
+            overwrite(opened.fileno(), b"", _bytes(coming))
+
+
+def _bytes(standing: str) -> bytes:
+    return standing[len(_FILE) :].encode("utf-8", "surrogateescape")

@@ -55,8 +55,16 @@ class Door:
         """Those of the pending objects whose place may exist, which nobody can tell now: what stands there, stays."""
         return frozenset()
 
+    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
+        """What stays as it is for a reason that concerns one container alone, as this door has found by now.
+
+        `left` are changes that are still to be made after `apply`; those that may stay so are among what is returned
+        from then on. `hindrances` tells the reasons, and the next run tries again.
+        """
+        return frozenset()
+
     def hindrances(self) -> List[str]:
-        """What is in the way of objects that were told to be pending, and what to do about it."""
+        """What is in the way of objects that were told to be pending or refused, and what to do about it."""
         return []
 
     def found(self, new: Sequence[Object]) -> Dict[str, str]:
@@ -141,6 +149,9 @@ class Doors(Door):
 
     def out_of_sight(self, desired: State) -> FrozenSet[Key]:
         return frozenset().union(*(door.out_of_sight(desired) for door in self._doors.values()))
+
+    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
+        return frozenset().union(*(door.refused(left) for door in self._doors.values()))
 
     def hindrances(self) -> List[str]:
         return [hindrance for door in self._doors.values() for hindrance in door.hindrances()]

@@ -45,8 +45,9 @@ def is_written(marks: str, now: str) -> bool:
 def is_edited(marks: str, now: str, wanted: str, life: str = "") -> bool:
     """Whether what is there `now` is neither of ours nor what we want there.
 
-    What we have only begun to write is ours, and so is an empty file. In another life than that in which we wrote it,
-    the container's runtime may have made the file anew.
+    What we have only begun to write is ours, and so is an empty file, and one with empty lines at its end (see
+    `overwrite`). In another life than that in which we wrote it, the container's runtime may have made the file anew.
     """
     known = [each for each in marks.split() if each.partition("@")[2] == life]
-    return bool(known) and not wanted.startswith(now) and mark(now, life) not in known
+    is_ours = wanted.startswith(now) or any(mark(each, life) in known for each in (now, now.rstrip("\n") + "\n"))
+    return bool(known) and not is_ours

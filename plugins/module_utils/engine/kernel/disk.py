@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What outlasts a power cut."""
+"""What outlasts a power cut, and a disk that is full."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 
 def settle(path: str) -> None:
@@ -15,3 +16,28 @@ def settle(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def overwrite(descriptor: int, before: bytes, content: bytes) -> None:
+    """Give an open file other content in place: what it has keeps its room on the disk until the rest has room, too.
+
+    A file that becomes shorter has empty lines at its end for a moment, so that nobody ever reads half of the one and
+    half of the other.
+
+    Raises:
+        OSError: there is no room, and the file has the content that it had.
+    """
+    try:
+        _write(descriptor, content.ljust(len(before), b"\n"))
+        os.ftruncate(descriptor, len(content))
+    except OSError:
+        with suppress(OSError):
+            _write(descriptor, before)
+            os.ftruncate(descriptor, len(before))
+        raise
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    written = 0
+    while written < len(content):
+        written += os.pwrite(descriptor, content[written:], written)
