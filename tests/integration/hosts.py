@@ -134,13 +134,16 @@ class ThrowawayHost:
 
     @classmethod
     @contextmanager
-    def started(cls, bridge_nf: int = 1, backend: str = BACKENDS[0]) -> Iterator[ThrowawayHost]:
+    def started(
+        cls, bridge_nf: int = 1, backend: str = BACKENDS[0], user_namespace: bool = False
+    ) -> Iterator[ThrowawayHost]:
         """`bridge_nf`: whether bridged packets of the host pass through its IP rules.
 
+        `user_namespace`: the host has one of its own also where root runs the tests, with limits of its own.
         `backend` is one of `BACKENDS`, and what is declared where the words say nothing of it. With `iptables-legacy`
         the host's iptables is that.
         """
-        rooted = os.geteuid() == 0
+        rooted = os.geteuid() == 0 and not user_namespace
         if backend == "iptables-legacy" and not rooted:
             pytest.skip("the older iptables needs root, which alone may read which tables it has")
         user = [] if rooted else ["--user", "--map-root-user"]

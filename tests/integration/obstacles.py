@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from hosts import ThrowawayHost
+from hosts import ABSENT, ThrowawayHost
 
 # An obstacle at a path, as it is called on the host.
 Put = Callable[[ThrowawayHost, str], AbstractContextManager[None]]
@@ -139,3 +140,22 @@ OBSTACLES = (
     Obstacle("read-only", read_only, "it is read-only"),
     Obstacle("of-the-kernel", of_the_kernel, "it is no file on a disk, or somebody writes it at the same time"),
 )
+
+
+def assert_concerns_one_alone(host: ThrowawayHost, words: Any, sandbox: str, path: str) -> None:
+    """Of a container named web, beside one named app, whose hosts are at this path: what root in it can always do."""
+    key = f"{sandbox}:/etc/hosts"
+    before = host.read(path)
+    host.apply(words)
+    for obstacle in OBSTACLES[:3]:
+        with obstacle.put(host, path):
+            results = host.apply(words)
+            assert results.warnings == {f"{sandbox}: /etc/hosts cannot be written: {obstacle.reason}"}
+            assert (results.pending, results.changes) == ([key], [])
+            host.run("echo edited > /etc/netns/app/hosts")
+            assert [change[3] for change in host.apply(words).changes] == ["/etc/netns/app/hosts"]
+        assert [change[3] for change in host.apply(words).changes] == [key]
+    with OBSTACLES[0].put(host, path):
+        assert host.apply({}, ABSENT).pending == [key]
+    host.converge({}, ABSENT)
+    assert host.read(path) == before

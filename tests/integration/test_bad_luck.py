@@ -140,6 +140,36 @@ class TestNoRoom:
         assert_same(before, lambda: standing_but_ledger(host))
 
 
+def test_too_few_inotify_instances() -> None:
+    """Each resolver needs one. It is told before anything is touched, with what is needed and what is there."""
+    limit = "user.max_inotify_instances"
+    words = {"networks": {f"n{number}": {} for number in range(12)}}
+    with ThrowawayHost.started(user_namespace=True) as host, host.declared({}):
+        host.run(f"sysctl -qw {limit}=10")
+        nothing = standing(host)
+        refused = f"12 resolvers .* can have 10 more: {limit} is 10, and has to be at least 12: "
+        for run in (host.diff, host.apply):
+            with pytest.raises(EngineError, match=refused):
+                run(words)
+            assert_same(nothing, lambda: standing(host))
+        host.run(f"sysctl -qw {limit}=13")
+        host.converge(words)
+        # Those that run need no more of them; nor do those that begin anew.
+        host.converge({**words, "host": {"dns": ["192.0.2.99"]}})
+        with pytest.raises(EngineError, match=f"2 resolvers .* can have 1 more: {limit} is 13, and has to be .* 14: "):
+            host.apply({"networks": {**words["networks"], "more": {}, "evermore": {}}})
+        host.converge(words, EXACT)
+        # As after a boot with another limit: no network is new.
+        host.run(f"sysctl -qw {limit}=11; kill $(cat /run/wharf/running/*.pid)")
+        with pytest.raises(EngineError, match=f"12 resolvers .* have 11 more: {limit} is 11, and has to be .* 12: "):
+            host.apply(words)
+        host.run(f"sysctl -qw {limit}=12")
+        host.apply(words)
+        command = host.engine_command("-m", "engine", "follow")
+        followed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert "all inotify instances (fs.inotify.max_user_instances)" in followed.stderr
+
+
 LAYERS = ("bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq")
 # Of about so many things that a run does, every seventh is refused.
 THINGS, STEP = 155, 7

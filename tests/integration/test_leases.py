@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, LEDGER, EngineError, ThrowawayHost, differences
 from test_service_discovery import Reply, ask, upstream
 
 WORDS: dict[str, Any] = {
@@ -450,3 +450,48 @@ def taken(host: ThrowawayHost, address: str, port: int) -> Iterator[None]:
         process.stdout.readline()
         yield
         process.communicate()
+
+
+# dnsmasq, but that it fails once it has done all but give up root's rights.
+_FAILING = """#!/bin/sh
+case "$*" in
+*--conf-file=/*) [ ! -e /run/fails ] || { rm /run/fails; set -- "$@" --enable-tftp --tftp-root=/nowhere; } ;;
+esac
+exec /run/real-dnsmasq "$@"
+"""
+
+
+@contextmanager
+def failing_once(host: ThrowawayHost) -> Iterator[None]:
+    program = host.run("command -v dnsmasq").strip()
+    host.write("/run/failing-dnsmasq", _FAILING)
+    host.run(f"cp {program} /run/real-dnsmasq; chmod 755 /run/failing-dnsmasq; : > /run/fails")
+    host.run(f"mount --bind /run/failing-dnsmasq {program}")
+    try:
+        yield
+        assert "fails" not in host.run("ls /run").split()
+    finally:
+        host.run(f"umount {program}; rm /run/failing-dnsmasq /run/real-dnsmasq")
+
+
+def test_a_dnsmasq_that_fails_to_start_leaves_nothing() -> None:
+    """But the leases that another one gave before it."""
+    network: dict[str, Any] = {
+        "ipam": {"config": [{"subnet": "10.6.0.0/24"}]},
+        "x-wharf": {"dhcp": {"range": "10.6.0.128/25"}},
+    }
+    words = {"networks": {"home": network}}
+    leases = "/var/lib/wharf/leases/home"
+    with ThrowawayHost.started() as host:
+        with failing_once(host), pytest.raises(EngineError, match="dnsmasq home: .*; what had been done of this layer"):
+            host.apply(words)
+        assert host.run("find /run/wharf /var/lib/wharf -type f -o -empty 2>&- || true").split() == [LEDGER]
+        host.converge(words)
+        host.write(leases, "1999999999 02:00:00:00:00:01 10.6.0.130 guest *\n")
+        network["x-wharf"]["dhcp"]["lease_time"] = "2h"
+        with failing_once(host), pytest.raises(EngineError, match="dnsmasq home: .*; what had been done of this layer"):
+            host.apply(words)
+        assert "10.6.0.130" in host.read(leases)
+        host.run("kill -0 $(cat /run/wharf/running/home.pid)")
+        host.converge(words)
+        host.converge({}, ABSENT)

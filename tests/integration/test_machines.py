@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hosts import EXACT, ThrowawayHost
 from machines import USERS, Machines
+from obstacles import assert_concerns_one_alone
 
 HOST_ADDRESS = "192.0.2.10"
 FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
@@ -71,6 +72,12 @@ def test_a_tree_that_took_the_place_of_a_machines_is_left_alone(host: ThrowawayH
         host.run("cd /run/machine-web/etc; rm hostname hosts resolv.conf; echo new > hostname")
         found = host.run(ETC)
     assert host.run(ETC) == found
+
+
+def test_a_program_in_the_place_of_a_file_concerns_that_one_alone(host: ThrowawayHost, machines: Machines) -> None:
+    machines.start("web")
+    host.write("/run/machine-web/etc/hosts", "as it was\n")
+    assert_concerns_one_alone(host, WORDS, "machine:web", "/run/machine-web/etc/hosts")
 
 
 def test_a_machine_whose_tree_has_gone_is_let_go(host: ThrowawayHost, machines: Machines) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from dockerd import IMAGE, Dockerd
 from hosts import EXACT, EngineError, ThrowawayHost, differences
+from obstacles import assert_concerns_one_alone
 
 HOST_ADDRESS = "192.0.2.10"
 
@@ -157,6 +158,12 @@ def test_a_resolv_conf_that_is_edited_in_a_container_stays_until_it_starts_anew(
         assert "192.0.2.1\n" not in podman.read("web", "/etc/resolv.conf")
 
 
+def test_a_program_in_the_place_of_a_file_concerns_that_one_alone(host: ThrowawayHost, podman: Podman) -> None:
+    podman.start("web")
+    path = podman.run("inspect --format {{.HostsPath}} web").strip()
+    assert_concerns_one_alone(host, WORDS, "podman:web", path)
+
+
 def with_web_at(sandbox: str) -> dict[str, Any]:
     web = {**WORDS["containers"]["web"], "x-wharf": {"sandbox": sandbox}}
     return {**WORDS, "containers": {**WORDS["containers"], "web": web}}
@@ -290,6 +297,12 @@ def test_docker_runs_and_we_connect(docker: Dockerd) -> None:
         assert f"{host.address('db', 'front')}\tdb" in docker.tell(files)
         assert docker.tell("docker exec web cat /etc/resolv.conf").startswith("nameserver ")
     assert docker.tell(files) == found
+
+
+def test_a_program_in_the_place_of_a_file_concerns_that_one_alone_in_docker(docker: Dockerd) -> None:
+    path = docker.tell("docker inspect --format {{.HostsPath}} web").strip()
+    words = {**DOCKER_WORDS, "containers": {"web": DOCKER_WORDS["containers"]["web"], "app": {"networks": ["front"]}}}
+    assert_concerns_one_alone(docker.host, words, "docker:web", path)
 
 
 def test_docker_has_networks_of_its_own_and_we_add_one(docker: Dockerd) -> None:

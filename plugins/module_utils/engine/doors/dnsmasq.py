@@ -8,18 +8,16 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ..diff import DELETE, Change
-from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
+from ..errors import ApplyError, ConflictError
 from ..kernel import programs, systemd
-from ..kernel.listeners import listeners
 from ..kernel.processes import birth, stat_fields
 from ..planning.dnsmasq_files import (
     FOLDER,
@@ -36,6 +34,7 @@ from ..planning.dnsmasq_files import (
 )
 from ..planning.resolvers import is_networks_own
 from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Key, State, state_of
+from .dnsmasq_needs import program, refuse_taken, refuse_without_inotify
 from .door import Door, Doors
 from .files import Files, content_of
 
@@ -95,7 +94,7 @@ def _test(config: File) -> None:
     Raises:
         ApplyError: dnsmasq would not take it.
     """
-    tested = programs.run([_program(), "--test", "--conf-file=-"], config.content)
+    tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
     if tested.returncode:
         raise ApplyError(f"{config.name}: nothing was changed, since dnsmasq finds it wrong: {_complaint(tested)}")
 
@@ -106,15 +105,17 @@ class Processes(Door):
     def require(self, desired: State) -> None:
         if not desired:
             return
-        found = re.search(r"version (\d+)\.(\d+)", programs.run([_program(), "--version"]).stdout)
+        found = re.search(r"version (\d+)\.(\d+)", programs.run([program(), "--version"]).stdout)
         if found and (int(found[1]), int(found[2])) < _OLDEST:
             raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
+        refuse_without_inotify([thing for thing in desired.values() if isinstance(thing, Dnsmasq)], _is_running)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Dnsmasq)}
         names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
         running = {name: process for name in names for process in [_find(name)] if process}
-        _refuse_taken([thing for name, thing in wanted.items() if name not in running])
+        new = [thing for name, thing in wanted.items() if name not in running]
+        refuse_taken(new, _own_sockets() if new else set())
         left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
         return state_of([process.observed() for process in [*running.values(), *left]])
 
@@ -122,8 +123,10 @@ class Processes(Door):
         """One that only has to read again goes on; all others begin anew, at once."""
         rereading = [change for change in changes if change.fields == ("reread",)]
         others = [change for change in changes if change not in rereading]
+        coming = [change.after for change in others if isinstance(change.after, Dnsmasq)]
+        refuse_without_inotify(coming, _is_running)
         _stop([process for change in others for process in [_find(change.subject.name)] if process])
-        _start([change.after for change in others if isinstance(change.after, Dnsmasq)])
+        _start(coming)
         for change in others:
             if change.action == DELETE:
                 _forget(change.subject.name)
@@ -163,6 +166,10 @@ def _find(name: str) -> Optional[Process]:
         config, *reread = map(content_of, read_paths(name))
         return Process(name, pid, born, *digests(config, reread))
     return Process(name, pid, born)
+
+
+def _is_running(name: str) -> bool:
+    return _find(name) is not None
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
@@ -235,8 +242,9 @@ def _traces(name: str) -> Tuple[str, ...]:
     return pid_path(name), _note_path(name), lease_path(name)
 
 
-def _forget(name: str) -> None:
-    for path in _traces(name):
+def _forget(name: str, kept: Collection[str] = ()) -> None:
+    """Remove the traces of a process that is gone, but for what is kept, such as the leases of the one before."""
+    for path in set(_traces(name)).difference(kept):
         with suppress(FileNotFoundError):
             os.unlink(path)
     for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
@@ -271,12 +279,28 @@ def _start(things: List[Dnsmasq]) -> None:
     Raises:
         ApplyError: with what the first one that did not begin has to say.
     """
-    if things:
-        os.makedirs(RUNNING_FOLDER, exist_ok=True)
-        os.makedirs(LEASES_FOLDER, exist_ok=True)
-    if things and _has_systemd():
-        _start_by_systemd(things)
+    if not things:
         return
+    before = {path for thing in things for path in _traces(thing.name) if os.path.exists(path)}
+    os.makedirs(RUNNING_FOLDER, exist_ok=True)
+    os.makedirs(LEASES_FOLDER, exist_ok=True)
+    try:
+        if _has_systemd():
+            _start_by_systemd(things)
+        else:
+            _start_by_itself(things)
+    except ApplyError:
+        for thing in things:
+            if not _find(thing.name):
+                _forget(thing.name, before)
+        raise
+
+
+def _start_by_itself(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ApplyError: one of them did not begin.
+    """
     starting = [
         # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
         # the lock, once it can be told by its command.
@@ -309,11 +333,18 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
     """
     systemd.systemctl("daemon-reload")
     complaint = _systemctl("restart", things)
+    failed = []
     for thing in things:
-        pid = _read_number(pid_path(thing.name))
-        if pid is None:
-            raise ApplyError(f"dnsmasq {thing.name}: {complaint or 'did not start'}: see journalctl -u {_unit(thing)}")
-        _note(thing, pid)
+        process = _find(thing.name)
+        if process:
+            _note(thing, process.pid)
+        else:
+            failed.append(thing)
+    if failed:
+        # systemd would start them again and again.
+        _systemctl("stop", failed)
+        first = failed[0]
+        raise ApplyError(f"dnsmasq {first.name}: {complaint or 'did not start'}: see journalctl -u {_unit(first)}")
     # It names the unit.
     if complaint:
         raise ApplyError(f"dnsmasq: {complaint}")
@@ -328,46 +359,7 @@ def _unit(thing: Union[Dnsmasq, Process]) -> str:
 
 
 def _command(name: str) -> List[str]:
-    return [_program(), f"--conf-file={config_path(name)}"]
-
-
-def _refuse_taken(things: List[Dnsmasq]) -> None:
-    """
-    Raises:
-        ConflictError: another process has a socket where one of these would listen.
-    """
-    heard: Dict[int, List[Tuple[str, str]]] = {}
-    for protocol, address, port in listeners():
-        heard.setdefault(port, []).append((address, protocol))
-    own = _own_sockets() if things else set()
-    problems = ProblemCollector()
-    for thing in things:
-        for wanted, port in thing.listens:
-            for address, protocol in heard.get(port, []):
-                is_there = address in (wanted, "::") or (address == "0.0.0.0" and ":" not in wanted)
-                if is_there and (address, port) not in own:
-                    problems.problems.append(_taken(thing, port, address, protocol))
-    problems.raise_if_any(ConflictError)
-
-
-def _taken(thing: Dnsmasq, port: int, address: str, protocol: str) -> Problem:
-    where = f"[{address}]:{port}/{protocol}" if ":" in address else f"{address}:{port}/{protocol}"
-    return Problem(
-        f"dnsmasq {thing.name}",
-        f"a process of the host listens on {where} already, where names are to be answered: let it listen on its own "
-        "addresses only, or say x-wharf: {dns: false} on the network",
-    )
-
-
-def _program() -> str:
-    program = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
-    if program is None:
-        raise ConflictError.at(
-            "dnsmasq",
-            "is needed on this host to answer the names of user-defined networks: install the package dnsmasq-base (or "
-            "dnsmasq), or say x-wharf: {dns: false} on each network",
-        )
-    return program
+    return [program(), f"--conf-file={config_path(name)}"]
 
 
 def _complaint(ran: subprocess.CompletedProcess[str]) -> str:
