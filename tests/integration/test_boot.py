@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -24,6 +25,7 @@ from standing import assert_same, standing
 COMMAND = "/usr/local/sbin/wharf"
 APPLY, FOLLOW = "wharf.service", "wharf-follow.service"
 UNITS = "/etc/systemd/system"
+SYSTEMD = "/usr/lib/systemd/systemd"
 ROLE = {"roles": ["wharf.network.boot"]}
 
 # It says what it is told, and remembers what is enabled and runs.
@@ -208,6 +210,30 @@ def test_units_are_what_systemd_takes(host: ThrowawayHost, tmp_path: Path) -> No
     verify = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in (APPLY, FOLLOW))]
     said = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert "wharf" not in said.stderr
+
+
+def test_the_networks_come_back_after_a_failure_and_after_a_firewall(host: ThrowawayHost) -> None:
+    """As systemd itself understands the units, where each of these firewalls is installed."""
+    if not Path(SYSTEMD).exists() or os.geteuid():
+        pytest.skip("this needs root, and systemd installed here")
+    boot_with_systemd(host)
+    installed(host)
+    firewalls = ["nftables", "iptables", "ip6tables", "netfilter-persistent", "ufw", "firewalld"]
+    for each in firewalls:
+        host.write(f"{UNITS}/{each}.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n")
+    # It loads and links the units, and starts nothing.
+    host.run(f"setpriv --reuid 65534 --clear-groups {SYSTEMD} --test --system --unit={APPLY} >/run/units 2>/dev/null")
+    told = host.read("/run/units").partition(f"Unit {APPLY}:\n")[2]
+    unit: dict[str, set[str]] = {}
+    for line in told[: told.index(" Unit ")].splitlines():
+        key, _colon, value = line.strip().partition(": ")
+        unit.setdefault(key, set()).update(value.split()[:1])
+    assert unit["Restart"] == {"on-failure"}
+    assert {f"{each}.service" for each in firewalls} <= unit["After"]
+    # These flush what others have loaded.
+    for relation in ("PartOf", "ReloadPropagatedFrom"):
+        assert unit[relation] == {f"{each}.service" for each in firewalls[:4]}
+    assert "docker.service" in unit["Before"]
 
 
 def test_what_is_called_so_and_is_not_ours(host: ThrowawayHost) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -275,3 +276,30 @@ def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memor
     assert [change.subject.name for change in result.changes] == ["br-b", "docker0"]
     assert (result.pending, result.warnings) == (("br-a",), ("br-a is contested",))
     assert Contested.contested in Ledger.load().owned["bridge"]
+
+
+def test_a_power_cut_leaves_a_whole_ledger(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new one is on the disk before it takes the place of the old one, and in its place before anything is done."""
+    done: list[tuple[str, str, str]] = []
+    fsync, replace, apply = os.fsync, os.replace, memory.apply
+
+    def note_fsync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        done.append(("fsync", path, Path(path).read_text() if os.path.isfile(path) else ""))
+        fsync(descriptor)
+
+    def note_replace(source: str, target: str) -> None:
+        done.append(("replace", source, Path(source).read_text()))
+        replace(source, target)
+
+    def note_apply(changes: Sequence[Change]) -> None:
+        done.append(("apply", "", ""))
+        apply(changes)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    monkeypatch.setattr(memory, "apply", note_apply)
+    run(memory, "a")
+    new, content = ledger_file._NEW, Path(ledger_file.PATH).read_text()
+    settled = [("fsync", new, content), ("replace", new, content), ("fsync", os.path.dirname(new), "")]
+    assert done == [*settled, ("apply", "", "")]
