@@ -11,8 +11,9 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,6 +185,37 @@ def test_rules_that_are_flushed_are_loaded_again(backend: str) -> None:
         host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
 
 
+_FAILING_NFT = """#!/bin/sh
+case "$*" in
+*-f*) [ ! -e /run/refuse ] || { echo refused >&2; exit 1; } ;;
+esac
+exec /run/real-nft "$@"
+"""
+
+
+def test_rules_that_could_not_be_loaded_again_are_loaded_later() -> None:
+    words = {"networks": {"app": {}}}
+    with ThrowawayHost.started() as host, host.declared(words):
+        nft = host.run("command -v nft").strip()
+        host.write("/run/failing-nft", _FAILING_NFT)
+        host.run(f"cp {nft} /run/real-nft; chmod 755 /run/failing-nft; mount --bind /run/failing-nft {nft}")
+        rules = host.run("nft -s list ruleset")
+        with following(host) as process:
+            host.run(": > /run/refuse; /run/real-nft flush ruleset")
+            assert process.stdout
+            assert "refused" in json.loads(process.stdout.readline())["problem"]
+            host.run("rm /run/refuse")
+            patiently(lambda: host.run("nft -s list ruleset") == rules)
+        host.run(f"umount {nft}")
+
+
+def patiently(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 HOST_ADDRESS = "192.0.2.10"
 
 
@@ -290,3 +322,41 @@ def test_one_is_connected_where_the_bridge_of_another_network_is_missing(host: T
         assert host.run("ip link show docker0 2>&1 || true").endswith("does not exist.\n")
     host.apply(WORDS, EXACT)
     host.run("umount /run/stacks/late; rm -r /run/stacks")
+
+
+_DEADLY = """
+import sys
+sys.path.append(sys.argv[1])
+from deaths import make_deadly
+from engine.__main__ import main
+make_deadly(int(sys.argv[2]))
+main(["follow"])
+"""
+# What is done to connect a container is less than this, and every second thing is where it ends.
+THINGS, STEP = 50, 2
+
+
+def test_whoever_follows_next_finishes_what_a_killed_one_began(host: ThrowawayHost) -> None:
+    """A container is not taken for connected before it has its names."""
+    late = {"networks": ["app"], "x-wharf": {"sandbox": "path:/run/netns/late"}}
+    words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}
+
+    def is_connected() -> bool:
+        names = host.run("cat /etc/netns/late/hosts 2>&- || true")
+        return "\tweb\n" in names and "eth0" in host.run("ip -br link", "late")
+
+    for fatal in range(1, THINGS, STEP):
+        host.run("ip netns del late 2>&- && rm -r /etc/netns/late || true")
+        host.apply(words)
+        host.run("ip netns add late")
+        command = host.engine_command("-c", _DEADLY, str(Path(__file__).parent), str(fatal))
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            patiently(lambda: process.poll() is not None or is_connected())
+            process.kill()
+        if is_connected():
+            break
+        with following(host):
+            patiently(is_connected)
+    assert fatal > 2 * STEP
+    host.apply(WORDS, EXACT)
+    host.run("ip netns del late")
