@@ -140,6 +140,15 @@ class TestNoRoom:
         assert_same(before, lambda: standing_but_ledger(host))
 
 
+def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> None:
+    host.run("mkdir -p /etc/netns/web; mkfifo /etc/netns/web/hosts")
+    nothing = standing(host)
+    with pytest.raises(EngineError, match="netns/web/hosts: cannot be read as a file: it is no file: move it away"):
+        host.apply(WORDS)
+    assert_same(nothing, lambda: standing(host))
+    host.run("rm -r /etc/netns")
+
+
 def test_too_few_inotify_instances() -> None:
     """Each resolver needs one. It is told before anything is touched, with what is needed and what is there."""
     limit = "user.max_inotify_instances"

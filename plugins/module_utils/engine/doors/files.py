@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
@@ -122,10 +124,13 @@ def _read(path: str) -> Optional[str]:
         OSError: something else stands there.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not waiting for whoever is to write a pipe, or holds a lease.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
         return file.read()
 
 
@@ -146,7 +151,8 @@ def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(target, flags, 0o644)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
         os.fchmod(descriptor, 0o644)
         opened.write(file.content)
