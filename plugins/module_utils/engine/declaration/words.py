@@ -165,14 +165,22 @@ def mac(value: Any, path: str) -> str:
 
 
 def interface_name(value: Any, path: str) -> str:
-    """The name of a link: at most 15 bytes, no `/` and no white space (`dev_valid_name` of the kernel)."""
+    """The name of a link: at most 15 bytes (`dev_valid_name` of the kernel), none of which means more to a program.
+
+    To iptables `e+` is every name that begins so, to nftables `e*`; to dnsmasq `br,eth0` are two links.
+    """
     name = text(value, path)
     if not 1 <= len(name.encode()) <= 15:
         raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
     if name in ("lo", "all", "default"):
         raise wrong(path, name, "is the kernel's own name for something else: choose another one")
-    if name in (".", "..") or re.search(r"[\s/:\"%*\\]", name):
-        raise wrong(path, name, "an interface name has no space, slash, colon, quote or percent sign")
+    if name in (".", "..") or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise wrong(
+            path,
+            name,
+            "an interface name is of letters, digits, _, . and - here: "
+            "iptables, nftables and dnsmasq read more into others",
+        )
     return name
 
 
