@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
@@ -79,7 +79,7 @@ def read_model(
     model = _checked(model, names, problems)
     # A port that cannot be read may be the one that a rule means.
     knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
-    for path, message in idle_rules(model, knows_ports):
+    for path, message in idle_rules(model, _declared_networks(model, names), knows_ports):
         (problems if idle is None else idle).add(path, message)
     if _has_any(settings, problems.problems):
         problems.raise_if_any()
@@ -219,8 +219,14 @@ def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> No
             )
 
 
+def _declared_networks(model: Model, names: Names) -> Set[str]:
+    """Also those that have problems of their own, and are not in the model."""
+    default = set() if model.host.bridge is None else {DEFAULT_NETWORK}
+    return {*model.networks, *names.networks.values(), *default}
+
+
 def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:
-    declared = {*model.networks, *names.networks.values()}
+    declared = _declared_networks(model, names)
     for attachment in container.attachments:
         if attachment.network not in declared:
             is_mode = attachment.path == f"{container.path}.network_mode"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Tuple
+from typing import Collection, Iterator, Tuple
 
 from .model import Model, Network, UserRule
 from .ports import PortMapping
@@ -14,15 +14,17 @@ from .user_rule_words import ICMP, versions
 Problem = Tuple[str, str]
 
 
-def idle_rules(model: Model, knows_ports: bool) -> Iterator[Problem]:
+def idle_rules(model: Model, networks: Collection[str], knows_ports: bool) -> Iterator[Problem]:
     """Paths and problems of the rules that hold for nothing, as what they name is not there.
 
-    `knows_ports` is False where somebody else publishes them.
+    `networks` are all that are declared; the model lacks those that have problems of their own. `knows_ports` is False
+    where somebody else publishes them.
     """
-    checks: Tuple[Callable[[Model, UserRule], Iterator[Problem]], ...] = (_container, _network)
     for rule in model.docker_user:
-        for check in checks:
-            yield from check(model, rule)
+        yield from _container(model, rule)
+        if rule.network and rule.network not in networks:
+            there = ", ".join(model.networks) or "none"
+            yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
         if knows_ports:
             yield from _published_ports(model, rule)
 
@@ -52,12 +54,6 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
 
 def _has_family(network: Network, rule: UserRule) -> bool:
     return any(network.ipv4 if version == 4 else network.ipv6 for version in versions(rule))
-
-
-def _network(model: Model, rule: UserRule) -> Iterator[Problem]:
-    if rule.network and rule.network not in model.networks:
-        there = ", ".join(model.networks) or "none"
-        yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
 
 
 def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
