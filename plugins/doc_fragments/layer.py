@@ -49,6 +49,8 @@ options:
         an unquoted C(22:22).
       - Keys that are not about networking are passed over, unknown ones are errors. What is passed over is not sent to
         the host.
+      - Keys that begin with C(x-) are passed over as well, here and in O(networks) and O(host), but not one that may be
+        a misspelt C(x-wharf), such as C(x-warf), nor C(x-wharf) where it means nothing.
       - A dictionary, or the JSON or YAML text of one.
     type: raw
   docker_user:

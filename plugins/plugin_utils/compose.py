@@ -126,7 +126,7 @@ def _parse_item(item: object, path: str) -> _Item:
         raise ModelError.at(path, "must be a file's path, or a map with the key files")
     problems = ProblemCollector()
     for key in item:
-        check_key(key, _ITEM_KEYS, f"{path}.{key}", problems)
+        check_key(key, _ITEM_KEYS, f"{path}.{key}", problems, extensible=False)
     with problems.collect():
         files = _parse_texts(item.get("files"), f"{path}.files", "must be a list of paths, the first file first")
     profiles: tuple[str, ...] = ()

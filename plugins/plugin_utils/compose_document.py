@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
     DEPLOY_KEYS_PASSED_OVER,
+    EXTENSION,
     SERVICE_KEYS_ABOUT_NETWORKING,
     SERVICE_KEYS_PASSED_OVER,
     SERVICE_KEYS_THAT_DECIDE,
+    is_extension,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.words import unknown_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
@@ -53,12 +55,18 @@ def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
 
 
 def check_key(
-    key: object, known: Collection[str], path: str, problems: ProblemCollector, passed_over: Collection[str] = ()
+    key: object,
+    known: Collection[str],
+    path: str,
+    problems: ProblemCollector,
+    passed_over: Collection[str] = (),
+    extensible: bool = True,
 ) -> None:
-    """Note a key that is neither known nor an extension, and the known key that it looks like."""
-    if key in known or key in passed_over or str(key).startswith("x-"):
+    """Note a key that is neither known nor an extension, if there can be any, and the key that it looks like."""
+    if key in known or key in passed_over or (extensible and is_extension(str(key))):
         return
-    problems.add(path, unknown_key(str(key), known, passed_over, "remove it, or let its name start with x-"))
+    remedy = "remove it, or let its name start with x-" if extensible else f"known here: {', '.join(sorted(known))}"
+    problems.add(path, unknown_key(str(key), known, passed_over, remedy))
 
 
 class _Reader:
@@ -100,7 +108,7 @@ class _Reader:
             self.problems.add(path, "must be a map")
             return {}
         for key in words:
-            check_key(key, _KEPT_KEYS, f"{path}.{key}", self.problems, SERVICE_KEYS_PASSED_OVER)
+            check_key(key, _KEPT_KEYS | {EXTENSION}, f"{path}.{key}", self.problems, SERVICE_KEYS_PASSED_OVER)
         kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
         if "deploy" in kept:
             kept["deploy"] = through_tag(kept["deploy"], lambda deploy: self._deploy(deploy, f"{path}.deploy"))

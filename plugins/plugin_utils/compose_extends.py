@@ -104,7 +104,7 @@ def _parse(extends: object, path: str) -> _Extends | None:
         raise ModelError.at(path, "must be a service, or a map with the keys service and file")
     problems = ProblemCollector()
     for key in given:
-        check_key(key, ("service", "file"), f"{path}.{key}", problems)
+        check_key(key, ("service", "file"), f"{path}.{key}", problems, extensible=False)
     service, file = untagged(given.get("service")), untagged(given.get("file"))
     if service is None:
         where = f"{path}.service" if "service" in given else path

@@ -54,7 +54,7 @@ def _parse_item(item: object, path: str) -> Include:
         raise ModelError.at(path, "must be a path, or a map with the key path")
     problems = ProblemCollector()
     for key in given:
-        check_key(key, _KEYS, f"{path}.{key}", problems)
+        check_key(key, _KEYS, f"{path}.{key}", problems, extensible=False)
     paths = _texts(given.get("path"))
     if not paths:
         where = _place_of_wrong(given["path"], f"{path}.path") if given.get("path") else path

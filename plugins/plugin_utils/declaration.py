@@ -18,8 +18,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     ALL,
     ALL_WITHOUT_ABSENT,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import SOURCE, Places
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
+    EXTENSION,
+    without_passed_over,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ModelError,
     Problem,
@@ -81,6 +84,8 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
     for key in _MAPPINGS:
         with problems.collect():
             words[key] = _as_mapping(given.get(key), places.part(key), goes, may_be_all=key != "host")
+            if key != "host" and words[key] != ALL:
+                _refuse_sources(words[key], places.part(key))
     with problems.collect():
         words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
     compose = None
@@ -93,9 +98,11 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
         written.append({"networks": compose.networks, "containers": compose.containers})
         for part, read in written[-1].items():
             words[part] = _joined(read, words.get(part), places.part(part), problems)
-    if words.get("containers") and words["containers"] != ALL:
-        with problems.collect():
-            words["containers"] = _run_by(given.get("runtime") or NETNS, words["containers"], places.option("runtime"))
+    with problems.collect():
+        containers = words["containers"] if words.get("containers") and words["containers"] != ALL else {}
+        run = _run_by(given.get("runtime") or NETNS, containers, places.option("runtime"))
+        if containers:
+            words["containers"] = run
     named = {key: value for key, value in words.items() if value is not None}
     if goes and any(option in given for option in DECLARING):
         named = {"networks": {}, "containers": {}, "docker_user": [], **named}
@@ -144,6 +151,20 @@ def _all(path: str, goes: bool) -> str:
     return ALL
 
 
+def _refuse_sources(entries: Mapping[str, Any] | None, variable: str) -> None:
+    """Only the loader of Compose files says where the words of an entry stand.
+
+    Raises:
+        ModelError: an entry says it itself.
+    """
+    problems = ProblemCollector()
+    for name, words in (entries or {}).items():
+        if isinstance(words, Mapping) and SOURCE in words:
+            remedy = "is what wharf.network notes the place in a Compose file by: give it another name"
+            problems.add(f"{variable}.{name}.{SOURCE}", remedy)
+    problems.raise_if_any()
+
+
 def _run_by(runtime: str, containers: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The containers, each with the sandbox that it has with its runtime, where it names none.
 
@@ -159,12 +180,13 @@ def _run_by(runtime: str, containers: Mapping[str, Any], path: str) -> dict[str,
 
 
 def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
-    if not isinstance(words, (Mapping, type(None))) or not isinstance((words or {}).get("x-wharf", {}), Mapping):
+    given = words or {}
+    extension = isinstance(given, Mapping) and (given.get(EXTENSION) or {})
+    if not isinstance(extension, Mapping):
         # The model says what is wrong with it.
         return words
-    given = words or {}
     sandbox = f"{runtime}:{given.get('container_name') or key}"
-    return {**given, "x-wharf": {"sandbox": sandbox, **given.get("x-wharf", {})}}
+    return {**given, EXTENSION: {"sandbox": sandbox, **extension}}
 
 
 def _as_list(value: Any, path: str, goes: bool) -> Any:

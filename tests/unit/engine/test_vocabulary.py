@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from planning import problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
@@ -12,6 +13,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS_ABOUT_NETWORKING,
     SERVICE_KEYS_PASSED_OVER,
     SERVICE_KEYS_THAT_DECIDE,
+    resembles_extension,
     without_passed_over,
 )
 
@@ -30,7 +32,7 @@ def test_what_is_passed_over_and_values_of_what_is_unknown_are_left_away() -> No
         "host": {"mtu": 1400, "log-opts": {"splunk-token": "secret"}, "mut": 1},
         "networks": {"app": {"labels": ["secret"], "x-wharf": {"icmp": True}}, "plain": None, "wrong": "text"},
         "containers": {
-            "web": {"ports": ["80"], "command": "secret", "x-mine": "secret", "prots": 1, "profiles": []},
+            "web": {"ports": ["80"], "command": "secret", "x-mine": "secret", "prots": 1, "x-warf": 1, "profiles": []},
             "db": {"deploy": {"replicas": 1, "labels": "secret", "replica": 1}, "x-source": "compose.yml"},
             "wrong": ["text"],
         },
@@ -40,9 +42,26 @@ def test_what_is_passed_over_and_values_of_what_is_unknown_are_left_away() -> No
         "host": {"mtu": 1400, "mut": 1},
         "networks": {"app": {"x-wharf": {"icmp": True}}, "plain": None, "wrong": "text"},
         "containers": {
-            "web": {"ports": ["80"], "prots": None},
+            "web": {"ports": ["80"], "prots": None, "x-warf": None},
             "db": {"deploy": {"replicas": 1, "replica": None}, "x-source": "compose.yml"},
             "wrong": ["text"],
         },
         "docker_user": [{"comment": "kept"}],
     }
+
+
+@pytest.mark.parametrize(
+    "key",
+    "x-warf x-whraf x-wharff x-wahrf x-harf x-whar x-whaf x_wharf xwharf X-Wharf X-WHARF x--wharf x-wharf-net x-wharfs "
+    "x-wharg x-dharf x-hwarf x-wraf x-whrf x-wherf x-hwafr".split(),
+)
+def test_what_may_be_meant_to_be_x_wharf(key: str) -> None:
+    assert resembles_extension(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    "x-common x-logging x-aws x-share x-shared x-chart x-charm x-harbor x-warnings x-podman x-env x- x-wsl".split(),
+)
+def test_what_may_not(key: str) -> None:
+    assert not resembles_extension(key)

@@ -113,6 +113,33 @@ def test_a_wrong_dotenv_is_named_beside_the_file(tmp_path: Path) -> None:
     ]
 
 
+def test_extensions_that_resemble_x_wharf_and_that_do_not(tmp_path: Path) -> None:
+    text = """
+    x-warf: {}
+    x-common: {}
+    services:
+      web: {x-wharff: {}, x-share: 1, deploy: {x-wharf: {}, x-aws: 1}}
+      later: {profiles: [debug], X-wharf: {}}
+    """
+    write(tmp_path / "a/compose.yml", text)
+    means_nothing = "x-wharf has a meaning in wharf_host, a network, a container and a port in long form only"
+    assert problems("a/compose.yml", tmp_path) == [
+        f"a/compose.yml: x-warf: unknown key; {means_nothing}",
+        "a/compose.yml: services.web.x-wharff: unknown key; did you mean x-wharf?",
+        f"a/compose.yml: services.web.deploy.x-wharf: unknown key; {means_nothing}",
+        "a/compose.yml: services.later.X-wharf: unknown key; did you mean x-wharf?",
+    ]
+
+
+def test_an_item_is_not_extended(tmp_path: Path) -> None:
+    write(tmp_path / "a/compose.yml", "services: {}")
+    known = "environment, files, profiles, project_name"
+    assert problems([{"files": ["a/compose.yml"], "x-profile": ["debug"], "x-common": 1}], tmp_path) == [
+        "wharf_compose_files[0].x-profile: unknown key; did you mean profiles?",
+        f"wharf_compose_files[0].x-common: unknown key; known here: {known}",
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "just text"])
 def test_a_file_that_is_no_map(text: str, tmp_path: Path) -> None:
     write(tmp_path / "compose.yml", text)

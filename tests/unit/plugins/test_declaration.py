@@ -107,6 +107,25 @@ def test_containers_run_where_the_runtime_says() -> None:
     assert gather({"containers": containers, "runtime": "netns"}, [Path("/")]).words["containers"] == containers
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_nothing_below_x_wharf_leaves_the_runtime_its_containers(nothing: Any) -> None:
+    words = gather({"containers": {"web": {"x-wharf": nothing}}, "runtime": "docker"}, [Path("/")]).words
+    assert words["containers"] == {"web": {"x-wharf": {"sandbox": "docker:web"}}}
+
+
+def test_a_runtime_that_is_none_without_containers() -> None:
+    assert problems({"runtime": "dokcer"})[0].startswith('wharf_runtime: "dokcer": is no runtime of containers')
+
+
+def test_a_place_in_a_compose_file_is_not_for_users_to_name() -> None:
+    given = {"networks": {"front": {"x-source": "a"}}, "containers": "web: {x-source: b}"}
+    reason = "is what wharf.network notes the place in a Compose file by: give it another name"
+    assert problems(given) == [
+        f"wharf_networks.front.x-source: {reason}",
+        f"wharf_containers.web.x-source: {reason}",
+    ]
+
+
 def test_a_runtime_that_is_none() -> None:
     given = {"containers": {"web": {}}, "runtime": "dokcer"}
     known = "netns, docker, podman, machine"

@@ -25,7 +25,7 @@ from .model import (
 )
 from .places import SOURCE
 from .ports import PortMapping, port_range, protocol
-from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER
+from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
 from .words import Words, wrong
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
@@ -69,9 +69,9 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     words.take("scale", _one, 1)
     deploy = words.inner("deploy")
     deploy.take("replicas", _one, 1)
-    deploy.finish(passed_over=DEPLOY_KEYS_PASSED_OVER)
+    deploy.finish(passed_over=DEPLOY_KEYS_PASSED_OVER, extensible=True)
     links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
-    extension = words.inner("x-wharf")
+    extension = words.inner(EXTENSION)
     container = Container(
         name=name,
         path=path,
@@ -95,7 +95,7 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     words.refuse(
         ["extends"], "is followed in Compose files only (wharf_compose_files): say here what the other service says"
     )
-    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER)
+    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
     return container
 
 
@@ -155,7 +155,7 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         priority=words.take("priority", read.number, 0),
         sysctls=words.take_all("driver_opts", _endpoint_sysctls),
     )
-    words.finish()
+    words.finish(extensible=True)
     return attachment
 
 

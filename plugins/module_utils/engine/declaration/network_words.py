@@ -28,7 +28,7 @@ from .model import (
 from .places import SOURCE
 from .ports import host_ip
 from .service_words import parse_services
-from .vocabulary import DAEMON_KEYS_PASSED_OVER, NETWORK_KEYS_PASSED_OVER
+from .vocabulary import DAEMON_KEYS_PASSED_OVER, EXTENSION, NETWORK_KEYS_PASSED_OVER
 from .words import Words, wrong
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     words = Words(value, path, problems)
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
-    extension = words.inner("x-wharf")
+    extension = words.inner(EXTENSION)
     bridge = words.take("bridge", _default_bridge, _Named(DEFAULT_BRIDGE)).name
     if bridge not in (None, DEFAULT_BRIDGE):
         words.refuse(("bip", "bip6"), f"cannot stand beside bridge: the addresses of {bridge} are what they are")
@@ -94,7 +94,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
             "true: is for firewall-backend nftables; the rules by iptables stand in FORWARD anyhow: leave one out",
         )
     extension.finish()
-    words.finish(passed_over=DAEMON_KEYS_PASSED_OVER)
+    words.finish(passed_over=DAEMON_KEYS_PASSED_OVER, extensible=True)
     return host
 
 
@@ -263,7 +263,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     defaults = dict(() if external is not None else host.default_network_opts)
     own = dict(given if driver == "bridge" else ())
     options = Words({**defaults, **own}, f"{path}.driver_opts", problems)
-    extension = words.inner("x-wharf")
+    extension = words.inner(EXTENSION)
     network = Network(name, path, _bridge_name(name), pools, internal, frozenset(defaults.keys() - own.keys()))
     network = replace(network, defaults_path=f"{host.path}.default-network-opts.bridge")
     network = _with_options(network, options, extension, problems)
@@ -271,7 +271,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     if external is not None:
         is_named = (_BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))
-    words.finish(passed_over=NETWORK_KEYS_PASSED_OVER)
+    words.finish(passed_over=NETWORK_KEYS_PASSED_OVER, extensible=True)
     return [network] if len(problems.problems) == before else []
 
 
@@ -291,7 +291,7 @@ def _external(value: Any, path: str) -> Optional[str]:
     problems = ProblemCollector()
     words = Words(value, path, problems)
     name = words.take("name", read.object_name, "")
-    words.finish()
+    words.finish(extensible=True)
     problems.raise_if_any()
     return name
 
@@ -314,7 +314,7 @@ def _versions(words: Words, problems: ProblemCollector) -> List[int]:
 def _ipam(words: Words, versions: List[int], path: str) -> Tuple[Pool, ...]:
     words.take("driver", _only("default", read.text), "default")
     pools = words.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
-    words.finish(passed_over=("options",))
+    words.finish(passed_over=("options",), extensible=True)
     return pools
 
 
@@ -451,7 +451,7 @@ def _pool(value: Any, path: str) -> Pool:
     ip_range = words.take_optional("ip_range", read.subnet)
     gateway = words.take_optional("gateway", read.address)
     reserved = words.take_all("aux_addresses", _aux_addresses)
-    words.finish()
+    words.finish(extensible=True)
     problems.raise_if_any()
     if subnet is None:
         raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")

@@ -129,7 +129,7 @@ class PortMapping:
         extension = words.inner("x-wharf")
         allow_from = extension.take_optional("allow_from", list_of(addresses))
         extension.finish()
-        words.finish(passed_over=("app_protocol", "name"))
+        words.finish(passed_over=("app_protocol", "name"), extensible=True)
         if value.get("target") is None:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Collection, Dict, Mapping
+import re
+from functools import cache
+from typing import Any, Callable, Collection, Dict, List, Mapping
+
+from .places import SOURCE
 
 # Keys of daemon.json that are not about networking.
 DAEMON_KEYS_PASSED_OVER = frozenset(
@@ -55,8 +59,53 @@ DEPLOY_KEYS = DEPLOY_KEYS_PASSED_OVER | {"replicas"}
 # Of `wharf_containers` each entry is a container, whatever makes it one in a Compose file.
 CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
 
-_OUR_EXTENSIONS = frozenset(["x-source", "x-wharf"])
+# What neither vocabulary has stands below it.
+EXTENSION = "x-wharf"
+EXTENSION_MEANS_NOTHING = (
+    f"{EXTENSION} has a meaning in wharf_host, a network, a container and a port in long form only"
+)
+_OUR_EXTENSIONS = frozenset([EXTENSION, SOURCE])
 _CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS
+
+_MOST_MISTAKES = 2
+
+
+def is_extension(key: str) -> bool:
+    """Whether it is one of those keys that Compose lets pass, and not one that is meant to be `x-wharf`."""
+    return key.startswith("x-") and key != EXTENSION and not resembles_extension(key)
+
+
+@cache
+def resembles_extension(key: str) -> bool:
+    """Whether it may be a misspelt `x-wharf`: with two mistakes at most, or with more behind it.
+
+    `x-share` and `x-chart` may not: they have the middle of it, and neither begin nor end as it does.
+    """
+    word, meant = _word(key), _word(EXTENSION)
+    if word.startswith(meant):
+        return True
+    is_another = meant[1:-1] in word and word[0] != meant[0] and word[-1] != meant[-1]
+    return not is_another and _mistakes(word, meant) <= _MOST_MISTAKES
+
+
+def _word(extension: str) -> str:
+    return re.sub(r"^x[-_. ]*", "", extension.lower())
+
+
+def _mistakes(word: str, meant: str) -> int:
+    """How many letters are missing, too many, changed, or have changed places with the next one."""
+    if abs(len(word) - len(meant)) > _MOST_MISTAKES:
+        return _MOST_MISTAKES + 1
+    before: List[int] = []
+    row = list(range(len(meant) + 1))
+    for i, letter in enumerate(word):
+        above, before, row = before, row, [i + 1]
+        for j, other in enumerate(meant):
+            found = min(before[j] + (letter != other), before[j + 1] + 1, row[j] + 1)
+            if i and j and (letter, word[i - 1]) == (meant[j - 1], other):
+                found = min(found, above[j - 1] + 1)
+            row.append(found)
+    return row[-1]
 
 
 def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:
@@ -97,7 +146,7 @@ def _without(passed_over: Collection[str], words: Any) -> Any:
 
 
 def _is_passed_over(key: Any, passed_over: Collection[str]) -> bool:
-    return key in passed_over or (str(key).startswith("x-") and key not in _OUR_EXTENSIONS)
+    return key in passed_over or (key != SOURCE and is_extension(str(key)))
 
 
 def _known(keys: Collection[str], words: Any) -> Any:

@@ -12,6 +12,8 @@ import re
 from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple, TypeVar, Union
 
 from ..errors import ModelError, ProblemCollector
+from .places import SOURCE
+from .vocabulary import EXTENSION, EXTENSION_MEANS_NOTHING, is_extension, resembles_extension
 
 T = TypeVar("T")
 Parser = Callable[[Any, str], T]
@@ -41,6 +43,8 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 def unknown_key(key: str, known: Collection[str], passed_over: Collection[str], otherwise: str) -> str:
     """What is said of an unknown key. A key that is passed over is never proposed: it would do nothing either."""
+    if key[:1] in ("x", "X") and resembles_extension(key):
+        return f"unknown key; {f'did you mean {EXTENSION}?' if EXTENSION in known else EXTENSION_MEANS_NOTHING}"
     near = nearest(key, [*known, *passed_over])
     if near in passed_over:
         return f"unknown key; {near} would be passed over, since it is not about networking"
@@ -294,11 +298,11 @@ class Words:
             if self._left.pop(key, None) not in (None, ""):
                 self._problems.add(f"{self.path}.{key}", why)
 
-    def finish(self, passed_over: Collection[str] = ()) -> None:
-        """Report every key that is neither taken, nor passed over, nor an extension (`x-…`)."""
+    def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
+        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass."""
         known = sorted(set(self._taken))
         for key in self._left:
-            if key in passed_over or key.startswith("x-"):
+            if key in passed_over or key == SOURCE or (extensible and is_extension(key)):
                 continue
             message = unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
             self._problems.add(f"{self.path}.{key}", message)
