@@ -193,13 +193,13 @@ def _sandbox(value: Any, path: str) -> str:
     name = read.text(value, path)
     kind, _colon, rest = name.partition(":")
     if kind == "netns":
-        return f"netns:{read.object_name(rest, path)}"
+        return f"netns:{read.foreign_name(rest, path)}"
     if kind == "pid" and rest.isdigit():
         return name
     if kind == "path" and rest.startswith("/"):
         return name
     if kind in RUNTIMES:
-        return f"{kind}:{read.object_name(rest, path)}"
+        return f"{kind}:{read.foreign_name(rest, path)}"
     raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 
 

@@ -58,7 +58,7 @@ def _names(value: Any, path: str) -> Names:
 
 
 def _domain(value: Any, path: str) -> str:
-    return read.host_name(value, path).rstrip(".").lower()
+    return read.host_name(value, path).lower()
 
 
 def _records(value: Any, path: str) -> Tuple[Record, ...]:
@@ -68,7 +68,7 @@ def _records(value: Any, path: str) -> Tuple[Record, ...]:
     for name, types in read.mapping(value, path).items():
         where = f"{path}.{name}"
         with problems.collect():
-            read.host_name(name, where)
+            read.dns_name(name, where)
             given = read.mapping(types, where)
             if CNAME in given and len(given) > 1:
                 raise ModelError.at(where, "a CNAME stands alone: leave out what stands beside it (RFC 2181)")
@@ -89,7 +89,7 @@ def _records_of(name: str, kind: str, data: Any, path: str) -> Iterator[Record]:
         if kind in ("A", "AAAA"):
             yield Record(path, name, HOST_RECORD, (str(read.address_of(4 if kind == "A" else 6)(item, path)),))
         elif kind == CNAME:
-            yield Record(path, name, kind, (read.host_name(item, path),))
+            yield Record(path, name, kind, (read.dns_name(item, path),))
         elif kind == SRV:
             yield Record(path, name, kind, _service(item, path))
         else:
@@ -103,7 +103,7 @@ def _service(value: Any, path: str) -> Tuple[str, ...]:
     fields = read.text(value, path).split()
     if len(fields) != 4 or not all(field.isdigit() and int(field) <= 65535 for field in fields[:3]):
         raise wrong(path, value, "must be PRIORITY WEIGHT PORT TARGET, such as 0 5 389 ldap")
-    return (*fields[:3], read.host_name(fields[3], path))
+    return (*fields[:3], read.dns_name(fields[3], path))
 
 
 def _text(value: Any, path: str) -> str:

@@ -189,7 +189,15 @@ def interface_name(value: Any, path: str) -> str:
 
 
 def object_name(value: Any, path: str) -> str:
-    """The name of a container or network, by Docker's rule, and short enough for the kernel's marks."""
+    """The name of a container or network, by Docker's rule, but without a dot at its end, which the DNS would drop."""
+    name = foreign_name(value, path)
+    if name.endswith("."):
+        raise wrong(path, name, "ends with a dot, without which the DNS has the same name: leave the dot out")
+    return name
+
+
+def foreign_name(value: Any, path: str) -> str:
+    """What a container or network may be called by Docker, short enough for the marks on links."""
     name = text(value, path)
     if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}", name):
         raise wrong(path, name, "a name begins with a letter or digit, and goes on with up to 99 of [a-zA-Z0-9_.-]")
@@ -197,9 +205,14 @@ def object_name(value: Any, path: str) -> str:
 
 
 def host_name(value: Any, path: str) -> str:
-    """A host or domain name (RFC 1123; an underscore passes, as service names have it)."""
+    """A host or domain name, without the dot that may be at its end."""
+    return dns_name(value, path).removesuffix(".")
+
+
+def dns_name(value: Any, path: str) -> str:
+    """A name as a zone file has it, absolute with a dot at its end (RFC 1123; an underscore passes, as in SRV)."""
     name = text(value, path)
-    labels = name.rstrip(".").split(".")
+    labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(re.fullmatch(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,62})?", label) for label in labels):
         raise wrong(path, name, "must be a host name: labels of at most 63 letters, digits, - and _, joined by dots")
     return name
