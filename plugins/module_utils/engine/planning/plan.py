@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -25,6 +24,7 @@ from .leases import check_leases
 from .openings import LinkedPort, Opening, linked_ports, openings
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
+from .stacks import check_stacks, interface_parameter
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
@@ -69,8 +69,7 @@ class Plan:
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
-        plan._check_routes(problems)
-        plan._check_sysctls(problems)
+        check_stacks(model, allotted, problems)
         problems.raise_if_any()
         return plan
 
@@ -174,33 +173,6 @@ class Plan:
                     key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
                     problems.add(f"{network.path}.{key}", f'"{hop}": lies outside {pool.subnet}, the network\'s subnet')
 
-    def _check_routes(self, problems: ProblemCollector) -> None:
-        for container in self.model.containers.values():
-            reachable = [
-                pool.subnet
-                for attachment in container.attachments
-                for pool in self.allotted.networks[attachment.network].values()
-            ]
-            for route in container.routes:
-                if not any(route.via in subnet for subnet in reachable):
-                    subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
-                    problems.add(
-                        f"{route.path}.via",
-                        f'"{route.via}": is on none of the container\'s networks; their subnets are: {subnets}',
-                    )
-
-    def _check_sysctls(self, problems: ProblemCollector) -> None:
-        for container in self.model.containers.values():
-            known = {"", "all", "default", "lo", *self.interfaces(container).values()}
-            for name, _value in container.sysctls:
-                interface = _interface_parameter(name)[0]
-                if interface not in known and container.sandbox.startswith("netns:"):
-                    there = ", ".join(self.interfaces(container).values()) or "none but lo"
-                    problems.add(
-                        f"{container.path}.sysctls.{name}",
-                        f"the container has no interface {interface}; there are: {there}",
-                    )
-
 
 def forwarding(plan: Plan) -> List[Object]:
     """The host forwards what containers send and get, and keeps to do so after a reboot."""
@@ -290,7 +262,7 @@ def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
             yield Sandbox(container.sandbox, container.name, of=of, place=container.path)
     else:
         interfaces = plan.interfaces(container).values()
-        own = [sysctl for sysctl in container.sysctls if _interface_parameter(sysctl[0])[0] not in interfaces]
+        own = [sysctl for sysctl in container.sysctls if interface_parameter(sysctl[0])[0] not in interfaces]
         yield Sandbox(container.sandbox, container.name, sysctls=tuple(own), place=container.path)
 
 
@@ -339,16 +311,10 @@ def _endpoint_sysctls(
     of_container = {
         key: value
         for name, value in container.sysctls
-        for named, key in [_interface_parameter(name)]
+        for named, key in [interface_parameter(name)]
         if named == interface
     }
     return tuple(sorted({**own, **of_container, **dict(attachment.sysctls)}.items()))
-
-
-def _interface_parameter(name: str) -> Tuple[str, str]:
-    """`net.ipv4.conf.eth0.log_martians` -> `eth0`, `ipv4.log_martians`; two empty texts for any other parameter."""
-    match = re.fullmatch(r"net\.(ipv[46])\.conf\.([^.]+)\.(\w+)", name)
-    return (match[2].replace("/", "."), f"{match[1]}.{match[3]}") if match else ("", "")
 
 
 def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:

@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The declared routes and kernel parameters of containers, held against their networks and interfaces."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterator, Tuple
+
+from ..declaration.model import Attachment, Container, Model, StaticRoute
+from ..declaration.words import Address, Subnet
+from ..errors import ProblemCollector
+from .allotments import Allotments
+from .publications import gateway_attachment
+
+Problem = Tuple[str, str]
+
+
+def check_stacks(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
+    """It is a problem if a container cannot have a route or a parameter beside what its networks give it."""
+    for container in model.containers.values():
+        for check in (_unreachable, _taken_routes, _foreign_interfaces):
+            for path, message in check(model, allotted, container):
+                problems.add(path, message)
+
+
+def interface_parameter(name: str) -> Tuple[str, str]:
+    """`net.ipv4.conf.eth0.log_martians` -> `eth0`, `ipv4.log_martians`; two empty texts for any other parameter."""
+    match = re.fullmatch(r"net\.(ipv[46])\.conf\.([^.]+)\.(\w+)", name)
+    return (match[2].replace("/", "."), f"{match[1]}.{match[3]}") if match else ("", "")
+
+
+def _subnets(allotted: Allotments, container: Container) -> Iterator[Tuple[Attachment, Subnet]]:
+    for attachment in container.attachments:
+        for pool in allotted.networks[attachment.network].values():
+            yield attachment, pool.subnet
+
+
+def _own_addresses(allotted: Allotments, container: Container) -> Iterator[Address]:
+    for attachment in container.attachments:
+        endpoint = allotted.endpoints[container.name, attachment.network]
+        yield from (address for address in (endpoint.ipv4, endpoint.ipv6) if address)
+
+
+def _unreachable(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    reachable = [subnet for _attachment, subnet in _subnets(allotted, container)]
+    own = set(_own_addresses(allotted, container))
+    for route in container.routes:
+        if not any(route.via in subnet for subnet in reachable):
+            subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
+            message = f"is on none of the container's networks; their subnets are: {subnets}"
+            yield f"{route.path}.via", f'"{route.via}": {message}'
+        elif route.via in own:
+            yield f"{route.path}.via", f'"{route.via}": is the container\'s own address: name that of a router'
+
+
+def _taken_routes(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    """A stack has one route to each destination, whether a network brings it or it is declared."""
+    taken = {
+        subnet: f"is the subnet of network {attachment.network}, on which the container is itself: leave the route out"
+        for attachment, subnet in _subnets(allotted, container)
+    }
+    first: Dict[Subnet, StaticRoute] = {}
+    for route in container.routes:
+        chosen = None if route.to.prefixlen else gateway_attachment(model, container, route.to.version)
+        message = taken.get(route.to, "")
+        if chosen:
+            remedy = "choose another network by gw_priority, or give the route the networks that are meant"
+            message = f"is the default route, which is that of network {chosen.network}: {remedy}"
+        elif first.setdefault(route.to, route) is not route:
+            message = f"is also that of {first[route.to].path}: leave one of them out"
+        if message:
+            yield f"{route.path}.to", f'"{route.to}": {message}'
+
+
+def _foreign_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    own = [allotted.endpoints[container.name, attachment.network].interface for attachment in container.attachments]
+    for name, _value in container.sysctls:
+        interface = interface_parameter(name)[0]
+        if interface not in ("", "all", "default", "lo", *own) and container.sandbox.startswith("netns:"):
+            there = ", ".join(own) or "none but lo"
+            message = f"the container has no interface {interface}; there are: {there}"
+            yield f"{container.path}.sysctls.{name}", message
