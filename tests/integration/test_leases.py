@@ -29,7 +29,11 @@ WORDS: dict[str, Any] = {
                 "dhcp": {
                     "range": ["10.7.0.2-10.7.0.3", "fd00:7::100-fd00:7::1ff"],
                     "lease_time": "2h",
-                    "options": {"classless-static-route": "10.9.0.0/16,10.7.0.1,0.0.0.0/0,10.7.0.1"},
+                    "options": {
+                        "classless-static-route": "10.9.0.0/16,10.7.0.1,0.0.0.0/0,10.7.0.1",
+                        "root-path": 'nfs "srv" #1 \\ end',
+                        "tzdb-timezone": ["#UTC", "a, b"],
+                    },
                 },
                 "ra": "slaac",
                 "boot": {
@@ -226,6 +230,23 @@ def test_a_container_that_comes_is_given_its_address_without_a_restart(host: Thr
     assert lease(host, "fresh")["ip"] == host.address("fresh", "lan")
     assert host.read("/run/wharf/running/lan.pid") == before
     host.converge({"containers": {"fresh": {}}}, ABSENT, ["containers"])
+
+
+def test_options_are_told_to_the_last_character(host: ThrowawayHost) -> None:
+    told = lease(host, "web", "-O rootpath -O tzdbstr")
+    assert (told["rootpath"], told["tzdbstr"]) == ('nfs "srv" #1 \\ end', "#UTC,a, b")
+
+
+def test_what_dnsmasq_takes_for_a_lease_time_or_for_none_is_a_name(host: ThrowawayHost) -> None:
+    names = ["ignore", "infinite", "1h", "3600"]
+    # Not addresses that others had before, whose leases last.
+    containers = {name: {"networks": {"lan": {"ipv4_address": f"10.7.0.{40 + n}"}}} for n, name in enumerate(names)}
+    host.converge({**WORDS, "containers": {**WORDS["containers"], **containers}})
+    for name in names:
+        told = lease(host, name, "-O hostname")
+        assert (told["ip"], told["hostname"], told["lease"]) == (host.address(name, "lan"), name, "7200")
+        assert asked(host, "web", f"-x {told['ip']}") == [f"{name}.lan.example."]
+    host.converge({"containers": containers}, ABSENT, ["containers"])
 
 
 def test_an_internal_network_names_no_router(host: ThrowawayHost) -> None:

@@ -154,7 +154,7 @@ def _lease_time(value: Any, path: str) -> str:
     return text.rstrip("s")
 
 
-def _dhcp_options(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
+def _dhcp_options(value: Any, path: str) -> Tuple[Tuple[str, Tuple[str, ...]], ...]:
     options = []
     for name, given in read.mapping(value, path).items():
         if not re.fullmatch(r"(option6?:)?[a-z0-9-]+", name):
@@ -162,7 +162,7 @@ def _dhcp_options(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
                 f"{path}.{name}", name, "must be an option's name or number in dnsmasq, such as ntp-server or 42"
             )
         items = given if isinstance(given, (list, tuple)) else [given]
-        options.append((name, ",".join(read.one_line(item, f"{path}.{name}") for item in items)))
+        options.append((name, tuple(read.one_line(item, f"{path}.{name}") for item in items)))
     return tuple(options)
 
 

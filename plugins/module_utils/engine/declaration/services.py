@@ -62,13 +62,13 @@ class AddressRange:
 class Dhcp:
     """DHCP on a network. `lease_time` is dnsmasq's word for it, as `12h` or `infinite`.
 
-    `options` are further ones, each the name or number that dnsmasq has for it and its value.
+    `options` are further ones, each the name or number that dnsmasq has for it and its values.
     """
 
     path: str
     ranges: Tuple[AddressRange, ...] = ()
     lease_time: str = "1h"
-    options: Tuple[Tuple[str, str], ...] = ()
+    options: Tuple[Tuple[str, Tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

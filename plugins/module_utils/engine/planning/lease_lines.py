@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Iterator, List, Tuple
 from urllib.parse import quote
 
@@ -17,10 +18,13 @@ from .plan import Plan
 # In seconds: how often routers advertise themselves, and for how long they are one (RFC 4861).
 _RA_INTERVAL, _ROUTER_LIFETIME = 600, 1800
 
+# What dnsmasq takes, instead of for a name, for whether and how long there is a lease (dhcp-host).
+_LEASE_WORD = re.compile(r"ignore|infinite|\d+[smhdwSMHDW]?")
+
 
 def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) -> Iterator[str]:
     services, pools = network.services, plan.allotted.networks[network.name]
-    yield f"domain={network.services.names.domain or network.name}"
+    yield f"domain={_domain(network)}"
     yield "dhcp-authoritative"
     # Who is called so would be asked by others on the network through whom they should reach the web.
     yield "dhcp-name-match=set:proxy,wpad"
@@ -32,10 +36,14 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
         yield from _ipv4_lines(plan, network, services.dhcp, pools[4])
     if 6 in pools:
         yield from _ipv6_lines(plan, network, services, pools[6])
-    for name, value in services.dhcp.options if services.dhcp else ():
-        yield f"dhcp-option={_option(name)},{value}"
+    for name, values in services.dhcp.options if services.dhcp else ():
+        yield f"dhcp-option={','.join([_option(name), *map(quoted, values)])}"
     if services.boot:
         yield from _boot_lines(network, services.boot)
+
+
+def _domain(network: Network) -> str:
+    return network.services.names.domain or network.name
 
 
 def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp, pool: PoolAllotment) -> Iterator[str]:
@@ -45,7 +53,7 @@ def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp, pool: PoolAllotment) -
     if not _ranges(dhcp, 4):
         yield f"dhcp-range={pool.subnet.network_address},static,{pool.subnet.netmask},{dhcp.lease_time}"
     yield f"dhcp-option=option:mtu,{plan.mtu(network)}"
-    yield f"dhcp-option=option:domain-search,{network.services.names.domain or network.name}"
+    yield f"dhcp-option=option:domain-search,{_domain(network)}"
     if network.internal:
         yield "dhcp-option=option:router"
 
@@ -68,7 +76,7 @@ def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllo
         yield "enable-ra"
         yield f"ra-param={network.bridge},mtu:{plan.mtu(network)},{_RA_INTERVAL},{lifetime}"
     if ranges or services.ra:
-        yield f"dhcp-option=option6:domain-search,{network.services.names.domain or network.name}"
+        yield f"dhcp-option=option6:domain-search,{_domain(network)}"
         if services.boot and services.boot.tftp_root and not services.boot.server:
             yield from _ipv6_boot_lines(services.boot, pool.gateway)
 
@@ -88,21 +96,29 @@ def _option(name: str) -> str:
     return name if name.isdigit() or ":" in name else f"option:{name}"
 
 
+def quoted(text: str) -> str:
+    """A text of which dnsmasq would take a part for a quote, a comment or an indentation, so that it takes none."""
+    if not re.search(r'"|#|^\s|\s$', text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
     if boot.tftp_root:
         yield f"enable-tftp={network.bridge}"
-        yield f"tftp-root={boot.tftp_root}"
+        yield f"tftp-root={quoted(boot.tftp_root)}"
     server = f",,{boot.server}" if boot.server else ""
     for architecture, file in boot.files:
         for number in ARCHITECTURES[architecture]:
             yield f"dhcp-match=set:{architecture},option:client-arch,{number}"
-        yield f"dhcp-boot=tag:{architecture},{file}{server}"
+        yield f"dhcp-boot=tag:{architecture},{quoted(file)}{server}"
         if architecture.startswith("http_"):
             # An offer without it is none to a client that boots by HTTP (UEFI 2.10, 24.7.3).
             yield f"dhcp-option-force=tag:{architecture},option:vendor-class,HTTPClient"
     if boot.file:
         others = "".join(f"tag:!{architecture}," for architecture, _file in boot.files)
-        yield f"dhcp-boot={others}{boot.file}{server}"
+        yield f"dhcp-boot={others}{quoted(boot.file)}{server}"
 
 
 def _ipv6_boot_lines(boot: Boot, server: Address) -> Iterator[str]:
@@ -130,4 +146,6 @@ def dhcp_hosts(plan: Plan, network: Network) -> Iterator[str]:
                 ipv4 = [str(endpoint.ipv4)] if endpoint.ipv4 else []
                 ipv6 = [f"[{endpoint.ipv6}]"] if endpoint.ipv6 else []
                 name = container.effective_hostname.partition(".")[0]
+                if _LEASE_WORD.fullmatch(name):
+                    name = f"{name}.{_domain(network)}"
                 yield ",".join([endpoint.mac, *ipv4, *ipv6, name]) + "\n"
