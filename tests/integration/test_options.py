@@ -322,6 +322,21 @@ def test_isolated_bridge_has_no_address(host: ThrowawayHost) -> None:
         assert families() == ["inet", "inet6", "inet6"]
 
 
+@pytest.mark.parametrize("option", [("gateway_mode_ipv4", "isolated"), ("inhibit_ipv4", "true")], ids="=".join)
+def test_two_containers_have_both_addresses_of_a_point_to_point_network(
+    host: ThrowawayHost, option: tuple[str, str]
+) -> None:
+    network = {
+        "internal": True,
+        "ipam": {"config": [{"subnet": "192.168.135.0/31"}]},
+        "driver_opts": {f"com.docker.network.bridge.{option[0]}": option[1]},
+    }
+    words = {"networks": {"pair": network}, "containers": {name: {"networks": ["pair"]} for name in ("one", "two")}}
+    with host.declared(words):
+        assert {host.address(name, "pair") for name in ("one", "two")} == {"192.168.135.0", "192.168.135.1"}
+        host.run("ip netns exec one ping -c1 -W3 two && ip netns exec two ping -c1 -W3 one")
+
+
 @pytest.mark.parametrize("backend", BACKENDS[:2])
 def test_nobody_on_an_isolated_network_calls_the_host(host: ThrowawayHost, backend: str) -> None:
     """Not by what is for all on the link, either: that needs no address of the host."""

@@ -379,6 +379,36 @@ def test_an_address_is_not_kept_where_it_is_reserved_now() -> None:
     assert str(plan(words, before=before).allotted.endpoints["c", "a"].ipv4) == "10.0.0.3"
 
 
+def _of_two(**words: Any) -> dict[str, Any]:
+    pair = {"enable_ipv6": True, "ipam": {"config": [{"subnet": "10.0.0.0/31"}, {"subnet": "fd00::/127"}]}, **words}
+    return {"networks": {"pair": pair}, "containers": {name: {"networks": ["pair"]} for name in ("a", "b")}}
+
+
+_BRIDGE = "com.docker.network.bridge."
+_ISOLATED = {f"{_BRIDGE}gateway_mode_ipv4": "isolated", f"{_BRIDGE}gateway_mode_ipv6": "isolated"}
+_INHIBITED = {f"{_BRIDGE}inhibit_ipv4": "true", f"{_BRIDGE}gateway_mode_ipv6": "isolated"}
+
+
+@pytest.mark.parametrize("options", [_ISOLATED, _INHIBITED])
+def test_no_gateway_takes_one_of_two_addresses_where_none_is_needed(options: dict[str, str]) -> None:
+    planned = plan(_of_two(internal=True, driver_opts=options))
+    assert sorted(map(str, by_network(planned, "pair", 4).values())) == ["10.0.0.0", "10.0.0.1"]
+    assert sorted(map(str, by_network(planned, "pair", 6).values())) == ["fd00::", "fd00::1"]
+
+
+def test_a_gateway_takes_one_of_two_addresses_where_it_is_declared_or_leads_out() -> None:
+    inhibited = {f"{_BRIDGE}inhibit_ipv4": "true"}
+    config = {"subnet": "10.0.0.0/31"}
+    for words in (
+        {"driver_opts": inhibited},
+        {"internal": True},
+        {"internal": True, "driver_opts": inhibited, "ipam": {"config": [{**config, "gateway": "10.0.0.1"}]}},
+    ):
+        assert problems(_of_two(**{"enable_ipv6": False, "ipam": {"config": [config]}, **words})) == [
+            "wharf_containers.b.networks.pair: no address is left in 10.0.0.0/31: give network pair a larger subnet"
+        ]
+
+
 def test_a_free_port_is_kept_also_when_somebody_listens_there_since() -> None:
     words = {"containers": {"c": {"ports": ["80"]}}}
     before = Allotments(ports={"c * 80/tcp": 40000})

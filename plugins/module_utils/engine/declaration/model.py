@@ -185,6 +185,10 @@ class Network:
         without = self.gateway_mode(version) == ISOLATED or (version == 4 and self.inhibit_ipv4)
         return self.external or not without
 
+    def needs_gateway(self, version: int) -> bool:
+        """Whether the bridge has an address, or containers send by somebody else's to elsewhere."""
+        return self.has_gateway(version) or not self.internal
+
     @property
     def is_default(self) -> bool:
         return self.name == DEFAULT_NETWORK

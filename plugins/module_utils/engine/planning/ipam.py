@@ -51,8 +51,7 @@ def _allot_endpoints(
         on_network = by_network.get(network.name, [])
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
-            leased = network.services.dhcp.ranges if network.services.dhcp else ()
-            found = _allot_addresses(pool, allotted, leased, on_network, before, problems) if allotted else {}
+            found = _allot_addresses(network, pool, allotted, on_network, before, problems) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -88,16 +87,19 @@ def _refuse_other_families(
 
 
 def _allot_addresses(
+    network: Network,
     pool: Pool,
     allotted: PoolAllotment,
-    leased: Tuple[AddressRange, ...],
     on_network: List[Tuple[Container, Attachment]],
     before: Allotments,
     problems: ProblemCollector,
 ) -> Dict[str, Address]:
     """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
     version, subnet = pool.version, allotted.subnet
-    holders: Dict[Address, str] = {allotted.gateway: "the network's gateway"}
+    leased = network.services.dhcp.ranges if network.services.dhcp else ()
+    holders: Dict[Address, str] = {}
+    if _keeps_gateway(network, pool, subnet):
+        holders[allotted.gateway] = "the network's gateway"
     holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses, by default-gateway, or the host's own"))
     for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "the broadcast address")):
         holders.setdefault(unusable, what)
@@ -143,6 +145,14 @@ def _free_addresses(ip_range: Subnet, holders: Iterable[Address], leased: Iterab
     taken += [(int(each.first), int(each.last)) for each in leased if each.version == ip_range.version]
     kind = type(ip_range.network_address)
     return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
+
+
+def _keeps_gateway(network: Network, pool: Pool, subnet: Subnet) -> bool:
+    """As in Docker, two containers have both addresses of a network where nobody needs a gateway.
+
+    In larger ones it is kept, so that they need no other address when the network's mode changes.
+    """
+    return bool(pool.gateway) or network.needs_gateway(pool.version) or subnet.num_addresses > 2
 
 
 def _interface_names(
