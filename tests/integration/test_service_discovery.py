@@ -497,21 +497,35 @@ def test_the_stub_of_systemd_resolved_is_asked_for_what_is_outside(host: Throwaw
     soon_told_outside(host, "web", Reply("NOERROR", ("203.0.113.53",)))
 
 
-def test_resolvers_that_name_each_other_end_it() -> None:
-    """And so each of them passes on at once that its only nameserver refuses."""
-    upstreams = {"one": "10.2.0.1", "two": "10.1.0.1", "self": "10.3.0.1"}
-    subnets = {"one": "10.1.0.0/24", "two": "10.2.0.0/24", "self": "10.3.0.0/24"}
-    words = {
-        "networks": {
-            name: {"ipam": {"config": [{"subnet": subnet}]}, "x-wharf": {"dns": {"upstreams": [upstreams[name]]}}}
-            for name, subnet in subnets.items()
-        },
-        "containers": {f"on-{name}": {"networks": [name]} for name in subnets},
-    }
+@pytest.mark.parametrize("nameserver", ["10.1.0.1", "10.2.0.1"])
+def test_resolvers_that_are_led_to_each_other_by_the_host_end_it(nameserver: str) -> None:
+    """And so each of them passes on at once that its only nameserver refuses. Declared, it would be an error."""
+    networks = {name: {"ipam": {"config": [{"subnet": f"10.{n}.0.0/24"}]}} for n, name in ((1, "one"), (2, "two"))}
+    networks["one"]["x-wharf"] = {"dns": {"upstreams": ["10.2.0.1"]}}
+    words = {"networks": networks, "containers": {f"on-{name}": {"networks": [name]} for name in networks}}
     with ThrowawayHost.started() as circular, circular.declared(words):
-        for name in subnets:
-            for transport in ("+notcp", "+tcp"):
-                assert ask(circular, f"on-{name}", "elsewhere.example.com", "A", transport) == Reply("REFUSED")
+        circular.write("/etc/resolv.conf", f"nameserver {nameserver}\n")
+        for name in networks:
+            soon_told_outside(circular, f"on-{name}", Reply("REFUSED"))
+            assert ask(circular, f"on-{name}", "elsewhere.example.com", "A", "+tcp") == Reply("REFUSED")
+        circular.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+
+
+def test_a_container_may_name_a_gateway_as_its_nameserver() -> None:
+    """Also another one than that of its network: the resolver there answers, and not with the names of its network."""
+    words = {
+        "networks": {"app": {"ipam": {"config": [{"subnet": "10.7.0.0/24"}]}}, "other": {}},
+        "containers": {
+            "web": {"networks": ["app"], "dns": ["10.7.0.1"]},
+            "both": {"networks": ["app", "other"], "dns": ["10.7.0.1"]},
+            "far": {"networks": ["other"], "dns": ["10.7.0.1"]},
+        },
+    }
+    with ThrowawayHost.started() as bare, upstream(bare, "192.0.2.53", "203.0.113.53"), bare.declared(words):
+        for name in words["containers"]:
+            assert ask(bare, name, f"{name}.example.com") == Reply("NOERROR", ("203.0.113.53",))
+        assert ask(bare, "web", "both").status == "NOERROR"
+        assert ask(bare, "far", "web") == Reply("NXDOMAIN")
 
 
 # Processes

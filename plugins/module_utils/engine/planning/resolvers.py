@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Dict, Iterator, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..declaration.model import Attachment, Model, Network
+from ..declaration.network_words import HOST_PATH
 from ..declaration.words import Address
 from ..errors import ProblemCollector
 from .allotments import Allotments
@@ -91,6 +92,8 @@ def find_resolvers(
         own = _own(network, allotted)
         if own:
             found[network.name] = own
+    for path, message in _circles(model, found):
+        problems.add(path, message)
     questions: Dict[str, Question] = {}
     for container in model.containers.values():
         attachments = [a for a in container.attachments if a.network in found and found[a.network].answers]
@@ -120,6 +123,45 @@ def find_resolvers(
             )
             break
     return Resolvers(tuple(found.values()), questions)
+
+
+def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, str]]:
+    """Paths and problems of nameservers by which resolvers of networks ask themselves, or each other in a circle."""
+    listening = {address: name for name, each in own.items() if each.answers for address in each.addresses}
+    asked = {
+        name: [(listening[address], address, path) for address, path in _upstreams(model, name) if address in listening]
+        for name, each in own.items()
+        if each.forwards
+    }
+    for name, nameservers in asked.items():
+        for other, address, path in nameservers:
+            if name in _reached(other, asked):
+                asks = "would ask itself" if other == name else f"asks that of network {name} in turn"
+                remedy = ", or give the network x-wharf.dns.upstreams" if path.startswith(HOST_PATH) else ""
+                yield (
+                    path,
+                    f'"{address}": is the gateway of network {other}, whose resolver listens there and {asks}: '
+                    f"name another nameserver{remedy}",
+                )
+
+
+def _reached(first: str, asked: Mapping[str, Sequence[Tuple[str, Address, str]]]) -> Set[str]:
+    """The networks whose resolvers are asked for what this one's is, that one included."""
+    reached, waiting = {first}, [first]
+    while waiting:
+        further = {other for other, _address, _path in asked.get(waiting.pop(), ())} - reached
+        reached |= further
+        waiting += further
+    return reached
+
+
+def _upstreams(model: Model, network: str) -> List[Tuple[Address, str]]:
+    """The nameservers that are declared for a network's own resolver, each with its path."""
+    path = f"{model.networks[network].path}.x-wharf.dns.upstreams"
+    declared = model.networks[network].services.names.upstreams
+    if not declared:
+        declared, path = model.host.dns, f"{HOST_PATH}.dns"
+    return [(address, f"{path}[{index}]") for index, address in enumerate(declared)]
 
 
 def _leads_outside(model: Model, attachment: Attachment) -> bool:
