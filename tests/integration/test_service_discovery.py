@@ -511,6 +511,24 @@ def test_resolvers_that_are_led_to_each_other_by_the_host_end_it(nameserver: str
         circular.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
 
 
+def test_a_container_that_switches_ipv6_off_has_no_address_of_it_and_no_name() -> None:
+    network = {"enable_ipv6": True, "ipam": {"config": [{"subnet": "10.7.0.0/24"}, {"subnet": "fd00:7::/64"}]}}
+    words: dict[str, Any] = {
+        "networks": {"app": network},
+        "containers": {"web": {"networks": ["app"]}, "old": {"networks": ["app"], "ports": ["8080:80"]}},
+    }
+    off = copy.deepcopy(words)
+    off["containers"]["old"]["sysctls"] = {"net.ipv6.conf.all.disable_ipv6": "1"}
+    with ThrowawayHost.started() as bare, bare.declared(off):
+        bare.serve("old", "80/tcp")
+        for declared, answers in ((off, ()), (words, ("fd00:7::3",)), (off, ())):
+            bare.converge(declared)
+            assert [each for link in bare.json("ip -j -6 addr", "old") for each in link["addr_info"]] == [] or answers
+            assert ask(bare, "web", "old", "AAAA") == Reply("NOERROR", answers)
+            assert ask(bare, "web", "old").data == (bare.address("old", "app"),)
+            assert bare.probe(OUTSIDE, f"{ADDRESSES['host'][0]}:8080/tcp").is_open
+
+
 def test_a_container_may_name_a_gateway_as_its_nameserver() -> None:
     """Also another one than that of its network: the resolver there answers, and not with the names of its network."""
     words = {

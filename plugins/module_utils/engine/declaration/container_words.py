@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK, RUNTIMES
 from . import words as read
 from .model import (
     CONTAINER_MODE,
+    ENDPOINT_SYSCTLS,
     HOST_GATEWAY,
     HOST_MODE,
     NETWORKED,
@@ -33,7 +34,6 @@ _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_link
 # What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
 MODES = "bridge, host, none, service:NAME, container:NAME, or a network's name"
-_SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 
 
 class Names(NamedTuple):
@@ -177,16 +177,16 @@ def _link_local(value: Any, path: str) -> read.Address:
 def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     """`net.ipv4.conf.IFNAME.log_martians=1,…`, of which each becomes `ipv4.log_martians`."""
     options = dict(read.pairs("=")(value, path))
-    given = options.pop(_SYSCTLS_OPTION, "")
+    given = options.pop(ENDPOINT_SYSCTLS, "")
     if options:
         raise ModelError.at(f"{path}.{next(iter(options))}", read.NOT_YET)
     parsed = []
     for setting in filter(None, given.split(",")):
         match = re.fullmatch(r"net\.(ipv[46])\.conf\.IFNAME\.(\w+)=(.+)", setting.strip())
         if not match:
-            raise wrong(f"{path}.{_SYSCTLS_OPTION}", setting, "must be net.ipv4.conf.IFNAME.KEY=VALUE, or ipv6")
+            raise wrong(f"{path}.{ENDPOINT_SYSCTLS}", setting, "must be net.ipv4.conf.IFNAME.KEY=VALUE, or ipv6")
         parsed.append((f"{match[1]}.{match[2]}", match[3]))
-    return tuple(sorted(parsed))
+    return _each_once(parsed, f"{path}.{ENDPOINT_SYSCTLS}")
 
 
 def _sandbox(value: Any, path: str) -> str:
@@ -244,7 +244,16 @@ def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     for key, _item in found:
         if not re.fullmatch(r"net(\.[\w-]+(/[\w-]+)*)+", key):
             raise wrong(path, key, "must be a parameter such as net.ipv4.ip_unprivileged_port_start")
-    return tuple(sorted(found))
+    return _each_once(found, path)
+
+
+def _each_once(parameters: List[Tuple[str, str]], path: str) -> Tuple[Tuple[str, str], ...]:
+    """In the order of their names."""
+    found: Dict[str, str] = {}
+    for key, value in parameters:
+        if found.setdefault(key, value) != value:
+            raise ModelError.at(f"{path}.{key}", f'is given as "{found[key]}" and as "{value}": leave one of them out')
+    return tuple(sorted(found.items()))
 
 
 def _route(value: Any, path: str) -> StaticRoute:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
@@ -21,6 +22,9 @@ NAT, NAT_UNPROTECTED, ROUTED, ISOLATED = "nat", "nat-unprotected", "routed", "is
 GATEWAY_MODES = (NAT, NAT_UNPROTECTED, ROUTED, ISOLATED)
 
 NFTABLES, IPTABLES = "nftables", "iptables"
+
+ENDPOINT_SYSCTLS = "com.docker.network.endpoint.sysctls"
+SWITCHES_IPV6_OFF = "net.ipv6.conf.all.disable_ipv6"
 RULES_KEYS = {4: "iptables", 6: "ip6tables"}
 
 
@@ -194,6 +198,11 @@ class Network:
         return self.name == DEFAULT_NETWORK
 
 
+def is_off(value: str) -> bool:
+    """Whether the kernel reads a parameter's value as 0, in whatever base it is written."""
+    return bool(re.fullmatch(r"0+|0[xX]0+", value.strip()))
+
+
 @dataclass(frozen=True)
 class Attachment:
     """A container's wish to be on a network."""
@@ -262,6 +271,15 @@ class Container:
     @property
     def full_hostname(self) -> str:
         return ".".join(filter(None, [self.effective_hostname, self.domainname]))
+
+    @property
+    def is_without_ipv6(self) -> bool:
+        """Whether its own kernel parameters switch IPv6 off."""
+        return not is_off(dict(self.sysctls).get(SWITCHES_IPV6_OFF, "0"))
+
+    def has(self, network: Network, version: int) -> bool:
+        """Whether it has an address of this family on the network."""
+        return network.has(version) and not (version == 6 and self.is_without_ipv6)
 
     def names(self, attachment: Attachment) -> Tuple[str, ...]:
         """What it is called on a network, its own name first."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Collection, Iterator, Tuple
 
-from .model import Model, Network, UserRule
+from .model import Model, UserRule
 from .ports import PortMapping
 from .user_rule_words import ICMP, versions
 
@@ -44,16 +44,12 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
     joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
     if not owner.attachments:
         yield path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
-    elif joined and not any(_has_family(network, rule) for network in joined):
+    elif joined and not any(owner.has(network, version) for network in joined for version in versions(rule)):
         family = " and ".join(f"IPv{version}" for version in versions(rule))
         yield (
             path,
             f"{rule.container} has no {family} address, as the rule's source would need: leave one of the two out",
         )
-
-
-def _has_family(network: Network, rule: UserRule) -> bool:
-    return any(network.ipv4 if version == 4 else network.ipv6 for version in versions(rule))
 
 
 def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:

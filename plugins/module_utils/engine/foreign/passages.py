@@ -153,7 +153,7 @@ class _Ways:
             (
                 endpoint.address(version)
                 for (_container, on), endpoint in plan.allotted.endpoints.items()
-                if on == network.name
+                if on == network.name and endpoint.address(version)
             ),
             None,
         )

@@ -103,7 +103,7 @@ def _own_addresses(plan: Plan, container: Container) -> List[str]:
 
 
 def _has_ipv6(plan: Plan, container: Container) -> bool:
-    return any(plan.model.networks[attachment.network].ipv6 for attachment in container.attachments)
+    return any(container.has(plan.model.networks[attachment.network], 6) for attachment in container.attachments)
 
 
 def _linked(plan: Plan, container: Container) -> Iterator[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
-from ..declaration.model import Attachment, Container, Model, Network, Pool
+from ..declaration.model import SWITCHES_IPV6_OFF, Attachment, Container, Model, Network, Pool
 from ..declaration.services import AddressRange
 from ..declaration.words import Address, Subnet, unusable_addresses
 from ..errors import ProblemCollector
@@ -51,7 +51,8 @@ def _allot_endpoints(
         on_network = by_network.get(network.name, [])
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
-            found = _allot_addresses(network, pool, allotted, on_network, before, problems) if allotted else {}
+            able = [(c, a) for c, a in on_network if c.has(network, pool.version)]
+            found = _allot_addresses(network, pool, allotted, able, before, problems) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -74,7 +75,7 @@ def _allot_endpoints(
 def _refuse_other_families(
     network: Network, on_network: List[Tuple[Container, Attachment]], problems: ProblemCollector
 ) -> None:
-    for _container, attachment in on_network:
+    for container, attachment in on_network:
         given = [(f"ipv{version}_address", attachment.static(version)) for version in (4, 6)]
         given += [(f"link_local_ips[{index}]", address) for index, address in enumerate(attachment.link_local)]
         for key, address in given:
@@ -84,6 +85,17 @@ def _refuse_other_families(
                     f"{attachment.path}.{key}",
                     f'"{address}": network {network.name} has no IPv{address.version}: set {switch}: true',
                 )
+            elif address and not container.has(network, address.version):
+                problems.add(
+                    f"{attachment.path}.{key}",
+                    f'"{address}": {SWITCHES_IPV6_OFF} of the container switches IPv6 off: leave one of the two out',
+                )
+        if not network.has(4) and container.is_without_ipv6:
+            problems.add(
+                attachment.path,
+                f"network {network.name} has only IPv6, which {SWITCHES_IPV6_OFF} of the container switches off: "
+                "leave one of the two out",
+            )
 
 
 def _allot_addresses(

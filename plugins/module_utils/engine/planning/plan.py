@@ -286,7 +286,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             mac=allotted.mac,
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
             routes=tuple(_routes(plan, container, attachment)),
-            ipv6=network.ipv6,
+            ipv6=container.has(network, 6),
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
             place=attachment.path,
         )
@@ -304,8 +304,9 @@ def _endpoint_sysctls(
 
     A container takes its routes from us and not from whoever advertises some (CVE-2020-13401).
     """
-    own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if network.ipv6 else {}
-    if network.ipv6 and not network.icc:
+    has_ipv6 = container.has(network, 6)
+    own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if has_ipv6 else {}
+    if has_ipv6 and not network.icc:
         # The host would send linked containers the direct way, which is closed.
         own["ipv6.accept_redirects"] = "0"
     of_container = {
@@ -320,7 +321,8 @@ def _endpoint_sysctls(
 def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:
     for version, pool in plan.allotted.networks[attachment.network].items():
         address = plan.allotted.endpoints[container.name, attachment.network].address(version)
-        yield f"{address}/{pool.subnet.prefixlen}"
+        if address:
+            yield f"{address}/{pool.subnet.prefixlen}"
     for address in attachment.link_local:
         yield f"{address}/{16 if address.version == 4 else 64}"
 
@@ -328,6 +330,8 @@ def _interface_addresses(plan: Plan, attachment: Attachment, container: Containe
 def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Route]:
     network = plan.model.networks[attachment.network]
     for version, pool in plan.allotted.networks[network.name].items():
+        if not container.has(network, version):
+            continue
         chosen: Optional[Attachment] = gateway_attachment(plan.model, container, version)
         if chosen and chosen.network == network.name:
             yield Route(DEFAULT_DESTINATIONS[version], plan.next_hop(network, version))

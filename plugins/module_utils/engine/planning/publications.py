@@ -120,7 +120,7 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
         attachment
         for attachment in container.attachments
         for network in [model.networks[attachment.network]]
-        if not network.internal and (network.ipv4 if version == 4 else network.ipv6)
+        if not network.internal and container.has(network, version)
     ]
     return min(able, key=rank, default=None)
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, Tuple
 
-from ..declaration.model import Attachment, Container, Model, StaticRoute
+from ..declaration.model import (
+    ENDPOINT_SYSCTLS,
+    SWITCHES_IPV6_OFF,
+    Attachment,
+    Container,
+    Model,
+    StaticRoute,
+    is_off,
+)
 from ..declaration.words import Address, Subnet
 from ..errors import ProblemCollector
 from .allotments import Allotments
@@ -20,7 +28,7 @@ Problem = Tuple[str, str]
 def check_stacks(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
     """It is a problem if a container cannot have a route or a parameter beside what its networks give it."""
     for container in model.containers.values():
-        for check in (_unreachable, _taken_routes, _foreign_interfaces):
+        for check in (_unreachable, _taken_routes, _foreign_interfaces, _at_odds):
             for path, message in check(model, allotted, container):
                 problems.add(path, message)
 
@@ -31,10 +39,11 @@ def interface_parameter(name: str) -> Tuple[str, str]:
     return (match[2].replace("/", "."), f"{match[1]}.{match[3]}") if match else ("", "")
 
 
-def _subnets(allotted: Allotments, container: Container) -> Iterator[Tuple[Attachment, Subnet]]:
+def _subnets(model: Model, allotted: Allotments, container: Container) -> Iterator[Tuple[Attachment, Subnet]]:
     for attachment in container.attachments:
-        for pool in allotted.networks[attachment.network].values():
-            yield attachment, pool.subnet
+        for version, pool in allotted.networks[attachment.network].items():
+            if container.has(model.networks[attachment.network], version):
+                yield attachment, pool.subnet
 
 
 def _own_addresses(allotted: Allotments, container: Container) -> Iterator[Address]:
@@ -43,8 +52,8 @@ def _own_addresses(allotted: Allotments, container: Container) -> Iterator[Addre
         yield from (address for address in (endpoint.ipv4, endpoint.ipv6) if address)
 
 
-def _unreachable(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
-    reachable = [subnet for _attachment, subnet in _subnets(allotted, container)]
+def _unreachable(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    reachable = [subnet for _attachment, subnet in _subnets(model, allotted, container)]
     own = set(_own_addresses(allotted, container))
     for route in container.routes:
         if not any(route.via in subnet for subnet in reachable):
@@ -59,7 +68,7 @@ def _taken_routes(model: Model, allotted: Allotments, container: Container) -> I
     """A stack has one route to each destination, whether a network brings it or it is declared."""
     taken = {
         subnet: f"is the subnet of network {attachment.network}, on which the container is itself: leave the route out"
-        for attachment, subnet in _subnets(allotted, container)
+        for attachment, subnet in _subnets(model, allotted, container)
     }
     first: Dict[Subnet, StaticRoute] = {}
     for route in container.routes:
@@ -82,3 +91,21 @@ def _foreign_interfaces(_model: Model, allotted: Allotments, container: Containe
             there = ", ".join(own) or "none but lo"
             message = f"the container has no interface {interface}; there are: {there}"
             yield f"{container.path}.sysctls.{name}", message
+
+
+def _at_odds(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    """What is said of an interface both for the container and for its network, and what would switch IPv6 on again."""
+    for attachment in container.attachments:
+        interface = allotted.endpoints[container.name, attachment.network].interface
+        given = [(*interface_parameter(name), name, value) for name, value in container.sysctls]
+        places = {
+            key: (f"{container.path}.sysctls.{name}", value) for named, key, name, value in given if named == interface
+        }
+        for key, value in attachment.sysctls:
+            path, other = places.setdefault(key, (f"{attachment.path}.driver_opts.{ENDPOINT_SYSCTLS}", value))
+            if other != value:
+                message = f'is "{other}", and "{value}" in {attachment.path}.driver_opts: leave one of them out'
+                yield path, message
+        path, value = places.get("ipv6.disable_ipv6", ("", ""))
+        if path and is_off(value) and container.is_without_ipv6:
+            yield path, f"{SWITCHES_IPV6_OFF} switches IPv6 off on all interfaces: leave one of the two out"

@@ -131,7 +131,7 @@ class _Names:
         if stack is None or not stack.attachments:
             return addresses
         networks = [self._plan.model.networks[a.network] for a in stack.attachments]
-        able = {6: any(network.ipv6 for network in networks), 4: any(network.ipv4 for network in networks)}
+        able = {version: any(stack.has(network, version) for network in networks) for version in (4, 6)}
         return [each for each in addresses if able[6 if ":" in each else 4]]
 
     def _in_hosts_of(self, source: str, name: str) -> List[str]:
