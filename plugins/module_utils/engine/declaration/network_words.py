@@ -52,10 +52,10 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
         words.refuse(("bip", "bip6"), f"cannot stand beside bridge: the addresses of {bridge} are what they are")
     host = Host(
         bridge=bridge,
-        bip=words.take_optional("bip", read.interface),
-        bip6=words.take_optional("bip6", read.interface),
-        fixed_cidr=words.take_optional("fixed-cidr", read.subnet),
-        fixed_cidr_v6=words.take_optional("fixed-cidr-v6", read.subnet),
+        bip=words.take_optional("bip", read.interface_of(4)),
+        bip6=words.take_optional("bip6", read.interface_of(6)),
+        fixed_cidr=words.take_optional("fixed-cidr", read.subnet_of(4)),
+        fixed_cidr_v6=words.take_optional("fixed-cidr-v6", read.subnet_of(6)),
         default_gateways=tuple(
             gateway
             for gateway in (

@@ -27,7 +27,7 @@ from .services import (
 )
 from .words import Words, wrong
 
-_RECORD_TYPES = ("A", "AAAA", CNAME, SRV, TXT)
+RECORD_TYPES = ("A", "AAAA", CNAME, SRV, TXT)
 _MOST_TEXT = 255
 
 
@@ -80,8 +80,8 @@ def _records(value: Any, path: str) -> Tuple[Record, ...]:
 
 
 def _records_of(name: str, kind: str, data: Any, path: str) -> Iterator[Record]:
-    if kind not in _RECORD_TYPES:
-        raise wrong(path, kind, f"the types of records here are {', '.join(_RECORD_TYPES)}")
+    if kind not in RECORD_TYPES:
+        raise wrong(path, kind, f"the types of records here are {', '.join(RECORD_TYPES)}")
     items = [data] if isinstance(data, dict) else list(data) if isinstance(data, (list, tuple)) else [data]
     if kind == CNAME and len(items) != 1:
         raise wrong(path, data, "must be one name")
@@ -99,7 +99,12 @@ def _records_of(name: str, kind: str, data: Any, path: str) -> Iterator[Record]:
 def _service(value: Any, path: str) -> Tuple[str, ...]:
     """`PRIORITY WEIGHT PORT TARGET`, as in a zone file, or a mapping of these."""
     if isinstance(value, dict):
-        value = " ".join(str(value.get(key, "")) for key in ("priority", "weight", "port", "target"))
+        problems = ProblemCollector()
+        words = Words(value, path, problems)
+        given = [words.take(key, read.text, "") for key in ("priority", "weight", "port", "target")]
+        words.finish()
+        problems.raise_if_any()
+        value = " ".join(given)
     fields = read.text(value, path).split()
     if len(fields) != 4 or not all(field.isdigit() and int(field) <= 65535 for field in fields[:3]):
         raise wrong(path, value, "must be PRIORITY WEIGHT PORT TARGET, such as 0 5 389 ldap")

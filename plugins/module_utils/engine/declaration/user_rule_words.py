@@ -20,7 +20,7 @@ ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
 ICMP = "icmp"
 STATES = ("new", "established", "related", "invalid", "untracked")
 
-_UNITS = ("second", "minute", "hour", "day")
+UNITS = ("second", "minute", "hour", "day")
 # What iptables takes: the kernel's XT_LIMIT_SCALE, and 29 characters of a log's prefix.
 _MOST_PACKETS = 10000
 _LONGEST_PREFIX = 29
@@ -132,13 +132,13 @@ def _limit(value: Any, path: str) -> Rate:
     if rate is None and value.get("rate") in (None, ""):
         problems.add(f"{path}.rate", "must be given, such as 10/second")
     problems.raise_if_any()
-    return Rate(rate.packets, rate.unit, burst) if rate else Rate(1, _UNITS[0])
+    return Rate(rate.packets, rate.unit, burst) if rate else Rate(1, UNITS[0])
 
 
 def _rate(value: Any, path: str) -> Rate:
     match = re.fullmatch(r"(\d{1,9})/(\w+)", read.text(value, path))
-    if not match or match[2] not in _UNITS or not 1 <= int(match[1]) <= _MOST_PACKETS:
-        units = ", ".join(f"10/{unit}" for unit in _UNITS)
+    if not match or match[2] not in UNITS or not 1 <= int(match[1]) <= _MOST_PACKETS:
+        units = ", ".join(f"10/{unit}" for unit in UNITS)
         raise wrong(path, value, f"must be a rate such as {units}, of at most {_MOST_PACKETS}")
     return Rate(int(match[1]), match[2])
 

@@ -110,6 +110,18 @@ def subnet(value: Any, path: str) -> Subnet:
         raise wrong(path, value, "must be a subnet such as 10.1.0.0/24 or fd00:1::/64") from None
 
 
+def subnet_of(version: int) -> Parser[Subnet]:
+    def parse(value: Any, path: str) -> Subnet:
+        found = subnet(value, path)
+        if found.version != version:
+            raise wrong(
+                path, value, f"must be of IPv{version}, as {'10.1.0.0/24' if version == 4 else 'fd00:1::/64'} is"
+            )
+        return found
+
+    return parse
+
+
 def addresses(value: Any, path: str) -> Subnet:
     """A network such as `10.1.0.0/24`, or a single address, which is a network by itself."""
     try:
@@ -147,6 +159,17 @@ def interface(value: Any, path: str) -> Interface:
         return ipaddress.ip_interface(_with_prefix(value, path))
     except ValueError:
         raise wrong(path, value, "must be an address with its prefix, such as 10.1.0.1/24") from None
+
+
+def interface_of(version: int) -> Parser[Interface]:
+    def parse(value: Any, path: str) -> Interface:
+        found = interface(value, path)
+        if found.version != version:
+            example = "10.1.0.1/24" if version == 4 else "fd00:1::1/64"
+            raise wrong(path, value, f"must be of IPv{version}, as {example} is")
+        return found
+
+    return parse
 
 
 def _with_prefix(value: Any, path: str) -> str:
