@@ -30,7 +30,7 @@ from ansible_collections.wharf.network.plugins.plugin_utils.compose_project impo
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
 
-_ITEM_KEYS = ("files", "project_name", "environment", "profiles")
+ITEM_KEYS = ("files", "project_name", "environment", "profiles")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -126,7 +126,7 @@ def _parse_item(item: object, path: str) -> _Item:
         raise ModelError.at(path, "must be a file's path, or a map with the key files")
     problems = ProblemCollector()
     for key in item:
-        check_key(key, _ITEM_KEYS, f"{path}.{key}", problems, extensible=False)
+        check_key(key, ITEM_KEYS, f"{path}.{key}", problems, extensible=False)
     with problems.collect():
         files = _parse_texts(item.get("files"), f"{path}.files", "must be a list of paths, the first file first")
     profiles: tuple[str, ...] = ()

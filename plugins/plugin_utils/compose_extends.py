@@ -27,6 +27,8 @@ from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import (
     without_tags,
 )
 
+EXTENDS_KEYS = ("service", "file")
+
 
 @dataclass(frozen=True)
 class ServicesFile:
@@ -104,7 +106,7 @@ def _parse(extends: object, path: str) -> _Extends | None:
         raise ModelError.at(path, "must be a service, or a map with the keys service and file")
     problems = ProblemCollector()
     for key in given:
-        check_key(key, ("service", "file"), f"{path}.{key}", problems, extensible=False)
+        check_key(key, EXTENDS_KEYS, f"{path}.{key}", problems, extensible=False)
     service, file = untagged(given.get("service")), untagged(given.get("file"))
     if service is None:
         where = f"{path}.service" if "service" in given else path

@@ -11,7 +11,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import without_tags
 
-_KEYS = ("path", "project_directory", "env_file")
+INCLUDE_KEYS = ("path", "project_directory", "env_file")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _parse_item(item: object, path: str) -> Include:
         raise ModelError.at(path, "must be a path, or a map with the key path")
     problems = ProblemCollector()
     for key in given:
-        check_key(key, _KEYS, f"{path}.{key}", problems, extensible=False)
+        check_key(key, INCLUDE_KEYS, f"{path}.{key}", problems, extensible=False)
     paths = _texts(given.get("path"))
     if not paths:
         where = _place_of_wrong(given["path"], f"{path}.path") if given.get("path") else path
