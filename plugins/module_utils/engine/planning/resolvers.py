@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..declaration.model import Attachment, Model, Network
-from ..declaration.network_words import HOST_PATH
 from ..declaration.words import Address
 from ..errors import ProblemCollector
 from .allotments import Allotments
@@ -137,7 +136,7 @@ def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, s
         for other, address, path in nameservers:
             if name in _reached(other, asked):
                 asks = "would ask itself" if other == name else f"asks that of network {name} in turn"
-                remedy = ", or give the network x-wharf.dns.upstreams" if path.startswith(HOST_PATH) else ""
+                remedy = ", or give the network x-wharf.dns.upstreams" if path.startswith(f"{model.host.path}.dns") else ""
                 yield (
                     path,
                     f'"{address}": is the gateway of network {other}, whose resolver listens there and {asks}: '
@@ -160,7 +159,7 @@ def _upstreams(model: Model, network: str) -> List[Tuple[Address, str]]:
     path = f"{model.networks[network].path}.x-wharf.dns.upstreams"
     declared = model.networks[network].services.names.upstreams
     if not declared:
-        declared, path = model.host.dns, f"{HOST_PATH}.dns"
+        declared, path = model.host.dns, f"{model.host.path}.dns"
     return [(address, f"{path}[{index}]") for index, address in enumerate(declared)]
 
 
