@@ -122,7 +122,9 @@ def test_extensions_that_resemble_x_wharf_and_that_do_not(tmp_path: Path) -> Non
       later: {profiles: [debug], X-wharf: {}}
     """
     write(tmp_path / "a/compose.yml", text)
-    means_nothing = "x-wharf has a meaning in wharf_host, a network, a container and a port in long form only"
+    means_nothing = (
+        "x-wharf has a meaning only in the settings of a host, a network, a container and a port in long form"
+    )
     assert problems("a/compose.yml", tmp_path) == [
         f"a/compose.yml: x-warf: unknown key; {means_nothing}",
         "a/compose.yml: services.web.x-wharff: unknown key; did you mean x-wharf?",

@@ -62,7 +62,7 @@ CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
 # What neither vocabulary has stands below it.
 EXTENSION = "x-wharf"
 EXTENSION_MEANS_NOTHING = (
-    f"{EXTENSION} has a meaning in wharf_host, a network, a container and a port in long form only"
+    f"{EXTENSION} has a meaning only in the settings of a host, a network, a container and a port in long form"
 )
 _OUR_EXTENSIONS = frozenset([EXTENSION, SOURCE])
 _CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS

@@ -136,7 +136,9 @@ def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, s
         for other, address, path in nameservers:
             if name in _reached(other, asked):
                 asks = "would ask itself" if other == name else f"asks that of network {name} in turn"
-                remedy = ", or give the network x-wharf.dns.upstreams" if path.startswith(f"{model.host.path}.dns") else ""
+                remedy = (
+                    ", or give the network x-wharf.dns.upstreams" if path.startswith(f"{model.host.path}.dns") else ""
+                )
                 yield (
                     path,
                     f'"{address}": is the gateway of network {other}, whose resolver listens there and {asks}: '
