@@ -262,3 +262,25 @@ def test_parameters_that_the_kernel_does_not_take(one: ThrowawayHost) -> None:
         "give another one",
         f"wharf_containers.web.networks.front: ipv4.log_martian=1 of eth0: {missing}",
     ]
+
+
+def test_parameters_of_an_interface_that_are_at_odds_with_its_network(one: ThrowawayHost) -> None:
+    def attached(option: str) -> Any:
+        named = {"com.docker.network.endpoint.sysctls": f"net.ipv6.conf.IFNAME.{option}"}
+        return {"driver_opts": named}
+
+    words = {
+        "networks": {"front": {"enable_ipv6": True}, "back": {}},
+        "containers": {
+            "web": {"networks": {"front": attached("mtu=9000")}},
+            "db": {"networks": {"back": attached("disable_ipv6=0")}},
+        },
+    }
+    with untouched(one), pytest.raises(EngineError) as error:
+        one.apply(words)
+    assert {*str(error.value).splitlines()} == {
+        "wharf_containers.web.networks.front: ipv6.mtu=9000 of eth0: is larger than the network's MTU of 1500 bytes: "
+        "give a smaller one",
+        "wharf_containers.db.networks.back: ipv6.disable_ipv6=0 of eth0: the network has no IPv6: set enable_ipv6: "
+        "true on the network, or leave this out",
+    }

@@ -19,6 +19,8 @@ from ..state import Endpoint, Key, Object, Sandbox, State
 # What was found where we made the stack or the interface: what the kernel gives to a new one.
 AS_MADE = ""
 
+MTU_OF_IPV6, DISABLE_IPV6 = "ipv6.mtu", "ipv6.disable_ipv6"
+
 Before = Mapping[str, str]
 Settable = Union[Sandbox, Endpoint]
 
@@ -59,7 +61,7 @@ def of_new_stack(names: Iterable[str]) -> Dict[str, Optional[str]]:
 
 def of_new_interface(key: str, mtu: int) -> Optional[str]:
     """What the stack that the thread is in gives to a new interface."""
-    return str(mtu) if key == "ipv6.mtu" else proc_sys.read(proc_sys.of_interface("default", key))
+    return str(mtu) if key == MTU_OF_IPV6 else proc_sys.read(proc_sys.of_interface("default", key))
 
 
 def refuse_unsettable(desired: State) -> None:
@@ -73,6 +75,7 @@ def refuse_unsettable(desired: State) -> None:
         for place in _places(thing):
             places.setdefault(place.parameters, []).append(place)
     problems = [problem for parameters, alike in places.items() for problem in _refused(parameters, alike)]
+    problems += [problem for thing in desired.values() if isinstance(thing, Endpoint) for problem in _impossible(thing)]
     if problems:
         raise ConflictError(*problems)
 
@@ -96,6 +99,31 @@ def _places(thing: Object) -> Iterator[Place]:
                 tuple((proc_sys.of_interface("default", key), value) for key, value in given),
                 tuple((thing.place, f"{key}={value} of {thing.interface}") for key, value in given),
             )
+
+
+def _impossible(endpoint: Endpoint) -> Iterator[Problem]:
+    """What the kernel would take for a new interface, and not for this one, or what would undo the declaration."""
+    for key, value in endpoint.sysctls:
+        if key in (MTU_OF_IPV6, DISABLE_IPV6):
+            number = proc_sys.as_read(proc_sys.of_interface("default", key), value) or value
+            why = _too_large(number, endpoint) if key == MTU_OF_IPV6 else _other_than(number, endpoint)
+            if why:
+                yield Problem(endpoint.place, f"{key}={value} of {endpoint.interface}: {why}")
+
+
+def _too_large(number: str, endpoint: Endpoint) -> str:
+    is_larger = number.isdigit() and int(number) > endpoint.mtu
+    return f"is larger than the network's MTU of {endpoint.mtu} bytes: give a smaller one" if is_larger else ""
+
+
+def _other_than(number: str, endpoint: Endpoint) -> str:
+    if (number == "0") == endpoint.ipv6:
+        return ""
+    return (
+        "the network has IPv6: set enable_ipv6: false on the network, or leave this out"
+        if endpoint.ipv6
+        else "the network has no IPv6: set enable_ipv6: true on the network, or leave this out"
+    )
 
 
 def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:

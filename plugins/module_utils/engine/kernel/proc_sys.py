@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
+from functools import cache
 from typing import Iterable, Optional, Tuple
 
 from ..errors import ApplyError
+from . import namespaces
 
 ROOT = "/proc/sys/"
 SWAP_SEPARATORS = str.maketrans("./", "/.")
@@ -77,7 +80,11 @@ def has_ipv6(interface: str) -> bool:
 def observe(wanted: Parameters, interface: str = "") -> Parameters:
     """Those of `wanted` that there are, as they are; their names are keys of `interface`, if given."""
     found = ((key, value, _value(key, value, interface)) for key, value in wanted)
-    return tuple((key, _as_spelled(value, now)) for key, value, now in found if now is not None)
+    return tuple(
+        (key, value if _means(of_interface("default", key) if interface else key, value, now) else now)
+        for key, value, now in found
+        if now is not None
+    )
 
 
 def apply(wanted: Iterable[Tuple[str, str]], interface: str = "") -> None:
@@ -101,9 +108,18 @@ def _is_moot(key: str, interface: str) -> bool:
     return key.startswith("ipv6.") and not os.path.exists(f"{ROOT}net/ipv6/conf/{interface}")
 
 
-def _as_spelled(wanted: str, found: str) -> str:
-    """What was found, or `wanted` where that means the same: the kernel separates values by tabs."""
-    return wanted if wanted.split() == found.split() else found
+def _means(name: str, wanted: str, found: str) -> bool:
+    """Whether the kernel spells `wanted` as it was found: it separates values by tabs, and lists 80,81,82 as 80-82."""
+    return wanted.split() == found.split() or as_read(name, wanted) == found
+
+
+@cache
+def as_read(name: str, value: str) -> Optional[str]:
+    """How the kernel would list the value, tried out in an empty network stack; None where it does not take it."""
+    # Without the right to make a stack, nobody can have set anything in one.
+    with suppress(OSError), namespaces.scratch():
+        return None if refusal(name, value) else read(name)
+    return None
 
 
 def _path(name: str) -> str:
