@@ -19,7 +19,7 @@ import pyroute2
 from engine import ledger
 from engine.doors import conntrack
 from engine.errors import ApplyError
-from engine.kernel import namespaces, proc_sys
+from engine.kernel import namespaces, proc_sys, rtnetlink
 
 Function = Callable[..., Any]
 
@@ -75,6 +75,8 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     _hook(act, subprocess, "run", lambda command, **_options: command[0].endswith("restore") or "-f" in command)
     _hook(act, conntrack, "_delete")
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
+    for name in ("delete_address", "delete_route"):
+        _hook(act, rtnetlink, name)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 
 

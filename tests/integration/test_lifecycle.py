@@ -123,6 +123,36 @@ class TestChanges:
         live.converge(WORDS)
         assert live.probe(**client).by == "web"
 
+    @pytest.mark.parametrize("former, latter", [("64", "80"), ("80", "64")])
+    def test_only_the_prefix_length_of_an_ipv6_subnet(self, host: ThrowawayHost, former: str, latter: str) -> None:
+        def words(length: str) -> Any:
+            return {
+                "host": {"ipv6": True, "fixed-cidr-v6": f"fd77::/{length}"},
+                "networks": {
+                    "front": {"enable_ipv6": True, "ipam": {"config": [{"subnet": f"fd78::/{length}"}]}},
+                },
+                "containers": {"web": {"networks": {"front": {"ipv6_address": "fd78::9"}}}, "other": {}},
+            }
+
+        with host.declared(words(former)):
+            host.converge(words(latter))
+            assert f"fd78::9/{latter}" in host.run("ip -6 addr show eth0", "web")
+            for bridge in ("docker0", "br-front"):
+                assert f"::1/{latter}" in host.run(f"ip -6 addr show {bridge}")
+            assert host.probe("web", "[fd78::1]/ping").is_open
+            assert host.probe("host", f"[{host.address('other', 'bridge', 6)}]/ping").is_open
+
+    def test_ipv6_goes_together_with_an_mtu_that_it_needs(self, host: ThrowawayHost) -> None:
+        def words(ipv6: bool, mtu: str) -> Any:
+            front = {"enable_ipv6": ipv6, "driver_opts": {"com.docker.network.driver.mtu": mtu}}
+            return {"networks": {"front": front}, "containers": {"web": {"networks": ["front"]}}}
+
+        with host.declared(words(True, "1500")):
+            host.converge(words(False, "1200"))
+            assert host.run("ip -6 addr", "web").count("inet6") == 1
+            host.converge(words(True, "1400"))
+            assert host.probe("web", f"[{host.address('web', 'front', 6)}]/ping").is_open
+
     def test_a_container_moves_to_another_network(self, live: ThrowawayHost) -> None:
         for name in ("web", "db", "app"):
             live.serve(name, "80/tcp")

@@ -392,3 +392,25 @@ def test_withdrawn_sysctls_are_what_they_were(host: ThrowawayHost) -> None:
     assert host.sysctl("net.core.somaxconn", "theirs") == "88"
     assert host.sysctl("net.ipv4.tcp_syncookies", "theirs") == "2"
     host.run("ip netns del theirs")
+
+
+def test_parameters_that_the_kernel_spells_otherwise_converge(host: ThrowawayHost) -> None:
+    option = ",".join(f"net.{each}" for each in ("ipv4.conf.IFNAME.log_martians=01", "ipv6.conf.IFNAME.mtu=0x514"))
+    sysctls = {
+        "net.ipv4.ip_local_reserved_ports": "80,81,82",
+        "net.core.somaxconn": "0x99",
+        "net.ipv4.ping_group_range": "0  010",
+        "net.ipv4.conf.eth0.arp_ignore": "0x1",
+    }
+    front = {"driver_opts": {"com.docker.network.endpoint.sysctls": option}}
+    words = {
+        "networks": {"front": {"enable_ipv6": True}},
+        "containers": {"web": {"sysctls": sysctls, "networks": {"front": front}}},
+    }
+    with host.declared(words):
+        assert host.sysctl("net.ipv4.ip_local_reserved_ports", "web") == "80-82"
+        assert host.sysctl("net.ipv6.conf.eth0.mtu", "web") == "1300"
+        host.run("sysctl -qw net.ipv4.ip_local_reserved_ports=80,82 net.ipv6.conf.eth0.mtu=1400", "web")
+        assert [change[1:] for change in host.converge(words)] == [
+            ("update", "sandbox", "netns:web", "sysctls"), ("update", "endpoint", "web/front", "sysctls"),
+        ]  # fmt: skip

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -159,6 +161,157 @@ def test_others_are_connected_as_they_start(host: ThrowawayHost) -> None:
         assert heard(process)["connected"] == {"path:/run/netns/late"}
         assert "eth0" in host.run("ip -br link", "late")
         host.run("ip netns delete late; while ip link show type veth | grep -q wharf:late/; do sleep 0.05; done")
+
+
+# What is mended by the next run, as what is run in the container.
+MENDED = {
+    "an IPv6 address with another prefix length": "ip addr del $A6/64 dev eth0; ip addr add $A6/128 dev eth0 nodad",
+    "an IPv4 address with another prefix length": "ip addr del $A4/16 dev eth0; ip addr add $A4/32 dev eth0",
+    "our address with a peer": "ip addr del $A4/16 dev eth0; ip addr add $A4 peer 192.0.2.200/32 dev eth0",
+    "our address with a peer in its network": "ip addr del $A4/16 dev eth0; ip addr add $A4 peer $G4/16 dev eth0",
+    "our IPv6 address with a peer": "ip addr del $A6/64 dev eth0; ip addr add $A6 peer fd99::1/128 dev eth0 nodad",
+    "another address with a peer": "ip addr add 192.0.2.200 peer 192.0.2.201/32 dev eth0",
+    "another IPv6 address with a peer": "ip addr add fd99::2 peer fd99::1/128 dev eth0",
+    "a default route with two next hops": "ip route replace default nexthop via $G4 nexthop via $B4",
+    "an IPv6 default route with two next hops": "ip -6 route replace default nexthop via $G6 nexthop via $B6",
+    "a default route by a nexthop group": (
+        "ip nexthop add id 1 via $G4 dev eth0; ip nexthop add id 2 via $B4 dev eth0; ip nexthop add id 3 group 1/2; "
+        "ip route replace default nhid 3"
+    ),
+    "an IPv6 default route by a nexthop": "ip nexthop add id 9 via $G6 dev eth0; ip -6 route replace default nhid 9",
+    "another route by a nexthop": (
+        "ip nexthop add id 1 via $G4 dev eth0; ip route add 192.0.2.0/28 nhid 1; "
+        "ip nexthop add id 2 via $G6 dev eth0; ip -6 route add fd98::/64 nhid 2"
+    ),
+    "a route by a nexthop that is not told": (
+        "sysctl -qw net.ipv4.nexthop_compat_mode=0; "
+        "ip nexthop add id 1 via $G4 dev eth0; ip route replace default nhid 1"
+    ),
+    "a route with a tos": "ip route add 192.0.2.0/28 via $G4 tos 0x10",
+    "a default route with a tos beside ours": "ip route add default via $G4 tos 0x10",
+    "a default route with a tos instead of ours": "ip route del default; ip route add default via $G4 tos 0x10",
+    "an IPv6 route with a source": "ip -6 route add fd98::/64 from fd97::/64 via $G6",
+    "a default route with another metric": "ip route del default; ip route add default via $G4 metric 7",
+    "an IPv6 default route with another metric": "ip -6 route del default; ip -6 route add default via $G6 metric 7",
+    "a default route of another protocol": "ip route replace default via $G4 proto 99",
+    "a default route with a source": (
+        "ip addr add 192.0.2.77/32 dev eth0; ip route replace default via $G4 src 192.0.2.77"
+    ),
+    "a default route that lets few bytes through": "ip route replace default via $G4 mtu 600",
+    "a default route to nowhere": "ip route replace blackhole default; ip -6 route replace blackhole default",
+    "the networks' own routes": "ip route del ${A4%.*.*}.0.0/16; ip -6 route del ${A6%::*}::/64",
+    "a parameter": "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1",
+    "an MTU without IPv6": "ip link set eth0 mtu 1000",
+}
+
+
+@pytest.fixture(scope="module")
+def peopled() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as host, host.declared(WORDS):
+        yield host
+
+
+def variables(host: ThrowawayHost) -> str:
+    """For a script in `web`: its addresses, its gateways, and the addresses of `db`."""
+    found = {
+        "A4": host.address("web", "front"), "A6": host.address("web", "front", 6),
+        "B4": host.address("db", "front"), "B6": host.address("db", "front", 6),
+        "G4": host.json("ip -j route show default", "db")[0]["gateway"],
+        "G6": host.json("ip -j -6 route show default", "db")[0]["gateway"],
+    }  # fmt: skip
+    return "".join(f"{name}={value}; " for name, value in found.items())
+
+
+SEEN = "ip -j route; ip -j -6 route show table main; ip -j addr show eth0"
+
+
+@pytest.mark.parametrize("way", MENDED)
+def test_addresses_and_routes_become_again_what_is_declared(peopled: ThrowawayHost, way: str) -> None:
+    before = settled(peopled.run(SEEN, "web"))
+    peopled.run(variables(peopled) + MENDED[way], "web")
+    changes = peopled.converge(WORDS)
+    assert [change[:4] for change in changes] == [("veth", "update", "endpoint", "web/front")]
+    assert settled(peopled.run(SEEN, "web")) == before
+    peopled.run("ip nexthop flush; sysctl -qw net.ipv4.nexthop_compat_mode=1", "web")
+
+
+def settled(listed: str) -> set[str]:
+    """Routes and addresses, but for link-local ones and what the kernel numbers."""
+    found = [each for line in listed.splitlines() for each in json.loads(line)]
+    routes = [each for each in found if "dst" in each]
+    addresses = [each for link in found for each in link.get("addr_info", [])]
+    lasting = [
+        each for each in (*routes, *addresses) if not str(each.get("dst", each.get("local"))).startswith("fe80:")
+    ]
+    return {
+        json.dumps({k: v for k, v in each.items() if k not in ("flags", "metrics")}, sort_keys=True) for each in lasting
+    }
+
+
+# What is run in the container, with what undoes it, what remains pending, and what the warning says.
+NOT_MENDED = {
+    "a route to the gateway that leads nowhere": (
+        "ip route add blackhole $G4 scope link; ip route del default", "ip route del blackhole $G4", "web/front",
+        "endpoint web/front: adding the route 0.0.0.0/0 via .*: Invalid argument",
+    ),
+    "the gateway's own IPv6 address": (
+        "ip addr add $G6/128 dev lo; ip -6 route del default", "ip addr del $G6/128 dev lo", "web/front",
+        "endpoint web/front: adding the route ::/0 via .*: Invalid argument",
+    ),
+    "a parameter that keeps another from being set": (
+        "sysctl -qw net.ipv4.ip_unprivileged_port_start=0 net.ipv4.ip_local_port_range='90 1000'",
+        "sysctl -qw net.ipv4.ip_local_port_range='32768 60999'", "netns:web",
+        "sysctl net.ipv4.ip_unprivileged_port_start=1024: the kernel does not take this value",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", NOT_MENDED)
+def test_what_cannot_be_mended_in_a_container_concerns_it_alone(host: ThrowawayHost, way: str) -> None:
+    done, undone, pending, why = NOT_MENDED[way]
+    web = {**WORDS["containers"]["web"], "sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024"}}
+    words = {**WORDS, "containers": {**WORDS["containers"], "web": web}}
+    more = {**words, "containers": {**words["containers"], "new": {"networks": ["front"]}}}
+    with host.declared(words):
+        script = variables(host)
+        host.run(script + done, "web")
+        for changes in ({"web", "new"}, set()):
+            results = host.apply(more)
+            assert results.pending == [pending]
+            (warning,) = results.warnings
+            assert re.match(rf"{pending} is pending: .*{why}.*: look for what else is set in /run/netns/web; ", warning)
+            names = {change[3].split(":")[-1].split("/")[0] for change in results.changes if change[0] == "veth"}
+            assert names == changes - {"web"}
+        assert host.probe("new", f"{host.address('db', 'front')}/ping").is_open
+        host.run(script + undone, "web")
+        assert [change[3] for change in host.converge(more)] == [pending]
+        assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
+
+
+def test_a_container_in_which_nothing_can_be_set_goes_all_the_same(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        host.run(variables(host) + NOT_MENDED["a route to the gateway that leads nowhere"][0], "web")
+        host.converge(WITHOUT_WEB, EXACT)
+
+
+def test_a_stack_of_somebody_else_in_which_nothing_can_be_set_goes_without(host: ThrowawayHost) -> None:
+    """Its endpoint is taken back, so that no half of it is left; the parameter that cannot be given back waits."""
+    words = at("path:/run/netns/box")
+    words["containers"]["db"] = {"networks": ["front"]}
+    host.run("ip netns add box")
+    blocked = "ip route add blackhole {} scope link"
+    with host.declared(at("path:/run/netns/box")):
+        gateway = host.json("ip -j route show default", "box")[0]["gateway"]
+    host.run(blocked.format(gateway), "box")
+    with host.declared({**words, "containers": {"db": words["containers"]["db"]}}):
+        results = host.apply(words)
+        assert results.pending == ["web/front"]
+        assert "eth0" not in host.run("ip -br link", "box")
+        assert host.apply(words).changes == []
+        host.run(f"ip route del blackhole {gateway}", "box")
+        assert [change[1:4] for change in host.converge(words)] == [("create", "endpoint", "web/front")]
+        host.converge(words)
+        host.run("ip netns delete box; while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
 
 
 def test_routes_that_are_flushed_come_back(host: ThrowawayHost) -> None:

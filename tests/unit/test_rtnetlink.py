@@ -75,7 +75,7 @@ def test_a_veth_that_is_a_bridges_port() -> None:
     ("message", "expected", "by_kernel"),
     [
         (IPV4_ADDRESS, AddressInfo(2, "172.20.0.2/16", 0), False),
-        (POINT_TO_POINT_ADDRESS, AddressInfo(5, "198.51.100.1/32", 0), False),
+        (POINT_TO_POINT_ADDRESS, AddressInfo(5, "198.51.100.1/32", 0, peer="198.51.100.2"), False),
         (LINK_LOCAL_ADDRESS, AddressInfo(2, "fe80::ff:fe00:102/64", 253, IFA_F_PERMANENT | 0x40, 3), True),
     ],
 )
@@ -89,12 +89,26 @@ def test_addresses(message: str, expected: AddressInfo, by_kernel: bool) -> None
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (DEFAULT_ROUTE, [RouteInfo(AF_INET, "0.0.0.0/0", "172.20.0.1", 2, 0, 4, 0)]),
-        (DEFAULT_ROUTE6, [RouteInfo(AF_INET6, "::/0", "fd00:20::1", 2, 0, 4, 1024)]),
-        (LINK_ROUTE, [RouteInfo(AF_INET, "172.20.0.0/16", "", 2, 253, 2, 0)]),
+        (DEFAULT_ROUTE, [RouteInfo(AF_INET, "0.0.0.0/0", "172.20.0.1", 2, 0, 4, 0, indexes=(2,))]),
+        (DEFAULT_ROUTE6, [RouteInfo(AF_INET6, "::/0", "fd00:20::1", 2, 0, 4, 1024, indexes=(2,))]),
+        (LINK_ROUTE, [RouteInfo(AF_INET, "172.20.0.0/16", "", 2, 253, 2, 0, indexes=(2,))]),
         (
             MULTIPATH_ROUTE,
-            [RouteInfo(AF_INET, "10.0.0.0/8", f"172.20.0.{last}", 2, 0, 3, 5, mtu=1300) for last in (8, 9)],
+            [
+                RouteInfo(
+                    AF_INET,
+                    "10.0.0.0/8",
+                    f"172.20.0.{last}",
+                    2,
+                    0,
+                    3,
+                    5,
+                    mtu=1300,
+                    details=("metric 5", "multipath", "metrics 2=14050000"),
+                    indexes=(2, 2),
+                )
+                for last in (8, 9)
+            ],
         ),
         (UNREACHABLE_ROUTE, []),
         (ROUTE_OF_ANOTHER_TABLE, []),

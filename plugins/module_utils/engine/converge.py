@@ -53,7 +53,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Result:
-    """What a call changed, or would change. `pending` are the sandboxes and endpoints whose place is not there yet.
+    """What a call changed, or would change. `pending` are the sandboxes and endpoints whose place is not there yet, or
+    which something inside the container keeps from being made.
 
     `published` are the ports of the host that were taken where the declaration leaves the choice; None of a layer that
     publishes nothing. `edited` are the files that are left as somebody has edited them; None of a layer without such.
@@ -407,9 +408,10 @@ class Step:
             raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
 
     def _verified(self) -> State:
-        """What is there now, which must be what is desired."""
+        """What is there now, which must be what is desired, but for what is refused inside of containers."""
         there = self._observe()
-        left = diff(there, self.desired, self.scopes)
+        refused = self.door.refused()
+        left = diff(_without(refused, there), _without(refused, self.desired), self.scopes)
         refused = self.door.refused(left)
         left = [change for change in left if change.subject.key not in refused]
         if left:
@@ -435,7 +437,8 @@ class Step:
         return "what had been done of this layer was taken back" + (f", but for what is gone: {gone}" if gone else "")
 
     def _observe(self) -> State:
-        there = self.layer.door(self.ledger).observe(self.desired, self.ledger.owned_by(self.layer.name))
+        wanted = _without(self.door.refused(), self.desired)
+        there = self.layer.door(self.ledger).observe(wanted, self.ledger.owned_by(self.layer.name))
         return _without(self.out_of_sight | self.left, there)
 
     def _own(self, keys: Set[Key]) -> None:

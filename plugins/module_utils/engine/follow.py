@@ -230,7 +230,8 @@ def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:
         # In this order, since it is the ends by which one sees that something is still to be done.
         for step in (files, ends):
             take(step, ledger, ledger.declared, plan.allotted.completed(ledger.allotted, ledger.declared.containers))
-    return tuple(sorted(connected))
+        refused = {place for key in ends.door.refused() for place in _places(ends.desired[key])}
+    return tuple(sorted(connected - refused))
 
 
 def _require_networks(ledger: Ledger, plan: Plan, ends: Step) -> None:

@@ -90,8 +90,9 @@ def _veth(ledger: Ledger) -> Door:
     from .doors.sandboxes import Sandboxes
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
-    endpoints = Endpoints(ledger.found, ledger.owned_by(VETH.name), declared)
-    return Doors({"sandbox": Sandboxes(ledger.found), "endpoint": endpoints})
+    owned = ledger.owned_by(VETH.name)
+    sandboxes = Sandboxes(ledger.found, owned)
+    return Doors({"sandbox": sandboxes, "endpoint": Endpoints(ledger.found, owned, declared)})
 
 
 def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:

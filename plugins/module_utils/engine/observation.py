@@ -146,7 +146,7 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
         "mac": endpoint.mac,
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),
-        "routes": [str(route) for route in endpoint.routes],
+        "routes": [str(route) for route in endpoint.routes if route.gateway],
     }
 
 

@@ -142,13 +142,19 @@ class Sandbox(Object):
 
 @dataclass(frozen=True)
 class Route:
-    """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`."""
+    """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`.
+
+    `gateway` is empty for a network that the interface itself is on. What is declared has no `details`: these tell
+    another route to the same destination from it, as `metric 5`.
+    """
 
     destination: str
-    gateway: str
+    gateway: str = ""
+    details: Tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.destination} via {self.gateway}"
+        by = f"via {self.gateway}" if self.gateway else "by the interface itself"
+        return " ".join([self.destination, by, *self.details])
 
 
 @dataclass(frozen=True)

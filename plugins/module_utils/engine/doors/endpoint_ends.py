@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
+from ipaddress import ip_interface
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
@@ -224,7 +225,7 @@ def _complete(
 def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside, known: Mapping[str, str]) -> Endpoint:
     # Of an interface that is down nothing is in use.
     addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
-    routes = [info for info in inside.routes if info.index == peer.index and peer.up]
+    routes = [info for info in inside.routes if {*info.indexes} == {peer.index} and peer.up]
     sysctls = [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(wanted, peer, known)]
     return replace(
         half,
@@ -234,7 +235,7 @@ def _whole(half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Inside, kno
         mtu=peer.mtu if half.mtu == wanted.mtu else half.mtu,
         mac=peer.mac,
         addresses=declared_addresses(wanted.addresses, addresses),
-        routes=in_order_of(wanted.routes, _declared_routes(routes)),
+        routes=in_order_of(wanted.routes, declared_routes(wanted.routes, routes)),
         ipv6=proc_sys.has_ipv6(peer.name),
         sysctls=in_order_of(wanted.sysctls, sysctls),
     )
@@ -245,14 +246,32 @@ def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) 
     for key, _before in parameters.let_go(known, wanted.sysctls):
         now = proc_sys.read(proc_sys.of_interface(peer.name, key))
         back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
-        if now is not None and not back and key != "ipv6.disable_ipv6":
+        if now is not None and not back and key != parameters.DISABLE_IPV6:
             yield key, now
 
 
-def _declared_routes(routes: Iterable[RouteInfo]) -> Iterable[Route]:
-    """The routes that somebody gave: those of the kernel, routers and DHCP servers have other protocols."""
-    given = (info for info in routes if info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC))
-    return (Route(info.destination, info.gateway) for info in given)
+def with_networks(endpoint: Endpoint) -> Endpoint:
+    """The same endpoint, with the routes to its networks, which the kernel makes for its addresses."""
+    networks = dict.fromkeys(ip_interface(address).network for address in endpoint.addresses)
+    # Such as 192.0.2.1/32 have no network.
+    routes = [Route(str(network)) for network in networks if network.prefixlen < network.max_prefixlen]
+    return replace(endpoint, routes=(*routes, *endpoint.routes))
+
+
+def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
+    """The routes by gateways that somebody gave, and of those to networks the wanted ones.
+
+    Those of routers and DHCP servers have other protocols, and the kernel makes some of its own to networks.
+    """
+    for info in found:
+        route = route_of(info)
+        given = info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC)
+        if route in wanted if not info.gateway else given:
+            yield route
+
+
+def route_of(info: RouteInfo) -> Route:
+    return Route(info.destination, info.gateway, info.details)
 
 
 def _foreign_port(endpoint: Endpoint) -> Problem:

@@ -7,29 +7,45 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError
 from ..kernel import announce, namespaces, proc_sys, rtnetlink
-from ..kernel.links import DONE, UNDONE_PORTS, doing, forgiving, opened, require_pyroute2, set_addresses
+from ..kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
+from ..kernel.rtnetlink import RouteInfo
 from ..planning.ipam import ETHERNET_MTU
 from ..state import Endpoint, Key, Object, Route, State, state_of
 from . import conntrack, parameters
 from .door import MARK, Door
-from .endpoint_ends import Sight, hindered, leave_default_routes, look, observe_endpoints
-from .parameters import AS_MADE, Before
-from .sandboxes import NETNS, is_awaited, is_out_of_sight, sandbox_path
+from .endpoint_ends import (
+    Sight,
+    declared_routes,
+    hindered,
+    leave_default_routes,
+    look,
+    observe_endpoints,
+    route_of,
+    with_networks,
+)
+from .parameters import AS_MADE, MTU_OF_IPV6, Before
+from .sandboxes import NETNS, is_awaited, is_new, is_out_of_sight, refusal, sandbox_path
 
 # What an endpoint was, None if it was not, and what it shall be.
 Step = Tuple[Optional[Endpoint], Endpoint]
 
+_ON_THE_HOST = ("host_interface", "port")
+# What the kernel says where a name was taken, or a container ended, since somebody looked for them.
+_MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH)
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _LARGEST_MTU = 65535
+# Seconds.
+_READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
 # Of the routes that the kernel makes for addresses.
 _IPV6_PRIORITY, _SCOPE_LINK = 256, 253
 _ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
@@ -50,15 +66,17 @@ class Endpoints(Door):
         self._declared = declared or {}
         self._sight: Optional[Sight] = None
         self._hindered: Dict[Key, str] = {}
+        self._refused: Dict[Key, str] = {}
 
     def require(self, desired: State) -> None:
         require_pyroute2()
         parameters.refuse_unsettable(desired)
 
     def canonical(self, desired: State) -> State:
-        """A stack that somebody else has given a default route keeps it."""
-        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
-        return {**desired, **state_of([*leave_default_routes(wanted)])}
+        """A stack that somebody else has given a default route keeps it. Each has the routes to its networks."""
+        wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
+        wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
+        return {**desired, **state_of([*wanted.values()])}
 
     def pending(self, desired: State) -> FrozenSet[Key]:
         """Also those of ours that somebody else's interface is in the way of: whoever is root in the container."""
@@ -79,7 +97,19 @@ class Endpoints(Door):
         return frozenset([*self._hindered, *(thing.key for thing in wanted if is_out_of_sight(thing.sandbox))])
 
     def hindrances(self) -> List[str]:
-        return [*self._hindered.values()]
+        return [*self._hindered.values(), *dict.fromkeys(self._refused.values())]
+
+    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
+        for change in left:
+            endpoint = change.after
+            if isinstance(endpoint, Endpoint) and self._is_its_own(change, endpoint):
+                why = f"{', '.join(change.fields) or 'its interface'} did not stay as set"
+                self._refused[endpoint.key] = refusal([endpoint.name], endpoint.sandbox, why)
+        return frozenset(self._refused)
+
+    def _is_its_own(self, change: Change, endpoint: Endpoint) -> bool:
+        """Whether the difference may be made inside of the sandbox: the end on the host is the host's affair."""
+        return not set(change.fields).intersection(_ON_THE_HOST) and not is_new(endpoint.sandbox, self._owned)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
@@ -109,15 +139,41 @@ class Endpoints(Door):
                 ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
             )
             for before, after in steps:
-                _make_port(ip, before, after)
+                with self._refusing([after], *_MEANWHILE):
+                    _make_port(ip, before, after)
         by_sandbox: Dict[str, List[Step]] = {}
         for step in steps:
-            by_sandbox.setdefault(step[1].sandbox, []).append(step)
+            if step[1].key not in self._refused:
+                by_sandbox.setdefault(step[1].sandbox, []).append(step)
         for sandbox, inside in by_sandbox.items():
-            _set_inside(sandbox, inside)
+            with self._refusing([after for _before, after in inside]):
+                _set_inside(sandbox, inside)
+        self._take_back(steps)
         with announce.packet_sockets() as open_socket:
             for sandbox, inside in by_sandbox.items():
                 _announce(sandbox, inside, open_socket)
+
+    @contextmanager
+    def _refusing(self, endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
+        """What is refused inside of a sandbox concerns only the endpoints in there; with `codes`, only these refusals.
+
+        In a sandbox that this run itself has made nobody can be in the way: the host is.
+        """
+        try:
+            yield
+        except ApplyError as error:
+            sandbox = endpoints[0].sandbox
+            if is_new(sandbox, self._owned) or (codes and error_number(error) not in codes):
+                raise
+            why = refusal([each.name for each in endpoints], sandbox, error)
+            self._refused.update({each.key: why for each in endpoints})
+
+    def _take_back(self, steps: Sequence[Step]) -> None:
+        """Remove refused endpoints that were not there before. Those that were stay, as far as they have come."""
+        half_made = [after for before, after in steps if before is None and after.key in self._refused]
+        if half_made:
+            with opened() as ip:
+                _remove(ip, half_made)
 
 
 def _new_addresses(steps: Iterable[Step]) -> Set[str]:
@@ -240,7 +296,7 @@ def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
     """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
     with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
         for before, after in steps:
-            _remove_routes(ip, before, after)
+            _remove_routes(before, after)
         for before, after in steps:
             with doing(f"endpoint {after.name}: setting {after.interface}"):
                 _set_interface(ip, before, after)
@@ -258,6 +314,17 @@ def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None
         _give_back_parameters(before, after)
     set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
     ip.link("set", index=index, state="up")
+    _set_mtu_of_ipv6(after, index)
+
+
+def _set_mtu_of_ipv6(endpoint: Endpoint, index: int) -> None:
+    """As the interface becomes ready, the kernel sets this parameter to the interface's own MTU."""
+    given = [(key, value) for key, value in endpoint.sysctls if key == MTU_OF_IPV6]
+    if given:
+        deadline = time.monotonic() + _READY_WITHIN
+        while not rtnetlink.link(index).ready and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_AFTER)
+        proc_sys.apply(given, endpoint.interface)
 
 
 def _set_parameters(before: Optional[Endpoint], after: Endpoint) -> None:
@@ -275,43 +342,53 @@ def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
             proc_sys.apply([(key, value)], after.interface)
 
 
-def _remove_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
-    for route in before.routes if before else ():
-        if route not in after.routes:
+def _remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
+    gone = {*before.routes}.difference(after.routes) if before else set()
+    for info in _by(after.interface, rtnetlink.routes()) if gone else ():
+        if route_of(info) in gone:
             with (
-                doing(f"endpoint {after.name}: deleting the route to {route.destination}"),
+                doing(f"endpoint {after.name}: deleting the route to {info.destination}"),
+                # One with many next hops is listed with each of them.
                 forgiving(errno.ESRCH),
             ):
-                ip.route("del", **_words(after, route))
+                rtnetlink.delete_route(info)
 
 
 def _add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
-    if before and after.routes:
-        with doing(f"endpoint {after.name}: adding the routes to its networks"):
-            _add_routes_to_networks(ip, after)
+    found = rtnetlink.routes()
+    ours = _by(after.interface, found)
+    there = {*declared_routes(after.routes, ours)}
+    others = {info.destination for info in found if info not in ours}
     for route in after.routes:
-        with doing(f"endpoint {after.name}: adding the route to {route.destination} by {route.gateway}"):
-            ip.route("replace", **_words(after, route))
+        if route not in there:
+            # Several interfaces may be on one network, as on that of link-local addresses.
+            command = "append" if route.destination in others and not route.gateway else "replace"
+            with doing(f"endpoint {after.name}: adding the route {route}"):
+                ip.route(command, **_words(after, route))
 
 
-def _add_routes_to_networks(ip: Any, endpoint: Endpoint) -> None:
-    """Those that came with the addresses, and that whoever is root in there can delete: all others lead over them."""
-    index = socket.if_nametoindex(endpoint.interface)
-    networks: Dict[str, str] = {}
-    for address in endpoint.addresses:
-        networks.setdefault(str(ip_interface(address).network), address.partition("/")[0])
-    for network, source in networks.items():
-        is_ipv6 = ":" in network
-        words = {"priority": _IPV6_PRIORITY} if is_ipv6 else {"scope": _SCOPE_LINK, "prefsrc": source}
-        ip.route("replace", dst=network, oif=index, proto=rtnetlink.RTPROT_KERNEL, **words)
+def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
+    """Those that lead by this interface alone."""
+    index = socket.if_nametoindex(interface)
+    return [info for info in routes if {*info.indexes} == {index}]
 
 
 def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
-    index = socket.if_nametoindex(endpoint.interface)
-    return {"dst": route.destination, "gateway": route.gateway, "oif": index}
+    words = {"dst": route.destination, "oif": socket.if_nametoindex(endpoint.interface)}
+    if route.gateway:
+        return {**words, "gateway": route.gateway}
+    # As the kernel makes it for the address, which whoever is root in there can delete.
+    if ":" in route.destination:
+        return {**words, "proto": rtnetlink.RTPROT_KERNEL, "priority": _IPV6_PRIORITY}
+    return {**words, "proto": rtnetlink.RTPROT_KERNEL, "scope": _SCOPE_LINK, "prefsrc": _source(endpoint, route)}
+
+
+def _source(endpoint: Endpoint, route: Route) -> str:
+    addresses = (ip_interface(address) for address in endpoint.addresses)
+    return next(str(address.ip) for address in addresses if str(address.network) == route.destination)
 
 
 def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:

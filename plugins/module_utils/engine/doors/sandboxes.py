@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..diff import Change
-from ..errors import ConflictError, Problem, ProblemCollector
+from ..diff import UPDATE, Change
+from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import doing, opened, require_pyroute2
 from ..kernel.proc_sys import Parameters
@@ -50,6 +50,19 @@ def is_awaited(name: str) -> bool:
     return name not in ("", HOST) and not name.startswith(NETNS) and not is_present(name)
 
 
+def is_new(name: str, owned: FrozenSet[Key]) -> bool:
+    """Whether this is a stack that only the run itself makes: nobody can have changed anything in there."""
+    return name.startswith(NETNS) and ("sandbox", name) not in owned
+
+
+def refusal(names: Sequence[str], sandbox: str, why: object) -> str:
+    """The warning about what could not be brought about inside a container."""
+    subject = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} pending"
+    return (
+        f"{subject}: {why}: look for what else is set in {sandbox_path(sandbox) or sandbox}; the next run tries again"
+    )
+
+
 def is_out_of_sight(name: str) -> bool:
     """Whether this is the sandbox of a container whose runtime does not answer."""
     if name.partition(":")[0] not in RUNTIMES:
@@ -78,8 +91,10 @@ class Sandboxes(Door):
     get back what they had `before`.
     """
 
-    def __init__(self, before: Before) -> None:
+    def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
+        self._owned = owned
+        self._refused: Dict[Key, str] = {}
 
     def require(self, desired: State) -> None:
         require_pyroute2()
@@ -148,20 +163,45 @@ class Sandboxes(Door):
             _make(new.pop(next(iter(new))), new)
         for sandbox in standing:
             if isinstance(sandbox, Sandbox):
-                with (
-                    doing(f"sandbox {sandbox.name}: changing"),
-                    namespaces.entered(sandbox_path(sandbox.name)),
-                ):
+                with self._changing(sandbox):
                     _settle(sandbox)
         for change in changes:
             if isinstance(change.before, Sandbox) and change.subject.name not in made:
                 self._give_back(change.before, change.after.sysctls if isinstance(change.after, Sandbox) else ())
 
+    @contextmanager
+    def _changing(self, sandbox: Sandbox) -> Iterator[None]:
+        """Run the block inside; what is refused in there concerns this container alone."""
+        try:
+            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
+                yield
+        except ApplyError as error:
+            if is_new(sandbox.name, self._owned):
+                raise
+            self._refused[sandbox.key] = refusal([sandbox.name], sandbox.name, error)
+
+    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
+        for change in left:
+            sandbox = change.subject
+            if isinstance(sandbox, Sandbox) and self._is_its_own(change):
+                why = f"{', '.join(change.fields) or 'what was set in it'} did not stay as set"
+                self._refused[sandbox.key] = refusal([sandbox.name], sandbox.name, why)
+        return frozenset(self._refused)
+
+    def _is_its_own(self, change: Change) -> bool:
+        """Whether this is about something inside of the stack, and not about its name."""
+        name = change.subject.name
+        inside = change.action == UPDATE or not name.startswith(NETNS)
+        return inside and "of" not in change.fields and not is_new(name, self._owned)
+
+    def hindrances(self) -> List[str]:
+        return [*self._refused.values()]
+
     def _give_back(self, sandbox: Sandbox, kept: Parameters) -> None:
         entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
         if entries and is_present(sandbox.name):
             values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
-            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
+            with self._changing(sandbox):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 

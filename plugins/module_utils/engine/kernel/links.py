@@ -11,10 +11,10 @@ import os
 import re
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Dict, Iterable, Iterator, Tuple, TypeVar
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, TypeVar
 
 from ..errors import ApplyError, ConflictError
-from . import proc_sys
+from . import proc_sys, rtnetlink
 from .rtnetlink import AddressInfo
 
 T = TypeVar("T")
@@ -64,6 +64,15 @@ def doing(what: str) -> Iterator[None]:
         raise ApplyError(f"{what}: {error}") from error
 
 
+def error_number(error: Optional[BaseException]) -> int:
+    """What the kernel answered to what led to this error; 0 where it was not the kernel."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if isinstance(error, ApplyError):
+        return error_number(error.__cause__)
+    return int(getattr(error, "code", 0))
+
+
 @contextmanager
 def forgiving(*codes: int) -> Iterator[None]:
     """Pass over these errors: what was to go is gone already."""
@@ -71,6 +80,9 @@ def forgiving(*codes: int) -> Iterator[None]:
         yield
     except _pyroute2().NetlinkError as error:
         if error.code not in codes:
+            raise
+    except OSError as error:
+        if error.errno not in codes:
             raise
 
 
@@ -122,22 +134,39 @@ def declared_addresses(wanted: Tuple[str, ...], found: Iterable[AddressInfo]) ->
     """The addresses that somebody gave: all but those that the kernel, a router or a DHCP server made."""
 
     def given(info: AddressInfo) -> bool:
-        return info.address in wanted or not (info.by_kernel or info.link_local6)
+        return str(info) in wanted or not (info.by_kernel or info.link_local6)
 
-    return in_order_of(wanted, (info.address for info in found if given(info)))
+    return in_order_of(wanted, (str(info) for info in found if given(info)))
 
 
 def set_addresses(netlink: Any, interface: str, index: int, before: Tuple[str, ...], after: Tuple[str, ...]) -> None:
-    """Add what comes, then remove what goes, and keep what stays."""
-    for address in (each for each in after if each not in before):
-        netlink.addr("replace", index=index, **_words(address))
-    gone = [address for address in before if address not in after]
+    """Add what comes, then remove what goes, and keep what stays.
+
+    What goes is removed first where it is the same address with another prefix or peer: the kernel would keep it.
+    """
+    gone = {*before}.difference(after)
+    new = [each for each in after if each not in before]
     if gone:
         # Else the kernel drops, with the first address of a subnet, all others of that subnet.
         proc_sys.write(proc_sys.of_interface(interface, "ipv4.promote_secondaries"), "1")
-    for address in gone:
-        with forgiving(errno.EADDRNOTAVAIL):
-            netlink.addr("del", index=index, **_words(address))
+    # Of those that are still there: with an MTU below 1280, the kernel has taken those of IPv6 away by itself.
+    going = [info for info in rtnetlink.addresses() if info.index == index and str(info) in gone] if gone else []
+    again = {_plain(each) for each in new}
+    for info in (each for each in going if _plain(each.address) in again):
+        _delete_address(info)
+    for address in new:
+        netlink.addr("replace", index=index, **_words(address))
+    for info in (each for each in going if _plain(each.address) not in again):
+        _delete_address(info)
+
+
+def _delete_address(info: AddressInfo) -> None:
+    with forgiving(errno.EADDRNOTAVAIL):
+        rtnetlink.delete_address(info)
+
+
+def _plain(address: str) -> str:
+    return address.partition("/")[0]
 
 
 def _words(address: str) -> Dict[str, Any]:

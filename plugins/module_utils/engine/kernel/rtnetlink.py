@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel has of links, addresses and routes, in the network namespace that the thread is in.
 
-Reading only, with the standard library alone: one dump per kind of object. Names of constants are
-those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
+With the standard library alone: one dump per kind of object. An address or a route that was read is deleted by the
+message that listed it. Names of constants are those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Iterator, List, Optional, Tuple
 
-from .netlink import Attributes, aligned, ask, attribute, attributes, dump, values
+from .netlink import NLM_F_ACK, Attributes, aligned, ask, attribute, attributes, dump, values
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
+RTM_DELADDR, RTM_DELROUTE = 21, 25
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
-IFLA_PROP_LIST = 52
+IFLA_OPERSTATE, IFLA_PROP_LIST = 16, 52
+IF_OPER_UP = 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
@@ -35,7 +37,8 @@ IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
 
 RT_TABLE_MAIN, RTN_UNICAST = 254, 1
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 2, 4, 5, 6, 7, 8, 9
+RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
 RTAX_MTU = 2
 
 NETNSA_NSID, NETNSA_FD = 1, 3
@@ -49,7 +52,9 @@ _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
 _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
-_ANY_ADDRESS = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+_ANY_ADDRESS: Dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+# Of a route that is added without a metric.
+_USUAL_PRIORITY: Dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 1024}
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,16 @@ class LinkInfo:
     bridge: Optional[BridgeInfo] = None
     port: Optional[PortInfo] = None
     other_names: Tuple[str, ...] = ()
+    # Whether it is up, with a carrier, and the kernel has done all that follows from it.
+    ready: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
 class AddressInfo:
     """An address of the interface `index`, as `ADDRESS/PREFIX`.
 
-    `protocol` says who made it, on kernels since 5.18 (0: unknown, or nobody special).
+    `protocol` says who made it, on kernels since 5.18 (0: unknown, or nobody special). `peer` is the other end of a
+    point-to-point address, empty for any other. `message` is the kernel's own.
     """
 
     index: int
@@ -107,6 +115,13 @@ class AddressInfo:
     scope: int
     flags: int = IFA_F_PERMANENT
     protocol: int = 0
+    peer: str = ""
+    message: bytes = field(default=b"", compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """As iproute2 spells it: `ADDRESS/PREFIX`, or `ADDRESS peer PEER/PREFIX`."""
+        plain, _slash, prefix = self.address.partition("/")
+        return f"{plain} peer {self.peer}/{prefix}" if self.peer else self.address
 
     @property
     def by_kernel(self) -> bool:
@@ -124,7 +139,9 @@ class RouteInfo:
     """A unicast route of the main table, once for each of its next hops.
 
     `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty
-    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none.
+    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none. `details` are what else selects the
+    route or alters it, as iproute2 spells it: a route that `ip route add DESTINATION via GATEWAY` makes has none.
+    `indexes` are the interfaces of all next hops. `message` is the kernel's own.
     """
 
     family: int
@@ -135,6 +152,9 @@ class RouteInfo:
     protocol: int
     priority: int
     mtu: int = 0
+    details: Tuple[str, ...] = ()
+    indexes: Tuple[int, ...] = ()
+    message: bytes = field(default=b"", compare=False, repr=False)
 
 
 def links() -> List[LinkInfo]:
@@ -165,6 +185,30 @@ def routes() -> List[RouteInfo]:
             for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
                 found.extend(parse_route(message))
     return found
+
+
+def delete_address(address: AddressInfo) -> None:
+    """
+    Raises:
+        OSError: the kernel refused, or there is no such address any more.
+    """
+    ask(socket.NETLINK_ROUTE, RTM_DELADDR, address.message, NLM_F_ACK)
+
+
+def delete_route(route: RouteInfo) -> None:
+    """Delete a whole route, with all of its next hops.
+
+    Raises:
+        OSError: the kernel refused, or there is no such route any more.
+    """
+    found = attributes(route.message, _ROUTE.size)
+    message = route.message
+    if RTA_NH_ID in found:
+        # The kernel lists the next hop beside the number of the nexthop object, and takes only one of both.
+        selecting = (RTA_DST, RTA_SRC, RTA_PRIORITY, RTA_TABLE, RTA_NH_ID)
+        kept = (attribute(kind, found[kind]) for kind in selecting if kind in found)
+        message = route.message[: _ROUTE.size] + b"".join(each.ljust(aligned(len(each)), b"\0") for each in kept)
+    ask(socket.NETLINK_ROUTE, RTM_DELROUTE, message, NLM_F_ACK)
 
 
 def gateway_to(address: str) -> str:
@@ -205,6 +249,7 @@ def parse_link(message: bytes) -> LinkInfo:
         link_netnsid=_S32.unpack(found.get(IFLA_LINK_NETNSID, _NO_ID))[0],
         bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
+        ready=found.get(IFLA_OPERSTATE, b"\0")[0] == IF_OPER_UP,
         other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
     )
 
@@ -232,17 +277,20 @@ def parse_address(message: bytes) -> AddressInfo:
     found = attributes(message, _ADDRESS.size)
     # On a point-to-point link IFA_ADDRESS is the other end's.
     own = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
+    other = found.get(IFA_ADDRESS, own)
     return AddressInfo(
         index=index,
         address=f"{socket.inet_ntop(family, own)}/{prefix}",
         scope=scope,
         flags=_number(found, IFA_FLAGS) if IFA_FLAGS in found else flags,
         protocol=found.get(IFA_PROTO, b"\0")[0],
+        peer=_address(family, other) if other != own else "",
+        message=message,
     )
 
 
 def parse_route(message: bytes) -> Iterator[RouteInfo]:
-    family, prefix, _source, _tos, table, protocol, scope, kind, _flags = _ROUTE.unpack_from(message)
+    family, prefix, source, tos, table, protocol, scope, kind, _flags = _ROUTE.unpack_from(message)
     found = attributes(message, _ROUTE.size)
     if kind != RTN_UNICAST or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
         return
@@ -250,9 +298,37 @@ def parse_route(message: bytes) -> Iterator[RouteInfo]:
     priority = _number(found, RTA_PRIORITY)
     mtu = _number(attributes(found.get(RTA_METRICS, b"")), RTAX_MTU)
     hops = _next_hops(found.get(RTA_MULTIPATH, b"")) or [(_number(found, RTA_OIF), found)]
+    made_by_kernel = protocol == RTPROT_KERNEL
+    details = (*_selected_by(family, source, tos, found, made_by_kernel), *_altered_by(family, found, made_by_kernel))
+    indexes = tuple(index for index, _hop in hops)
     for index, hop in hops:
         gateway = _address(family, hop.get(RTA_GATEWAY))
-        yield RouteInfo(family, destination, gateway, index, scope, protocol, priority, mtu)
+        yield RouteInfo(family, destination, gateway, index, scope, protocol, priority, mtu, details, indexes, message)
+
+
+def _selected_by(family: int, source: int, tos: int, found: Attributes, made_by_kernel: bool) -> Iterator[str]:
+    """What else than its destination tells a route from others. The kernel chooses the metric of its own routes."""
+    if source:
+        yield f"from {_address(family, found.get(RTA_SRC)) or _ANY_ADDRESS[family]}/{source}"
+    if tos:
+        yield f"tos {tos:#04x}"
+    priority = _number(found, RTA_PRIORITY)
+    if priority != _USUAL_PRIORITY[family] and not made_by_kernel:
+        yield f"metric {priority}"
+
+
+def _altered_by(family: int, found: Attributes, made_by_kernel: bool) -> Iterator[str]:
+    """What a route has that others of the same destination and next hop have not, the kernel's own source aside."""
+    if RTA_NH_ID in found:
+        yield f"nhid {_number(found, RTA_NH_ID)}"
+    if RTA_MULTIPATH in found:
+        yield "multipath"
+    if RTA_PREFSRC in found and not made_by_kernel:
+        yield f"src {_address(family, found[RTA_PREFSRC])}"
+    if RTA_METRICS in found:
+        yield "metrics " + " ".join(f"{kind}={value.hex()}" for kind, value in attributes(found[RTA_METRICS]).items())
+    if RTA_ENCAP_TYPE in found:
+        yield "encap"
 
 
 def _next_hops(data: bytes) -> List[Tuple[int, Attributes]]:
