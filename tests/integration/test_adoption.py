@@ -228,3 +228,18 @@ def test_before_anything_is_touched(lan: ThrowawayHost) -> None:
         "wharf_host.bridge", "wharf_networks.gone.external", "wharf_networks.machine.external",
     ]  # fmt: skip
     assert differences(before, lan.snapshot()) == ""
+
+
+@pytest.mark.parametrize("given", [None, WORDS])
+def test_a_lost_ledger_leaves_no_way_to_the_hosts_loopback(lan: ThrowawayHost, given: Any) -> None:
+    """What the bridge had of `route_localnet` is not known any more: it is given back what the kernel gives to all."""
+    lan.converge(WORDS)
+    assert lan.sysctl("net.ipv4.conf.br-lan.route_localnet") == "1"
+    lan.run("rm -r /var/lib/wharf")
+    if given:
+        lan.engine(["apply", "-", "--adopt"], given)
+        assert lan.apply(given).changes == []
+    else:
+        lan.engine(["adopt"])
+    lan.converge({}, ABSENT)
+    assert lan.sysctl("net.ipv4.conf.br-lan.route_localnet") == "0"

@@ -23,14 +23,15 @@ from .doors.flows import reach_of
 from .doors.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .errors import ConflictError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
+from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
-from .layers import DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
+from .layers import BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
 from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
-from .planning.plan import SYSCTL_FILE, Plan
+from .planning.plan import ROUTE_LOCALNET, SYSCTL_FILE, Plan
 from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .rules.rules_iptables import FAMILIES, possible_skeleton
@@ -128,6 +129,9 @@ def _find_again(ledger: Ledger) -> None:
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
         ledger.found.update(_forwarding_before(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.found})
+        localnet = _localnet_before()
+        ledger.found.update(localnet)
+        _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.configured().items() if not is_networks_own(name)}
@@ -275,6 +279,17 @@ def _forwarding_before(rules: State) -> Dict[str, str]:
     # Only one that was 1 is set to 2.
     before.update({name: "1" for name, value in written.items() if name.endswith(".accept_ra") and value == "2"})
     return before
+
+
+def _localnet_before() -> Dict[str, str]:
+    """What external bridges, to which containers are attached, had before us of the one parameter that is set on them.
+
+    Nothing tells that. It is taken to have been 0, the kernel's default: so nobody there reaches the host's loopback.
+    """
+    links = {link.index: link for link in rtnetlink.links()}
+    bridges = {links[port.master] for port in _ports_by_name().values() if port.master in links}
+    names = [of_interface(bridge.name, ROUTE_LOCALNET) for bridge in bridges if not bridge.alias.startswith(MARK)]
+    return {name: "0" for name in names if proc_sys.read(name) == "1"}
 
 
 def _drops_others(rules: State, version: int) -> bool:

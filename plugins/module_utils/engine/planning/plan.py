@@ -27,6 +27,7 @@ from .resolvers import Resolvers, find_resolvers
 from .stacks import check_stacks, interface_parameter
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
+ROUTE_LOCALNET = "ipv4.route_localnet"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -198,7 +199,7 @@ def bridges(plan: Plan) -> List[Object]:
 
 def _route_localnet(network: Network) -> Sysctl:
     """All that an adopted bridge needs that it need not have: it is given back."""
-    return Sysctl(of_interface(network.bridge, "ipv4.route_localnet"), "1", origin=network_scope(network.name))
+    return Sysctl(of_interface(network.bridge, ROUTE_LOCALNET), "1", origin=network_scope(network.name))
 
 
 def _published_on_loopback(plan: Plan) -> Set[str]:
@@ -227,7 +228,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         addresses=tuple(sorted(pool.interface for version, pool in pools.items() if network.has_gateway(version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
-            ("ipv4.route_localnet", "1" if on_loopback else "0"),
+            (ROUTE_LOCALNET, "1" if on_loopback else "0"),
             ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
             ("ipv6.disable_ipv6", "0" if network.ipv6 and network.has_gateway(6) else "1"),
