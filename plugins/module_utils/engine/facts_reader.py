@@ -56,6 +56,8 @@ def read_facts(ledger: Ledger) -> Facts:
         forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - ours), _uplinks(routes, names))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
+        # Only the machine's own network namespace has it.
+        max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"], addresses)),

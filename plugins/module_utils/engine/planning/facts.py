@@ -39,7 +39,8 @@ class Facts:
     `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
     `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
     `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
-    the host did before us. `ipv6`: its kernel has IPv6.
+    the host did before us. `ipv6`: its kernel has IPv6. `max_backlog` is net.core.netdev_max_backlog, in packets, 0
+    where it is not known.
     """
 
     uplink: str = ""
@@ -65,3 +66,4 @@ class Facts:
     dnsmasq_user: str = "dnsmasq"
     dnsmasq_group: str = "nogroup"
     systemd: bool = False
+    max_backlog: int = 0

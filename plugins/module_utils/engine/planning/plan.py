@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -95,8 +96,24 @@ class Plan:
 
     @property
     def warnings(self) -> List[str]:
-        notes = map(str, self.notes)
-        return [*dict.fromkeys((*notes, *self._large_mtus(), *self._ports_of_no_host(), *self._ports_of_no_address()))]
+        notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges())
+        return [*dict.fromkeys((*notes, *self._ports_of_no_host(), *self._ports_of_no_address()))]
+
+    def _crowded_bridges(self) -> Iterator[str]:
+        """A bridge copies a broadcast to all ports at once, into one queue, and an answer is lost where that is full.
+
+        With net.core.netdev_max_backlog at 1000, 1001 ports are the most by which an ARP request is answered.
+        """
+        endpoints = Counter(key[1] for key in self.allotted.endpoints)
+        for name, count in endpoints.items():
+            if 0 < self.facts.max_backlog <= count:
+                network = self.model.networks[name]
+                yield (
+                    f"{network.path}: {count} containers are on bridge {network.bridge}, and "
+                    f"net.core.netdev_max_backlog is {self.facts.max_backlog}: whenever one of them broadcasts, as it "
+                    "does before it reaches another address, answers are lost: set net.core.netdev_max_backlog to "
+                    f"{2 * count} on this host, or divide the network"
+                )
 
     def _ports_of_no_host(self) -> Iterator[str]:
         """The host's ports that are asked for where networks are routed."""
