@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hosts import EXACT, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, EXACT, LEDGER, EngineError, ThrowawayHost, differences
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from manipulations import scripts
+from standing import assert_same, standing
 from test_follow import following, heard
 
 HOST_ADDRESS = "192.0.2.10"
@@ -199,7 +204,7 @@ MENDED = {
     ),
     "a default route that lets few bytes through": "ip route replace default via $G4 mtu 600",
     "a default route to nowhere": "ip route replace blackhole default; ip -6 route replace blackhole default",
-    "the networks' own routes": "ip route del ${A4%.*.*}.0.0/16; ip -6 route del ${A6%::*}::/64",
+    "the networks' own routes": "ip route del $N4; ip -6 route del $N6",
     "a parameter": "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1",
     "an MTU without IPv6": "ip link set eth0 mtu 1000",
 }
@@ -211,15 +216,17 @@ def peopled() -> Iterator[ThrowawayHost]:
         yield host
 
 
-def variables(host: ThrowawayHost) -> str:
-    """For a script in `web`: its addresses, its gateways, and the addresses of `db`."""
+def variables(host: ThrowawayHost, name: str = "web") -> str:
+    """For a script in a container: its addresses and networks, its gateways, and the addresses of `db`."""
+    networks = host.observed()["networks"]["front"]["subnets"]
     found = {
-        "A4": host.address("web", "front"), "A6": host.address("web", "front", 6),
+        "A4": host.address(name, "front"), "A6": host.address(name, "front", 6),
+        "L4": "169.254.7.7", "L6": "fe80::7", "N4": networks[0], "N6": networks[1],
         "B4": host.address("db", "front"), "B6": host.address("db", "front", 6),
         "G4": host.json("ip -j route show default", "db")[0]["gateway"],
         "G6": host.json("ip -j -6 route show default", "db")[0]["gateway"],
     }  # fmt: skip
-    return "".join(f"{name}={value}; " for name, value in found.items())
+    return "".join(f"{key}={value}; " for key, value in found.items())
 
 
 SEEN = "ip -j route; ip -j -6 route show table main; ip -j addr show eth0"
@@ -330,3 +337,93 @@ def routes_of_ours(listed: str) -> set[str]:
     """All but those to link-local addresses."""
     found = [route for line in listed.splitlines() for route in json.loads(line)]
     return {json.dumps(route, sort_keys=True) for route in found if not route["dst"].startswith("fe80:")}
+
+
+USUAL = 6
+EXAMPLES = int(os.environ.get("WHARF_EXAMPLES", USUAL))
+PHASES = [Phase.explicit, Phase.generate, *([Phase.shrink] if EXAMPLES > USUAL else [])]
+
+BOTH = {
+    "front": {"interface_name": "eth0", "link_local_ips": ["169.254.7.7", "fe80::7"]},
+    "back": {"interface_name": "eth1", "link_local_ips": ["169.254.8.8"]},
+}
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "1024", "net.ipv6.conf.eth0.mtu": "1300"}
+PEOPLED: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True}, "back": {}},
+    "containers": {
+        "web": {"networks": BOTH, "sysctls": SYSCTLS, "ports": ["8080:80"]},
+        "box": {"networks": BOTH, "sysctls": SYSCTLS, "x-wharf": {"sandbox": "path:/run/netns/box"}},
+        "db": {"networks": ["front"]},
+    },
+}
+CHANGED: dict[str, Any] = {
+    "networks": {"front": {"enable_ipv6": True, "driver_opts": {"com.docker.network.driver.mtu": "1400"}}, "back": {}},
+    "containers": {**PEOPLED["containers"], "db": {"networks": ["front"], "ports": ["8081:80"]}, "new": {}},
+}
+
+
+class Others:
+    """What an undisturbed host has of `PEOPLED` and `CHANGED`, and of nothing."""
+
+    def __init__(self, host: ThrowawayHost) -> None:
+        self.host = host
+        host.run("ip netns add box")
+        host.apply(PEOPLED)
+        host.apply({}, ABSENT)
+        self.nothing = standing(host)
+        host.converge(PEOPLED)
+        self.variables = {name: variables(host, name) for name in ("web", "box")}
+        self.peopled = standing(host)
+        host.converge(CHANGED)
+        self.changed = standing(host)
+        self.leave()
+
+    def leave(self) -> None:
+        """Take everything down, and have a stack in which nobody has done anything."""
+        self.host.apply({}, ABSENT)
+        self.host.run("ip netns delete box; ip netns add box")
+        assert_same(without("box", self.nothing), lambda: without("box", standing(self.host)))
+
+
+def without(place: str, found: dict[str, Any]) -> dict[str, Any]:
+    """All that is not inside of the container, nor led into it, nor in the ledger."""
+    host_parameters = [each for each in found["host parameters"] if "/veth" not in each]
+    return {
+        key: value
+        for key, value in {**found, "host parameters": host_parameters}.items()
+        if key != LEDGER and not key.startswith(f"{place} ") and f'"wharf:{place}/' not in json.dumps(value)
+    }
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[Others]:
+    with ThrowawayHost.started() as host:
+        yield Others(host)
+
+
+@settings(
+    max_examples=EXAMPLES, derandomize=True, deadline=None, phases=PHASES,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)  # fmt: skip
+@given(place=st.sampled_from(["web", "box"]), script=scripts(), is_changed=st.booleans())
+def test_whatever_root_does_in_a_container_concerns_it_alone(
+    others: Others, place: str, script: list[str], is_changed: bool
+) -> None:
+    """Everything else becomes what is declared, and a teardown leaves nothing."""
+    host = others.host
+    words, expected = (CHANGED, others.changed) if is_changed else (PEOPLED, others.peopled)
+    own = {f"{place}/front", f"{place}/back", f"netns:{place}", f"path:/run/netns/{place}"}
+    host.apply(PEOPLED)
+    try:
+        commands = "".join(f"{{ {each}; }} >/dev/null 2>&1 || true\n" for each in script)
+        host.run(others.variables[place] + commands, place)
+        host.apply(words)
+        results = host.apply(words)
+        assert results.changes == []
+        assert {*results.pending} <= own
+        for each in results.pending:
+            assert any(each in warning for warning in results.warnings)
+        assert_same(without(place, expected), lambda: without(place, standing(host)))
+        assert host.probe("db", f"{host.json('ip -j route show default', 'db')[0]['gateway']}/ping").is_open
+    finally:
+        others.leave()

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import ip_interface
-from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..errors import ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
-from ..kernel.rtnetlink import RTPROT_BOOT, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo
-from ..state import Endpoint, Port, Route
+from ..kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
+from ..state import Endpoint, Port
 from . import parameters
 from .door import MARK
+from .endpoint_routes import declared_routes
 from .sandboxes import LOOPBACK_INDEX, NETNS, is_present, sandbox_path
 
 Wanted = Dict[str, Endpoint]
@@ -64,22 +64,29 @@ class Inside:
 
 @dataclass(frozen=True)
 class Sight:
-    """What there is to see of endpoints at one time: the host's links, and what is in each sandbox that is there."""
+    """What there is to see of endpoints at one time: the host's links, and what is in each sandbox that is there.
+
+    What is in one of `restless` keeps changing while it is read, as whoever is root in there can see to.
+    """
 
     links: List[LinkInfo]
     inside: Mapping[str, Inside]
+    restless: FrozenSet[str] = frozenset()
 
 
 def look(wanted: Wanted) -> Sight:
     links = rtnetlink.links()
-    inside = {}
+    inside, restless = {}, set()
     for sandbox in {endpoint.sandbox: None for endpoint in wanted.values()}:
         # A container may end while we look.
         with suppress(FileNotFoundError, ProcessLookupError):
             # A half that is to stay as it was found has no sandbox.
             if sandbox and is_present(sandbox):
-                inside[sandbox] = _look_inside(sandbox_path(sandbox))
-    return Sight(links, inside)
+                try:
+                    inside[sandbox] = _look_inside(sandbox_path(sandbox))
+                except BlockingIOError:
+                    restless.add(sandbox)
+    return Sight(links, inside, frozenset(restless))
 
 
 def _look_inside(path: str) -> Inside:
@@ -91,10 +98,15 @@ def _look_inside(path: str) -> Inside:
 
 
 def hindered(wanted: Wanted, known: FrozenSet[str], sight: Sight) -> Dict[str, str]:
-    """The endpoints that stand, or are `known` to be ours, and in whose place there is a foreign interface, told."""
+    """The endpoints that stand, or are `known` to be ours, and in whose place there is a foreign interface, told.
+
+    And those of which nothing can be seen, since what is there keeps changing.
+    """
     ports = _ports(sight.links, wanted)
     ours = (endpoint for name, endpoint in wanted.items() if name in ports or name in known)
-    return {endpoint.name: _hindrance(endpoint) for endpoint in ours if _is_in_the_way(endpoint, ports, sight)}
+    in_the_way = {endpoint.name: _hindrance(endpoint) for endpoint in ours if _is_in_the_way(endpoint, ports, sight)}
+    unseen = (endpoint for endpoint in wanted.values() if endpoint.sandbox in sight.restless)
+    return {**in_the_way, **{endpoint.name: _restlessness(endpoint) for endpoint in unseen}}
 
 
 def _is_in_the_way(endpoint: Endpoint, ports: Ports, sight: Sight) -> bool:
@@ -106,6 +118,13 @@ def _hindrance(endpoint: Endpoint) -> str:
     return (
         f"{endpoint.name} is pending: an interface {endpoint.interface} that is not ours is in "
         f"{sandbox_path(endpoint.sandbox)}: delete it there, or take that name from it"
+    )
+
+
+def _restlessness(endpoint: Endpoint) -> str:
+    return (
+        f"{endpoint.name} is pending: what is in {sandbox_path(endpoint.sandbox)} keeps changing while it is read: end "
+        "what changes addresses or links there"
     )
 
 
@@ -248,30 +267,6 @@ def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) 
         back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
         if now is not None and not back and key != parameters.DISABLE_IPV6:
             yield key, now
-
-
-def with_networks(endpoint: Endpoint) -> Endpoint:
-    """The same endpoint, with the routes to its networks, which the kernel makes for its addresses."""
-    networks = dict.fromkeys(ip_interface(address).network for address in endpoint.addresses)
-    # Such as 192.0.2.1/32 have no network.
-    routes = [Route(str(network)) for network in networks if network.prefixlen < network.max_prefixlen]
-    return replace(endpoint, routes=(*routes, *endpoint.routes))
-
-
-def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
-    """The routes by gateways that somebody gave, and of those to networks the wanted ones.
-
-    Those of routers and DHCP servers have other protocols, and the kernel makes some of its own to networks.
-    """
-    for info in found:
-        route = route_of(info)
-        given = info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC)
-        if route in wanted if not info.gateway else given:
-            yield route
-
-
-def route_of(info: RouteInfo) -> Route:
-    return Route(info.destination, info.gateway, info.details)
 
 
 def _foreign_port(endpoint: Endpoint) -> Problem:

@@ -10,28 +10,18 @@ import socket
 import time
 import zlib
 from contextlib import contextmanager, suppress
-from ipaddress import ip_interface
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError
 from ..kernel import announce, namespaces, proc_sys, rtnetlink
 from ..kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
-from ..kernel.rtnetlink import RouteInfo
 from ..planning.ipam import ETHERNET_MTU
-from ..state import Endpoint, Key, Object, Route, State, state_of
+from ..state import Endpoint, Key, Object, State, state_of
 from . import conntrack, parameters
 from .door import MARK, Door
-from .endpoint_ends import (
-    Sight,
-    declared_routes,
-    hindered,
-    leave_default_routes,
-    look,
-    observe_endpoints,
-    route_of,
-    with_networks,
-)
+from .endpoint_ends import Sight, hindered, leave_default_routes, look, observe_endpoints
+from .endpoint_routes import add_routes, remove_routes, with_networks
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
 from .sandboxes import NETNS, is_awaited, is_new, is_out_of_sight, refusal, sandbox_path
 
@@ -46,9 +36,6 @@ _OF_THE_PORT = ("port", "mtu")
 _LARGEST_MTU = 65535
 # Seconds.
 _READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
-# Of the routes that the kernel makes for addresses.
-_IPV6_PRIORITY, _SCOPE_LINK = 256, 253
-_ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
 
 
 class Endpoints(Door):
@@ -296,12 +283,12 @@ def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
     """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
     with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
         for before, after in steps:
-            _remove_routes(before, after)
+            remove_routes(before, after)
         for before, after in steps:
             with doing(f"endpoint {after.name}: setting {after.interface}"):
                 _set_interface(ip, before, after)
         for before, after in steps:
-            _add_routes(ip, before, after)
+            add_routes(ip, before, after)
 
 
 def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
@@ -340,55 +327,6 @@ def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
         value = parameters.of_new_interface(key, after.mtu)
         if value is not None:
             proc_sys.apply([(key, value)], after.interface)
-
-
-def _remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
-    gone = {*before.routes}.difference(after.routes) if before else set()
-    for info in _by(after.interface, rtnetlink.routes()) if gone else ():
-        if route_of(info) in gone:
-            with (
-                doing(f"endpoint {after.name}: deleting the route to {info.destination}"),
-                # One with many next hops is listed with each of them.
-                forgiving(errno.ESRCH),
-            ):
-                rtnetlink.delete_route(info)
-
-
-def _add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
-    """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
-    if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
-        return
-    found = rtnetlink.routes()
-    ours = _by(after.interface, found)
-    there = {*declared_routes(after.routes, ours)}
-    others = {info.destination for info in found if info not in ours}
-    for route in after.routes:
-        if route not in there:
-            # Several interfaces may be on one network, as on that of link-local addresses.
-            command = "append" if route.destination in others and not route.gateway else "replace"
-            with doing(f"endpoint {after.name}: adding the route {route}"):
-                ip.route(command, **_words(after, route))
-
-
-def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
-    """Those that lead by this interface alone."""
-    index = socket.if_nametoindex(interface)
-    return [info for info in routes if {*info.indexes} == {index}]
-
-
-def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
-    words = {"dst": route.destination, "oif": socket.if_nametoindex(endpoint.interface)}
-    if route.gateway:
-        return {**words, "gateway": route.gateway}
-    # As the kernel makes it for the address, which whoever is root in there can delete.
-    if ":" in route.destination:
-        return {**words, "proto": rtnetlink.RTPROT_KERNEL, "priority": _IPV6_PRIORITY}
-    return {**words, "proto": rtnetlink.RTPROT_KERNEL, "scope": _SCOPE_LINK, "prefsrc": _source(endpoint, route)}
-
-
-def _source(endpoint: Endpoint, route: Route) -> str:
-    addresses = (ip_interface(address) for address in endpoint.addresses)
-    return next(str(address.ip) for address in addresses if str(address.network) == route.destination)
 
 
 def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:

@@ -47,14 +47,15 @@ def ask(protocol: int, kind: int, request: bytes, flags: int = 0) -> bytes:
 def dump(protocol: int, kind: int, request: bytes) -> List[bytes]:
     """
     Raises:
-        OSError: the kernel refused, or what was to be listed kept changing.
+        OSError: the kernel refused.
+        BlockingIOError: what was to be listed kept changing.
     """
     with _opened(protocol) as netlink:
         for sequence in range(1, DUMP_ATTEMPTS + 1):
             found: List[bytes] = []
             if _dumped(netlink, sequence, kind, request, found):
                 return found
-    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _dumped(netlink: socket.socket, sequence: int, kind: int, request: bytes, found: List[bytes]) -> bool:

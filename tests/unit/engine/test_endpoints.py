@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Endpoints in sandboxes that cannot be read."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors import endpoint_ends
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import Endpoint, Port, state_of
+
+
+def endpoint(container: str) -> Endpoint:
+    return Endpoint(
+        f"{container}/front", f"path:/run/{container}", "eth0", f"veth{container}", Port("br-front"), 1500, "02::1", ()
+    )
+
+
+def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says of each of its lists that it is not whole."""
+
+    def look_inside(path: str) -> Any:
+        if path == "/run/web":
+            return netlink.dump(0, 0, b"")
+        return endpoint_ends.Inside(7, False, [], [], [])
+
+    monkeypatch.setattr(netlink, "_dumped", lambda *_arguments: False)
+    monkeypatch.setattr(rtnetlink, "links", list)
+    monkeypatch.setattr(endpoint_ends, "is_present", lambda _sandbox: True)
+    monkeypatch.setattr(endpoint_ends, "_look_inside", look_inside)
+    monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
+    web, db = endpoint("web"), endpoint("db")
+    door = Endpoints({}, declared={"web/front": "eth0"})
+    assert door.pending(state_of([web, db])) == {web.key}
+    assert door.out_of_sight(state_of([web, db])) == {web.key}
+    assert door.hindrances() == [
+        "web/front is pending: what is in /run/web keeps changing while it is read: end what changes addresses or "
+        "links there"
+    ]
+
+
+def test_what_keeps_changing_is_told_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "_dumped", lambda *_arguments: False)
+    with pytest.raises(BlockingIOError) as error:
+        rtnetlink.addresses()
+    assert error.value.errno == errno.EAGAIN
