@@ -104,6 +104,7 @@ def test_what_cannot_be_is_one_line_and_the_code_1(host: ThrowawayHost) -> None:
         for path, content, message in (
             ("/run/none.yml", None, "/run/none.yml: cannot be read: No such file or directory"),
             ("/run/wrong.yml", "netwroks: {}\n", "/run/wrong.yml: netwroks: unknown key; did you mean networks?"),
+            ("/run/wrong.yml", "networks: {app: {mtu: 1}}\n", "/run/wrong.yml: networks.app.mtu: unknown key; known"),
             ("/run/wrong.yml", "host:\n  mtu: .inf\n", "/run/wrong.yml: line 2, column 8: .inf: must be a finite"),
         ):
             if content:
