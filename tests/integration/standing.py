@@ -77,9 +77,13 @@ def assert_same(expected: dict[str, Any], look: Callable[[], dict[str, Any]], wh
 
 
 def _in_order(ruleset: str) -> str:
-    """The kernel lists sets in the order in which they came; what is called by a name may come at any time."""
-    blocks = re.sub(r"elements = \{(.+?)\}", _sorted, ruleset, flags=re.DOTALL).split("\n\n")
-    return "\n\n".join(sorted(blocks))
+    """The kernel lists tables, sets and chains in the order in which they came, which means nothing."""
+    listed = re.sub(r"elements = \{(.+?)\}", _sorted, ruleset, flags=re.DOTALL)
+    tables = re.findall(r"^(table .+?\{)\n(.*?)^\}$", listed, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join(
+        "\n\n".join([header, *sorted(block.strip("\n") for block in body.split("\n\n"))])
+        for header, body in sorted(tables)
+    )
 
 
 def _sorted(elements: re.Match[str]) -> str:

@@ -36,7 +36,7 @@ def host() -> Iterator[ThrowawayHost]:
         yield host
 
 
-@trying(16)
+@trying(10)
 @given(former=declarations(), latter=declarations())
 def test_a_host_forgets_what_was_declared_before(host: ThrowawayHost, former: Any, latter: Any) -> None:
     nothing = standing(host)
