@@ -489,7 +489,7 @@ def test_the_older_iptables(host: ThrowawayHost) -> None:
 def test_chains_of_a_dockerd_are_not_touched(host: ThrowawayHost, chains: str) -> None:
     host.run(chains)
     before = save(host)
-    with pytest.raises(EngineError, match="wharf_host.firewall-backend to nftables"):
+    with pytest.raises(EngineError, match="set firewall-backend of the host.s settings to nftables"):
         host.apply(on("iptables"))
     assert save(host) == before
     host.converge(on("nftables"))
