@@ -72,7 +72,7 @@ def _run(module: AnsibleModule, layer: Layer) -> None:
         module.warn(warning)
     if result.pending:
         names = ", ".join(result.pending)
-        module.warn(f"left alone until what somebody else runs is there, and can be changed: {names}")
+        module.warn(f"pending until their containers run and can be changed: {names}")
     if module.check_mode:
         report["predictions"] = result.predictions
     if module._diff:

@@ -146,7 +146,7 @@ trouble:
   returned: success
   type: list
   elements: str
-  sample: ["network app: its bridge br-app is gone, and containers on it reach nobody"]
+  sample: ["network app: its bridge br-app is gone, so containers on it are disconnected"]
 picture:
   description: The same as a picture for the terminal.
   returned: success

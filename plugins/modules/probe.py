@@ -175,7 +175,7 @@ probes:
     seen:
       description:
         - V(open), V(closed), or V(refused), which is as good as closed.
-        - V(one-way) if the probe arrives and no answer comes back, V(elsewhere) if somebody else answers, V(absent) if
+        - V(one-way) if the probe arrives and no answer comes back, V(elsewhere) if something else answers, V(absent) if
           there is no sandbox to send it from. These are never V(open) or V(closed).
         - V(unknown) where it cannot be told. So it is where the probe follows from the ledger and the sandbox at one of
           its ends is not there yet; it is not sent then.

@@ -138,7 +138,7 @@ OBSTACLES = (
     Obstacle("folder", _instead("mkdir {}", "rmdir"), "it is no file"),
     Obstacle("large", large, "it is larger than 1048576 bytes"),
     Obstacle("read-only", read_only, "it is read-only"),
-    Obstacle("of-the-kernel", of_the_kernel, "it is no file on a disk, or somebody writes it at the same time"),
+    Obstacle("of-the-kernel", of_the_kernel, "it is no file on a disk, or another process writes it at the same time"),
 )
 
 

@@ -160,7 +160,9 @@ def test_what_the_bridge_had_to_allow_is_given_back(lan: ThrowawayHost) -> None:
     assert lan.sysctl(parameter) == "0"
     lan.converge(WORDS)
     lan.run("ip link del br-lan")
-    with pytest.raises(EngineError, match=r"wharf_networks\.lan\.external: no bridge lan or br-lan of somebody else"):
+    with pytest.raises(
+        EngineError, match=r"wharf_networks\.lan\.external: there is no bridge lan or br-lan that others manage"
+    ):
         lan.apply(WORDS)
     lan.converge({}, ABSENT)
 

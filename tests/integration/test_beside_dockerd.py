@@ -92,6 +92,6 @@ def test_networks_of_ours_beside_those_of_docker(dockerd: Dockerd) -> None:
 def test_its_chains_are_not_taken_over(dockerd: Dockerd) -> None:
     host = dockerd.host
     before = rules(host)
-    with pytest.raises(EngineError, match="this chain is somebody else's, as of a dockerd"):
+    with pytest.raises(EngineError, match="this chain is not managed by wharf.network, but perhaps by a dockerd"):
         host.apply({**OURS, "host": {"bridge": "none", "firewall-backend": "iptables"}})
     assert rules(host) == before

@@ -161,7 +161,7 @@ PENDING = "container late is pending: its network stack path:/run/late/ns is not
         ("true", [], ""),
         (
             "ip link delete br-front",
-            ["network front: its bridge br-front is gone, and containers on it reach nobody"],
+            ["network front: its bridge br-front is gone, so containers on it are disconnected"],
             "web  (not connected: the bridge is gone)",
         ),
         (

@@ -306,10 +306,10 @@ def test_a_restarted_container_is_attached_again(host: ThrowawayHost) -> None:
 def test_a_foreign_namespace_or_interface_is_refused(host: ThrowawayHost) -> None:
     host.run("ip netns add web; ip link add br-front type bridge")
     before = host.snapshot()
-    with pytest.raises(EngineError, match="/run/netns/web is there already and is not ours"):
+    with pytest.raises(EngineError, match="/run/netns/web exists already and is not managed by wharf.network"):
         host.apply({"containers": {"web": {}}})
     host.apply({}, ABSENT)
-    with pytest.raises(EngineError, match="br-front is on this host that is not ours"):
+    with pytest.raises(EngineError, match="br-front is on this host that wharf.network does not manage"):
         host.apply({"networks": {"front": {}}, "containers": {}})
     host.apply({}, ABSENT)
     assert differences(before, host.snapshot()) == ""

@@ -81,8 +81,8 @@ IN_THE_WAY = {
     ),
 }
 LEFT_ALONE = (
-    "web/front is pending: an interface eth0 that is not ours is in /run/netns/web: delete it there, or take that name "
-    "from it"
+    "web/front is pending: an interface eth0 that wharf.network does not manage is in /run/netns/web: delete it there, "
+    "or take that name from it"
 )
 
 
@@ -136,7 +136,7 @@ def test_an_interface_in_the_way_of_a_new_one_is_an_error(host: ThrowawayHost) -
     """Whoever declares it has to choose."""
     host.run("ip netns add box; ip -n box link add eth0 type bridge")
     before = host.snapshot()
-    refused = "wharf_containers.web.networks.front: an interface eth0 is in /run/netns/box that is not ours: choose"
+    refused = "wharf_containers.web.networks.front: an interface eth0 is in /run/netns/box that wharf.network does not"
     with pytest.raises(EngineError, match=refused):
         host.apply(at("path:/run/netns/box"))
     assert differences(before, host.snapshot()) == ""

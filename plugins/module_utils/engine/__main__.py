@@ -81,11 +81,13 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         command = commands.add_parser(name, help=text, epilog=_CODES[name])
         command.add_argument("file", nargs="?", help=_FILE)
         command.add_argument("--state", choices=STATES, default=PRESENT)
-        command.add_argument("--adopt", action="store_true", help="find again what stands, if the ledger is lost")
+        command.add_argument(
+            "--adopt", action="store_true", help="recover the ledger from the marks on the host, if it is lost"
+        )
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
         command.add_argument("--json", action="store_true", help="print one JSON document for machines")
     command = commands.add_parser(
-        "adopt", help="where the ledger is lost, find again what stands; changes nothing else"
+        "adopt", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
     command.add_argument("file", nargs="?", help="file with what is declared on this host, - for standard input")
     return parser.parse_args(arguments)

@@ -88,7 +88,7 @@ class Marked:
                 undeclared = ", ".join(sorted(missing))
                 path = call.places.part(kind)
                 remedy = f"declare them too, or let them go by state: exact and {path} without them"
-                problems.add(path, f"what stands of these is ours, and nobody declares them: {undeclared}: {remedy}")
+                problems.add(path, f"wharf.network made these, and they are not declared: {undeclared}: {remedy}")
         problems.raise_if_any(ConflictError)
 
 
@@ -103,7 +103,7 @@ def adopted(ledger: Ledger, call: Call) -> Ledger:
         marked = _marked()
         if not call.adopt:
             raise ConflictError.at(
-                PATH, f"is lost, and yet there stands on this host what it knew of ({marked}): {REMEDY}"
+                PATH, f"is lost, but objects of wharf.network exist on this host ({marked}): {REMEDY}"
             )
         marked.refuse_losses(call)
     return ledger

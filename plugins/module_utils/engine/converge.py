@@ -29,7 +29,7 @@ from .state import DOCKER_USER, SCOPES, Chain, Key, Object, State, state_of
 # Of what is declared already, each entry says where.
 _OF_ENTRIES = Places()
 
-LEFT_ALONE = "somebody has edited this file, and it is left as it is: empty it, and the next run writes it anew"
+LEFT_ALONE = "this file was edited on the host and is left as it is: empty it, and the next run writes it again"
 
 
 @dataclass(frozen=True)

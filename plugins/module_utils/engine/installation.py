@@ -172,7 +172,7 @@ def _observe(desired: State) -> State:
     """
     program = _standing_program()
     if ("program", COMMAND) in desired and program is None and os.path.lexists(COMMAND):
-        raise ConflictError.at(COMMAND, "exists and is not wharf's: move it away")
+        raise ConflictError.at(COMMAND, "exists and is not managed by wharf.network: move it away")
     ours = {File(path, "").key for path in UNITS if content_of(path).startswith(_HEADER)}
     files = _files().observe(desired, frozenset(ours))
     running = systemd.active(SERVICES) if systemd.is_booted() else ()

@@ -27,7 +27,7 @@ LOCK = "/run/wharf.lock"
 TELL_AFTER, GIVE_UP_AFTER = 2, 300
 VERSION = 1
 REMEDY = (
-    "restore it from a backup, or let what stands be found again by its marks: run this once with -e wharf_adopt=true "
+    "restore it from a backup, or recover it from the marks on the host: run this once with -e wharf_adopt=true "
     "(a module: adopt: true; by hand: wharf adopt)"
 )
 

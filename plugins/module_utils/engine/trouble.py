@@ -106,7 +106,7 @@ def _sentence(change: Change, plan: Plan) -> str:
 
 def _bridge_is_gone(change: Change, plan: Plan) -> str:
     names = [network.name for network in plan.model.networks.values() if network.bridge == change.subject.name]
-    return f"network {_few(names)}: its bridge {change.subject.name} is gone, and containers on it reach nobody"
+    return f"network {_few(names)}: its bridge {change.subject.name} is gone, so containers on it are disconnected"
 
 
 def _veth_is_gone(change: Change, _plan: Plan) -> str:

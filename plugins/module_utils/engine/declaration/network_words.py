@@ -375,7 +375,9 @@ def _with_extension(network: Network, extension: Words, problems: ProblemCollect
     shaped = replace(shaped, services=parse_services(extension))
     extension.finish()
     if shaped.icmp and shaped.internal:
-        problems.add(f"{extension.path}.icmp", "true: nobody reaches an internal network from outside: leave one out")
+        problems.add(
+            f"{extension.path}.icmp", "true: an internal network cannot be reached from outside: leave one out"
+        )
     return shaped
 
 

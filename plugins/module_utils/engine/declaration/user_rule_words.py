@@ -100,7 +100,7 @@ def _networks(value: Any, path: str) -> Tuple[read.Subnet, ...]:
     """A list, or a single network, whose problem is then that of the word itself."""
     if isinstance(value, (list, tuple)):
         if not value:
-            raise wrong(path, value, "names nobody, and so the rule would hold for nothing: leave the rule out")
+            raise wrong(path, value, "names no address, so the rule would match nothing: leave the rule out")
         return read.list_of(read.addresses)(value, path)
     return (read.addresses(value, path),)
 

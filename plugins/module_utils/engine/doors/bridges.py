@@ -74,7 +74,7 @@ def _is_ours(link: LinkInfo) -> bool:
 
 
 def _problem(bridge: Bridge) -> Problem:
-    stands = f"an interface {bridge.name} is on this host that is not ours"
+    stands = f"an interface {bridge.name} is on this host that wharf.network does not manage"
     if bridge.network == DEFAULT_NETWORK:
         key = f"{bridge.place}.bridge"
         return Problem(key, f"{stands}: set {key} to none if a dockerd owns it")

@@ -88,7 +88,7 @@ class ContainerFiles(Door):
     def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
         for change in left:
             if change.subject.kind == "container_file":
-                self._refused.setdefault(change.subject.name, "somebody changes it at the same time")
+                self._refused.setdefault(change.subject.name, "another process changes it at the same time")
         return frozenset(("container_file", name) for name in self._refused)
 
     def hindrances(self) -> List[str]:
@@ -356,7 +356,7 @@ def _read(file: int) -> bytes:
             raise NoFilesError(f"it is larger than {_LARGEST} bytes")
         content = opened.read(size + 1) or b""
     if len(content) != size:
-        raise NoFilesError("it is no file on a disk, or somebody writes it at the same time")
+        raise NoFilesError("it is no file on a disk, or another process writes it at the same time")
     return content
 
 

@@ -116,7 +116,7 @@ def _is_in_the_way(endpoint: Endpoint, ports: Ports, sight: Sight) -> bool:
 
 def _hindrance(endpoint: Endpoint) -> str:
     return (
-        f"{endpoint.name} is pending: an interface {endpoint.interface} that is not ours is in "
+        f"{endpoint.name} is pending: an interface {endpoint.interface} that wharf.network does not manage is in "
         f"{sandbox_path(endpoint.sandbox)}: delete it there, or take that name from it"
     )
 
@@ -272,13 +272,14 @@ def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) 
 def _foreign_port(endpoint: Endpoint) -> Problem:
     return Problem(
         endpoint.place,
-        f"an interface {endpoint.host_interface} is on this host that is not ours: delete or rename it",
+        f"an interface {endpoint.host_interface} is on this host that wharf.network does not manage: delete it, or "
+        "rename it",
     )
 
 
 def _foreign_interface(endpoint: Endpoint) -> Problem:
     return Problem(
         endpoint.place,
-        f"an interface {endpoint.interface} is in {sandbox_path(endpoint.sandbox)} that is not ours: "
+        f"an interface {endpoint.interface} is in {sandbox_path(endpoint.sandbox)} that wharf.network does not manage: "
         "choose another interface_name",
     )

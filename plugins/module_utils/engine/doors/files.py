@@ -54,7 +54,11 @@ class Files(Door):
             if content is None:
                 continue
             if file.key not in owned:
-                foreign.append(Problem(file.name, "exists and is not wharf's: move it away, or its lines elsewhere"))
+                foreign.append(
+                    Problem(
+                        file.name, "exists and is not managed by wharf.network: move it away, or its lines elsewhere"
+                    )
+                )
             found.append(File(file.name, content, file.in_place, file.origin))
         if foreign:
             raise ConflictError(*foreign)

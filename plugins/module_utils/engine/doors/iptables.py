@@ -134,8 +134,9 @@ def _refuse_foreign(chains: Chains, desired: State, owned: FrozenSet[Key]) -> No
 
 
 _FOREIGN = (
-    "this chain is somebody else's, as of a dockerd that makes rules of its own: set firewall-backend of the host's "
-    'settings to nftables, or start that dockerd with "iptables": false and "ip6tables": false and remove its chains'
+    "this chain is not managed by wharf.network, but perhaps by a dockerd that makes its own rules: set "
+    "firewall-backend of the host's settings to nftables, or start that dockerd with "
+    '"iptables": false and "ip6tables": false and remove its chains'
 )
 
 
@@ -147,7 +148,7 @@ def _list_tables(families: Iterable[str]) -> Chains:
         if "is incompatible, use 'nft' tool" in listing:
             raise ConflictError.at(
                 f"{_PROGRAMS[family]}-save",
-                "a table of iptables has rules that iptables cannot show, as somebody has put them there with nft: "
+                "a table of iptables has rules that iptables cannot show, since they were added by nft: "
                 "remove them, or set firewall-backend of the host's settings to nftables",
             )
         chains.update(parse_save(family, listing))

@@ -51,7 +51,7 @@ class Nftables(Door):
             if not desired:
                 return {}
             remedy = f"rename it, or delete it (nft delete table {TABLE})"
-            raise ConflictError.at(f"table {TABLE}", f"is on this host, and is not ours: {remedy}")
+            raise ConflictError.at(f"table {TABLE}", f"is on this host and is not managed by wharf.network: {remedy}")
         kept = user_chains_in_use(listing) - desired.keys()
         return {
             key: thing

@@ -347,7 +347,8 @@ def _problem(sandbox: Sandbox) -> Problem:
     path = sandbox_path(sandbox.name)
     return Problem(
         sandbox.place,
-        f"{path} is there already and is not ours: to use it as it is, say x-wharf: {{sandbox: path:{path}}}",
+        f"{path} exists already and is not managed by wharf.network: to use it as it is, set "
+        f"x-wharf: {{sandbox: path:{path}}}",
     )
 
 

@@ -46,7 +46,7 @@ def _adopted(network: Network, facts: Facts, problems: ProblemCollector) -> Netw
         return network
     if network.mtu not in (None, bridge.mtu):
         key = "mtu" if network.is_default else "driver_opts.com.docker.network.driver.mtu"
-        remedy = f"the MTU of {bridge.name} is {bridge.mtu}, and is not ours to change: leave this out"
+        remedy = f"the MTU of {bridge.name} is {bridge.mtu}, and wharf.network does not change it: leave this out"
         problems.add(f"{network.path}.{key}", f"{network.mtu}: {remedy}")
     pools = tuple(_pool(network, pool, bridge, problems) for pool in network.pools)
     return replace(network, bridge=bridge.name, mtu=bridge.mtu, pools=pools)
@@ -59,7 +59,7 @@ def _path(network: Network) -> str:
 def _missing(network: Network, facts: Facts) -> str:
     names = " or ".join(network.adopts)
     other = next((name for name in network.adopts if name in (facts.other_links or ())), None)
-    stands = f"{other} is on this host, but is no bridge" if other else f"no bridge {names} of somebody else is there"
+    stands = f"{other} is on this host, but is no bridge" if other else f"there is no bridge {names} that others manage"
     if network.is_default:
         return f"{stands}: make it before, or leave this out"
     return (

@@ -135,7 +135,7 @@ class Plan:
         for publication in self.publications:
             address = publication.host_ip
             if address and not address.is_loopback and str(address) not in own:
-                yield f"{publication.path}: nobody reaches {address} here as long as it is no address of this host"
+                yield f"{publication.path}: {address} cannot be reached here as long as it is no address of this host"
 
     def _large_mtus(self) -> List[str]:
         return [

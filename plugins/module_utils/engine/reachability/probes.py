@@ -18,7 +18,7 @@ EXPECTED = (OPEN, CLOSED)
 # What is derived of pings to the host: that they come to it. Whether it answers is said by its own rules.
 REACHED = "reached"
 
-# What else may be seen. Of two ways only the first is open; somebody else answers; the sender's sandbox is not there.
+# What else may be seen. Of two ways only the first is open; something else answers; the sender's sandbox is not there.
 REFUSED, ONE_WAY, ELSEWHERE, ABSENT, UNKNOWN = "refused", "one-way", "elsewhere", "absent", "unknown"
 
 _FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY)}

@@ -35,7 +35,7 @@ from .packets import (
 from .probes import ABSENT, CLOSED, ELSEWHERE, ONE_WAY, OPEN, PING, REFUSED, TCP, UDP, UNKNOWN, Outcome
 from .trials import Trial, portions
 
-NOBODY_LISTENS = "it arrives, and nobody listens there"
+NOBODY_LISTENS = "it arrives, but nothing listens there"
 
 
 def send(trials: Sequence[Trial], timeout: float) -> List[Outcome]:
@@ -240,7 +240,7 @@ class _Round:
         trial = attempt.trial
         if attempt.answered:
             misled = trial.witness and not seen_as and not trial.before_rules
-            return (ELSEWHERE, "somebody else answers") if misled else (OPEN, "")
+            return (ELSEWHERE, "something else answers") if misled else (OPEN, "")
         if trial.before_rules and seen_as:
             return ONE_WAY, "it arrives, and the host answers no pings here"
         if attempt.refused and (seen_as or self._is_refused_behind(attempt)):
