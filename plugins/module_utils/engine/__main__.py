@@ -9,20 +9,17 @@ import argparse
 import json
 import os
 import sys
-from typing import List, NoReturn, Tuple
+from typing import List, NoReturn
 
 from .converge import Result, adopt_host, converge
 from .declaration.declaration_file import KEYS, read_declaration
-from .declaration.declared import ABSENT, PRESENT, STATES, Call
+from .declaration.declared import ABSENT, PRESENT, SCOPES, STATES, Call
 from .declaration.places import Places
 from .errors import ProblemCollector, WharfError
-from .facts_reader import read_facts
-from .layers import LAYERS
 from .ledger import run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
-from .report import Run, document, summary, unified, warnings
-from .state import SCOPES
+from .report import describe, summary, unified
 from .version import VERSION
 
 DONE, FAILED, DIFFERS = 0, 1, 2
@@ -52,7 +49,7 @@ def main(arguments: List[str]) -> int:
         elif options.command == "follow":
             _follow()
         else:
-            return _converge_all(options)
+            return _converge(options)
     except (WharfError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
@@ -118,14 +115,14 @@ def _adopt(options: argparse.Namespace) -> None:
     """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
     words = read_declaration(options.file) if options.file else {"state": ABSENT}
     call = Call(**words, adopt=True, places=Places.of_command(options.file))
-    owned = adopt_host(call, read_facts).owned
+    owned = adopt_host(call).owned
     sys.stdout.write(
         json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
     )
 
 
-def _converge_all(options: argparse.Namespace) -> int:
-    """Converge every layer, and say what changed.
+def _converge(options: argparse.Namespace) -> int:
+    """Bring the host to what is declared, and say what changed.
 
     Without a file this is what brings a host back that has been rebooted, or whose rules were flushed.
     """
@@ -142,34 +139,22 @@ def _converge_all(options: argparse.Namespace) -> int:
         repeats=not options.file and options.state == PRESENT and not options.adopt,
         places=Places.of_command(options.file),
     )
-    run: List[Tuple[str, Result]] = []
-    try:
-        for layer in reversed(LAYERS) if call.state == ABSENT else LAYERS:
-            run.append((layer.name, converge(layer, call, read_facts, LAYERS)))
-    except (WharfError, OSError):
-        # What the layers before the one that is refused have become, they stay.
-        if _changes(run) and not call.check:
-            _tell(run, options)
-        raise
-    _tell(run, options)
-    return DIFFERS if call.check and _changes(run) else DONE
+    result = converge(call)
+    _tell(result, options)
+    return DIFFERS if call.check and result.changes else DONE
 
 
-def _changes(run: Run) -> bool:
-    return any(result.changes for _layer, result in run)
-
-
-def _tell(run: Run, options: argparse.Namespace) -> None:
+def _tell(result: Result, options: argparse.Namespace) -> None:
     """For machines one document; for people what differs, and a line that sums it up."""
     if options.json:
-        sys.stdout.write(json.dumps(document(run)) + "\n")
+        sys.stdout.write(json.dumps(describe(result)) + "\n")
         return
-    for warning in warnings(run):
+    for warning in result.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     if options.command == "diff":
         is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        sys.stdout.writelines(f"{line}\n" for line in unified(run, is_coloured))
-    sys.stdout.write(f"{summary(run, _NOTHING[options.command])}\n")
+        sys.stdout.writelines(f"{line}\n" for line in unified(result, is_coloured))
+    sys.stdout.write(f"{summary(result, _NOTHING[options.command])}\n")
 
 
 if __name__ == "__main__":

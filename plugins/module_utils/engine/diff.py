@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from typing import Collection, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from .state import Key, Object, State, field_values
 
@@ -16,10 +15,14 @@ CREATE, UPDATE, DELETE = "create", "update", "delete"
 
 @dataclass(frozen=True)
 class Change:
-    """One object that comes, goes, or becomes another."""
+    """One object of a layer that comes, goes, or becomes another."""
 
     before: Optional[Object]
     after: Optional[Object]
+    layer: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject.kind} {self.subject.name} {', '.join(self.fields)}".strip()
 
     @property
     def subject(self) -> Object:
@@ -36,11 +39,6 @@ class Change:
         return DELETE if self.after is None else UPDATE
 
     @property
-    def fingerprint(self) -> str:
-        """Tells what this comes to from everything else that the object may become."""
-        return hashlib.sha256(repr(self.after).encode()).hexdigest()[:16]
-
-    @property
     def fields(self) -> Tuple[str, ...]:
         """The names of the fields that an update changes; empty for what comes or goes whole."""
         if self.action != UPDATE:
@@ -49,17 +47,13 @@ class Change:
         return tuple(name for name in after if before.get(name) != after[name])
 
 
-def diff(current: State, desired: State, scopes: Collection[str]) -> List[Change]:
-    """What must change so that the objects of these scopes become the desired ones.
+def diff(current: State, desired: State, layer: str = "") -> List[Change]:
+    """The changes that make the current objects of a layer the desired ones.
 
     What goes comes first, then what changes or comes, each in the order of the states.
     """
-
-    def differs(key: Key) -> bool:
-        return current.get(key) != desired[key]
-
-    gone = [Change(thing, None) for key, thing in current.items() if key not in desired and thing.scope in scopes]
+    gone = [Change(thing, None, layer) for key, thing in current.items() if key not in desired]
     other = [
-        Change(current.get(key), thing) for key, thing in desired.items() if thing.scope in scopes and differs(key)
+        Change(current.get(key), thing, layer) for key, thing in desired.items() if current.get(key) != thing
     ]
     return gone + other

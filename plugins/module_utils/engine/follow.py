@@ -14,13 +14,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tuple
 
-from . import ledger as ledger_file
-from .converge import Layer, Step, make_plan, planned_objects, take
+from .converge import converge, make_plan
 from .declaration.declared import Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
-from .diff import CREATE, UPDATE
+from .diff import CREATE, UPDATE, Change
 from .doors import runtimes
 from .doors.sandboxes import HOST, NETNS, sandbox_path
 from .errors import ApplyError, ProblemCollector, WharfError
@@ -31,9 +30,9 @@ from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
-from .planning.facts import Facts
 from .planning.plan import Plan
 from .state import Bridge, ContainerFile, Endpoint, Object, Sandbox
+from .transaction import Part
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
@@ -129,15 +128,15 @@ class _Follower:
         facts = read_facts(ledger)
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
-            followed = bring_up_to_date(facts)
+            followed = bring_up_to_date()
             if not followed.problem:
                 self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
-            self._others = _run_by_others(_plan(ledger, facts))
+            self._others = _run_by_others(make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector()))
             self._declared = ledger.declared
         started = self._started()
         if started:
-            followed = replace(followed, connected=connect(frozenset(started), facts))
+            followed = replace(followed, connected=connect(frozenset(started)))
             self._connected.update(started)
         return followed
 
@@ -162,92 +161,83 @@ def _stack(path: str) -> Optional[_Stack]:
 
 
 def load_lost_rules() -> Tuple[str, ...]:
-    """Where chains that were ours are gone, as after `nft flush ruleset`, load all rules again; tells their backends.
+    """Where chains that wharf.network made are gone, as after `nft flush ruleset`, load all rules again.
+
+    Returns:
+        The backends whose chains were gone.
 
     Raises:
-        WharfError: they cannot be loaded.
+        WharfError: the rules cannot be loaded.
     """
-    with ledger_file.locked():
-        ledger = Ledger.load()
-        if ledger.declared.is_empty:
-            return ()
-        plan = _plan(ledger, read_facts(ledger))
-        step = _step(DOCKER_CHAINS, ledger, plan)
-        # Not those that a run which is under way has yet to make.
-        owned = ledger.owned_by(DOCKER_CHAINS.name)
-        gone = {
-            change.subject.kind for change in step.changes if change.action == CREATE and change.subject.key in owned
-        }
-        lost = tuple(backend for kind, backend in _BACKENDS.items() if kind in gone)
-        if lost:
-            take(step, ledger, ledger.declared, plan.allotted.completed(ledger.allotted, ledger.declared.containers))
-    return lost
+    lost: Set[str] = set()
+
+    def limit(part: Part) -> Part:
+        # Not the chains that a run which was killed has yet to make.
+        gone = {each.subject.kind for each in part.changes if each.action == CREATE and each.subject.key in part.owned}
+        lost.update(backend for kind, backend in _BACKENDS.items() if kind in gone)
+        return part if lost else part.leaving_all()
+
+    converge(Call(repeats=True), [DOCKER_CHAINS], limit)
+    return tuple(sorted(lost))
 
 
-def bring_up_to_date(facts: Facts) -> Followed:
+def bring_up_to_date() -> Followed:
     """Rewrite the files that are as they were written, and would be written otherwise now.
 
     Raises:
         WharfError: one of them cannot be read or written.
     """
     runtimes.look_anew()
-    with ledger_file.locked():
-        ledger = Ledger.load()
-        if ledger.declared.is_empty:
-            return Followed()
-        step = _step(DNS_FILES, ledger, _plan(ledger, facts))
-        updates = [change for change in step.changes if change.action == UPDATE]
-        ours = [change for change in updates if change.subject.key not in step.edited]
-        marks = step.door.marks(change.after for change in ours if change.after)
-        ledger.note_writing(marks)
-        ledger.save()
-        step.door.apply(ours)
-        made = [change for change in ours if change.subject.key not in step.waiting]
-        ledger.note_written(step.door.marks(change.after for change in made if change.after))
-        ledger.save()
-    left = tuple(sorted(name for _kind, name in step.edited))
-    names = tuple(change.subject.name for change in made)
-    return Followed(changed=names, left=left, problem="; ".join(step.door.hindrances()))
+
+    def limit(part: Part) -> Part:
+        others = {change.subject.key for change in part.changes if change.action != UPDATE}
+        return part.leaving(frozenset(others) | part.seen.edited)
+
+    result = converge(Call(repeats=True), [DNS_FILES], limit)
+    problem = "; ".join(reason for reason in result.pending.values() if reason)
+    return Followed(changed=tuple(change.subject.name for change in result.changes), left=result.edited, problem=problem)
 
 
-def connect(started: FrozenSet[str], facts: Facts) -> Tuple[str, ...]:
-    """Connect and name these sandboxes, and no others; tells those for which there was something to do.
+def connect(started: FrozenSet[str]) -> Tuple[str, ...]:
+    """Connect and name these sandboxes, and no others.
+
+    Returns:
+        The sandboxes for which there was something to do.
 
     Raises:
-        WharfError: it could not be done, or what they are to be connected to does not stand.
+        WharfError: it could not be done, or a bridge or rules that they need are missing.
     """
-    with ledger_file.locked():
-        ledger = Ledger.load()
-        plan = _plan(ledger, facts)
-        ends = _step(VETH, ledger, plan).only(lambda thing: bool(_places(thing) & started))
-        connected = started.intersection(
-            place for change in ends.changes for place in _places(change.after or change.subject)
-        )
-        if not connected:
-            return ()
-        _require_networks(ledger, plan, ends)
-        files = _step(DNS_FILES, ledger, plan).only(lambda thing: bool(_places(thing) & connected))
-        # In this order, since it is the ends by which one sees that something is still to be done.
-        for step in (files, ends):
-            take(step, ledger, ledger.declared, plan.allotted.completed(ledger.allotted, ledger.declared.containers))
-        refused = {place for key in ends.door.refused() for place in _places(ends.desired[key])}
-    return tuple(sorted(connected - refused))
+    connected: Set[str] = set()
+
+    def limit(part: Part) -> Part:
+        concerned = [each for each in part.changes if _places_of(each) & (connected or started)]
+        if part.layer == VETH.name:
+            connected.update(started.intersection(place for each in concerned for place in _places_of(each)))
+        return part.leaving(frozenset(change.subject.key for change in part.changes if change not in concerned))
+
+    _require_networks(started)
+    converge(Call(repeats=True), [VETH, DNS_FILES], limit)
+    return tuple(sorted(connected))
 
 
-def _require_networks(ledger: Ledger, plan: Plan, ends: Step) -> None:
+def _require_networks(started: FrozenSet[str]) -> None:
     """
     Raises:
-        ApplyError: a bridge of theirs, or rules, which stand before any container is connected, do not.
+        ApplyError: a bridge or rules are missing, which exist before any container is connected.
     """
-    things = [change.after for change in ends.changes]
-    bridges = {thing.port.bridge for thing in things if isinstance(thing, Endpoint)}
-    for layer in LAYERS[: LAYERS.index(VETH)]:
-        for change in _step(layer, ledger, plan).changes:
-            # A dockerd that is told to have no bridge deletes docker0, whosever it is, each time it starts.
-            of_others = isinstance(change.subject, Bridge) and change.subject.name not in bridges
-            if change.action == CREATE and not of_others:
-                missing = f"{change.subject.kind} {change.subject.name}"
-                raise ApplyError(f"{missing} does not stand, so no container is connected: run `wharf apply`")
+    result = converge(Call(repeats=True, check=True), LAYERS[: LAYERS.index(VETH) + 1])
+    ends = [each.after for each in result.changes if isinstance(each.after, Endpoint) and _places_of(each) & started]
+    bridges = {end.port.bridge for end in ends}
+    for change in result.changes if ends else ():
+        # A dockerd that is told to have no bridge deletes docker0, whoever made it, each time it starts.
+        of_others = isinstance(change.subject, Bridge) and change.subject.name not in bridges
+        if change.layer != VETH.name and change.action == CREATE and not of_others:
+            missing = f"{change.subject.kind} {change.subject.name}"
+            raise ApplyError(f"{missing} is missing, so no container is connected: run `wharf apply`")
+
+
+def _places_of(change: Change) -> FrozenSet[str]:
+    return _places(change.after or change.subject)
 
 
 def _places(thing: Object) -> FrozenSet[str]:
@@ -264,15 +254,6 @@ def _places(thing: Object) -> FrozenSet[str]:
 def _run_by_others(plan: Plan) -> FrozenSet[str]:
     names = {container.sandbox for container in plan.model.containers.values()}
     return frozenset(name for name in names if name not in ("", HOST) and not name.startswith(NETNS))
-
-
-def _plan(ledger: Ledger, facts: Facts) -> Plan:
-    # Rules of the admin's may name what has gone since.
-    return make_plan(ledger, ledger.declared, facts, ProblemCollector())
-
-
-def _step(layer: Layer, ledger: Ledger, plan: Plan) -> Step:
-    return Step.make(layer, Call(), ledger, planned_objects(layer, plan))
 
 
 def _folders() -> Iterator[str]:

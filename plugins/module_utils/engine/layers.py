@@ -9,34 +9,57 @@ layer alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, List, Sequence
 
-from .converge import Layer
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import Change
-from .doors.door import Door, Doors
+from .doors.door import Door
 from .errors import ApplyError, Problem
 from .ledger import Ledger
 from .planning import plan
 from .planning.plan import Plan
-from .state import CONTAINERS, DEFAULT_NETWORKS, Object
+from .state import Object
 
 if TYPE_CHECKING:
     from .foreign.foreign_rules import ForeignDrop
 
 
-def _forwarding(ledger: Ledger) -> Door:
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a host: the objects that a plan comes to, and the doors to them, in the order in which they are made.
+
+    `lacks` names what the host must have for the plan beside what the doors require. `warnings` looks for what may keep
+    the plan from working, given the changes that are still to be made. `is_declared` says whether any of its objects are
+    declared at all. `keeps_edits` says by its name whether a file
+    that an admin has edited is left as it is.
+    """
+
+    name: str
+    objects: Callable[[Plan], List[Object]]
+    doors: Callable[[Ledger], Sequence[Door]]
+    warnings: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
+    lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
+    is_declared: Callable[[Plan], bool] = lambda planned: planned.has_networks
+    keeps_edits: Callable[[str], bool] = lambda _name: False
+
+    def desired(self, planned: Plan) -> List[Object]:
+        """The objects that shall exist for what is declared."""
+        return self.objects(planned) if self.is_declared(planned) else []
+
+
+def _forwarding(ledger: Ledger) -> Sequence[Door]:
     from .doors.files import Files
     from .doors.sysctl import Sysctls
 
-    return Doors({"sysctl": Sysctls(ledger.found), "file": Files(ledger.found, lambda _path: DEFAULT_NETWORKS)})
+    return Sysctls(ledger.found), Files(ledger.found)
 
 
-def _bridge(ledger: Ledger) -> Door:
+def _bridge(ledger: Ledger) -> Sequence[Door]:
     from .doors.bridges import Bridges
     from .doors.sysctl import Sysctls
 
-    return Doors({"bridge": Bridges(), "sysctl": Sysctls(ledger.found)})
+    return Bridges(), Sysctls(ledger.found)
 
 
 def _backend(planned: Plan) -> str:
@@ -58,15 +81,15 @@ def _rules(planned: Plan) -> List[Object]:
     return [*rules(planned), *let_through(planned)]
 
 
-def _docker_chains(ledger: Ledger) -> Door:
+def _docker_chains(ledger: Ledger) -> Sequence[Door]:
     from .doors.firewall import Firewall
 
-    return Firewall(ledger.canonical, ledger.found, ledger.suspects)
+    return (Firewall(ledger.canonical, ledger.found),)
 
 
 def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
     """Those that are not about to be told to let our packets through, by changes that check mode leaves."""
-    if not _backend(planned) or planned.only_docker_user:
+    if not _backend(planned) or not planned.has_networks:
         return []
     from .doors.foreign_reader import read_foreign_drops
 
@@ -85,14 +108,13 @@ def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
-def _veth(ledger: Ledger) -> Door:
+def _veth(ledger: Ledger) -> Sequence[Door]:
     from .doors.endpoints import Endpoints
     from .doors.sandboxes import Sandboxes
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
-    sandboxes = Sandboxes(ledger.found, owned)
-    return Doors({"sandbox": sandboxes, "endpoint": Endpoints(ledger.found, owned, declared)})
+    return Sandboxes(ledger.found, owned), Endpoints(ledger.found, owned, declared)
 
 
 def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:
@@ -109,12 +131,11 @@ def _files(planned: Plan) -> List[Object]:
     return dns_files(planned)
 
 
-def _dns_files(ledger: Ledger) -> Door:
+def _dns_files(ledger: Ledger) -> Sequence[Door]:
     from .doors.container_files import ContainerFiles
     from .doors.files import Files
 
-    files = Files(ledger.found, lambda _path: CONTAINERS, ledger.written)
-    return Doors({"file": files, "container_file": ContainerFiles(ledger.found, ledger.written)})
+    return Files(ledger.found, ledger.written), ContainerFiles(ledger.found, ledger.written)
 
 
 def _has_sandboxes_of_others(planned: Plan) -> bool:
@@ -127,10 +148,10 @@ def _names(planned: Plan) -> List[Object]:
     return dnsmasq(planned)
 
 
-def _dnsmasq(ledger: Ledger) -> Door:
-    from .doors.dnsmasq import DnsmasqDoor
+def _dnsmasq(ledger: Ledger) -> Sequence[Door]:
+    from .doors.dnsmasq import DnsmasqFiles, Processes
 
-    return DnsmasqDoor(ledger.found)
+    return DnsmasqFiles(ledger.found), Processes()
 
 
 def _lacking(planned: Plan) -> List[Problem]:
@@ -149,12 +170,38 @@ def _unloadable(planned: Plan, _left: Sequence[Change]) -> List[str]:
     return list(unloadable(planned))
 
 
+def _boot(planned: Plan) -> List[Object]:
+    from .planning.boot import units_and_services
+    from .program import program
+
+    services = (planned.boot or {}).get("services")
+    return [program(), *units_and_services(planned.facts, services)]
+
+
+def _boot_doors(_ledger: Ledger) -> Sequence[Door]:
+    from .doors.boot import Programs, Services, Units
+
+    return Programs(), Units(), Services()
+
+
+def _no_systemd(planned: Plan) -> List[Problem]:
+    from .kernel import systemd
+
+    if not (planned.boot or {}).get("services") or systemd.is_installed():
+        return []
+    remedy = "leave this out, and have the host's init system run `wharf apply` when it boots, and `wharf follow`"
+    return [Problem("wharf_boot_services", f"there is no systemd on this host: {remedy}")]
+
+
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
-DOCKER_CHAINS = Layer("docker_chains", _rules, _docker_chains, _foreign_drops, publishes=True)
+DOCKER_CHAINS = Layer(
+    "docker_chains", _rules, _docker_chains, _foreign_drops, is_declared=lambda planned: planned.has_rules
+)
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences)
-DNS_FILES = Layer("dns_files", _files, _dns_files, leaves=lambda name: name.endswith("/resolv.conf"))
+DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
+BOOT = Layer("boot", _boot, _boot_doors, lacks=_no_systemd, is_declared=lambda planned: planned.boot is not None)
 
-# In the order in which a host is built: the rules stand before the host forwards, and before the first endpoint exists.
-LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ)
+# In the order in which a host is built: rules come before the host forwards, and before the first endpoint exists.
+LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ, BOOT)

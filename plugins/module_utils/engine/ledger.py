@@ -12,13 +12,16 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Sequence, Set
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
 from .state import Key
+
+if TYPE_CHECKING:
+    from .transaction import Part
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
@@ -57,24 +60,38 @@ class Ledger:
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
 
-    def own(self, layer: str, keys: Set[Key]) -> None:
-        """Say that nothing else of this layer is ours."""
-        self.owned[layer] = keys
+    def note_before(self, parts: Sequence[Part], suspects: Collection[str]) -> None:
+        """Note what a run is about to own, to write and to change, whether it comes to that or not."""
+        for part in parts:
+            self.owned.setdefault(part.layer, set()).update(part.desired)
+            self.found.update(part.seen.prior)
+            for change in part.changes:
+                if change.subject.name in part.seen.digests:
+                    self._add_digest(change.subject.name, part.seen.digests[change.subject.name])
+        canonical = {hashed: text for part in parts for hashed, text in part.seen.canonical.items()}
+        if canonical:
+            self.canonical.clear()
+            self.canonical.update(canonical)
+        self.suspects.update(suspects)
+
+    def _add_digest(self, name: str, digest: str) -> None:
+        self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), digest]))
+
+    def note_after(self, parts: Sequence[Part]) -> None:
+        """Note what a run has left: what it owns, and what it has written and given back."""
+        for part in parts:
+            kept = {*part.current, *part.desired, *part.seen.pending, *part.left}
+            gone = {key for key in self.owned.get(part.layer, ()) if key[0] in part.door.kinds and key not in kept}
+            self.owned[part.layer] = self.owned.get(part.layer, set()) - gone
+            for name, digest in part.seen.digests.items():
+                # Unless an admin has edited the file.
+                if digest in self.written.get(name, digest).split():
+                    self.written[name] = digest
+            for name in part.seen.released:
+                self.found.pop(name, None)
         names = {name for keys in self.owned.values() for _kind, name in keys}
-        for gone in self.written.keys() - names:
-            del self.written[gone]
-
-    def note_writing(self, marks: Mapping[str, str]) -> None:
-        """Say what is about to be written, whether it comes to that or not."""
-        for name, mark in marks.items():
-            self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), mark]))
-
-    def note_written(self, marks: Mapping[str, str]) -> None:
-        """Say of what is there now that it is what was about to be written, unless it is somebody else's."""
-        for name, mark in marks.items():
-            known = self.written.get(name, mark)
-            if mark in known.split():
-                self.written[name] = mark
+        for gone_name in self.written.keys() - names:
+            del self.written[gone_name]
 
     @property
     def is_empty(self) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -16,9 +17,6 @@ from .planning.publications import Publication
 from .rules.rules_iptables import DECLARED_CHAIN
 from .rules.rules_nftables import TABLE
 from .state import Object, field_values
-
-# The layers of a run by name, in their order, with what came of each.
-Run = Sequence[Tuple[str, Result]]
 
 # Of which whole these objects are parts, which are the same on each host.
 _SKELETONS = {"set": f"table {TABLE}", "chain": f"table {TABLE}", "iptables_chain": "tables of iptables"}
@@ -38,6 +36,9 @@ _NOUNS = {
 }
 _PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "files of containers"}
 
+# A file of a container that is pending is called SANDBOX:/etc/FILE.
+_IN_A_FILE = re.compile(r":/etc/")
+
 # In characters.
 _LONGEST_LINE = 110
 
@@ -46,55 +47,34 @@ _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 def describe(result: Result) -> Dict[str, Any]:
     """The result as plain data; `changes` is in the order in which they are made."""
-    described = {
+    return {
         "changed": bool(result.changes),
         "changes": changes_as_data(result.changes),
         "warnings": list(result.warnings),
         "pending": list(result.pending),
+        "edited": list(result.edited),
+        "published": published_as_data(result.published),
     }
-    if result.edited is not None:
-        described["edited"] = list(result.edited)
-    if result.published is not None:
-        described["published"] = published_as_data(result.published)
-    return described
 
 
-def document(run: Run) -> Dict[str, Any]:
-    """What came of all layers, as one result; each change names its layer."""
-    told = [(layer, describe(result)) for layer, result in run]
-    changes = [{"layer": layer, **change} for layer, words in told for change in words["changes"]]
-    lists = {
-        key: [*each]
-        for key in ("pending", "published", "edited")
-        for each in [[item for _layer, words in told for item in words.get(key, ())]]
-    }
-    return {"changed": bool(changes), "changes": changes, "warnings": warnings(run), **lists}
-
-
-def warnings(run: Run) -> List[str]:
-    """Those of all layers, each once."""
-    return [*dict.fromkeys(warning for _layer, result in run for warning in result.warnings)]
-
-
-def summary(run: Run, nothing: str) -> str:
+def summary(result: Result, nothing: str = "nothing to change") -> str:
     """In one line how many objects of which kinds change, or that nothing does, and what is pending."""
-    kinds = Counter(_noun(change) for _layer, result in run for change in result.changes)
+    kinds = Counter(_noun(change) for change in result.changes)
     counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
     changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
-    pending = sorted({name for layer, result in run if layer == "veth" for name in result.pending})
+    pending = [name for name in result.pending if not _IN_A_FILE.search(name)]
     return f"{changes}; pending: {', '.join(pending)}" if pending else changes
 
 
-def unified(run: Run, is_coloured: bool = False) -> Iterator[str]:
+def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
     """The lines of one titled difference for each object, as Ansible prints them."""
-    for _layer, result in run:
-        for each in diffs(result):
-            sides = each["before"].splitlines(), each["after"].splitlines()
-            headers = f"before: {each['before_header']}", f"after: {each['after_header']}"
-            for line in difflib.unified_diff(*sides, *headers, lineterm=""):
-                colour = _COLOURS.get(line[0]) if is_coloured else None
-                yield f"{colour}{line}\033[0m" if colour else line
-            yield ""
+    for each in diffs(result):
+        sides = each["before"].splitlines(), each["after"].splitlines()
+        headers = f"before: {each['before_header']}", f"after: {each['after_header']}"
+        for line in difflib.unified_diff(*sides, *headers, lineterm=""):
+            colour = _COLOURS.get(line[0]) if is_coloured else None
+            yield f"{colour}{line}\033[0m" if colour else line
+        yield ""
 
 
 def diffs(result: Result) -> List[Dict[str, str]]:
@@ -170,6 +150,7 @@ def publication_as_data(publication: Publication) -> Dict[str, Any]:
 def changes_as_data(changes: Iterable[Change]) -> List[Dict[str, Any]]:
     return [
         {
+            "layer": change.layer,
             "kind": change.subject.kind,
             "name": change.subject.name,
             "action": change.action,

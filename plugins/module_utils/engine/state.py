@@ -3,22 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host holds, as values: the same words for what is desired and for what is there.
 
-Every object has a `kind` and a `name`, which together are its `key`, and a `scope`: the part of a
-declaration that it comes from. Two objects of one key that are equal need no change. `place`, where an object that is
-desired has one, is where it is declared, for messages.
+Every object has a `kind` and a `name`, which together are its `key`. Two objects of one key that are equal need no
+change. `place`, where an object that is desired has one, is where it is declared, for messages.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import Dict, List, Optional, Tuple, Union
-
-DOCKER_USER = "docker_user"
-DEFAULT_NETWORKS = "default_networks"
-USER_NETWORKS = "user_networks"
-CONTAINERS = "containers"
-# Each stands on those before it.
-SCOPES = (DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS)
 
 DEFAULT_NETWORK = "bridge"
 
@@ -44,10 +36,6 @@ class Object:
         return self.kind, self.name
 
     @property
-    def scope(self) -> str:
-        return CONTAINERS
-
-    @property
     def is_whole(self) -> bool:
         """Whether it could be made from what is known of it."""
         return True
@@ -58,11 +46,6 @@ class Sysctl(Object):
     """A kernel parameter. `name` is dotted, and a slash stands for a dot within an interface's name."""
 
     value: str
-    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
-
-    @property
-    def scope(self) -> str:
-        return self.origin
 
 
 @dataclass(frozen=True)
@@ -75,11 +58,6 @@ class File(Object):
 
     content: str
     in_place: bool = field(default=False, compare=False)
-    origin: str = field(default=CONTAINERS, compare=False)
-
-    @property
-    def scope(self) -> str:
-        return self.origin
 
 
 @dataclass(frozen=True)
@@ -119,10 +97,6 @@ class Bridge(Object):
     up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
-
-    @property
-    def scope(self) -> str:
-        return network_scope(self.network)
 
 
 @dataclass(frozen=True)
@@ -202,16 +176,9 @@ class Endpoint(Object):
 
 @dataclass(frozen=True)
 class Chain(Object):
-    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them.
-
-    Chains and sets hold each other up, so they are of the scope that all others stand on.
-    """
+    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them."""
 
     rules: Tuple[str, ...]
-
-    @property
-    def scope(self) -> str:
-        return DOCKER_USER
 
 
 @dataclass(frozen=True)
@@ -224,10 +191,6 @@ class ElementSet(Object):
     def kind(self) -> str:
         return "set"
 
-    @property
-    def scope(self) -> str:
-        return DOCKER_USER
-
 
 @dataclass(frozen=True)
 class Rules(Object):
@@ -238,11 +201,6 @@ class Rules(Object):
     """
 
     elements: Tuple[Tuple[str, str], ...]
-
-    @property
-    def scope(self) -> str:
-        owner, _space, name = self.name.partition(" ")
-        return network_scope(name) if owner == "network" else CONTAINERS
 
 
 @dataclass(frozen=True)
@@ -259,10 +217,6 @@ class IptablesChain(Object):
     def kind(self) -> str:
         return "iptables_chain"
 
-    @property
-    def scope(self) -> str:
-        return DOCKER_USER
-
 
 @dataclass(frozen=True)
 class IptablesHook(Object):
@@ -278,10 +232,6 @@ class IptablesHook(Object):
     @property
     def kind(self) -> str:
         return "iptables_hook"
-
-    @property
-    def scope(self) -> str:
-        return DOCKER_USER
 
 
 @dataclass(frozen=True)
@@ -310,26 +260,16 @@ class ForeignAccept(Object):
     def kind(self) -> str:
         return "accept"
 
-    @property
-    def scope(self) -> str:
-        owner, _space, name = self.name.partition(" ")
-        return network_scope(name) if owner == "network" else DEFAULT_NETWORKS
-
 
 @dataclass(frozen=True)
 class Firewalld(Object):
     """A setting of firewalld's: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
 
     Of a zone and a policy there are the permanent settings, of an interface the zone that it is in now (`runtime`)
-    and after firewalld starts anew (`permanent`). `origin` is the scope.
+    and after firewalld starts anew (`permanent`).
     """
 
     settings: Tuple[Tuple[str, str], ...]
-    origin: str = field(default=DEFAULT_NETWORKS, compare=False)
-
-    @property
-    def scope(self) -> str:
-        return self.origin
 
 
 @dataclass(frozen=True)
@@ -342,12 +282,28 @@ class Dnsmasq(Object):
 
     config: str
     reread: str
-    origin: str = field(default=CONTAINERS, compare=False)
     listens: Tuple[Tuple[str, int], ...] = field(default=(), compare=False)
 
+
+@dataclass(frozen=True)
+class Program(Object):
+    """A program in one file, by the digest of its content."""
+
+    version: str
+    digest: str
+    content: bytes = field(default=b"", compare=False, repr=False)
+
     @property
-    def scope(self) -> str:
-        return self.origin
+    def is_whole(self) -> bool:
+        return bool(self.content)
+
+
+@dataclass(frozen=True)
+class Service(Object):
+    """A service of systemd's. `enabled`: it is started with the host. `running`: it has been started."""
+
+    enabled: bool
+    running: bool
 
 
 State = Dict[Key, Object]
@@ -355,10 +311,6 @@ State = Dict[Key, Object]
 
 def state_of(objects: List[Object]) -> State:
     return {thing.key: thing for thing in objects}
-
-
-def network_scope(network: str) -> str:
-    return DEFAULT_NETWORKS if network == DEFAULT_NETWORK else USER_NETWORKS
 
 
 FieldValue = Union[str, int, bool, Port, Tuple[object, ...]]

@@ -9,10 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional
 
 from ..errors import ModelError, ProblemCollector
-from ..state import CONTAINERS, DEFAULT_NETWORK, DEFAULT_NETWORKS, DOCKER_USER, SCOPES, USER_NETWORKS
+from ..state import DEFAULT_NETWORK
 from .network_words import network_name
 from .places import Places
 from .vocabulary import without_passed_over
+
+# The parts of a declaration. Each stands on those before it, but for the last, which stands alone.
+DOCKER_USER = "docker_user"
+DEFAULT_NETWORKS = "default_networks"
+USER_NETWORKS = "user_networks"
+CONTAINERS = "containers"
+BOOT = "boot"
+SCOPES = (DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS, BOOT)
 
 _FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
 
@@ -24,7 +32,13 @@ ALL = "all"
 ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
 
 # The part of a declaration that each scope is of.
-PARTS = {DOCKER_USER: "docker_user", DEFAULT_NETWORKS: "host", USER_NETWORKS: "networks", CONTAINERS: "containers"}
+PARTS = {
+    DOCKER_USER: "docker_user",
+    DEFAULT_NETWORKS: "host",
+    USER_NETWORKS: "networks",
+    CONTAINERS: "containers",
+    BOOT: "boot",
+}
 
 Words = Mapping[str, Any]
 
@@ -33,8 +47,9 @@ Words = Mapping[str, Any]
 class Declared:
     """Words, as they were given, but without what is passed over.
 
-    `host` is None as long as the default networks are not declared, and `docker_user` as long as no rule is. `firewall`
-    has those of a host's words that say by what rules are made, for rules that are declared alone.
+    `host` is None as long as the default networks are not declared, `docker_user` as long as no rule is, and `boot` as
+    long as nothing is to bring the networks back when the host boots. `firewall` has those of a host's words that say
+    by what rules are made, for rules that are declared alone.
     """
 
     host: Optional[Words] = None
@@ -42,6 +57,7 @@ class Declared:
     containers: Words = field(default_factory=dict)
     docker_user: Optional[List[Any]] = None
     firewall: Words = field(default_factory=dict)
+    boot: Optional[Words] = None
 
     def __post_init__(self) -> None:
         # Ledgers from before have all of it.
@@ -50,7 +66,7 @@ class Declared:
 
     @property
     def is_empty(self) -> bool:
-        return self.host is None and not self.networks and not self.containers and not self.docker_user
+        return self == Declared(firewall=self.firewall)
 
 
 @dataclass(frozen=True)
@@ -58,33 +74,28 @@ class Call:
     """What one call was given; what is None was not given, and what is empty names nothing.
 
     With the state absent, ALL in place of names lets go all of a part, and a call that was given no part at all lets
-    all of its scopes go.
-    `scopes` are the parts that it declares; the rest of what it is given is only known to the planner.
-    A check-mode play touches nothing, and yet each of its calls is to predict what it would do after the others.
-    So `assumed` has the scopes that earlier calls would have declared, or let go, by their state, and `predicted`
-    the fingerprints of the changes that they would have made in this layer. `adopt`: where the ledger is lost, what
-    stands is found again by its marks. `repeats`: it was given nothing, and brings about again what is declared.
-    `places` names what it was given, in messages.
+    all of its scopes go. `scopes` are the parts that it declares; the rest of what it is given is only known to the
+    planner. `adopt`: where the ledger is lost, recover it from the marks on the host. `repeats`: it was given nothing,
+    and brings the host to what is declared already. `places` names what it was given, in messages.
     """
 
     host: Optional[Words] = None
     networks: Optional[Words] = None
     containers: Optional[Words] = None
     docker_user: Optional[List[Any]] = None
+    boot: Optional[Words] = None
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
     adopt: bool = False
     repeats: bool = False
-    assumed: Mapping[str, str] = field(default_factory=dict)
-    predicted: Mapping[str, str] = field(default_factory=dict)
     places: Places = Places()
 
     def __post_init__(self) -> None:
         problems = ProblemCollector()
         for scope, part in PARTS.items():
             given = getattr(self, part)
-            if given == ALL and scope != DEFAULT_NETWORKS:
+            if given == ALL and scope not in (DEFAULT_NETWORKS, BOOT):
                 if self.state != ABSENT:
                     problems.add(self.places.part(part), ALL_WITHOUT_ABSENT)
             elif scope == DOCKER_USER and not isinstance(given, (list, type(None))):
@@ -109,7 +120,7 @@ class Call:
     def names(self, scope: str) -> bool:
         """Whether a call with the state absent names anything of a scope; any settings name the default networks."""
         named = self.named(scope)
-        return named is not None if scope == DEFAULT_NETWORKS else bool(named)
+        return named is not None if scope in (DEFAULT_NETWORKS, BOOT) else bool(named)
 
     def lets_rest_go(self, scope: str) -> bool:
         """Whether everything of a scope goes that was declared before and is not declared by this call."""
@@ -119,11 +130,9 @@ class Call:
             return getattr(self, PARTS[scope]) is not None
         return self.state == ABSENT and self.named(scope) == ALL
 
-    @property
-    def converged_scopes(self) -> FrozenSet[str]:
-        """The scopes that this call declares, and those that they stand on."""
-        highest = max((SCOPES.index(scope) for scope in self.scopes), default=0)
-        return self.scopes.union(SCOPES[:highest])
+    def stands_on(self, scope: str) -> bool:
+        """Whether a scope that this call declares stands on another one."""
+        return any(SCOPES.index(scope) < SCOPES.index(each) for each in self.scopes - {BOOT})
 
 
 def declare(before: Declared, call: Call) -> Declared:
@@ -138,9 +147,7 @@ def declare(before: Declared, call: Call) -> Declared:
     for scope in SCOPES:
         if scope in call.scopes:
             after = _with_scope(after, call, scope, call.state)
-        elif scope in call.assumed:
-            after = _with_scope(after, call, scope, call.assumed[scope])
-        elif scope in call.converged_scopes and call.state != ABSENT:
+        elif call.stands_on(scope) and call.state != ABSENT:
             # What a call stands on, and is given, it declares as well.
             after = _with_scope(after, call, scope, PRESENT)
     if after.host is None and (after.networks or after.containers):
@@ -154,7 +161,7 @@ def known(declared: Declared, call: Call) -> Declared:
     """What the planner is to know: what is declared, and what else a call was given that makes things present."""
     if call.state == ABSENT:
         return declared
-    stood_on = USER_NETWORKS in call.converged_scopes
+    stood_on = USER_NETWORKS in call.scopes or call.stands_on(USER_NETWORKS)
     # What a call stands on and finds declared, it leaves.
     networks = (
         {**(call.networks or {}), **declared.networks}
@@ -165,8 +172,8 @@ def known(declared: Declared, call: Call) -> Declared:
         declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers)
     )
     host = call.host or {} if networks or containers else None
-    return Declared(
-        host if declared.host is None else declared.host, networks, containers, declared.docker_user, declared.firewall
+    return replace(
+        declared, host=host if declared.host is None else declared.host, networks=networks, containers=containers
     )
 
 
@@ -183,7 +190,7 @@ def unnamed(before: Declared, call: Call) -> List[str]:
     if call.repeats:
         return []
     if call.state == EXACT:
-        parts = [PARTS[scope] for scope in SCOPES if scope in call.scopes]
+        parts = [PARTS[scope] for scope in SCOPES if scope in call.scopes and scope != BOOT]
         return [
             f"{call.places.part(part)} is not given: what was declared there before stays, as if state were present. "
             f"The value {'[]' if part == 'docker_user' else '{}'} declares that there is nothing"
@@ -235,6 +242,8 @@ def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declare
     if scope == DOCKER_USER:
         firewall = _firewall(before, before.host or call.host)
         return replace(before, docker_user=_rules(before, call, state), firewall=firewall)
+    if scope == BOOT:
+        return replace(before, boot=_boot(before, call, state))
     part = PARTS[scope]
     given = call.named(scope) if state == ABSENT else getattr(call, part)
     entries = _entries(getattr(before, part), given, state)
@@ -253,6 +262,13 @@ def _rules(before: Declared, call: Call, state: str) -> Optional[List[Any]]:
     if state == ABSENT:
         return None if call.names(DOCKER_USER) else before.docker_user
     return before.docker_user if call.docker_user is None else call.docker_user or None
+
+
+def _boot(before: Declared, call: Call, state: str) -> Optional[Words]:
+    """What brings the networks back has no names either."""
+    if state == ABSENT:
+        return None if call.names(BOOT) else before.boot
+    return before.boot if call.boot is None else call.boot
 
 
 def _firewall(before: Declared, host: Optional[Words]) -> Words:

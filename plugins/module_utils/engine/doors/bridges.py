@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
 
 from ..diff import Change
 from ..errors import ConflictError, Problem
@@ -23,7 +23,7 @@ from ..kernel.links import (
 )
 from ..kernel.rtnetlink import AddressInfo, LinkInfo
 from ..state import DEFAULT_NETWORK, Bridge, Key, State, state_of
-from .door import MARK, Door
+from .door import MARK, Door, Observation
 
 # How a message to the kernel says what a field of a bridge holds.
 _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
@@ -43,21 +43,23 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 class Bridges(Door):
     """The door to the networks' bridges: those whose alias is `wharf:NETWORK`."""
 
-    def require(self, desired: State) -> None:
+    kinds = frozenset(["bridge"])
+    goes_first = True
+
+    def require(self, new: State) -> None:
         require_pyroute2()
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}
         links = rtnetlink.links()
         problems = [_problem(wanted[link.name]) for link in links if link.name in wanted and not _is_ours(link)]
         if problems:
             raise ConflictError(*problems)
         addresses = rtnetlink.addresses()
-        return state_of([_observed(link, addresses, wanted.get(link.name)) for link in links if _is_ours(link)])
+        ours = [_observed(link, addresses, wanted.get(link.name)) for link in links if _is_ours(link)]
+        return Observation(state_of([*ours]), desired)
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        if not changes:
-            return
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         with opened() as ip:
             for change in changes:
                 before, after = change.before, change.after
@@ -66,6 +68,7 @@ class Bridges(Door):
                 else:
                     with doing(f"bridge {change.subject.name}: deleting"):
                         ip.link("del", index=socket.if_nametoindex(change.subject.name))
+        return {}
 
 
 def _is_ours(link: LinkInfo) -> bool:

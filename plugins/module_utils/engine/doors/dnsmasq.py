@@ -28,14 +28,12 @@ from ..planning.dnsmasq_files import (
     config_path,
     digests,
     lease_path,
-    origin_of,
     pid_path,
     read_paths,
 )
-from ..planning.resolvers import is_networks_own
-from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Key, State, state_of
+from ..state import Dnsmasq, File, Key, State, state_of
 from .dnsmasq_needs import program, refuse_taken, refuse_without_inotify
-from .door import Door, Doors
+from .door import Door, Observation
 from .files import Files, content_of
 
 # Deleted files are noticed since 2.88 only.
@@ -45,23 +43,17 @@ _OLDEST = (2, 88)
 _PATIENCE = 5.0
 
 
-class DnsmasqDoor(Doors):
-    """The door to `File` and `Dnsmasq`. Nothing is touched before dnsmasq has found each new configuration good."""
+class DnsmasqFiles(Files):
+    """The door to the files that dnsmasq reads. Nothing is touched before dnsmasq has found each configuration good."""
 
-    def __init__(self, before: Mapping[str, str]) -> None:
-        super().__init__({"file": Files(before, origin_of), "dnsmasq": Processes()})
+    def require(self, new: State) -> None:
+        for thing in new.values():
+            if isinstance(thing, File) and thing.name.endswith(".conf"):
+                _test(thing)
 
-    def marked(self, usual: State) -> FrozenSet[Key]:
-        """All in our own folders, and the processes that read it."""
-        processes = [("dnsmasq", name) for name in configured()]
-        return frozenset([*processes, *(("file", path) for path in files())])
-
-    def apply(self, changes: Sequence[Change]) -> None:
-        with _refusing():
-            for change in changes:
-                if isinstance(change.after, File) and change.after.name.endswith(".conf"):
-                    _test(change.after)
-            super().apply(changes)
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """All files in the folders of wharf.network."""
+        return frozenset(("file", path) for path in files())
 
 
 @contextmanager
@@ -92,34 +84,45 @@ def configured() -> Dict[str, int]:
 def _test(config: File) -> None:
     """
     Raises:
-        ApplyError: dnsmasq would not take it.
+        ConflictError: dnsmasq would not take it.
     """
     tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
     if tested.returncode:
-        raise ApplyError(f"{config.name}: nothing was changed, since dnsmasq finds it wrong: {_complaint(tested)}")
+        raise ConflictError.at(config.name, f"dnsmasq refuses this configuration: {_complaint(tested)}")
 
 
 class Processes(Door):
     """The door to `Dnsmasq`."""
 
-    def require(self, desired: State) -> None:
-        if not desired:
+    kinds = frozenset(["dnsmasq"])
+
+    def require(self, new: State) -> None:
+        if not new:
             return
         found = re.search(r"version (\d+)\.(\d+)", programs.run([program(), "--version"]).stdout)
         if found and (int(found[1]), int(found[2])) < _OLDEST:
             raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
-        refuse_without_inotify([thing for thing in desired.values() if isinstance(thing, Dnsmasq)], _is_running)
+        refuse_without_inotify([thing for thing in new.values() if isinstance(thing, Dnsmasq)], _is_running)
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Dnsmasq)}
         names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
         running = {name: process for name in names for process in [_find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
         refuse_taken(new, _own_sockets() if new else set())
         left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
-        return state_of([process.observed() for process in [*running.values(), *left]])
+        return Observation(state_of([process.observed() for process in [*running.values(), *left]]), desired)
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """The processes that the configurations in the folder of wharf.network are of."""
+        return frozenset(("dnsmasq", name) for name in configured())
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with _refusing():
+            self._apply(changes)
+        return {}
+
+    def _apply(self, changes: Sequence[Change]) -> None:
         """One that only has to read again goes on; all others begin anew, at once."""
         rereading = [change for change in changes if change.fields == ("reread",)]
         others = [change for change in changes if change not in rereading]
@@ -148,8 +151,7 @@ class Process:
     reread: str = ""
 
     def observed(self) -> Dnsmasq:
-        origin = USER_NETWORKS if is_networks_own(self.name) else CONTAINERS
-        return Dnsmasq(self.name, self.config, self.reread, origin)
+        return Dnsmasq(self.name, self.config, self.reread)
 
 
 def _find(name: str) -> Optional[Process]:

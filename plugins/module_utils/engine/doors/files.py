@@ -10,37 +10,33 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
 from ..kernel import disk
-from ..state import File, Key, Object, State, state_of
-from .door import Door
-from .written import edited, mark
+from ..state import File, Key, State, state_of
+from .door import Door, Observation
+from .written import digest, edited
 
 ABSENT = "absent"
 
 
 class Files(Door):
-    """Door to `File`. `before` tells which folders we made, and so may take away once they are empty.
+    """The door to `File`. `prior` tells which folders wharf.network made, and removes once they are empty.
 
-    `origin` tells the scope of a file of the layer by its path. `written` has the marks of files that others may edit,
-    None where all are ours alone.
+    `digests` has those of files that an admin may edit, None where nobody else may write the layer's files.
     """
 
-    def __init__(
-        self, before: Mapping[str, str], origin: Callable[[str], str], written: Optional[Mapping[str, str]] = None
-    ) -> None:
-        self._before = before
-        self._origin = origin
-        self._written = written
+    kinds = frozenset(["file"])
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, str]] = None) -> None:
+        self._prior = prior
+        self._digests = digests
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
-        let_go = [
-            File(name, "", origin=self._origin(name)) for kind, name in sorted(owned - desired.keys()) if kind == "file"
-        ]
+        let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
         found: List[File] = []
         foreign: List[Problem] = []
         for file in [*wanted, *let_go]:
@@ -59,13 +55,23 @@ class Files(Door):
                         file.name, "exists and is not managed by wharf.network: move it away, or its lines elsewhere"
                     )
                 )
-            found.append(File(file.name, content, file.in_place, file.origin))
+            found.append(File(file.name, content, file.in_place))
         if foreign:
             raise ConflictError(*foreign)
-        return state_of([*found])
+        current = state_of([*found])
+        prior = _missing_folders(file.name for file in wanted if file.key not in owned)
+        if self._digests is None:
+            return Observation(current, desired, prior=prior)
+        return Observation(
+            current,
+            desired,
+            edited=edited(current, desired, File, self._digests),
+            prior=prior,
+            digests={file.name: digest(file.content) for file in wanted},
+        )
 
-    def marked(self, usual: State) -> FrozenSet[Key]:
-        """Files that begin as ours do: with a line that says whose they are."""
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """Files that begin as those of wharf.network do: with a line that says who writes them."""
         files = (thing for thing in usual.values() if isinstance(thing, File))
         return frozenset(
             file.key for file in files if content_of(file.name).splitlines()[:1] == file.content.splitlines()[:1]
@@ -77,21 +83,9 @@ class Files(Door):
 
     def _made_for(self, path: Path) -> List[Path]:
         """The folders that were made for a file, as far as they are there, the inner ones first."""
-        return [folder for folder in path.parents if self._before.get(str(folder)) == ABSENT and folder.is_dir()]
+        return [folder for folder in path.parents if self._prior.get(str(folder)) == ABSENT and folder.is_dir()]
 
-    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
-        return edited(current, desired, File, self._written) if self._written is not None else frozenset()
-
-    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
-        if self._written is None:
-            return {}
-        return {thing.name: mark(thing.content) for thing in things if isinstance(thing, File)}
-
-    def found(self, new: Sequence[Object]) -> Dict[str, str]:
-        folders = {str(folder) for thing in new if isinstance(thing, File) for folder in Path(thing.name).parents}
-        return {folder: ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
-
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
             try:
                 if isinstance(change.after, File):
@@ -100,6 +94,7 @@ class Files(Door):
                     self._remove(Path(change.subject.name))
             except OSError as error:
                 raise ApplyError(f"{change.subject.name}: {error.strerror}") from error
+        return {}
 
     def _make(self, file: File) -> None:
         stood = os.path.lexists(file.name)
@@ -119,6 +114,11 @@ class Files(Door):
         for folder in self._made_for(path):
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:
+    folders = {str(folder) for path in paths for folder in Path(path).parents}
+    return {folder: ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
 
 
 def _read(path: str) -> Optional[str]:

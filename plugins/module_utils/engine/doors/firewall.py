@@ -8,28 +8,27 @@ Beside them are the doors to the firewalls of others, which are told to let thro
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, MutableMapping, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, Tuple
 
 from ..declaration.model import IPTABLES, NFTABLES
-from ..diff import CREATE, DELETE, Change
-from ..state import Key, Object, Rules, State
-from . import flows
-from .door import Door
+from ..diff import DELETE, Change
+from ..state import Key, State
+from .door import Door, Observation
 
 _ACCEPT, _FIREWALLD = "accept", "firewalld"
 _OF_OTHERS = (_ACCEPT, _FIREWALLD)
 
 
 class Firewall(Door):
-    """`canonical_texts` are those of the door to nftables, `found` is what the ledger says stood before us.
+    """`canonical` are rules as the backends list them, from earlier runs; `prior` is what existed in firewalld before."""
 
-    `suspects` is the ledger's note of the ways to containers whose flows have yet to be judged by the rules.
-    """
+    kinds = frozenset(
+        ["chain", "set", "rules", "iptables_chain", "iptables_hook", "iptables_rules", _ACCEPT, _FIREWALLD]
+    )
 
-    def __init__(self, canonical_texts: MutableMapping[str, str], found: Mapping[str, str], suspects: Set[str]) -> None:
-        self._canonical_texts = canonical_texts
-        self._found = found
-        self._suspects = suspects
+    def __init__(self, canonical: Mapping[str, str], prior: Mapping[str, str]) -> None:
+        self._canonical = canonical
+        self._prior = prior
 
     def _doors(self, keys: Iterable[Key]) -> Iterator[Tuple[str, Door]]:
         """The doors to the backends that these are of. A host needs no program of a backend that nothing is of."""
@@ -37,11 +36,11 @@ class Firewall(Door):
         if NFTABLES in backends:
             from .nftables import Nftables
 
-            yield NFTABLES, Nftables(self._canonical_texts)
+            yield NFTABLES, Nftables(self._canonical)
         if IPTABLES in backends:
             from .iptables import Iptables
 
-            yield IPTABLES, Iptables(self._canonical_texts)
+            yield IPTABLES, Iptables(self._canonical)
         if _ACCEPT in backends:
             from .foreign_accepts import ForeignAccepts
 
@@ -49,51 +48,34 @@ class Firewall(Door):
         if _FIREWALLD in backends:
             from .firewalld import FirewalldDoor
 
-            yield _FIREWALLD, FirewalldDoor(self._found)
+            yield _FIREWALLD, FirewalldDoor(self._prior)
 
-    def canonical(self, desired: State) -> State:
-        for backend, door in self._doors(desired):
-            desired = {**desired, **door.canonical(_of(backend, desired))}
-        return desired
+    def require(self, new: State) -> None:
+        for backend, door in self._doors(new):
+            door.require(_of(backend, new))
 
-    def require(self, desired: State) -> None:
-        for backend, door in self._doors(desired):
-            door.require(_of(backend, desired))
-
-    def is_moving(self, desired: State, owned: FrozenSet[Key]) -> bool:
-        """A backend, or a family of it, is left for another one, or for none."""
-        return not _grounds(owned) <= _grounds(desired)
-
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         current: State = {}
+        as_listed: State = dict(desired)
+        prior: Dict[str, str] = {}
+        canonical: Dict[str, str] = {}
         for backend, door in self._doors([*desired, *owned]):
-            current.update(door.observe(_of(backend, desired), frozenset(k for k in owned if _backend(k) == backend)))
-        return current
+            seen = door.observe(_of(backend, desired), frozenset(key for key in owned if _backend(key) == backend))
+            current.update(seen.current)
+            as_listed.update(seen.desired)
+            prior.update(seen.prior)
+            canonical.update(seen.canonical)
+        return Observation(current, as_listed, prior=prior, canonical=canonical)
 
-    def found(self, new: Sequence[Object]) -> Dict[str, str]:
-        doors = self._doors([thing.key for thing in new])
-        return {name: value for _backend, door in doors for name, value in door.found(new).items()}
-
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         """The new backend comes before the old one goes. That both are in force for a moment does no harm.
 
-        Others are told to let through what ours accept only while ours are in force.
+        Third-party firewalls let through what these rules accept only while the rules are in force.
         """
         for _turn, door, part in sorted(self._parts(changes), key=lambda each: each[0]):
             if part:
                 door.apply(part)
-
-    def foresee(self, changes: Sequence[Change], owned: FrozenSet[Key]) -> None:
-        changed = [change for change in changes if isinstance(change.subject, Rules)]
-        before, after = (each.before for each in changed), (each.after for each in changed)
-        self._suspects |= flows.ways_changed(flows.reach_of(before), flows.reach_of(after))
-        if any(change.action == CREATE and change.subject.key in owned for change in changed):
-            self._suspects.add(flows.LOST)
-
-    def finish(self, desired: State) -> None:
-        if self._suspects:
-            flows.forget_stale(self._suspects, flows.reach_of(desired.values()))
-            self._suspects.clear()
+        return {}
 
     def _parts(self, changes: Sequence[Change]) -> Iterator[Tuple[int, Door, Sequence[Change]]]:
         """Each door's changes, in parts, with their turn."""
@@ -117,10 +99,3 @@ def _backend(key: Key) -> str:
 
 def _of(backend: str, state: State) -> State:
     return {key: thing for key, thing in state.items() if _backend(key) == backend}
-
-
-def _grounds(keys: Iterable[Key]) -> Set[str]:
-    """Where the chains stand: in our nftables table, or in the tables of one family of iptables or the other."""
-    return {
-        NFTABLES if kind == "chain" else name.split()[0] for kind, name in keys if kind in ("chain", "iptables_chain")
-    }

@@ -13,9 +13,9 @@ from ..errors import ApplyError
 from ..foreign.let_through import ZONE
 from ..kernel.system_bus import BusError, SystemBus
 from ..kernel.system_bus import path as bus_path
-from ..state import DEFAULT_NETWORKS, USER_NETWORKS, Firewalld, Key, Object, State, state_of
+from ..state import Firewalld, Key, Object, State, state_of
 from . import firewalld_stopped
-from .door import Door
+from .door import Door, Observation
 
 _NAME = "org.fedoraproject.FirewallD1"
 _RUNTIME, _PERMANENT = "/org/fedoraproject/FirewallD1", "/org/fedoraproject/FirewallD1/config"
@@ -33,23 +33,24 @@ def is_running() -> bool:
 
 
 class FirewalldDoor(Door):
-    """Door to `Firewalld`. A zone or policy that stood before us (`found`) is as it is, and stays."""
+    """The door to `Firewalld`. A zone or policy that existed before wharf.network (`prior`) stays as it is."""
 
-    def __init__(self, found: Mapping[str, str]) -> None:
-        self._found = found
+    kinds = frozenset(["firewalld"])
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def __init__(self, prior: Mapping[str, str]) -> None:
+        self._prior = prior
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, Firewalld)]
-        gone = [
-            Firewalld(name, (), _origin(name)) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"
-        ]
+        gone = [Firewalld(name, ()) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"]
         if not wanted and not gone:
-            return {}
+            return Observation({}, desired)
         if not is_running():
-            return state_of([*self._kept(wanted, gone)])
+            return Observation(state_of([*self._kept(wanted, gone)]), desired)
         with _connected() as firewalld:
             seen = [self._seen(firewalld, thing, thing in wanted, owned) for thing in [*wanted, *gone]]
-        return state_of([thing for thing in seen if thing])
+            prior = _prior(firewalld, [thing for thing in wanted if thing.key not in owned])
+        return Observation(state_of([thing for thing in seen if thing]), desired, prior=prior)
 
     def _kept(self, wanted: Sequence[Firewalld], gone: Sequence[Firewalld]) -> Iterator[Object]:
         """What is kept in its files while it does not run; of the zone and the policy, no more than is needed."""
@@ -58,10 +59,10 @@ class FirewalldDoor(Door):
             what, _space, name = thing.name.partition(" ")
             if what == "interface":
                 if name in inside:
-                    yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)), thing.origin)
+                    yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)))
             elif thing in wanted:
                 yield thing
-            elif _found_key(thing.name) not in self._found and firewalld_stopped.has(what, name):
+            elif _prior_key(thing.name) not in self._prior and firewalld_stopped.has(what, name):
                 is_used = what == "zone" and inside - {each.name.partition(" ")[2] for each in gone}
                 yield from () if is_used else (thing,)
 
@@ -71,35 +72,23 @@ class FirewalldDoor(Door):
         what, _space, name = thing.name.partition(" ")
         if what == "interface":
             zones = (("runtime", firewalld.zone_now(name)), ("permanent", firewalld.zone_kept(name)))
-            return Firewalld(thing.name, zones, thing.origin) if any(zone for _when, zone in zones) else None
+            return Firewalld(thing.name, zones) if any(zone for _when, zone in zones) else None
         settings = firewalld.zone(name) if what == "zone" else firewalld.policy(name)
         if settings is None:
             return None
-        if thing.key not in owned or _found_key(thing.name) in self._found:
+        if thing.key not in owned or _prior_key(thing.name) in self._prior:
             return thing if is_wanted else None
         others = {*settings.get("interfaces", ())} - {key[1].partition(" ")[2] for key in owned}
         if others and not is_wanted:
             # Somebody else has come to use it.
             return None
-        return Firewalld(thing.name, tuple((key, settings[key]) for key in _SETTINGS[what]), thing.origin)
+        return Firewalld(thing.name, tuple((key, settings[key]) for key in _SETTINGS[what]))
 
-    def found(self, new: Sequence[Object]) -> Dict[str, str]:
-        things = [thing for thing in new if isinstance(thing, Firewalld) and not thing.name.startswith("interface ")]
-        if not things:
-            return {}
-        with _connected() as firewalld:
-            return {
-                _found_key(thing.name): _STOOD_BEFORE
-                for thing in things
-                for what, _space, name in [thing.name.partition(" ")]
-                if (firewalld.zone(name) if what == "zone" else firewalld.policy(name)) is not None
-            }
-
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         """Zones before what refers to them, on the way up; then firewalld reads its files anew, as for its own."""
         if not is_running():
             _apply_stopped(changes)
-            return
+            return {}
         with _connected() as firewalld:
             groups = [change for change in changes if not change.subject.name.startswith("interface ")]
             interfaces = [change for change in changes if change.subject.name.startswith("interface ")]
@@ -116,6 +105,17 @@ class FirewalldDoor(Door):
                 firewalld.forget(what, name)
             if going:
                 firewalld.reload()
+        return {}
+
+
+def _prior(firewalld: _Connection, new: Sequence[Firewalld]) -> Dict[str, str]:
+    """The zones and policies among these that exist already."""
+    return {
+        _prior_key(thing.name): _STOOD_BEFORE
+        for thing in new
+        for what, _space, name in [thing.name.partition(" ")]
+        if what != "interface" and (firewalld.zone(name) if what == "zone" else firewalld.policy(name)) is not None
+    }
 
 
 def _apply_stopped(changes: Sequence[Change]) -> None:
@@ -133,11 +133,7 @@ def _apply_stopped(changes: Sequence[Change]) -> None:
 _SETTINGS = {"zone": ("target",), "policy": ("target", "from", "to")}
 
 
-def _origin(name: str) -> str:
-    return USER_NETWORKS if name.startswith("interface ") and name != "interface docker0" else DEFAULT_NETWORKS
-
-
-def _found_key(name: str) -> str:
+def _prior_key(name: str) -> str:
     return f"firewalld {name}"
 
 

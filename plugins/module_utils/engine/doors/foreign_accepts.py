@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Sequence, Set, Tuple
 
 from ..diff import Change
 from ..foreign.foreign_iptables import words_of
@@ -16,35 +16,33 @@ from ..kernel import iptables_variants
 from ..kernel.iptables_variants import Variant
 from ..state import ForeignAccept, Key, State, state_of
 from . import nftables
-from .door import Door
+from .door import Door, Observation
 
 _JUMP_OWNER = "FORWARD"
 
 
 class ForeignAccepts(Door):
-    """Door to `ForeignAccept`. Only what is marked as ours is read or changed; other rules keep place and order."""
+    """The door to `ForeignAccept`. It reads and changes only rules with its mark; others keep their place and order."""
 
-    def canonical(self, desired: State) -> State:
+    kinds = frozenset(["accept"])
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """The rules go where there is a chain FORWARD; none is made for them."""
-        there = {variant.name for variant in _standing()}
-        return {
-            key: ForeignAccept(thing.name, tuple(sorted(r for r in thing.rules if r[0] in there)))
-            for key, thing in desired.items()
+        variants = _standing()
+        there = {variant.name for variant in variants}
+        wanted = [
+            ForeignAccept(thing.name, tuple(sorted(rule for rule in thing.rules if rule[0] in there)))
+            for thing in desired.values()
             if isinstance(thing, ForeignAccept)
-        }
-
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+        ]
         found: Dict[str, List[Tuple[str, str]]] = {}
-        for variant in _standing():
+        for variant in variants:
             for owner, rule in _ours(variant.save("filter")):
                 found.setdefault(owner, []).append((variant.name, rule))
-        empty = [thing for thing in desired.values() if isinstance(thing, ForeignAccept) and not thing.rules]
-        return {
-            **state_of([*empty]),
-            **state_of([ForeignAccept(owner, tuple(sorted(rules))) for owner, rules in found.items()]),
-        }
+        current = [ForeignAccept(owner, tuple(sorted(rules))) for owner, rules in found.items()]
+        return Observation(state_of([*(thing for thing in wanted if not thing.rules), *current]), state_of([*wanted]))
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         """What goes before what comes, in one transaction of each program."""
         before = Counter(rule for change in changes for rule in _rules(change.before))
         after = Counter(rule for change in changes for rule in _rules(change.after))
@@ -53,6 +51,7 @@ class ForeignAccepts(Door):
             script = _script(variant, _of(variant, going), _of(variant, coming))
             if script:
                 variant.restore(script)
+        return {}
 
 
 def _standing() -> List[Variant]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
-from typing import FrozenSet, Iterable, Iterator, List, MutableMapping, Sequence
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError, Problem
@@ -16,7 +16,7 @@ from ..kernel import namespaces, programs
 from ..kernel.iptables_variants import RESTORE_OPTIONS
 from ..rules.rules_iptables import DECLARED_CHAIN, FAMILIES
 from ..state import IptablesChain, IptablesRules, Key, State
-from .door import Door
+from .door import Door, Observation
 from .iptables_save import (
     Chains,
     is_hook,
@@ -33,45 +33,44 @@ _PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 class Iptables(Door):
-    """Door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is.
+    """The door to `IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is.
 
-    `canonical_texts` keeps what iptables makes of the admin's rules, by their text's hash, from run to run.
+    `canonical` has what iptables lists of the admin's rules, by a hash of their text, from earlier runs.
     """
 
-    def __init__(self, canonical_texts: MutableMapping[str, str]) -> None:
-        self._canonical_texts = canonical_texts
+    kinds = frozenset(["iptables_chain", "iptables_hook", "iptables_rules"])
 
-    def canonical(self, desired: State) -> State:
+    def __init__(self, canonical: Mapping[str, str]) -> None:
+        self._canonical = canonical
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        canonical: Dict[str, str] = {}
+        as_listed = dict(desired)
+        for key, thing in desired.items():
+            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules:
+                hashed, text = self._listed(thing)
+                canonical[hashed] = text
+                as_listed[key] = replace(thing, rules=tuple(text.splitlines()))
+        return Observation(self._current(desired, owned), as_listed, canonical=canonical)
+
+    def _listed(self, chain: IptablesChain) -> Tuple[str, str]:
         """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
-        declared = {
-            key: self._as_listed(thing)
-            for key, thing in desired.items()
-            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules
-        }
-        return {**desired, **declared}
-
-    def _as_listed(self, chain: IptablesChain) -> IptablesChain:
         family = chain.name.split()[0]
         text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
         made_by = programs.identity(_program(family, "restore"))
-        digest = hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
-        key = f"iptables {family} {digest}"
-        if key not in self._canonical_texts:
-            for old in [each for each in self._canonical_texts if each.startswith(f"iptables {family} ")]:
-                del self._canonical_texts[old]
-            self._canonical_texts[key] = _listed_in_scratch(family, text)
-        return replace(chain, rules=tuple(self._canonical_texts[key].splitlines()))
+        hashed = f"iptables {family} " + hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
+        return hashed, self._canonical.get(hashed) or _listed_in_scratch(family, text)
 
-    def require(self, desired: State) -> None:
-        for family in _families(desired):
+    def require(self, new: State) -> None:
+        for family in _families(new):
             for what in ("save", "restore"):
                 _program(family, what)
             if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
                 remedy = "set ip6tables of the host's settings to false"
                 raise ConflictError.at("ip6tables", f"this host's kernel has no IPv6: {remedy}")
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """What is ours in the tables as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
+    def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """The chains of wharf.network as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
         ours = desired.keys() | owned
         chains = _list_tables(_families(ours))
         _refuse_foreign(chains, desired, owned)
@@ -82,13 +81,14 @@ class Iptables(Door):
             if isinstance(thing, IptablesRules) or (key in ours and key not in kept)
         }
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         families = _families(_touched(changes))
         current = _list_tables(families)
         for family in families:
             script = restore_script(family, current, changes)
             if script:
                 _restore(family, script)
+        return {}
 
 
 def _listed_in_scratch(family: str, text: str) -> str:

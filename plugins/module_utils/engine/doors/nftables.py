@@ -8,43 +8,46 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Dict, FrozenSet, List, MutableMapping, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
 from ..diff import Change
 from ..errors import ApplyError, ConflictError
 from ..kernel import namespaces, programs
 from ..rules.rules_nftables import OWN_CHAINS, TABLE, USER_CHAIN
 from ..state import Key, Rules, State
-from .door import Door
+from .door import Door, Observation
 from .nft_listing import blocks, parse_listing, user_chains_in_use
 from .nft_script import definition, nft_script
 
 
 class Nftables(Door):
-    """Door to `Chain`, `ElementSet` and `Rules`.
+    """The door to `Chain`, `ElementSet` and `Rules`.
 
-    `canonical_texts` keeps what the kernel makes of a table's text, by the text's hash, from run to run.
+    `canonical` has what nft lists of a table that it was given as text, by a hash of that text, from earlier runs.
     """
 
-    def __init__(self, canonical_texts: MutableMapping[str, str]) -> None:
-        self._canonical_texts = canonical_texts
+    kinds = frozenset(["chain", "set", "rules"])
 
-    def canonical(self, desired: State) -> State:
+    def __init__(self, canonical: Mapping[str, str]) -> None:
+        self._canonical = canonical
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        canonical = self._listed(desired)
+        listed = {key: thing for text in canonical.values() for key, thing in parse_listing(text).items()}
+        as_listed = {key: listed.get(key, thing) for key, thing in desired.items()}
+        return Observation(self._current(desired, owned), as_listed, canonical=canonical)
+
+    def _listed(self, desired: State) -> Dict[str, str]:
         """The desired chains and sets as nft lists them, since nft rewrites what it is given."""
         skeleton = [thing for thing in desired.values() if not isinstance(thing, Rules)]
+        if not skeleton:
+            return {}
         text = definition(skeleton)
-        digest = hashlib.sha256(f"{programs.identity(_nft_program())}\n{text}".encode()).hexdigest()
-        if skeleton and digest not in self._canonical_texts:
-            self._canonical_texts.clear()
-            self._canonical_texts[digest] = _listed_in_scratch(text)
-        listed = parse_listing(self._canonical_texts[digest]) if skeleton else {}
-        return {key: listed.get(key, thing) for key, thing in desired.items()}
+        hashed = hashlib.sha256(f"{programs.identity(_nft_program())}\n{text}".encode()).hexdigest()
+        return {hashed: self._canonical.get(hashed) or _listed_in_scratch(text)}
 
-    def require(self, desired: State) -> None:
-        _list_table()
-
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """Our table as it is. What somebody else put into it is none of ours, nor is a DOCKER-USER chain in use."""
+    def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """The table as it is, less what others put into it, and less a DOCKER-USER chain that has rules of others."""
         ours = desired.keys() | owned
         listing = _list_table()
         if not owned and not is_ours(listing):
@@ -59,9 +62,10 @@ class Nftables(Door):
             if isinstance(thing, Rules) or (key in ours and key not in kept)
         }
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         """One transaction for all changes: the kernel has the old rules, and then it has the new ones."""
         _run(f"delete table {TABLE}\n" if _are_all_there_is(changes) else nft_script(changes))
+        return {}
 
 
 def is_ours(listing: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Dict, FrozenSet, Mapping, Sequence
 
 from ..diff import Change
 from ..kernel import proc_sys
-from ..state import Key, Object, State, Sysctl, state_of
-from .door import Door
+from ..state import Key, State, Sysctl, state_of
+from .door import Door, Observation
 
 # Writing one of these makes the kernel write all of those too (inet_forward_change, addrconf_fixup_forwarding).
 _SIDE_EFFECTS = {
@@ -21,44 +21,46 @@ _SIDE_EFFECTS = {
 
 
 class Sysctls(Door):
-    """Door to `Sysctl`. `before` are the values that stood before us, by name: what is let go, gets its own back."""
+    """The door to `Sysctl`. `prior` are the values before the first change, by name, which are given back."""
 
-    def __init__(self, before: Mapping[str, str]) -> None:
-        self._before = before
+    kinds = frozenset(["sysctl"])
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def __init__(self, prior: Mapping[str, str]) -> None:
+        self._prior = prior
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         names = sorted(name for kind, name in owned - desired.keys() if kind == "sysctl")
-        let_go = [Sysctl(name, self._before.get(name, "")) for name in names]
+        let_go = [Sysctl(name, self._prior.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
         now = [Sysctl(sysctl.name, str(proc_sys.read(sysctl.name))) for sysctl in [*wanted, *let_go]]
         # What is gone with its interface has nothing to be given back.
         gone = {sysctl.name for sysctl in let_go if proc_sys.read(sysctl.name) is None}
         given_back = {
-            sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._before or sysctl.name in gone
+            sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._prior or sysctl.name in gone
         }
-        return state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
+        current = state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
+        return Observation(current, desired, prior=_prior([each.name for each in wanted if each.key not in owned]))
 
-    def found(self, new: Sequence[Object]) -> Dict[str, str]:
-        names = [thing.name for thing in new if isinstance(thing, Sysctl)]
-        found = _values([pattern for name in names for pattern in _SIDE_EFFECTS.get(name, ())])
-        return {
-            **found,
-            **{name: value for name in names for value in [proc_sys.read(name)] if value is not None},
-        }
-
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
             if isinstance(change.after, Sysctl):
                 proc_sys.write(change.after.name, change.after.value)
             else:
                 self._give_back(change.subject.name)
+        return {}
 
     def _give_back(self, name: str) -> None:
         """The value that was there before us, and each interface's own that the kernel overwrote with ours."""
-        proc_sys.write(name, self._before[name])
+        proc_sys.write(name, self._prior[name])
         for other in _values(_SIDE_EFFECTS.get(name, ())):
-            if other in self._before and proc_sys.read(other) != self._before[other]:
-                proc_sys.write(other, self._before[other])
+            if other in self._prior and proc_sys.read(other) != self._prior[other]:
+                proc_sys.write(other, self._prior[other])
+
+
+def _prior(names: Sequence[str]) -> Dict[str, str]:
+    """The values of parameters that are about to be set for the first time, and of those that change with them."""
+    values = _values([pattern for name in names for pattern in _SIDE_EFFECTS.get(name, ())])
+    return {**values, **{name: value for name in names for value in [proc_sys.read(name)] if value is not None}}
 
 
 def _values(patterns: Sequence[str]) -> Dict[str, str]:

@@ -14,10 +14,10 @@ from typing import Callable, FrozenSet, Mapping, Type, Union
 from ..state import ContainerFile, File, Key, State
 
 
-def mark(content: str, life: str = "") -> str:
+def digest(content: str, life: str = "") -> str:
     """What the ledger keeps of a file. `life` is that of the container in which it was written."""
-    digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return f"{digest}@{life}" if life else digest
+    hashed = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{hashed}@{life}" if life else hashed
 
 
 def edited(
@@ -39,7 +39,7 @@ def edited(
 
 def is_written(marks: str, now: str) -> bool:
     """Whether we wrote what is there `now`, in whichever life of the container."""
-    return mark(now) in [each.partition("@")[0] for each in marks.split()]
+    return digest(now) in [each.partition("@")[0] for each in marks.split()]
 
 
 def is_edited(marks: str, now: str, wanted: str, life: str = "") -> bool:
@@ -49,5 +49,5 @@ def is_edited(marks: str, now: str, wanted: str, life: str = "") -> bool:
     `overwrite`). In another life than that in which we wrote it, the container's runtime may have made the file anew.
     """
     known = [each for each in marks.split() if each.partition("@")[2] == life]
-    is_ours = wanted.startswith(now) or any(mark(each, life) in known for each in (now, now.rstrip("\n") + "\n"))
+    is_ours = wanted.startswith(now) or any(digest(each, life) in known for each in (now, now.rstrip("\n") + "\n"))
     return bool(known) and not is_ours

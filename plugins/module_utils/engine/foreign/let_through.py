@@ -9,7 +9,7 @@ from typing import Iterator, List
 
 from ..declaration.model import Network
 from ..planning.plan import Plan
-from ..state import Firewalld, ForeignAccept, Object, network_scope
+from ..state import Firewalld, ForeignAccept, Object
 
 # Each kind of iptables, of which a host may have tables.
 PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
@@ -58,4 +58,4 @@ def _firewalld(plan: Plan) -> Iterator[Firewalld]:
     yield Firewalld(f"policy {POLICY}", (("target", "ACCEPT"), ("from", "ANY"), ("to", ZONE)))
     for network in _networks(plan):
         zones = (("runtime", ZONE), ("permanent", ZONE))
-        yield Firewalld(f"interface {network.bridge}", zones, network_scope(network.name))
+        yield Firewalld(f"interface {network.bridge}", zones)

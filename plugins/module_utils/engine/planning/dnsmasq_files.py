@@ -14,10 +14,10 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 
 from ..declaration.model import Attachment, Container, Network
 from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
-from ..state import CONTAINERS, USER_NETWORKS, Dnsmasq, File, Object
+from ..state import Dnsmasq, File, Object
 from .lease_lines import dhcp_hosts, lease_lines
 from .plan import Plan
-from .resolvers import Resolver, is_networks_own
+from .resolvers import Resolver
 
 RUN_FOLDER = "/run/wharf"
 FOLDER = f"{RUN_FOLDER}/dnsmasq"
@@ -80,17 +80,10 @@ def dnsmasq(plan: Plan) -> List[Object]:
     names = _NamesByNetwork(plan)
     objects: List[Object] = list(names.files())
     if plan.facts.systemd and plan.resolvers.all:
-        objects.append(File(UNIT_FILE, _UNIT, origin=USER_NETWORKS))
+        objects.append(File(UNIT_FILE, _UNIT))
     for resolver in plan.resolvers.all:
         objects += _resolver(plan, resolver, names)
     return objects
-
-
-def origin_of(path: str) -> str:
-    """The scope that a file of this layer belongs to."""
-    folder, _slash, name = path.rpartition("/")
-    is_networks = is_networks_own(name) if folder == FOLDER else name == _RECORDS or path == UNIT_FILE
-    return USER_NETWORKS if is_networks else CONTAINERS
 
 
 def config_path(resolver: str) -> str:
@@ -124,22 +117,20 @@ def digests(config: str, reread: Iterable[str]) -> Tuple[str, str]:
 
 
 def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[Object]:
-    origin = USER_NETWORKS if resolver.is_networks_own else CONTAINERS
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
     reread = {}
     if resolver.forwards and resolver.knows:
         reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
-    yield File(config_path(resolver.name), config, origin=origin)
+    yield File(config_path(resolver.name), config)
     for path, content in reread.items():
-        yield File(path, content, origin=origin)
+        yield File(path, content)
     config_digest, reread_digest = digests(config, reread.values())
     yield Dnsmasq(
         resolver.name,
         config=config_digest,
         reread=reread_digest,
-        origin=origin,
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
     )
 
@@ -308,7 +299,7 @@ class _NamesByNetwork:
             for name, lines in files.items():
                 path = f"{NAMES_FOLDER}/{network}/{name}"
                 content = "".join(f"{address}\t{' '.join(names)}\n" for address, names in lines)
-                yield File(path, f"{_HEADER}{content}", origin=origin_of(path))
+                yield File(path, f"{_HEADER}{content}")
 
     def of(self, networks: Iterable[str]) -> Iterator[str]:
         for network in networks:

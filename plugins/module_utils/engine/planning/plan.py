@@ -10,13 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.words import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import DEFAULT_NETWORKS, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl, network_scope
+from ..state import Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
@@ -36,7 +36,9 @@ DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 class Plan:
     """A model with everything allotted that it left open.
 
-    `only_docker_user`: nothing is declared but rules of the admin's, on a host whose networks are somebody else's.
+    `has_networks`: networks are declared; else there may be rules of the admin for networks that others manage.
+    `has_rules`: rules are declared, those of the admin or those of networks. `boot` are the settings of what brings all
+    of it back when the host boots, None for nothing.
     `notes` say which subnets change, and which are kept although the host uses a part of them otherwise.
     """
 
@@ -47,7 +49,9 @@ class Plan:
     openings: Tuple[Opening, ...] = ()
     linked_ports: Tuple[LinkedPort, ...] = ()
     resolvers: Resolvers = Resolvers()
-    only_docker_user: bool = False
+    has_networks: bool = True
+    has_rules: bool = True
+    boot: Optional[Mapping[str, Any]] = None
     notes: Tuple[Problem, ...] = ()
 
     @classmethod
@@ -203,7 +207,7 @@ def forwarding(plan: Plan) -> List[Object]:
         kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
     lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
     lines += [f"{sysctl.name} = {sysctl.value}\n" for sysctl in kept]
-    return [*kept, File(SYSCTL_FILE, "".join(lines), origin=DEFAULT_NETWORKS)]
+    return [*kept, File(SYSCTL_FILE, "".join(lines))]
 
 
 def bridges(plan: Plan) -> List[Object]:
@@ -216,7 +220,7 @@ def bridges(plan: Plan) -> List[Object]:
 
 def _route_localnet(network: Network) -> Sysctl:
     """All that an adopted bridge needs that it need not have: it is given back."""
-    return Sysctl(of_interface(network.bridge, ROUTE_LOCALNET), "1", origin=network_scope(network.name))
+    return Sysctl(of_interface(network.bridge, ROUTE_LOCALNET), "1")
 
 
 def _published_on_loopback(plan: Plan) -> Set[str]:

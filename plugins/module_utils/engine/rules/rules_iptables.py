@@ -93,7 +93,7 @@ _OfContainer = TypeVar("_OfContainer", Publication, Opening, LinkedPort)
 def rules(plan: Plan) -> List[Object]:
     """All hooks, chains and rules of a host, or only those of the admin's rules."""
     versions = [version for version in FAMILIES if plan.model.host.has_rules(version)]
-    if plan.only_docker_user:
+    if not plan.has_networks:
         return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
     owned = [*_network_rules(plan, versions), *_container_rules(plan, published, versions)]

@@ -46,7 +46,7 @@ Element = Tuple[str, str]
 
 def rules(plan: Plan) -> List[Object]:
     """All chains, sets and elements of a host, or only the chains that lead to the admin's rules."""
-    if plan.only_docker_user:
+    if not plan.has_networks:
         return [*_user_chains(plan), _hooked(plan, "forward", _FORWARD_HOOK, _TO_USER_CHAINS)]
     return [
         *_sets(plan),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The door to connection tracking: the flows that the kernel knows, and forgetting some of them.
+"""Connection tracking: the flows that the kernel knows, and forgetting some of them.
 
 Names of constants are those of linux/netfilter/nfnetlink_conntrack.h.
 """
@@ -14,7 +14,7 @@ import struct
 from contextlib import suppress
 from typing import Callable, Collection, Iterator, NamedTuple, Tuple
 
-from ..kernel.netlink import NLA_F_NESTED, NLM_F_ACK, Attributes, ask, attribute, attributes, dump
+from .netlink import NLA_F_NESTED, NLM_F_ACK, Attributes, ask, attribute, attributes, dump
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK

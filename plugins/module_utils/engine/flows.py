@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Forget the flows that are stale once ports have changed. What is to be forgotten is noted in the ledger first."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import Collection, Optional, Sequence, Set
+
+from .diff import Change
+from .errors import ApplyError
+from .kernel import conntrack, rtnetlink
+from .planning.plan import Plan
+from .planning.reach import Port, reach_of
+from .planning.stale_flows import StaleFlows
+from .state import Rules, State
+
+# In place of ports: rules were lost, so flows may have begun in any way.
+LOST = "*"
+
+_TRACKING = "/proc/sys/net/netfilter/nf_conntrack_count"
+
+
+def ports_to_check(before: Optional[Plan], expected: State, after: Plan, changes: Sequence[Change]) -> Set[str]:
+    """The ports whose flows may be stale after these changes, as the ledger keeps them.
+
+    `expected` are the rules that the host should have had by the plan `before`, which is None where it is not known.
+    """
+    changed = [change for change in changes if isinstance(change.subject, Rules)]
+    if not changed:
+        return set()
+    ports = {str(port) for port in reach_of(after).changed_from(reach_of(before))} if before else set()
+    is_lost = before is None or any(change.before != expected.get(change.subject.key) for change in changed)
+    return ports | ({LOST} if is_lost else set())
+
+
+def forget(ports: Collection[str], plan: Optional[Plan]) -> None:
+    """Forget the flows to these ports that the plan's rules would no longer let begin; without a plan, none.
+
+    Raises:
+        ApplyError: the kernel refused.
+    """
+    if not ports or plan is None:
+        return
+    try:
+        local = [ipaddress.ip_interface(each.address).ip for each in rtnetlink.addresses()]
+        changed = [Port.parse(port) for port in ports if port != LOST]
+        stale = StaleFlows(changed, LOST in ports, reach_of(plan), local)
+        conntrack.forget(stale.__contains__)
+    except OSError as error:
+        # Without connection tracking in the kernel there are no flows.
+        if os.path.exists(_TRACKING):
+            raise ApplyError(f"connection tracking forgets no flows: {error.strerror}") from error

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""By which ports containers are reached, and by whom: what must agree with the flows that connection tracking knows."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional, Set, Tuple
+
+from ..declaration.model import NAT_UNPROTECTED
+from ..declaration.words import Address, Subnet
+from .plan import Plan
+from .targets import sources, targets
+
+Sources = Tuple[Subnet, ...]
+
+
+class Port(NamedTuple):
+    """A port of an address, or, where that is None, of every address of the host."""
+
+    address: Optional[Address]
+    protocol: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.address or '*'} {self.protocol} {self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Port:
+        """What `str` gives, as the ledger has it."""
+        address, protocol, number = text.split(" ")
+        return cls(None if address == "*" else ipaddress.ip_address(address), protocol, int(number))
+
+
+# A port of every address of the host may lead to one container by IPv4 and to another one by IPv6.
+PortOfFamily = Tuple[int, Port]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A network's subnet in one family.
+
+    `mutual`: its containers reach each other. `unprotected`: everybody reaches all their ports that are not restricted.
+    """
+
+    subnet: Subnet
+    mutual: bool
+    unprotected: bool
+
+
+@dataclass(frozen=True)
+class Reach:
+    """`published` are the host's ports, each with the container's address and port that it leads to.
+
+    `restricted` are ports, of the host or of a container's own address, that only these sources may use.
+    `opened` are ports of containers' own addresses that those outside their network may use.
+    """
+
+    published: Mapping[PortOfFamily, Tuple[Address, int]] = field(default_factory=dict)
+    restricted: Mapping[PortOfFamily, Sources] = field(default_factory=dict)
+    opened: FrozenSet[Port] = frozenset()
+    networks: Tuple[Surroundings, ...] = ()
+
+    def changed_from(self, before: Reach) -> Set[Port]:
+        """The ports that now lead elsewhere or nowhere, or that other sources may use: their flows may be stale."""
+        moved = self.published.items() ^ before.published.items()
+        narrowed = self.restricted.items() - before.restricted.items()
+        return {port for (_version, port), _value in moved | narrowed} | (before.opened - self.opened)
+
+
+def reach_of(plan: Plan) -> Reach:
+    published: Dict[PortOfFamily, Tuple[Address, int]] = {}
+    restricted: Dict[PortOfFamily, Sources] = {}
+    opened: Set[Port] = set()
+    for each in plan.publications:
+        at_host = Port(each.host_ip, each.protocol, each.host_port)
+        published[each.version, at_host] = each.address, each.target_port
+    for target in targets(plan.publications, plan.openings):
+        at_container = Port(target.address, target.protocol, target.port)
+        opened.add(at_container)
+        if not target.is_for_all:
+            version = target.address.version
+            restricted[version, at_container] = target.sources
+            for each in target.publications:
+                restricted[version, Port(each.host_ip, each.protocol, each.host_port)] = sources(each)
+    return Reach(published, restricted, frozenset(opened), tuple(_surroundings(plan)))
+
+
+def _surroundings(plan: Plan) -> Iterator[Surroundings]:
+    for network in plan.model.networks.values():
+        for version, pool in plan.allotted.networks[network.name].items():
+            yield Surroundings(pool.subnet, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)

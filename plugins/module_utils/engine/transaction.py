@@ -1,0 +1,146 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All changes of a run, over all layers: made in one order, or taken back whole."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
+
+from .diff import DELETE, Change, diff
+from .doors.door import Door, Observation
+from .errors import VerifyError, WharfError
+from .state import Key, State
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one door has to do in a run: from `current` to `desired`.
+
+    `left` are edited files that stay as they are. `refused` is what the kernel refused inside single sandboxes.
+    """
+
+    layer: str
+    door: Door
+    owned: FrozenSet[Key]
+    seen: Observation
+    current: State
+    desired: State
+    left: FrozenSet[Key] = frozenset()
+
+    @classmethod
+    def observed(cls, layer: str, door: Door, wanted: State, owned: FrozenSet[Key]) -> Part:
+        seen = door.observe(wanted, owned)
+        return cls(layer, door, owned, seen, seen.current, seen.desired)
+
+    def leaving(self, left: FrozenSet[Key]) -> Part:
+        """The same part, without any change to these objects."""
+        return replace(
+            self, current=_without(left, self.current), desired=_without(left, self.desired), left=self.left | left
+        )
+
+    def leaving_all(self) -> Part:
+        return self.leaving(frozenset(change.subject.key for change in self.changes))
+
+    @cached_property
+    def changes(self) -> Tuple[Change, ...]:
+        return tuple(diff(self.current, self.desired, self.layer))
+
+    def seen_again(self, target: State) -> Part:
+        """What this part would have to do now to reach the target."""
+        seen = self.door.observe(self.desired, self.owned | self.desired.keys())
+        return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
+
+
+def _without(keys: FrozenSet[Key], state: State) -> State:
+    return {key: thing for key, thing in state.items() if key not in keys}
+
+
+def apply(parts: Sequence[Part]) -> Dict[Key, str]:
+    """Make all changes.
+
+    Returns:
+        What was refused inside single sandboxes, each with the reason.
+
+    Raises:
+        WharfError, OSError: anything else was refused; what was done before is done.
+    """
+    refused: Dict[Key, str] = {}
+    for part, changes in _in_order(parts):
+        refused.update(part.door.apply(changes))
+    return refused
+
+
+def _in_order(parts: Sequence[Part]) -> Iterator[Tuple[Part, Sequence[Change]]]:
+    """What goes, from the last layer to the first, and then what comes, from the first to the last.
+
+    A door's changes are made at once, so that nothing is missing between what goes and what comes; only what would be
+    in the way of its own replacement goes first.
+    """
+    for part in reversed(parts):
+        if part.door.goes_first or _only_goes(part.changes):
+            yield from _unless_empty(part, [change for change in part.changes if change.action == DELETE])
+    for part in parts:
+        if not _only_goes(part.changes):
+            left = [change for change in part.changes if not (part.door.goes_first and change.action == DELETE)]
+            yield from _unless_empty(part, left)
+
+
+def _only_goes(changes: Sequence[Change]) -> bool:
+    return all(change.action == DELETE for change in changes)
+
+
+def _unless_empty(part: Part, changes: Sequence[Change]) -> Iterator[Tuple[Part, Sequence[Change]]]:
+    if changes:
+        yield part, changes
+
+
+def verified(parts: Sequence[Part], refused: Mapping[Key, str]) -> List[Part]:
+    """The parts as they are after the changes.
+
+    Raises:
+        VerifyError: something is not as desired, although nothing refused it.
+    """
+    again = [part.seen_again(_without(frozenset(refused), part.desired)).leaving(frozenset(refused)) for part in parts]
+    different = "; ".join(str(change) for part in again for change in part.changes)
+    if different:
+        raise VerifyError(f"after all changes were made, these are still to be made: {different}")
+    return again
+
+
+def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], str]:
+    """Bring all layers back to what was seen before the run, as far as that can be done.
+
+    Returns:
+        The parts as they are then, and a sentence that says what was taken back and what could not be.
+    """
+    problems: List[str] = []
+    back: List[Part] = []
+    for part in parts:
+        with _noting(problems):
+            now = part.seen_again(part.current)
+            lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
+            problems += [f"{thing.kind} {thing.name} is gone" for key, thing in now.desired.items() if key in lost]
+            back.append(now.leaving(lost))
+    for part, changes in _in_order(back):
+        with _noting(problems):
+            part.door.apply(changes)
+    left: List[Part] = []
+    for part in back:
+        with _noting(problems):
+            left.append(part.seen_again(part.desired))
+    problems += [f"still to be taken back: {change}" for part in left for change in part.changes]
+    told = "all changes of this run were taken back"
+    return left, told + (f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else "")
+
+
+@contextmanager
+def _noting(problems: List[str]) -> Iterator[None]:
+    """Go on after an error, and note it."""
+    try:
+        yield
+    except (WharfError, OSError) as error:
+        problems.append(str(error))
