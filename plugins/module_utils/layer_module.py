@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only code that knows Ansible: runs one layer, or the observation, as a module."""
+"""The only code on the host that knows Ansible: runs the engine, or an observation, as a module."""
 
 from __future__ import annotations
 
@@ -11,73 +11,59 @@ from typing import Any, Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .engine.converge import Layer, converge
-from .engine.declaration.declared import PRESENT, STATES, Call
+from .engine.converge import converge
+from .engine.declaration.declared import PARTS, PRESENT, SCOPES, STATES, Call
 from .engine.declaration.places import Places
 from .engine.errors import ProblemsError, WharfError
-from .engine.facts_reader import read_facts
 from .engine.layers import LAYERS
-from .engine.report import describe, diffs
-from .engine.state import RUNTIMES, SCOPES
+from .engine.report import describe, diffs, summary
+from .engine.state import RUNTIMES
+
+_NAMES = [layer.name for layer in LAYERS]
 
 ARGUMENT_SPEC = {
     "host": {"type": "raw"},
     "networks": {"type": "raw"},
     "containers": {"type": "raw"},
     "docker_user": {"type": "raw"},
+    "boot": {"type": "raw"},
     "compose_files": {"type": "raw"},
     "runtime": {"type": "str", "choices": ["netns", *RUNTIMES]},
     "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
+    "layers": {"type": "list", "elements": "str", "choices": _NAMES, "default": _NAMES},
     "adopt": {"type": "bool", "default": False},
-    "assumed": {"type": "dict", "default": {}},
     "variable_prefix": {"type": "str", "default": ""},
 }
 
 
-def run_layer(layer: Layer) -> None:
-    """Converge one layer of this host, or say what would change, and leave with the result."""
-    _run(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), layer)
-
-
-def run_named_layer() -> None:
-    """The same, of the layer that the option `layer` names."""
-    layers = {layer.name: layer for layer in LAYERS}
-    option = {"type": "str", "required": True, "choices": list(layers)}
-    module = AnsibleModule(argument_spec={**ARGUMENT_SPEC, "layer": option}, supports_check_mode=True)
-    _run(module, layers[module.params["layer"]])
-
-
-def _run(module: AnsibleModule, layer: Layer) -> None:
+def run_layers() -> None:
+    """Converge the layers of this host that the options name, or say what would change; leave with the result."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
-    call = Call(
-        host=module.params["host"],
-        networks=module.params["networks"],
-        containers=module.params["containers"],
-        docker_user=module.params["docker_user"],
-        state=module.params["state"],
-        scopes=frozenset(module.params["scope"]),
-        check=module.check_mode,
-        adopt=module.params["adopt"],
-        assumed=module.params["assumed"].get("scopes", {}),
-        predicted=module.params["assumed"].get("changes", {}),
-        places=Places(module.params["variable_prefix"], module.params["variable_prefix"]),
-    )
+    prefix = module.params["variable_prefix"]
     with reporting_errors(module):
-        result = converge(layer, call, read_facts, LAYERS, module.warn)
+        call = Call(
+            **{part: module.params[part] for part in PARTS.values()},
+            state=module.params["state"],
+            scopes=frozenset(module.params["scope"]),
+            check=module.check_mode,
+            adopt=module.params["adopt"],
+            places=Places(prefix, prefix),
+        )
+        layers = [layer for layer in LAYERS if layer.name in module.params["layers"]]
+        result = converge(call, layers, tell=module.warn)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)
-    if result.pending:
-        names = ", ".join(result.pending)
-        module.warn(f"pending until their containers run and can be changed: {names}")
-    if module.check_mode:
-        report["predictions"] = result.predictions
+    awaited = ", ".join(name for name, reason in result.pending.items() if not reason)
+    if awaited:
+        module.warn(f"pending until their containers run: {awaited}")
     if module._diff:
         report["diff"] = diffs(result)
-    module.exit_json(**report)
+    module.exit_json(msg=summary(result), **report)
 
 
 @contextmanager

@@ -13,19 +13,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from .converge import planned_objects
-from .declaration.declared import Call, Declared, declare, known, real_name
+from .declaration.declared import (
+    CONTAINERS,
+    DOCKER_USER,
+    USER_NETWORKS,
+    Call,
+    Declared,
+    declare,
+    known,
+    real_name,
+)
 from .declaration.model_words import parse_model
 from .doors import dnsmasq
 from .doors.door import MARK
 from .doors.files import ABSENT, content_of
-from .doors.flows import reach_of
 from .doors.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .errors import ConflictError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
-from .layers import BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
+from .layers import BOOT, BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
 from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
 from .planning.dnsmasq_files import RUN_FOLDER
@@ -34,16 +41,15 @@ from .planning.host_files import CONTAINER_FILES, NETNS_FILES
 from .planning.plan import ROUTE_LOCALNET, SYSCTL_FILE, Plan
 from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
+from .rules import rules_iptables, rules_nftables
 from .rules.rules_iptables import FAMILIES, possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
 from .state import (
-    CONTAINERS,
     DEFAULT_NETWORK,
-    DOCKER_USER,
-    USER_NETWORKS,
     Chain,
     File,
     IptablesChain,
+    IptablesRules,
     Key,
     Object,
     Rules,
@@ -99,6 +105,7 @@ def adopted(ledger: Ledger, call: Call) -> Ledger:
         ConflictError: there are, and the call does not say to adopt them, or not all of them.
     """
     _find_again(ledger)
+    know_boot(ledger)
     if ledger.owned:
         marked = _marked()
         if not call.adopt:
@@ -112,7 +119,7 @@ def adopted(ledger: Ledger, call: Call) -> Ledger:
 def claim(ledger: Ledger, plan: Plan) -> None:
     """Take for ours, too, what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
     for layer in LAYERS:
-        _own(ledger, layer.name, {thing.key for thing in planned_objects(layer, plan) if _stands(thing)})
+        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _stands(thing)})
     _own_files_of_sandboxes(ledger)
     ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
 
@@ -121,8 +128,11 @@ def _find_again(ledger: Ledger) -> None:
     """Take for ours what is marked as ours. Changes nothing on the host."""
     usual = _usual_plan()
     for layer in LAYERS:
-        if layer is not DOCKER_CHAINS:
-            _own(ledger, layer.name, layer.door(ledger).marked(state_of(layer.plan(usual))))
+        # Rules alone say nothing, nor does what brings networks back when the host boots.
+        if layer not in (DOCKER_CHAINS, BOOT):
+            objects = layer.objects(usual)
+            for door in layer.doors(ledger):
+                _own(ledger, layer.name, door.recover(state_of([each for each in objects if each.kind in door.kinds])))
     # Our rules alone say nothing: they stay, for the sake of those that the admin has put among them.
     if ledger.owned:
         rules = _standing_rules()
@@ -138,6 +148,16 @@ def _find_again(ledger: Ledger) -> None:
         ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
 
 
+def know_boot(ledger: Ledger) -> None:
+    """Take over what an earlier version installed to bring networks back, and did not keep in the ledger."""
+    from .doors.boot import installed
+
+    found = installed()
+    if found and ledger.declared.boot is None:
+        ledger.declared = replace(ledger.declared, boot={})
+        _own(ledger, BOOT.name, found)
+
+
 def _usual_plan() -> Plan:
     """What is planned on a host of which nothing is known, and on which nothing is declared."""
     # With this one nothing is left to be allotted, for which a host may lack netaddr.
@@ -147,10 +167,11 @@ def _usual_plan() -> Plan:
 def _standing_rules() -> State:
     """What there is of our rules, whichever backend they are of."""
     found: State = {}
-    for possible in (DOCKER_CHAINS.plan(_usual_plan()), possible_skeleton()):
+    (door,) = DOCKER_CHAINS.doors(Ledger())
+    for possible in (DOCKER_CHAINS.objects(_usual_plan()), possible_skeleton()):
         # A host may lack the programs of one, or have chains of somebody else where ours would be.
         with suppress(WharfError):
-            found.update(DOCKER_CHAINS.door(Ledger()).observe(state_of(possible), frozenset()))
+            found.update(door.observe(state_of(possible), frozenset()).current)
     return found
 
 
@@ -170,8 +191,9 @@ def _marked() -> Marked:
 
 def _published() -> Dict[str, List[Translation]]:
     """The ports that are published, by the owner of their rules."""
-    rules = (thing for thing in _standing_rules().values() if isinstance(thing, Rules))
-    return {thing.name: list(reach_of([thing]).translations) for thing in rules}
+    rules = [thing for thing in _standing_rules().values() if isinstance(thing, Rules)]
+    backends = {thing.name: rules_iptables if isinstance(thing, IptablesRules) else rules_nftables for thing in rules}
+    return {thing.name: [*backends[thing.name].translations(thing.elements)] for thing in rules}
 
 
 def _bridges_by_network() -> Dict[str, LinkInfo]:

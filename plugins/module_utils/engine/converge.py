@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run: words -> model -> plan -> desired; observe; diff; apply over all layers; observe again: nothing may differ."""
+"""One run: words -> model -> plan -> desired; observe; diff; apply to all layers; observe again: nothing may differ."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ class Host:
         return None
 
 
-def read_host(
-    call: Call, layers: Sequence[Layer] = LAYERS, facts: Callable[[Ledger], Facts] = read_facts
-) -> Host:
+def read_host(call: Call, layers: Sequence[Layer] = LAYERS, facts: Callable[[Ledger], Facts] = read_facts) -> Host:
     """Plan the host and observe each layer once. Changes nothing.
 
     Raises:
@@ -174,6 +172,10 @@ def _load_ledger(call: Call) -> Ledger:
         from .adoption import adopted
 
         ledger = adopted(ledger, call)
+    elif not ledger.knows_boot:
+        from .adoption import know_boot
+
+        know_boot(ledger)
     return ledger
 
 
@@ -210,9 +212,7 @@ def make_sound_plan(declared: Declared, facts: Facts, before: Allotments) -> Tup
         return _plan_of_the_rest(error, declared, facts, before, _OF_ENTRIES), error.problems
 
 
-def _plan_of_the_rest(
-    error: ModelError, declared: Declared, facts: Facts, before: Allotments, places: Places
-) -> Plan:
+def _plan_of_the_rest(error: ModelError, declared: Declared, facts: Facts, before: Allotments, places: Places) -> Plan:
     model = sound(_read(declared, ProblemCollector(), None, places), error.problems)
     if any(problem.path == NETADDR for problem in error.problems):
         model = without_new_allotments(model)
@@ -240,13 +240,10 @@ def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: Prob
     """What each door has to do, in the order of the layers; with all that the host lacks for it."""
     parts = []
     for layer in layers:
-        planned = layer.desired(plan)
         for door in layer.doors(ledger):
-            wanted = state_of([thing for thing in planned if thing.kind in door.kinds])
-            owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in door.kinds)
             with problems.collect():
-                part = Part.observed(layer.name, door, wanted, owned)
-                parts.append(part.leaving(frozenset(key for key in part.seen.edited if layer.keeps_edits(key[1]))))
+                part = Part.observed(layer, door, plan, ledger)
+                parts.append(part)
                 if part.changes:
                     door.require(state_of([change.after for change in part.changes if change.after]))
     return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from .state import Key, Object, State, field_values
+from .state import Object, State, field_values
 
 CREATE, UPDATE, DELETE = "create", "update", "delete"
 
@@ -53,7 +53,5 @@ def diff(current: State, desired: State, layer: str = "") -> List[Change]:
     What goes comes first, then what changes or comes, each in the order of the states.
     """
     gone = [Change(thing, None, layer) for key, thing in current.items() if key not in desired]
-    other = [
-        Change(current.get(key), thing, layer) for key, thing in desired.items() if current.get(key) != thing
-    ]
+    other = [Change(current.get(key), thing, layer) for key, thing in desired.items() if current.get(key) != thing]
     return gone + other

@@ -195,7 +195,9 @@ def bring_up_to_date() -> Followed:
 
     result = converge(Call(repeats=True), [DNS_FILES], limit)
     problem = "; ".join(reason for reason in result.pending.values() if reason)
-    return Followed(changed=tuple(change.subject.name for change in result.changes), left=result.edited, problem=problem)
+    return Followed(
+        changed=tuple(change.subject.name for change in result.changes), left=result.edited, problem=problem
+    )
 
 
 def connect(started: FrozenSet[str]) -> Tuple[str, ...]:

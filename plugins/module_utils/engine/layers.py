@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a host: the objects that a plan comes to, and the doors to them, in the order in which they are made.
+    """One layer of a host: the objects that a plan comes to, and the doors to them in the order of their making.
 
     `lacks` names what the host must have for the plan beside what the doors require. `warnings` looks for what may keep
-    the plan from working, given the changes that are still to be made. `is_declared` says whether any of its objects are
-    declared at all. `keeps_edits` says by its name whether a file
-    that an admin has edited is left as it is.
+    the plan from working, given the changes that are still to be made. `is_declared` says whether any object of the
+    layer is declared at all. `keeps_edits` says by its name whether a file that an admin has edited is left as it is.
     """
 
     name: str

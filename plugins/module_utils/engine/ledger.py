@@ -44,7 +44,8 @@ class Ledger:
 
     `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
     `suspects` are the ways to containers that have changed, until the flows that came by them have been judged.
-    `canonical` keeps what the kernel makes of our rules' text.
+    `canonical` keeps what the kernel makes of our rules' text. `knows_boot`: earlier versions did not note whether the
+    networks are to come back when the host boots.
     """
 
     declared: Declared = field(default_factory=Declared)
@@ -54,6 +55,7 @@ class Ledger:
     written: Dict[str, str] = field(default_factory=dict)
     suspects: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
+    knows_boot: bool = True
     _on_disk: str = ""
     _replaces_broken: bool = False
 
@@ -141,6 +143,7 @@ class Ledger:
             written=dict(words.get("written", {})),
             suspects=set(words.get("suspects", ())),
             canonical=dict(words["canonical"]),
+            knows_boot="boot" in words["declared"],
             _on_disk=text,
         )
 

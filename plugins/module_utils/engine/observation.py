@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterator, List, Optional, Union
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Union
 
-from .converge import Layer, Step, make_sound_plan, planned_objects
+from .converge import make_sound_plan
 from .declaration.declared import Call
 from .declaration.model import Container, Network
 from .doors.foreign_reader import read_foreign_drops
@@ -16,13 +16,14 @@ from .facts_reader import read_facts
 from .foreign.foreign_rules import ForeignDrop
 from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
-from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH
+from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.facts import StandingBridge
 from .planning.plan import Plan
 from .planning.publications import Publication
 from .report import changes_as_data, publication_as_data, published_as_data
 from .state import Bridge, Endpoint, Rules, State
+from .transaction import Part
 from .trouble import trouble, unconnected
 
 _UP = {True: "up", False: "down"}
@@ -55,14 +56,14 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
             from .adoption import adopted
 
             adopted(Ledger(), Call())
-    plan, unsound = make_sound_plan(ledger, ledger.declared, read_facts(ledger))
+    plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
-    steps = {layer.name: _step(layer, ledger, plan if is_declared else None, problems) for layer in LAYERS}
+    parts = {layer.name: [*_parts(layer, ledger, plan, problems)] for layer in LAYERS}
     foreign = _foreign_drops(plan, problems) if is_declared else []
-    current: Dict[str, State] = {name: step.current for name, step in steps.items()}
+    current = {name: _current(each) for name, each in parts.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
-    pending = sorted(name for step in steps.values() for _kind, name in step.waiting)
+    pending = sorted(name for each in parts.values() for part in each for _kind, name in part.seen.pending)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
     return {
@@ -70,7 +71,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "containers": {
             container.name: {
                 **_container(plan, container, endpoints),
-                "unconnected": unconnected(plan, steps, container),
+                "unconnected": unconnected(plan, parts, container),
             }
             for container in containers
         },
@@ -78,18 +79,26 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
-        "edited": [name for step in steps.values() for name in step.left_names],
+        "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left),
         "pending": pending,
-        "drift": {name: changes_as_data(step.changes) for name, step in steps.items() if is_declared and step.changes},
-        "trouble": [*trouble(plan, steps), *map(str, foreign)] if is_declared else [],
+        "drift": {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes},
+        "trouble": [*trouble(plan, parts), *map(str, foreign)] if is_declared else [],
     }
 
 
-def _step(layer: Layer, ledger: Ledger, plan: Optional[Plan], problems: ProblemCollector) -> Step:
-    """Where something foreign is in the way of a layer, that is a problem, and nothing of the layer is seen."""
-    with problems.collect():
-        return Step.make(layer, Call(), ledger, planned_objects(layer, plan) if plan else [])
-    return Step.make(layer, Call(), Ledger(), [])
+def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
+    """Where an object of somebody else is in the way, that is a problem, and nothing of its kind is seen."""
+    for door in layer.doors(ledger):
+        with problems.collect():
+            yield Part.observed(layer, door, plan, ledger)
+
+
+def _current(parts: Iterable[Part]) -> State:
+    return {key: thing for part in parts for key, thing in part.current.items()}
+
+
+def _drift(parts: Iterable[Part]) -> List[Dict[str, Any]]:
+    return changes_as_data(change for part in parts for change in part.changes)
 
 
 def _foreign_drops(plan: Plan, problems: ProblemCollector) -> List[ForeignDrop]:

@@ -10,7 +10,7 @@ import os
 import pkgutil
 import sys
 import zipfile
-from functools import lru_cache
+from functools import cache
 from typing import Iterator, Tuple
 
 from .planning.boot import COMMAND, MARK, digest
@@ -18,7 +18,7 @@ from .state import Program
 from .version import VERSION
 
 
-@lru_cache(maxsize=None)
+@cache
 def program() -> Program:
     """The command that is this engine; the same sources give the same bytes."""
     content = _installed() or _archive()
@@ -47,7 +47,8 @@ def _main_source() -> bytes:
     # Ansible sends the modules that are imported anywhere, and so all that the command needs.
     from .__main__ import main
 
-    return f"import sys\n\nfrom engine.__main__ import {main.__name__}\n\nsys.exit({main.__name__}(sys.argv[1:]))\n".encode()
+    name = main.__name__
+    return f"import sys\n\nfrom engine.__main__ import {name}\n\nsys.exit({name}(sys.argv[1:]))\n".encode()
 
 
 def _entry(path: str) -> zipfile.ZipInfo:

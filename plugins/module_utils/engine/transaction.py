@@ -8,23 +8,28 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .doors.door import Door, Observation
 from .errors import VerifyError, WharfError
-from .state import Key, State
+from .layers import Layer
+from .ledger import Ledger
+from .planning.plan import Plan
+from .state import Key, State, state_of
 
 
 @dataclass(frozen=True)
 class Part:
     """What one door has to do in a run: from `current` to `desired`.
 
-    `left` are edited files that stay as they are. `refused` is what the kernel refused inside single sandboxes.
+    `wanted` are the planned objects; `desired` has those that can be made now, in the door's words. `left` are objects
+    that stay as they are, such as edited files.
     """
 
     layer: str
     door: Door
+    wanted: State
     owned: FrozenSet[Key]
     seen: Observation
     current: State
@@ -32,9 +37,16 @@ class Part:
     left: FrozenSet[Key] = frozenset()
 
     @classmethod
-    def observed(cls, layer: str, door: Door, wanted: State, owned: FrozenSet[Key]) -> Part:
+    def observed(cls, layer: Layer, door: Door, plan: Plan, ledger: Ledger) -> Part:
+        """
+        Raises:
+            ConflictError: an object of somebody else is in the way.
+        """
+        wanted = state_of([thing for thing in layer.desired(plan) if thing.kind in door.kinds])
+        owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in door.kinds)
         seen = door.observe(wanted, owned)
-        return cls(layer, door, owned, seen, seen.current, seen.desired)
+        part = cls(layer.name, door, wanted, owned, seen, seen.current, seen.desired)
+        return part.leaving(frozenset(key for key in seen.edited if layer.keeps_edits(key[1])))
 
     def leaving(self, left: FrozenSet[Key]) -> Part:
         """The same part, without any change to these objects."""
@@ -51,7 +63,7 @@ class Part:
 
     def seen_again(self, target: State) -> Part:
         """What this part would have to do now to reach the target."""
-        seen = self.door.observe(self.desired, self.owned | self.desired.keys())
+        seen = self.door.observe(self.wanted, self.owned | self.wanted.keys())
         return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
 
 
@@ -98,13 +110,17 @@ def _unless_empty(part: Part, changes: Sequence[Change]) -> Iterator[Tuple[Part,
         yield part, changes
 
 
-def verified(parts: Sequence[Part], refused: Mapping[Key, str]) -> List[Part]:
-    """The parts as they are after the changes.
+def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
+    """The parts as they are after the changes; what differs inside a single sandbox is `refused`, too.
 
     Raises:
         VerifyError: something is not as desired, although nothing refused it.
     """
-    again = [part.seen_again(_without(frozenset(refused), part.desired)).leaving(frozenset(refused)) for part in parts]
+    again = []
+    for part in parts:
+        seen = part.seen_again(part.desired).leaving(frozenset(refused))
+        refused.update(seen.door.tolerate(seen.changes))
+        again.append(seen.leaving(frozenset(refused)))
     different = "; ".join(str(change) for part in again for change in part.changes)
     if different:
         raise VerifyError(f"after all changes were made, these are still to be made: {different}")
@@ -131,7 +147,9 @@ def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], str]:
     left: List[Part] = []
     for part in back:
         with _noting(problems):
-            left.append(part.seen_again(part.desired))
+            now = part.seen_again(part.desired)
+            # What was to be written is not what is there.
+            left.append(replace(now, seen=replace(now.seen, digests={})))
     problems += [f"still to be taken back: {change}" for part in left for change in part.changes]
     told = "all changes of this run were taken back"
     return left, told + (f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else "")

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from .converge import Step
 from .declaration.model import Container
 from .diff import CREATE, UPDATE, Change
 from .layers import BRIDGE, DOCKER_CHAINS, VETH
 from .planning.plan import Plan
 from .rules.rules_nftables import TABLE
-from .state import Endpoint, Sysctl
+from .state import Endpoint, State, Sysctl
+from .transaction import Part
 
-Steps = Mapping[str, Step]
+# What the doors of each layer have to do.
+Parts = Mapping[str, Sequence[Part]]
 Tells = Callable[[Change, Plan], str]
 
 _MEND = "`wharf diff` shows what differs from what is declared, and `wharf apply` mends it"
@@ -35,9 +36,9 @@ _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _MOST_NAMES = 3
 
 
-def unconnected(plan: Plan, steps: Steps, container: Container) -> Dict[str, str]:
+def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str]:
     """By network, why a declared endpoint of the container does not connect it."""
-    current, pending = steps[VETH.name].current, {name for _kind, name in steps[VETH.name].pending}
+    current, pending = _current(parts[VETH.name]), _pending_names(parts[VETH.name])
     found = {}
     for attachment in container.attachments:
         network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
@@ -46,7 +47,7 @@ def unconnected(plan: Plan, steps: Steps, container: Container) -> Dict[str, str
             found[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:
             found[network.name] = "pending"
-        elif not network.external and ("bridge", network.bridge) not in steps[BRIDGE.name].current:
+        elif not network.external and ("bridge", network.bridge) not in _current(parts[BRIDGE.name]):
             found[network.name] = "not connected: the bridge is gone"
         elif not isinstance(endpoint, Endpoint) or not endpoint.is_whole:
             found[network.name] = "not connected: its veth is gone"
@@ -55,32 +56,40 @@ def unconnected(plan: Plan, steps: Steps, container: Container) -> Dict[str, str
     return found
 
 
-def trouble(plan: Plan, steps: Steps) -> List[str]:
+def _current(parts: Sequence[Part]) -> State:
+    return {key: thing for part in parts for key, thing in part.current.items()}
+
+
+def _pending_names(parts: Sequence[Part]) -> Set[str]:
+    return {name for part in parts for _kind, name in part.seen.pending}
+
+
+def trouble(plan: Plan, parts: Parts) -> List[str]:
     """What is pending, gone or different, the worst of each kind by itself."""
-    told = [*_pending(plan, steps)]
-    changes = [change for step in steps.values() for change in step.changes]
-    gone = [*_skeleton(steps[DOCKER_CHAINS.name]), *_told(changes, plan)]
+    told = [*_pending(plan, parts)]
+    changes = [change for each in parts.values() for part in each for change in part.changes]
+    gone = [*_skeleton(parts[DOCKER_CHAINS.name]), *_told(changes, plan)]
     rest = [change for change in changes if change.subject.kind not in _SKELETON and not _sentence(change, plan)]
     return [*told, *gone, *([_rest(rest)] if rest and not gone else []), *([_MEND] if gone or rest else [])]
 
 
-def _pending(plan: Plan, steps: Steps) -> Iterator[str]:
-    pending = {name for _kind, name in steps[VETH.name].pending}
+def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
+    pending = _pending_names(parts[VETH.name])
     for container in plan.model.containers.values():
         if container.sandbox in pending:
             yield f"container {container.name} is pending: its network stack {container.sandbox} is not there"
-    for step in steps.values():
-        yield from step.door.hindrances()
-    yield from VETH.warn(plan, ())
+    reasons = (reason for each in parts.values() for part in each for reason in part.seen.pending.values() if reason)
+    yield from dict.fromkeys(reasons)
+    yield from VETH.warnings(plan, ())
 
 
-def _skeleton(step: Step) -> Iterator[str]:
+def _skeleton(parts: Sequence[Part]) -> Iterator[str]:
     different: Dict[Tuple[str, str, str], List[str]] = {}
-    for change in step.changes:
+    for change in (change for part in parts for change in part.changes):
         if change.action in _LACKS and change.subject.kind in _SKELETON:
             key = (*_SKELETON[change.subject.kind], _LACKS[change.action])
             different.setdefault(key, []).append(change.subject.name)
-    if different and not any(thing.kind in _SKELETON for thing in step.current.values()):
+    if different and not any(thing.kind in _SKELETON for thing in _current(parts).values()):
         places = ", ".join(dict.fromkeys(place for place, _noun, _lacks in different))
         yield f"the rules are gone ({places}): no port is published, and nothing protects containers"
         return

@@ -82,7 +82,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
     """
     with ledger_file.locked(tell):
         ledger = Ledger.load()
-        plan = make_plan(ledger, ledger.declared, read_facts(ledger), idle=ProblemCollector())
+        plan = make_plan(ledger.declared, read_facts(ledger), ledger.allotted, ProblemCollector())
         host = _Host.observe(plan)
         ground = host.ground(request)
         probes = parse_probes(request.probes, plan, ground.own)

@@ -29,7 +29,7 @@ class Programs(Door):
     kinds = frozenset(["program"])
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        standing = _standing()
+        standing = _standing() if desired or owned else None
         if desired and standing is None and os.path.lexists(COMMAND):
             raise ConflictError.at(COMMAND, "exists and is not managed by wharf.network: move it away")
         return Observation(state_of([standing] if standing else []), desired)
@@ -81,7 +81,7 @@ class Units(Files):
         super().__init__({})
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        return super().observe(desired, owned | self.recover(desired))
+        return super().observe(desired, owned | (self.recover(desired) & desired.keys()))
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         return frozenset(("file", path) for path in UNITS if content_of(path).startswith(HEADER))
@@ -100,8 +100,9 @@ class Services(Door):
     kinds = frozenset(["service"])
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        running = systemd.active(SERVICES) if systemd.is_booted() else ()
-        found = [Service(name, os.path.lexists(f"{_WANTED}/{name}"), name in running) for name in SERVICES]
+        names = [name for name in SERVICES if ("service", name) in desired.keys() | owned]
+        running = systemd.active(names) if names and systemd.is_booted() else ()
+        found = [Service(name, os.path.lexists(f"{_WANTED}/{name}"), name in running) for name in names]
         return Observation(state_of([each for each in found if each.enabled or each.running]), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
@@ -118,6 +119,14 @@ class Services(Door):
                 # One of them runs the engine, which waits for the end of this run.
                 _tell("start", "--no-block", "--", name)
         return {}
+
+
+def installed() -> FrozenSet[Key]:
+    """What of all this there is, by its marks, where no ledger has it."""
+    units = Units().recover({})
+    programs: List[Key] = [("program", COMMAND)] if _standing() else []
+    services = [("service", name) for name in SERVICES if os.path.lexists(f"{_WANTED}/{name}")]
+    return frozenset([*programs, *units, *services]) if programs else frozenset()
 
 
 def _restart_follow() -> None:

@@ -25,10 +25,10 @@ from ..kernel.file_owner import owner_of
 from ..kernel.processes import birth
 from ..state import DOCKER, MACHINE, ContainerFile, Key, Object, State, state_of
 from . import runtimes
-from .door import Door
+from .door import Door, Observation
 from .residents import NoFilesError, Running, name_of, opened_etc, opened_folder, refuse_hosts_own
 from .sandboxes import is_present
-from .written import edited, is_written, mark
+from .written import digest, edited, is_written
 
 # Of namespaces that have a name: `ip netns exec` binds these files over those in /etc.
 _FILES_OF_NAMED = "/etc/netns"
@@ -60,19 +60,44 @@ class ContainerFiles(Door):
     of what we wrote.
     """
 
+    kinds = frozenset(["container_file"])
+
     def __init__(self, before: Mapping[str, str], written: Mapping[str, str]) -> None:
         self._before = before
         self._written = written
         self._refused: Dict[str, str] = {}
 
-    def canonical(self, desired: State) -> State:
-        left = [file.key for file in _files(desired.values()) if _is_left_to_docker(file.name)]
-        return {key: thing for key, thing in desired.items() if key not in left}
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        """Files that are left to Docker's own resolver are not desired. A file that cannot be written is pending."""
+        self._refused = {}
+        files = [file for file in _files(desired.values()) if not _is_left_to_docker(file.name)]
+        awaited = {file.key for file in files if _is_awaited(file.name)}
+        wanted = state_of([file for file in files if file.key not in awaited and self._can_become(file)])
+        found = self._current(wanted, owned)
+        unseen = awaited | {("container_file", name) for name in self._refused}
+        current = {key: thing for key, thing in found.items() if key not in unseen}
+        others = {file.key: "" for file in files if file.key not in wanted}
+        return Observation(
+            current,
+            wanted,
+            {**others, **self._reasons()},
+            edited(current, wanted, ContainerFile, self._written, _life),
+            self._prior([file for file in _files(wanted.values()) if self._is_new(file, owned)]),
+            digests={file.name: digest(file.content, _life(file.name)) for file in _files(wanted.values())},
+        )
 
-    def pending(self, desired: State) -> FrozenSet[Key]:
-        """Also those that cannot be written, of which `hindrances` tells."""
-        wanted = _files(desired.values())
-        return frozenset(file.key for file in wanted if _is_awaited(file.name) or not self._can_become(file))
+    def _reasons(self) -> Dict[Key, str]:
+        """For each file that cannot be written one sentence for all such files of its container."""
+        paths: Dict[Tuple[str, str], List[str]] = {}
+        for name, reason in self._refused.items():
+            sandbox, path = ContainerFile(name, "").place
+            paths.setdefault((sandbox, reason), []).append(path)
+        told = {}
+        for name, reason in self._refused.items():
+            sandbox, _path = ContainerFile(name, "").place
+            listed = ", ".join(paths[sandbox, reason])
+            told["container_file", name] = f"{sandbox}: {listed} cannot be written: {reason}"
+        return told
 
     def _can_become(self, file: ContainerFile) -> bool:
         try:
@@ -80,28 +105,12 @@ class ContainerFiles(Door):
         except FileNotFoundError:
             return False
 
-    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
-        """What cannot be written, and what is in the tree of a machine that is to run again."""
-        wanted = _files(desired.values())
-        return frozenset(file.key for file in wanted if _is_awaited(file.name) or file.name in self._refused)
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        self._refused = {change.subject.name: "another process changes it at the same time" for change in left}
+        return self._reasons()
 
-    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
-        for change in left:
-            if change.subject.kind == "container_file":
-                self._refused.setdefault(change.subject.name, "another process changes it at the same time")
-        return frozenset(("container_file", name) for name in self._refused)
-
-    def hindrances(self) -> List[str]:
-        """Of the files that cannot be written, why."""
-        reasons: Dict[Tuple[str, str], List[str]] = {}
-        for name, reason in self._refused.items():
-            sandbox, path = ContainerFile(name, "").place
-            reasons.setdefault((sandbox, reason), []).append(path)
-        told = ((sandbox, ", ".join(paths), reason) for (sandbox, reason), paths in reasons.items())
-        return [f"{sandbox}: {paths} cannot be written: {reason}" for sandbox, paths, reason in told]
-
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """What stands in the place of each. One that is let go is ours as long as it is not what was found."""
+    def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """What is in the place of each. One that is let go is wharf.network's as long as it is not what was found."""
         wanted = [file.name for file in _files(desired.values())]
         going = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
         let_go = [name for name in going if name not in self._refused and self._has_a_place(name)]
@@ -159,16 +168,9 @@ class ContainerFiles(Door):
         entry = _entry_of_id(name)
         return self._before.get(entry, "") if entry.startswith(f"{MACHINE}:") else ""
 
-    def edited(self, current: State, desired: State) -> FrozenSet[Key]:
-        return edited(current, desired, ContainerFile, self._written, _life)
-
-    def marks(self, things: Iterable[Object]) -> Dict[str, str]:
-        files = (thing for thing in things if isinstance(thing, ContainerFile))
-        return {thing.name: mark(thing.content, _life(thing.name)) for thing in files}
-
-    def found(self, new: Sequence[Object]) -> Dict[str, str]:
+    def _prior(self, new: Sequence[ContainerFile]) -> Dict[str, str]:
         found: Dict[str, str] = {}
-        for file in _files(new):
+        for file in new:
             with suppress(FileNotFoundError), self._noting(file.name):
                 named = _folder_of_named(file.name)
                 found.update({path: _ABSENT for path in _with_parent(named) if not os.path.isdir(path)})
@@ -176,20 +178,22 @@ class ContainerFiles(Door):
                 found.update({_entry_of_id(file.name): each for each in [_id(file.name)] if each})
         return found
 
-    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
-        """Of a container that was made anew, what it was made with."""
-        return self.found([file for file in _files(ours) if self._is_of_another(file.name)])
+    def _is_new(self, file: ContainerFile, owned: FrozenSet[Key]) -> bool:
+        """Whether the file was never written, or is that of a container that was made anew."""
+        return file.key not in owned or self._is_of_another(file.name)
 
     def _is_of_another(self, name: str) -> bool:
         return name in self._before and self._before.get(_entry_of_id(name), _id(name)) != _id(name)
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._refused = {}
         for change in changes:
             name, after = change.subject.name, change.after
             coming = _FILE + after.content if isinstance(after, ContainerFile) else self._before.get(name, _ABSENT)
             # A container that has ended meanwhile has its files no more, and the next run sees that.
             with suppress(FileNotFoundError), self._noting(name):
                 self._bring(name, coming)
+        return self._reasons()
 
     def _bring(self, name: str, coming: str) -> None:
         named = _folder_of_named(name)

@@ -73,6 +73,14 @@ class Door:
         """
         raise NotImplementedError
 
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        """Which of the differences that are left after `apply` may stay, since they are inside a single sandbox.
+
+        Returns:
+            Their keys, each with the reason.
+        """
+        return {}
+
     def recover(self, usual: State) -> FrozenSet[Key]:
         """The objects that their marks alone show to be made by wharf.network, where the ledger is lost.
 

@@ -14,12 +14,12 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Map
 
 from ..diff import Change
 from ..errors import ApplyError
-from ..kernel import announce, namespaces, proc_sys, rtnetlink
+from ..kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
 from ..kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
 from ..planning.ipam import ETHERNET_MTU
-from ..state import Endpoint, Key, Object, State, state_of
-from . import conntrack, parameters
-from .door import MARK, Door
+from ..state import Endpoint, Key, State, state_of
+from . import parameters
+from .door import MARK, Door, Observation
 from .endpoint_ends import Sight, hindered, leave_default_routes, look, observe_endpoints
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
@@ -45,77 +45,73 @@ class Endpoints(Door):
     interfaces of those that were declared before, by their names.
     """
 
+    kinds = frozenset(["endpoint"])
+    goes_first = True
+
     def __init__(
         self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None
     ) -> None:
         self._before = before
         self._owned = owned
         self._declared = declared or {}
-        self._sight: Optional[Sight] = None
-        self._hindered: Dict[Key, str] = {}
-        self._refused: Dict[Key, str] = {}
 
-    def require(self, desired: State) -> None:
+    def require(self, new: State) -> None:
         require_pyroute2()
-        parameters.refuse_unsettable(desired)
+        parameters.refuse_unsettable(new)
 
-    def canonical(self, desired: State) -> State:
-        """A stack that somebody else has given a default route keeps it. Each has the routes to its networks."""
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        """A stack that others have given a default route keeps it. Each endpoint has the routes to its networks."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
-        return {**desired, **state_of([*wanted.values()])}
+        sight = look(wanted)
+        hindered = self._hindered(wanted, sight)
+        pending = {**{thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}, **hindered}
+        unseen = {*hindered, *(thing.key for thing in wanted.values() if is_out_of_sight(thing.sandbox))}
+        rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
+        found = state_of([*observe_endpoints(rest, parameters.by_name(self._before, "endpoint"), sight)])
+        current = {key: thing for key, thing in found.items() if key not in unseen}
+        as_desired = state_of([*rest.values()])
+        return Observation(
+            current,
+            as_desired,
+            pending,
+            prior=self._prior(rest.values()),
+            released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
+        )
 
-    def pending(self, desired: State) -> FrozenSet[Key]:
-        """Also those of ours that somebody else's interface is in the way of: whoever is root in the container."""
-        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
-        self._sight = look(wanted)
+    def _hindered(self, wanted: Dict[str, Endpoint], sight: Sight) -> Dict[Key, str]:
+        """Known endpoints in whose place root in the container has put another interface, each with the reason."""
         # Whoever declares another interface than before has to choose one that is free.
         same = {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
         known = frozenset(name for name, thing in same.items() if self._is_known(thing))
-        self._hindered = {wanted[name].key: why for name, why in hindered(same, known, self._sight).items()}
-        return frozenset([*self._hindered, *(thing.key for thing in wanted.values() if is_awaited(thing.sandbox))])
+        return {wanted[name].key: why for name, why in hindered(same, known, sight).items()}
 
     def _is_known(self, endpoint: Endpoint) -> bool:
         """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
         return endpoint.key in self._owned or not endpoint.sandbox.startswith(NETNS)
 
-    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
-        wanted = [thing for thing in desired.values() if isinstance(thing, Endpoint)]
-        return frozenset([*self._hindered, *(thing.key for thing in wanted if is_out_of_sight(thing.sandbox))])
-
-    def hindrances(self) -> List[str]:
-        return [*self._hindered.values(), *dict.fromkeys(self._refused.values())]
-
-    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
-        for change in left:
-            endpoint = change.after
-            if isinstance(endpoint, Endpoint) and self._is_its_own(change, endpoint):
-                why = f"{', '.join(change.fields) or 'its interface'} did not stay as set"
-                self._refused[endpoint.key] = refusal([endpoint.name], endpoint.sandbox, why)
-        return frozenset(self._refused)
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        return {
+            endpoint.key: refusal(
+                [endpoint.name],
+                endpoint.sandbox,
+                f"{', '.join(change.fields) or 'its interface'} did not stay as set",
+            )
+            for change in left
+            for endpoint in [change.after]
+            if isinstance(endpoint, Endpoint) and self._is_its_own(change, endpoint)
+        }
 
     def _is_its_own(self, change: Change, endpoint: Endpoint) -> bool:
         """Whether the difference may be made inside of the sandbox: the end on the host is the host's affair."""
         return not set(change.fields).intersection(_ON_THE_HOST) and not is_new(endpoint.sandbox, self._owned)
 
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
-        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Endpoint)}
-        # What was seen last is good for one time.
-        sight, self._sight = self._sight or look(wanted), None
-        return state_of([*observe_endpoints(wanted, parameters.by_name(self._before, "endpoint"), sight)])
-
-    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
-        set_here = [
-            parameters.entry(thing, name)
-            for thing in ours
-            if isinstance(thing, Endpoint)
-            for name, _value in thing.sysctls
-        ]
+    def _prior(self, wanted: Iterable[Endpoint]) -> Dict[str, str]:
+        set_here = (parameters.entry(thing, name) for thing in wanted for name, _value in thing.sysctls)
         return {name: AS_MADE for name in set_here if name not in self._before}
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        if not changes:
-            return
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        refused: Dict[Key, str] = {}
         gone, steps = _steps(changes)
         with opened() as ip:
             _remove(ip, gone)
@@ -126,22 +122,23 @@ class Endpoints(Door):
                 ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
             )
             for before, after in steps:
-                with self._refusing([after], *_MEANWHILE):
+                with self._refusing(refused, [after], *_MEANWHILE):
                     _make_port(ip, before, after)
         by_sandbox: Dict[str, List[Step]] = {}
         for step in steps:
-            if step[1].key not in self._refused:
+            if step[1].key not in refused:
                 by_sandbox.setdefault(step[1].sandbox, []).append(step)
         for sandbox, inside in by_sandbox.items():
-            with self._refusing([after for _before, after in inside]):
+            with self._refusing(refused, [after for _before, after in inside]):
                 _set_inside(sandbox, inside)
-        self._take_back(steps)
+        _take_back([after for before, after in steps if before is None and after.key in refused])
         with announce.packet_sockets() as open_socket:
             for sandbox, inside in by_sandbox.items():
                 _announce(sandbox, inside, open_socket)
+        return refused
 
     @contextmanager
-    def _refusing(self, endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
+    def _refusing(self, refused: Dict[Key, str], endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
         """What is refused inside of a sandbox concerns only the endpoints in there; with `codes`, only these refusals.
 
         In a sandbox that this run itself has made nobody can be in the way: the host is.
@@ -153,14 +150,14 @@ class Endpoints(Door):
             if is_new(sandbox, self._owned) or (codes and error_number(error) not in codes):
                 raise
             why = refusal([each.name for each in endpoints], sandbox, error)
-            self._refused.update({each.key: why for each in endpoints})
+            refused.update({each.key: why for each in endpoints})
 
-    def _take_back(self, steps: Sequence[Step]) -> None:
-        """Remove refused endpoints that were not there before. Those that were stay, as far as they have come."""
-        half_made = [after for before, after in steps if before is None and after.key in self._refused]
-        if half_made:
-            with opened() as ip:
-                _remove(ip, half_made)
+
+def _take_back(half_made: Sequence[Endpoint]) -> None:
+    """Remove refused endpoints that did not exist before. Those that did stay, as far as they have come."""
+    if half_made:
+        with opened() as ip:
+            _remove(ip, half_made)
 
 
 def _new_addresses(steps: Iterable[Step]) -> Set[str]:

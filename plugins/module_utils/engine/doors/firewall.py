@@ -20,7 +20,7 @@ _OF_OTHERS = (_ACCEPT, _FIREWALLD)
 
 
 class Firewall(Door):
-    """`canonical` are rules as the backends list them, from earlier runs; `prior` is what existed in firewalld before."""
+    """`canonical` are rules as the backends list them, from earlier runs; `prior` is what existed in firewalld."""
 
     kinds = frozenset(
         ["chain", "set", "rules", "iptables_chain", "iptables_hook", "iptables_rules", _ACCEPT, _FIREWALLD]

@@ -136,8 +136,8 @@ def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
                 yield Problem(path, f"{name}: {refusal}")
 
 
-def settled(before: Before, pending: FrozenSet[Key], *states: State) -> List[str]:
-    """The entries of which nothing in these states makes any use, but for those of what is pending."""
+def released(before: Before, kind: str, pending: FrozenSet[Key], *states: State) -> List[str]:
+    """The entries of this kind of object that nothing in these states needs, and nothing that is pending."""
     used = {
         (key, name)
         for state in states
@@ -148,7 +148,7 @@ def settled(before: Before, pending: FrozenSet[Key], *states: State) -> List[str
     return [
         " ".join((*key, name))
         for key, name, _value in _entries(before)
-        if (key, name) not in used and key not in pending
+        if key[0] == kind and (key, name) not in used and key not in pending
     ]
 
 

@@ -18,7 +18,7 @@ from ..kernel.proc_sys import Parameters
 from ..kernel.rtnetlink import NO_NAMESPACE_ID
 from ..state import PODMAN, RUNTIMES, Key, Object, Sandbox, State, state_of
 from . import parameters
-from .door import MARK, Door
+from .door import MARK, Door, Observation
 from .parameters import AS_MADE, Before
 
 HOST = "host"
@@ -91,28 +91,36 @@ class Sandboxes(Door):
     get back what they had `before`.
     """
 
+    kinds = frozenset(["sandbox"])
+    goes_first = True
+
     def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
         self._owned = owned
-        self._refused: Dict[Key, str] = {}
 
-    def require(self, desired: State) -> None:
+    def require(self, new: State) -> None:
         require_pyroute2()
         problems = ProblemCollector()
         with problems.collect():
-            parameters.refuse_unsettable(desired)
-        problems.problems += _rootless(thing for thing in desired.values() if isinstance(thing, Sandbox))
+            parameters.refuse_unsettable(new)
+        problems.problems += _rootless(thing for thing in new.values() if isinstance(thing, Sandbox))
         problems.raise_if_any(ConflictError)
 
-    def pending(self, desired: State) -> FrozenSet[Key]:
-        wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
-        return frozenset(thing.key for thing in wanted if is_awaited(thing.name) or is_awaited(thing.of))
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        sandboxes = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
+        pending = {thing.key: "" for thing in sandboxes if is_awaited(thing.name) or is_awaited(thing.of)}
+        unseen = {thing.key for thing in sandboxes if is_out_of_sight(thing.name) or is_out_of_sight(thing.of)}
+        wanted = {key: thing for key, thing in desired.items() if key not in pending}
+        current = {key: thing for key, thing in self._current(wanted, owned).items() if key not in unseen}
+        return Observation(
+            current,
+            wanted,
+            pending,
+            prior=self._prior(wanted.values()),
+            released=self._released(frozenset(pending), wanted, current),
+        )
 
-    def out_of_sight(self, desired: State) -> FrozenSet[Key]:
-        wanted = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
-        return frozenset(thing.key for thing in wanted if is_out_of_sight(thing.name) or is_out_of_sight(thing.of))
-
-    def observe(self, desired: State, owned: FrozenSet[Key]) -> State:
+    def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
         ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
         known = parameters.by_name(self._before, "sandbox")
@@ -133,26 +141,26 @@ class Sandboxes(Door):
             raise ConflictError(*problems)
         return state_of(found)
 
-    def marked(self, usual: State) -> FrozenSet[Key]:
+    def recover(self, usual: State) -> FrozenSet[Key]:
         return frozenset(("sandbox", name) for name in marks())
 
-    def found_inside(self, ours: Sequence[Object]) -> Dict[str, str]:
+    def _prior(self, wanted: Iterable[Object]) -> Dict[str, str]:
+        """What the parameters are that are set for the first time."""
         found = {}
-        for sandbox in (thing for thing in ours if isinstance(thing, Sandbox)):
+        for sandbox in (thing for thing in wanted if isinstance(thing, Sandbox)):
             new = [name for name, _value in sandbox.sysctls if parameters.entry(sandbox, name) not in self._before]
             values = dict.fromkeys(new, AS_MADE) if sandbox.name.startswith(NETNS) else _values(sandbox.name, new)
             found.update({parameters.entry(sandbox, name): value for name, value in values.items()})
         return found
 
-    def settled(self, pending: FrozenSet[Key], *states: State) -> List[str]:
-        """Nor is that of a container which is let go while its runtime does not answer."""
+    def _released(self, pending: FrozenSet[Key], *states: State) -> List[str]:
+        """Not those of a container that is let go while its runtime does not answer."""
         known = parameters.by_name(self._before, "sandbox")
         unseen = frozenset(("sandbox", name) for name in known if is_out_of_sight(name))
-        return parameters.settled(self._before, pending | unseen, *states)
+        return parameters.released(self._before, "sandbox", pending | unseen, *states)
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        if not changes:
-            return
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        refused: Dict[Key, str] = {}
         for change in changes:
             if change.subject.name.startswith(NETNS) and (change.after is None or "of" in change.fields):
                 _delete(change.subject.name)
@@ -163,14 +171,16 @@ class Sandboxes(Door):
             _make(new.pop(next(iter(new))), new)
         for sandbox in standing:
             if isinstance(sandbox, Sandbox):
-                with self._changing(sandbox):
+                with self._changing(sandbox, refused):
                     _settle(sandbox)
         for change in changes:
             if isinstance(change.before, Sandbox) and change.subject.name not in made:
-                self._give_back(change.before, change.after.sysctls if isinstance(change.after, Sandbox) else ())
+                kept = change.after.sysctls if isinstance(change.after, Sandbox) else ()
+                self._give_back(change.before, kept, refused)
+        return refused
 
     @contextmanager
-    def _changing(self, sandbox: Sandbox) -> Iterator[None]:
+    def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
         """Run the block inside; what is refused in there concerns this container alone."""
         try:
             with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
@@ -178,15 +188,18 @@ class Sandboxes(Door):
         except ApplyError as error:
             if is_new(sandbox.name, self._owned):
                 raise
-            self._refused[sandbox.key] = refusal([sandbox.name], sandbox.name, error)
+            refused[sandbox.key] = refusal([sandbox.name], sandbox.name, error)
 
-    def refused(self, left: Sequence[Change] = ()) -> FrozenSet[Key]:
-        for change in left:
-            sandbox = change.subject
-            if isinstance(sandbox, Sandbox) and self._is_its_own(change):
-                why = f"{', '.join(change.fields) or 'what was set in it'} did not stay as set"
-                self._refused[sandbox.key] = refusal([sandbox.name], sandbox.name, why)
-        return frozenset(self._refused)
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        return {
+            change.subject.key: refusal(
+                [change.subject.name],
+                change.subject.name,
+                f"{', '.join(change.fields) or 'what was set in it'} did not stay as set",
+            )
+            for change in left
+            if self._is_its_own(change)
+        }
 
     def _is_its_own(self, change: Change) -> bool:
         """Whether this is about something inside of the stack, and not about its name."""
@@ -194,14 +207,11 @@ class Sandboxes(Door):
         inside = change.action == UPDATE or not name.startswith(NETNS)
         return inside and "of" not in change.fields and not is_new(name, self._owned)
 
-    def hindrances(self) -> List[str]:
-        return [*self._refused.values()]
-
-    def _give_back(self, sandbox: Sandbox, kept: Parameters) -> None:
+    def _give_back(self, sandbox: Sandbox, kept: Parameters, refused: Dict[Key, str]) -> None:
         entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
         if entries and is_present(sandbox.name):
             values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
-            with self._changing(sandbox):
+            with self._changing(sandbox, refused):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import ROUTED, Attachment, Container, Model
 from ..declaration.ports import PortMapping, PortRange, size
@@ -54,55 +54,6 @@ class Translation:
     host_ip: str
     port: int
     target: str
-
-
-# A container's address, the protocol and the port.
-OpenPort = Tuple[str, str, int]
-
-
-@dataclass(frozen=True)
-class Restriction:
-    """A port that only some sources may reach.
-
-    `target` is the container's address. `address` is the one at which it is reached, empty for every one of the host.
-    """
-
-    target: str
-    address: str
-    protocol: str
-    port: int
-    allowed: FrozenSet[str]
-
-
-@dataclass(frozen=True)
-class Vicinity:
-    """One thing that rules say of a bridge: a subnet that is on it, or what is open among its containers, or to all.
-
-    `is_mutual`: its containers reach each other. `open_version` is the family in which all that is not restricted is
-    open.
-    """
-
-    bridge: str
-    subnet: str = ""
-    is_mutual: bool = False
-    open_version: int = 0
-
-
-def restricted(
-    guarded: Collection[OpenPort], allowed: Mapping[OpenPort, Collection[str]], translations: Iterable[Translation]
-) -> Iterator[Restriction]:
-    """What two backends' rules come to. `guarded` are the containers' ports that are not for all.
-
-    `allowed` has who may reach them, by where a connection was first sent: the address is empty for every one of the
-    host.
-    """
-    for address, protocol, port in guarded:
-        yield Restriction(address, address, protocol, port, frozenset(allowed.get((address, protocol, port), ())))
-    for each in translations:
-        address, target_port = each.target.split(" ")
-        if (address, each.protocol, int(target_port)) in guarded:
-            sent_to = each.host_ip, each.protocol, each.port
-            yield Restriction(address, *sent_to, frozenset(allowed.get(sent_to, ())))
 
 
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:

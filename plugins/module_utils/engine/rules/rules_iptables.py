@@ -21,11 +21,11 @@ from ..declaration.services import TFTP_PORT
 from ..declaration.words import Address, Subnet
 from ..planning.openings import LinkedPort, Opening
 from ..planning.plan import Plan, detours
-from ..planning.publications import OpenPort, Publication, Restriction, Translation, Vicinity, restricted
+from ..planning.publications import Publication, Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..planning.targets import Target, Way, sources, targets
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
-from .network_rules_iptables import BRIDGE, INPUT, LINKS, MSS, POSTROUTING, Ground
+from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, Ground
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
@@ -75,16 +75,6 @@ _DNS_PROTOCOLS = ("udp", "tcp")
 _NEIGHBOUR_DISCOVERY = (133, 135, 136)
 
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
-
-_ALLOWED = re.compile(
-    r"(?:-s (\S+) )?-d (\S+) -p (\w+) -m \w+ --dport \d+ -m conntrack (?:--ctstate DNAT )?(?:--ctorigdst (\S+) )?"
-    r"--ctorigdstport (\d+) -j ACCEPT"
-)
-_TARGET = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dports? (\S+) -j ACCEPT")
-_GUARDED = re.compile(r"-d (\S+)/\d+ -p (\w+) -m \w+ --dport (\d+) -j (?:RETURN|DROP)")
-_SUBNET = re.compile(r"-s (\S+) -o (\S+) -m conntrack --ctstate DNAT -j MASQUERADE")
-_MUTUAL = re.compile(r"(?:-[sd] \S+ )?-i (\S+) -o \1 -j ACCEPT")
-_OPEN = re.compile(r"(?:-d \S+ )?-o (\S+) -j ACCEPT")
 
 Element = Tuple[str, str]
 _OfContainer = TypeVar("_OfContainer", Publication, Opening, LinkedPort)
@@ -427,31 +417,6 @@ def _block_name(block: Subnet) -> str:
     return f"{named}-{block.prefixlen}"
 
 
-def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
-    """The ports among elements that are open at containers' own addresses, to whomever."""
-    for _chain, rule in elements:
-        match = _TARGET.fullmatch(rule) or _GUARDED.fullmatch(rule)
-        if match:
-            address, protocol, ports = match.groups()
-            for each in ports.split(","):
-                first, _colon, last = each.partition(":")
-                yield from ((address, protocol, port) for port in range(int(first), int(last or first) + 1))
-
-
-def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
-    """The ports among elements that are not for all."""
-    held = list(elements)
-    allowed: Dict[OpenPort, Set[str]] = {}
-    for _chain, rule in held:
-        match = _ALLOWED.fullmatch(rule)
-        if match:
-            source, target, protocol, address, port = match.groups("")
-            every = "::/0" if ":" in target else "0.0.0.0/0"
-            allowed.setdefault((address, protocol, int(port)), set()).add(source or every)
-    guarded = {*open_ports(each for each in held if _GUARDED.fullmatch(each[1]))}
-    return restricted(guarded, allowed, translations(held))
-
-
 def translations(elements: Iterable[Element]) -> Iterator[Translation]:
     """The published ports among elements."""
     for _chain, rule in elements:
@@ -459,17 +424,3 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
         if match:
             host_ip, protocol, port, address, target_port = match.groups("")
             yield Translation(protocol, host_ip, int(port), f"{address} {target_port}")
-
-
-def vicinities(elements: Iterable[Element]) -> Iterator[Vicinity]:
-    """What elements say of bridges."""
-    for chain, rule in elements:
-        family, _space, name = chain.partition(" ")
-        if name == POSTROUTING:
-            yield from (Vicinity(bridge, subnet=subnet) for subnet, bridge in _SUBNET.findall(rule))
-        elif name == BRIDGE:
-            mutual, opened = _MUTUAL.fullmatch(rule), _OPEN.fullmatch(rule)
-            if mutual:
-                yield Vicinity(mutual[1], is_mutual=True)
-            elif opened:
-                yield Vicinity(opened[1], open_version=6 if family == FAMILIES[6] else 4)

@@ -16,7 +16,7 @@ from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachme
 from ..declaration.words import shortest
 from ..planning.openings import LinkedPort
 from ..planning.plan import Plan, detours
-from ..planning.publications import OpenPort, Publication, Restriction, Translation, Vicinity, restricted
+from ..planning.publications import Publication, Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
 from ..planning.targets import Target, sources, targets
 from ..state import Chain, ElementSet, Object, Rules
@@ -398,35 +398,3 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
             key, _colon, target = element.partition(" : ")
             *host_ip, protocol, port = key.split(" . ")
             yield Translation(protocol, "".join(host_ip), int(port), target.replace(" . ", " "))
-
-
-def open_ports(elements: Iterable[Element]) -> Iterator[OpenPort]:
-    """The ports among elements that are open at containers' own addresses, to whomever."""
-    for name, element in elements:
-        if name.startswith(("targets", "guarded")):
-            address, protocol, port = element.split(" . ")
-            yield address, protocol, int(port)
-
-
-def restrictions(elements: Iterable[Element]) -> Iterator[Restriction]:
-    """The ports among elements that are not for all."""
-    held = list(elements)
-    allowed: Dict[OpenPort, Set[str]] = {}
-    for name, element in held:
-        if name.startswith("allowed"):
-            *address, protocol, port, source = element.split(" . ")
-            allowed.setdefault(("".join(address), protocol, int(port)), set()).add(source)
-    guarded = {*open_ports(each for each in held if each[0].startswith("guarded"))}
-    return restricted(guarded, allowed, translations(held))
-
-
-def vicinities(elements: Iterable[Element]) -> Iterator[Vicinity]:
-    """What elements say of bridges."""
-    for name, element in elements:
-        what, _dot, bridge = element.replace('"', "").partition(" . ")
-        if name in ("networks4", "networks6"):
-            yield Vicinity(bridge, subnet=what)
-        elif name == "icc":
-            yield Vicinity(bridge, is_mutual=True)
-        elif name == "unprotected":
-            yield Vicinity(bridge, open_version=int(what[-1]))
