@@ -17,7 +17,7 @@ from typing import Any
 
 import pyroute2
 from engine import ledger
-from engine.doors import conntrack
+from engine.kernel import conntrack
 from engine.errors import ApplyError
 from engine.kernel import namespaces, proc_sys, rtnetlink
 

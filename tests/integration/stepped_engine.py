@@ -19,7 +19,8 @@ from typing import Any
 
 from deaths import before_each_change_of_the_kernel
 from engine.__main__ import main
-from engine.doors import conntrack, iptables
+from engine.doors import iptables
+from engine.kernel import conntrack
 
 told, heard = sys.stdout, sys.stdin
 
