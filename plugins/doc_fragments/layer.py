@@ -124,8 +124,8 @@ options:
         yet, is declared with it.
     type: list
     elements: str
-    choices: [docker_user, default_networks, user_networks, containers]
-    default: [docker_user, default_networks, user_networks, containers]
+    choices: [docker_user, default_networks, user_networks, containers, boot]
+    default: [docker_user, default_networks, user_networks, containers, boot]
   adopt:
     description:
       - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be understood.
@@ -136,13 +136,6 @@ options:
         the rest goes.
     type: bool
     default: false
-  assumed:
-    description:
-      - What earlier calls of the same play would have done in check mode.
-      - Set by the action plugin, so that check mode predicts what the real run does. There is no need to give it.
-      - Between the calls of a play it is carried in the fact C(_wharf_assumed), which only check mode sets and reads.
-    type: dict
-    default: {}
   variable_prefix:
     description:
       - What the names of variables begin with from which the options are given, as in V(wharf_) of C(wharf_networks).

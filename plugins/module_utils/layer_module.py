@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Dict, FrozenSet, Iterator, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .engine.converge import converge
-from .engine.declaration.declared import PARTS, PRESENT, SCOPES, STATES, Call
+from .engine.declaration.declared import ABSENT, PARTS, PRESENT, SCOPES, STATES, Call
 from .engine.declaration.places import Places
 from .engine.errors import ProblemsError, WharfError
-from .engine.layers import LAYERS
+from .engine.layers import BOOT, LAYERS
 from .engine.report import describe, diffs, summary
 from .engine.state import RUNTIMES
 
@@ -37,24 +37,36 @@ ARGUMENT_SPEC = {
 }
 
 
-def run_layers() -> None:
-    """Converge the layers of this host that the options name, or say what would change; leave with the result."""
+def run_layers(*names: str) -> None:
+    """Converge the layers that the options name, or these ones; leave with the result."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
-    prefix = module.params["variable_prefix"]
+    given = {part: module.params[part] for part in PARTS.values()}
+    _run(module, names or module.params["layers"], frozenset(module.params["scope"]), given)
+
+
+def run_boot() -> None:
+    """Converge what brings the networks back when the host boots; leave with the result."""
+    spec = {"services": {"type": "bool"}, "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    services = module.params["services"]
+    _run(module, [BOOT.name], frozenset([BOOT.name]), {"boot": {} if services is None else {"services": services}})
+
+
+def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:
+    prefix = module.params.get("variable_prefix", "")
     with reporting_errors(module):
         call = Call(
-            **{part: module.params[part] for part in PARTS.values()},
+            **given,
             state=module.params["state"],
-            scopes=frozenset(module.params["scope"]),
+            scopes=scopes,
             check=module.check_mode,
-            adopt=module.params["adopt"],
+            adopt=module.params.get("adopt", False),
             places=Places(prefix, prefix),
         )
-        layers = [layer for layer in LAYERS if layer.name in module.params["layers"]]
-        result = converge(call, layers, tell=module.warn)
+        result = converge(call, [layer for layer in LAYERS if layer.name in names], tell=module.warn)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)

@@ -65,8 +65,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: service, name: wharf.service, action: create, fields: []}]
+  sample: [{layer: boot, kind: service, name: wharf.service, action: create, fields: []}]
   contains:
+    layer:
+      description: The layer that the object belongs to, V(boot).
+      type: str
     kind:
       description: V(program), V(file) or V(service).
       type: str
@@ -82,30 +85,11 @@ changes:
       elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.wharf.network.plugins.module_utils.engine.installation import install, remove
-from ansible_collections.wharf.network.plugins.module_utils.engine.report import changes_as_data, diffs
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_boot
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "services": {"type": "bool"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
-    )
-    with reporting_errors(module):
-        if module.params["state"] == "present":
-            result = install(module.params["services"], module.check_mode)
-        else:
-            result = remove(module.check_mode)
-    report = {"changed": bool(result.changes), "changes": changes_as_data(result.changes)}
-    if module._diff:
-        report["diff"] = diffs(result)
-    module.exit_json(**report)
+    run_boot()
 
 
 if __name__ == "__main__":

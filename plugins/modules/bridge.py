@@ -51,8 +51,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: bridge, name: br-front, action: create, fields: []}]
+  sample: [{layer: bridge, kind: bridge, name: br-front, action: create, fields: []}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(bridge).
       type: str
@@ -81,12 +84,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BRIDGE
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(BRIDGE)
+    run_layers("bridge")
 
 
 if __name__ == "__main__":

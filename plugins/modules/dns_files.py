@@ -48,8 +48,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: file, name: /etc/netns/web/hosts, action: update, fields: [content]}]
+  sample: [{layer: dns_files, kind: file, name: /etc/netns/web/hosts, action: update, fields: [content]}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(file).
       type: str
@@ -86,12 +89,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNS_FILES
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(DNS_FILES)
+    run_layers("dns_files")
 
 
 if __name__ == "__main__":

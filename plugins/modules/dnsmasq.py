@@ -54,8 +54,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: file, name: /run/wharf/names/app/web, action: update, fields: [content]}]
+  sample: [{layer: dnsmasq, kind: file, name: /run/wharf/names/app/web, action: update, fields: [content]}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(file).
       type: str
@@ -84,12 +87,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DNSMASQ
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(DNSMASQ)
+    run_layers("dnsmasq")
 
 
 if __name__ == "__main__":

@@ -56,8 +56,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: rules, name: container web, action: update, fields: [elements]}]
+  sample: [{layer: docker_chains, kind: rules, name: container web, action: update, fields: [elements]}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(rules).
       type: str
@@ -117,12 +120,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DOCKER_CHAINS
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(DOCKER_CHAINS)
+    run_layers("docker_chains")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: sysctl, name: net.ipv4.ip_forward, action: update, fields: [value]}]
+  sample: [{layer: forwarding, kind: sysctl, name: net.ipv4.ip_forward, action: update, fields: [value]}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(sysctl).
       type: str
@@ -69,12 +72,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import FORWARDING
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(FORWARDING)
+    run_layers("forwarding")
 
 
 if __name__ == "__main__":

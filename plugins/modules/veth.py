@@ -54,8 +54,11 @@ changes:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: endpoint, name: web/app, action: create, fields: []}]
+  sample: [{layer: veth, kind: endpoint, name: web/app, action: create, fields: []}]
   contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
     kind:
       description: The kind of the object, such as V(endpoint).
       type: str
@@ -85,12 +88,11 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import VETH
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layer
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
 
 
 def main() -> None:
-    run_layer(VETH)
+    run_layers("veth")
 
 
 if __name__ == "__main__":

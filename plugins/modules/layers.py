@@ -1,0 +1,104 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: layers
+short_description: Bring a host's container networks to what is declared, in one run
+version_added: 0.1.0
+description:
+  - Converges all layers of a host's container networks, or those of O(layers), in one run. The run plans everything that
+    is declared on the host, observes each layer, makes all changes in one order, and observes again.
+  - Where the kernel, a program or the disk refuses a change, all changes of the run are taken back, in every layer. The
+    error says what was refused, and what could not be taken back.
+  - What is refused inside a single container concerns that container alone. It is pending, with a warning.
+  - The modules M(wharf.network.bridge), M(wharf.network.docker_chains), M(wharf.network.forwarding),
+    M(wharf.network.veth), M(wharf.network.dns_files), M(wharf.network.dnsmasq) and M(wharf.network.boot) are one layer
+    each.
+options:
+  layers:
+    description:
+      - The layers that this call converges. Their order is always that of the choices, and reversed for what goes.
+      - What the call declares is kept in the ledger for all layers.
+    type: list
+    elements: str
+    choices: [bridge, docker_chains, forwarding, veth, dns_files, dnsmasq, boot]
+    default: [bridge, docker_chains, forwarding, veth, dns_files, dnsmasq, boot]
+extends_documentation_fragment:
+  - wharf.network.layer
+requirements:
+  - pyroute2 0.7 to 0.9, where links are to be changed
+"""
+
+EXAMPLES = r"""
+- name: A network, and a container with a published port
+  wharf.network.layers:
+    networks:
+      app: {}
+    containers:
+      web:
+        networks: [app]
+        ports: ["8080:80"]
+
+- name: The bridges and rules alone
+  wharf.network.layers:
+    layers: [bridge, docker_chains, forwarding]
+    networks:
+      app: {}
+
+- name: Remove everything that is declared on the host
+  wharf.network.layers:
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What changed, or in check mode would change, in the order in which it is done.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{layer: forwarding, kind: sysctl, name: net.ipv4.ip_forward, action: update, fields: [value]}]
+  contains:
+    layer:
+      description: The layer that the object belongs to.
+      type: str
+    kind:
+      description: The kind of the object, such as V(sysctl).
+      type: str
+    name:
+      description: The object's name.
+      type: str
+    action:
+      description: One of V(create), V(update) and V(delete).
+      type: str
+    fields:
+      description: What of the object an update changes.
+      type: list
+      elements: str
+pending:
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: What stands in the way, each with the C(path) of its place and a C(message) that says what
+    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  returned: failure, where the declaration or the host must be changed
+  type: list
+  elements: dict
+  sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
+
+
+def main() -> None:
+    run_layers()
+
+
+if __name__ == "__main__":
+    main()
