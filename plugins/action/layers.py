@@ -22,8 +22,8 @@ from ansible_collections.wharf.network.plugins.plugin_utils.declaration import D
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
 _MODULE = "wharf.network.layers"
 
-# What it takes, but for `layers`, which the name of any other module says. To load its own list takes longer than all that
-# a task needs here.
+# What it takes, but for `layers`, which the name of any other module says. To load its own list takes longer than all
+# that a task needs here.
 OPTIONS = (
     "adopt",
     "boot",

@@ -76,6 +76,12 @@ options:
       - C(comment) stands beside the rule in the kernel.
       - A list, or the JSON or YAML text of one. Where this is not given, what was declared before stands.
     type: raw
+  boot:
+    description:
+      - Settings of what brings the networks back when the host boots, as M(wharf.network.boot) takes them, which is
+        C(services). An empty dictionary leaves all to the defaults.
+      - Where this is not given, what was declared before stands.
+    type: raw
   compose_files:
     description:
       - Compose files on the controller, to read networks and containers from.

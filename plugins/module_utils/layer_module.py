@@ -39,7 +39,8 @@ ARGUMENT_SPEC = {
 
 def run_layers(*names: str) -> None:
     """Converge the layers that the options name, or these ones; leave with the result."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    spec = {name: option for name, option in ARGUMENT_SPEC.items() if not names or name != "layers"}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")

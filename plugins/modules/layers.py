@@ -10,8 +10,8 @@ module: layers
 short_description: Bring a host's container networks to what is declared, in one run
 version_added: 0.1.0
 description:
-  - Converges all layers of a host's container networks, or those of O(layers), in one run. The run plans everything that
-    is declared on the host, observes each layer, makes all changes in one order, and observes again.
+  - Converges all layers of a host's container networks, or those of O(layers), in one run. The run plans everything
+    that is declared on the host, observes each layer, makes all changes in one order, and observes again.
   - Where the kernel, a program or the disk refuses a change, all changes of the run are taken back, in every layer. The
     error says what was refused, and what could not be taken back.
   - What is refused inside a single container concerns that container alone. It is pending, with a warning.
