@@ -17,9 +17,8 @@ from typing import Any
 
 import pyroute2
 from engine import ledger
-from engine.kernel import conntrack
 from engine.errors import ApplyError
-from engine.kernel import namespaces, proc_sys, rtnetlink
+from engine.kernel import conntrack, namespaces, proc_sys, rtnetlink
 
 Function = Callable[..., Any]
 

@@ -33,7 +33,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
-    SCOPES,
     ContainerFile,
     Dnsmasq,
     File,
@@ -62,11 +61,11 @@ def test_case(case: Path) -> None:
 
 
 def test_skeleton() -> None:
-    chains = _chains(diff({}, _skeleton(rules_iptables), SCOPES))
+    chains = _chains(diff({}, _skeleton(rules_iptables)))
     golden.check(
         HERE / "skeleton",
         {
-            "ruleset.nft": _nft_text(diff({}, _skeleton(rules_nftables), SCOPES)),
+            "ruleset.nft": _nft_text(diff({}, _skeleton(rules_nftables))),
             "chains.iptables": "".join(f"{name}\n" + _lines("  ", rules) for name, rules in sorted(chains.items())),
         },
         given=(),
@@ -85,7 +84,7 @@ def _outcome(planned: Plan) -> dict[str, str]:
     return {
         "allotted.yml": golden.as_yaml(planned.allotted.as_words()),
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
-        "ruleset.nft": _nft_text(diff(_skeleton(rules_nftables), state_of(rules_nftables.rules(planned)), SCOPES)),
+        "ruleset.nft": _nft_text(diff(_skeleton(rules_nftables), state_of(rules_nftables.rules(planned)))),
         "chains.iptables": _added_chains(planned),
         **{
             # A colon is refused in the names of files by ansible-test.
@@ -112,8 +111,8 @@ def _nft_text(changes: list[Change]) -> str:
 
 def _added_chains(planned: Plan) -> str:
     """The rules that each chain of iptables has and the skeleton lacks; behind a minus, those that it lacks itself."""
-    before = _chains(diff({}, _skeleton(rules_iptables), SCOPES))
-    after = _chains(diff({}, state_of(rules_iptables.rules(planned)), SCOPES))
+    before = _chains(diff({}, _skeleton(rules_iptables)))
+    after = _chains(diff({}, state_of(rules_iptables.rules(planned))))
     text = ""
     for name in sorted({**before, **after}):
         old, new = before.get(name, []), after.get(name, [])

@@ -1,30 +1,31 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The loop, with a door to memory: what becomes of the ledger when a change is refused or the run is killed."""
+"""A run, with a door to memory: what becomes of the ledger when a change is refused or the run is killed."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import adoption
+from ansible_collections.wharf.network.plugins.module_utils.engine import adoption, flows
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
-from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Layer, Result, converge
+from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result, converge
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import ABSENT, Call
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door, Observation
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ApplyError,
     ConflictError,
     ModelError,
     VerifyError,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import Layer
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
@@ -39,14 +40,16 @@ class Memory(Door):
     """Holds objects instead of a kernel; `fail` is raised instead of the change to the object of that name."""
 
     def __init__(self) -> None:
+        self.kinds = frozenset(["bridge"])
         self.there: State = {}
         self.fail: dict[str, BaseException] = {}
         self.forgetful = False
 
-    def observe(self, desired: State, owned: frozenset[Key]) -> State:
-        return {key: thing for key, thing in self.there.items() if key in desired or key in owned}
+    def observe(self, desired: State, owned: frozenset[Key]) -> Observation:
+        there = {key: thing for key, thing in self.there.items() if key in desired or key in owned}
+        return Observation(there, desired)
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
             if change.subject.name in self.fail:
                 raise self.fail[change.subject.name]
@@ -54,6 +57,7 @@ class Memory(Door):
                 del self.there[change.subject.key]
             elif not self.forgetful:
                 self.there[change.after.key] = change.after
+        return {}
 
     @property
     def names(self) -> list[str]:
@@ -72,9 +76,9 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def run(memory: Memory, *networks: str, check: bool = False, state: str = "present", **words: Any) -> Result:
     """`words` are those of networks that have any."""
-    layer = Layer("bridge", plan.bridges, lambda _ledger: memory)
+    layer = Layer("bridge", plan.bridges, lambda _ledger: [memory])
     call = Call(networks={**dict.fromkeys(networks, {}), **words} or None, check=check, state=state)
-    return converge(layer, call, lambda _ledger: Facts(), [layer])
+    return converge(call, [layer], facts=lambda _ledger: Facts())
 
 
 def test_nothing_is_left_once_all_is_absent(memory: Memory) -> None:
@@ -99,13 +103,11 @@ def test_a_ledger_that_does_not_change_is_not_written(memory: Memory) -> None:
     assert Path(ledger_file.PATH).stat().st_ino == written
 
 
-def test_a_refused_change_takes_the_whole_layer_back(memory: Memory) -> None:
+def test_a_refused_change_takes_the_whole_run_back(memory: Memory) -> None:
     run(memory, "a")
     before = dict(memory.there)
     memory.fail["br-c"] = ApplyError("bridge br-c: creating: Operation not supported")
-    with pytest.raises(
-        ApplyError, match="^bridge br-c: creating: .*; what had been done of this layer was taken back$"
-    ):
+    with pytest.raises(ApplyError, match="^bridge br-c: creating: .*; all changes of this run were taken back$"):
         run(memory, "b", "c")
     assert memory.there == before
     assert set(Ledger.load().declared.networks) == {"a"}
@@ -119,17 +121,17 @@ def test_so_it_is_where_something_else_is_in_the_way(memory: Memory, error: Exce
     run(memory, "a")
     before = dict(memory.there)
     memory.fail["br-c"] = error
-    with pytest.raises(ApplyError, match="; what had been done of this layer was taken back$"):
+    with pytest.raises(ApplyError, match="; all changes of this run were taken back$"):
         run(memory, "b", "c")
     assert memory.there == before
     assert set(Ledger.load().declared.networks) == {"a"}
 
 
-def test_a_conflict_that_is_seen_afterwards_takes_the_layer_back(memory: Memory) -> None:
+def test_a_conflict_that_is_seen_afterwards_takes_the_run_back(memory: Memory) -> None:
     run(memory, "a")
     observe, before = memory.observe, dict(memory.there)
 
-    def conflicting(desired: State, owned: frozenset[Key]) -> State:
+    def conflicting(desired: State, owned: frozenset[Key]) -> Observation:
         if "br-b" in memory.names and not conflicts:
             conflicts.append("br-b")
             raise ConflictError.at("br-b", "not ours")
@@ -137,17 +139,17 @@ def test_a_conflict_that_is_seen_afterwards_takes_the_layer_back(memory: Memory)
 
     conflicts: list[str] = []
     memory.observe = conflicting  # type: ignore[method-assign]
-    with pytest.raises(ApplyError, match="^br-b: not ours; what had been done of this layer was taken back$"):
+    with pytest.raises(ApplyError, match="^br-b: not ours; all changes of this run were taken back$"):
         run(memory, "b")
     assert memory.there == before
     assert set(Ledger.load().declared.networks) == {"a"}
 
 
-def test_what_is_left_to_be_done_is_told_and_left_to_the_next_run(memory: Memory) -> None:
-    def refuse(_desired: State) -> None:
+def test_flows_that_are_not_forgotten_are_left_to_the_next_run(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
         raise ApplyError("not now")
 
-    memory.finish = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(flows, "forget", refuse)
     with pytest.raises(ApplyError, match="^not now; all changes were made, and the next run does the rest$"):
         run(memory, "a")
     assert memory.names == ["br-a", "docker0"]
@@ -161,12 +163,12 @@ def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> Non
     run(memory)
     memory.fail.pop("br-a")
 
-    def refuse_all(changes: Sequence[Change]) -> None:
+    def refuse_all(changes: Sequence[Change]) -> Mapping[Key, str]:
         Memory.apply(memory, [change for change in changes if change.after])
         raise ApplyError("cannot be removed")
 
     memory.apply = refuse_all  # type: ignore[method-assign]
-    with pytest.raises(ApplyError, match="taking back what had been done failed too: cannot be removed"):
+    with pytest.raises(ApplyError, match="taken back, but for these: cannot be removed; still .* delete bridge br-a"):
         run(memory, "a")
     assert ("bridge", "br-a") in Ledger.load().owned["bridge"]
 
@@ -257,24 +259,20 @@ class Contested(Memory):
     """Where somebody else changes an object back at once."""
 
     contested = ("bridge", "br-a")
-    _left: frozenset[Key] = frozenset()
 
-    def observe(self, desired: State, owned: frozenset[Key]) -> State:
-        return {key: thing for key, thing in super().observe(desired, owned).items() if key != self.contested}
+    def observe(self, desired: State, owned: frozenset[Key]) -> Observation:
+        seen = super().observe(desired, owned).current
+        return Observation({key: thing for key, thing in seen.items() if key != self.contested}, desired)
 
-    def refused(self, left: Sequence[Change] = ()) -> frozenset[Key]:
-        self._left |= {change.subject.key for change in left}
-        return self._left
-
-    def hindrances(self) -> list[str]:
-        return [f"{name} is contested" for _kind, name in self._left]
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        return {change.subject.key: f"{change.subject.name} is contested" for change in left}
 
 
 def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memory: Memory) -> None:
     contested = Contested()
     result = run(contested, "a", "b")
     assert [change.subject.name for change in result.changes] == ["br-b", "docker0"]
-    assert (result.pending, result.warnings) == (("br-a",), ("br-a is contested",))
+    assert (result.pending, result.warnings) == ({"br-a": "br-a is contested"}, ("br-a is contested",))
     assert Contested.contested in Ledger.load().owned["bridge"]
 
 
@@ -292,9 +290,9 @@ def test_a_power_cut_leaves_a_whole_ledger(memory: Memory, monkeypatch: pytest.M
         done.append(("replace", source, Path(source).read_text()))
         replace(source, target)
 
-    def note_apply(changes: Sequence[Change]) -> None:
+    def note_apply(changes: Sequence[Change]) -> Mapping[Key, str]:
         done.append(("apply", "", ""))
-        apply(changes)
+        return apply(changes)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)

@@ -13,9 +13,15 @@ import pytest
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
     ABSENT,
     ALL,
+    BOOT,
+    CONTAINERS,
+    DEFAULT_NETWORKS,
+    DOCKER_USER,
     EXACT,
     PARTS,
     PRESENT,
+    SCOPES,
+    USER_NETWORKS,
     Call,
     Declared,
     declare,
@@ -24,13 +30,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     unnamed,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
-    CONTAINERS,
-    DEFAULT_NETWORKS,
-    DOCKER_USER,
-    SCOPES,
-    USER_NETWORKS,
-)
 
 OLD, NEW = {"dns": "192.0.2.1"}, {"dns": "192.0.2.2"}
 NOTHING = Declared()
@@ -199,29 +198,30 @@ def test_absent_declares_nothing_below() -> None:
     assert declare(NOTHING, call(CONTAINERS, state=ABSENT, host=NEW, networks={"a": NEW})).is_empty
 
 
-def test_assumed_scopes_are_as_if_declared() -> None:
-    given = {"host": NEW, "networks": {"a": NEW}, "containers": {"one": NEW}}
-    assumed = {DEFAULT_NETWORKS: PRESENT, USER_NETWORKS: EXACT}
-    assert declare(BEFORE, call(CONTAINERS, assumed=assumed, **given)) == Declared(
-        NEW, {"a": NEW}, {"one": NEW, "two": OLD}
-    )
-    gone = {CONTAINERS: ABSENT, USER_NETWORKS: ABSENT}
-    assert declare(BEFORE, call(DEFAULT_NETWORKS, state=ABSENT, assumed=gone)).is_empty
-
-
 @pytest.mark.parametrize(
-    ("scopes", "converged"),
+    ("scopes", "below"),
     [
-        ({DOCKER_USER}, {DOCKER_USER}),
-        ({DEFAULT_NETWORKS}, {DOCKER_USER, DEFAULT_NETWORKS}),
+        ({DOCKER_USER}, set()),
+        ({DEFAULT_NETWORKS}, {DOCKER_USER}),
         (set(), set()),
-        ({USER_NETWORKS}, {DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS}),
-        ({CONTAINERS}, set(SCOPES)),
-        ({DEFAULT_NETWORKS, CONTAINERS}, set(SCOPES)),
+        ({USER_NETWORKS}, {DOCKER_USER, DEFAULT_NETWORKS}),
+        ({CONTAINERS}, {DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS}),
+        ({BOOT}, set()),
     ],
 )
-def test_a_call_converges_what_it_stands_on(scopes: set[str], converged: set[str]) -> None:
-    assert Call(scopes=frozenset(scopes)).converged_scopes == converged
+def test_what_a_call_stands_on(scopes: set[str], below: set[str]) -> None:
+    assert {scope for scope in SCOPES if Call(scopes=frozenset(scopes)).stands_on(scope)} == below
+
+
+def test_what_brings_the_networks_back_is_declared_by_itself() -> None:
+    only_boot = declare(NOTHING, call(BOOT, boot={"services": False}))
+    assert only_boot == Declared(boot={"services": False})
+    assert not only_boot.is_empty
+    assert declare(only_boot, call(BOOT)) == only_boot
+    assert declare(only_boot, call(CONTAINERS, containers={"one": OLD})).boot == {"services": False}
+    assert declare(only_boot, call(BOOT, state=ABSENT, boot={})).is_empty
+    assert declare(only_boot, call(state=ABSENT)).is_empty
+    assert declare(only_boot, call(CONTAINERS, state=ABSENT)) == only_boot
 
 
 @pytest.mark.parametrize("state", [PRESENT, EXACT])

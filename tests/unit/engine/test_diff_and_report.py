@@ -12,17 +12,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.diff import C
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import (
     describe,
     diffs,
-    document,
     objects_as_data,
     summary,
     unified,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
-    CONTAINERS,
-    DEFAULT_NETWORKS,
-    DOCKER_USER,
-    SCOPES,
-    USER_NETWORKS,
     Bridge,
     Chain,
     Dnsmasq,
@@ -71,48 +65,18 @@ def words(changes: list[Change]) -> list[str]:
 
 def test_nothing_differs_from_itself() -> None:
     same = states(bridge("br-a"), Sysctl("net.ipv4.ip_forward", "1"), endpoint())
-    assert diff(same, dict(same), SCOPES) == []
+    assert diff(same, dict(same)) == []
 
 
 def test_what_goes_comes_first_and_the_rest_in_its_order() -> None:
     current = states(bridge("br-z"), bridge("br-b", mtu=1400), bridge("br-a"))
     desired = states(bridge("br-d"), bridge("br-a"), bridge("br-b"), bridge("br-c"))
-    assert words(diff(current, desired, SCOPES)) == ["delete br-z", "create br-d", "update br-b mtu", "create br-c"]
-
-
-def test_only_the_scopes_that_are_asked_for() -> None:
-    current = states(bridge("docker0", "bridge", mtu=9000), bridge("br-gone"), Sandbox("netns:gone", "gone"))
-    desired = states(bridge("docker0", "bridge"), bridge("br-new"), Sandbox("netns:new", "new"))
-    assert words(diff(current, desired, [DEFAULT_NETWORKS])) == ["update docker0 mtu"]
-    assert words(diff(current, desired, [USER_NETWORKS])) == ["delete br-gone", "create br-new"]
-    assert words(diff(current, desired, [CONTAINERS])) == ["delete netns:gone", "create netns:new"]
-    assert diff(current, desired, []) == []
-
-
-@pytest.mark.parametrize(
-    ("thing", "scope"),
-    [
-        (bridge("docker0", "bridge"), DEFAULT_NETWORKS),
-        (bridge("br-front"), USER_NETWORKS),
-        (Rules("network bridge", ()), DEFAULT_NETWORKS),
-        (Rules("network front", ()), USER_NETWORKS),
-        (Rules("container bridge", ()), CONTAINERS),
-        (Chain("forward", ()), DOCKER_USER),
-        (ElementSet("bridges", ()), DOCKER_USER),
-        (Sysctl("a", "1"), DEFAULT_NETWORKS),
-        (File("/etc/a", ""), CONTAINERS),
-        (File("/etc/a", "", origin=DEFAULT_NETWORKS), DEFAULT_NETWORKS),
-        (Sandbox("netns:web", "web"), CONTAINERS),
-        (endpoint("web/bridge"), CONTAINERS),
-    ],
-)
-def test_scopes(thing: Object, scope: str) -> None:
-    assert thing.scope == scope
+    assert words(diff(current, desired)) == ["delete br-z", "create br-d", "update br-b mtu", "create br-c"]
 
 
 def test_how_a_file_is_written_makes_no_difference() -> None:
-    assert File("/etc/a", "x", in_place=True) == File("/etc/a", "x", origin=DEFAULT_NETWORKS)
-    assert diff(states(File("/etc/a", "x")), states(File("/etc/a", "x", in_place=True)), SCOPES) == []
+    assert File("/etc/a", "x", in_place=True) == File("/etc/a", "x")
+    assert diff(states(File("/etc/a", "x")), states(File("/etc/a", "x", in_place=True))) == []
 
 
 def test_a_set_and_a_chain_of_one_name_are_two() -> None:
@@ -131,15 +95,18 @@ def test_a_change_of_nothing_is_none() -> None:
 
 
 def test_a_result_is_plain_data() -> None:
-    result = Result((Change(None, bridge("br-a")), Change(endpoint(), endpoint(mtu=1400))), ("large",), ("pid:1",))
+    changes = Change(None, bridge("br-a"), "bridge"), Change(endpoint(), endpoint(mtu=1400), "veth")
+    result = Result(changes, ("large",), {"pid:1": ""}, edited=("/etc/netns/web/resolv.conf",))
     assert describe(result) == {
         "changed": True,
         "changes": [
-            {"kind": "bridge", "name": "br-a", "action": "create", "fields": []},
-            {"kind": "endpoint", "name": "web/front", "action": "update", "fields": ["mtu"]},
+            {"layer": "bridge", "kind": "bridge", "name": "br-a", "action": "create", "fields": []},
+            {"layer": "veth", "kind": "endpoint", "name": "web/front", "action": "update", "fields": ["mtu"]},
         ],
         "warnings": ["large"],
         "pending": ["pid:1"],
+        "edited": ["/etc/netns/web/resolv.conf"],
+        "published": [],
     }
     assert describe(Result(()))["changed"] is False
 
@@ -254,41 +221,26 @@ def test_a_part_of_the_skeleton_is_named() -> None:
     ]
 
 
-RUN = [
-    ("bridge", Result((Change(None, bridge("br-a")), Change(bridge("br-b"), None)), ("large",))),
-    ("docker_chains", Result(tuple(Change(None, Rules(f"network {name}", ())) for name in "abc"), ("large", "late"))),
-    ("veth", Result((Change(endpoint(), endpoint(mtu=1400)),), pending=("web/front", "docker:web"))),
-    ("dns_files", Result((), pending=("docker:web:/etc/hosts",), edited=("/etc/netns/web/resolv.conf",))),
-]
+CHANGES = (
+    Change(None, bridge("br-a")),
+    Change(bridge("br-b"), None),
+    *(Change(None, Rules(f"network {name}", ())) for name in "abc"),
+    Change(endpoint(), endpoint(mtu=1400)),
+)
 
 
 def test_a_run_in_one_line() -> None:
+    pending = dict.fromkeys(["docker:web", "docker:web:/etc/hosts", "web/front"], "")
     line = "6 changes: 2 bridges, 3 rule groups, 1 endpoint; pending: docker:web, web/front"
-    assert summary(RUN, "nothing to change") == line
-    assert summary(RUN[3:], "nothing to change") == "nothing to change"
-    assert summary([("veth", Result((), pending=("docker:web",)))], "nothing") == "nothing; pending: docker:web"
-    assert summary([("bridge", Result((Change(None, bridge("br-a")),)))], "") == "1 change: 1 bridge"
-
-
-def test_a_run_as_one_document() -> None:
-    told = document(RUN)
-    assert told["changed"] is True
-    assert told["changes"][-1] == {
-        "layer": "veth",
-        "kind": "endpoint",
-        "name": "web/front",
-        "action": "update",
-        "fields": ["mtu"],
-    }
-    assert [change["layer"] for change in told["changes"]] == ["bridge"] * 2 + ["docker_chains"] * 3 + ["veth"]
-    assert told["warnings"] == ["large", "late"]
-    assert told["pending"] == ["web/front", "docker:web", "docker:web:/etc/hosts"]
-    assert (told["edited"], told["published"]) == (["/etc/netns/web/resolv.conf"], [])
+    assert summary(Result(CHANGES, pending=pending), "nothing to change") == line
+    assert summary(Result((), pending={"docker:web:/etc/hosts": ""}), "nothing to change") == "nothing to change"
+    assert summary(Result((), pending={"docker:web": ""}), "nothing") == "nothing; pending: docker:web"
+    assert summary(Result(CHANGES[:1]), "") == "1 change: 1 bridge"
 
 
 def test_the_differences_of_a_run_as_text() -> None:
-    plain = [*unified(RUN[2:])]
+    plain = [*unified(Result(CHANGES[-1:]))]
     assert plain[:3] == ["--- before: endpoint web/front", "+++ after: endpoint web/front", "@@ -2,7 +2,7 @@"]
     assert {"-mtu: 1500", "+mtu: 1400"} <= {*plain}
-    coloured = [*unified(RUN[2:], is_coloured=True)]
+    coloured = [*unified(Result(CHANGES[-1:]), is_coloured=True)]
     assert {"\x1b[31m-mtu: 1500\x1b[0m", "\x1b[32m+mtu: 1400\x1b[0m"} <= {*coloured}

@@ -37,12 +37,10 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
     monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
     web, db = endpoint("web"), endpoint("db")
     door = Endpoints({}, declared={"web/front": "eth0"})
-    assert door.pending(state_of([web, db])) == {web.key}
-    assert door.out_of_sight(state_of([web, db])) == {web.key}
-    assert door.hindrances() == [
-        "web/front is pending: what is in /run/web keeps changing while it is read: end what changes addresses or "
-        "links there"
-    ]
+    assert door.observe(state_of([web, db]), frozenset()).pending == {
+        web.key: "web/front is pending: what is in /run/web keeps changing while it is read: end what changes "
+        "addresses or links there"
+    }
 
 
 def test_what_keeps_changing_is_told_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

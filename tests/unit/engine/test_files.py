@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.written import is_edited, mark
+from ansible_collections.wharf.network.plugins.module_utils.engine.doors.written import digest, is_edited
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.disk import overwrite
 
 SHORT, LONG = b"nameserver 192.0.2.1\n", b"nameserver 192.0.2.2\nsearch example.org\noptions ndots:0\n"
@@ -66,7 +66,7 @@ def test_what_a_killed_run_leaves_is_not_taken_for_an_edit(
     with pytest.raises(Killed):
         overwritten(tmp_path / "file", before, content)
     left = (tmp_path / "file").read_text()
-    marks = f"{mark(before.decode())} {mark(content.decode())}"
+    marks = f"{digest(before.decode())} {digest(content.decode())}"
     assert not is_edited(marks, left, content.decode())
     assert not is_edited(marks, left, "something else that is declared by now\n")
     assert is_edited(marks, f"{left}options debug\n", content.decode())

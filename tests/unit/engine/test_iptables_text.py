@@ -28,10 +28,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptable
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_iptables import (
     FAMILIES,
-    open_ports,
     rules,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, State, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import State, state_of
 
 HERE = Path(__file__).parent
 DECLARATIONS = sorted(HERE.glob("cases/*/declaration.yml"))
@@ -53,10 +52,9 @@ def chains(changes: list[Change], before: Chains) -> Chains:
 @pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
 def test_script(case: Path) -> None:
     before, after = state(case / "before.yml"), state(case / "after.yml")
-    standing = chains(diff({}, before, SCOPES), {})
+    standing = chains(diff({}, before), {})
     outcome = {
-        f"{family}.restore": restore_script(family, standing, diff(before, after, SCOPES))
-        for family in FAMILIES.values()
+        f"{family}.restore": restore_script(family, standing, diff(before, after)) for family in FAMILIES.values()
     }
     golden.check(case, outcome, given=("before.yml", "after.yml"))
 
@@ -64,39 +62,26 @@ def test_script(case: Path) -> None:
 @pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
 def test_the_way_does_not_matter(case: Path) -> None:
     before, after = state(case / "before.yml"), state(case / "after.yml")
-    standing = chains(diff({}, before, SCOPES), {})
-    assert objects_in(chains(diff(before, after, SCOPES), standing)) == objects_in(chains(diff({}, after, SCOPES), {}))
+    standing = chains(diff({}, before), {})
+    assert objects_in(chains(diff(before, after), standing)) == objects_in(chains(diff({}, after), {}))
 
 
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)
 def test_what_is_written_is_read(declaration: Path) -> None:
     desired = state(declaration)
-    assert objects_in(chains(diff({}, desired, SCOPES), {})) == desired
+    assert objects_in(chains(diff({}, desired), {})) == desired
 
 
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)
 def test_no_name_of_a_chain_is_too_long(declaration: Path) -> None:
     """XT_EXTENSION_MAXNAMELEN of the kernel is 29, with the null."""
-    assert all(len(chain.split()[2]) <= 28 for chain in chains(diff({}, state(declaration), SCOPES), {}))
+    assert all(len(chain.split()[2]) <= 28 for chain in chains(diff({}, state(declaration)), {}))
 
 
 @pytest.mark.parametrize("case", sorted((HERE / "saves").iterdir()), ids=lambda case: case.name)
 def test_save(case: Path) -> None:
     parsed = objects_in(parse_save("ip", (case / "save.txt").read_text()))
     golden.check(case, {"objects.yml": golden.as_yaml(objects_as_data(parsed.values()))}, given=("save.txt",))
-
-
-def test_which_ports_are_open_at_a_containers_own_address() -> None:
-    chain = "ip filter DOCKER-172.17.0.0-28"
-    elements = [
-        (chain, "-d 172.17.0.2/32 -p tcp -m multiport --dports 1:2,80 -j ACCEPT"),
-        (chain, "-d 172.17.0.2/32 -p udp -m udp --dport 53 -j RETURN"),
-        (chain, "-d 172.17.0.2/32 -p udp -m udp --dport 53 -m conntrack --ctorigdstport 53 -j ACCEPT"),
-        ("ip filter DOCKER-LINKS", "-s 172.17.0.3/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 90 -j ACCEPT"),
-    ]
-    assert list(open_ports(elements)) == [("172.17.0.2", "tcp", port) for port in (1, 2, 80)] + [
-        ("172.17.0.2", "udp", 53)
-    ]
 
 
 def test_who_else_leads_to_our_chains() -> None:

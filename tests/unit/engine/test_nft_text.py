@@ -22,7 +22,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_lis
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_nftables import rules
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, State, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import State, state_of
 
 HERE = Path(__file__).parent
 LISTING = (HERE / "listings/foreign_elements/listing.nft").read_text()
@@ -35,7 +35,7 @@ def state(declaration: Path) -> State:
 
 @pytest.mark.parametrize("case", sorted((HERE / "scripts").iterdir()), ids=lambda case: case.name)
 def test_script(case: Path) -> None:
-    changes = diff(state(case / "before.yml"), state(case / "after.yml"), SCOPES)
+    changes = diff(state(case / "before.yml"), state(case / "after.yml"))
     outcome = {"script.nft": nft_script(changes).replace("\t", "    ")}
     golden.check(case, outcome, given=("before.yml", "after.yml"))
 

@@ -26,7 +26,8 @@ def test_entries_are_told_from_what_else_was_found() -> None:
     assert parameters.let_go(known[ODD.name], ODD.sysctls) == (("net.ipv4.tcp_syncookies", "1"),)
 
 
-def test_what_no_state_has_is_settled() -> None:
+def test_what_no_state_has_is_released() -> None:
     syncookies, accept_ra = "sandbox path:/run/my box net.ipv4.tcp_syncookies", "endpoint web/front ipv6.accept_ra"
-    assert parameters.settled(FOUND, frozenset(), state_of([ODD]), {}) == [syncookies, accept_ra]
-    assert parameters.settled(FOUND, frozenset([ODD.key]), {}, {}) == [accept_ra]
+    assert parameters.released(FOUND, "sandbox", frozenset(), state_of([ODD]), {}) == [syncookies]
+    assert parameters.released(FOUND, "sandbox", frozenset([ODD.key]), {}, {}) == []
+    assert parameters.released(FOUND, "endpoint", frozenset(), state_of([ODD]), {}) == [accept_ra]
