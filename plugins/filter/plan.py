@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.converge import planned_objects
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.converge import make_plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import Declared
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import LAYERS
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT, LAYERS
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
@@ -44,16 +42,13 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     words = _PLACES.marked(given.words)
     try:
         # Rules alone are for a host whose networks are somebody else's.
-        host = words.get("host", None if words.keys() == {"docker_user"} else {})
-        parts = (words.get("networks", {}), words.get("containers", {}), words.get("docker_user", []))
-        problems = ProblemCollector()
-        model = read_model(host, *parts, problems, places=_PLACES)
-        planned = replace(Plan.make(model, facts, Allotments(), problems), only_docker_user=host is None)
+        host = words.pop("host", None if words.keys() == {"docker_user"} else {})
+        planned = make_plan(Declared(host, **words), facts, Allotments(), places=_PLACES)
     except ModelError as error:
         raise AnsibleFilterError("\n".join(map(str, given.explained(error.problems)))) from None
     return {
         "allotted": planned.allotted.as_words(),
-        "layers": {layer.name: objects_as_data(planned_objects(layer, planned)) for layer in LAYERS},
+        "layers": {layer.name: objects_as_data(layer.desired(planned)) for layer in LAYERS if layer != BOOT},
         "warnings": [*map(str, given.warnings), *planned.warnings],
     }
 
