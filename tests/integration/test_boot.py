@@ -53,22 +53,26 @@ def words() -> dict[str, Any]:
 
 def installed(host: ThrowawayHost, remove: bool = False, services: bool | None = None) -> list[tuple[str, str, str]]:
     """As the module does it, without Ansible: foreseen is what is done, and then nothing is left to do."""
-    call = "remove({check})" if remove else f"install({services}, {{check}})"
-    foreseen, made, left = (_engine(host, call.format(check=check)) for check in (True, False, False))
+    boot = None if remove else {} if services is None else {"services": services}
+    given = f"boot={boot}, state={'absent' if remove else 'present'!r}"
+    foreseen, made, left = (_engine(host, f"{given}, check={check}") for check in (True, False, False))
     assert foreseen == made
     assert left == []
     return made
 
 
-def _engine(host: ThrowawayHost, call: str) -> list[tuple[str, str, str]]:
+def _engine(host: ThrowawayHost, given: str) -> list[tuple[str, str, str]]:
     script = f"""
 import json
-from engine.installation import install, remove
-print(json.dumps([[change.action, change.subject.kind, change.subject.name] for change in {call}.changes]))
+from engine.converge import converge
+from engine.declaration.declared import Call
+from engine.layers import BOOT
+made = converge(Call({given}, scopes=frozenset(["boot"])), [BOOT]).changes
+print(json.dumps([[change.action, change.subject.kind, change.subject.name] for change in made]))
 """
     ran = subprocess.run([*host.enter(), *ENGINE, "-c", script], capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise EngineError(ran.stderr.splitlines()[-1])
+        raise EngineError(ran.stderr)
     return [tuple(change) for change in json.loads(ran.stdout)]
 
 
@@ -165,10 +169,11 @@ def test_with_systemd_services_are_enabled_and_started(host: ThrowawayHost) -> N
         *(("create", "file", f"{UNITS}/{name}") for name in (APPLY, FOLLOW)),
         *services,
     ]
-    assert told(host) == ["daemon-reload", f"enable -- {FOLLOW} {APPLY}", f"start -- {FOLLOW}", f"start -- {APPLY}"]
+    starts = [f"start --no-block -- {name}" for name in (FOLLOW, APPLY)]
+    assert told(host) == ["daemon-reload", f"enable -- {FOLLOW} {APPLY}", *starts]
     host.run(f"rm /run/running/{APPLY}")
     assert installed(host) == [("update", "service", APPLY)]
-    assert told(host) == [f"enable -- {APPLY}", f"start -- {APPLY}"]
+    assert told(host) == [f"enable -- {APPLY}", starts[1]]
     host.run(f"echo >> {UNITS}/{FOLLOW}")
     assert installed(host) == [("update", "file", f"{UNITS}/{FOLLOW}")]
     assert told(host) == ["daemon-reload", f"restart -- {FOLLOW}"]

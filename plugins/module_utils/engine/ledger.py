@@ -152,7 +152,7 @@ class Ledger:
             "version": VERSION,
             "declared": vars(self.declared),
             "allotted": self.allotted.as_words(),
-            "owned": {layer: sorted(keys) for layer, keys in self.owned.items()},
+            "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "found": self.found,
             "written": self.written,
             "suspects": sorted(self.suspects),
