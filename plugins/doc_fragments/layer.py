@@ -124,7 +124,8 @@ options:
     default: present
   scope:
     description:
-      - The parts that this call declares and converges, together with what they stand on. Containers stand on
+      - The parts that this call declares, together with what they stand on. The call converges everything that is
+        declared on the host, also by other calls. Containers stand on
         user-defined networks, those on the default networks, and all on the rules of C(docker_user).
       - What is given beyond the scope is only known to the planner. What the scope stands on and nobody has declared
         yet, is declared with it.
@@ -152,7 +153,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Predicts exactly the changes that a real run then makes.
+    description:
+      - Predicts exactly the changes that a real run then makes.
+      - Each call is predicted against the host as it is. So of a play with several calls, only the first is predicted
+        as it will be, and one that relies on what an earlier call makes or removes may fail in check mode.
   diff_mode:
     support: full
     description:
@@ -176,10 +180,9 @@ requirements:
   - netaddr 0.7.19 to 1.x, where a subnet or an address is allotted that is neither declared nor had before
   - root on the target
 notes:
-  - Each call plans the whole of what is declared on the host, also what is not of its layer. All errors of the
-    declaration come in one report, from the first call, before anything on the host is touched.
-  - A foreign object that stands in the way on the host is an error of the layer it concerns, before that layer is
-    touched.
+  - Each call plans the whole of what is declared on the host, also what is not of its layers. All errors of the
+    declaration, and all foreign objects that are in the way of its layers, come in one report, before anything on the
+    host is touched.
 author:
   - The wharf.network authors (@wharf)
 """

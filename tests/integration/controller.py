@@ -53,10 +53,15 @@ class Run:
 
     @property
     def changes(self) -> Changes:
+        return [change for changes in self.calls for change in changes]
+
+    @property
+    def calls(self) -> list[Changes]:
+        """The changes of each call of a layer module by itself."""
         return [
-            (change["action"], change["kind"], change["name"])
+            [(change["action"], change["kind"], change["name"]) for change in result["changes"]]
             for result in self.results
-            for change in result.get("changes", [])
+            if "changes" in result
         ]
 
 

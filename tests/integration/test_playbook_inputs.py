@@ -52,7 +52,8 @@ def test_scopes_as_a_text(controller: Controller) -> None:
         {"wharf.network.veth": {"scope": "containers", "state": "absent"}},
         {"wharf.network.bridge": {"scope": "docker_user,user_networks", "state": "absent"}},
     ]
-    assert ("delete", "bridge", "br-front") in controller.converge({"tasks": tasks})
+    made = [change for task in tasks for change in controller.converge({"tasks": [task]})]
+    assert ("delete", "bridge", "br-front") in made
 
 
 def test_all_problems_come_in_one_report_before_anything_is_touched(controller: Controller) -> None:
@@ -178,7 +179,7 @@ def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
     assert differences(before, controller.host.snapshot()) == ""
     failed = controller.play({"tasks": [{"wharf.network.bridge": {"layer": "veth", "state": "absent"}}]})
     assert "layer: is no option of wharf.network.bridge" in failed.output
-    for module in ("bridge", "layer"):
+    for module in ("bridge", "layers"):
         failed = controller.play({"tasks": [{f"wharf.network.{module}": {"netwroks": {}, "state": "absent"}}]})
         assert f"netwroks: is no option of wharf.network.{module}: these are adopt, " in failed.output
     gone = controller.play("wharf.network.site", variables={"wharf_containers": {"web": {}}, "wharf_state": "absent"})

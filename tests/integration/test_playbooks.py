@@ -36,7 +36,14 @@ def test_site_and_teardown_give_the_host_back(controller: Controller) -> None:
     "roles", [ROLES[::-1], ROLES[2:], ROLES[1:]], ids=["reversed", "containers alone", "no default"]
 )
 def test_roles_work_alone_and_in_any_order(controller: Controller, roles: list[str]) -> None:
-    made = controller.converge({"roles": roles}, VARIABLES)
+    """In check mode each call is predicted against the host as it is, so of several only the first exactly."""
+    predicted = controller.play({"roles": roles}, "--check", variables=VARIABLES)
+    played = controller.play({"roles": roles}, variables=VARIABLES)
+    assert played.returncode == 0, played.output
+    assert len(predicted.calls) == len(played.calls) == len(roles)
+    assert predicted.calls[0] == played.calls[0]
+    assert controller.play({"roles": roles}, variables=VARIABLES).changes == []
+    made = played.changes
     assert {kind for _action, kind, _name in made} == {
         "sysctl",
         "file",
@@ -70,8 +77,11 @@ def test_states_of_roles(controller: Controller) -> None:
     stays = controller.play({"roles": ROLES[::-1]}, variables={"wharf_state": "absent"})
     assert stays.changes == []
     assert "wharf_containers names nothing, so nothing goes. The value all names everything" in stays.output
-    gone = controller.converge({"roles": reverse}, {**EVERYTHING, "wharf_state": "absent"})
-    assert ("delete", "bridge", "br-front") in gone
+    absent = {**EVERYTHING, "wharf_state": "absent"}
+    gone = controller.play({"roles": reverse}, variables=absent)
+    assert gone.returncode == 0, gone.output
+    assert ("delete", "bridge", "br-front") in gone.changes
+    assert controller.play({"roles": reverse}, variables=absent).changes == []
     assert differences(before, controller.host.snapshot()) == ""
 
 

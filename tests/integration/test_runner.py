@@ -39,9 +39,8 @@ class Job:
 
     @property
     def changes(self) -> int:
-        """Of all layers; the services that bring the networks back are none of these."""
         results = [event["event_data"].get("res", {}) for event in self.events if event["event"] == "runner_on_ok"]
-        return sum(len(result.get("changes", ())) for result in results if "pending" in result)
+        return sum(len(result.get("changes", ())) for result in results)
 
     def __str__(self) -> str:
         return "\n".join(event["stdout"] for event in self.events)
