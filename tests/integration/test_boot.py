@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from controller import CHECKOUT, WORDS, Controller
-from hosts import ENGINE, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, ENGINE, EngineError, ThrowawayHost, differences
 from standing import assert_same, standing
 
 COMMAND = "/usr/local/sbin/wharf"
@@ -202,6 +202,21 @@ def test_services_where_there_is_no_systemd(host: ThrowawayHost) -> None:
     host.run(": > /run/none; [ ! -e /usr/bin/systemctl ] || mount --bind /run/none /usr/bin/systemctl")
     with pytest.raises(EngineError, match="wharf_boot_services: there is no systemd on this host"):
         installed(host, services=True)
+
+
+def test_what_an_earlier_version_has_installed_alone(host: ThrowawayHost, words: dict[str, Any]) -> None:
+    """It noted none of this in a ledger: that it is there does not mean that a ledger is lost."""
+    before = host.snapshot()
+    installed(host)
+    host.run("rm -r /var/lib/wharf")
+    host.run("sysctl -qw net.ipv4.ip_forward=1")
+    assert installed(host) == []
+    host.run("rm -r /var/lib/wharf")
+    host.apply(words)
+    host.apply({}, ABSENT)
+    assert host.sysctl("net.ipv4.ip_forward") == "1"
+    host.run("sysctl -qw net.ipv4.ip_forward=0")
+    assert differences(before, host.snapshot()) == ""
 
 
 def test_units_are_what_systemd_takes(host: ThrowawayHost, tmp_path: Path) -> None:

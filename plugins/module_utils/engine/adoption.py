@@ -105,7 +105,6 @@ def adopted(ledger: Ledger, call: Call) -> Ledger:
         ConflictError: there are, and the call does not say to adopt them, or not all of them.
     """
     _find_again(ledger)
-    know_boot(ledger)
     if ledger.owned:
         marked = _marked()
         if not call.adopt:
@@ -113,6 +112,8 @@ def adopted(ledger: Ledger, call: Call) -> Ledger:
                 PATH, f"is lost, but objects of wharf.network exist on this host ({marked}): {REMEDY}"
             )
         marked.refuse_losses(call)
+    # An earlier version may have installed this alone, and noted it in no ledger.
+    know_boot(ledger)
     return ledger
 
 

@@ -19,7 +19,7 @@ from .declaration.places import Places
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
 from .facts_reader import read_facts
-from .layers import DOCKER_CHAINS, LAYERS, Layer
+from .layers import BOOT, DOCKER_CHAINS, LAYERS, Layer
 from .ledger import Ledger
 from .planning.address_sets import NETADDR
 from .planning.allotments import Allotments
@@ -144,7 +144,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, facts: Callable[[Led
     except ModelError as error:
         besides = _besides(error, expected, seen, ledger, layers, call.places) if declared.host is not None else []
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
-    if ledger.is_new and ledger.owned:
+    if ledger.is_new and ledger.owned.keys() - {BOOT.name}:
         from .adoption import claim
 
         claim(ledger, plan)
