@@ -11,7 +11,7 @@ import itertools
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,16 +42,18 @@ def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
     before_each_process(die)
 
 
-def make_refusing(refused: int) -> None:
-    """The `refused`th thing is not done, and whoever would have done it says so."""
+def make_refusing(refused: int, tell: Act) -> None:
+    """The `refused`th thing is not done, and whoever would have done it says so; `tell` hears what it was."""
     numbers = itertools.count(1)
 
     def refuse(what: str) -> None:
         if next(numbers) == refused:
+            tell(what)
             raise ApplyError("refused") if what.startswith("write ") else OSError(errno.EIO, "refused")
 
     before_each_file(refuse)
     before_each_change_of_the_kernel(refuse)
+    before_each_process(refuse)
 
 
 def before_each_file(act: Act) -> None:
@@ -66,12 +68,13 @@ def before_each_file(act: Act) -> None:
 
 
 def before_each_change_of_the_kernel(act: Act) -> None:
-    """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message.
+    """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message, and
+    before each time that systemd is told something.
 
     These include one for each flow that is forgotten.
     """
     _hook(act, namespaces, "_call", _mounts)
-    _hook(act, subprocess, "run", lambda command, **_options: command[0].endswith("restore") or "-f" in command)
+    _hook(act, subprocess, "run", _changes_something)
     _hook(act, conntrack, "_delete")
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     for name in ("delete_address", "delete_route"):
@@ -103,6 +106,10 @@ def _acting(
 
 def _opens_for_writing(path: str, flags: int, *_mode: int) -> bool:
     return bool(flags & (os.O_WRONLY | os.O_RDWR)) and path != ledger.LOCK
+
+
+def _changes_something(command: Sequence[str], **_options: Any) -> bool:
+    return command[0].endswith(("restore", "systemctl")) or "-f" in command
 
 
 def _mounts(function: str, *arguments: Any) -> bool:

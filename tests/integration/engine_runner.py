@@ -6,7 +6,7 @@
 What takes most of the time of a run that changes little, Python's imports, is done once. A line of JSON on the
 standard input is a run, `[ARGUMENTS, STANDARD INPUT, FATAL]`, and is answered by a line:
 `[EXIT CODE, OUTPUT, ERRORS]`. With FATAL the run is killed before the FATALth thing that it does to the host; if it is
-less than 0, that thing is refused instead.
+less than 0, that thing is refused instead, and what it was is the first line of the errors.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import traceback
 import engine
 from deaths import make_deadly, make_refusing
 from engine.__main__ import main
+from engine.declaration import declaration_file
 from engine.declaration.places import Places
 
 # Once for all runs, which are forked off.
@@ -29,6 +30,8 @@ for name in ("netaddr", "pyroute2", *(module.name for module in pkgutil.walk_pac
     importlib.import_module(name)
 # Tests call things by the names of variables, and declare them as if by these.
 Places.of_command = classmethod(lambda cls, _path: cls())
+# And declare what only variables can.
+declaration_file.KEYS += ("boot",)
 
 
 def run(arguments: list[str], given: str, fatal: int = 0) -> tuple[int, str, str]:
@@ -41,7 +44,7 @@ def run(arguments: list[str], given: str, fatal: int = 0) -> tuple[int, str, str
         if fatal > 0:
             make_deadly(fatal)
         elif fatal:
-            make_refusing(-fatal)
+            make_refusing(-fatal, lambda what: print(f"refused: {what}", file=sys.stderr, flush=True))
         os._exit(_exit_code(arguments))
     _pid, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), _read(output), _read(errors)

@@ -37,6 +37,8 @@ ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER = "/var/lib/wharf/ledger.json"
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
+# What the runner's errors begin with, where it has had something refused.
+REFUSED = "refused: "
 # The codes that the command ends with, beside that of an error.
 DONE, DIFFERS = 0, 2
 
@@ -295,10 +297,21 @@ class ThrowawayHost:
             raise EngineError(errors.strip())
         return str(output)
 
-    def refused(self, number: int, words: Any, state: str = PRESENT) -> str:
-        """Apply, but have the `number`th thing that the run does refused; what the engine says to that."""
+    def refused(self, number: int, words: Any, state: str = PRESENT) -> tuple[str, str]:
+        """Apply, but have the `number`th thing that the run does refused.
+
+        Returns:
+            What was refused, empty if the run did not do so many things; and what the engine says.
+
+        Raises:
+            EngineError: nothing was refused, and the run failed all the same.
+        """
         arguments, given = self._given(words, state)
-        return str(self._runner.ask([["apply", *arguments], json.dumps(given), -number])[2])
+        code, _output, errors = self._runner.ask([["apply", *arguments], json.dumps(given), -number])
+        refused, _newline, said = str(errors).partition("\n") if errors.startswith(REFUSED) else ("", "", errors)
+        if code and not refused:
+            raise EngineError(said.strip())
+        return refused.removeprefix(REFUSED), said.strip()
 
     def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""

@@ -44,6 +44,8 @@ if [ "$1" ]; then state; else
 fi
 """
 
+_FOLDERS = ["/etc/netns/", "/etc/sysctl.d/", "/etc/systemd/", "/run/wharf/", "/usr/local/sbin/", "/var/lib/"]
+
 # Seconds.
 _SETTLED_WITHIN = 5
 
@@ -59,7 +61,7 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     host.write("/run/standing.sh", _READ)
     ruleset, *lines = host.run("sh /run/standing.sh").split("\n")[:-1]
     places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
-    files = host.agent.call("read_files", folders=["/etc/netns/", "/etc/sysctl.d/", "/run/wharf/", "/var/lib/"])
+    files = host.agent.call("read_files", folders=_FOLDERS)
     return {
         "daemons": host.agent.call("daemons"),
         "ruleset": _in_order(without_empty_tables("\n".join(ruleset.split("\f")))),

@@ -49,7 +49,7 @@ def following(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
 
 
 def confined() -> list[str]:
-    script = "from engine.installation import UNITS; print(*UNITS.values())"
+    script = "from engine.planning.boot import UNITS; print(*UNITS.values())"
     units = subprocess.run([*ENGINE, "-c", script], check=True, capture_output=True, text=True).stdout
     names = re.findall(r"CAP_(\w+)", units)
     assert names
@@ -110,7 +110,7 @@ def test_what_changed_while_nobody_followed_is_made_up_for(host: ThrowawayHost) 
 
 def test_a_file_that_somebody_has_edited_is_left_alone_and_reported(host: ThrowawayHost) -> None:
     """By who follows, and by each run, also where what is declared changes; until it is emptied."""
-    warning = f"{EDITED}: somebody has edited this file, and it is left as it is"
+    warning = f"{EDITED}: this file was edited on the host and is left as it is"
     with following(host) as process:
         host.run("ip netns exec edited sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
         ask_elsewhere(host, "192.0.2.59")
@@ -276,14 +276,14 @@ def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> Non
     words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}
     host.run("mkdir /run/late")
     host.apply(words)
-    host.run("nft delete table inet wharf")
+    host.run("nft list table inet wharf > /run/rules; nft delete table inet wharf")
     with following(host) as process:
         host.run(": > /run/late/net; unshare --net=/run/late/net true")
         assert process.stdout
         problem = json.loads(process.stdout.readline())["problem"]
-        assert problem.endswith("does not stand, so no container is connected: run `wharf apply`")
+        assert problem.endswith("is missing, so no container is connected: run `wharf apply`")
         assert "eth0" not in host.run("nsenter --net=/run/late/net ip -br link")
-        host.apply(words, scope=["user_networks"])
+        host.run("nft -f /run/rules")
         assert heard(process)["connected"] == {"path:/run/late/net"}
         assert "eth0" in host.run("nsenter --net=/run/late/net ip -br link")
     host.apply(WORDS, EXACT)

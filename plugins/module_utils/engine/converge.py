@@ -262,14 +262,8 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
             refused = transaction.apply(parts)
             parts = transaction.verified(parts, refused)
         except (WharfError, OSError) as error:
-            parts, told = transaction.roll_back(parts)
-            ledger.declared, ledger.allotted = before
-            ledger.note_after(parts)
-            with suppress(ApplyError):
-                flows.forget(ledger.suspects, host.before)
-            ledger.suspects.clear()
+            told = _take_back(host, parts, before)
             kind = VerifyError if isinstance(error, VerifyError) else ApplyError
-            _save(ledger, f"besides, {error}; {told}")
             raise kind(f"{error}; {told}") from error
     ledger.note_after(parts)
     try:
@@ -280,6 +274,27 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
     finally:
         _save(ledger, "all changes were made: run this again once it can be written")
     return list(parts), refused
+
+
+def _take_back(host: Host, parts: Sequence[Part], before: Tuple[Declared, Allotments]) -> str:
+    """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
+    ledger = host.ledger
+    left, problems = transaction.roll_back(parts)
+    try:
+        flows.forget(ledger.suspects, host.before)
+    except ApplyError as error:
+        problems.append(str(error))
+    try:
+        if problems:
+            ledger.declared, ledger.allotted = before
+            ledger.note_after(left)
+            ledger.save()
+        else:
+            ledger.put_back()
+    except ApplyError as error:
+        problems.append(str(error))
+    told = "all changes of this run were taken back"
+    return told + (f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else "")
 
 
 def _save(ledger: Ledger, otherwise: str) -> None:

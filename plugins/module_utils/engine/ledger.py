@@ -57,6 +57,7 @@ class Ledger:
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
     _on_disk: str = ""
+    _as_loaded: str = ""
     _replaces_broken: bool = False
 
     def owned_by(self, layer: str) -> FrozenSet[Key]:
@@ -145,6 +146,7 @@ class Ledger:
             canonical=dict(words["canonical"]),
             knows_boot="boot" in words["declared"],
             _on_disk=text,
+            _as_loaded=text,
         )
 
     def _as_words(self) -> Dict[str, Any]:
@@ -165,7 +167,17 @@ class Ledger:
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
-        text = "" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str)
+        self._replace("" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str))
+
+    def put_back(self) -> None:
+        """Have the file as it was when it was loaded, as if there had been no run since.
+
+        Raises:
+            ApplyError: it cannot be written.
+        """
+        self._replace(self._as_loaded)
+
+    def _replace(self, text: str) -> None:
         # A run that was killed may have left a draft, or the empty folder.
         left = os.path.exists(_NEW) or (not text and os.path.isdir(os.path.dirname(PATH)))
         if text == self._on_disk and not left:

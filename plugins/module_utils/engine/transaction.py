@@ -127,11 +127,11 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     return again
 
 
-def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], str]:
+def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], List[str]]:
     """Bring all layers back to what was seen before the run, as far as that can be done.
 
     Returns:
-        The parts as they are then, and a sentence that says what was taken back and what could not be.
+        The parts as they are then, and what could not be taken back.
     """
     problems: List[str] = []
     back: List[Part] = []
@@ -151,8 +151,7 @@ def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], str]:
             # What was to be written is not what is there.
             left.append(replace(now, seen=replace(now.seen, digests={})))
     problems += [f"still to be taken back: {change}" for part in left for change in part.changes]
-    told = "all changes of this run were taken back"
-    return left, told + (f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else "")
+    return left, problems
 
 
 @contextmanager
