@@ -105,7 +105,7 @@ def _acting(
 
 
 def _opens_for_writing(path: str, flags: int, *_mode: int) -> bool:
-    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and path != ledger.LOCK
+    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and path not in (ledger.LOCK, os.devnull)
 
 
 def _changes_something(command: Sequence[str], **_options: Any) -> bool:

@@ -279,14 +279,15 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
 def _take_back(host: Host, parts: Sequence[Part], before: Tuple[Declared, Allotments]) -> str:
     """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
     ledger = host.ledger
-    left, problems = transaction.roll_back(parts)
+    ledger.declared, ledger.allotted = before
+    earlier = {layer.name: state_of(layer.desired(host.before)) for layer in host.layers if host.before}
+    left, problems = transaction.roll_back(parts, earlier)
     try:
         flows.forget(ledger.suspects, host.before)
     except ApplyError as error:
         problems.append(str(error))
     try:
         if problems:
-            ledger.declared, ledger.allotted = before
             ledger.note_after(left)
             ledger.save()
         else:

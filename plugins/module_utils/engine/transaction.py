@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Dict, FrozenSet, Iterator, List, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .doors.door import Door, Observation
@@ -65,6 +65,22 @@ class Part:
         """What this part would have to do now to reach the target."""
         seen = self.door.observe(self.wanted, self.owned | self.wanted.keys())
         return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
+
+    def going_back(self, earlier: State) -> Part:
+        """The part whose changes undo what was done.
+
+        An object that the run lets go was not observed in full. So it becomes what was declared `earlier`.
+        """
+        again = {
+            key: earlier[key]
+            for key, thing in self.current.items()
+            if key in earlier and not (key in self.wanted and thing.is_whole)
+        }
+        wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
+        owned = self.owned | self.wanted.keys()
+        back = replace(self, wanted={**wanted, **again}, owned=owned).seen_again(self.current)
+        as_declared = {key: thing for key, thing in back.seen.desired.items() if key in again}
+        return replace(back, desired={**self.current, **as_declared})
 
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
@@ -127,8 +143,10 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     return again
 
 
-def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], List[str]]:
+def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
     """Bring all layers back to what was seen before the run, as far as that can be done.
+
+    `earlier` are the objects that were declared before the run, by their layer.
 
     Returns:
         The parts as they are then, and what could not be taken back.
@@ -137,7 +155,7 @@ def roll_back(parts: Sequence[Part]) -> Tuple[List[Part], List[str]]:
     back: List[Part] = []
     for part in parts:
         with _noting(problems):
-            now = part.seen_again(part.current)
+            now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             problems += [f"{thing.kind} {thing.name} is gone" for key, thing in now.desired.items() if key in lost]
             back.append(now.leaving(lost))

@@ -250,7 +250,7 @@ def _forget(name: str, kept: Collection[str] = ()) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
     for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
-        with suppress(OSError):
+        if os.path.isdir(folder) and not os.listdir(folder):
             os.rmdir(folder)
 
 
