@@ -69,13 +69,11 @@ class Part:
     def going_back(self, earlier: State) -> Part:
         """The part whose changes undo what was done.
 
-        An object that the run lets go was not observed in full. So it becomes what was declared `earlier`.
+        An object that was not observed in full becomes what was declared `earlier`.
         """
-        again = {
-            key: earlier[key]
-            for key, thing in self.current.items()
-            if key in earlier and not (key in self.wanted and thing.is_whole)
-        }
+        partial = {key for key in self.current.keys() - self.wanted.keys() if not self.door.observes_all}
+        partial.update(key for key, thing in self.current.items() if not thing.is_whole)
+        again = {key: earlier[key] for key in partial & earlier.keys()}
         wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
         owned = self.owned | self.wanted.keys()
         back = replace(self, wanted={**wanted, **again}, owned=owned).seen_again(self.current)

@@ -45,6 +45,7 @@ class Bridges(Door):
 
     kinds = frozenset(["bridge"])
     goes_first = True
+    observes_all = False
 
     def require(self, new: State) -> None:
         require_pyroute2()

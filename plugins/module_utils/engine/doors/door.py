@@ -42,10 +42,12 @@ class Door:
     """Reads and writes the objects of `kinds`.
 
     `goes_first`: objects go before any others come, since they would be in the way of what replaces them.
+    `observes_all`: of an object that nobody desires any more, all is observed that it takes to make it again.
     """
 
     kinds: FrozenSet[str] = frozenset()
     goes_first = False
+    observes_all = True
 
     def require(self, new: State) -> None:
         """See that the host has what is needed to change objects into these; called only if something changes.

@@ -47,6 +47,7 @@ class Endpoints(Door):
 
     kinds = frozenset(["endpoint"])
     goes_first = True
+    observes_all = False
 
     def __init__(
         self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None

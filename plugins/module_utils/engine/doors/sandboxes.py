@@ -93,6 +93,7 @@ class Sandboxes(Door):
 
     kinds = frozenset(["sandbox"])
     goes_first = True
+    observes_all = False
 
     def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
