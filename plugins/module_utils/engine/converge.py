@@ -283,7 +283,8 @@ def _take_back(host: Host, parts: Sequence[Part], before: Tuple[Declared, Allotm
     earlier = {layer.name: state_of(layer.desired(host.before)) for layer in host.layers if host.before}
     left, problems = transaction.roll_back(parts, earlier)
     try:
-        flows.forget(ledger.suspects, host.before)
+        if host.before:
+            flows.forget(ledger.suspects, host.before)
     except ApplyError as error:
         problems.append(str(error))
     try:

@@ -13,7 +13,7 @@ from .diff import Change
 from .errors import ApplyError
 from .kernel import conntrack, rtnetlink
 from .planning.plan import Plan
-from .planning.reach import Port, reach_of
+from .planning.reach import Port, Reach, reach_of
 from .planning.stale_flows import StaleFlows
 from .state import Rules, State
 
@@ -31,18 +31,20 @@ def ports_to_check(before: Optional[Plan], expected: State, after: Plan, changes
     changed = [change for change in changes if isinstance(change.subject, Rules)]
     if not changed:
         return set()
-    ports = {str(port) for port in reach_of(after).changed_from(reach_of(before))} if before else set()
     is_lost = before is None or any(change.before != expected.get(change.subject.key) for change in changed)
+    # While rules were lost, flows may also have begun to ports that lead where they led.
+    known = [*([reach_of(before)] if before else []), *([Reach()] if is_lost else [])]
+    ports = {str(port) for reach in known for port in reach_of(after).changed_from(reach)}
     return ports | ({LOST} if is_lost else set())
 
 
-def forget(ports: Collection[str], plan: Optional[Plan]) -> None:
-    """Forget the flows to these ports that the plan's rules would no longer let begin; without a plan, none.
+def forget(ports: Collection[str], plan: Plan) -> None:
+    """Forget the flows to these ports that the plan's rules would no longer let begin.
 
     Raises:
         ApplyError: the kernel refused.
     """
-    if not ports or plan is None:
+    if not ports:
         return
     try:
         local = [ipaddress.ip_interface(each.address).ip for each in rtnetlink.addresses()]

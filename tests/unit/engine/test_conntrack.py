@@ -12,18 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from planning import plan
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors import conntrack, flows
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.conntrack import forget_addresses
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.firewall import Firewall
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.flows import LOST, Reach, forget_stale
+from ansible_collections.wharf.network.plugins.module_utils.engine import flows
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError
+from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import conntrack
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.conntrack import forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.publications import (
-    Restriction,
-    Translation,
-    Vicinity,
-)
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import Port, Reach, Surroundings
 
 HOST4, SECOND4, HOST6 = "192.0.2.10", "192.0.2.11", "2001:db8::10"
 WEB, APP, PEER, WEB6 = "172.17.0.2", "172.17.0.3", "172.17.0.9", "fd00::2"
@@ -86,89 +84,102 @@ def seen(forgotten: list[bytes]) -> list[Any]:
     return [told[each[4:]] for each in forgotten]
 
 
-def published(port: int, target: str, address: str = "") -> Translation:
-    return Translation("tcp", address, port, target)
+def at(text: str) -> tuple[int, Port]:
+    """Of `ADDRESS PROTOCOL PORT`, with an asterisk for every IPv4 address of the host."""
+    port = Port.parse(text)
+    return port.address.version if port.address else 4, port
 
 
-ALL = frozenset({published(8080, f"{WEB} 80"), published(8080, f"{WEB6} 80"), published(8081, f"{APP} 81")})
-NETWORK = Vicinity("docker0", subnet="172.17.0.0/16")
+def led(target: str) -> tuple[Any, int]:
+    address, port = target.split(" ")
+    return ipaddress.ip_address(address), int(port)
 
 
-def test_flows_to_a_port_that_leads_elsewhere(forgotten: list[bytes]) -> None:
+def forget(monkeypatch: pytest.MonkeyPatch, ports: list[str], reach: Reach) -> None:
+    monkeypatch.setattr(flows, "reach_of", lambda _plan: reach)
+    flows.forget(ports, PLAN)
+
+
+PLAN: Plan = plan({})
+TO_WEB, TO_APP = {at("* tcp 8080"): led(f"{WEB} 80")}, {at("* tcp 8081"): led(f"{APP} 81")}
+ALL = {**TO_WEB, (6, Port(None, "tcp", 8080)): led(f"{WEB6} 80"), **TO_APP}
+CLIENTS = {at("* tcp 8080"): (ipaddress.ip_network(f"{CLIENT}/32"),)}
+
+
+def network(mutual: bool = False, unprotected: bool = False) -> tuple[Surroundings, ...]:
+    return (Surroundings(ipaddress.ip_network("172.17.0.0/16"), mutual, unprotected),)
+
+
+@pytest.mark.parametrize(
+    "changed, published, stale",
+    [
+        (["* tcp 8080", "* tcp 53"], {**ALL, at("* tcp 53"): led(f"{WEB} 53")}, [FLOWS[4], FLOWS[8]]),
+        (["* tcp 8080"], {at(f"{HOST4} tcp 8080"): led(f"{WEB} 80")}, [FLOWS[10]]),
+        (["* tcp 8081"], {**ALL, at("* tcp 8081"): led(f"{APP} 82")}, [FLOWS[5]]),
+    ],
+)
+def test_flows_to_a_port_that_leads_elsewhere(
+    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, changed: list[str], published: Any, stale: list[Any]
+) -> None:
     """Not those that lead there already, nor by IPv6, nor what is led to a resolver."""
-    forget_stale(["* tcp 8080", "* tcp 53"], Reach(ALL | {published(53, f"{WEB} 53")}))
-    assert seen(forgotten) == [FLOWS[4], FLOWS[8]]
-    forgotten.clear()
-    forget_stale(["* tcp 8080"], Reach(frozenset({published(8080, f"{WEB} 80", HOST4)})))
-    assert seen(forgotten) == [FLOWS[10]]
-    forgotten.clear()
-    forget_stale(["* tcp 8081"], Reach(ALL - {published(8081, f"{APP} 81")} | {published(8081, f"{APP} 82")}))
-    assert seen(forgotten) == [FLOWS[5]]
+    forget(monkeypatch, changed, Reach(published))
+    assert seen(forgotten) == stale
 
 
-def test_flows_to_a_port_that_is_published_no_more(forgotten: list[bytes]) -> None:
+def test_flows_to_a_port_that_is_published_no_more(forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that the host itself answers, and nothing at another address."""
-    forget_stale(["* tcp 8081", f"{SECOND4} tcp 8080"], Reach())
+    forget(monkeypatch, ["* tcp 8081", f"{SECOND4} tcp 8080"], Reach())
     assert seen(forgotten) == [FLOWS[5]]
 
 
-def test_flows_of_those_that_may_no_longer(forgotten: list[bytes]) -> None:
+@pytest.mark.parametrize("mutual, stale", [(False, [FLOWS[1], FLOWS[2]]), (True, [FLOWS[1]])])
+def test_flows_of_those_that_may_no_longer(
+    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, mutual: bool, stale: list[Any]
+) -> None:
     """Neither of the host itself, nor of those on the container's network."""
-    restricted = frozenset({Restriction(WEB, "", "tcp", 8080, frozenset({f"{CLIENT}/32"}))})
-    forget_stale(["* tcp 8080"], Reach(ALL, restricted, vicinities=frozenset({NETWORK})))
-    assert [FLOWS[1], FLOWS[2]] == [each for each in seen(forgotten) if each[3] == WEB]
-    forgotten.clear()
-    mutual = frozenset({NETWORK, Vicinity("docker0", is_mutual=True)})
-    forget_stale(["* tcp 8080"], Reach(ALL, restricted, vicinities=mutual))
-    assert [FLOWS[1]] == [each for each in seen(forgotten) if each[3] == WEB]
+    forget(monkeypatch, ["* tcp 8080"], Reach(ALL, CLIENTS, networks=network(mutual)))
+    assert stale == [each for each in seen(forgotten) if each[3] == WEB]
 
 
 @pytest.mark.parametrize(
     "reach, stale",
     [
         (Reach(), True),
-        (Reach(open_ports=frozenset({(WEB, "tcp", 80)})), False),
-        (Reach(vicinities=frozenset({NETWORK, Vicinity("docker0", open_version=4)})), False),
-        (Reach(vicinities=frozenset({NETWORK, Vicinity("docker0", open_version=6)})), True),
-        (
-            Reach(
-                frozenset(),
-                frozenset({Restriction(WEB, WEB, "tcp", 80, frozenset())}),
-                vicinities=frozenset({NETWORK, Vicinity("docker0", open_version=4)}),
-            ),
-            True,
-        ),
+        (Reach(opened=frozenset([Port.parse(f"{WEB} tcp 80")])), False),
+        (Reach(networks=network(unprotected=True)), False),
+        (Reach(networks=network()), True),
+        (Reach(restricted={at(f"{WEB} tcp 80"): ()}, networks=network(unprotected=True)), True),
     ],
 )
-def test_flows_to_a_containers_own_address(forgotten: list[bytes], reach: Reach, stale: bool) -> None:
-    forget_stale([f"{WEB} tcp 80"], reach)
+def test_flows_to_a_containers_own_address(
+    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, reach: Reach, stale: bool
+) -> None:
+    forget(monkeypatch, [f"{WEB} tcp 80"], reach)
     assert seen(forgotten) == ([FLOWS[7]] if stale else [])
 
 
-def test_flows_into_our_networks_are_judged_where_rules_were_lost(forgotten: list[bytes]) -> None:
-    led_elsewhere = ALL - {published(8081, f"{APP} 81")}
-    forget_stale([LOST], Reach(led_elsewhere, vicinities=frozenset({NETWORK})))
+def test_flows_into_networks_are_judged_where_rules_were_lost(
+    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    led_elsewhere = {port: target for port, target in ALL.items() if port not in TO_APP}
+    forget(monkeypatch, [LOST], Reach(led_elsewhere, networks=network()))
     assert seen(forgotten) == [FLOWS[5]]
 
 
 def test_a_kernel_that_forgets_nothing_is_told(
     forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """And what was to be forgotten stays noted; but a kernel that tracks nothing has nothing to forget."""
+    """But a kernel that tracks nothing has nothing to forget."""
 
     def dump(*_arguments: Any) -> None:
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(conntrack, "dump", dump)
     monkeypatch.setattr(flows, "_TRACKING", str(tmp_path))
-    suspects = {"* tcp 8080"}
-    firewall = Firewall({}, {}, suspects)
     with pytest.raises(ApplyError, match="connection tracking forgets no flows: Invalid argument"):
-        firewall.finish({})
-    assert suspects
+        flows.forget(["* tcp 8080"], PLAN)
     monkeypatch.setattr(flows, "_TRACKING", str(tmp_path / "none"))
-    firewall.finish({})
-    assert not suspects
+    flows.forget(["* tcp 8080"], PLAN)
     assert forgotten == []
 
 
@@ -182,6 +193,6 @@ def test_flows_from_and_to_an_address_that_somebody_else_may_have_next(forgotten
 
 def test_nothing_is_asked_where_nothing_changed(forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(conntrack, "dump")
-    Firewall({}, {}, set()).finish({})
+    flows.forget([], PLAN)
     forget_addresses([])
     assert forgotten == []
