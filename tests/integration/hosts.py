@@ -122,6 +122,15 @@ class Results:
         return cls(changes, set(words["warnings"]), words["pending"], published)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What was refused, empty if the run did not do so many things; what the engine says, and whether it failed."""
+
+    what: str
+    said: str
+    failed: bool
+
+
 @dataclass
 class ThrowawayHost:
     """Places are named `host`, `outside`, `neighbour`, by the name of a named namespace, or by any path of one."""
@@ -297,11 +306,8 @@ class ThrowawayHost:
             raise EngineError(errors.strip())
         return str(output)
 
-    def refused(self, number: int, words: Any, state: str = PRESENT) -> tuple[str, str]:
-        """Apply, but have the `number`th thing that the run does refused.
-
-        Returns:
-            What was refused, empty if the run did not do so many things; and what the engine says.
+    def refused(self, number: int, words: Any, state: str = PRESENT) -> Refusal:
+        """Apply, but have the `number`th thing that the run does refused, if it comes to that.
 
         Raises:
             EngineError: nothing was refused, and the run failed all the same.
@@ -311,7 +317,7 @@ class ThrowawayHost:
         refused, _newline, said = str(errors).partition("\n") if errors.startswith(REFUSED) else ("", "", errors)
         if code and not refused:
             raise EngineError(said.strip())
-        return refused.removeprefix(REFUSED), said.strip()
+        return Refusal(refused.removeprefix(REFUSED), said.strip(), bool(code))
 
     def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
