@@ -27,8 +27,8 @@ from .planning.facts import Facts
 from .planning.plan import Plan
 from .planning.publications import Publication
 from .planning.subnets import without_new_allotments
-from .state import Key, Rules, state_of
-from .transaction import Part
+from .state import Key, Rules, State, state_of
+from .transaction import Part, planned
 
 # Of what is declared already, each entry says where.
 _OF_ENTRIES = Places()
@@ -241,11 +241,20 @@ def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: Prob
     parts = []
     for layer in layers:
         for door in layer.doors(ledger):
-            with problems.collect():
+            new: Optional[State] = None
+            in_the_way = ProblemCollector()
+            with in_the_way.collect():
                 part = Part.observed(layer, door, plan, ledger)
                 parts.append(part)
                 if part.changes:
-                    door.require(state_of([change.after for change in part.changes if change.after]))
+                    new = state_of([change.after for change in part.changes if change.after])
+            if in_the_way.problems:
+                # What this host lacks besides is told at once.
+                new = planned(layer, door, plan)
+            with problems.collect():
+                if new is not None:
+                    door.require(new)
+            problems.problems += in_the_way.problems
     return parts
 
 

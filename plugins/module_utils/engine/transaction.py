@@ -42,7 +42,7 @@ class Part:
         Raises:
             ConflictError: an object of somebody else is in the way.
         """
-        wanted = state_of([thing for thing in layer.desired(plan) if thing.kind in door.kinds])
+        wanted = planned(layer, door, plan)
         owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in door.kinds)
         seen = door.observe(wanted, owned)
         part = cls(layer.name, door, wanted, owned, seen, seen.current, seen.desired)
@@ -79,6 +79,11 @@ class Part:
         back = replace(self, wanted={**wanted, **again}, owned=owned).seen_again(self.current)
         as_declared = {key: thing for key, thing in back.seen.desired.items() if key in again}
         return replace(back, desired={**self.current, **as_declared})
+
+
+def planned(layer: Layer, door: Door, plan: Plan) -> State:
+    """What a layer is planned to have of a door's kinds of objects."""
+    return state_of([thing for thing in layer.desired(plan) if thing.kind in door.kinds])
 
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
