@@ -212,6 +212,8 @@ def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) 
     with untouched(one):
         assert run("apply", "--state", ABSENT).returncode == DONE
     one.apply(WORDS)
+    # The ledger learns what the command calls these places.
+    assert run("apply", "-", words=WORDS).returncode == DONE
     with untouched(one):
         assert run("diff", "-", words=WORDS).returncode == DONE
         assert run("apply", "-", words=WORDS).returncode == DONE

@@ -32,10 +32,12 @@ class Nftables(Door):
         self._canonical = canonical
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        # Where nft can list nothing, that is what is told.
+        current = self._current(desired, owned)
         canonical = self._listed(desired)
         listed = {key: thing for text in canonical.values() for key, thing in parse_listing(text).items()}
         as_listed = {key: listed.get(key, thing) for key, thing in desired.items()}
-        return Observation(self._current(desired, owned), as_listed, canonical=canonical)
+        return Observation(current, as_listed, canonical=canonical)
 
     def _listed(self, desired: State) -> Dict[str, str]:
         """The desired chains and sets as nft lists them, since nft rewrites what it is given."""
