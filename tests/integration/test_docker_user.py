@@ -116,7 +116,7 @@ def test_a_rule_follows_the_container_that_it_names(live: ThrowawayHost) -> None
     assert live.reached(expected) == expected
     gone = live.apply({"containers": {"web": {}}}, ABSENT, scope=["containers"])
     assert gone.warnings == {
-        "the rule holds for nothing: wharf_docker_user[0].container: no container web is declared; there are: db"
+        "the rule matches nothing: wharf_docker_user[0].container: no container web is declared; there are: db"
     }
 
 
