@@ -116,6 +116,14 @@ def _veth(ledger: Ledger) -> Sequence[Door]:
     return Sandboxes(ledger.found, owned), Endpoints(ledger.found, owned, declared)
 
 
+def _rootless(planned: Plan) -> List[Problem]:
+    if not _has_sandboxes_of_others(planned):
+        return []
+    from .doors.sandboxes import rootless
+
+    return list(rootless(plan.sandboxes_and_endpoints(planned)))
+
+
 def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:
     if not _has_sandboxes_of_others(planned):
         return []
@@ -197,7 +205,7 @@ BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer(
     "docker_chains", _rules, _docker_chains, _foreign_drops, is_declared=lambda planned: planned.has_rules
 )
-VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences)
+VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _rootless)
 DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 BOOT = Layer("boot", _boot, _boot_doors, lacks=_no_systemd, is_declared=lambda planned: planned.boot is not None)

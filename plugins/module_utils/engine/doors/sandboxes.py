@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import UPDATE, Change
-from ..errors import ApplyError, ConflictError, Problem, ProblemCollector
+from ..errors import ApplyError, ConflictError, Problem
 from ..kernel import namespaces, proc_sys, rtnetlink
 from ..kernel.links import doing, opened, require_pyroute2
 from ..kernel.proc_sys import Parameters
@@ -101,11 +101,7 @@ class Sandboxes(Door):
 
     def require(self, new: State) -> None:
         require_pyroute2()
-        problems = ProblemCollector()
-        with problems.collect():
-            parameters.refuse_unsettable(new)
-        problems.problems += _rootless(thing for thing in new.values() if isinstance(thing, Sandbox))
-        problems.raise_if_any(ConflictError)
+        parameters.refuse_unsettable(new)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         sandboxes = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
@@ -235,9 +231,10 @@ def _not_its_own(sandbox: Sandbox) -> Problem:
     )
 
 
-def _rootless(sandboxes: Iterable[Sandbox]) -> Iterator[Problem]:
-    for sandbox in sandboxes:
-        if sandbox.name.startswith(f"{PODMAN}:") and is_awaited(sandbox.name):
+def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
+    """Containers that would be awaited for ever, since root's Podman does not know them."""
+    for sandbox in planned:
+        if isinstance(sandbox, Sandbox) and sandbox.name.startswith(f"{PODMAN}:") and is_awaited(sandbox.name):
             from .runtimes import rootless_user
 
             user = rootless_user(sandbox.name)
