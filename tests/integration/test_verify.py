@@ -457,7 +457,7 @@ def test_module_as_a_gate(controller: Controller) -> None:
     controller.host.run("ip netns exec web ip -4 route del default")
     failed = controller.play({"tasks": [{"wharf.network.probe": {"timeout": 0.4}}]}).results[-1]
     assert failed["failed_probes"] == failed["msg"].count("\n") + 1 > 1
-    assert f"web -> {HOST}/ping should be open, is closed (network is unreachable)" in failed["msg"]
+    assert f"web -> {HOST}/ping should be reached, is closed (network is unreachable)" in failed["msg"]
 
 
 def test_problems_of_probes_come_in_one_report(controller: Controller) -> None:
