@@ -89,7 +89,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     command = commands.add_parser(
         "adopt", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
-    command.add_argument("file", nargs="?", help="file with what is declared on this host, - for standard input")
+    command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
     return parser.parse_args(arguments)
 
 
@@ -115,8 +115,8 @@ def _follow() -> None:
 
 
 def _adopt(options: argparse.Namespace) -> None:
-    """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
-    words = read_declaration(options.file) if options.file else {"state": ABSENT}
+    """Say what is ours by now, by layer."""
+    words = read_declaration(options.file) if options.file else {}
     call = Call(**words, adopt=True, places=Places.of_command(options.file))
     owned = adopt_host(call, read_facts).owned
     sys.stdout.write(
@@ -132,7 +132,7 @@ def _converge_all(options: argparse.Namespace) -> int:
     words = read_declaration(options.file) if options.file else {}
     if options.file and options.state == ABSENT:
         # A file that has nothing names nothing; only where there is none, everything goes.
-        words = {"networks": {}, **words}
+        words = {**words, "networks": {} if words.get("networks") is None else words["networks"]}
     call = Call(
         **words,
         state=options.state,
