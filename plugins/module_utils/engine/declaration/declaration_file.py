@@ -57,11 +57,12 @@ def _text(path: str) -> str:
 
 
 def _parse(text: str, path: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")) and not path.endswith(".json"):
-        return parse_yaml(text, path)
+    """YAML in flow style begins as JSON does, so what is no JSON may still be YAML."""
     try:
         return json.loads(text, object_pairs_hook=_each_once, parse_constant=_not_finite, parse_float=finite)
     except json.JSONDecodeError as error:
+        if not path.endswith(".json"):
+            return parse_yaml(text, path)
         place = f"line {error.lineno}, column {error.colno}"
         raise ModelError.at(path, f"{place}: is not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
