@@ -302,6 +302,7 @@ class Words:
         self._problems = problems
         self._left: Dict[str, Any] = {}
         self._taken: List[str] = []
+        self._inner: Dict[str, Words] = {}
         with problems.collect():
             self._left = mapping({} if value is None else value, path)
 
@@ -325,7 +326,8 @@ class Words:
 
     def inner(self, key: str) -> Words:
         """The mapping below a key, which is to be finished by itself."""
-        return Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+        self._inner[key] = Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+        return self._inner[key]
 
     def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
         """Report those of the keys that are given."""
@@ -335,10 +337,15 @@ class Words:
                 self._problems.add(f"{self.path}.{key}", why)
 
     def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
-        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass."""
+        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass.
+
+        For a key that is taken below `x-wharf`, all keys there have to be taken before.
+        """
         known = sorted(set(self._taken))
         for key in self._left:
             if key in passed_over or key == SOURCE or (extensible and is_extension(key)):
                 continue
             message = unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
+            if EXTENSION in self._inner and key in self._inner[EXTENSION]._taken:
+                message = f"unknown key; did you mean {EXTENSION}.{key}?"
             self._problems.add(f"{self.path}.{key}", message)
