@@ -69,6 +69,15 @@ def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_declaration(STANDARD_INPUT) == READ
 
 
+def test_messages_name_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {b"a: 1": "a: unknown key; ", b"\xff": "line 1: is not UTF-8", b"[": "line 1, column 2: "}
+    for content, message in told.items():
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        with pytest.raises(ModelError) as caught:
+            read_declaration(STANDARD_INPUT)
+        assert str(caught.value).startswith(f"standard input: {message}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -132,5 +141,7 @@ def test_where_there_is_no_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without_yaml)
     assert read_declaration(write(tmp_path, '{"host": {}}')) == {"host": {}}
     assert problem(write(tmp_path, "host: {}")) == (
-        "is not JSON, and this host has nothing that reads YAML: install the package python3-yaml, or give JSON"
+        "is not JSON (line 1, column 1: Expecting value), and this host has nothing that reads YAML: "
+        "install the package python3-yaml, or give JSON"
     )
+    assert problem(write(tmp_path, '{"host":\n {,}}')).startswith("is not JSON (line 2, column 3: Expecting property")

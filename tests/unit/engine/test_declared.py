@@ -23,6 +23,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     refuse_leaving,
     unnamed,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     CONTAINERS,
@@ -141,6 +142,16 @@ def test_absent_lets_nothing_go_that_is_not_named(scope: str | None, given: dict
     remedy = "{} names the default networks" if scope == DEFAULT_NETWORKS else "all names everything"
     assert warning.endswith(f"names nothing, so nothing goes. The value {remedy}")
     assert f"wharf_{PARTS[scope or CONTAINERS]}" in warning
+
+
+def test_what_names_nothing_is_the_file_where_there_is_one() -> None:
+    """Keys that the file does not have are not named."""
+    of_file = call(state=ABSENT, containers={}, places=Places.of_command("host.yml"))
+    assert unnamed(BEFORE, of_file) == [
+        "host.yml: names nothing, so nothing goes with --state absent. The value all names everything"
+    ]
+    of_part = call(CONTAINERS, state=ABSENT, containers={}, places=Places.of_command("host.yml"))
+    assert unnamed(BEFORE, of_part)[0].startswith("state is absent, and host.yml: containers names nothing, so ")
 
 
 def test_absent_leaves_the_parts_that_it_is_not_given() -> None:

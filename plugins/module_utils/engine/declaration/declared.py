@@ -192,6 +192,9 @@ def unnamed(before: Declared, call: Call) -> List[str]:
         ]
     if call.state != ABSENT or not call.scopes or any(call.names(scope) for scope in call.scopes):
         return []
+    if call.places.file and call.scopes == frozenset(SCOPES):
+        file = call.places.file
+        return [f"{file}: names nothing, so nothing goes with --state absent. The value all names everything"]
     variables = " or ".join(call.places.part(PARTS[scope]) for scope in SCOPES if scope in call.scopes)
     remedy = "{} names the default networks" if call.scopes == {DEFAULT_NETWORKS} else "all names everything"
     return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]

@@ -66,8 +66,8 @@ SCALARS: Dict[str, Callable[[str], Any]] = {
 }
 
 
-def parse_yaml(text: str, path: str) -> Any:
-    """Parse one YAML document.
+def parse_yaml(text: str, path: str, no_json: str) -> Any:
+    """Parse one YAML document, which is not JSON, for the reason `no_json`.
 
     Raises:
         ModelError: at `path`, naming line and column; or the host has no PyYAML.
@@ -75,7 +75,7 @@ def parse_yaml(text: str, path: str) -> Any:
     try:
         import yaml
     except ImportError:
-        reason = "is not JSON, and this host has nothing that reads YAML"
+        reason = f"is not JSON ({no_json}), and this host has nothing that reads YAML"
         raise ModelError.at(path, f"{reason}: install the package python3-yaml, or give JSON") from None
 
     class Loader(yaml.BaseLoader):
