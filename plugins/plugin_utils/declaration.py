@@ -89,9 +89,9 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
     with problems.collect():
         words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
     compose = None
-    if given.get("compose_files") and not is_blank(given["compose_files"]):
-        with problems.collect():
-            compose = _read_compose_files(given["compose_files"], list(bases), places.option("compose_files"), problems)
+    with problems.collect():
+        files = places.option("compose_files")
+        compose = _read_compose_files(given.get("compose_files"), list(bases), files, problems)
     # Each as it was written, for the sake of what may be wrong in it.
     written = [dict(words)]
     if compose:
@@ -129,10 +129,13 @@ def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: 
     return [problem for problem in found.problems if not any(is_within(problem.path, place) for place in left_out)]
 
 
-def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords:
+def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords | None:
+    """None where the files are not given, or are a text that names none, such as `---` and `[]`."""
+    items = _from_text(files, path)
+    if not items:
+        return None
     from .compose import read_compose_files
 
-    items = _from_text(files, path)
     return read_compose_files(items, _base(items, bases), path, problems)
 
 
