@@ -44,6 +44,7 @@ _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
 def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     words = Words(value, path, problems)
+    words.refuse_blank("icc", "ip")
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
     extension = words.inner(EXTENSION)
@@ -256,6 +257,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     if external is not None:
         words.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
     versions = _versions(words, problems)
+    words.refuse_blank("internal")
     internal = words.take("internal", read.flag, False)
     pools = _ipam(words.inner("ipam"), versions, path)
     given = words.take_all("driver_opts", read.pairs("="))
@@ -320,6 +322,7 @@ def _ipam(words: Words, versions: List[int], path: str) -> Tuple[Pool, ...]:
 
 def _with_options(network: Network, options: Words, extension: Words, problems: ProblemCollector) -> Network:
     """The network as its `driver_opts` and `x-wharf` shape it."""
+    options.refuse_blank(_BRIDGE_OPTION + "enable_icc", _BRIDGE_OPTION + "host_binding_ipv4")
     masquerade = options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True)
     shaped = replace(
         network,

@@ -22,6 +22,7 @@ Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 NOT_YET = "is not supported yet: leave it out"
+BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
 def wrong(path: str, value: Any, reason: str) -> ModelError:
@@ -294,7 +295,8 @@ def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, s
 class Words:
     """A mapping that somebody typed, taken key by key; what is left in the end was not known.
 
-    An empty text is no value either: an unset variable leaves one in a Compose file.
+    An empty text is no value either: an unset variable leaves one in a Compose file. A key that restricts something
+    is not to have none (`refuse_blank`).
     """
 
     def __init__(self, value: Any, path: str, problems: ProblemCollector) -> None:
@@ -323,6 +325,12 @@ class Words:
     def take_all(self, key: str, parse: Parser[Tuple[T, ...]]) -> Tuple[T, ...]:
         """The values of a key, parsed; none where it is not given, is null, or is a problem."""
         return self.take_optional(key, parse) or ()
+
+    def refuse_blank(self, *keys: str) -> None:
+        """Report those of the keys that are given without a value; for keys that restrict something."""
+        for key in keys:
+            if key in self._left and self._left[key] in (None, ""):
+                self._problems.add(f"{self.path}.{key}", BLANK)
 
     def inner(self, key: str) -> Words:
         """The mapping below a key, which is to be finished by itself."""
