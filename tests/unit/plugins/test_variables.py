@@ -174,15 +174,30 @@ def test_values(name: str, value: Any, is_read: Any) -> None:
         ("boot", "perhaps", '"perhaps": must be true or false'),
         ("adopt", [], '"[]": must be true or false'),
         ("boot_services", 2, '"2": must be true or false'),
-        ("serial", "some", '"some": must be a number of hosts, a percentage, or a list of these'),
+        *(
+            (
+                "serial",
+                wrong,
+                f'"{wrong}": must be a number of hosts above 0, a whole percentage such as 20%, or a list of these',
+            )
+            for wrong in ("some", ".%", "1..2%", "1.5%", "0%", "0", "%", "１%", "9" * 5000)
+        ),
         ("verify_fail_on", "unprovn", '"unprovn": must be one of mismatch, unproven; did you mean unproven?'),
         ("verify_timeout", "soon", '"soon": must be a number of seconds above 0'),
         ("verify_timeout", 0, '"0": must be a number of seconds above 0'),
+        ("verify_timeout", 10**400, f'"{10**400}": must be a number of seconds above 0'),
         ("verify_timeout", True, '"True": must be a number of seconds above 0'),
         ("verify_from", "monitorng", '"monitorng": matches no host of the inventory'),
         ("verify_from", ["web", "monitorng"], '"monitorng": matches no host of the inventory'),
         ("verify_from", "web:!monitorng", '"!monitorng": matches no host of the inventory'),
         ("verify_from", "web:!web", '"web,!web": leaves no host of the inventory'),
+        *(
+            (f"verify_{name}", nothing, f'"{nothing}": names no host: leave the variable out, or name one')
+            for name, nothing in [
+                *(("from", nothing) for nothing in (",", ", ,", "[", ":", ["["], [""], [","])),
+                *((name, nothing) for name in ("beyond", "addresses") for nothing in (",", ", ,")),
+            ]
+        ),
         ("verify_from", {"web": 1}, "\"{'web': 1}\": must be a pattern of hosts, or a list of these"),
         ("verify_probes", "to: host", "must be a list of probes of wharf.network.probe, or its JSON or YAML text"),
     ],

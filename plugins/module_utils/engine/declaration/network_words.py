@@ -160,7 +160,9 @@ def _address_pool(value: Any, path: str) -> AddressPool:
         raise ModelError.at(path, "needs base (a subnet) and size (the prefix length of each network cut from it)")
     _check_usable(base, f"{path}.base")
     if base.version == 6 and base.is_link_local:
-        raise wrong(f"{path}.base", str(base), "every interface has an address of its own there: choose a private subnet")
+        raise wrong(
+            f"{path}.base", str(base), "every interface has an address of its own there: choose a private subnet"
+        )
     if not base.prefixlen <= size <= base.max_prefixlen:
         raise wrong(f"{path}.size", size, f"must be from {base.prefixlen} to {base.max_prefixlen} for {base}")
     return AddressPool(base, size)
