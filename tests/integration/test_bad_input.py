@@ -202,6 +202,17 @@ def test_a_host_without_netaddr_pyroute2_and_nft(one: ThrowawayHost) -> None:
     assert [line.partition(": ")[0] for line in ran.stderr.splitlines()] == ["netaddr", "pyroute2", "nft"]
 
 
+@pytest.mark.parametrize("name", ["netaddr", "pyroute2"])
+def test_a_host_with_a_broken_module(one: ThrowawayHost, tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("raise RuntimeError('no such symbol')")
+    path = f"PYTHONPATH={tmp_path}:{ENGINE_FOLDER}"
+    command = [*one.enter(), "env", path, sys.executable, "-m", "engine", "apply", "-"]
+    ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"{name}: is broken on this host: no such symbol: reinstall python3-{name}\n"
+    assert "docker0" not in one.run("ip -br link")
+
+
 def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) -> None:
     script = "import sys; sys.modules['netaddr'] = None; from engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
 

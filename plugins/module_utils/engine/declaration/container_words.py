@@ -200,7 +200,7 @@ def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
 def _sandbox(value: Any, path: str) -> str:
     name = read.text(value, path)
     kind, _colon, rest = name.partition(":")
-    if kind == "pid" and rest.isdigit():
+    if kind == "pid" and re.fullmatch("[0-9]{1,9}", rest):
         return name
     if kind == "path" and rest.startswith("/"):
         return name

@@ -133,7 +133,8 @@ def _firewall_mark(value: Any, path: str) -> FirewallMark:
     """`MARK` or `MARK/MASK`, in any of the ways that numbers are written, as `0x2/0x3`."""
     mark, slash, mask = read.text(value, path).partition("/")
     try:
-        numbers = int(mark, 0), int(mask, 0) if slash else 0xFFFFFFFF
+        # Of bytes, Python takes ASCII digits only.
+        numbers = int(mark.encode(), 0), int(mask.encode(), 0) if slash else 0xFFFFFFFF
     except ValueError:
         raise wrong(path, value, "must be a mark, or a mark and a mask, such as 0x1/0x3") from None
     if not all(0 <= number <= 0xFFFFFFFF for number in numbers):

@@ -22,7 +22,7 @@ _NOT_GIVEN: PortRange = (0, 0)
 
 def port_range(value: Any, path: str) -> PortRange:
     """`80` or `8000-8010`, both ends included."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text(value, path))
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text(value, path))
     if not match:
         raise wrong(path, value, "must be a port such as 80 or a range such as 8000-8010")
     first = int(match[1])
@@ -98,8 +98,8 @@ class PortMapping:
     def _parse_short(cls, value: Any, path: str) -> PortMapping:
         """`[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]`, IPv6 addresses in brackets; always a text."""
         match = re.fullmatch(
-            r"(?:(?P<ip>\[[^\]]+\]|[\d.]+)?:(?P<between>[\d-]*):|(?P<published>[\d-]+):)?"
-            r"(?P<target>[\d-]+)(?:/(?P<protocol>\w+))?",
+            r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+)?:(?P<between>[0-9-]*):|(?P<published>[0-9-]+):)?"
+            r"(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?",
             _as_text(value, path),
         )
         if not match:

@@ -153,7 +153,7 @@ def _limit(value: Any, path: str) -> Rate:
 
 
 def _rate(value: Any, path: str) -> Rate:
-    match = re.fullmatch(r"(\d{1,9})/(\w+)", read.text(value, path))
+    match = re.fullmatch(r"([0-9]{1,9})/(\w+)", read.text(value, path))
     if not match or match[2] not in UNITS or not 1 <= int(match[1]) <= _MOST_PACKETS:
         units = ", ".join(f"10/{unit}" for unit in UNITS)
         raise wrong(path, value, f"must be a rate such as {units}, of at most {_MOST_PACKETS}")

@@ -22,6 +22,7 @@ Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 NOT_YET = "is not supported yet: leave it out"
+_MOST_DIGITS = 18
 BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
@@ -73,9 +74,11 @@ def flag(value: Any, path: str) -> bool:
 
 
 def number(value: Any, path: str) -> int:
-    if not isinstance(value, bool) and re.fullmatch(r"-?\d+", str(value)):
-        return int(value)
-    raise wrong(path, value, "must be a whole number")
+    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
+        raise wrong(path, value, "must be a whole number")
+    if len(str(value)) > _MOST_DIGITS:
+        raise wrong(path, value, f"must be a whole number of at most {_MOST_DIGITS} digits")
+    return int(value)
 
 
 def mtu(value: Any, path: str) -> int:

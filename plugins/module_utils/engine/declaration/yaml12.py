@@ -33,8 +33,16 @@ RESOLVERS = (
     ("merge", r"<<", ["<"]),
 )
 
+_LONGEST_INT = 3500
+
 
 def to_int(text: str) -> int:
+    """
+    Raises:
+        ValueError: it is longer than what Python writes as a text again.
+    """
+    if len(text) > _LONGEST_INT:
+        raise ValueError(f"a number has at most {_LONGEST_INT} digits here: quote a text of digits")
     for prefix, number_base in (("0o", 8), ("0x", 16)):
         if text.startswith(prefix):
             return int(text[2:], number_base)
