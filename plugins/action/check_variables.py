@@ -14,10 +14,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import is_blank
 from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
-    DECLARING,
     KNOWN,
+    read_declaring,
     read_settings,
     refuse_unknown,
 )
@@ -38,11 +37,12 @@ class ActionModule(ActionBase):
             given = self._values(variables, problems)
             with problems.collect():
                 settings = read_settings(given, lambda patterns: self._hosts(patterns, variables.get("groups", {})))
+            with problems.collect():
+                declaring = read_declaring(given)
             problems.raise_if_any()
         except ModelError as error:
             told = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": told}
-        declaring = [name for name in DECLARING if not is_blank(given.get(name))]
         return {**result, "changed": False, "declaring": declaring, "settings": settings}
 
     def _values(self, variables: Mapping[str, Any], problems: ProblemCollector) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import PRESENT, STATES
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING as OPTIONS_THAT_DECLARE
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, is_blank
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, from_text, is_blank, read_parts
 
 # Each of these says what a host is to have, or which of it is to go. The modules of the layers read them.
 DECLARING = tuple(f"wharf_{option}" for option in OPTIONS_THAT_DECLARE)
@@ -90,6 +91,26 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
         problems.add("wharf_verify_from", f'"{",".join(patterns)}": leaves no host of the inventory')
     problems.raise_if_any()
     return settings
+
+
+def read_declaring(given: Mapping[str, Any]) -> list[str]:
+    """The names of the variables that declare something. Compose files are not read.
+
+    Args:
+        given: the variables of a host by their names.
+
+    Raises:
+        ModelError: with the problem of each that is not of its type.
+    """
+    problems = ProblemCollector()
+    options = {name.removeprefix(_PREFIX): value for name, value in given.items()}
+    state = options.get("state")
+    options["state"] = state.strip() if isinstance(state, str) else state
+    read = read_parts(options, Places(), problems)
+    with problems.collect():
+        read["compose_files"] = from_text(options.get("compose_files"), "wharf_compose_files")
+    problems.raise_if_any()
+    return [f"{_PREFIX}{option}" for option in OPTIONS_THAT_DECLARE if read[option] is not None]
 
 
 def _choice(*choices: str) -> Callable[[Any, str], str]:

@@ -62,9 +62,9 @@ def test_what_may_be_meant_to_be_x_wharf(key: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    "x-common x-logging x-aws x-share x-shared x-chart x-charm x-harbor x-warnings x-podman x-env x- x-wsl x-war x-warn "
-    "x-hard x-what x-whatever x-hardware x-warehouse x-warm x-ward x-half x-hash x-where x-whale x-scarf x-shard x-warp "
-    "x-wrap x-swarm x-web x-allow x-from x-flow x-share-from x-default-worker x-allow-list".split(),
+    "x-common x-logging x-aws x-share x-shared x-chart x-charm x-harbor x-warnings x-podman x-env x- x-wsl x-war "
+    "x-warn x-hard x-what x-whatever x-hardware x-warehouse x-warm x-ward x-half x-hash x-where x-whale x-scarf "
+    "x-shard x-warp x-wrap x-swarm x-web x-allow x-from x-flow x-share-from x-default-worker x-allow-list".split(),
 )
 def test_what_may_not(key: str) -> None:
     assert not resembles_extension(key)

@@ -19,6 +19,7 @@ from ansible_collections.wharf.network.plugins.plugin_utils.declaration import g
 from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
     DECLARING,
     KNOWN,
+    read_declaring,
     read_settings,
     refuse_unknown,
 )
@@ -214,3 +215,34 @@ def test_an_address_is_named_by_its_variable(name: str) -> None:
 
 def test_wrong_values_come_in_one_report() -> None:
     assert len(problems_of({"wharf_state": "x", "wharf_boot": "x", "wharf_verify_from": "x"})) == 3
+
+
+def test_what_declares_something() -> None:
+    given = {"wharf_host": {}, "wharf_networks": "---", "wharf_containers": "", "wharf_docker_user": "[]"}
+    assert read_declaring({**given, "wharf_compose_files": "~"}) == ["wharf_host", "wharf_docker_user"]
+    assert read_declaring(
+        {"wharf_networks": " all\n", "wharf_state": " absent ", "wharf_compose_files": "nowhere.yml"}
+    ) == [
+        "wharf_networks",
+        "wharf_compose_files",
+    ]
+    assert read_declaring({"wharf_state": ["absent"]}) == []
+
+
+def test_what_declares_something_is_of_its_type() -> None:
+    given = {
+        "wharf_host": ["front"],
+        "wharf_networks": "all",
+        "wharf_containers": "web: [",
+        "wharf_docker_user": {"action": "drop"},
+        "wharf_compose_files": "[",
+    }
+    with pytest.raises(ModelError) as caught:
+        read_declaring(given)
+    assert [str(problem).partition(", ")[0] for problem in caught.value.problems] == [
+        "wharf_host: must be a mapping",
+        'wharf_networks: "all": is only for state absent; declare entries by their names',
+        "wharf_containers: line 1",
+        "wharf_docker_user: must be a list of rules",
+        "wharf_compose_files: line 1",
+    ]

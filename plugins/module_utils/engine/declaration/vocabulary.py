@@ -89,7 +89,7 @@ def resembles_extension(key: str) -> bool:
 
 
 def _may_be(word: str, meant: str) -> bool:
-    """Whether they are the same but for one letter, or of the same letters in any order, of which one may be missing."""
+    """Whether they differ in one letter only, or have the same letters in any order, of which one may be missing."""
     differ_by_one = not _with_one_less(word).isdisjoint(_with_one_less(meant))
     return differ_by_one or (set(word) <= set(meant) and len(set(word)) >= len(set(meant)) - 1)
 
