@@ -14,8 +14,8 @@ description:
     if one of these has a value that it cannot have.
   - The roles and playbooks begin with this. It runs on the controller, and reads and changes nothing on the host.
   - An empty value, and a text of nothing but white space as surveys of AWX give it, counts as not given.
-  - Of C(wharf_host), C(wharf_networks), C(wharf_containers) and C(wharf_docker_user) it checks that each is a dictionary
-    or a list, as it must be, or the text of one. What is within them, and Compose files, the modules of the layers read.
+  - It checks that C(wharf_host), C(wharf_networks) and C(wharf_containers) are dictionaries and that C(wharf_docker_user)
+    is a list, or texts of these. The modules of the layers read what is within them, and Compose files.
 attributes:
   action:
     support: full

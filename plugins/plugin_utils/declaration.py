@@ -139,7 +139,7 @@ def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: 
 def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords | None:
     """None where the files are not given, or are a text that names none, such as `---` and `[]`."""
     items = from_text(files, path)
-    if not items:
+    if items in (None, "", [], {}):
         return None
     from .compose import read_compose_files
 

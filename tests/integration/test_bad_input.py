@@ -248,7 +248,10 @@ def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, versi
 
 def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) -> None:
     one.apply(WORDS)
-    with pytest.raises(EngineError, match="front: cannot go while containers are on it: web, app: let"):
+    with pytest.raises(
+        EngineError,
+        match="front: was declared by an earlier run, and cannot go while containers are on it: web, app: let",
+    ):
         one.apply({"networks": {"front": None}}, ABSENT, ["user_networks"])
     assert one.apply(WORDS).changes == []
     one.apply({}, ABSENT)

@@ -101,8 +101,8 @@ def test_a_network_does_not_go_while_containers_are_on_it() -> None:
     with pytest.raises(ModelError) as caught:
         refuse_leaving(before, Declared({}, {"front": {}}, containers))
     assert [str(problem) for problem in caught.value.problems] == [
-        "wharf_networks.back: cannot go while containers are on it: a, b, c: let them go before, "
-        "or put them on another network"
+        "wharf_networks.back: was declared by an earlier run, and cannot go while containers are on it: a, b, c: "
+        "let them go before, or put them on another network"
     ]
     refuse_leaving(before, Declared({}, {"front": {}, "rear": {}}, containers))
     refuse_leaving(before, Declared({}, {}, {"d": None}))

@@ -21,6 +21,8 @@ STATES = (PRESENT, EXACT, ABSENT)
 
 # In place of names, where state is absent: everything that was declared of this part.
 ALL = "all"
+# Of what a call does not name: the place may be that of a file, or of the standard input, of another run.
+_EARLIER = "was declared by an earlier run, and"
 ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
 
 # The part of a declaration that each scope is of.
@@ -213,7 +215,7 @@ def refuse_leaving(before: Declared, after: Declared) -> None:
         if on_it and not there:
             remedy = "let them go before, or put them on another network"
             path = Places().of(before.networks[key], f"networks.{key}")
-            problems.add(path, f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+            problems.add(path, f"{_EARLIER} cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
     problems.raise_if_any()
 
 
