@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors import endpoint_ends
 from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import Endpoint, Port, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import SCOPES, Endpoint, Port, state_of
 
 
 def endpoint(container: str) -> Endpoint:
@@ -43,6 +46,23 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
         "web/front is pending: what is in /run/web keeps changing while it is read: end what changes addresses or "
         "links there"
     ]
+
+
+def test_an_interface_that_comes_in_the_way_during_a_run_concerns_its_container_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When `pending` looked, nothing was in the way."""
+    web = endpoint("web")
+    inside = endpoint_ends.Inside(7, False, [rtnetlink.LinkInfo(2, "eth0", "02::2", 1500, True)], [], [])
+    monkeypatch.setattr(f"{Endpoints.__module__}.look", lambda _wanted: endpoint_ends.Sight([], {web.sandbox: inside}))
+    monkeypatch.setattr(endpoint_ends.namespaces, "entered", lambda _path: nullcontext())
+    desired = state_of([web])
+    door = Endpoints({}, declared={"web/front": "eth0"})
+    assert door.observe(desired, frozenset()) == {}
+    assert door.refused(diff({}, desired, SCOPES)) == {web.key}
+    assert door.hindrances()[0].startswith("web/front is pending: its interface did not stay as set: ")
+    with pytest.raises(ConflictError, match="choose another interface_name"):
+        Endpoints({}, declared={"web/front": "eth7"}).observe(desired, frozenset())
 
 
 def test_what_keeps_changing_is_told_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
