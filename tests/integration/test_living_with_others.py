@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -268,6 +269,24 @@ def test_a_name_with_a_quote_stops_nothing(host: ThrowawayHost, words: Any) -> N
         serve(host)
         assert passes(host, (4,)) == EVERYTHING
         host.run("iptables-nft -D FORWARD -m recent --rcheck --name 'a\"b' -j DROP")
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+def test_a_rule_with_bytes_that_are_no_text_stops_nothing(host: ThrowawayHost) -> None:
+    host.run(
+        """
+        iptables-nft -A INPUT -j LOG --log-prefix "$(printf 'f\\374r\\033\\013-A x')"
+        iptables-nft -A FORWARD -m recent --rcheck --name "$(printf 'a\\374"b')" -j DROP
+        """
+    )
+    host.apply(WORDS)
+    assert host.apply(WORDS).changes == []
+    (found,) = warnings(host, WORDS)
+    assert r'--name a\xfc"b' in found
+    assert host.observed()["foreign"][0]["drops"] == []
+    host.apply({}, ABSENT)
+    save = subprocess.run([*host.enter(), "iptables-nft-save"], capture_output=True, check=True).stdout
+    assert b"f\xfcr\x1b\x0b-A x" in save
 
 
 @needs_root
