@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -17,7 +17,7 @@ from .engine.declaration.places import Places
 from .engine.errors import ProblemsError, WharfError
 from .engine.facts_reader import read_facts
 from .engine.layers import LAYERS
-from .engine.report import describe, diffs
+from .engine.report import describe, diffs, visible
 from .engine.state import RUNTIMES, SCOPES
 
 ARGUMENT_SPEC = {
@@ -35,20 +35,35 @@ ARGUMENT_SPEC = {
 }
 
 
+class Module(AnsibleModule):
+    """One that escapes, in all that it tells, what is not printable: Ansible refuses a result that is not UTF-8."""
+
+    def warn(self, warning: str, **options: Any) -> None:
+        super().warn(visible(warning), **options)
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        super().exit_json(**visible(result))
+        raise AssertionError
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        super().fail_json(visible(msg), **visible(result))
+        raise AssertionError
+
+
 def run_layer(layer: Layer) -> None:
     """Converge one layer of this host, or say what would change, and leave with the result."""
-    _run(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), layer)
+    _run(Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), layer)
 
 
 def run_named_layer() -> None:
     """The same, of the layer that the option `layer` names."""
     layers = {layer.name: layer for layer in LAYERS}
     option = {"type": "str", "required": True, "choices": list(layers)}
-    module = AnsibleModule(argument_spec={**ARGUMENT_SPEC, "layer": option}, supports_check_mode=True)
+    module = Module(argument_spec={**ARGUMENT_SPEC, "layer": option}, supports_check_mode=True)
     _run(module, layers[module.params["layer"]])
 
 
-def _run(module: AnsibleModule, layer: Layer) -> None:
+def _run(module: Module, layer: Layer) -> None:
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
@@ -81,7 +96,7 @@ def _run(module: AnsibleModule, layer: Layer) -> None:
 
 
 @contextmanager
-def reporting_errors(module: AnsibleModule) -> Iterator[None]:
+def reporting_errors(module: Module) -> Iterator[None]:
     """Leave with an error of the engine as the module's own; `problems` has those that the user can solve."""
     if os.geteuid() != 0:
         module.fail_json(msg="changing a host's networks needs root there: set become (ansible-playbook -b)")

@@ -21,7 +21,7 @@ from .layers import LAYERS
 from .ledger import run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
-from .report import Run, document, summary, unified, warnings
+from .report import Run, document, summary, unified, visible, warnings
 from .state import SCOPES
 from .version import VERSION
 
@@ -54,7 +54,7 @@ def main(arguments: List[str]) -> int:
         else:
             return _converge_all(options)
     except (WharfError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(visible(f"{error}\n"))
         return FAILED
     return DONE
 
@@ -99,7 +99,7 @@ def _show() -> None:
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
     under_way = [f"what is drawn may be half made by {other_run}"] if other_run else []
-    sys.stdout.write(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))]))
+    sys.stdout.write(visible(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))])))
 
 
 def _follow() -> None:
@@ -108,7 +108,7 @@ def _follow() -> None:
     from .follow import Followed, follow
 
     def tell(followed: Followed) -> None:
-        sys.stdout.write(json.dumps(vars(followed)) + "\n")
+        sys.stdout.write(json.dumps(visible(vars(followed))) + "\n")
         sys.stdout.flush()
 
     follow(tell)
@@ -162,14 +162,14 @@ def _changes(run: Run) -> bool:
 def _tell(run: Run, options: argparse.Namespace) -> None:
     """For machines one document; for people what differs, and a line that sums it up."""
     if options.json:
-        sys.stdout.write(json.dumps(document(run)) + "\n")
+        sys.stdout.write(json.dumps(visible(document(run))) + "\n")
         return
     for warning in warnings(run):
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(visible(f"warning: {warning}\n"))
     if options.command == "diff":
         is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.writelines(f"{line}\n" for line in unified(run, is_coloured))
-    sys.stdout.write(f"{summary(run, _NOTHING[options.command])}\n")
+    sys.stdout.write(visible(f"{summary(run, _NOTHING[options.command])}\n"))
 
 
 if __name__ == "__main__":
