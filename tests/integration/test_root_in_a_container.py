@@ -161,7 +161,10 @@ def test_one_that_was_declared_before_it_ran_is_no_error(host: ThrowawayHost) ->
 CHURN = """
     exec 3<&0 2>/dev/null
     cat <&3 &
-    while kill -0 $!; do ip link del eth0; ip link add eth0 type veth peer name z; done
+    while kill -0 $!; do
+        for _ in 1 2 3 4; do ip link del eth0; done
+        ip link add eth0 type veth peer name z
+    done
 """
 
 

@@ -133,9 +133,7 @@ def _restlessness(endpoint: Endpoint) -> str:
     )
 
 
-def observe_endpoints(
-    wanted: Wanted, known: Known, sight: Sight, ours: FrozenSet[str] = frozenset()
-) -> List[Endpoint]:
+def observe_endpoints(wanted: Wanted, known: Known, sight: Sight, ours: FrozenSet[str] = frozenset()) -> List[Endpoint]:
     """
     Raises:
         ConflictError: a foreign interface has the name of a wanted one on the host, or of one that is not `ours` in a

@@ -235,7 +235,7 @@ def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
     try:
         with doing(what):
             yield
-    except ApplyError as error:
+    except ApplyError:
         if any(name == endpoint.host_interface for _index, name in socket.if_nameindex()):
             raise
         gone = OSError(errno.ENODEV, "the veth was deleted from inside of the container")
