@@ -289,6 +289,27 @@ def test_a_rule_with_bytes_that_are_no_text_stops_nothing(host: ThrowawayHost) -
     assert b"f\xfcr\x1b\x0b-A x" in save
 
 
+CLOSED = {
+    "iptables": "iptables-nft -P INPUT DROP",
+    "nft": "nft 'add table inet own; add chain inet own input { type filter hook input priority 0; policy drop; }'",
+}
+
+
+@pytest.mark.parametrize("tool", CLOSED)
+def test_what_lets_replies_in_does_not_open_the_host(host: ThrowawayHost, tool: str) -> None:
+    with host.declared(WORDS):
+        host.serve("web", "80/tcp")
+        host.serve("host", "2222/tcp")
+        host.run(CLOSED[tool])
+        web = f"{host.address('web', 'app')}:80/tcp"
+        assert not host.probe("host", web, False).is_open
+        follow(host, warnings(host))
+        assert warnings(host) == []
+        assert host.probe("host", web).is_open
+        assert not host.probe("web", f"{ADDRESSES['host'][0]}:2222/tcp", False).is_open
+        host.run("iptables-nft -P INPUT ACCEPT; iptables-nft -F INPUT; nft delete table inet own || true")
+
+
 @needs_root
 def test_ufw(host: ThrowawayHost) -> None:
     with foreign_firewalls.skipping():

@@ -140,7 +140,7 @@ def _remedy(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
     services = [way for way in ways if way.service]
     if drop.hook == INPUT and services:
         others = [way for way in ways if not way.service]
-        return ", ".join([_let_in(drop, table, services), *([_remedy(drop, table, others)] if others else [])])
+        return "; ".join([_let_in(drop, table, services), *([_remedy(drop, table, others)] if others else [])])
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
             return _commands(_UFW[drop.hook], bridges) if drop.hook in _UFW else _by_hand(drop)
