@@ -43,9 +43,10 @@ def _as_text(value: Any, path: str) -> str:
     if isinstance(value, int):
         rest, last = divmod(value, 60)
         first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
-        remedy = f'write a text: "{value}" for any free port that leads to {value}, or "HOST:{value}"' * (value <= 65535)
-        unquoted = f"(YAML reads an unquoted {first}:{last:02} as this number, too)"
-        raise wrong(path, value, f"{remedy or 'quote port mappings'} {unquoted}")
+        remedy = "quote port mappings"
+        if value <= 65535:
+            remedy = f'write a text: "{value}" for any free port that leads to {value}, or "HOST:{value}"'
+        raise wrong(path, value, f"{remedy} (YAML reads an unquoted {first}:{last:02} as this number, too)")
     return mapping
 
 

@@ -30,8 +30,8 @@ def allot(
     """Give every network its subnets and every endpoint its addresses.
 
     It is a problem if subnets overlap, an address is taken or lies outside, a pool is exhausted, or netaddr is missing
-    where something new is allotted. `notes` takes what becomes of subnets that the host uses otherwise, and of addresses
-    that are declared for another container.
+    where something new is allotted. `notes` takes what becomes of subnets that the host uses otherwise, and of
+    addresses that are declared for another container.
     """
     networks = allot_subnets(model, facts, before, problems, notes)
     endpoints = _allot_endpoints(model, networks, before, problems, notes)
