@@ -222,7 +222,7 @@ def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) 
 
     with untouched(one):
         assert run("apply", "--state", ABSENT).returncode == DONE
-    one.apply(WORDS)
+    one.engine(["apply", "-"], WORDS)
     with untouched(one):
         assert run("diff", "-", words=WORDS).returncode == DONE
         assert run("apply", "-", words=WORDS).returncode == DONE

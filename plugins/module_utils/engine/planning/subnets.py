@@ -9,10 +9,10 @@ import hashlib
 import ipaddress
 from dataclasses import replace
 from itertools import islice
-from typing import Dict, Iterator, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import AddressPool, Model, Network, Pool
-from ..declaration.words import Subnet, unusable_addresses
+from ..declaration.words import Address, Subnet, unusable_addresses
 from ..errors import ModelError, ProblemCollector
 from .address_sets import lowest_free, require_netaddr
 from .allotments import Allotments, PoolAllotment, PoolsByVersion
@@ -227,9 +227,10 @@ def _with_gateway(
         return former
     endpoints = (endpoint for (_container, on), endpoint in before.endpoints.items() if on == network.name)
     held = {endpoint.address(pool.version) for endpoint in endpoints}
+    candidates: Iterable[Address] = among
     for taken in (barred | held, barred):
         # There is a free one among so many.
-        for candidate in islice(among, len(taken) + 1):
+        for candidate in islice(candidates, len(taken) + 1):
             if candidate not in taken:
                 return PoolAllotment(subnet, candidate)
     problems.add(pool.path, f"no address is left in {among} for the gateway: give it a larger one")
