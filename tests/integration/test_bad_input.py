@@ -222,7 +222,8 @@ def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) 
 
     with untouched(one):
         assert run("apply", "--state", ABSENT).returncode == DONE
-    one.engine(["apply", "-"], WORDS)
+    apply = one.engine_command("-m", "engine", "apply", "-")
+    subprocess.run(apply, input=json.dumps(WORDS), capture_output=True, text=True, check=True)
     with untouched(one):
         assert run("diff", "-", words=WORDS).returncode == DONE
         assert run("apply", "-", words=WORDS).returncode == DONE
