@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import is_blank
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
-    DECLARING,
     KNOWN,
+    read_declaring,
     read_settings,
     refuse_unknown,
 )
@@ -30,15 +30,31 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
+        problems = ProblemCollector()
         try:
-            refuse_unknown(variables.keys(), load_extra_vars(self._loader).keys())
-            given = {name: self._templar.template(variables[name]) for name in sorted(KNOWN & variables.keys())}
-            settings = read_settings(given, lambda patterns: self._hosts(patterns, variables.get("groups", {})))
+            with problems.collect():
+                refuse_unknown(variables.keys(), load_extra_vars(self._loader).keys())
+            given = self._values(variables, problems)
+            with problems.collect():
+                settings = read_settings(given, lambda patterns: self._hosts(patterns, variables.get("groups", {})))
+            with problems.collect():
+                declaring = read_declaring(given)
+            problems.raise_if_any()
         except ModelError as error:
-            problems = [vars(problem) for problem in error.problems]
-            return {**result, "failed": True, "msg": str(error), "problems": problems}
-        declaring = [name for name in DECLARING if not is_blank(given.get(name))]
+            told = [vars(problem) for problem in error.problems]
+            return {**result, "failed": True, "msg": str(error), "problems": told}
         return {**result, "changed": False, "declaring": declaring, "settings": settings}
+
+    def _values(self, variables: Mapping[str, Any], problems: ProblemCollector) -> dict[str, Any]:
+        """
+        Raises:
+            ModelError: a value cannot be templated, and there are problems, which may be the reason.
+        """
+        try:
+            return {name: self._templar.template(variables[name]) for name in sorted(KNOWN & variables.keys())}
+        except AnsibleError:
+            problems.raise_if_any()
+            raise
 
     def _hosts(self, patterns: list[str], groups: Mapping[str, list[str]]) -> list[str]:
         """The hosts that patterns name, as those of a play do."""

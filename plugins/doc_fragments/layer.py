@@ -41,9 +41,9 @@ options:
     description:
       - Containers by name, in the networking words of C(services) of the Compose Specification, and below C(x-wharf)
         what Compose has no words for, which is C(sandbox) and C(routes).
-      - Below C(x-wharf) of a port in long form, C(allow_from) lists the networks that may reach it. One that names
-        networks of one family only is closed in the other. The host itself, and containers of the same network, always
-        reach it.
+      - Below C(x-wharf) of a port in long form, C(allow_from) lists the networks that may reach it; one text is a
+        list of one. A port that names networks of one family only is closed in the other. The host itself, and
+        containers of the same network, always reach it.
       - A container that names no network joins the default network C(bridge).
       - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML makes 1342 of
         an unquoted C(22:22).

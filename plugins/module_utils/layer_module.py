@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterator, Sequence
+from typing import Any, Dict, FrozenSet, Iterator, NoReturn, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -16,7 +16,7 @@ from .engine.declaration.declared import ABSENT, PARTS, PRESENT, SCOPES, STATES,
 from .engine.declaration.places import Places
 from .engine.errors import ProblemsError, WharfError
 from .engine.layers import BOOT, LAYERS
-from .engine.report import describe, diffs, summary
+from .engine.report import describe, diffs, summary, visible
 from .engine.state import RUNTIMES
 
 _NAMES = [layer.name for layer in LAYERS]
@@ -37,10 +37,25 @@ ARGUMENT_SPEC = {
 }
 
 
+class Module(AnsibleModule):
+    """One that escapes, in all that it tells, what is not printable: Ansible refuses a result that is not UTF-8."""
+
+    def warn(self, warning: str, **options: Any) -> None:
+        super().warn(visible(warning), **options)
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        super().exit_json(**visible(result))
+        raise AssertionError
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        super().fail_json(visible(msg), **visible(result))
+        raise AssertionError
+
+
 def run_layers(*names: str) -> None:
     """Converge the layers that the options name, or these ones; leave with the result."""
     spec = {name: option for name, option in ARGUMENT_SPEC.items() if not names or name != "layers"}
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = Module(argument_spec=spec, supports_check_mode=True)
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
@@ -80,7 +95,7 @@ def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], gi
 
 
 @contextmanager
-def reporting_errors(module: AnsibleModule) -> Iterator[None]:
+def reporting_errors(module: Module) -> Iterator[None]:
     """Leave with an error of the engine as the module's own; `problems` has those that the user can solve."""
     if os.geteuid() != 0:
         module.fail_json(msg="changing a host's networks needs root there: set become (ansible-playbook -b)")

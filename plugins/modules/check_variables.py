@@ -14,8 +14,8 @@ description:
     if one of these has a value that it cannot have.
   - The roles and playbooks begin with this. It runs on the controller, and reads and changes nothing on the host.
   - An empty value, and a text of nothing but white space as surveys of AWX give it, counts as not given.
-  - What the variables declare (C(wharf_host), C(wharf_networks), C(wharf_containers), C(wharf_docker_user),
-    C(wharf_compose_files)) is read by the modules of the layers.
+  - It checks that C(wharf_host), C(wharf_networks) and C(wharf_containers) are dictionaries, and C(wharf_docker_user) a
+    list, or texts of these. The modules of the layers read what is within them, and Compose files.
 attributes:
   action:
     support: full

@@ -153,16 +153,14 @@ picture:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import locked
 from ansible_collections.wharf.network.plugins.module_utils.engine.observation import observe
 from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = Module(argument_spec={}, supports_check_mode=True)
     # What a run that is under way has half made is no drift.
     with reporting_errors(module), locked(module.warn):
         seen = observe()

@@ -224,8 +224,6 @@ pending:
   sample: []
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import (
     EXPECTED,
     HOST,
@@ -239,7 +237,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.verification 
     unproven,
     verify,
 )
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
 
 PROBE_SPEC = {
     "from": {"type": "str", "default": HOST},
@@ -262,7 +260,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with reporting_errors(module):

@@ -149,7 +149,7 @@ def _check_replicas(project: Project, key: str, service: Words, problems: Proble
     counts = _replicas(service)
     for word, count in counts.items():
         path = project.path("services", key, word)
-        if not re.fullmatch(r"[0-9]+", count):
+        if not re.fullmatch(r"[0-9]{1,9}", count):
             problems.add(path, f'"{count}": must be a whole number')
         elif int(count) > 1:
             problems.add(path, f"{count} replicas: {_ONE_CONTAINER}")

@@ -80,7 +80,8 @@ def _port_identity(port: object) -> tuple[str, ...]:
 
 
 _ANY_ADDRESS = "0.0.0.0"
-_RANGES = re.compile(r"((?:\[[^\]]*\]|[\d.]+):)?((?:\d+(?:-\d+)?)?:)?(\d+(?:-\d+)?)(/\w+)?")
+_PORTS = "[0-9]{1,5}(?:-[0-9]{1,5})?"
+_RANGES = re.compile(rf"((?:\[[^\]]*\]|[0-9.]+):)?((?:{_PORTS})?:)?({_PORTS})(/\w+)?")
 
 _SERVICE_IDENTITIES: Mapping[str, _Identity] = {
     "dns": _key_of_pair,

@@ -80,18 +80,11 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
     """
     problems = ProblemCollector()
     goes = given.get("state") == ABSENT
-    words: dict[str, Any] = {}
-    for key in _MAPPINGS:
-        with problems.collect():
-            words[key] = _as_mapping(given.get(key), places.part(key), goes, may_be_all=key != "host")
-            if key != "host" and words[key] != ALL:
-                _refuse_sources(words[key], places.part(key))
-    with problems.collect():
-        words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
+    words = read_parts(given, places, problems)
     compose = None
-    if given.get("compose_files") and not is_blank(given["compose_files"]):
-        with problems.collect():
-            compose = _read_compose_files(given["compose_files"], list(bases), places.option("compose_files"), problems)
+    with problems.collect():
+        files = places.option("compose_files")
+        compose = _read_compose_files(given.get("compose_files"), list(bases), files, problems)
     # Each as it was written, for the sake of what may be wrong in it.
     written = [dict(words)]
     if compose:
@@ -115,6 +108,20 @@ def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY
     return declaration
 
 
+def read_parts(given: Mapping[str, Any], places: Places, problems: ProblemCollector) -> dict[str, Any]:
+    """The host, networks, containers and rules that are given, each None if not; nothing is checked within them."""
+    goes = given.get("state") == ABSENT
+    words: dict[str, Any] = {}
+    for key in _MAPPINGS:
+        with problems.collect():
+            words[key] = _as_mapping(given.get(key), places.part(key), goes, may_be_all=key != "host")
+            if key != "host" and words[key] != ALL:
+                _refuse_sources(words[key], places.part(key))
+    with problems.collect():
+        words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
+    return words
+
+
 def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: Places) -> list[Problem]:
     """What the planner would find wrong with the words that could be read, for one report with what could not be.
 
@@ -129,15 +136,18 @@ def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: 
     return [problem for problem in found.problems if not any(is_within(problem.path, place) for place in left_out)]
 
 
-def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords:
+def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords | None:
+    """None where the files are not given, or are a text that names none, such as `---` and `[]`."""
+    items = from_text(files, path)
+    if items in (None, "", [], {}):
+        return None
     from .compose import read_compose_files
 
-    items = _from_text(files, path)
     return read_compose_files(items, _base(items, bases), path, problems)
 
 
 def _as_mapping(value: Any, path: str, goes: bool, may_be_all: bool) -> Any:
-    parsed = _from_text(value, path)
+    parsed = from_text(value, path)
     if parsed == ALL and may_be_all:
         return _all(path, goes)
     if parsed is not None and not isinstance(parsed, Mapping):
@@ -190,7 +200,7 @@ def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
 
 
 def _as_list(value: Any, path: str, goes: bool) -> Any:
-    parsed = _from_text(value, path)
+    parsed = from_text(value, path)
     if parsed == ALL:
         return _all(path, goes)
     if parsed is not None and not isinstance(parsed, list):
@@ -198,7 +208,7 @@ def _as_list(value: Any, path: str, goes: bool) -> Any:
     return parsed
 
 
-def _from_text(value: Any, path: str) -> Any:
+def from_text(value: Any, path: str) -> Any:
     """A survey of AWX gives texts. One that is empty declares nothing; a single word is a path."""
     if not isinstance(value, str):
         return value

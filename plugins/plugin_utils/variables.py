@@ -16,10 +16,11 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import PRESENT, STATES
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING as OPTIONS_THAT_DECLARE
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, is_blank
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, from_text, is_blank, read_parts
 
 # Each of these says what a host is to have, or which of it is to go. The modules of the layers read them.
 DECLARING = tuple(f"wharf_{option}" for option in OPTIONS_THAT_DECLARE)
@@ -92,6 +93,26 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
     return settings
 
 
+def read_declaring(given: Mapping[str, Any]) -> list[str]:
+    """The names of the variables that declare something. Compose files are not read.
+
+    Args:
+        given: the variables of a host by their names.
+
+    Raises:
+        ModelError: with the problem of each that is not of its type.
+    """
+    problems = ProblemCollector()
+    options = {name.removeprefix(_PREFIX): value for name, value in given.items()}
+    state = options.get("state")
+    options["state"] = state.strip() if isinstance(state, str) else state
+    read = read_parts(options, Places(), problems)
+    with problems.collect():
+        read["compose_files"] = from_text(options.get("compose_files"), "wharf_compose_files")
+    problems.raise_if_any()
+    return [f"{_PREFIX}{option}" for option in OPTIONS_THAT_DECLARE if read[option] is not None]
+
+
 def _choice(*choices: str) -> Callable[[Any, str], str]:
     def read(value: Any, path: str) -> str:
         text = str(value).strip()
@@ -114,7 +135,7 @@ def _boolean(value: Any, path: str) -> bool:
 def _seconds(value: Any, path: str) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         seconds = 0
     if isinstance(value, bool) or not 0 < seconds < float("inf"):
         raise _wrong(path, value, "must be a number of seconds above 0")
@@ -123,9 +144,11 @@ def _seconds(value: Any, path: str) -> float:
 
 def _serial(value: Any, path: str) -> list[str]:
     sizes = [str(size).strip() for item in _as_list(value) for size in str(item).split(",")]
-    wrong = [size for size in sizes if not re.fullmatch(r"[0-9]+|[0-9.]+%", size)]
+    wrong = [size for size in sizes if not re.fullmatch(r"0*[1-9][0-9]{0,8}%?", size)]
     if wrong:
-        raise _wrong(path, wrong[0], "must be a number of hosts, a percentage, or a list of these")
+        raise _wrong(
+            path, wrong[0], "must be a number of hosts above 0, a whole percentage such as 20%, or a list of these"
+        )
     return sizes
 
 
@@ -134,16 +157,23 @@ def _patterns(value: Any, path: str) -> list[str]:
 
     if any(not isinstance(item, str) for item in _as_list(value)):
         raise _wrong(path, value, "must be a pattern of hosts, or a list of these")
-    return [pattern for pattern in split_host_pattern(_as_list(value)) if pattern]
+    return _some([pattern for pattern in split_host_pattern(_as_list(value)) if pattern], value, path)
 
 
 def _hosts(value: Any, path: str) -> list[str]:
     """Addresses, with ports or without: a list, or the text of one."""
     from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probe_words import parse_hosts
 
-    hosts = _texts(value)
+    hosts = _some(_texts(value), value, path)
     parse_hosts(hosts, path)
     return hosts
+
+
+def _some(found: list[str], value: Any, path: str) -> list[str]:
+    """What was found in a value; only an empty list is to have nothing in it."""
+    if not found and value not in ([], ()):
+        raise _wrong(path, value, "names no host: leave the variable out, or name one")
+    return found
 
 
 def _texts(value: Any) -> list[str]:

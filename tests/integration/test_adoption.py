@@ -241,7 +241,7 @@ def test_a_lost_ledger_leaves_no_way_to_the_hosts_loopback(lan: ThrowawayHost, g
     if given:
         lan.engine(["apply", "-", "--adopt"], given)
         assert lan.apply(given).changes == []
+        lan.converge({}, ABSENT)
     else:
-        lan.engine(["adopt"])
-    lan.converge({}, ABSENT)
+        lan.engine(["apply", "--adopt", "--state", ABSENT])
     assert lan.sysctl("net.ipv4.conf.br-lan.route_localnet") == "0"

@@ -250,8 +250,11 @@ class TestLostLedger:
         words["containers"].pop("monitor")
         host.converge(words)
         lost(host, "removed")
-        host.engine(["adopt"])
-        host.converge({}, ABSENT)
+        before = standing_but_ledger(host)
+        with pytest.raises(EngineError, match=r"containers: .*not declared: db, web"):
+            host.engine(["adopt"])
+        assert_same(before, lambda: standing_but_ledger(host))
+        host.engine(["apply", "--adopt", "--state", ABSENT])
 
     def test_lets_all_chains_of_iptables_go(self, host: ThrowawayHost) -> None:
         """Also those that only some declarations have, for names and for `mss_clamp`."""

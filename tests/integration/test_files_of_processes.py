@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ThrowawayHost
+from controller import Controller
+from hosts import ABSENT, DIFFERS, ENGINE, ThrowawayHost
 from obstacles import OBSTACLES, Obstacle
 
 FILES = ("hostname", "hosts", "resolv.conf")
@@ -88,6 +91,23 @@ def test_files_are_written_in_place_and_given_back(host: ThrowawayHost, boxes: B
         assert host.apply(declared).warnings == set()
     assert {name: boxes.etc(name) for name in before} == before
     host.run("umount /run/net")
+
+
+def test_bytes_of_a_containers_files_are_told_escaped(host: ThrowawayHost, boxes: Boxes, tmp_path: Path) -> None:
+    """Root in the container chooses them. Ansible refuses a result that is not UTF-8, and a terminal obeys an ESC."""
+    declared = words(web=f"pid:{boxes.start('web')}")
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    with host.declared(declared):
+        host.run("printf '\\377\\033[31m\\n' > /run/web/etc/hosts")
+        told = subprocess.run(
+            [*host.enter(), *ENGINE, "-m", "engine", "diff"], env=strict, capture_output=True, check=False
+        )
+        assert (told.returncode, told.stderr) == (DIFFERS, b"")
+        assert rb"-\xff\x1b[31m" in told.stdout
+        task = {"wharf.network.dns_files": {key: declared[key] for key in ("networks", "containers")}}
+        ran = Controller(host, tmp_path).play({"tasks": [task]}, "--diff")
+        assert ran.returncode == 0, ran.output
+        assert r"\xff\x1b[31m" in ran.output
 
 
 def test_nothing_in_a_container_leads_out_of_it(host: ThrowawayHost, boxes: Boxes) -> None:

@@ -443,10 +443,11 @@ WHOLE_TABLE: set[str] = set()
 
 def test_nothing_goes_that_is_not_named(live: ThrowawayHost) -> None:
     """A file of words that names nothing is not one that is not given."""
-    for words in ({}, {"containers": {}}, {"networks": {}, "containers": {}, "docker_user": []}):
+    nothing = {"networks": {}, "containers": {}, "docker_user": []}
+    for words in ({}, {"containers": {}}, nothing, dict.fromkeys(nothing)):
         told = json.loads(live.engine(["apply", "-", "--json", "--state", ABSENT], words))
         assert told["changes"] == []
-        assert "names nothing, so nothing goes" in told["warnings"][0]
+        assert "standard input: names nothing, so nothing goes" in told["warnings"][0]
     only_networks = {"networks": WORDS["networks"]}
     told = json.loads(live.engine(["apply", "-", "--json", "--state", EXACT], only_networks))
     assert told["changes"] == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -268,6 +269,45 @@ def test_a_name_with_a_quote_stops_nothing(host: ThrowawayHost, words: Any) -> N
         serve(host)
         assert passes(host, (4,)) == EVERYTHING
         host.run("iptables-nft -D FORWARD -m recent --rcheck --name 'a\"b' -j DROP")
+
+
+@pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
+def test_a_rule_with_bytes_that_are_no_text_stops_nothing(host: ThrowawayHost) -> None:
+    host.run(
+        """
+        iptables-nft -A INPUT -j LOG --log-prefix "$(printf 'f\\374r\\033\\013-A x')"
+        iptables-nft -A FORWARD -m recent --rcheck --name "$(printf 'a\\374"b')" -j DROP
+        """
+    )
+    host.apply(WORDS)
+    assert host.apply(WORDS).changes == []
+    (found,) = warnings(host, WORDS)
+    assert r'--name a\xfc"b' in found
+    assert host.observed()["foreign"][0]["drops"] == []
+    host.apply({}, ABSENT)
+    save = subprocess.run([*host.enter(), "iptables-nft-save"], capture_output=True, check=True).stdout
+    assert b"f\xfcr\x1b\x0b-A x" in save
+
+
+CLOSED = {
+    "iptables": "iptables-nft -P INPUT DROP",
+    "nft": "nft 'add table inet own; add chain inet own input { type filter hook input priority 0; policy drop; }'",
+}
+
+
+@pytest.mark.parametrize("tool", CLOSED)
+def test_what_lets_replies_in_does_not_open_the_host(host: ThrowawayHost, tool: str) -> None:
+    with host.declared(WORDS):
+        host.serve("web", "80/tcp")
+        host.serve("host", "2222/tcp")
+        host.run(CLOSED[tool])
+        web = f"{host.address('web', 'app')}:80/tcp"
+        assert not host.probe("host", web, False).is_open
+        follow(host, warnings(host))
+        assert warnings(host) == []
+        assert host.probe("host", web).is_open
+        assert not host.probe("web", f"{ADDRESSES['host'][0]}:2222/tcp", False).is_open
+        host.run("iptables-nft -P INPUT ACCEPT; iptables-nft -F INPUT; nft delete table inet own || true")
 
 
 @needs_root

@@ -173,6 +173,12 @@ def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
         failed = controller.play(play, variables=slip)
         assert failed.returncode == 2
         assert "wharf_container: is not a variable of wharf.network: did you mean wharf_containers?" in failed.output
+    listed = {"wharf_networks": ["front"], "wharf_stat": "exact"}
+    failed = controller.play("wharf.network.site", variables=listed)
+    assert "wharf_networks: must be a mapping" in failed.output
+    assert "did you mean wharf_state?" in failed.output
+    assert "Refuse variables that are unknown or wrong" in failed.output.partition("wharf_networks: must be")[0]
+    assert "TASK [wharf.network." not in failed.output
     for role in ("boot", "docker_user"):
         failed = controller.play({"roles": [f"wharf.network.{role}"]}, variables=slip)
         assert "did you mean wharf_containers?" in failed.output

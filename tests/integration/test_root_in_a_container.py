@@ -157,6 +157,33 @@ def test_one_that_was_declared_before_it_ran_is_no_error(host: ThrowawayHost) ->
         host.run("ip netns delete box; while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
 
 
+# Until the standard input is closed.
+CHURN = """
+    exec 3<&0 2>/dev/null
+    cat <&3 &
+    while kill -0 $!; do
+        for _ in 1 2 3 4; do ip link del eth0; done
+        ip link add eth0 type veth peer name z
+    done
+"""
+
+
+def test_a_container_that_deletes_its_interface_all_the_time_concerns_it_alone(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        churn = host.start("web", "sh", "-c", CHURN)
+        try:
+            for number in range(4):
+                more = {**WORDS["containers"], f"new{number}": {"networks": ["front"]}}
+                results = host.apply({**WORDS, "containers": more})
+                assert set(results.pending) <= {"web/front"}
+                assert host.probe(f"new{number}", f"{host.address('db', 'front')}/ping").is_open
+        finally:
+            churn.communicate()
+        host.run("ip link delete eth0 || true", "web")
+        assert host.apply(WORDS, EXACT).pending == []
+        assert host.probe("db", f"{host.address('web', 'front')}/ping").is_open
+
+
 def test_others_are_connected_as_they_start(host: ThrowawayHost) -> None:
     late = {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/netns/late"}}
     words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}

@@ -418,8 +418,8 @@ def test_playbook_asks_what_it_is_to(controller: Controller) -> None:
     red = controller.play("wharf.network.verify", *others, variables={**VARIABLES, **variables})
     assert red.returncode == 2
     assert [" ".join(line.split()) for line in lines(red.output) if line.startswith("✗")] == [
-        "✗ host -> 127.0.0.1:9/tcp refused (refused), expected open: discard",
-        "✗ web -> 203.0.113.1:9/tcp refused (refused), expected open: a host beyond this one",
+        "✗ host -> 127.0.0.1:9/tcp refused, expected open: discard",
+        "✗ web -> 203.0.113.1:9/tcp refused, expected open: a host beyond this one",
         f"✗ host -> {HOST}:8080/tcp closed (no answer), expected open: port 80 of web, published",
     ]
     alone = {**variables, "wharf_verify_beyond": "", "wharf_verify_probes": ""}

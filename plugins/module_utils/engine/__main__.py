@@ -19,7 +19,7 @@ from .errors import ProblemCollector, WharfError
 from .ledger import run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
-from .report import describe, summary, unified
+from .report import describe, summary, unified, visible
 from .version import VERSION
 
 DONE, FAILED, DIFFERS = 0, 1, 2
@@ -51,7 +51,7 @@ def main(arguments: List[str]) -> int:
         else:
             return _converge(options)
     except (WharfError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(visible(f"{error}\n"))
         return FAILED
     return DONE
 
@@ -86,7 +86,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     command = commands.add_parser(
         "adopt", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
-    command.add_argument("file", nargs="?", help="file with what is declared on this host, - for standard input")
+    command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
     return parser.parse_args(arguments)
 
 
@@ -96,7 +96,7 @@ def _show() -> None:
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
     under_way = [f"what is drawn may be half made by {other_run}"] if other_run else []
-    sys.stdout.write(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))]))
+    sys.stdout.write(visible(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))])))
 
 
 def _follow() -> None:
@@ -105,15 +105,15 @@ def _follow() -> None:
     from .follow import Followed, follow
 
     def tell(followed: Followed) -> None:
-        sys.stdout.write(json.dumps(vars(followed)) + "\n")
+        sys.stdout.write(json.dumps(visible(vars(followed))) + "\n")
         sys.stdout.flush()
 
     follow(tell)
 
 
 def _adopt(options: argparse.Namespace) -> None:
-    """Say what is ours by now, by layer. Without words nothing is declared: what is not before the next run, goes."""
-    words = read_declaration(options.file) if options.file else {"state": ABSENT}
+    """Say what is ours by now, by layer."""
+    words = read_declaration(options.file) if options.file else {}
     call = Call(**words, adopt=True, places=Places.of_command(options.file))
     owned = adopt_host(call).owned
     sys.stdout.write(
@@ -129,7 +129,7 @@ def _converge(options: argparse.Namespace) -> int:
     words = read_declaration(options.file) if options.file else {}
     if options.file and options.state == ABSENT:
         # A file that has nothing names nothing; only where there is none, everything goes.
-        words = {"networks": {}, **words}
+        words = {**words, "networks": {} if words.get("networks") is None else words["networks"]}
     call = Call(
         **words,
         state=options.state,
@@ -147,14 +147,14 @@ def _converge(options: argparse.Namespace) -> int:
 def _tell(result: Result, options: argparse.Namespace) -> None:
     """For machines one document; for people what differs, and a line that sums it up."""
     if options.json:
-        sys.stdout.write(json.dumps(describe(result)) + "\n")
+        sys.stdout.write(json.dumps(visible(describe(result))) + "\n")
         return
     for warning in result.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(visible(f"warning: {warning}\n"))
     if options.command == "diff":
         is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.writelines(f"{line}\n" for line in unified(result, is_coloured))
-    sys.stdout.write(f"{summary(result, _NOTHING[options.command])}\n")
+    sys.stdout.write(visible(f"{summary(result, _NOTHING[options.command])}\n"))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ LOCK = "/run/wharf.lock"
 TELL_AFTER, GIVE_UP_AFTER = 2, 300
 VERSION = 1
 REMEDY = (
-    "restore it from a backup, or recover it from the marks on the host: run this once with -e wharf_adopt=true "
-    "(a module: adopt: true; by hand: wharf adopt)"
+    "restore it from a backup, or recover it from the marks on the host: run the playbook once with "
+    "-e wharf_adopt=true (a module: adopt: true; by hand: wharf apply --adopt FILE, with all that was declared)"
 )
 
 _NO_ROOM = "make room for it there"

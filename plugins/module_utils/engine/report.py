@@ -45,6 +45,25 @@ _LONGEST_LINE = 110
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 
+def visible(told: Any) -> Any:
+    """The same with control characters, and bytes that are not UTF-8, escaped as `\\x1b`, wherever text is in it.
+
+    Root in a container, and whoever names a third-party rule, chooses such bytes, and a terminal would obey them.
+    """
+    if isinstance(told, str):
+        return told if told.isprintable() else "".join(map(_visible_character, told))
+    if isinstance(told, dict):
+        return {visible(key): visible(value) for key, value in told.items()}
+    return [visible(each) for each in told] if isinstance(told, (list, tuple)) else told
+
+
+def _visible_character(character: str) -> str:
+    if character.isprintable() or character in "\n\t":
+        return character
+    byte = character.encode("utf-8", "surrogateescape") if "\udc80" <= character <= "\udcff" else b""
+    return f"\\x{byte[0]:02x}" if byte else character.encode("unicode_escape").decode()
+
+
 def describe(result: Result) -> Dict[str, Any]:
     """The result as plain data; `changes` is in the order in which they are made."""
     return {
@@ -68,7 +87,7 @@ def summary(result: Result, nothing: str = "nothing to change") -> str:
 
 def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
     """The lines of one titled difference for each object, as Ansible prints them."""
-    for each in diffs(result):
+    for each in visible(diffs(result)):
         sides = each["before"].splitlines(), each["after"].splitlines()
         headers = f"before: {each['before_header']}", f"after: {each['after_header']}"
         for line in difflib.unified_diff(*sides, *headers, lineterm=""):
@@ -184,7 +203,8 @@ def _text(thing: Optional[Object], is_update: bool) -> str:
     lines: List[str] = []
     for name, value in field_values(thing).items():
         if name == "content":
-            lines += str(value).splitlines()
+            # Nothing else ends a line: all other such characters are shown.
+            lines += str(value).removesuffix("\n").split("\n") if value else []
         elif isinstance(value, tuple) and value:
             lines += _listed(name, [_item(item) for item in value], is_update)
         elif value or is_update:

@@ -227,7 +227,7 @@ def _way(probe: Probe) -> str:
 
 
 def _seen(outcome: Outcome) -> str:
-    return f"{outcome.seen} ({outcome.why})" if outcome.why else outcome.seen
+    return f"{outcome.seen} ({outcome.why})" if outcome.why not in ("", outcome.seen) else outcome.seen
 
 
 def _otherwise(probe: Probe, outcome: Outcome) -> str:

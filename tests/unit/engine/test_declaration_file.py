@@ -58,9 +58,24 @@ def test_json(tmp_path: Path, name: str) -> None:
     assert read_declaration(write(tmp_path, "{}")) == {}
 
 
+@pytest.mark.parametrize("text", ["{networks: {a: {}}}", '{"networks": {"a": {},},}', "{networks: {a: }} # flow\n"])
+def test_yaml_in_flow_style(tmp_path: Path, text: str) -> None:
+    """It begins as JSON does."""
+    assert list(read_declaration(write(tmp_path, text))["networks"]) == ["a"]
+
+
 def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(YAML.encode())))
     assert read_declaration(STANDARD_INPUT) == READ
+
+
+def test_messages_name_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {b"a: 1": "a: unknown key; ", b"\xff": "line 1: is not UTF-8", b"[": "line 1, column 2: "}
+    for content, message in told.items():
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        with pytest.raises(ModelError) as caught:
+            read_declaration(STANDARD_INPUT)
+        assert str(caught.value).startswith(f"standard input: {message}")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,7 @@ def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"host":\n {"mtu": 1e999}}', "1e999: must be a finite number"),
         ("networks:\n  a: {}\n  a: {}\n", "line 3, column 3: the key 'a' stands here again, first in line 2"),
         ('{"host": {"mtu": 1, "mtu": 2}}', "the key 'mtu' stands twice in one object"),
-        ('{"host": {,}}', "line 1, column 11: is not JSON: Expecting property name"),
+        ('{"host": {,}}', "line 1, column 11: expected the node content, but found ','"),
         ("host: [1", "line 1, column 9: expected ',' or ']'"),
         ("host:\n\tmtu: 1", "line 2, column 1: found character '\\t' that cannot start any token"),
         ("host: !vault x", "line 1, column 7: the tag !vault is not known here"),
@@ -126,5 +141,7 @@ def test_where_there_is_no_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without_yaml)
     assert read_declaration(write(tmp_path, '{"host": {}}')) == {"host": {}}
     assert problem(write(tmp_path, "host: {}")) == (
-        "is not JSON, and this host has nothing that reads YAML: install the package python3-yaml, or give JSON"
+        "is not JSON (line 1, column 1: Expecting value), and this host has nothing that reads YAML: "
+        "install the package python3-yaml, or give JSON"
     )
+    assert problem(write(tmp_path, '{"host":\n {,}}')).startswith("is not JSON (line 2, column 3: Expecting property")

@@ -29,6 +29,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     refuse_leaving,
     unnamed,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 
 OLD, NEW = {"dns": "192.0.2.1"}, {"dns": "192.0.2.2"}
@@ -99,8 +100,8 @@ def test_a_network_does_not_go_while_containers_are_on_it() -> None:
     with pytest.raises(ModelError) as caught:
         refuse_leaving(before, Declared({}, {"front": {}}, containers))
     assert [str(problem) for problem in caught.value.problems] == [
-        "wharf_networks.back: cannot go while containers are on it: a, b, c: let them go before, "
-        "or put them on another network"
+        "wharf_networks.back: was declared by an earlier run, and cannot go while containers are on it: a, b, c: "
+        "let them go before, or put them on another network"
     ]
     refuse_leaving(before, Declared({}, {"front": {}, "rear": {}}, containers))
     refuse_leaving(before, Declared({}, {}, {"d": None}))
@@ -140,6 +141,16 @@ def test_absent_lets_nothing_go_that_is_not_named(scope: str | None, given: dict
     remedy = "{} names the default networks" if scope == DEFAULT_NETWORKS else "all names everything"
     assert warning.endswith(f"names nothing, so nothing goes. The value {remedy}")
     assert f"wharf_{PARTS[scope or CONTAINERS]}" in warning
+
+
+def test_what_names_nothing_is_the_file_where_there_is_one() -> None:
+    """Keys that the file does not have are not named."""
+    of_file = call(state=ABSENT, containers={}, places=Places.of_command("host.yml"))
+    assert unnamed(BEFORE, of_file) == [
+        "host.yml: names nothing, so nothing goes with --state absent. The value all names everything"
+    ]
+    of_part = call(CONTAINERS, state=ABSENT, containers={}, places=Places.of_command("host.yml"))
+    assert unnamed(BEFORE, of_part)[0].startswith("state is absent, and host.yml: containers names nothing, so ")
 
 
 def test_absent_leaves_the_parts_that_it_is_not_given() -> None:

@@ -15,10 +15,12 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.report import
     objects_as_data,
     summary,
     unified,
+    visible,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     Bridge,
     Chain,
+    ContainerFile,
     Dnsmasq,
     ElementSet,
     Endpoint,
@@ -244,3 +246,25 @@ def test_the_differences_of_a_run_as_text() -> None:
     assert {"-mtu: 1500", "+mtu: 1400"} <= {*plain}
     coloured = [*unified(Result(CHANGES[-1:]), is_coloured=True)]
     assert {"\x1b[31m-mtu: 1500\x1b[0m", "\x1b[32m+mtu: 1400\x1b[0m"} <= {*coloured}
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ("│ br-app\tüñ ✓\n", "│ br-app\tüñ ✓\n"),
+        ("\udcff\udc80", r"\xff\x80"),
+        ("\x1b[31m\x07\x7f\x9b\r\x0b", r"\x1b[31m\x07\x7f\x9b\r\x0b"),
+        ("\u2028\u202e", r"\u2028\u202e"),
+        ({"a\udcff": ("\x1b", ["\x1b", 1, None, True])}, {r"a\xff": [r"\x1b", [r"\x1b", 1, None, True]]}),
+    ],
+)
+def test_what_is_told_is_printable(told: object, seen: object) -> None:
+    assert visible(told) == seen
+
+
+def test_a_difference_shows_bytes_and_control_characters_of_a_file() -> None:
+    name = "pid:7:/etc/hosts"
+    change = Change(ContainerFile(name, "a\r\n\udcff\x1b[31m\n"), ContainerFile(name, "a\n"))
+    result = Result((change,))
+    assert visible(diffs(result))[0]["before"] == "a\\r\n\\xff\\x1b[31m\n"
+    assert {"-a\\r", "-\\xff\\x1b[31m", "+a"} <= {*unified([("dns_files", result)])}

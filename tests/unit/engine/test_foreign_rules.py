@@ -168,6 +168,38 @@ def test_what_drops_a_question_to_the_host() -> None:
     assert drop.remedy.startswith(f"{insert.format('udp')}, {insert.format('tcp')}, ")
 
 
+NFT_INPUT = [
+    {"table": {"family": "inet", "name": "filter"}},
+    {"chain": {"family": "inet", "table": "filter", "name": "input", "type": "filter", "hook": "input", "prio": 0,
+               "policy": "drop"}},
+]  # fmt: skip
+OF_REPLIES = {
+    "iptables-nft": "`iptables-nft -I INPUT -i br-app -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`",
+    NFT: '`nft insert rule inet filter input iifname "br-app" ct state established,related accept`',
+}
+
+
+@pytest.mark.parametrize("tool", OF_REPLIES)
+def test_only_replies_of_containers_are_let_in_to_the_host(tool: str) -> None:
+    """A rule that accepts all of a bridge would open the whole host to its containers."""
+    save = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
+    objects = NFT_INPUT if tool == NFT else [*objects_of(save, "ip")]
+    ways = [way for way in passages(_planned()) if way.bridge == "br-app" and way.version == 4]
+    (drop,) = foreign_drops([Ruleset(tool, objects)], ways)
+    assert "what the host sends to containers of network app (IPv4)" in drop.drops
+    assert "what containers ask of the host at 53/udp, of network app (IPv4)" in drop.drops
+    assert OF_REPLIES[tool] in drop.remedy
+    assert "dport 53" in drop.remedy
+    assert drop.remedy.count("accept`") + drop.remedy.count("ACCEPT`") == 3
+
+
+def test_the_replies_pass_once_the_remedy_is_followed() -> None:
+    rule = "-A INPUT -i br-app -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    save = f"*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n"
+    ways = [way for way in passages(_planned()) if way.bridge == "br-app" and way.version == 4 and not way.service]
+    assert foreign_drops([Ruleset("iptables-nft", [*objects_of(save, "ip")])], ways) == []
+
+
 def test_what_is_led_to_another_port_of_the_host() -> None:
     """A container on two networks has a resolver that knows both; what leads it there stands before input."""
     words = {"networks": {"app": {}, "back": {}}, "containers": {"web": {"networks": ["app", "back"]}}}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import json
 from collections.abc import Callable, Iterator
@@ -377,6 +378,39 @@ def test_an_address_is_not_kept_where_it_is_reserved_now() -> None:
     before = plan(words).allotted
     config["aux_addresses"] = {"x": "10.0.0.2"}  # type: ignore[assignment]
     assert str(plan(words, before=before).allotted.endpoints["c", "a"].ipv4) == "10.0.0.3"
+
+
+def test_who_is_moved_by_anothers_declared_address_is_warned_of() -> None:
+    words = {"networks": {"a": with_subnet("10.0.0.0/24")}, "containers": {"old": {"networks": ["a"]}}}
+    before = plan(words).allotted
+    words["containers"]["new"] = {"networks": {"a": {"ipv4_address": "10.0.0.2"}}}
+    planned = plan(words, before=before)
+    assert planned.warnings == [
+        "wharf_containers.old.networks.a: container old moves from 10.0.0.2 to 10.0.0.3: "
+        "the former is that of container new"
+    ]
+    assert plan(words, before=planned.allotted).warnings == []
+
+
+def test_a_gateway_that_has_to_move_moves_to_where_no_container_is() -> None:
+    words = {"networks": {"a": with_subnet("10.0.0.0/29")}, "containers": {"web": {"networks": ["a"]}}}
+    before = plan(words).allotted
+    reserved = copy.deepcopy(words)
+    reserved["networks"]["a"]["ipam"]["config"][0]["aux_addresses"] = {"router": "10.0.0.1"}
+    moved = plan(reserved, before=before).allotted
+    assert str(moved.networks["a"][4].gateway) == "10.0.0.3"
+    assert str(moved.endpoints["web", "a"].ipv4) == "10.0.0.2"
+    # It stays there, as all that has an address does.
+    assert str(plan(words, before=moved).allotted.networks["a"][4].gateway) == "10.0.0.3"
+
+
+def test_of_two_that_ask_for_one_port_the_new_one_is_the_problem() -> None:
+    words: dict[str, Any] = {"containers": {"web": {"ports": ["8080:80"]}}}
+    before = plan(words).allotted
+    words["containers"]["a"] = {"ports": ["8080:80"]}
+    assert refused(words, before) == [
+        "wharf_containers.a.ports[0]: port 8080/tcp is taken by wharf_containers.web.ports[0]: publish another one"
+    ]
 
 
 def _of_two(**words: Any) -> dict[str, Any]:

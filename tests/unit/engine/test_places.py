@@ -163,7 +163,7 @@ def test_what_cannot_go_is_named_by_the_option() -> None:
     for places, state in ((Places(), "wharf_state"), (OPTIONS, "state"), (FILE, "--state")):
         with pytest.raises(ModelError, match=f"^{state}: the default networks cannot go"):
             declare(before, Call(state=ABSENT, scopes=frozenset(["default_networks"]), places=places))
-    with pytest.raises(ModelError, match=r"^host\.json: networks\.front: cannot go while"):
+    with pytest.raises(ModelError, match=r"^host\.json: networks\.front: was declared by an earlier run, and"):
         refuse_leaving(before, Declared({}, {}, {"web": {"networks": ["front"]}}))
 
 

@@ -19,6 +19,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.
     parse_probes,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import Outcome, Probe
+from ansible_collections.wharf.network.plugins.module_utils.engine.verification import Verification
 
 PLAN = plan(
     {
@@ -107,6 +108,17 @@ def test_hosts() -> None:
 )
 def test_what_an_outcome_says(seen: str, as_open: bool | None, as_closed: bool | None) -> None:
     assert (Outcome(seen).fulfils("open"), Outcome(seen).fulfils("closed")) == (as_open, as_closed)
+
+
+def test_a_line_of_the_report_says_each_thing_once() -> None:
+    probe = Probe("host", "192.0.2.10", "tcp", 8080, "open")
+    outcomes = Outcome("refused", "refused"), Outcome("closed", "no answer"), Outcome("open")
+    report = Verification(tuple((probe, outcome) for outcome in outcomes)).as_data()["report"]
+    assert report == [
+        "✗ host -> 192.0.2.10:8080/tcp  refused, expected open",
+        "✗ host -> 192.0.2.10:8080/tcp  closed (no answer), expected open",
+        "✓ host -> 192.0.2.10:8080/tcp  open",
+    ]
 
 
 def test_a_probe_as_words_is_that_probe() -> None:

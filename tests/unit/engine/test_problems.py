@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,30 @@ def test_a_bridge_has_no_room_for_1024() -> None:
         "wharf_networks.wide: 1024 containers are on it, and a bridge of Linux has 1023 ports at most (BR_MAX_PORTS): "
         "spread them over several networks"
     ]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "１５"], ids=["of 5000 digits", "not of ASCII digits"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"host": {"mtu": "{}"}},
+        {"host": {"bridge-accept-fwmark": "{}"}},
+        {"host": {"default-address-pools": [{"base": "10.0.0.0/8", "size": "{}"}]}},
+        {"networks": {"a": {"x-wharf": {"dhcp": {"lease_time": "{}h"}}}}},
+        {"networks": {"a": {"x-wharf": {"dns": {"records": {"x": {"SRV": "0 {} 1 b"}}}}}}},
+        {"containers": {"w": {"ports": ["{}"]}}},
+        {"containers": {"w": {"ports": ["{}:80"]}}},
+        {"containers": {"w": {"ports": ["80:{}"]}}},
+        {"containers": {"w": {"ports": [{"target": "{}"}]}}},
+        {"containers": {"w": {"expose": ["{}"]}}},
+        {"containers": {"w": {"networks": {"bridge": {"gw_priority": "{}"}}}}},
+        {"containers": {"w": {"x-wharf": {"sandbox": "pid:{}"}}}},
+        {"docker_user": [{"action": "drop", "limit": "{}/second"}]},
+        {"docker_user": [{"action": "drop", "protocol": "tcp", "published_port": "{}"}]},
+    ],
+    ids=str,
+)
+def test_numbers_are_of_a_few_ascii_digits(words: dict[str, Any], number: str) -> None:
+    """Python reads and writes no number of more than 4300 digits, and takes the digits of all scripts."""
+    (told,) = problems(json.loads(json.dumps(words).replace("{}", number)), facts_of({}))
+    assert number in told and ": must be " in told

@@ -53,7 +53,8 @@ def test_what_is_passed_over_and_values_of_what_is_unknown_are_left_away() -> No
 @pytest.mark.parametrize(
     "key",
     "x-warf x-whraf x-wharff x-wahrf x-harf x-whar x-whaf x_wharf xwharf X-Wharf X-WHARF x--wharf x-wharf-net x-wharfs "
-    "x-wharg x-dharf x-hwarf x-wraf x-whrf x-wherf x-hwafr".split(),
+    "x-wharg x-dharf x-hwarf x-wraf x-whrf x-wherf x-hwafr x-ｗｈａｒｆ x-w-h-a-r-f x-wafrh x-warf-network x-my-wharf "
+    "x-mywharf x-wharf_icmp x-network.warf x-wharf2 x-allow_from x-allow-from x-AllowFrom x-alow_from".split(),
 )
 def test_what_may_be_meant_to_be_x_wharf(key: str) -> None:
     assert resembles_extension(key)
@@ -61,7 +62,9 @@ def test_what_may_be_meant_to_be_x_wharf(key: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    "x-common x-logging x-aws x-share x-shared x-chart x-charm x-harbor x-warnings x-podman x-env x- x-wsl".split(),
+    "x-common x-logging x-aws x-share x-shared x-chart x-charm x-harbor x-warnings x-podman x-env x- x-wsl x-war "
+    "x-warn x-hard x-what x-whatever x-hardware x-warehouse x-warm x-ward x-half x-hash x-where x-whale x-scarf "
+    "x-shard x-warp x-wrap x-swarm x-web x-allow x-from x-flow x-share-from x-default-worker x-allow-list".split(),
 )
 def test_what_may_not(key: str) -> None:
     assert not resembles_extension(key)

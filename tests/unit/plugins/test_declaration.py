@@ -39,6 +39,19 @@ def test_nothing_is_no_words(given: dict[str, Any]) -> None:
     assert gather(given, [Path("/")]) == Declaration({}, ())
 
 
+@pytest.mark.parametrize("text", ["---", "# none", "~", "null", "[]", "{}"])
+def test_a_text_that_names_no_compose_files_declares_nothing(text: str) -> None:
+    """Else the state exact would remove all networks and containers."""
+    assert gather({"compose_files": text, "state": "exact"}, [Path("/")]) == Declaration({}, ())
+
+
+@pytest.mark.parametrize("text", ["false", "0", False])
+def test_what_is_neither_empty_nor_a_path_names_no_compose_files(text: Any) -> None:
+    assert problems({"compose_files": text}) == [
+        "wharf_compose_files[0]: must be a file's path, or a map with the key files"
+    ]
+
+
 EMPTY = {"networks": {}, "containers": {}, "docker_user": []}
 DECLARING = ["host", *EMPTY, "compose_files"]
 

@@ -102,5 +102,14 @@ def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(
     ]
 
 
+def test_a_variable_that_is_not_set_does_not_publish_to_everybody(tmp_path: Path) -> None:
+    port = '{target: 80, published: 80, x-wharf: {allow_from: "${LAN}"}}'
+    (tmp_path / "compose.yml").write_text(f"name: shop\nservices: {{web: {{ports: [{port}]}}}}")
+    with pytest.raises(AnsibleFilterError) as caught:
+        plan({"compose_files": str(tmp_path / "compose.yml")})
+    assert "services.web.ports[0].x-wharf.allow_from: has no value, and so " in str(caught.value)
+    assert "; the variable LAN is not set, " in str(caught.value)
+
+
 def test_its_name() -> None:
     assert FilterModule().filters() == {"plan": plan}

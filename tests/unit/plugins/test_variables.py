@@ -19,6 +19,7 @@ from ansible_collections.wharf.network.plugins.plugin_utils.declaration import g
 from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
     DECLARING,
     KNOWN,
+    read_declaring,
     read_settings,
     refuse_unknown,
 )
@@ -174,15 +175,30 @@ def test_values(name: str, value: Any, is_read: Any) -> None:
         ("boot", "perhaps", '"perhaps": must be true or false'),
         ("adopt", [], '"[]": must be true or false'),
         ("boot_services", 2, '"2": must be true or false'),
-        ("serial", "some", '"some": must be a number of hosts, a percentage, or a list of these'),
+        *(
+            (
+                "serial",
+                wrong,
+                f'"{wrong}": must be a number of hosts above 0, a whole percentage such as 20%, or a list of these',
+            )
+            for wrong in ("some", ".%", "1..2%", "1.5%", "0%", "0", "%", "１%", "9" * 5000)
+        ),
         ("verify_fail_on", "unprovn", '"unprovn": must be one of mismatch, unproven; did you mean unproven?'),
         ("verify_timeout", "soon", '"soon": must be a number of seconds above 0'),
         ("verify_timeout", 0, '"0": must be a number of seconds above 0'),
+        ("verify_timeout", 10**400, f'"{10**400}": must be a number of seconds above 0'),
         ("verify_timeout", True, '"True": must be a number of seconds above 0'),
         ("verify_from", "monitorng", '"monitorng": matches no host of the inventory'),
         ("verify_from", ["web", "monitorng"], '"monitorng": matches no host of the inventory'),
         ("verify_from", "web:!monitorng", '"!monitorng": matches no host of the inventory'),
         ("verify_from", "web:!web", '"web,!web": leaves no host of the inventory'),
+        *(
+            (f"verify_{name}", nothing, f'"{nothing}": names no host: leave the variable out, or name one')
+            for name, nothing in [
+                *(("from", nothing) for nothing in (",", ", ,", "[", ":", ["["], [""], [","])),
+                *((name, nothing) for name in ("beyond", "addresses") for nothing in (",", ", ,")),
+            ]
+        ),
         ("verify_from", {"web": 1}, "\"{'web': 1}\": must be a pattern of hosts, or a list of these"),
         ("verify_probes", "to: host", "must be a list of probes of wharf.network.probe, or its JSON or YAML text"),
     ],
@@ -199,3 +215,34 @@ def test_an_address_is_named_by_its_variable(name: str) -> None:
 
 def test_wrong_values_come_in_one_report() -> None:
     assert len(problems_of({"wharf_state": "x", "wharf_boot": "x", "wharf_verify_from": "x"})) == 3
+
+
+def test_what_declares_something() -> None:
+    given = {"wharf_host": {}, "wharf_networks": "---", "wharf_containers": "", "wharf_docker_user": "[]"}
+    assert read_declaring({**given, "wharf_compose_files": "~"}) == ["wharf_host", "wharf_docker_user"]
+    assert read_declaring(
+        {"wharf_networks": " all\n", "wharf_state": " absent ", "wharf_compose_files": "nowhere.yml"}
+    ) == [
+        "wharf_networks",
+        "wharf_compose_files",
+    ]
+    assert read_declaring({"wharf_state": ["absent"]}) == []
+
+
+def test_what_declares_something_is_of_its_type() -> None:
+    given = {
+        "wharf_host": ["front"],
+        "wharf_networks": "all",
+        "wharf_containers": "web: [",
+        "wharf_docker_user": {"action": "drop"},
+        "wharf_compose_files": "[",
+    }
+    with pytest.raises(ModelError) as caught:
+        read_declaring(given)
+    assert [str(problem).partition(", ")[0] for problem in caught.value.problems] == [
+        "wharf_host: must be a mapping",
+        'wharf_networks: "all": is only for state absent; declare entries by their names',
+        "wharf_containers: line 1",
+        "wharf_docker_user: must be a list of rules",
+        "wharf_compose_files: line 1",
+    ]

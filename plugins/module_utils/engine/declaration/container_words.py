@@ -36,6 +36,15 @@ _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname
 MODES = "bridge, host, none, service:NAME, container:NAME, or a network's name"
 
 
+class _Mode(NamedTuple):
+    """A mode, the container whose stack is shared, the network to join, and the word that says so."""
+
+    mode: str
+    shares: str
+    network: str
+    written: str
+
+
 class Names(NamedTuple):
     """The real names of all declared networks and containers, by the keys they are called by."""
 
@@ -50,7 +59,7 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
         read.object_name(name, path)
     before = len(problems.problems)
     given_mode = words.take_optional("network_mode", _network_mode)
-    mode, shares, network = given_mode or (NETWORKED, "", DEFAULT_NETWORK)
+    mode, shares, network, written = given_mode or _Mode(NETWORKED, "", DEFAULT_NETWORK, "")
     attachments: Tuple[Attachment, ...] = ()
     if mode == NETWORKED:
         named = words.take_all("networks", _attachments(names.networks))
@@ -61,9 +70,9 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     else:
         if mode != NONE_MODE:
             words.refuse(
-                ["sysctls"], f"belong to the owner of the network stack, which is another one in network_mode {mode}"
+                ["sysctls"], f"belong to the owner of the network stack, which is another one in network_mode {written}"
             )
-        words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode}: leave it out")
+        words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {written}: leave it out")
     if mode == CONTAINER_MODE:
         words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {shares}")
     words.take("scale", _one, 1)
@@ -105,17 +114,16 @@ def _one(value: Any, path: str) -> int:
     return 1
 
 
-def _network_mode(value: Any, path: str) -> Tuple[str, str, str]:
-    """A mode, the container whose stack is shared, and the network to join."""
+def _network_mode(value: Any, path: str) -> _Mode:
     word = read.text(value, path)
     kind, colon, target = word.partition(":")
     if colon and kind in ("service", "container") and target:
-        return CONTAINER_MODE, target, ""
+        return _Mode(CONTAINER_MODE, target, "", word)
     if colon:
         raise wrong(path, value, f"must be {MODES}")
     if word in (HOST_MODE, NONE_MODE):
-        return word, "", ""
-    return NETWORKED, "", DEFAULT_NETWORK if word == "default" else word
+        return _Mode(word, "", "", word)
+    return _Mode(NETWORKED, "", DEFAULT_NETWORK if word == "default" else word, word)
 
 
 def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, ...]]:
@@ -192,13 +200,13 @@ def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
 def _sandbox(value: Any, path: str) -> str:
     name = read.text(value, path)
     kind, _colon, rest = name.partition(":")
-    if kind == "netns":
-        return f"netns:{read.foreign_name(rest, path)}"
-    if kind == "pid" and rest.isdigit():
+    if kind == "pid" and re.fullmatch("[0-9]{1,9}", rest):
         return name
     if kind == "path" and rest.startswith("/"):
         return name
-    if kind in RUNTIMES:
+    if kind == "netns" or kind in RUNTIMES:
+        if not rest:
+            raise wrong(path, value, f"must be {kind}:NAME")
         return f"{kind}:{read.foreign_name(rest, path)}"
     raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 

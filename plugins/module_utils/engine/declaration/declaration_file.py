@@ -11,9 +11,9 @@ import sys
 from typing import Any, Dict, List, NoReturn, Tuple
 
 from ..errors import ModelError, ProblemCollector
+from .places import STANDARD_INPUT, name_of_file
 from .yaml12 import finite, parse_yaml
 
-STANDARD_INPUT = "-"
 KEYS = ("host", "networks", "containers", "docker_user")
 
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
@@ -23,20 +23,21 @@ def read_declaration(path: str) -> Dict[str, Any]:
     """What a file declares, by the names of its parts; `-` is the standard input.
 
     Raises:
-        ModelError: at `path`, with the line where there is one.
+        ModelError: at the name of the file, with the line where there is one.
     """
-    words = _parse(_text(path), path)
+    place = name_of_file(path)
+    words = _parse(_text(path), place)
     known = ", ".join(KEYS)
     if words is None:
-        raise ModelError.at(path, f"is empty: declare something of {known}")
+        raise ModelError.at(place, f"is empty: declare something of {known}")
     if not isinstance(words, dict):
-        raise ModelError.at(path, f"must be a mapping with {known}; this is {_KINDS[type(words)]}")
+        raise ModelError.at(place, f"must be a mapping with {known}; this is {_KINDS[type(words)]}")
     problems = ProblemCollector()
     for key in words:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known here: {known}"
-            problems.add(path, f"{key}: unknown key; {hint}")
+            problems.add(place, f"{key}: unknown key; {hint}")
     problems.raise_if_any()
     return words
 
@@ -50,22 +51,23 @@ def _text(path: str) -> str:
                 content = file.read()
         return content.decode("utf-8-sig")
     except OSError as error:
-        raise ModelError.at(path, f"cannot be read: {error.strerror}") from error
+        raise ModelError.at(name_of_file(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ModelError.at(path, f"line {line}: is not UTF-8 text") from error
+        raise ModelError.at(name_of_file(path), f"line {line}: is not UTF-8 text") from error
 
 
-def _parse(text: str, path: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")) and not path.endswith(".json"):
-        return parse_yaml(text, path)
+def _parse(text: str, place: str) -> Any:
+    """YAML in flow style begins as JSON does, so what is no JSON may still be YAML."""
     try:
         return json.loads(text, object_pairs_hook=_each_once, parse_constant=_not_finite, parse_float=finite)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ModelError.at(path, f"{place}: is not JSON: {error.msg}") from error
+        where = f"line {error.lineno}, column {error.colno}"
+        if not place.endswith(".json"):
+            return parse_yaml(text, place, f"{where}: {error.msg}")
+        raise ModelError.at(place, f"{where}: is not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError.at(path, str(error)) from error
+        raise ModelError.at(place, str(error)) from error
 
 
 def _each_once(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -29,6 +29,8 @@ STATES = (PRESENT, EXACT, ABSENT)
 
 # In place of names, where state is absent: everything that was declared of this part.
 ALL = "all"
+# Of what a call does not name: the place may be that of a file, or of the standard input, of another run.
+_EARLIER = "was declared by an earlier run, and"
 ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
 
 # The part of a declaration that each scope is of.
@@ -199,6 +201,9 @@ def unnamed(before: Declared, call: Call) -> List[str]:
         ]
     if call.state != ABSENT or not call.scopes or any(call.names(scope) for scope in call.scopes):
         return []
+    if call.places.file and call.scopes == frozenset(SCOPES):
+        file = call.places.file
+        return [f"{file}: names nothing, so nothing goes with --state absent. The value all names everything"]
     variables = " or ".join(call.places.part(PARTS[scope]) for scope in SCOPES if scope in call.scopes)
     remedy = "{} names the default networks" if call.scopes == {DEFAULT_NETWORKS} else "all names everything"
     return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]
@@ -217,7 +222,7 @@ def refuse_leaving(before: Declared, after: Declared) -> None:
         if on_it and not there:
             remedy = "let them go before, or put them on another network"
             path = Places().of(before.networks[key], f"networks.{key}")
-            problems.add(path, f"cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+            problems.add(path, f"{_EARLIER} cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
     problems.raise_if_any()
 
 

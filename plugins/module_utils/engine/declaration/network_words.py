@@ -44,6 +44,7 @@ _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
 def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     words = Words(value, path, problems)
+    words.refuse_blank("icc", "ip")
     words.take("userland-proxy", _only(False, read.flag), False)
     ip_masq = words.take("ip-masq", read.flag, True)
     extension = words.inner(EXTENSION)
@@ -132,7 +133,8 @@ def _firewall_mark(value: Any, path: str) -> FirewallMark:
     """`MARK` or `MARK/MASK`, in any of the ways that numbers are written, as `0x2/0x3`."""
     mark, slash, mask = read.text(value, path).partition("/")
     try:
-        numbers = int(mark, 0), int(mask, 0) if slash else 0xFFFFFFFF
+        # Of bytes, Python takes ASCII digits only.
+        numbers = int(mark.encode(), 0), int(mask.encode(), 0) if slash else 0xFFFFFFFF
     except ValueError:
         raise wrong(path, value, "must be a mark, or a mark and a mask, such as 0x1/0x3") from None
     if not all(0 <= number <= 0xFFFFFFFF for number in numbers):
@@ -157,6 +159,11 @@ def _address_pool(value: Any, path: str) -> AddressPool:
     problems.raise_if_any()
     if base is None or size is None:
         raise ModelError.at(path, "needs base (a subnet) and size (the prefix length of each network cut from it)")
+    _check_usable(base, f"{path}.base")
+    if base.version == 6 and base.is_link_local:
+        raise wrong(
+            f"{path}.base", str(base), "every interface has an address of its own there: choose a private subnet"
+        )
     if not base.prefixlen <= size <= base.max_prefixlen:
         raise wrong(f"{path}.size", size, f"must be from {base.prefixlen} to {base.max_prefixlen} for {base}")
     return AddressPool(base, size)
@@ -256,6 +263,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     if external is not None:
         words.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
     versions = _versions(words, problems)
+    words.refuse_blank("internal")
     internal = words.take("internal", read.flag, False)
     pools = _ipam(words.inner("ipam"), versions, path)
     given = words.take_all("driver_opts", read.pairs("="))
@@ -320,6 +328,7 @@ def _ipam(words: Words, versions: List[int], path: str) -> Tuple[Pool, ...]:
 
 def _with_options(network: Network, options: Words, extension: Words, problems: ProblemCollector) -> Network:
     """The network as its `driver_opts` and `x-wharf` shape it."""
+    options.refuse_blank(_BRIDGE_OPTION + "enable_icc", _BRIDGE_OPTION + "host_binding_ipv4")
     masquerade = options.take(_BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True)
     shaped = replace(
         network,

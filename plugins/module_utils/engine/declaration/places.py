@@ -11,7 +11,14 @@ from typing import Any, Dict, Mapping, Optional
 # Beside the words of a network, container, rule or host: the place that they are from.
 SOURCE = "x-source"
 
+STANDARD_INPUT = "-"
+
 _VARIABLES = "wharf_"
+
+
+def name_of_file(path: str) -> str:
+    """What messages call a file that the command `wharf` is given."""
+    return "standard input" if path == STANDARD_INPUT else path
 
 
 @dataclass(frozen=True)
@@ -20,17 +27,20 @@ class Places:
 
     `parts` is for the parts of a declaration: `wharf_` for the variables of the roles (`wharf_networks.app`), nothing
     for a module's options (`networks.app`), `host.json: ` for a file (`host.json: networks.app`). `options` is for the
-    rest, such as `state`, which beside a file is an option of the command (`--state`).
+    rest, such as `state`, which beside a file is an option of the command (`--state`). `file` is the name of the file.
     """
 
     parts: str = _VARIABLES
     options: str = _VARIABLES
+    file: str = ""
 
     @classmethod
     def of_command(cls, path: Optional[str]) -> Places:
         """Those of the command `wharf`, which may be given a file at this path, `-` being the standard input."""
-        of_file = "" if path is None else f"{'standard input' if path == '-' else path}: "
-        return cls(of_file, "--")
+        if path is None:
+            return cls("", "--")
+        name = name_of_file(path)
+        return cls(f"{name}: ", "--", name)
 
     def part(self, name: str) -> str:
         return f"{self.parts}{name}"

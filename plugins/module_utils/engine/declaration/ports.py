@@ -22,7 +22,7 @@ _NOT_GIVEN: PortRange = (0, 0)
 
 def port_range(value: Any, path: str) -> PortRange:
     """`80` or `8000-8010`, both ends included."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text(value, path))
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text(value, path))
     if not match:
         raise wrong(path, value, "must be a port such as 80 or a range such as 8000-8010")
     first = int(match[1])
@@ -43,8 +43,10 @@ def _as_text(value: Any, path: str) -> str:
     if isinstance(value, int):
         rest, last = divmod(value, 60)
         first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
-        reason = f"YAML reads an unquoted {first}:{last:02} as this number: quote port mappings"
-        raise wrong(path, value, reason)
+        remedy = "quote port mappings"
+        if value <= 65535:
+            remedy = f'write a text: "{value}" for any free port that leads to {value}, or "HOST:{value}"'
+        raise wrong(path, value, f"{remedy} (YAML reads an unquoted {first}:{last:02} as this number, too)")
     return mapping
 
 
@@ -97,8 +99,8 @@ class PortMapping:
     def _parse_short(cls, value: Any, path: str) -> PortMapping:
         """`[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]`, IPv6 addresses in brackets; always a text."""
         match = re.fullmatch(
-            r"(?:(?P<ip>\[[^\]]+\]|[\d.]+)?:(?P<between>[\d-]*):|(?P<published>[\d-]+):)?"
-            r"(?P<target>[\d-]+)(?:/(?P<protocol>\w+))?",
+            r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+)?:(?P<between>[0-9-]*):|(?P<published>[0-9-]+):)?"
+            r"(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?",
             _as_text(value, path),
         )
         if not match:
@@ -121,12 +123,14 @@ class PortMapping:
     def _parse_long(cls, value: Any, path: str) -> PortMapping:
         problems = ProblemCollector()
         words = Words(value, path, problems)
+        words.refuse_blank("host_ip")
         target = words.take_optional("target", port_range)
         published = words.take_optional("published", port_range)
         address_of_host = words.take_optional("host_ip", host_ip)
         chosen = words.take("protocol", protocol, "tcp")
         words.take("mode", _mode, "host")
         extension = words.inner("x-wharf")
+        extension.refuse_blank("allow_from")
         allow_from = extension.take_optional("allow_from", list_of(addresses))
         extension.finish()
         words.finish(passed_over=("app_protocol", "name"), extensible=True)

@@ -106,7 +106,7 @@ def _service(value: Any, path: str) -> Tuple[str, ...]:
         problems.raise_if_any()
         value = " ".join(given)
     fields = read.text(value, path).split()
-    if len(fields) != 4 or not all(field.isdigit() and int(field) <= 65535 for field in fields[:3]):
+    if len(fields) != 4 or not all(re.fullmatch("[0-9]{1,5}", field) and int(field) <= 65535 for field in fields[:3]):
         raise wrong(path, value, "must be PRIORITY WEIGHT PORT TARGET, such as 0 5 389 ldap")
     return (*fields[:3], read.dns_name(fields[3], path))
 
@@ -151,9 +151,9 @@ def _range(value: Any, path: str) -> AddressRange:
 
 def _lease_time(value: Any, path: str) -> str:
     text = read.text(value, path)
-    if text != "infinite" and not re.fullmatch(r"[1-9]\d*[smhdw]?", text):
+    if text != "infinite" and not re.fullmatch(r"[1-9][0-9]{0,9}[smhdw]?", text):
         raise wrong(path, value, "must be seconds, or a number with m, h, d or w, or infinite")
-    seconds = re.fullmatch(r"(\d+)s?", text)
+    seconds = re.fullmatch(r"([0-9]+)s?", text)
     if seconds and int(seconds[1]) < 120:
         raise wrong(path, value, "dnsmasq gives no lease of less than 120 seconds")
     return text.rstrip("s")

@@ -20,6 +20,20 @@ ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
 ICMP = "icmp"
 STATES = ("new", "established", "related", "invalid", "untracked")
 
+# Without any of these a rule is about every connection.
+_RESTRICTING = (
+    "source",
+    "destination",
+    "in_interface",
+    "out_interface",
+    "protocol",
+    "published_port",
+    "container",
+    "network",
+    "state",
+    "limit",
+)
+
 UNITS = ("second", "minute", "hour", "day")
 # What iptables takes: the kernel's XT_LIMIT_SCALE, and 29 characters of a log's prefix.
 _MOST_PACKETS = 10000
@@ -46,6 +60,7 @@ def parse_user_rules(
 def _rule(
     words: Words, value: Any, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
 ) -> UserRule:
+    words.refuse_blank(*_RESTRICTING)
     action = words.take("action", read.one_of(*ACTIONS), "")
     container = words.take("container", read.object_name, "")
     network = words.take("network", read.object_name, "")
@@ -116,6 +131,8 @@ def _interface(value: Any, path: str) -> str:
 def _states(value: Any, path: str) -> Tuple[str, ...]:
     """A list, or as in iptables a text with commas."""
     items = value.split(",") if isinstance(value, str) else value
+    if not items:
+        raise wrong(path, value, "names no state, so the rule would match nothing: leave the rule out")
     found = read.list_of(lambda item, where: read.one_of(*STATES)(str(item).strip(), where))(items, path)
     return tuple(state for state in STATES if state in found)
 
@@ -136,7 +153,7 @@ def _limit(value: Any, path: str) -> Rate:
 
 
 def _rate(value: Any, path: str) -> Rate:
-    match = re.fullmatch(r"(\d{1,9})/(\w+)", read.text(value, path))
+    match = re.fullmatch(r"([0-9]{1,9})/(\w+)", read.text(value, path))
     if not match or match[2] not in UNITS or not 1 <= int(match[1]) <= _MOST_PACKETS:
         units = ", ".join(f"10/{unit}" for unit in UNITS)
         raise wrong(path, value, f"must be a rate such as {units}, of at most {_MOST_PACKETS}")

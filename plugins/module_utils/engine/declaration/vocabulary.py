@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
-from typing import Any, Callable, Collection, Dict, List, Mapping
+from typing import Any, Callable, Collection, Dict, Mapping, Set
 
 from .places import SOURCE
 
@@ -67,8 +68,6 @@ EXTENSION_MEANS_NOTHING = (
 _OUR_EXTENSIONS = frozenset([EXTENSION, SOURCE])
 _CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS
 
-_MOST_MISTAKES = 2
-
 
 def is_extension(key: str) -> bool:
     """Whether it is one of those keys that Compose lets pass, and not one that is meant to be `x-wharf`."""
@@ -77,35 +76,26 @@ def is_extension(key: str) -> bool:
 
 @cache
 def resembles_extension(key: str) -> bool:
-    """Whether it may be a misspelt `x-wharf`: with two mistakes at most, or with more behind it.
+    """Whether it may be a misspelt `x-wharf`, or `x-allow_from`, with other words before or behind it or without.
 
-    `x-share` and `x-chart` may not: they have the middle of it, and neither begin nor end as it does.
+    Case, the width of letters, and what is no letter make no difference.
     """
-    word, meant = _word(key), _word(EXTENSION)
-    if word.startswith(meant):
-        return True
-    is_another = meant[1:-1] in word and word[0] != meant[0] and word[-1] != meant[-1]
-    return not is_another and _mistakes(word, meant) <= _MOST_MISTAKES
+    folded = re.sub(r"^x[-_. ]*", "", unicodedata.normalize("NFKC", key).casefold())
+    words = re.findall("[a-z]+", folded)
+    letters = "".join(words)
+    return any(
+        meant in letters or any(_may_be(word, meant) for word in (letters, *words)) for meant in ("wharf", "allowfrom")
+    )
 
 
-def _word(extension: str) -> str:
-    return re.sub(r"^x[-_. ]*", "", extension.lower())
+def _may_be(word: str, meant: str) -> bool:
+    """Whether they differ in one letter only, or have the same letters in any order, of which one may be missing."""
+    differ_by_one = not _with_one_less(word).isdisjoint(_with_one_less(meant))
+    return differ_by_one or (set(word) <= set(meant) and len(set(word)) >= len(set(meant)) - 1)
 
 
-def _mistakes(word: str, meant: str) -> int:
-    """How many letters are missing, too many, changed, or have changed places with the next one."""
-    if abs(len(word) - len(meant)) > _MOST_MISTAKES:
-        return _MOST_MISTAKES + 1
-    before: List[int] = []
-    row = list(range(len(meant) + 1))
-    for i, letter in enumerate(word):
-        above, before, row = before, row, [i + 1]
-        for j, other in enumerate(meant):
-            found = min(before[j] + (letter != other), before[j + 1] + 1, row[j] + 1)
-            if i and j and (letter, word[i - 1]) == (meant[j - 1], other):
-                found = min(found, above[j - 1] + 1)
-            row.append(found)
-    return row[-1]
+def _with_one_less(word: str) -> Set[str]:
+    return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
 
 
 def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:

@@ -22,6 +22,8 @@ Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 NOT_YET = "is not supported yet: leave it out"
+_MOST_DIGITS = 18
+BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
 def wrong(path: str, value: Any, reason: str) -> ModelError:
@@ -72,9 +74,11 @@ def flag(value: Any, path: str) -> bool:
 
 
 def number(value: Any, path: str) -> int:
-    if not isinstance(value, bool) and re.fullmatch(r"-?\d+", str(value)):
-        return int(value)
-    raise wrong(path, value, "must be a whole number")
+    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
+        raise wrong(path, value, "must be a whole number")
+    if len(str(value)) > _MOST_DIGITS:
+        raise wrong(path, value, f"must be a whole number of at most {_MOST_DIGITS} digits")
+    return int(value)
 
 
 def mtu(value: Any, path: str) -> int:
@@ -294,7 +298,8 @@ def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, s
 class Words:
     """A mapping that somebody typed, taken key by key; what is left in the end was not known.
 
-    An empty text is no value either: an unset variable leaves one in a Compose file.
+    An empty text is no value either: an unset variable leaves one in a Compose file. A key that restricts something
+    is not to have none (`refuse_blank`).
     """
 
     def __init__(self, value: Any, path: str, problems: ProblemCollector) -> None:
@@ -302,6 +307,7 @@ class Words:
         self._problems = problems
         self._left: Dict[str, Any] = {}
         self._taken: List[str] = []
+        self._inner: Dict[str, Words] = {}
         with problems.collect():
             self._left = mapping({} if value is None else value, path)
 
@@ -323,9 +329,16 @@ class Words:
         """The values of a key, parsed; none where it is not given, is null, or is a problem."""
         return self.take_optional(key, parse) or ()
 
+    def refuse_blank(self, *keys: str) -> None:
+        """Report those of the keys that are given without a value; for keys that restrict something."""
+        for key in keys:
+            if key in self._left and self._left[key] in (None, ""):
+                self._problems.add(f"{self.path}.{key}", BLANK)
+
     def inner(self, key: str) -> Words:
         """The mapping below a key, which is to be finished by itself."""
-        return Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+        self._inner[key] = Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+        return self._inner[key]
 
     def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
         """Report those of the keys that are given."""
@@ -335,10 +348,15 @@ class Words:
                 self._problems.add(f"{self.path}.{key}", why)
 
     def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
-        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass."""
+        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass.
+
+        For a key that is taken below `x-wharf`, all keys there have to be taken before.
+        """
         known = sorted(set(self._taken))
         for key in self._left:
             if key in passed_over or key == SOURCE or (extensible and is_extension(key)):
                 continue
             message = unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
+            if EXTENSION in self._inner and key in self._inner[EXTENSION]._taken:
+                message = f"unknown key; did you mean {EXTENSION}.{key}?"
             self._problems.add(f"{self.path}.{key}", message)

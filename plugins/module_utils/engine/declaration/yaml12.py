@@ -33,8 +33,16 @@ RESOLVERS = (
     ("merge", r"<<", ["<"]),
 )
 
+_LONGEST_INT = 3500
+
 
 def to_int(text: str) -> int:
+    """
+    Raises:
+        ValueError: it is longer than what Python writes as a text again.
+    """
+    if len(text) > _LONGEST_INT:
+        raise ValueError(f"a number has at most {_LONGEST_INT} digits here: quote a text of digits")
     for prefix, number_base in (("0o", 8), ("0x", 16)):
         if text.startswith(prefix):
             return int(text[2:], number_base)
@@ -66,8 +74,8 @@ SCALARS: Dict[str, Callable[[str], Any]] = {
 }
 
 
-def parse_yaml(text: str, path: str) -> Any:
-    """Parse one YAML document.
+def parse_yaml(text: str, path: str, no_json: str) -> Any:
+    """Parse one YAML document, which is not JSON, for the reason `no_json`.
 
     Raises:
         ModelError: at `path`, naming line and column; or the host has no PyYAML.
@@ -75,7 +83,7 @@ def parse_yaml(text: str, path: str) -> Any:
     try:
         import yaml
     except ImportError:
-        reason = "is not JSON, and this host has nothing that reads YAML"
+        reason = f"is not JSON ({no_json}), and this host has nothing that reads YAML"
         raise ModelError.at(path, f"{reason}: install the package python3-yaml, or give JSON") from None
 
     class Loader(yaml.BaseLoader):

@@ -103,10 +103,15 @@ def hindered(wanted: Wanted, known: FrozenSet[str], sight: Sight) -> Dict[str, s
     And those of which nothing can be seen, since what is there keeps changing.
     """
     ports = _ports(sight.links, wanted)
-    ours = (endpoint for name, endpoint in wanted.items() if name in ports or name in known)
+    ours = (wanted[name] for name in in_place(wanted, known, sight))
     in_the_way = {endpoint.name: _hindrance(endpoint) for endpoint in ours if _is_in_the_way(endpoint, ports, sight)}
     unseen = (endpoint for endpoint in wanted.values() if endpoint.sandbox in sight.restless)
     return {**in_the_way, **{endpoint.name: _restlessness(endpoint) for endpoint in unseen}}
+
+
+def in_place(wanted: Wanted, known: FrozenSet[str], sight: Sight) -> FrozenSet[str]:
+    """The endpoints that stand, or are `known` to be ours."""
+    return known.union(_ports(sight.links, wanted)).intersection(wanted)
 
 
 def _is_in_the_way(endpoint: Endpoint, ports: Ports, sight: Sight) -> bool:
@@ -128,10 +133,11 @@ def _restlessness(endpoint: Endpoint) -> str:
     )
 
 
-def observe_endpoints(wanted: Wanted, known: Known, sight: Sight) -> List[Endpoint]:
+def observe_endpoints(wanted: Wanted, known: Known, sight: Sight, ours: FrozenSet[str] = frozenset()) -> List[Endpoint]:
     """
     Raises:
-        ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
+        ConflictError: a foreign interface has the name of a wanted one on the host, or of one that is not `ours` in a
+            sandbox.
     """
     ports = _ports(sight.links, wanted)
     problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, sight.links)]
@@ -142,7 +148,9 @@ def observe_endpoints(wanted: Wanted, known: Known, sight: Sight) -> List[Endpoi
         if inside:
             foreign = inside.foreign_names(ports)
             problems += [
-                _foreign_interface(each) for each in endpoints if each.interface in foreign and inside.stays_for(each)
+                _foreign_interface(each)
+                for each in endpoints
+                if each.name not in ours and each.interface in foreign and inside.stays_for(each)
             ]
             # A container may end while we look.
             with suppress(FileNotFoundError, ProcessLookupError):

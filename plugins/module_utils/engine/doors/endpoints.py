@@ -20,7 +20,7 @@ from ..planning.ipam import ETHERNET_MTU
 from ..state import Endpoint, Key, State, state_of
 from . import parameters
 from .door import MARK, Door, Observation
-from .endpoint_ends import Sight, hindered, leave_default_routes, look, observe_endpoints
+from .endpoint_ends import Sight, Wanted, hindered, leave_default_routes, look, observe_endpoints
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
 from .sandboxes import NETNS, is_awaited, is_new, is_out_of_sight, refusal, sandbox_path
@@ -29,8 +29,8 @@ from .sandboxes import NETNS, is_awaited, is_new, is_out_of_sight, refusal, sand
 Step = Tuple[Optional[Endpoint], Endpoint]
 
 _ON_THE_HOST = ("host_interface", "port")
-# What the kernel says where a name was taken, or a container ended, since somebody looked for them.
-_MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH)
+# What the kernel says where, since somebody looked, a name was taken, a container ended, or its veth was deleted.
+_MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _LARGEST_MTU = 65535
@@ -80,12 +80,17 @@ class Endpoints(Door):
             released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
         )
 
-    def _hindered(self, wanted: Dict[str, Endpoint], sight: Sight) -> Dict[Key, str]:
+    def _hindered(self, wanted: Wanted, sight: Sight) -> Dict[Key, str]:
         """Known endpoints in whose place root in the container has put another interface, each with the reason."""
-        # Whoever declares another interface than before has to choose one that is free.
-        same = {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
-        known = frozenset(name for name, thing in same.items() if self._is_known(thing))
-        return {wanted[name].key: why for name, why in hindered(same, known, sight).items()}
+        hindrances = hindered(self._same(wanted), self._known(wanted), sight)
+        return {wanted[name].key: why for name, why in hindrances.items()}
+
+    def _same(self, wanted: Wanted) -> Wanted:
+        """Whoever declares another interface than before has to choose one that is free."""
+        return {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
+
+    def _known(self, wanted: Wanted) -> FrozenSet[str]:
+        return frozenset(name for name, thing in self._same(wanted).items() if self._is_known(thing))
 
     def _is_known(self, endpoint: Endpoint) -> bool:
         """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
@@ -201,17 +206,36 @@ def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
 def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     """Bring about the host's end, and for a new endpoint also the other."""
     if before is None:
-        with doing(f"endpoint {after.name}: creating veth {after.host_interface}"):
+        what = f"endpoint {after.name}: creating veth {after.host_interface}"
+        with doing(what):
             _create(ip, after)
+        with _unless_deleted(after, what):
             # A port needs no address of its own.
             proc_sys.set_ipv6(after.host_interface, False)
             _set_port(ip, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
-        with doing(f"endpoint {after.name}: changing {after.host_interface}"):
+        with _unless_deleted(after, f"endpoint {after.name}: changing {after.host_interface}"):
             if before.port.bridge != after.port.bridge:
                 _move(ip, after)
             _set_port(ip, after)
             proc_sys.set_ipv6(after.host_interface, False)
+
+
+@contextmanager
+def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
+    """Say what was being done if the block fails. Root in a container can delete its end, and so the pair, at any time.
+
+    Raises:
+        ApplyError: the kernel refused something in the block; ENODEV if the pair is gone by then.
+    """
+    try:
+        with doing(what):
+            yield
+    except ApplyError:
+        if any(name == endpoint.host_interface for _index, name in socket.if_nameindex()):
+            raise
+        gone = OSError(errno.ENODEV, "the veth was deleted from inside of the container")
+        raise ApplyError(f"{what}: {gone.strerror}") from gone
 
 
 def _create(ip: Any, endpoint: Endpoint) -> None:

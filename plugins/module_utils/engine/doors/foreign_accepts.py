@@ -70,7 +70,7 @@ def _standing() -> List[Variant]:
 def _ours(save: str) -> List[Tuple[str, str]]:
     """Each rule of ours with its owner."""
     found = []
-    for line in save.splitlines():
+    for line in save.split("\n"):
         if line == JUMP:
             found.append((_JUMP_OWNER, line))
         elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
@@ -83,7 +83,7 @@ def _ours(save: str) -> List[Tuple[str, str]]:
 
 def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
     there = variant.save("filter")
-    left: Set[str] = {*there.splitlines()} - {*going}
+    left: Set[str] = {*there.split("\n")} - {*going}
     lines = [f"-D {rule[len('-A ') :]}" for rule in going]
     has_chain = f":{ACCEPTS} " in there
     if coming and not has_chain:

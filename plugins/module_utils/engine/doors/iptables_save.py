@@ -26,7 +26,7 @@ def parse_save(family: str, text: str) -> Chains:
     """The chains of all tables of a family."""
     chains: Chains = {}
     table = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":"):

@@ -59,7 +59,7 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
     """`family` is `ip` or `ip6`; of a rule the `text` is kept. One that is `unread` may do anything."""
     table = ""
     chains: List[str] = []
-    for line in save.splitlines():
+    for line in save.split("\n"):
         if line.startswith("*"):
             table, chains = line[1:].strip(), []
         elif line.startswith(":"):

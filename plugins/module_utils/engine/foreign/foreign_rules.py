@@ -137,8 +137,10 @@ def _remedy(drop: ForeignDrop, table: Table, ways: Sequence[Passage]) -> str:
             f"`firewall-cmd --get-zone-of-interface={bridges[0]}` names the zone whose target and policies decide; "
             "`firewall-cmd --permanent --zone=ZONE --set-target=ACCEPT` and `firewall-cmd --reload` make it accept"
         )
-    if drop.hook == INPUT and all(way.service for way in ways):
-        return _let_in(drop, table, ways)
+    services = [way for way in ways if way.service]
+    if drop.hook == INPUT and services:
+        others = [way for way in ways if not way.service]
+        return "; ".join([_let_in(drop, table, services), *([_remedy(drop, table, others)] if others else [])])
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
             return _commands(_UFW[drop.hook], bridges) if drop.hook in _UFW else _by_hand(drop)
@@ -153,6 +155,9 @@ _UFW = {
     FORWARD: ("ufw route allow in on {0}", "ufw route allow out on {0}"),
     OUTPUT: ("ufw allow out on {0}",),
 }
+# What else must come in are the answers to what the host asks of containers; all else would open the host to them.
+_REPLIES_TO_IPTABLES = "-m conntrack --ctstate ESTABLISHED,RELATED"
+_REPLIES_TO_NFT = "ct state established,related"
 _INTERFACES = {FORWARD: ("iifname", "oifname"), INPUT: ("iifname",), OUTPUT: ("oifname",)}
 
 
@@ -175,11 +180,12 @@ def _commands(each: Sequence[str], bridges: Sequence[str]) -> str:
 
 
 def _iptables(drop: ForeignDrop, table: Table, bridges: Sequence[str]) -> str:
+    replies = f" {_REPLIES_TO_IPTABLES}" if drop.hook == INPUT else ""
     options = {FORWARD: "io", INPUT: "i", OUTPUT: "o"}[drop.hook]
     # A dockerd keeps this chain for the admin, and before its own.
     chain = _USER_CHAIN if drop.hook == FORWARD and _USER_CHAIN in table.chains else drop.base
     where = f"-I {chain}" if drop.table == "filter" else f"-t {drop.table} -I {drop.base}"
-    commands = [f"{drop.tool} {where} -{option} {{0}} -j ACCEPT" for option in options]
+    commands = [f"{drop.tool} {where} -{option} {{0}}{replies} -j ACCEPT" for option in options]
     option = (
         ", or set accept-in-iptables-forward: true below x-wharf of the host's settings"
         if drop.hook == FORWARD and drop.table == "filter"
@@ -191,8 +197,9 @@ def _iptables(drop: ForeignDrop, table: Table, bridges: Sequence[str]) -> str:
 def _nft(drop: ForeignDrop, bridges: Sequence[str]) -> str:
     names = ", ".join(f'"{bridge}"' for bridge in bridges)
     several = f"{{ {names} }}" if len(bridges) > 1 else names
+    replies = f" {_REPLIES_TO_NFT}" if drop.hook == INPUT else ""
     commands = [
-        f"nft insert rule {drop.family} {drop.table} {drop.base} {key} {several} accept"
+        f"nft insert rule {drop.family} {drop.table} {drop.base} {key} {several}{replies} accept"
         for key in _INTERFACES[drop.hook]
     ]
     return f"{', '.join(f'`{each}`' for each in commands)}, and the same in the file that this table is loaded from"

@@ -89,8 +89,12 @@ def forgiving(*codes: int) -> Iterator[None]:
 def require_pyroute2() -> None:
     """
     Raises:
-        ConflictError: the host has no pyroute2, or one that is too old.
+        ConflictError: the host has no pyroute2, or one that is too old or broken.
     """
+    _pyroute2()
+
+
+def _pyroute2() -> Any:
     if importlib.util.find_spec("pyroute2") is None:
         raise ConflictError.at(
             "pyroute2",
@@ -104,6 +108,11 @@ def require_pyroute2() -> None:
             f"{version} on this host is too old to change links: pip install 'pyroute2>=0.7,<0.10', or take a "
             "python3-pyroute2 of 0.7 or later",
         )
+    try:
+        import pyroute2
+    except Exception as error:
+        raise ConflictError.at("pyroute2", f"is broken on this host: {error}: reinstall python3-pyroute2") from error
+    return pyroute2
 
 
 @cache
@@ -115,13 +124,6 @@ def _version_of_pyroute2() -> str:
         return metadata.version("pyroute2") or ""
     except (ImportError, KeyError, OSError, ValueError):
         return ""
-
-
-def _pyroute2() -> Any:
-    require_pyroute2()
-    import pyroute2
-
-    return pyroute2
 
 
 def in_order_of(wanted: Tuple[T, ...], found: Iterable[T]) -> Tuple[T, ...]:

@@ -34,12 +34,14 @@ def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess
         ApplyError: it could not be started.
     """
     try:
-        with open(os.memfd_create("script"), "w+", encoding="utf-8") as file:
+        with open(os.memfd_create("script"), "w+", encoding="utf-8", errors="surrogateescape") as file:
             file.write(script)
             file.seek(0)
             # There is no run_command in an engine that also runs without Ansible.
+            # A third-party rule can have bytes in it that are not UTF-8.
             return subprocess.run(  # pylint: disable=ansible-bad-function
-                command, stdin=file, capture_output=True, text=True, check=False, close_fds=False
-            )
+                command, stdin=file, capture_output=True, check=False, close_fds=False,
+                encoding="utf-8", errors="surrogateescape",
+            )  # fmt: skip
     except OSError as error:
         raise ApplyError(f"{command[0]} could not be run: {error.strerror}") from error

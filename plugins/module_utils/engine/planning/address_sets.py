@@ -61,4 +61,6 @@ def _netaddr() -> Any:
             "is needed on this host to allot subnets and addresses: install python3-netaddr "
             "(or pip install 'netaddr>=0.7.19,<2')",
         ) from None
+    except Exception as error:
+        raise ConflictError.at(NETADDR, f"is broken on this host: {error}: reinstall python3-netaddr") from error
     return netaddr

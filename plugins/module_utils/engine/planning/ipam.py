@@ -30,15 +30,20 @@ def allot(
     """Give every network its subnets and every endpoint its addresses.
 
     It is a problem if subnets overlap, an address is taken or lies outside, a pool is exhausted, or netaddr is missing
-    where something new is allotted. `notes` takes what becomes of subnets that the host uses otherwise.
+    where something new is allotted. `notes` takes what becomes of subnets that the host uses otherwise, and of
+    addresses that are declared for another container.
     """
     networks = allot_subnets(model, facts, before, problems, notes)
-    endpoints = _allot_endpoints(model, networks, before, problems)
+    endpoints = _allot_endpoints(model, networks, before, problems, notes)
     return Allotments(networks, endpoints, before.ports, mtu=facts.uplink_mtu or before.mtu or ETHERNET_MTU)
 
 
 def _allot_endpoints(
-    model: Model, networks: Mapping[str, PoolsByVersion], before: Allotments, problems: ProblemCollector
+    model: Model,
+    networks: Mapping[str, PoolsByVersion],
+    before: Allotments,
+    problems: ProblemCollector,
+    notes: ProblemCollector,
 ) -> Dict[EndpointKey, EndpointAllotment]:
     wanted = [
         (container, attachment) for container in model.containers.values() for attachment in container.attachments
@@ -52,7 +57,7 @@ def _allot_endpoints(
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
             able = [(c, a) for c, a in on_network if c.has(network, pool.version)]
-            found = _allot_addresses(network, pool, allotted, able, before, problems) if allotted else {}
+            found = _allot_addresses(network, pool, allotted, able, before, problems, notes) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -105,6 +110,7 @@ def _allot_addresses(
     on_network: List[Tuple[Container, Attachment]],
     before: Allotments,
     problems: ProblemCollector,
+    notes: ProblemCollector,
 ) -> Dict[str, Address]:
     """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
     version, subnet = pool.version, allotted.subnet
@@ -131,11 +137,15 @@ def _allot_addresses(
         elif static in holders:
             problems.add(path, f'"{static}": is taken, it is {holders[static]}: choose another one')
         settle(container, static)
+    moved: Dict[str, Address] = {}
     for container, attachment in on_network:
         kept = before.endpoints.get((container.name, attachment.network))
         address = kept.address(version) if kept else None
-        if container.name not in result and address and address in subnet and address not in holders:
-            settle(container, address)
+        if container.name not in result and address and address in subnet:
+            if address not in holders:
+                settle(container, address)
+            else:
+                moved[container.name] = address
     newcomers = [each for each in on_network if each[0].name not in result]
     if newcomers:
         with problems.collect():
@@ -148,6 +158,10 @@ def _allot_addresses(
                     problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
                     break
                 settle(container, free_address)
+                former = moved.get(container.name)
+                if former:
+                    why = f"moves from {former} to {free_address}: the former is {holders[former]}"
+                    notes.add(attachment.path, f"container {container.name} {why}")
     return result
 
 

@@ -93,7 +93,8 @@ def publish(
     ]
     taken = _TakenPorts(facts, allotted.ports)
     settled: Dict[_Demand, int] = {}
-    for demand in demands:
+    # Of two that ask for one port, the problem is the one that is new.
+    for demand in sorted(demands, key=lambda each: each.key not in allotted.ports):
         if size(demand.candidates) == 1:
             with problems.collect():
                 settled[demand] = taken.take(demand, demand.candidates[0])

@@ -57,7 +57,7 @@ def allot_subnets(
         subnets.choose(network, pool)
     return {
         network.name: {
-            pool.version: _with_gateway(pool, subnets.found[network.name, pool.version], problems)
+            pool.version: _with_gateway(network, pool, subnets.found[network.name, pool.version], before, problems)
             for pool in network.pools
             if (network.name, pool.version) in subnets.found
         }
@@ -214,14 +214,24 @@ def _unique_local_pool(machine_id: str) -> AddressPool:
     return AddressPool(ipaddress.IPv6Network((prefix, 48)), 64)
 
 
-def _with_gateway(pool: Pool, subnet: Subnet, problems: ProblemCollector) -> PoolAllotment:
+def _with_gateway(
+    network: Network, pool: Pool, subnet: Subnet, before: Allotments, problems: ProblemCollector
+) -> PoolAllotment:
+    """The declared gateway, the former one, or the lowest address that is not reserved and no container has."""
     if pool.gateway:
         return PoolAllotment(subnet, pool.gateway)
-    taken = {*pool.reserved, *unusable_addresses(subnet)}
-    # There is a free one among so many.
-    candidates: Iterable[Address] = pool.ip_range or subnet
-    for candidate in islice(candidates, len(taken) + 1):
-        if candidate not in taken:
-            return PoolAllotment(subnet, candidate)
-    problems.add(pool.path, f"no address is left in {pool.ip_range or subnet} for the gateway: give it a larger one")
+    barred = {*pool.reserved, *unusable_addresses(subnet)}
+    among: Subnet = pool.ip_range or subnet
+    former = before.networks.get(network.name, {}).get(pool.version)
+    if former and former.subnet == subnet and former.gateway in among and former.gateway not in barred:
+        return former
+    endpoints = (endpoint for (_container, on), endpoint in before.endpoints.items() if on == network.name)
+    held = {endpoint.address(pool.version) for endpoint in endpoints}
+    candidates: Iterable[Address] = among
+    for taken in (barred | held, barred):
+        # There is a free one among so many.
+        for candidate in islice(candidates, len(taken) + 1):
+            if candidate not in taken:
+                return PoolAllotment(subnet, candidate)
+    problems.add(pool.path, f"no address is left in {among} for the gateway: give it a larger one")
     return PoolAllotment(subnet, subnet[0])
