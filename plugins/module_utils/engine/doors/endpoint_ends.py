@@ -133,11 +133,10 @@ def _restlessness(endpoint: Endpoint) -> str:
     )
 
 
-def observe_endpoints(wanted: Wanted, known: Known, sight: Sight, ours: FrozenSet[str] = frozenset()) -> List[Endpoint]:
+def observe_endpoints(wanted: Wanted, known: Known, sight: Sight) -> List[Endpoint]:
     """
     Raises:
-        ConflictError: a foreign interface has the name of a wanted one on the host, or of one that is not `ours` in a
-            sandbox.
+        ConflictError: a foreign interface has the name of a wanted one, on the host or in a sandbox.
     """
     ports = _ports(sight.links, wanted)
     problems = [_foreign_port(endpoint) for endpoint in _without_port(wanted, sight.links)]
@@ -148,9 +147,7 @@ def observe_endpoints(wanted: Wanted, known: Known, sight: Sight, ours: FrozenSe
         if inside:
             foreign = inside.foreign_names(ports)
             problems += [
-                _foreign_interface(each)
-                for each in endpoints
-                if each.name not in ours and each.interface in foreign and inside.stays_for(each)
+                _foreign_interface(each) for each in endpoints if each.interface in foreign and inside.stays_for(each)
             ]
             # A container may end while we look.
             with suppress(FileNotFoundError, ProcessLookupError):
