@@ -32,19 +32,24 @@ _PARAMETERS = {
     "net.core.somaxconn": ("1", "4096"),
     "net.ipv6.route.max_size": ("0", "1", "4096"),
     "net.ipv6.route.skip_notify_on_dev_down": ("0", "1"),
-    **{f"net.ipv6.conf.{each}.{key}": values
-       for each in ("all", "default", "eth0", "eth1")
-       for key, values in {
-           "disable_ipv6": ("0", "1"), "mtu": ("1280", "1400"), "accept_dad": ("0", "1", "2"), "forwarding": ("0", "1"),
-           "accept_ra": ("0", "1", "2"), "keep_addr_on_down": ("-1", "0", "1"), "max_addresses": ("0", "1"),
-           "addr_gen_mode": ("0", "1", "3"), "use_tempaddr": ("0", "2"), "ignore_routes_with_linkdown": ("0", "1"),
-       }.items()},
-    **{f"net.ipv4.conf.{each}.{key}": values
-       for each in ("all", "default", "eth0", "eth1")
-       for key, values in {
-           "promote_secondaries": ("0", "1"), "rp_filter": ("0", "1", "2"), "arp_ignore": ("0", "8"),
-           "ignore_routes_with_linkdown": ("0", "1"), "log_martians": ("0", "1"), "disable_policy": ("0", "1"),
-       }.items()},
+    **{
+        f"net.ipv6.conf.{each}.{key}": values
+        for each in ("all", "default", "eth0", "eth1")
+        for key, values in {
+            "disable_ipv6": ("0", "1"), "mtu": ("1280", "1400"), "accept_dad": ("0", "1", "2"),
+            "forwarding": ("0", "1"), "accept_ra": ("0", "1", "2"), "keep_addr_on_down": ("-1", "0", "1"),
+            "max_addresses": ("0", "1"), "addr_gen_mode": ("0", "1", "3"), "use_tempaddr": ("0", "2"),
+            "ignore_routes_with_linkdown": ("0", "1"),
+        }.items()
+    },
+    **{
+        f"net.ipv4.conf.{each}.{key}": values
+        for each in ("all", "default", "eth0", "eth1")
+        for key, values in {
+            "promote_secondaries": ("0", "1"), "rp_filter": ("0", "1", "2"), "arp_ignore": ("0", "8"),
+            "ignore_routes_with_linkdown": ("0", "1"), "log_martians": ("0", "1"), "disable_policy": ("0", "1"),
+        }.items()
+    },
 }  # fmt: skip
 
 
@@ -100,7 +105,7 @@ def _routes(draw: st.DrawFn) -> str:
         )))  # fmt: skip
     if verb == "del" and draw(st.booleans()):
         return f"ip {family} route del {destination}"
-    first, second = (draw(pick(_ADDRESSES[family])) for _ in range(2))
+    first, second = (draw(pick(_ADDRESSES[family])) for _each in range(2))
     way = draw(pick((
         f"via {first} dev {interface}", f"via {first}", f"dev {interface}", f"via {first} dev {interface} onlink",
         f"nexthop via {first} dev {interface} nexthop via {second} dev {interface}",

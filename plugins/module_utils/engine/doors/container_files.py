@@ -240,14 +240,14 @@ def _refuse_what_cannot_become(name: str, coming: str, tree: str = "") -> None:
     if named and not os.path.isdir(named):
         return
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name, tree) as (folder, base), _opened(folder, base) as file:
+    with _folder(name, tree) as found, _opened(*found) as file:
         standing = _standing_in(file, path)
         if standing == coming:
             return
         if file is not None and _is_rewritten(standing, coming):
             os.close(_writable(file))
         # A link is replaced, and what is not there is made.
-        elif not os.access(f"{_OPENED}/{folder}", os.W_OK):
+        elif not os.access(f"{_OPENED}/{found[0]}", os.W_OK):
             raise NoFilesError(_REASONS[errno.EROFS])
 
 
@@ -316,7 +316,7 @@ def _standing(name: str, tree: str = "") -> str:
         FileNotFoundError: the container does not run, and has no tree.
     """
     _sandbox, path = ContainerFile(name, "").place
-    with _folder(name, tree) as (folder, base), _opened(folder, base) as file:
+    with _folder(name, tree) as found, _opened(*found) as file:
         return _standing_in(file, path)
 
 

@@ -80,7 +80,7 @@ def look(expectations: list[dict]) -> list[str]:
 
 def ask(asked: dict[int, dict]) -> dict[int, str]:
     found = agent.probe([*map(attempt, asked.values())], CLOSED_AFTER)
-    return {n: told_by(answer) or "closed" for n, (answer, _why) in zip(asked, found, strict=True)}
+    return {n: told_by(answer) or "closed" for n, (answer, *_why) in zip(asked, found, strict=True)}
 
 
 def told_by(answer: str) -> str:
