@@ -230,7 +230,7 @@ def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: Throwawa
     assert wharf(host, "apply", "-", given=words).code == 0
     host.run("ip link delete br-lan")
     found = trouble(host)
-    assert found[0].startswith("wharf_networks.lan")
+    assert found[0].startswith("standard input: networks.lan")
     assert "br-lan" in found[0]
     assert "br-front" in wharf(host, "show").output
     host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
