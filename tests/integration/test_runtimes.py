@@ -151,7 +151,8 @@ def test_a_resolv_conf_that_is_edited_in_a_container_stays_until_it_starts_anew(
     with host.declared(WORDS):
         podman.run("exec web /bin/sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
         warnings = host.apply(WORDS).warnings
-        assert any(each.startswith("podman:web:/etc/resolv.conf: this file was edited on the host") for each in warnings)
+        edited = "podman:web:/etc/resolv.conf: this file was edited on the host"
+        assert any(each.startswith(edited) for each in warnings)
         assert podman.read("web", "/etc/resolv.conf") == "nameserver 192.0.2.1\n"
         podman.run("restart --time 0 web")
         assert not [each for each in host.apply(WORDS).warnings if "edited" in each]
