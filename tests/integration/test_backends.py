@@ -124,7 +124,8 @@ def step_by_step(host: ThrowawayHost, words: Any, look: Callable[[str], None], s
     engine = Conversation([*host.enter(), *ENGINE, str(STEPPED_ENGINE)])
     steps = []
     try:
-        told = engine.ask([["apply", "-", "--state", state], json.dumps(words)])
+        file = ["-"] if words else []
+        told = engine.ask([["apply", *file, "--state", state], json.dumps(words)])
         while isinstance(told, str):
             steps.append(told)
             look(told)
