@@ -70,14 +70,20 @@ def _lease(kind: str) -> Put:
     return put
 
 
-def _flagged(flag: str) -> Put:
+def _by(do: str, undo: str) -> Put:
+    """Commands of the shell, with `{0}` where the path is to stand."""
+
     @contextmanager
     def put(host: ThrowawayHost, path: str) -> Iterator[None]:
-        host.run(f"echo of mine > {path}; chattr +{flag} {path}")
+        host.run(do.format(path))
         yield
-        host.run(f"chattr -{flag} {path}")
+        host.run(undo.format(path))
 
     return put
+
+
+def _flagged(flag: str) -> Put:
+    return _by(f"echo of mine > {{0}}; chattr +{flag} {{0}}", f"chattr -{flag} {{0}}")
 
 
 @contextmanager
@@ -90,27 +96,11 @@ def full(host: ThrowawayHost, path: str) -> Iterator[None]:
 
 
 def _instead(make: str, unmake: str = "rm") -> Put:
-    @contextmanager
-    def put(host: ThrowawayHost, path: str) -> Iterator[None]:
-        host.run(f"rm {path}; {make.format(path)}")
-        yield
-        host.run(f"{unmake} {path}")
-
-    return put
+    return _by(f"rm {{0}}; {make}", f"{unmake} {{0}}")
 
 
-@contextmanager
-def large(host: ThrowawayHost, path: str) -> Iterator[None]:
-    host.run(f"truncate -s 3000000000 {path}")
-    yield
-    host.run(f"truncate -s 0 {path}")
-
-
-@contextmanager
-def read_only(host: ThrowawayHost, path: str) -> Iterator[None]:
-    host.run(f"echo of mine > {path}; mount --bind {path} {path}; mount -o remount,bind,ro {path}")
-    yield
-    host.run(f"umount {path}")
+large = _by("truncate -s 3000000000 {0}", "truncate -s 0 {0}")
+read_only = _by("echo of mine > {0}; mount --bind {0} {0}; mount -o remount,bind,ro {0}", "umount {0}")
 
 
 @contextmanager
@@ -133,9 +123,9 @@ OBSTACLES = (
     Obstacle("immutable", _flagged("i"), "it is immutable or append-only (see lsattr)"),
     Obstacle("append-only", _flagged("a"), "it is immutable or append-only (see lsattr)"),
     Obstacle("full", full, "its file system is full"),
-    Obstacle("pipe", _instead("mkfifo {}"), "it is no file"),
-    Obstacle("device", _instead("mknod {} c 1 5"), "it is no file"),
-    Obstacle("folder", _instead("mkdir {}", "rmdir"), "it is no file"),
+    Obstacle("pipe", _instead("mkfifo {0}"), "it is no file"),
+    Obstacle("device", _instead("mknod {0} c 1 5"), "it is no file"),
+    Obstacle("folder", _instead("mkdir {0}", "rmdir"), "it is no file"),
     Obstacle("large", large, "it is larger than 1048576 bytes"),
     Obstacle("read-only", read_only, "it is read-only"),
     Obstacle("of-the-kernel", of_the_kernel, "it is no file on a disk, or another process writes it at the same time"),

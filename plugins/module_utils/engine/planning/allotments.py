@@ -55,6 +55,9 @@ class Allotments:
     resolvers: Mapping[str, int] = field(default_factory=dict)
     mtu: int = 0
 
+    def pool(self, network: str, version: int) -> Optional[PoolAllotment]:
+        return self.networks.get(network, {}).get(version)
+
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
         """Also what these containers had before and this plan, which left them out, does not have."""
         kept = {key: each for key, each in before.endpoints.items() if key[0] in containers}

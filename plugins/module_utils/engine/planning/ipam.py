@@ -137,15 +137,11 @@ def _allot_addresses(
         elif static in holders:
             problems.add(path, f'"{static}": is taken, it is {holders[static]}: choose another one')
         settle(container, static)
-    moved: Dict[str, Address] = {}
-    for container, attachment in on_network:
-        kept = before.endpoints.get((container.name, attachment.network))
-        address = kept.address(version) if kept else None
-        if container.name not in result and address and address in subnet:
-            if address not in holders:
-                settle(container, address)
-            else:
-                moved[container.name] = address
+    formers = _former_addresses(on_network, subnet, before)
+    for container, _attachment in on_network:
+        former = formers.get(container.name)
+        if container.name not in result and former and former not in holders:
+            settle(container, former)
     newcomers = [each for each in on_network if each[0].name not in result]
     if newcomers:
         with problems.collect():
@@ -158,11 +154,20 @@ def _allot_addresses(
                     problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
                     break
                 settle(container, free_address)
-                former = moved.get(container.name)
+                former = formers.get(container.name)
                 if former:
                     why = f"moves from {former} to {free_address}: the former is {holders[former]}"
                     notes.add(attachment.path, f"container {container.name} {why}")
     return result
+
+
+def _former_addresses(
+    on_network: List[Tuple[Container, Attachment]], subnet: Subnet, before: Allotments
+) -> Dict[str, Address]:
+    """The address in the subnet that each container had before, if it had one."""
+    keys = [(container.name, attachment.network) for container, attachment in on_network]
+    had = {key[0]: before.endpoints[key].address(subnet.version) for key in keys if key in before.endpoints}
+    return {name: address for name, address in had.items() if address and address in subnet}
 
 
 def _free_addresses(ip_range: Subnet, holders: Iterable[Address], leased: Iterable[AddressRange]) -> Iterator[Address]:

@@ -99,7 +99,7 @@ class _Subnets:
         self.found: Dict[Tuple[str, int], Subnet] = {}
 
     def former(self, network: Network, pool: Pool) -> Optional[Subnet]:
-        had = self._before.networks.get(network.name, {}).get(pool.version)
+        had = self._before.pool(network.name, pool.version)
         return had.subnet if had else None
 
     def keep_used(self, network: Network, pool: Pool) -> None:
@@ -222,7 +222,7 @@ def _with_gateway(
         return PoolAllotment(subnet, pool.gateway)
     barred = {*pool.reserved, *unusable_addresses(subnet)}
     among: Subnet = pool.ip_range or subnet
-    former = before.networks.get(network.name, {}).get(pool.version)
+    former = before.pool(network.name, pool.version)
     if former and former.subnet == subnet and former.gateway in among and former.gateway not in barred:
         return former
     endpoints = (endpoint for (_container, on), endpoint in before.endpoints.items() if on == network.name)
