@@ -110,7 +110,7 @@ def test_what_changed_while_nobody_followed_is_made_up_for(host: ThrowawayHost) 
 
 def test_a_file_that_somebody_has_edited_is_left_alone_and_reported(host: ThrowawayHost) -> None:
     """By who follows, and by each run, also where what is declared changes; until it is emptied."""
-    warning = f"{EDITED}: this file was edited on the host and is left as it is"
+    warning = f"{EDITED}: this file was edited by hand and is left as it is"
     with following(host) as process:
         host.run("ip netns exec edited sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
         ask_elsewhere(host, "192.0.2.59")

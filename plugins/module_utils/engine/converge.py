@@ -33,7 +33,7 @@ from .transaction import Part, planned
 # Of what is declared already, each entry says where.
 _OF_ENTRIES = Places()
 
-EDITED = "this file was edited on the host and is left as it is: empty it, and the next run writes it again"
+EDITED = "this file was edited by hand and is left as it is: empty it, and the next run writes it again"
 
 
 @dataclass(frozen=True)
