@@ -25,7 +25,7 @@ _MODULE = "wharf.network.layers"
 # What it takes, but for `layers`, which the name of any other module says. To load its own list takes longer than all
 # that a task needs here.
 OPTIONS = (
-    "adopt",
+    "recover",
     "boot",
     "compose_files",
     "containers",

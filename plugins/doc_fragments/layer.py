@@ -133,7 +133,7 @@ options:
     elements: str
     choices: [docker_user, default_networks, user_networks, containers, boot]
     default: [docker_user, default_networks, user_networks, containers, boot]
-  adopt:
+  recover:
     description:
       - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be understood.
         Without this, such a host is refused.

@@ -32,7 +32,7 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": list(STATES), "default": PRESENT},
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
     "layers": {"type": "list", "elements": "str", "choices": _NAMES, "default": _NAMES},
-    "adopt": {"type": "bool", "default": False},
+    "recover": {"type": "bool", "default": False},
     "variable_prefix": {"type": "str", "default": ""},
 }
 
@@ -79,7 +79,7 @@ def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], gi
             state=module.params["state"],
             scopes=scopes,
             check=module.check_mode,
-            adopt=module.params.get("adopt", False),
+            recover=module.params.get("recover", False),
             places=Places(prefix, prefix),
         )
         result = converge(call, [layer for layer in LAYERS if layer.name in names], tell=module.warn)

@@ -58,7 +58,7 @@ settings:
     - C(verify_from) has the hosts that the pattern names. What is not given and has no default is not there.
   returned: success
   type: dict
-  sample: {adopt: false, boot: true, runtime: netns, state: present, verify_addresses: [], verify_beyond: [],
+  sample: {recover: false, boot: true, runtime: netns, state: present, verify_addresses: [], verify_beyond: [],
     verify_fail_on: mismatch, verify_from: [], verify_probes: [], verify_timeout: 1.0}
 problems:
   description: What is wrong, each with the C(path) of the variable and a C(message) that says what would be right.

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import is_external
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ModelError,
     Problem,

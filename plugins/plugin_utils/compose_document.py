@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.section import unknown_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
     DEPLOY_KEYS_PASSED_OVER,
     EXTENSION,
@@ -16,7 +17,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS_THAT_DECIDE,
     is_extension,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.words import unknown_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import (
     is_external,
     network_name,
 )

@@ -127,7 +127,7 @@ def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: 
 
     It cannot be asked what the words lead to: only the host knows what is declared there already.
     """
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_words
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_words
 
     found = ProblemCollector()
     marked = places.marked(without_passed_over({key: value for key, value in words.items() if value is not None}))
@@ -232,7 +232,7 @@ def _joined(compose: dict[str, Any], given: Any, path: str, problems: ProblemCol
     """The entries of both; what one declares, the other may only call `external`. ALL has those of Compose files."""
     if given == ALL:
         return ALL
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.network_words import is_external
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import is_external
 
     given = given or {}
     for name in sorted(compose.keys() & given.keys()):

@@ -162,7 +162,7 @@ def _patterns(value: Any, path: str) -> list[str]:
 
 def _hosts(value: Any, path: str) -> list[str]:
     """Addresses, with ports or without: a list, or the text of one."""
-    from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probe_words import parse_hosts
+    from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.parse_probes import parse_hosts
 
     hosts = _some(_texts(value), value, path)
     parse_hosts(hosts, path)
@@ -201,7 +201,7 @@ def _wrong(path: str, value: Any, message: str) -> ModelError:
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
-    "wharf_adopt": _boolean,
+    "wharf_recover": _boolean,
     "wharf_boot": _boolean,
     "wharf_boot_services": _boolean,
     "wharf_runtime": _choice(NETNS, *RUNTIMES),
@@ -217,7 +217,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 
 # `boot_services` has none: it depends on the host.
 _DEFAULTS: dict[str, Any] = {
-    "adopt": False,
+    "recover": False,
     "boot": True,
     "runtime": NETNS,
     "state": PRESENT,

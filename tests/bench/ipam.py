@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / ".venv/collections"))
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts

@@ -19,8 +19,8 @@ from typing import Any
 
 from deaths import before_each_change_of_the_kernel
 from engine.__main__ import main
-from engine.doors import iptables
 from engine.kernel import conntrack
+from engine.resources.firewall import iptables
 
 told, heard = sys.stdout, sys.stdin
 

@@ -239,9 +239,9 @@ def test_a_lost_ledger_leaves_no_way_to_the_hosts_loopback(lan: ThrowawayHost, g
     assert lan.sysctl("net.ipv4.conf.br-lan.route_localnet") == "1"
     lan.run("rm -r /var/lib/wharf")
     if given:
-        lan.engine(["apply", "-", "--adopt"], given)
+        lan.engine(["apply", "-", "--recover"], given)
         assert lan.apply(given).changes == []
         lan.converge({}, ABSENT)
     else:
-        lan.engine(["apply", "--adopt", "--state", ABSENT])
+        lan.engine(["apply", "--recover", "--state", ABSENT])
     assert lan.sysctl("net.ipv4.conf.br-lan.route_localnet") == "0"

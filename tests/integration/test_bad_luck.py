@@ -203,10 +203,10 @@ class TestLostLedger:
         before = standing_but_ledger(host)
         with pytest.raises(EngineError, match="ledger.json: (is lost|cannot be).*: restore it from a backup"):
             host.apply(WORDS)
-        with pytest.raises(EngineError, match="adopt"):
+        with pytest.raises(EngineError, match="recover"):
             host.apply({}, ABSENT)
         assert_same(before, lambda: standing_but_ledger(host))
-        host.engine(["adopt", "-"], WORDS)
+        host.engine(["recover", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
     @pytest.mark.parametrize("how", ["removed", "cut"])
@@ -219,7 +219,7 @@ class TestLostLedger:
         before, ledger = standing_but_ledger(host), lasting(host.ledger())
         lost(host, how)
         broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
-        host.engine(["adopt", "-"], words)
+        host.engine(["recover", "-"], words)
         assert host.converge(words) == []
         assert_same(before, lambda: standing_but_ledger(host))
         assert lasting(host.ledger()) == ledger
@@ -233,7 +233,7 @@ class TestLostLedger:
             lost(host, "removed")
             with pytest.raises(EngineError, match="is lost"):
                 host.apply({}, ABSENT)
-            host.engine(["adopt", "-"], words)
+            host.engine(["recover", "-"], words)
             assert host.converge(words) == []
             assert_same(before, lambda: standing_but_ledger(host))
             assert lasting(host.ledger()) == ledger
@@ -241,7 +241,7 @@ class TestLostLedger:
     def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
         before = standing(host)
-        host.engine(["adopt", "-"], {})
+        host.engine(["recover", "-"], {})
         assert_same(before, lambda: standing(host))
 
     def test_lets_all_go_that_has_a_mark(self, host: ThrowawayHost) -> None:
@@ -252,9 +252,9 @@ class TestLostLedger:
         lost(host, "removed")
         before = standing_but_ledger(host)
         with pytest.raises(EngineError, match=r"containers: .*not declared: db, web"):
-            host.engine(["adopt"])
+            host.engine(["recover"])
         assert_same(before, lambda: standing_but_ledger(host))
-        host.engine(["apply", "--adopt", "--state", ABSENT])
+        host.engine(["apply", "--recover", "--state", ABSENT])
 
     def test_lets_all_chains_of_iptables_go(self, host: ThrowawayHost) -> None:
         """Also those that only some declarations have, for names and for `mss_clamp`."""
@@ -262,7 +262,7 @@ class TestLostLedger:
         host.apply({"host": {"firewall-backend": "iptables"}, "networks": {"front": network}})
         assert "mangle" in host.rules()
         lost(host, "removed")
-        host.engine(["apply", "--adopt", "--state", ABSENT])
+        host.engine(["apply", "--recover", "--state", ABSENT])
         assert "WHARF" not in host.rules()
 
     def test_lets_nothing_go_unasked(self, host: ThrowawayHost) -> None:
@@ -271,11 +271,11 @@ class TestLostLedger:
         before = standing_but_ledger(host)
         part = {"networks": {"front": WORDS["networks"]["front"]}, "containers": {"web": WORDS["containers"]["web"]}}
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
-            host.engine(["apply", "-", "--adopt"], part)
+            host.engine(["apply", "-", "--recover"], part)
         assert_same(before, lambda: standing_but_ledger(host))
         with pytest.raises(EngineError, match="WHARF-USER: .* state: exact and wharf_docker_user"):
-            host.engine(["apply", "-", "--adopt", "--state", EXACT], part)
-        host.engine(["apply", "-", "--adopt", "--state", EXACT], {**part, "docker_user": []})
+            host.engine(["apply", "-", "--recover", "--state", EXACT], part)
+        host.engine(["apply", "-", "--recover", "--state", EXACT], {**part, "docker_user": []})
         assert host.run("ls /run/netns").split() == ["monitor", "web"]
         host.run("ip netns del monitor; rm -r /etc/netns/monitor")
 
@@ -283,7 +283,7 @@ class TestLostLedger:
         host.converge(WORDS)
         lost(host, "removed")
         for command in ("diff", "apply"):
-            assert json.loads(host.engine([command, "-", "--adopt", "--json"], WORDS))["changes"] == []
+            assert json.loads(host.engine([command, "-", "--recover", "--json"], WORDS))["changes"] == []
 
     def test_forwarding_is_what_it_was_before_us(self, host: ThrowawayHost) -> None:
         """Else the host would be a router for its neighbours from then on."""
@@ -292,7 +292,7 @@ class TestLostLedger:
         assert "not a router for others" in rules
         lost(host, "removed")
         host.run("nft flush ruleset")
-        host.engine(["apply", "-", "--adopt"], WORDS)
+        host.engine(["apply", "-", "--recover"], WORDS)
         assert host.run("nft list chain inet wharf forward") == rules
 
 

@@ -47,7 +47,7 @@ def lasting_host() -> Iterator[ThrowawayHost]:
 @pytest.fixture(name="host")
 def lasting(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     yield lasting_host
-    lasting_host.engine(["apply", "--state", ABSENT, "--adopt"])
+    lasting_host.engine(["apply", "--state", ABSENT, "--recover"])
 
 
 def test_apply_says_in_one_line_what_it_did(host: ThrowawayHost) -> None:

@@ -198,4 +198,4 @@ def test_what_could_not_be_forgotten_is_told_and_made_up_for(host: ThrowawayHost
     assert living(host, held) == {*held}
     assert host.apply(one).changes == []
     assert living(host, held) == {("outside", HOST4, 8443)}
-    assert host.ledger()["suspects"] == []
+    assert host.ledger()["stale_ports"] == []

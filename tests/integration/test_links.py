@@ -18,13 +18,13 @@ import pytest
 from kernel_sandbox import on_a_host_of_its_own
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors import endpoints as endpoints_module
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.bridges import Bridges
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.sandboxes import Sandboxes
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError, ConflictError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import namespaces, proc_sys, rtnetlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import endpoints as endpoints_module
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.bridges import Bridges
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.sandboxes import Sandboxes
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.resource import Resource
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     Bridge,
     Endpoint,
@@ -39,7 +39,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 
 ETH_P_ALL, ND_NEIGHBOR_ADVERT = 3, 136
 
-DOORS: dict[Door, str] = {Bridges(): "bridge", Sandboxes({}): "sandbox", Endpoints({}): "endpoint"}
+RESOURCES: dict[Resource, str] = {Bridges(): "bridge", Sandboxes({}): "sandbox", Endpoints({}): "endpoint"}
 
 BRIDGE = Bridge(
     "br-app", network="app", mtu=1400, mac="02:00:00:00:00:01", addresses=("172.20.0.1/16", "fd00:20::1/64"),
@@ -67,14 +67,14 @@ def converge(*objects: Object, owned: frozenset[Key] = frozenset()) -> list[Chan
     desired = state_of([*objects])
 
     def observed() -> list[Change]:
-        seen = {door: door.observe(_of(kind, desired), owned) for door, kind in DOORS.items()}
+        seen = {resource: resource.observe(_of(kind, desired), owned) for resource, kind in RESOURCES.items()}
         return [change for each in seen.values() for change in diff(each.current, each.desired)]
 
     changes = observed()
-    for door, kind in reversed(DOORS.items()):
-        door.apply([change for change in changes if change.subject.kind == kind and not change.after])
-    for door, kind in DOORS.items():
-        door.apply([change for change in changes if change.subject.kind == kind and change.after])
+    for resource, kind in reversed(RESOURCES.items()):
+        resource.apply([change for change in changes if change.subject.kind == kind and not change.after])
+    for resource, kind in RESOURCES.items():
+        resource.apply([change for change in changes if change.subject.kind == kind and change.after])
     owned |= desired.keys()
     assert observed() == []
     return changes
@@ -191,7 +191,7 @@ def test_all_foreign_links_with_a_bridges_name_are_told_at_once() -> None:
 
 @on_a_host_of_its_own
 def test_a_bridge_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.wharf.network.plugins.module_utils.engine.doors import bridges
+    from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import bridges
 
     with monkeypatch.context() as patch:
         patch.setattr(bridges, "_update", _die)
@@ -557,12 +557,12 @@ def test_two_hundred_endpoints() -> None:
         for n in range(200)
     ]  # fmt: skip
     converge(BRIDGE)
-    for door, objects in ((Sandboxes({}), sandboxes), (Endpoints({}), endpoints)):
+    for resource, objects in ((Sandboxes({}), sandboxes), (Endpoints({}), endpoints)):
         desired = state_of([*objects])
-        with timed(f"{type(door).__name__}: create"):
-            door.apply(diff({}, desired))
-        with timed(f"{type(door).__name__}: observe"):
-            seen = door.observe(desired, frozenset(desired))
+        with timed(f"{type(resource).__name__}: create"):
+            resource.apply(diff({}, desired))
+        with timed(f"{type(resource).__name__}: observe"):
+            seen = resource.observe(desired, frozenset(desired))
         assert diff(seen.current, seen.desired) == []
     with timed("Endpoints: delete"):
         Endpoints({}).apply(diff(seen.current, {}))

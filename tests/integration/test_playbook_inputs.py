@@ -22,7 +22,7 @@ def test_variables_as_texts_of_a_survey(controller: Controller) -> None:
         "wharf_containers": "web:\n  networks: [app]\n  ports: [22:22]\n",
         "wharf_host": '{"mtu": 1400}',
         **dict.fromkeys(
-            ["wharf_compose_files", "wharf_docker_user", "wharf_state", "wharf_runtime", "wharf_adopt"], ""
+            ["wharf_compose_files", "wharf_docker_user", "wharf_state", "wharf_runtime", "wharf_recover"], ""
         ),
         **dict.fromkeys(["wharf_boot", "wharf_boot_services", "wharf_serial", "wharf_verify_from"], " "),
     }
@@ -187,7 +187,7 @@ def test_a_slip_of_the_pen_takes_nothing_down(controller: Controller) -> None:
     assert "layer: is no option of wharf.network.bridge" in failed.output
     for module in ("bridge", "layers"):
         failed = controller.play({"tasks": [{f"wharf.network.{module}": {"netwroks": {}, "state": "absent"}}]})
-        assert f"netwroks: is no option of wharf.network.{module}: these are adopt, " in failed.output
+        assert f"netwroks: is no option of wharf.network.{module}: these are " in failed.output
     gone = controller.play("wharf.network.site", variables={"wharf_containers": {"web": {}}, "wharf_state": "absent"})
     assert gone.returncode == 0, gone.output
     assert ("delete", "sandbox", "netns:web") in gone.changes

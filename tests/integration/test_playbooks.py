@@ -100,12 +100,12 @@ def test_a_lost_ledger_is_made_anew_when_asked(controller: Controller) -> None:
     controller.host.run("rm -r /var/lib/wharf")
     refused = controller.play("wharf.network.site", variables=VARIABLES)
     assert "ledger.json: is lost" in refused.output
-    assert "-e wharf_adopt=true" in refused.output
-    adopting = {**VARIABLES, "wharf_adopt": True, "wharf_boot": False}
+    assert "-e wharf_recover=true" in refused.output
+    adopting = {**VARIABLES, "wharf_recover": True, "wharf_boot": False}
     again = controller.play("wharf.network.site", "--check", variables=adopting)
     assert again.returncode == 0, again.output
     assert again.changes == []
-    gone = controller.play("wharf.network.teardown", variables={"wharf_adopt": True, "wharf_host": {}})
+    gone = controller.play("wharf.network.teardown", variables={"wharf_recover": True, "wharf_host": {}})
     assert gone.returncode == 0, gone.output
     left = differences(before, controller.host.snapshot())
     assert "wharf" not in left

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import List, NoReturn
 
-from .converge import Result, adopt_host, converge
+from .converge import Result, converge, recover_ledger
 from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, PRESENT, SCOPES, STATES, Call
 from .declaration.places import Places
@@ -44,7 +44,7 @@ def main(arguments: List[str]) -> int:
     try:
         if options.command == "show":
             _show()
-        elif options.command == "adopt":
+        elif options.command == "recover":
             _adopt(options)
         elif options.command == "follow":
             _follow()
@@ -79,12 +79,12 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         command.add_argument("file", nargs="?", help=_FILE)
         command.add_argument("--state", choices=STATES, default=PRESENT)
         command.add_argument(
-            "--adopt", action="store_true", help="recover the ledger from the marks on the host, if it is lost"
+            "--recover", action="store_true", help="recover the ledger from the marks on the host, if it is lost"
         )
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
         command.add_argument("--json", action="store_true", help="print one JSON document for machines")
     command = commands.add_parser(
-        "adopt", help="recover a lost ledger from the marks on the host; changes nothing else"
+        "recover", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
     command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
     return parser.parse_args(arguments)
@@ -114,8 +114,8 @@ def _follow() -> None:
 def _adopt(options: argparse.Namespace) -> None:
     """Say what is ours by now, by layer."""
     words = read_declaration(options.file) if options.file else {}
-    call = Call(**words, adopt=True, places=Places.of_command(options.file))
-    owned = adopt_host(call).owned
+    call = Call(**words, recover=True, places=Places.of_command(options.file))
+    owned = recover_ledger(call).owned
     sys.stdout.write(
         json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
     )
@@ -135,8 +135,8 @@ def _converge(options: argparse.Namespace) -> int:
         state=options.state,
         scopes=frozenset(options.scope or SCOPES),
         check=options.command == "diff",
-        adopt=options.adopt,
-        repeats=not options.file and options.state == PRESENT and not options.adopt,
+        recover=options.recover,
+        repeats=not options.file and options.state == PRESENT and not options.recover,
         places=Places.of_command(options.file),
     )
     result = converge(call)

@@ -14,7 +14,7 @@ from . import flows, transaction
 from . import ledger as ledger_file
 from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
 from .declaration.model import Model
-from .declaration.model_words import read_model, sound
+from .declaration.parse_model import read_model, sound
 from .declaration.places import Places
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
@@ -78,7 +78,7 @@ def converge(
         return _result(host, before, after, refused, call.check)
 
 
-def adopt_host(call: Call) -> Ledger:
+def recover_ledger(call: Call) -> Ledger:
     """Write a ledger of what exists on this host, where its own is lost, and change nothing else.
 
     What the call makes of the declaration is declared.
@@ -145,7 +145,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, facts: Callable[[Led
         besides = _besides(error, expected, seen, ledger, layers, call.places) if declared.host is not None else []
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
     if ledger.is_new and ledger.owned.keys() - {BOOT.name}:
-        from .adoption import claim
+        from .recovery import claim
 
         claim(ledger, plan)
         plan = make_plan(expected, seen, ledger.allotted, ProblemCollector(), earlier, call.places)
@@ -166,16 +166,16 @@ def _load_ledger(call: Call) -> Ledger:
     Raises:
         ConflictError: the ledger is lost, and the call does not ask to recover it.
     """
-    ledger = Ledger.load(broken_too=call.adopt)
+    ledger = Ledger.load(broken_too=call.recover)
     if ledger.is_new:
         # Most hosts have their ledger, and do without this.
-        from .adoption import adopted
+        from .recovery import recovered
 
-        ledger = adopted(ledger, call)
+        ledger = recovered(ledger, call)
     elif not ledger.knows_boot:
-        from .adoption import know_boot
+        from .recovery import note_boot
 
-        know_boot(ledger)
+        note_boot(ledger)
     return ledger
 
 
@@ -237,23 +237,23 @@ def _besides(
 
 
 def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> List[Part]:
-    """What each door has to do, in the order of the layers; with all that the host lacks for it."""
+    """What each resource has to do, in the order of the layers; with all that the host lacks for it."""
     parts = []
     for layer in layers:
-        for door in layer.doors(ledger):
+        for resource in layer.resources(ledger):
             new: Optional[State] = None
             in_the_way = ProblemCollector()
             with in_the_way.collect():
-                part = Part.observed(layer, door, plan, ledger)
+                part = Part.observed(layer, resource, plan, ledger)
                 parts.append(part)
                 if part.changes:
                     new = state_of([change.after for change in part.changes if change.after])
             if in_the_way.problems:
                 # What this host lacks besides is told at once.
-                new = planned(layer, door, plan)
+                new = planned(layer, resource, plan)
             with problems.collect():
                 if new is not None:
-                    door.require(new)
+                    resource.require(new)
             problems.problems += in_the_way.problems
     return parts
 
@@ -276,8 +276,8 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
             raise kind(f"{error}; {told}") from error
     ledger.note_after(parts)
     try:
-        flows.forget(ledger.suspects, host.plan)
-        ledger.suspects.clear()
+        flows.forget(ledger.stale_ports, host.plan)
+        ledger.stale_ports.clear()
     except ApplyError as error:
         raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
     finally:
@@ -293,7 +293,7 @@ def _take_back(host: Host, parts: Sequence[Part], before: Tuple[Declared, Allotm
     left, problems = transaction.roll_back(parts, earlier)
     try:
         if host.before:
-            flows.forget(ledger.suspects, host.before)
+            flows.forget(ledger.stale_ports, host.before)
     except ApplyError as error:
         problems.append(str(error))
     try:

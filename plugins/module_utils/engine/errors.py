@@ -54,7 +54,7 @@ class ModelError(ProblemsError):
 
 
 class ConflictError(ProblemsError):
-    """The admin must act: a foreign object stands where one of ours should, or the host lacks something."""
+    """The admin must act: a third-party object stands where one of ours should, or the host lacks something."""
 
 
 class ApplyError(WharfError):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The door through which the facts of a host are read; it changes nothing."""
+"""The resource through which the facts of a host are read; it changes nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import socket
 from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from .declaration.words import Interface, Subnet
-from .doors.door import MARK
+from .declaration.section import Interface, Subnet
 from .kernel import proc_sys, rtnetlink, systemd
 from .kernel.listeners import listeners
 from .ledger import Ledger
 from .planning.facts import Facts, StandingBridge
 from .planning.resolv_conf import ResolvConf
 from .planning.resolvers import DNS_PORT
+from .resources.links.marks import is_managed
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
@@ -29,12 +29,12 @@ _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
 
 def read_facts(ledger: Ledger) -> Facts:
     links = {link.index: link for link in rtnetlink.links()}
-    ours = {link.name for link in links.values() if link.alias.startswith(MARK)}
+    ours = {link.name for link in links.values() if is_managed(link)}
     routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
     addresses = rtnetlink.addresses()
     on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in ours]
-    foreign = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
+    third_party = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
     user, group = _dnsmasq_user()
@@ -60,8 +60,8 @@ def read_facts(ledger: Ledger) -> Facts:
         max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
-        other_bridges=tuple(_standing([link for link in foreign if link.kind == "bridge"], addresses)),
-        other_links=tuple(sorted(link.name for link in foreign if link.kind != "bridge")),
+        other_bridges=tuple(_standing([link for link in third_party if link.kind == "bridge"], addresses)),
+        other_links=tuple(sorted(link.name for link in third_party if link.kind != "bridge")),
         dnsmasq_user=user,
         dnsmasq_group=group,
         systemd=systemd.is_booted(),
@@ -100,7 +100,7 @@ def _has_firewalld(ledger: Ledger) -> bool:
         return False
     if any(kind == "firewalld" for kind, _name in ledger.owned_by("docker_chains")):
         return True
-    from .doors.firewalld import is_running
+    from .resources.firewall.firewalld import is_running
 
     return is_running()
 
@@ -172,7 +172,7 @@ def _is_plain(name: str) -> bool:
 
 def _before(ledger: Ledger, name: str) -> Optional[str]:
     """A kernel parameter as it was before us."""
-    return ledger.found.get(name, proc_sys.read(name))
+    return ledger.prior.get(name, proc_sys.read(name))
 
 
 def _uplinks(routes: List[rtnetlink.RouteInfo], names: Dict[int, str]) -> Set[str]:

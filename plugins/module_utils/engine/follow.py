@@ -20,8 +20,6 @@ from .converge import converge, make_plan
 from .declaration.declared import Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import CREATE, UPDATE, Change
-from .doors import runtimes
-from .doors.sandboxes import HOST, NETNS, sandbox_path
 from .errors import ApplyError, ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .kernel import namespaces, systemd
@@ -31,6 +29,8 @@ from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
 from .planning.plan import Plan
+from .resources.links.sandboxes import HOST, NETNS, sandbox_path
+from .runtimes import runtimes
 from .state import Bridge, ContainerFile, Endpoint, Object, Sandbox
 from .transaction import Part
 

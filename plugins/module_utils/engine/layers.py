@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of a host: what is planned for each, and by which doors it is brought about.
+"""The layers of a host: what is planned for each, and which resources make it.
 
 Each imports what only it needs when it is used: a module is compiled anew at each run, and should pay for its own
 layer alone.
@@ -14,29 +14,30 @@ from typing import TYPE_CHECKING, Callable, List, Sequence
 
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import Change
-from .doors.door import Door
 from .errors import ApplyError, Problem
 from .ledger import Ledger
 from .planning import plan
 from .planning.plan import Plan
+from .resources.resource import Resource
 from .state import Object
 
 if TYPE_CHECKING:
-    from .foreign.foreign_rules import ForeignDrop
+    from .third_party.drops import ThirdPartyDrop
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a host: the objects that a plan comes to, and the doors to them in the order of their making.
+    """One layer of a host: the objects of a plan, and the resources that make them, in the order of their making.
 
-    `lacks` names what the host must have for the plan beside what the doors require. `warnings` looks for what may keep
-    the plan from working, given the changes that are still to be made. `is_declared` says whether any object of the
-    layer is declared at all. `keeps_edits` says by its name whether a file that an admin has edited is left as it is.
+    `lacks` names what the host must have for the plan beside what the resources require. `warnings` looks for what may
+    keep the plan from working, given the changes that are still to be made. `is_declared` says whether any object of
+    the layer is declared at all. `keeps_edits` says by its name whether a file that an admin has edited is left as it
+    is.
     """
 
     name: str
     objects: Callable[[Plan], List[Object]]
-    doors: Callable[[Ledger], Sequence[Door]]
+    resources: Callable[[Ledger], Sequence[Resource]]
     warnings: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
     lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
     is_declared: Callable[[Plan], bool] = lambda planned: planned.has_networks
@@ -47,18 +48,18 @@ class Layer:
         return self.objects(planned) if self.is_declared(planned) else []
 
 
-def _forwarding(ledger: Ledger) -> Sequence[Door]:
-    from .doors.files import Files
-    from .doors.sysctl import Sysctls
+def _forwarding(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.files.files import Files
+    from .resources.sysctl import Sysctls
 
-    return Sysctls(ledger.found), Files(ledger.found)
+    return Sysctls(ledger.prior), Files(ledger.prior)
 
 
-def _bridge(ledger: Ledger) -> Sequence[Door]:
-    from .doors.bridges import Bridges
-    from .doors.sysctl import Sysctls
+def _bridge(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.links.bridges import Bridges
+    from .resources.sysctl import Sysctls
 
-    return Bridges(), Sysctls(ledger.found)
+    return Bridges(), Sysctls(ledger.prior)
 
 
 def _backend(planned: Plan) -> str:
@@ -75,30 +76,30 @@ def _rules(planned: Plan) -> List[Object]:
         from .rules.rules_iptables import rules
     else:
         return []
-    from .foreign.let_through import let_through
+    from .third_party.accepts import let_through
 
     return [*rules(planned), *let_through(planned)]
 
 
-def _docker_chains(ledger: Ledger) -> Sequence[Door]:
-    from .doors.firewall import Firewall
+def _docker_chains(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.firewall.firewall import Firewall
 
-    return (Firewall(ledger.canonical, ledger.found),)
+    return (Firewall(ledger.canonical, ledger.prior),)
 
 
-def _foreign_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
+def _third_party_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
     """Those that are not about to be told to let our packets through, by changes that check mode leaves."""
     if not _backend(planned) or not planned.has_networks:
         return []
-    from .doors.foreign_reader import read_foreign_drops
+    from .preflight.third_party_drops import read_third_party_drops
 
     try:
-        return [str(drop) for drop in read_foreign_drops(planned) if not _is_being_solved(drop, left)]
+        return [str(drop) for drop in read_third_party_drops(planned) if not _is_being_solved(drop, left)]
     except ApplyError as error:
         return [f"whether rules of others drop what these accept could not be seen: {error}"]
 
 
-def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
+def _is_being_solved(drop: ThirdPartyDrop, left: Sequence[Change]) -> bool:
     kinds = {change.subject.kind for change in left}
     if not drop.drops:
         return False
@@ -107,19 +108,19 @@ def _is_being_solved(drop: ForeignDrop, left: Sequence[Change]) -> bool:
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
-def _veth(ledger: Ledger) -> Sequence[Door]:
-    from .doors.endpoints import Endpoints
-    from .doors.sandboxes import Sandboxes
+def _veth(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.links.endpoints import Endpoints
+    from .resources.links.sandboxes import Sandboxes
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
-    return Sandboxes(ledger.found, owned), Endpoints(ledger.found, owned, declared)
+    return Sandboxes(ledger.prior, owned), Endpoints(ledger.prior, owned, declared)
 
 
 def _rootless(planned: Plan) -> List[Problem]:
     if not _has_sandboxes_of_others(planned):
         return []
-    from .doors.sandboxes import rootless
+    from .resources.links.sandboxes import rootless
 
     return list(rootless(plan.sandboxes_and_endpoints(planned)))
 
@@ -127,7 +128,7 @@ def _rootless(planned: Plan) -> List[Problem]:
 def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:
     if not _has_sandboxes_of_others(planned):
         return []
-    from .doors.runtimes import silences
+    from .runtimes.runtimes import silences
 
     return [*silences()]
 
@@ -138,11 +139,11 @@ def _files(planned: Plan) -> List[Object]:
     return dns_files(planned)
 
 
-def _dns_files(ledger: Ledger) -> Sequence[Door]:
-    from .doors.container_files import ContainerFiles
-    from .doors.files import Files
+def _dns_files(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.files.container_files import ContainerFiles
+    from .resources.files.files import Files
 
-    return Files(ledger.found, ledger.written), ContainerFiles(ledger.found, ledger.written)
+    return Files(ledger.prior, ledger.written), ContainerFiles(ledger.prior, ledger.written)
 
 
 def _has_sandboxes_of_others(planned: Plan) -> bool:
@@ -155,16 +156,16 @@ def _names(planned: Plan) -> List[Object]:
     return dnsmasq(planned)
 
 
-def _dnsmasq(ledger: Ledger) -> Sequence[Door]:
-    from .doors.dnsmasq import DnsmasqFiles, Processes
+def _dnsmasq(ledger: Ledger) -> Sequence[Resource]:
+    from .resources.files.dnsmasq import DnsmasqFiles, Processes
 
-    return DnsmasqFiles(ledger.found), Processes()
+    return DnsmasqFiles(ledger.prior), Processes()
 
 
 def _lacking(planned: Plan) -> List[Problem]:
     if not any(network.services.leases for network in planned.model.networks.values()):
         return []
-    from .doors.leases import lacking
+    from .preflight.lease_needs import lacking
 
     return list(lacking(planned))
 
@@ -172,7 +173,7 @@ def _lacking(planned: Plan) -> List[Problem]:
 def _unloadable(planned: Plan, _left: Sequence[Change]) -> List[str]:
     if not any(network.services.boot for network in planned.model.networks.values()):
         return []
-    from .doors.leases import unloadable
+    from .preflight.lease_needs import unloadable
 
     return list(unloadable(planned))
 
@@ -185,8 +186,8 @@ def _boot(planned: Plan) -> List[Object]:
     return [program(), *units_and_services(planned.facts, services)]
 
 
-def _boot_doors(_ledger: Ledger) -> Sequence[Door]:
-    from .doors.boot import Programs, Services, Units
+def _boot_resources(_ledger: Ledger) -> Sequence[Resource]:
+    from .resources.boot import Programs, Services, Units
 
     return Programs(), Units(), Services()
 
@@ -203,12 +204,12 @@ def _no_systemd(planned: Plan) -> List[Problem]:
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
 BRIDGE = Layer("bridge", plan.bridges, _bridge)
 DOCKER_CHAINS = Layer(
-    "docker_chains", _rules, _docker_chains, _foreign_drops, is_declared=lambda planned: planned.has_rules
+    "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules
 )
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _rootless)
 DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
-BOOT = Layer("boot", _boot, _boot_doors, lacks=_no_systemd, is_declared=lambda planned: planned.boot is not None)
+BOOT = Layer("boot", _boot, _boot_resources, lacks=_no_systemd, is_declared=lambda planned: planned.boot is not None)
 
 # In the order in which a host is built: rules come before the host forwards, and before the first endpoint exists.
 LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ, BOOT)

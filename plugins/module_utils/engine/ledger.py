@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger: what was declared, allotted, owned and found on this host, so that any run can finish any other."""
+"""The ledger: what was declared, allotted and owned on this host, and what was there before wharf.network.
+
+With it any run can finish any other.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,11 @@ TELL_AFTER, GIVE_UP_AFTER = 2, 300
 VERSION = 1
 REMEDY = (
     "restore it from a backup, or recover it from the marks on the host: run the playbook once with "
-    "-e wharf_adopt=true (a module: adopt: true; by hand: wharf apply --adopt FILE, with all that was declared)"
+    "-e wharf_recover=true (a module: recover: true; by hand: wharf apply --recover FILE, with all that was declared)"
 )
+
+# Keys that had other names before.
+_FORMER_KEYS = {"found": "prior", "suspects": "stale_ports"}
 
 _NO_ROOM = "make room for it there"
 _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
@@ -40,10 +46,10 @@ _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount
 
 @dataclass
 class Ledger:
-    """`owned` is what of ours may be in the kernel, by layer. `found` is what was there before us, by its name.
+    """`owned` is what of ours may be in the kernel, by layer. `prior` is what was there before us, by its name.
 
     `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
-    `suspects` are the ways to containers that have changed, until the flows that came by them have been judged.
+    `stale_ports` are the ways to containers that have changed, until the flows that came by them have been judged.
     `canonical` keeps what the kernel makes of our rules' text. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots.
     """
@@ -51,9 +57,9 @@ class Ledger:
     declared: Declared = field(default_factory=Declared)
     allotted: Allotments = field(default_factory=Allotments)
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
-    found: Dict[str, str] = field(default_factory=dict)
+    prior: Dict[str, str] = field(default_factory=dict)
     written: Dict[str, str] = field(default_factory=dict)
-    suspects: Set[str] = field(default_factory=set)
+    stale_ports: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
     _on_disk: str = ""
@@ -63,11 +69,11 @@ class Ledger:
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
 
-    def note_before(self, parts: Sequence[Part], suspects: Collection[str]) -> None:
+    def note_before(self, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
         """Note what a run is about to own, to write and to change, whether it comes to that or not."""
         for part in parts:
             self.owned.setdefault(part.layer, set()).update(part.desired)
-            self.found.update(part.seen.prior)
+            self.prior.update(part.seen.prior)
             for change in part.changes:
                 if change.subject.name in part.seen.digests:
                     self._add_digest(change.subject.name, part.seen.digests[change.subject.name])
@@ -75,7 +81,7 @@ class Ledger:
         if canonical:
             self.canonical.clear()
             self.canonical.update(canonical)
-        self.suspects.update(suspects)
+        self.stale_ports.update(stale_ports)
 
     def _add_digest(self, name: str, digest: str) -> None:
         self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), digest]))
@@ -84,21 +90,21 @@ class Ledger:
         """Note what a run has left: what it owns, and what it has written and given back."""
         for part in parts:
             kept = {*part.current, *part.desired, *part.seen.pending, *part.left}
-            gone = {key for key in self.owned.get(part.layer, ()) if key[0] in part.door.kinds and key not in kept}
+            gone = {key for key in self.owned.get(part.layer, ()) if key[0] in part.resource.kinds and key not in kept}
             self.owned[part.layer] = self.owned.get(part.layer, set()) - gone
             for name, digest in part.seen.digests.items():
                 # Unless an admin has edited the file.
                 if digest in self.written.get(name, digest).split():
                     self.written[name] = digest
             for name in part.seen.released:
-                self.found.pop(name, None)
+                self.prior.pop(name, None)
         names = {name for keys in self.owned.values() for _kind, name in keys}
         for gone_name in self.written.keys() - names:
             del self.written[gone_name]
 
     @property
     def is_empty(self) -> bool:
-        return self.declared.is_empty and not any(self.owned.values()) and not self.suspects
+        return self.declared.is_empty and not any(self.owned.values()) and not self.stale_ports
 
     @property
     def is_new(self) -> bool:
@@ -130,6 +136,7 @@ class Ledger:
 
     @classmethod
     def _from_words(cls, words: Mapping[str, Any], text: str) -> Ledger:
+        words = {_FORMER_KEYS.get(key, key): value for key, value in words.items()}
         if words["version"] != VERSION:
             raise ConflictError.at(
                 PATH,
@@ -140,9 +147,9 @@ class Ledger:
             declared=Declared(**words["declared"]),
             allotted=Allotments.from_words(words["allotted"]),
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
-            found=dict(words["found"]),
+            prior=dict(words["prior"]),
             written=dict(words.get("written", {})),
-            suspects=set(words.get("suspects", ())),
+            stale_ports=set(words.get("stale_ports", ())),
             canonical=dict(words["canonical"]),
             knows_boot="boot" in words["declared"],
             _on_disk=text,
@@ -155,9 +162,9 @@ class Ledger:
             "declared": vars(self.declared),
             "allotted": self.allotted.as_words(),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
-            "found": self.found,
+            "prior": self.prior,
             "written": self.written,
-            "suspects": sorted(self.suspects),
+            "stale_ports": sorted(self.stale_ports),
             "canonical": self.canonical,
         }
 

@@ -10,10 +10,8 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Union
 from .converge import make_sound_plan
 from .declaration.declared import Call
 from .declaration.model import Container, Network
-from .doors.foreign_reader import read_foreign_drops
 from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
-from .foreign.foreign_rules import ForeignDrop
 from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
@@ -21,8 +19,10 @@ from .ledger import Ledger
 from .planning.facts import StandingBridge
 from .planning.plan import Plan
 from .planning.publications import Publication
+from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
 from .state import Bridge, Endpoint, Rules, State
+from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
 from .trouble import trouble, unconnected
 
@@ -53,14 +53,14 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         ledger = Ledger.load()
         if ledger.is_new:
             # Most hosts have their ledger, and do without this.
-            from .adoption import adopted
+            from .recovery import recovered
 
-            adopted(Ledger(), Call())
+            recovered(Ledger(), Call())
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
     parts = {layer.name: [*_parts(layer, ledger, plan, problems)] for layer in LAYERS}
-    foreign = _foreign_drops(plan, problems) if is_declared else []
+    foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
     pending = sorted(name for each in parts.values() for part in each for _kind, name in part.seen.pending)
@@ -88,9 +88,9 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
 
 def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
     """Where an object of somebody else is in the way, that is a problem, and nothing of its kind is seen."""
-    for door in layer.doors(ledger):
+    for resource in layer.resources(ledger):
         with problems.collect():
-            yield Part.observed(layer, door, plan, ledger)
+            yield Part.observed(layer, resource, plan, ledger)
 
 
 def _current(parts: Iterable[Part]) -> State:
@@ -101,9 +101,9 @@ def _drift(parts: Iterable[Part]) -> List[Dict[str, Any]]:
     return changes_as_data(change for part in parts for change in part.changes)
 
 
-def _foreign_drops(plan: Plan, problems: ProblemCollector) -> List[ForeignDrop]:
+def _third_party_drops(plan: Plan, problems: ProblemCollector) -> List[ThirdPartyDrop]:
     try:
-        return read_foreign_drops(plan)
+        return read_third_party_drops(plan)
     except ApplyError as error:
         problems.add("third-party rules", f"whether they drop what these accept could not be seen: {error}")
         return []

@@ -101,7 +101,7 @@ def diffs(result: Result) -> List[Dict[str, str]]:
     entries: Dict[str, Tuple[str, str]] = {}
     parts: Dict[str, List[Change]] = {}
     for change in result.changes:
-        title = _whole(change)
+        title = _owner_title(change)
         if title:
             parts.setdefault(title, []).append(change)
             # Its place is that of the first one.
@@ -115,7 +115,7 @@ def diffs(result: Result) -> List[Dict[str, str]]:
     ]
 
 
-def _whole(change: Change) -> str:
+def _owner_title(change: Change) -> str:
     """What an object that comes or goes is a part of that says more than it does; else empty."""
     thing, values = change.subject, field_values(change.subject)
     if change.action == UPDATE:

@@ -247,7 +247,7 @@ class IptablesRules(Rules):
 
 
 @dataclass(frozen=True)
-class ForeignAccept(Object):
+class ThirdPartyAccept(Object):
     """Rules that let our packets through where somebody else's iptables would drop them.
 
     `name` is `FORWARD`, for what leads to them, `network NAME`, or `bridges of others`, for what is left to those. Each

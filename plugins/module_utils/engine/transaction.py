@@ -11,24 +11,24 @@ from functools import cached_property
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
-from .doors.door import Door, Observation
 from .errors import VerifyError, WharfError
 from .layers import Layer
 from .ledger import Ledger
 from .planning.plan import Plan
+from .resources.resource import Observation, Resource
 from .state import Key, State, state_of
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one door has to do in a run: from `current` to `desired`.
+    """What one resource has to do in a run: from `current` to `desired`.
 
-    `wanted` are the planned objects; `desired` has those that can be made now, in the door's words. `left` are objects
-    that stay as they are, such as edited files.
+    `wanted` are the planned objects; `desired` has those that can be made now, in the resource's words. `left` are
+    objects that stay as they are, such as edited files.
     """
 
     layer: str
-    door: Door
+    resource: Resource
     wanted: State
     owned: FrozenSet[Key]
     seen: Observation
@@ -37,15 +37,15 @@ class Part:
     left: FrozenSet[Key] = frozenset()
 
     @classmethod
-    def observed(cls, layer: Layer, door: Door, plan: Plan, ledger: Ledger) -> Part:
+    def observed(cls, layer: Layer, resource: Resource, plan: Plan, ledger: Ledger) -> Part:
         """
         Raises:
             ConflictError: an object of somebody else is in the way.
         """
-        wanted = planned(layer, door, plan)
-        owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in door.kinds)
-        seen = door.observe(wanted, owned)
-        part = cls(layer.name, door, wanted, owned, seen, seen.current, seen.desired)
+        wanted = planned(layer, resource, plan)
+        owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in resource.kinds)
+        seen = resource.observe(wanted, owned)
+        part = cls(layer.name, resource, wanted, owned, seen, seen.current, seen.desired)
         return part.leaving(frozenset(key for key in seen.edited if layer.keeps_edits(key[1])))
 
     def leaving(self, left: FrozenSet[Key]) -> Part:
@@ -63,7 +63,7 @@ class Part:
 
     def seen_again(self, target: State) -> Part:
         """What this part would have to do now to reach the target."""
-        seen = self.door.observe(self.wanted, self.owned | self.wanted.keys())
+        seen = self.resource.observe(self.wanted, self.owned | self.wanted.keys())
         return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
 
     def going_back(self, earlier: State) -> Part:
@@ -71,7 +71,7 @@ class Part:
 
         An object that was not observed in full becomes what was declared `earlier`.
         """
-        partial = {key for key in self.current.keys() - self.wanted.keys() if not self.door.observes_all}
+        partial = {key for key in self.current.keys() - self.wanted.keys() if not self.resource.observes_all}
         partial.update(key for key, thing in self.current.items() if not thing.is_whole)
         again = {key: earlier[key] for key in partial & earlier.keys()}
         wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
@@ -81,9 +81,9 @@ class Part:
         return replace(back, desired={**self.current, **as_declared})
 
 
-def planned(layer: Layer, door: Door, plan: Plan) -> State:
-    """What a layer is planned to have of a door's kinds of objects."""
-    return state_of([thing for thing in layer.desired(plan) if thing.kind in door.kinds])
+def planned(layer: Layer, resource: Resource, plan: Plan) -> State:
+    """What a layer is planned to have of a resource's kinds of objects."""
+    return state_of([thing for thing in layer.desired(plan) if thing.kind in resource.kinds])
 
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
@@ -101,22 +101,22 @@ def apply(parts: Sequence[Part]) -> Dict[Key, str]:
     """
     refused: Dict[Key, str] = {}
     for part, changes in _in_order(parts):
-        refused.update(part.door.apply(changes))
+        refused.update(part.resource.apply(changes))
     return refused
 
 
 def _in_order(parts: Sequence[Part]) -> Iterator[Tuple[Part, Sequence[Change]]]:
     """What goes, from the last layer to the first, and then what comes, from the first to the last.
 
-    A door's changes are made at once, so that nothing is missing between what goes and what comes; only what would be
-    in the way of its own replacement goes first.
+    A resource's changes are made at once, so that nothing is missing between what goes and what comes; only what would
+    be in the way of its own replacement goes first.
     """
     for part in reversed(parts):
-        if part.door.goes_first or _only_goes(part.changes):
+        if part.resource.goes_first or _only_goes(part.changes):
             yield from _unless_empty(part, [change for change in part.changes if change.action == DELETE])
     for part in parts:
         if not _only_goes(part.changes):
-            left = [change for change in part.changes if not (part.door.goes_first and change.action == DELETE)]
+            left = [change for change in part.changes if not (part.resource.goes_first and change.action == DELETE)]
             yield from _unless_empty(part, left)
 
 
@@ -138,7 +138,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     again = []
     for part in parts:
         seen = part.seen_again(part.desired).leaving(frozenset(refused))
-        refused.update(seen.door.tolerate(seen.changes))
+        refused.update(seen.resource.tolerate(seen.changes))
         again.append(seen.leaving(frozenset(refused)))
     different = "; ".join(str(change) for part in again for change in part.changes)
     if different:
@@ -164,7 +164,7 @@ def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List
             back.append(now.leaving(lost))
     for part, changes in _in_order(back):
         with _noting(problems):
-            part.door.apply(changes)
+            part.resource.apply(changes)
     left: List[Part] = []
     for part in back:
         with _noting(problems):

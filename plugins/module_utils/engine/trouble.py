@@ -15,7 +15,7 @@ from .rules.rules_nftables import TABLE
 from .state import Endpoint, State, Sysctl
 from .transaction import Part
 
-# What the doors of each layer have to do.
+# What the resources of each layer have to do.
 Parts = Mapping[str, Sequence[Part]]
 Tells = Callable[[Change, Plan], str]
 

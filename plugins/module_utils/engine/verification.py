@@ -11,19 +11,19 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import ledger as ledger_file
 from .converge import make_plan
-from .declaration.words import Address
-from .doors.door import MARK
-from .doors.sandboxes import is_awaited, sandbox_path
+from .declaration.section import Address
 from .errors import ProblemCollector
 from .facts_reader import read_facts
 from .kernel import namespaces, rtnetlink
 from .ledger import Ledger
 from .planning.plan import Plan
 from .reachability import probing
-from .reachability.expectations import Destinations, Ground, expect, expect_outside
-from .reachability.probe_words import parse_hosts, parse_probes
+from .reachability.expectations import Destinations, HostAddresses, expect, expect_outside
+from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
 from .reachability.trials import Trial
+from .resources.links.marks import MARK
+from .resources.links.sandboxes import is_awaited, sandbox_path
 
 OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
 _MARKS = {True: "✓", False: "✗", None: "?"}
@@ -33,7 +33,7 @@ _MARKS = {True: "✓", False: "✗", None: "?"}
 class Request:
     """What is asked for. `probes` are words; `derive` asks for what follows from the declaration, too.
 
-    `timeout` is in seconds. `beyond` and `outer` are those of `expectations.Ground`, as words; where `outer` is
+    `timeout` is in seconds. `beyond` and `outer` are those of `expectations.HostAddresses`, as words; where `outer` is
     empty, the addresses of the uplink are meant.
     """
 
@@ -84,14 +84,14 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
         ledger = Ledger.load()
         plan = make_plan(ledger.declared, read_facts(ledger), ledger.allotted, ProblemCollector())
         host = _Host.observe(plan)
-        ground = host.ground(request)
-        probes = parse_probes(request.probes, plan, ground.own)
+        host_addresses = host.host_addresses(request)
+        probes = parse_probes(request.probes, plan, host_addresses.own)
         derived: List[Probe] = []
         outside: List[Probe] = []
         if request.derive and ledger.declared.host is not None:
             ways = {probe.way for probe in probes}
-            derived = [probe for probe in expect(plan, ground) if probe.way not in ways]
-            outside = expect_outside(plan, ground)
+            derived = [probe for probe in expect(plan, host_addresses) if probe.way not in ways]
+            outside = expect_outside(plan, host_addresses)
         sender = _Sender(plan, host, request.timeout)
         awaited = {probe: sender.awaits(probe) for probe in (*derived, *outside)}
         untried = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
@@ -126,9 +126,9 @@ class _Host:
             tuple(each for other, each in usable if not other),
         )
 
-    def ground(self, request: Request) -> Ground:
+    def host_addresses(self, request: Request) -> HostAddresses:
         outer = tuple(each for each, _port in parse_hosts(request.outer, "addresses"))
-        return Ground(self.own, outer or self.of_uplink or self.own, parse_hosts(request.beyond, "beyond"))
+        return HostAddresses(self.own, outer or self.of_uplink or self.own, parse_hosts(request.beyond, "beyond"))
 
 
 class _Sender:

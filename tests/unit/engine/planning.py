@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from planning import plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import parse_model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.words import Subnet
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.section import Subnet
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.address_sets import lowest_free
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments

@@ -19,9 +19,6 @@ import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_save import Chains
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_script import chains_after
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import NETNS_FILES, dns_files
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
@@ -31,6 +28,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan
     sandboxes_and_endpoints,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.iptables_save import Chains
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.iptables_script import (
+    chains_after,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     ContainerFile,

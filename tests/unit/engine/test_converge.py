@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run, with a door to memory: what becomes of the ledger when a change is refused or the run is killed."""
+"""A run, with a resource to memory: what becomes of the ledger when a change is refused or the run is killed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import adoption, flows
+from ansible_collections.wharf.network.plugins.module_utils.engine import flows, recovery
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result, converge
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import ABSENT, Call
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.door import Door, Observation
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
     ApplyError,
     ConflictError,
@@ -29,6 +28,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.layers import
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.resource import Observation, Resource
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Key, State
 
 
@@ -36,7 +36,7 @@ class Killed(BaseException):
     """The run ends on the spot, as by SIGKILL."""
 
 
-class Memory(Door):
+class Memory(Resource):
     """Holds objects instead of a kernel; `fail` is raised instead of the change to the object of that name."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
-    monkeypatch.setattr(adoption, "adopted", lambda ledger, _call: ledger)
+    monkeypatch.setattr(recovery, "recovered", lambda ledger, _call: ledger)
     return Memory()
 
 
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:
 def test_a_ledger_that_cannot_be_understood_is_kept(memory: Memory, text: str) -> None:
     Path(ledger_file.PATH).parent.mkdir()
     Path(ledger_file.PATH).write_text(text, encoding="utf-8")
-    with pytest.raises(ConflictError, match="cannot be understood .* left as it is: restore .* wharf_adopt=true"):
+    with pytest.raises(ConflictError, match="cannot be understood .* left as it is: restore .* wharf_recover=true"):
         run(memory)
     assert Path(ledger_file.PATH).read_text(encoding="utf-8") == text
     assert [path.name for path in Path(ledger_file.PATH).parent.iterdir()] == ["ledger.json"]

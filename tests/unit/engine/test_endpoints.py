@@ -13,10 +13,10 @@ from unittest.mock import Mock
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors import endpoint_ends
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.endpoints import Endpoints
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import endpoint_ends
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.endpoints import Endpoints
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Endpoint, Port, state_of
 
 
@@ -32,7 +32,7 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
     def look_inside(path: str) -> Any:
         if path == "/run/web":
             return netlink.dump(0, 0, b"")
-        return endpoint_ends.Inside(7, False, [], [], [])
+        return endpoint_ends.SandboxSnapshot(7, False, [], [], [])
 
     monkeypatch.setattr(netlink, "_dumped", lambda *_arguments: False)
     monkeypatch.setattr(rtnetlink, "links", list)
@@ -40,8 +40,8 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
     monkeypatch.setattr(endpoint_ends, "_look_inside", look_inside)
     monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
     web, db = endpoint("web"), endpoint("db")
-    door = Endpoints({}, declared={"web/front": "eth0"})
-    assert door.observe(state_of([web, db]), frozenset()).pending == {
+    resource = Endpoints({}, declared={"web/front": "eth0"})
+    assert resource.observe(state_of([web, db]), frozenset()).pending == {
         web.key: "web/front is pending: what is in /run/web keeps changing while it is read: end what changes "
         "addresses or links there"
     }
@@ -65,12 +65,12 @@ def test_a_veth_that_root_in_the_container_deletes_as_it_is_made(
     monkeypatch.setattr(f"{module}._create", lambda *_arguments: None)
     monkeypatch.setattr(f"{module}._set_port", no_such_interface)
     monkeypatch.setattr(f"{module}.socket.if_nameindex", lambda: [(1, web.host_interface)] if is_there else [])
-    door = Endpoints({})
+    resource = Endpoints({})
     if is_there:
         with pytest.raises(ApplyError, match="no interface with this name"):
-            door.apply(diff({}, state_of([web])))
+            resource.apply(diff({}, state_of([web])))
     else:
-        refused = door.apply(diff({}, state_of([web])))
+        refused = resource.apply(diff({}, state_of([web])))
         assert "the veth was deleted from inside of the container" in refused[web.key]
 
 

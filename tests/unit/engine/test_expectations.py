@@ -19,14 +19,14 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.fact
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.expectations import (
     Destinations,
-    Ground,
+    HostAddresses,
     expect,
     expect_outside,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import HOST, Probe
 
 OWN = tuple(map(ipaddress.ip_address, ("192.0.2.10", "192.0.2.11", "2001:db8::10")))
-GROUND = Ground(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))
+GROUND = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))
 
 
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "expectations").iterdir()), ids=lambda case: case.name)

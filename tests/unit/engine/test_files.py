@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.written import digest, is_edited
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.disk import overwrite
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files.edits import digest, is_edited
 
 SHORT, LONG = b"nameserver 192.0.2.1\n", b"nameserver 192.0.2.2\nsearch example.org\noptions ndots:0\n"
 

@@ -26,8 +26,10 @@ ROOMS = {
     "declaration": set(),
     "planning": {"declaration", "kernel"},
     "rules": {"declaration", "planning"},
-    "foreign": {"declaration", "planning"},
-    "doors": {"declaration", "planning", "rules", "foreign", "kernel"},
+    "third_party": {"declaration", "planning"},
+    "runtimes": {"kernel"},
+    "resources": {"declaration", "planning", "rules", "third_party", "runtimes", "kernel"},
+    "preflight": {"declaration", "planning", "third_party", "resources", "kernel"},
     "reachability": {"declaration", "planning", "kernel"},
 }
 # What all of them may use besides.

@@ -14,18 +14,18 @@ import yaml
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_save import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.iptables_save import (
     Chains,
     led_to_by_others,
     objects_in,
     parse_save,
     user_chains_in_use,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.iptables_script import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.iptables_script import (
     chains_after,
     restore_script,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_iptables import (
     FAMILIES,
     rules,

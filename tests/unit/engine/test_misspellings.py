@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from misspellings import ALL_LETTERS, Place, misspelt, places, spellings, unmarked, vocabulary
 from planning import facts_of, problems
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration import words as reading
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration import section as reading
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import (
     CONTAINER_MODE,
     GATEWAY_MODES,
@@ -33,16 +33,16 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.m
     NFTABLES,
     NONE_MODE,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import read_model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.ports import PROTOCOLS
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.service_words import RECORD_TYPES
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.services import ARCHITECTURES, RA_MODES
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.user_rule_words import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_ports import PROTOCOLS
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_services import RECORD_TYPES
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_user_rules import (
     ACTIONS,
     ICMP,
     STATES,
     UNITS,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.services import ARCHITECTURES, RA_MODES
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import without_passed_over
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES

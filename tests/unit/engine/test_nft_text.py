@@ -14,13 +14,13 @@ import yaml
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_listing import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.nft_listing import (
     blocks,
     parse_listing,
     user_chains_in_use,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors.nft_script import nft_script
-from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_nftables import rules
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import State, state_of
 

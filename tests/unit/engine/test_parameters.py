@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors import parameters
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import parameters
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Sandbox, state_of
 
 ODD = Sandbox("path:/run/my box", "odd", sysctls=(("net.core.somaxconn", "9"),))

@@ -14,7 +14,7 @@ from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.packets import echo_request, new_payload
-from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probe_words import (
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.parse_probes import (
     parse_hosts,
     parse_probes,
 )

@@ -16,7 +16,7 @@ from socketserver import ThreadingUnixStreamServer
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.doors import runtimes
+from ansible_collections.wharf.network.plugins.module_utils.engine.runtimes import runtimes
 
 DOCKER_SOCKET = runtimes.DOCKER_SOCKET
 WEB = {"Id": "2f6e", "Name": "/web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
@@ -84,19 +84,19 @@ def test_docker_is_asked_once_for_each_container_by_one_connection(engine: Engin
         assert runtimes.running("docker:gone") is None
     assert engine.requests == [f"/containers/{name}/json" for name in ("web", "db", "gone")]
     assert engine.connections == 1
-    assert not any(runtimes.is_out_of_sight(f"docker:{name}") for name in ("web", "gone"))
+    assert not any(runtimes.is_unreadable(f"docker:{name}") for name in ("web", "gone"))
 
 
 def test_a_runtime_that_does_not_answer_is_not_asked_again(engine: Engine) -> None:
     engine.status = 500
     assert [runtimes.running(f"docker:{name}") for name in ("web", "db", "gone")] == [None] * 3
     assert len(engine.requests) == 1
-    assert all(runtimes.is_out_of_sight(f"docker:{name}") for name in ("web", "gone"))
-    assert not runtimes.is_out_of_sight("netns:web")
+    assert all(runtimes.is_unreadable(f"docker:{name}") for name in ("web", "gone"))
+    assert not runtimes.is_unreadable("netns:web")
     engine.status = 200
     runtimes.look_anew()
     assert runtimes.running("docker:web") == FOUND
-    assert not runtimes.is_out_of_sight("docker:web")
+    assert not runtimes.is_unreadable("docker:web")
 
 
 def test_a_daemon_that_hangs_is_waited_for_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,4 +121,4 @@ def test_a_container_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch
     assert runtimes.running("podman:web") == FOUND
     runtimes.look_anew()
     assert runtimes.running("podman:web") is None
-    assert not runtimes.is_out_of_sight("podman:web")
+    assert not runtimes.is_unreadable("podman:web")

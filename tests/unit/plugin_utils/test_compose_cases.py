@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model_words import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeWords, load_compose_files
 

@@ -105,7 +105,7 @@ def test_all_of_them_come_in_one_report() -> None:
 
 def test_what_resembles_nothing_is_told_what_there_is() -> None:
     assert refused("wharf_xyzzy")[0].startswith(
-        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_adopt, wharf_boot, "
+        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_boot, wharf_boot_services, "
     )
 
 
@@ -146,7 +146,7 @@ def test_defaults() -> None:
         ("boot", " no ", False),
         ("boot", "true", True),
         ("boot_services", "false", False),
-        ("adopt", "yes", True),
+        ("recover", "yes", True),
         ("state", " exact ", "exact"),
         ("runtime", "docker", "docker"),
         ("serial", 10, ["10"]),
@@ -173,7 +173,7 @@ def test_values(name: str, value: Any, is_read: Any) -> None:
         ("state", "absnt", '"absnt": must be one of present, exact, absent; did you mean absent?'),
         ("runtime", "dokcer", '"dokcer": must be one of netns, docker, podman, machine; did you mean docker?'),
         ("boot", "perhaps", '"perhaps": must be true or false'),
-        ("adopt", [], '"[]": must be true or false'),
+        ("recover", [], '"[]": must be true or false'),
         ("boot_services", 2, '"2": must be true or false'),
         *(
             (

@@ -10,7 +10,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 
 from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
-from .network_words import network_name
+from .parse_network import network_name
 from .places import Places
 from .vocabulary import without_passed_over
 
@@ -77,8 +77,8 @@ class Call:
 
     With the state absent, ALL in place of names lets go all of a part, and a call that was given no part at all lets
     all of its scopes go. `scopes` are the parts that it declares; the rest of what it is given is only known to the
-    planner. `adopt`: where the ledger is lost, recover it from the marks on the host. `repeats`: it was given nothing,
-    and brings the host to what is declared already. `places` names what it was given, in messages.
+    planner. `recover`: where the ledger is lost, it is recovered from the marks on the host. `repeats`: it was given
+    nothing, and brings the host to what is declared already. `places` names what it was given, in messages.
     """
 
     host: Optional[Words] = None
@@ -89,7 +89,7 @@ class Call:
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
-    adopt: bool = False
+    recover: bool = False
     repeats: bool = False
     places: Places = Places()
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
 from ..state import DEFAULT_NETWORK
-from .ports import PortMapping, PortRange
+from .parse_ports import PortMapping, PortRange
+from .section import Address, Interface, Subnet
 from .services import Services
-from .words import Address, Interface, Subnet
 
 NETWORKED, HOST_MODE, NONE_MODE, CONTAINER_MODE = "networks", "host", "none", "container"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from .words import Address
+from .section import Address
 
 HOST_RECORD, CNAME, SRV, TXT = "HOST", "CNAME", "SRV", "TXT"
 

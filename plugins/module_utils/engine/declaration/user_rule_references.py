@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Collection, Iterator, Tuple
 
 from .model import Model, UserRule
-from .ports import PortMapping
-from .user_rule_words import ICMP, versions
+from .parse_ports import PortMapping
+from .parse_user_rules import ICMP, versions
 
 Problem = Tuple[str, str]
 

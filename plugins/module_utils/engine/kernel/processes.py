@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import List
 
 
-def birth(pid: int) -> str:
+def start_time(pid: int) -> str:
     """When the process began, in the kernel's ticks: with its number it is one of a kind. Empty if there is none."""
     fields = stat_fields(pid)
     return f"{pid}@{fields[19]}" if len(fields) > 19 else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator, List, Set, Tuple
 
-from ..declaration.words import Subnet
+from ..declaration.section import Subnet
 from ..errors import ConflictError
 
 NETADDR = "netaddr"

@@ -9,7 +9,7 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Any, Collection, Dict, Mapping, Optional, Tuple
 
-from ..declaration.words import Address, Subnet
+from ..declaration.section import Address, Subnet
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 
 from ..declaration.model import Model, Network, Pool
-from ..declaration.words import is_within
+from ..declaration.section import is_within
 from ..errors import ProblemCollector
 from .facts import Facts, StandingBridge
 

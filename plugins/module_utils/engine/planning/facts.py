@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from ..declaration.words import Interface, Subnet
+from ..declaration.section import Interface, Subnet
 
 
 @dataclass(frozen=True)

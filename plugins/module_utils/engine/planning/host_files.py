@@ -145,7 +145,7 @@ class _Peers:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._asking = plan.resolvers.questions
+        self._asking = plan.resolvers.choices
         self._on: Dict[str, Dict[str, _Named]] = {}
         self._views: Dict[Tuple[Tuple[str, ...], bool], _View] = {}
         for container in plan.model.containers.values():
@@ -196,7 +196,7 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
         return ""
     given = ResolvConf(plan.facts.resolv_conf)
     nameservers = [str(address) for address in container.dns or host.dns]
-    question = plan.resolvers.questions.get(container.name)
+    question = plan.resolvers.choices.get(container.name)
     if question:
         # It asks in turn whom the container, its networks or the host name.
         nameservers = [str(question.resolver.at)]

@@ -13,8 +13,8 @@ import hashlib
 from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
 from ..declaration.model import SWITCHES_IPV6_OFF, Attachment, Container, Model, Network, Pool
+from ..declaration.section import Address, Subnet, unusable_addresses
 from ..declaration.services import AddressRange
-from ..declaration.words import Address, Subnet, unusable_addresses
 from ..errors import ProblemCollector
 from .address_sets import lowest_free
 from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion

@@ -10,8 +10,8 @@ from typing import Iterator, List, Tuple
 from urllib.parse import quote
 
 from ..declaration.model import Network
+from ..declaration.section import Address, unusable_addresses
 from ..declaration.services import ARCHITECTURES, SLAAC, STATEFUL, STATELESS, AddressRange, Boot, Dhcp, Services
-from ..declaration.words import Address, unusable_addresses
 from .allotments import PoolAllotment
 from .plan import Plan
 

@@ -13,16 +13,16 @@ from itertools import permutations
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
-from ..declaration.words import Address, Subnet
+from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
 from ..state import Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
+from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
 from .leases import check_leases
-from .openings import LinkedPort, Opening, linked_ports, openings
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
 from .stacks import check_stacks, interface_parameter
@@ -46,7 +46,7 @@ class Plan:
     facts: Facts
     allotted: Allotments
     publications: Tuple[Publication, ...]
-    openings: Tuple[Opening, ...] = ()
+    accepted_ports: Tuple[AcceptedPort, ...] = ()
     linked_ports: Tuple[LinkedPort, ...] = ()
     resolvers: Resolvers = Resolvers()
     has_networks: bool = True
@@ -68,7 +68,7 @@ class Plan:
         publications, ports = publish(model, allotted, facts, problems)
         resolvers = find_resolvers(model, allotted, before, facts, problems)
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
-        opened = openings(model, allotted)
+        opened = accepted_ports(model, allotted)
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted)
         check_leases(model, allotted.networks, problems)
@@ -371,7 +371,7 @@ def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) 
         yield Route(f"{other}/{other.max_prefixlen}", str(gateway))
 
 
-def detours(plan: Plan, container: Container, version: int) -> Iterator[Tuple[Subnet, Address]]:
+def asymmetric_replies(plan: Plan, container: Container, version: int) -> Iterator[Tuple[Subnet, Address]]:
     """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
 
     Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import ROUTED, Attachment, Container, Model
-from ..declaration.ports import PortMapping, PortRange, size
-from ..declaration.words import Address, Subnet, union
+from ..declaration.parse_ports import PortMapping, PortRange, size
+from ..declaration.section import Address, Subnet, union
 from ..errors import ModelError, ProblemCollector
+from .accepted_ports import accepted_at
 from .allotments import Allotments
 from .facts import Facts
-from .openings import opened_at
 
 _ANY_PORT: PortRange = (0, 65535)
 _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
@@ -166,7 +166,7 @@ def _demands(
     # One that could not be allotted is a problem already.
     addresses = tuple(address for address in given if address)
     if not reached:
-        if not opened_at(model, allotted, container, mapping):
+        if not accepted_at(model, allotted, container, mapping):
             family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
             nothing = "on a network that is not internal: nothing to publish"
             problems.add(mapping.path, f"the container has {family} {nothing}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..declaration.model import NAT_UNPROTECTED
-from ..declaration.words import Address, Subnet
+from ..declaration.section import Address, Subnet
 from .plan import Plan
 from .targets import sources, targets
 
@@ -77,7 +77,7 @@ def reach_of(plan: Plan) -> Reach:
     for each in plan.publications:
         at_host = Port(each.host_ip, each.protocol, each.host_port)
         published[each.version, at_host] = each.address, each.target_port
-    for target in targets(plan.publications, plan.openings):
+    for target in targets(plan.publications, plan.accepted_ports):
         at_container = Port(target.address, target.protocol, target.port)
         opened.add(at_container)
         if not target.is_for_all:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..declaration.model import Attachment, Model, Network
-from ..declaration.words import Address
+from ..declaration.section import Address
 from ..errors import ProblemCollector
 from .allotments import Allotments
 from .facts import Facts
@@ -61,7 +61,7 @@ class Resolver:
 
 
 @dataclass(frozen=True)
-class Question:
+class ResolverChoice:
     """Where a container asks: the resolver, by the attachment to the network of the gateway that it sends to."""
 
     resolver: Resolver
@@ -73,7 +73,7 @@ class Resolvers:
     """All of a host, and where containers ask, by their names; one that is not there has no resolver."""
 
     all: Tuple[Resolver, ...] = ()
-    questions: Mapping[str, Question] = field(default_factory=dict)
+    choices: Mapping[str, ResolverChoice] = field(default_factory=dict)
 
     @property
     def ports(self) -> Dict[str, int]:
@@ -93,7 +93,7 @@ def find_resolvers(
             found[network.name] = own
     for path, message in _circles(model, found):
         problems.add(path, message)
-    questions: Dict[str, Question] = {}
+    choices: Dict[str, ResolverChoice] = {}
     for container in model.containers.values():
         attachments = [a for a in container.attachments if a.network in found and found[a.network].answers]
         if not attachments or any(address.is_loopback for address in container.dns):
@@ -102,7 +102,7 @@ def find_resolvers(
         if not model.host.has_rules(found[asked.network].at.version):
             # Nobody leads it further. The nameservers that it names, it asks itself.
             if not container.dns:
-                questions[container.name] = Question(found[asked.network], asked)
+                choices[container.name] = ResolverChoice(found[asked.network], asked)
             continue
         networks = tuple(sorted(attachment.network for attachment in attachments))
         forwards = any(_leads_outside(model, attachment) for attachment in container.attachments)
@@ -113,7 +113,7 @@ def find_resolvers(
             if forwards and any(model.networks[each].services.dhcp for each in networks):
                 resolver = replace(resolver, asks=_outward(resolver, ports))
             found.update({each.name: each for each in (resolver, resolver.asks) if each})
-        questions[container.name] = Question(found[name], asked)
+        choices[container.name] = ResolverChoice(found[name], asked)
         if ports.exhausted:
             problems.add(
                 container.path,
@@ -121,7 +121,7 @@ def find_resolvers(
                 "put containers on the same combinations of networks and nameservers",
             )
             break
-    return Resolvers(tuple(found.values()), questions)
+    return Resolvers(tuple(found.values()), choices)
 
 
 def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, str]]:

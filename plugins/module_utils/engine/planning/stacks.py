@@ -17,7 +17,7 @@ from ..declaration.model import (
     StaticRoute,
     is_off,
 )
-from ..declaration.words import Address, Subnet
+from ..declaration.section import Address, Subnet
 from ..errors import ProblemCollector
 from .allotments import Allotments
 from .publications import gateway_attachment
@@ -28,7 +28,7 @@ Problem = Tuple[str, str]
 def check_stacks(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
     """It is a problem if a container cannot have a route or a parameter beside what its networks give it."""
     for container in model.containers.values():
-        for check in (_unreachable, _taken_routes, _foreign_interfaces, _at_odds):
+        for check in (_unreachable, _taken_routes, _third_party_interfaces, _at_odds):
             for path, message in check(model, allotted, container):
                 problems.add(path, message)
 
@@ -83,7 +83,7 @@ def _taken_routes(model: Model, allotted: Allotments, container: Container) -> I
             yield f"{route.path}.to", f'"{route.to}": {message}'
 
 
-def _foreign_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+def _third_party_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
     own = [allotted.endpoints[container.name, attachment.network].interface for attachment in container.attachments]
     for name, _value in container.sysctls:
         interface = interface_parameter(name)[0]

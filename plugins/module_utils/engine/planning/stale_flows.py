@@ -13,7 +13,7 @@ import ipaddress
 import socket
 from typing import Collection, Iterator
 
-from ..declaration.words import Address, Subnet
+from ..declaration.section import Address, Subnet
 from ..kernel.conntrack import Flow
 from .reach import Port, PortOfFamily, Reach, Surroundings
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import AddressPool, Model, Network, Pool
-from ..declaration.words import Address, Subnet, unusable_addresses
+from ..declaration.section import Address, Subnet, unusable_addresses
 from ..errors import ModelError, ProblemCollector
 from .address_sets import lowest_free, require_netaddr
 from .allotments import Allotments, PoolAllotment, PoolsByVersion

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from ..declaration.model import Model
-from ..declaration.words import Subnet
+from ..declaration.section import Subnet
 from .address_sets import Range
 from .facts import Facts
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ports of containers that others reach, by all ways that lead there, and who may."""
+"""The ports of containers that others reach, by all entries that lead there, and who may."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Tuple, Union
 
-from ..declaration.words import Address, Subnet, union
-from .openings import Opening
+from ..declaration.section import Address, Subnet, union
+from .accepted_ports import AcceptedPort
 from .publications import Publication
 
-Way = Union[Publication, Opening]
+Entry = Union[Publication, AcceptedPort]
 
 _EVERYBODY: Dict[int, Tuple[Subnet, ...]] = {
     4: (ipaddress.IPv4Network("0.0.0.0/0"),),
@@ -29,29 +29,29 @@ class Target:
     address: Address
     protocol: str
     port: int
-    ways: Tuple[Way, ...]
+    entries: Tuple[Entry, ...]
 
     @property
     def publications(self) -> List[Publication]:
-        return [way for way in self.ways if isinstance(way, Publication)]
+        return [entry for entry in self.entries if isinstance(entry, Publication)]
 
     @property
     def is_for_all(self) -> bool:
-        return all(way.allow_from is None for way in self.ways)
+        return all(entry.allow_from is None for entry in self.entries)
 
     @property
     def sources(self) -> Tuple[Subnet, ...]:
-        """Who may reach it at the container's own address: whoever may by one of the ways."""
-        return union((source for way in self.ways for source in sources(way)), self.address.version)
+        """Who may reach it at the container's own address: whoever may by one of the entries."""
+        return union((source for entry in self.entries for source in sources(entry)), self.address.version)
 
 
-def targets(*ways: Iterable[Way]) -> List[Target]:
-    found: Dict[Tuple[Address, str, int], List[Way]] = {}
-    for way in (each for several in ways for each in several):
-        port = way.port if isinstance(way, Opening) else way.target_port
-        found.setdefault((way.address, way.protocol, port), []).append(way)
+def targets(*entries: Iterable[Entry]) -> List[Target]:
+    found: Dict[Tuple[Address, str, int], List[Entry]] = {}
+    for entry in (each for several in entries for each in several):
+        port = entry.port if isinstance(entry, AcceptedPort) else entry.target_port
+        found.setdefault((entry.address, entry.protocol, port), []).append(entry)
     return [Target(several[0].container, *key, tuple(several)) for key, several in found.items()]
 
 
-def sources(way: Way) -> Tuple[Subnet, ...]:
-    return _EVERYBODY[way.version] if way.allow_from is None else way.allow_from
+def sources(entry: Entry) -> Tuple[Subnet, ...]:
+    return _EVERYBODY[entry.version] if entry.allow_from is None else entry.allow_from

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ..declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE, Attachment, Container, Network
-from ..declaration.words import Address
-from ..planning.openings import Access, access_from
+from ..declaration.section import Address
+from ..planning.accepted_ports import Access, access_from
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.targets import targets
@@ -31,7 +31,7 @@ LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")
 
 
 @dataclass(frozen=True)
-class Ground:
+class HostAddresses:
     """What a host has, beside its plan: `own` are its addresses but for loopback and the networks' bridges.
 
     `outer` are those by which other hosts reach it. `beyond` are other hosts, each with a port, 0 for a ping.
@@ -63,15 +63,15 @@ class _Place:
 _Circle = List[_Place]
 
 
-def expect(plan: Plan, ground: Ground) -> List[Probe]:
+def expect(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
     """What the host itself and its containers must, and must not, reach."""
-    expectations = _Expectations(plan, ground)
+    expectations = _Expectations(plan, host_addresses)
     return list(dict.fromkeys(probe for probe in expectations.inside() if not expectations.is_up_to_rules(probe)))
 
 
-def expect_outside(plan: Plan, ground: Ground) -> List[Probe]:
+def expect_outside(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
     """What another host must, and must not, reach on this one."""
-    expectations = _Expectations(plan, ground)
+    expectations = _Expectations(plan, host_addresses)
     probes = expectations.outside()
     return list(dict.fromkeys(probe for probe in probes if not expectations.is_up_to_rules(probe, from_outside=True)))
 
@@ -129,9 +129,9 @@ class _PublishedPorts:
 
 
 class _Expectations:
-    def __init__(self, plan: Plan, ground: Ground) -> None:
+    def __init__(self, plan: Plan, host_addresses: HostAddresses) -> None:
         self._plan = plan
-        self._ground = ground
+        self._ground = host_addresses
         self._circles: Dict[Tuple[str, int], _Circle] = {}
         self._places: Dict[str, List[_Place]] = {name: [] for name in plan.model.containers}
         for container in plan.model.containers.values():
@@ -146,7 +146,7 @@ class _Expectations:
         # Who reaches the others at a container's own address, depends on who asks.
         self._targets = {
             target.address: target.port
-            for target in reversed(targets(plan.publications, plan.openings))
+            for target in reversed(targets(plan.publications, plan.accepted_ports))
             if target.is_for_all and target.protocol == TCP
         }
 

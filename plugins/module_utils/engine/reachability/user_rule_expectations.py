@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Iterable, Optional, Tuple
 
 from ..declaration.model import Model, UserRule
-from ..declaration.user_rule_words import ACCEPT, DROP, ICMP, REJECT, versions
-from ..declaration.words import Address, Subnet
+from ..declaration.parse_user_rules import ACCEPT, DROP, ICMP, REJECT, versions
+from ..declaration.section import Address, Subnet
 from .probes import OPEN, PING
 
 

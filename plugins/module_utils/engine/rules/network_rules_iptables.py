@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Host, Network
-from ..declaration.words import Subnet
+from ..declaration.section import Subnet
 
 INTERNAL, CT, BRIDGE, FORWARD = (f"filter DOCKER-{name}" for name in ("INTERNAL", "CT", "BRIDGE", "FORWARD"))
 LINKS = "filter DOCKER-LINKS"
@@ -36,7 +36,7 @@ Element = Tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Ground:
+class RuleContext:
     """A network in one family, or with an `address` that of one container on a bridge that others use, too."""
 
     host: Host

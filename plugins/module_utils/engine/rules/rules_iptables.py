@@ -16,16 +16,16 @@ import re
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Container, Network
-from ..declaration.ports import PortRange
+from ..declaration.parse_ports import PortRange
+from ..declaration.section import Address, Subnet
 from ..declaration.services import TFTP_PORT
-from ..declaration.words import Address, Subnet
-from ..planning.openings import LinkedPort, Opening
-from ..planning.plan import Plan, detours
+from ..planning.accepted_ports import AcceptedPort, LinkedPort
+from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication, Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
-from ..planning.targets import Target, Way, sources, targets
+from ..planning.targets import Entry, Target, sources, targets
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
-from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, Ground
+from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, RuleContext
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
@@ -77,7 +77,7 @@ _NEIGHBOUR_DISCOVERY = (133, 135, 136)
 _TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
 Element = Tuple[str, str]
-_OfContainer = TypeVar("_OfContainer", Publication, Opening, LinkedPort)
+_OfContainer = TypeVar("_OfContainer", Publication, AcceptedPort, LinkedPort)
 
 
 def rules(plan: Plan) -> List[Object]:
@@ -87,7 +87,7 @@ def rules(plan: Plan) -> List[Object]:
         return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
     owned = [*_network_rules(plan, versions), *_container_rules(plan, published, versions)]
-    groups = _groups(published, [opening.address for opening in plan.openings])
+    groups = _groups(published, [port.address for port in plan.accepted_ports])
     return [
         *(thing for version in versions for thing in _skeleton(plan, version)),
         *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *groups]),
@@ -189,21 +189,21 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
         for version in versions:
             pool = plan.allotted.networks[network.name].get(version)
             subnet = pool.subnet if pool else None
-            ground = Ground(plan.model.host, network, version)
-            found = [ground.hairpin(subnet)] if subnet else []
+            context = RuleContext(plan.model.host, network, version)
+            found = [context.hairpin(subnet)] if subnet else []
             if not network.external:
-                found += _grounded(ground, subnet)
+                found += _network_elements(context, subnet)
             found += _asking(plan, network, version)
             elements += _in_family(version, found)
         if elements:
             yield f"network {network.name}", elements
 
 
-def _grounded(ground: Ground, addresses: Optional[Subnet]) -> Iterator[Element]:
-    yield from ground.forwarding()
-    yield from ground.clamping()
-    yield from ground.protection(addresses)
-    yield from ground.outward(addresses)
+def _network_elements(context: RuleContext, addresses: Optional[Subnet]) -> Iterator[Element]:
+    yield from context.forwarding()
+    yield from context.clamping()
+    yield from context.protection(addresses)
+    yield from context.outward(addresses)
 
 
 def _in_family(version: int, elements: Iterable[Element]) -> Iterator[Element]:
@@ -242,9 +242,9 @@ def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
         yield INPUT, f"{led} -j DROP"
 
 
-def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:
+def _resolver_ports(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:
     """Who is led to a resolver that is not the network's own."""
-    question = plan.resolvers.questions.get(container.name)
+    question = plan.resolvers.choices.get(container.name)
     if question and not question.resolver.is_networks_own and question.resolver.at.version in versions:
         at, network = question.resolver.at, plan.model.networks[question.attachment.network]
         address = plan.allotted.endpoints[container.name, network.name].address(at.version)
@@ -259,12 +259,12 @@ def _askers(plan: Plan, container: Container, versions: List[int]) -> Iterator[E
 def _container_rules(
     plan: Plan, publications: List[Publication], versions: List[int]
 ) -> Iterator[Tuple[str, List[Element]]]:
-    published, opened = _by_container(publications), _by_container(plan.openings)
+    published, opened = _by_container(publications), _by_container(plan.accepted_ports)
     linked = _by_container(plan.linked_ports)
     for container in plan.model.containers.values():
         own = published.get(container.name, [])
-        ways: List[Way] = [*own, *opened.get(container.name, [])]
-        elements = [*_translations(own), *_targets(plan, ways), *_askers(plan, container, versions)]
+        ways: List[Entry] = [*own, *opened.get(container.name, [])]
+        elements = [*_translations(own), *_targets(plan, ways), *_resolver_ports(plan, container, versions)]
         elements += _links(linked.get(container.name, []))
         for version in versions:
             elements += _in_family(version, _by_address(plan, container, version))
@@ -291,14 +291,14 @@ def _links(to_it: Iterable[LinkedPort]) -> Iterator[Element]:
 
 
 def _by_address(plan: Plan, container: Container, version: int) -> Iterator[Element]:
-    """The rules of a container's addresses on bridges that others use, too, and of those that are asked by detours."""
+    """The rules of a container's addresses on shared bridges, and of those whose replies take another network."""
     for attachment in container.attachments:
         network = plan.model.networks[attachment.network]
         address = plan.allotted.endpoints[container.name, network.name].address(version)
         if address and network.external:
             single = ipaddress.ip_network(address)
-            yield from _grounded(Ground(plan.model.host, network, version, single), single)
-    for subnet, asked in detours(plan, container, version):
+            yield from _network_elements(RuleContext(plan.model.host, network, version, single), single)
+    for subnet, asked in asymmetric_replies(plan, container, version):
         yield POSTROUTING, f"-s {subnet} -d {asked}/{asked.max_prefixlen} -j MASQUERADE"
 
 
@@ -310,7 +310,7 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
-def _targets(plan: Plan, ways: List[Way]) -> Iterator[Element]:
+def _targets(plan: Plan, ways: List[Entry]) -> Iterator[Element]:
     """What may be reached once it is translated, so that no port is open by a translation that others make."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
     for target in targets(ways):

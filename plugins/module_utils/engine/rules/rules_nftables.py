@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
-from ..declaration.words import shortest
-from ..planning.openings import LinkedPort
-from ..planning.plan import Plan, detours
+from ..declaration.section import shortest
+from ..planning.accepted_ports import LinkedPort
+from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication, Translation
-from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, Question
+from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, ResolverChoice
 from ..planning.targets import Target, sources, targets
 from ..state import Chain, ElementSet, Object, Rules
 from .user_rules_nftables import user_rules
@@ -77,7 +77,7 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"icmp{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"translated{version}", (f"type {address} : {address}", "flags interval"))
-        yield ElementSet(f"detours{version}", (f"type {address} . {address}", "flags interval"))
+        yield ElementSet(f"asymmetric{version}", (f"type {address} . {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
         yield ElementSet(f"linked{version}", (f"type {address} . {address} . {port}",))
         yield ElementSet(f"guarded{version}", (f"type {address} . {port}",))
@@ -86,7 +86,7 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
         yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
         yield ElementSet(f"resolvers{version}", (f"type {address}",))
-        yield ElementSet(f"askers{version}", (f"type {address} . ifname : inet_service",))
+        yield ElementSet(f"resolver_ports{version}", (f"type {address} . ifname : inet_service",))
         if _adopts(plan):
             yield ElementSet(f"adopted{version}", (f"type {address} . ifname",))
 
@@ -152,7 +152,7 @@ def _prerouting() -> Iterator[str]:
     """Who asks a gateway for names is led to the resolver that knows its networks, and to no published port 53."""
     for version, family in _FAMILIES:
         asking = f"{family} daddr @resolvers{version} {_DNS} fib daddr . iif type local"
-        yield f"{asking} redirect to : {family} saddr . iifname map @askers{version}"
+        yield f"{asking} redirect to : {family} saddr . iifname map @resolver_ports{version}"
         yield f'{asking} accept comment "the network\'s own resolver"'
     yield _TO_DOCKER
 
@@ -267,7 +267,7 @@ def _postrouting(plan: Plan) -> Iterator[str]:
         yield 'ip saddr 127.0.0.0/8 ip daddr . oifname @adopted4 masquerade comment "published on loopback"'
     for version, family in _FAMILIES:
         yield f'{family} saddr . oifname @networks{version} ct status dnat masquerade comment "hairpin"'
-        yield f'{family} saddr . {family} daddr @detours{version} masquerade comment "answered by another network"'
+        yield f'{family} saddr . {family} daddr @asymmetric{version} masquerade comment "answered by another network"'
         elsewhere = f"{family} saddr . oifname != @networks{version}"
         yield f"{elsewhere} snat {family} to {family} saddr map @translated{version}"
         yield f"{family} saddr @masqueraded{version} {elsewhere} masquerade"
@@ -327,18 +327,20 @@ def _container_rules(plan: Plan) -> Iterator[Rules]:
     elements: Dict[str, Set[Element]] = {}
     for publication in plan.publications:
         elements.setdefault(publication.container, set()).add(_published(publication))
-    for target in targets(plan.publications, plan.openings):
+    for target in targets(plan.publications, plan.accepted_ports):
         elements.setdefault(target.container, set()).update(_target_elements(target))
     for linked in plan.linked_ports:
         elements.setdefault(linked.container, set()).add(_linked(linked))
     for container in plan.model.containers.values():
         for version, _family in _FAMILIES:
-            for subnet, asked in detours(plan, container, version):
-                elements.setdefault(container.name, set()).add((f"detours{version}", f"{shortest(subnet)} . {asked}"))
+            for subnet, asked in asymmetric_replies(plan, container, version):
+                elements.setdefault(container.name, set()).add(
+                    (f"asymmetric{version}", f"{shortest(subnet)} . {asked}")
+                )
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
-    for name, question in plan.resolvers.questions.items():
+    for name, question in plan.resolvers.choices.items():
         if not question.resolver.is_networks_own:
             elements.setdefault(name, set()).add(_asker(plan, name, question))
     for name, own in elements.items():
@@ -357,11 +359,11 @@ def _linked(linked: LinkedPort) -> Element:
     return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
 
 
-def _asker(plan: Plan, container: str, question: Question) -> Element:
+def _asker(plan: Plan, container: str, question: ResolverChoice) -> Element:
     network = plan.model.networks[question.attachment.network]
     version = question.resolver.at.version
     address = plan.allotted.endpoints[container, network.name].address(version)
-    return f"askers{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
+    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
 
 
 def _published(publication: Publication) -> Element:

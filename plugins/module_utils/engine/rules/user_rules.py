@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Iterator, Optional, Tuple
 
 from ..declaration.model import UserRule
-from ..declaration.ports import PROTOCOLS
-from ..declaration.user_rule_words import versions
-from ..declaration.words import Subnet, union
+from ..declaration.parse_ports import PROTOCOLS
+from ..declaration.parse_user_rules import versions
+from ..declaration.section import Subnet, union
 from ..planning.plan import Plan
 
 

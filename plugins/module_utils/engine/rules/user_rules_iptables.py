@@ -12,8 +12,8 @@ from itertools import product
 from typing import Iterator, Optional
 
 from ..declaration.model import Rate, UserRule
-from ..declaration.user_rule_words import ICMP, LOG, REJECT
-from ..declaration.words import Subnet
+from ..declaration.parse_user_rules import ICMP, LOG, REJECT
+from ..declaration.section import Subnet
 from ..planning.plan import Plan
 from .user_rules import PacketRule, packet_rules
 

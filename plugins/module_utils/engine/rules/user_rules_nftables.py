@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Iterator, Sequence
 
 from ..declaration.model import Rate
-from ..declaration.user_rule_words import ICMP, LOG
-from ..declaration.words import shortest
+from ..declaration.parse_user_rules import ICMP, LOG
+from ..declaration.section import shortest
 from ..planning.plan import Plan
 from .user_rules import PacketRule, packet_rules
 

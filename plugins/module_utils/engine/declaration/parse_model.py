@@ -1,0 +1,296 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of a whole host -> the model, with everything that is wrong in one report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+from ..errors import Problem, ProblemCollector, is_within
+from ..state import DEFAULT_NETWORK
+from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
+from .parse_container import MODES, Names, parse_container
+from .parse_network import (
+    check_named,
+    default_network,
+    is_external,
+    network_name,
+    option_path,
+    parse_host,
+    parse_network,
+)
+from .parse_user_rules import parse_user_rules
+from .places import SOURCE, Places
+from .record_references import check_records
+from .user_rule_references import idle_rules
+
+_VARIABLES = Places()
+
+# The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
+_BRIDGE_PORTS = 1023
+
+MappingOfWords = Mapping[str, Any]
+
+
+def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
+    """Read the words of a whole host.
+
+    Raises:
+        ModelError: with every problem of the words themselves and between them.
+    """
+    problems = ProblemCollector()
+    model = read_model(host, networks, containers, (), problems)
+    problems.raise_if_any()
+    return model
+
+
+def read_model(
+    host: Optional[MappingOfWords],
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any],
+    problems: ProblemCollector,
+    idle: Optional[ProblemCollector] = None,
+    firewall: Optional[MappingOfWords] = None,
+    places: Places = _VARIABLES,
+) -> Model:
+    """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
+
+    Where `host` is None, somebody else has the default network, and publishes ports; `firewall` has then the words that
+    say by what rules are made. `idle` takes the problems of rules that hold for nothing. Where it is not given, these
+    are problems like others. `places` are those of the call that gave the words, where these do not say otherwise.
+
+    Raises:
+        ModelError: `host` has a problem, on which all others depend.
+    """
+    host_words = {"bridge": "none", SOURCE: places.part("host"), **(firewall or {})} if host is None else host
+    read = read_words(host_words, networks, containers, docker_user, places, problems)
+    settings, names = read.host, read.names
+    parsed_networks, parsed_containers, rules = read.networks, read.containers, read.rules
+    for things in (parsed_networks, parsed_containers):
+        for thing, other in _twins([(thing.name, thing) for thing in things]):
+            problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
+    if docker_user and len(settings.without_rules) == len(RULES_KEYS):
+        keys = " or ".join(f"{settings.path}.{key}" for key in RULES_KEYS.values())
+        problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
+    model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
+    model = _checked(model, names, problems)
+    # A port that cannot be read may be the one that a rule means.
+    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
+    for path, message in idle_rules(model, _declared_networks(model, names), knows_ports):
+        (problems if idle is None else idle).add(path, message)
+    if _has_any(settings, problems.problems):
+        problems.raise_if_any()
+    return replace(model, containers=_sound_containers(model, problems.problems))
+
+
+class _Read(NamedTuple):
+    """What words say, each for itself."""
+
+    host: Host
+    networks: List[Network]
+    containers: List[Container]
+    rules: Tuple[UserRule, ...]
+    names: Names
+
+
+def read_words(
+    host: MappingOfWords,
+    networks: MappingOfWords,
+    containers: MappingOfWords,
+    docker_user: Sequence[Any],
+    places: Places,
+    problems: ProblemCollector,
+) -> _Read:
+    """Read the words of a whole host, each for itself: what they refer to may be known elsewhere."""
+    settings = parse_host(host, places.of_host(host), problems)
+    parsed_networks: List[Network] = []
+    with problems.collect():
+        parsed_networks += default_network(settings)
+    names = Names(
+        {key: network_name(key, words) for key, words in networks.items()},
+        _real_names(containers, "container_name"),
+    )
+    declaring = _declaring(networks, names)
+    paths = {key: places.of(words, f"networks.{key}") for key, words in networks.items()}
+    for key, words in networks.items():
+        if not is_external(words) or key in declaring.values():
+            parsed_networks += parse_network(key, words, paths[key], settings, problems)
+        else:
+            check_named(words, paths[key], paths[declaring[names.networks[key]]], problems)
+    parsed_containers = [
+        parse_container(key, words, places.of(words, f"containers.{key}"), names, problems)
+        for key, words in containers.items()
+    ]
+    rules = parse_user_rules(docker_user, names.containers, names.networks, places, problems)
+    return _Read(settings, parsed_networks, parsed_containers, rules, names)
+
+
+def sound(model: Model, problems: Sequence[Problem]) -> Model:
+    """What of the model has none of these problems; without the admin's rules, which may name what has."""
+    networks = {name: network for name, network in model.networks.items() if not _has_any(network, problems)}
+    model = replace(model, networks=networks, docker_user=())
+    return replace(model, containers=_sound_containers(model, problems))
+
+
+def _has_any(thing: Union[Host, Network, Container], problems: Sequence[Problem]) -> bool:
+    return any(is_within(each.path, thing.path) for each in problems)
+
+
+def _sound_containers(model: Model, problems: Sequence[Problem]) -> Dict[str, Container]:
+    """Without those that have a problem, that are on a network which has, or that share such a stack."""
+    if not problems:
+        return dict(model.containers)
+
+    def is_sound(container: Container) -> bool:
+        return not _has_any(container, problems) and all(a.network in model.networks for a in container.attachments)
+
+    sound = {name: container for name, container in model.containers.items() if is_sound(container)}
+    return {
+        name: replace(container, links=tuple(link for link in container.links if link.target in sound))
+        for name, container in sound.items()
+        if not container.shares or container.shares in sound
+    }
+
+
+def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
+    """By real name, the key whose words are the network's; of those that only call it external, one that says more."""
+    by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -_weight(networks[key])))
+    declaring: Dict[str, str] = {}
+    for key in by_weight:
+        declaring.setdefault(names.networks[key], key)
+    return declaring
+
+
+def _weight(words: Any) -> int:
+    said = {key: value for key, value in words.items() if key != SOURCE} if isinstance(words, Mapping) else words
+    return len(str(said))
+
+
+def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
+    """The model with references resolved; a network that has problems of its own counts as there."""
+    for network in model.networks.values():
+        _check_endpoints(model, network, problems)
+        _check_rules(model.host, network, problems)
+        check_records(model, network, problems)
+    for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
+        problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
+    for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
+        problems.add(
+            container.path, f"{container.sandbox} is also the sandbox of {twin.path}: give it an x-wharf.sandbox"
+        )
+    resolved = {}
+    for container in model.containers.values():
+        resolved[container.name] = _resolved(model, container, names, problems)
+    return replace(model, containers=resolved)
+
+
+def _check_endpoints(model: Model, network: Network, problems: ProblemCollector) -> None:
+    """A bridge has room for so many ports, and no MAC is on it twice."""
+    on_network = [a for c in model.containers.values() for a in c.attachments if a.network == network.name]
+    if len(on_network) > _BRIDGE_PORTS:
+        problems.add(
+            network.path,
+            f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "
+            "(BR_MAX_PORTS): spread them over several networks",
+        )
+    for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
+        problems.add(
+            attachment.mac_path,
+            f'"{attachment.mac}": is also {other.mac_path}: give one of them another',
+        )
+
+
+def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> None:
+    """What only rules can bring about is not promised where the rules are left to others."""
+    icc = option_path(network, "com.docker.network.bridge.enable_icc")
+    for version, key in host.without_rules.items():
+        wanted = {
+            f"{network.path}.internal": network.internal,
+            f"{host.path}.icc" if network.is_default else icc: not network.icc,
+            option_path(network, f"com.docker.network.host_ipv{version}"): network.snat(version) is not None,
+            f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
+        }
+        for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
+            problems.add(
+                path, f"cannot hold without rules for IPv{version}: leave this out, or {host.path}.{key}: false"
+            )
+
+
+def _declared_networks(model: Model, names: Names) -> Set[str]:
+    """Also those that have problems of their own, and are not in the model."""
+    default = set() if model.host.bridge is None else {DEFAULT_NETWORK}
+    return {*model.networks, *names.networks.values(), *default}
+
+
+def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:
+    declared = _declared_networks(model, names)
+    for attachment in container.attachments:
+        if attachment.network not in declared:
+            is_mode = attachment.path == f"{container.path}.network_mode"
+            modes = f"; a mode is {MODES}" if is_mode and attachment.network != DEFAULT_NETWORK else ""
+            problems.add(attachment.path, _not_declared(model, attachment.network) + modes)
+        if attachment.aliases and attachment.network == DEFAULT_NETWORK:
+            problems.add(f"{attachment.path}.aliases", "the default network answers no names: use one of your own")
+    networks = {attachment.network for attachment in container.attachments}
+    for link in container.links:
+        if link.target not in model.containers:
+            known = ", ".join(model.containers)
+            problems.add(link.path, f"no container {link.target} is declared; there are: {known}")
+        elif networks.isdisjoint(a.network for a in model.containers[link.target].attachments):
+            problems.add(link.path, f"{container.name} and {link.target} share no network: put both on one")
+    host, gateways = model.host.path, model.host.host_gateway_ips or model.host.bridge
+    if not gateways and any(address == HOST_GATEWAY for _name, address in container.extra_hosts):
+        problems.add(
+            f"{container.path}.extra_hosts",
+            f"{HOST_GATEWAY} is an address of the default network, which {host}.bridge leaves to a dockerd: "
+            f"set {host}.host-gateway-ips",
+        )
+    if container.mode != CONTAINER_MODE:
+        return container
+    return replace(container, shares=_owner_of_stack(model, container, problems))
+
+
+def _not_declared(model: Model, network: str) -> str:
+    if network == DEFAULT_NETWORK:
+        key = f"{model.host.path}.bridge"
+        return f"{key} leaves the default network to a dockerd: name a network of your own in networks"
+    return f"network {network} is not declared; there are: {', '.join(model.networks) or 'none'}"
+
+
+def _owner_of_stack(model: Model, container: Container, problems: ProblemCollector) -> str:
+    """The container at the end of a chain of `container:X`, which owns the stack they all share."""
+    seen = [container.name]
+    while True:
+        current = model.containers[seen[-1]]
+        if current.mode != CONTAINER_MODE:
+            return current.name
+        if current.shares not in model.containers:
+            known = ", ".join(name for name in model.containers if name not in seen) or "none"
+            problems.add(
+                f"{container.path}.network_mode", f"no container {current.shares} is declared; there are: {known}"
+            )
+            return ""
+        if current.shares in seen:
+            circle = " -> ".join([*seen, current.shares])
+            problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
+            return ""
+        seen.append(current.shares)
+
+
+def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
+    return {
+        name: str(words[key]) if isinstance(words, dict) and words.get(key) else name for name, words in entries.items()
+    }
+
+
+def _by_name(things: List[Any]) -> Dict[str, Any]:
+    return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
+
+
+def _twins(keyed: Sequence[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+    """Pairs of things that have the same key: the later one and the first."""
+    first: Dict[str, Any] = {}
+    return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

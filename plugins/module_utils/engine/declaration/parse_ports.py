@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Published ports, in Docker's short form and Compose's long form."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+from ..errors import ModelError, ProblemCollector
+from .section import Address, Subnet, Words, address, addresses, list_of, text, wrong
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+PortRange = Tuple[int, int]
+
+_NOT_GIVEN: PortRange = (0, 0)
+
+
+def port_range(value: Any, path: str) -> PortRange:
+    """`80` or `8000-8010`, both ends included."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text(value, path))
+    if not match:
+        raise wrong(path, value, "must be a port such as 80 or a range such as 8000-8010")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if not 1 <= first <= last <= 65535:
+        raise wrong(path, value, "ports are from 1 to 65535, the lower one first")
+    return first, last
+
+
+def _as_text(value: Any, path: str) -> str:
+    """
+    Raises:
+        ModelError: it is a number: YAML 1.1, which Ansible reads, takes 22:22 for 1342, to the base of 60.
+    """
+    mapping = text(value, path)
+    if isinstance(value, float):
+        raise wrong(path, value, "must be a text: quote port mappings")
+    if isinstance(value, int):
+        rest, last = divmod(value, 60)
+        first = f"{rest // 60}:{rest % 60:02}" if rest > 65535 else str(rest)
+        remedy = "quote port mappings"
+        if value <= 65535:
+            remedy = f'write a text: "{value}" for any free port that leads to {value}, or "HOST:{value}"'
+        raise wrong(path, value, f"{remedy} (YAML reads an unquoted {first}:{last:02} as this number, too)")
+    return mapping
+
+
+def protocol(value: Any, path: str) -> str:
+    name = text(value, path).lower()
+    if name not in PROTOCOLS:
+        raise wrong(path, value, "protocol must be tcp, udp or sctp")
+    return name
+
+
+def size(ports: PortRange) -> int:
+    return ports[1] - ports[0] + 1
+
+
+@dataclass(frozen=True)
+class PortMapping:
+    """Target ports of a container that are reached through ports of the host.
+
+    `published` is None where a free port is to be taken; it may be a range for a single target, of which
+    one free port is taken. `host_ip` is None for all addresses of the host, of both families.
+    `allow_from` are the sources that may reach the published ports, None for all.
+    """
+
+    path: str
+    target: PortRange
+    published: Optional[PortRange]
+    host_ip: Optional[Address]
+    protocol: str
+    allow_from: Optional[Tuple[Subnet, ...]] = None
+
+    @property
+    def leaves_choice(self) -> bool:
+        """Whether any free port of the host will do, or any of a range."""
+        return self.published is None or size(self.published) != size(self.target)
+
+    @classmethod
+    def parse(cls, value: Any, path: str) -> PortMapping:
+        """
+        Raises:
+            ModelError: the value is no port mapping.
+        """
+        parse = cls._parse_long if isinstance(value, dict) else cls._parse_short
+        parsed = parse(value, path)
+        if parsed.published and size(parsed.target) not in (1, size(parsed.published)):
+            counts = f"{size(parsed.published)} published ports for {size(parsed.target)} target ports"
+            raise wrong(path, value, f"{counts}: the two ranges must be of equal length")
+        return parsed
+
+    @classmethod
+    def _parse_short(cls, value: Any, path: str) -> PortMapping:
+        """`[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]`, IPv6 addresses in brackets; always a text."""
+        match = re.fullmatch(
+            r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+)?:(?P<between>[0-9-]*):|(?P<published>[0-9-]+):)?"
+            r"(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?",
+            _as_text(value, path),
+        )
+        if not match:
+            form = "[[HOST_IP:][PUBLISHED]:]TARGET[/PROTOCOL]"
+            raise wrong(path, value, f"must be {form}, an IPv6 address in brackets")
+        published = match["between"] or match["published"]
+        try:
+            return cls(
+                path=path,
+                target=port_range(match["target"], path),
+                published=port_range(published, path) if published else None,
+                host_ip=host_ip(match["ip"], path) if match["ip"] else None,
+                protocol=protocol(match["protocol"] or "tcp", path),
+            )
+        except ModelError as error:
+            _part, _colon, reason = error.problems[0].message.partition(": ")
+            raise wrong(path, value, reason) from None
+
+    @classmethod
+    def _parse_long(cls, value: Any, path: str) -> PortMapping:
+        problems = ProblemCollector()
+        words = Words(value, path, problems)
+        words.refuse_blank("host_ip")
+        target = words.take_optional("target", port_range)
+        published = words.take_optional("published", port_range)
+        address_of_host = words.take_optional("host_ip", host_ip)
+        chosen = words.take("protocol", protocol, "tcp")
+        words.take("mode", _mode, "host")
+        extension = words.inner("x-wharf")
+        extension.refuse_blank("allow_from")
+        allow_from = extension.take_optional("allow_from", list_of(addresses))
+        extension.finish()
+        words.finish(passed_over=("app_protocol", "name"), extensible=True)
+        if value.get("target") is None:
+            problems.add(f"{path}.target", "must be given: the container's port")
+        problems.raise_if_any()
+        return cls(path, target or _NOT_GIVEN, published, address_of_host, chosen, allow_from)
+
+
+def host_ip(value: Any, path: str) -> Address:
+    """An address of the host to publish on; the unspecified one is all of its family."""
+    found = address(value, path)
+    if found == ipaddress.IPv6Address("::1"):
+        raise wrong(path, value, "the kernel cannot translate [::1]; publish on 127.0.0.1 or on another address")
+    return found
+
+
+def _mode(value: Any, path: str) -> str:
+    if value not in ("host", "ingress"):
+        raise wrong(path, value, "must be host or ingress")
+    return str(value)

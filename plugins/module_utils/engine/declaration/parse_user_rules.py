@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of `wharf_docker_user` -> the admin's rules, each checked by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator, Mapping, Sequence, Tuple
+
+from ..errors import ProblemCollector
+from . import section as read
+from .model import Rate, UserRule
+from .parse_ports import PROTOCOLS, port_range
+from .places import Places
+from .section import Words, wrong
+
+ACCEPT, DROP, REJECT, RETURN, LOG = "accept", "drop", "reject", "return", "log"
+ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
+ICMP = "icmp"
+STATES = ("new", "established", "related", "invalid", "untracked")
+
+# Without any of these a rule is about every connection.
+_RESTRICTING = (
+    "source",
+    "destination",
+    "in_interface",
+    "out_interface",
+    "protocol",
+    "published_port",
+    "container",
+    "network",
+    "state",
+    "limit",
+)
+
+UNITS = ("second", "minute", "hour", "day")
+# What iptables takes: the kernel's XT_LIMIT_SCALE, and 29 characters of a log's prefix.
+_MOST_PACKETS = 10000
+_LONGEST_PREFIX = 29
+_LONGEST_COMMENT = 100
+
+
+def parse_user_rules(
+    given: Sequence[Any],
+    containers: Mapping[str, str],
+    networks: Mapping[str, str],
+    places: Places,
+    problems: ProblemCollector,
+) -> Tuple[UserRule, ...]:
+    """`containers` and `networks` are the real names by the keys that they are called by."""
+    rules = []
+    for number, value in enumerate({} if rule is None else rule for rule in given):
+        words = Words(value, places.of(value, f"docker_user[{number}]"), problems)
+        rules.append(_rule(words, value, containers, networks, problems))
+        words.finish()
+    return tuple(rules)
+
+
+def _rule(
+    words: Words, value: Any, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
+) -> UserRule:
+    words.refuse_blank(*_RESTRICTING)
+    action = words.take("action", read.one_of(*ACTIONS), "")
+    container = words.take("container", read.object_name, "")
+    network = words.take("network", read.object_name, "")
+    rule = UserRule(
+        path=words.path,
+        action=action,
+        sources=words.take_all("source", _networks),
+        destinations=words.take_all("destination", _networks),
+        in_interface=words.take("in_interface", _interface, ""),
+        out_interface=words.take("out_interface", _interface, ""),
+        protocol=words.take("protocol", read.one_of(*PROTOCOLS, ICMP), ""),
+        published_ports=words.take_optional("published_port", port_range),
+        container=containers.get(container, container),
+        network=networks.get(network, network),
+        states=words.take_all("state", _states),
+        limit=words.take_optional("limit", _limit),
+        log=words.take("log", _log(action), "") or (_default_prefix(action) if action == LOG else ""),
+        comment=words.take("comment", _text(_LONGEST_COMMENT), ""),
+    )
+    if isinstance(value, dict):
+        for key, message in _contradictions(rule, value):
+            problems.add(f"{rule.path}.{key}", message)
+    return rule
+
+
+def _contradictions(rule: UserRule, value: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+    if value.get("action") in (None, ""):
+        yield "action", f"must be given: one of {', '.join(ACTIONS)}"
+    if rule.published_ports and rule.protocol == ICMP:
+        yield "published_port", "icmp has no ports: leave one of the two out"
+    if rule.container and rule.destinations:
+        yield "destination", "cannot stand beside container, which is where the connection goes: give one of the two"
+    if rule.network and rule.out_interface:
+        yield "out_interface", "cannot stand beside network, which is where the connection goes: give one of the two"
+    if not versions(rule):
+        yield "destination", "no packet goes from IPv4 to IPv6, or back: give source and destination of one family"
+
+
+def versions(rule: UserRule) -> Tuple[int, ...]:
+    """The families of the packets that the rule's addresses leave."""
+    return tuple(
+        version
+        for version in (4, 6)
+        if all(
+            not addresses or any(each.version == version for each in addresses)
+            for addresses in (rule.sources, rule.destinations)
+        )
+    )
+
+
+def _networks(value: Any, path: str) -> Tuple[read.Subnet, ...]:
+    """A list, or a single network, whose problem is then that of the word itself."""
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise wrong(path, value, "names no address, so the rule would match nothing: leave the rule out")
+        return read.list_of(read.addresses)(value, path)
+    return (read.addresses(value, path),)
+
+
+def _interface(value: Any, path: str) -> str:
+    """The name of a link, or as in iptables the beginning of one and `+`."""
+    name = read.text(value, path)
+    if name == "lo":
+        raise wrong(path, value, "nothing that is forwarded comes or goes by lo")
+    return read.interface_name(name[:-1], path) + "+" if name[1:].endswith("+") else read.interface_name(name, path)
+
+
+def _states(value: Any, path: str) -> Tuple[str, ...]:
+    """A list, or as in iptables a text with commas."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not items:
+        raise wrong(path, value, "names no state, so the rule would match nothing: leave the rule out")
+    found = read.list_of(lambda item, where: read.one_of(*STATES)(str(item).strip(), where))(items, path)
+    return tuple(state for state in STATES if state in found)
+
+
+def _limit(value: Any, path: str) -> Rate:
+    """`10/second`, or `{rate: 10/second, burst: 20}`."""
+    if not isinstance(value, dict):
+        return _rate(value, path)
+    problems = ProblemCollector()
+    words = Words(value, path, problems)
+    rate = words.take_optional("rate", _rate)
+    burst = words.take("burst", _burst, Rate.burst)
+    words.finish()
+    if rate is None and value.get("rate") in (None, ""):
+        problems.add(f"{path}.rate", "must be given, such as 10/second")
+    problems.raise_if_any()
+    return Rate(rate.packets, rate.unit, burst) if rate else Rate(1, UNITS[0])
+
+
+def _rate(value: Any, path: str) -> Rate:
+    match = re.fullmatch(r"([0-9]{1,9})/(\w+)", read.text(value, path))
+    if not match or match[2] not in UNITS or not 1 <= int(match[1]) <= _MOST_PACKETS:
+        units = ", ".join(f"10/{unit}" for unit in UNITS)
+        raise wrong(path, value, f"must be a rate such as {units}, of at most {_MOST_PACKETS}")
+    return Rate(int(match[1]), match[2])
+
+
+def _burst(value: Any, path: str) -> int:
+    burst = read.number(value, path)
+    if not 1 <= burst <= _MOST_PACKETS:
+        raise wrong(path, value, f"must be a number of packets from 1 to {_MOST_PACKETS}")
+    return burst
+
+
+def _log(action: str) -> read.Parser[str]:
+    """True, or the prefix of the lines in the kernel's log."""
+
+    def parse(value: Any, path: str) -> str:
+        if str(value).lower() in ("true", "false"):
+            return _default_prefix(action) if read.flag(value, path) else ""
+        return _text(_LONGEST_PREFIX)(value, path)
+
+    return parse
+
+
+def _default_prefix(action: str) -> str:
+    return f"DOCKER-USER {action}: "
+
+
+def _text(longest: int) -> read.Parser[str]:
+    """A text that both nft and iptables can have between quotes."""
+
+    def parse(value: Any, path: str) -> str:
+        found = read.one_line(value, path)
+        if len(found.encode()) > longest:
+            raise wrong(path, found, f"must be of at most {longest} bytes, this one has {len(found.encode())}")
+        if re.search(r'["\\$`]', found):
+            raise wrong(path, found, 'must have none of the characters " \\ $ `')
+        return found
+
+    return parse

@@ -1,0 +1,361 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A ledger for a host that has lost its own: what of ours stands there is found again, by its marks."""
+
+from __future__ import annotations
+
+import glob
+import ipaddress
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from .declaration.declared import (
+    CONTAINERS,
+    DOCKER_USER,
+    USER_NETWORKS,
+    Call,
+    Declared,
+    declare,
+    known,
+    real_name,
+)
+from .declaration.parse_model import parse_model
+from .errors import ConflictError, ProblemCollector, WharfError
+from .kernel import namespaces, proc_sys, rtnetlink
+from .kernel.proc_sys import of_interface
+from .kernel.rtnetlink import AddressInfo, LinkInfo
+from .layers import BOOT, BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
+from .ledger import PATH, REMEDY, Ledger
+from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .planning.dnsmasq_files import RUN_FOLDER
+from .planning.facts import Facts
+from .planning.host_files import CONTAINER_FILES, NETNS_FILES
+from .planning.plan import ROUTE_LOCALNET, SYSCTL_FILE, Plan
+from .planning.publications import Translation
+from .planning.resolvers import is_networks_own
+from .resources.files import dnsmasq
+from .resources.files.files import ABSENT, content_of
+from .resources.links.marks import MARK
+from .resources.links.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
+from .rules import rules_iptables, rules_nftables
+from .rules.rules_iptables import FAMILIES, possible_skeleton
+from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
+from .state import (
+    DEFAULT_NETWORK,
+    Chain,
+    File,
+    IptablesChain,
+    IptablesRules,
+    Key,
+    Object,
+    Rules,
+    Sandbox,
+    State,
+    state_of,
+)
+
+_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+_ALSO_FORWARDING = {"net.ipv6.conf.default.forwarding": _FORWARDING[6]}
+_PORT = re.compile(r"(\S+) (\S+) (?:(\d+)-(\d+):)?(\d+)/(\w+)")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The networks and containers that the marks of what stands name, and the chain of the admin's rules, if any."""
+
+    networks: FrozenSet[str]
+    containers: FrozenSet[str]
+    docker_user: FrozenSet[str]
+
+    def __str__(self) -> str:
+        names = (f"{kind} {', '.join(sorted(found))}" for kind, found in vars(self).items() if found)
+        return "; ".join(names) or SYSCTL_FILE
+
+    def refuse_losses(self, call: Call) -> None:
+        """
+        Raises:
+            ConflictError: the call would take away what it does not declare, since nobody else does.
+        """
+        problems = ProblemCollector()
+        words = known(declare(Declared(), call), call)
+        given = {
+            "networks": (USER_NETWORKS, words.networks),
+            "containers": (CONTAINERS, words.containers),
+            "docker_user": (DOCKER_USER, dict.fromkeys(self.docker_user if words.docker_user else ())),
+        }
+        for kind, (scope, declared) in given.items():
+            names = {real_name(*entry) for entry in declared.items()}
+            missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
+            if missing and not call.lets_rest_go(scope):
+                undeclared = ", ".join(sorted(missing))
+                path = call.places.part(kind)
+                remedy = f"declare them too, or let them go by state: exact and {path} without them"
+                problems.add(path, f"wharf.network made these, and they are not declared: {undeclared}: {remedy}")
+        problems.raise_if_any(ConflictError)
+
+
+def recovered(ledger: Ledger, call: Call) -> Ledger:
+    """The new ledger of a host, on which there may be things of ours all the same.
+
+    Raises:
+        ConflictError: there are, and the call does not say to adopt them, or not all of them.
+    """
+    _find_again(ledger)
+    if ledger.owned:
+        marked = _marked()
+        if not call.recover:
+            raise ConflictError.at(
+                PATH, f"is lost, but objects of wharf.network exist on this host ({marked}): {REMEDY}"
+            )
+        marked.refuse_losses(call)
+    # An earlier version may have installed this alone, and noted it in no ledger.
+    note_boot(ledger)
+    return ledger
+
+
+def claim(ledger: Ledger, plan: Plan) -> None:
+    """Take for ours, too, what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
+    for layer in LAYERS:
+        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _stands(thing)})
+    _own_files_of_sandboxes(ledger)
+    ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
+
+
+def _find_again(ledger: Ledger) -> None:
+    """Take for ours what is marked as ours. Changes nothing on the host."""
+    usual = _usual_plan()
+    for layer in LAYERS:
+        # Rules alone say nothing, nor does what brings networks back when the host boots.
+        if layer not in (DOCKER_CHAINS, BOOT):
+            objects = layer.objects(usual)
+            for resource in layer.resources(ledger):
+                _own(
+                    ledger,
+                    layer.name,
+                    resource.recover(state_of([each for each in objects if each.kind in resource.kinds])),
+                )
+    # Our rules alone say nothing: they stay, for the sake of those that the admin has put among them.
+    if ledger.owned:
+        rules = _standing_rules()
+        _own(ledger, DOCKER_CHAINS.name, rules.keys())
+        ledger.prior.update(_forwarding_before(rules))
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
+        localnet = _localnet_before()
+        ledger.prior.update(localnet)
+        _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
+        _own_files_of_sandboxes(ledger)
+        _own_folders_of_dnsmasq(ledger)
+        ports = {name: port for name, port in dnsmasq.configured().items() if not is_networks_own(name)}
+        ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
+
+
+def note_boot(ledger: Ledger) -> None:
+    """Take over what an earlier version installed to bring networks back, and did not keep in the ledger."""
+    from .resources.boot import installed
+
+    found = installed()
+    if found and ledger.declared.boot is None:
+        ledger.declared = replace(ledger.declared, boot={})
+        _own(ledger, BOOT.name, found)
+
+
+def _usual_plan() -> Plan:
+    """What is planned on a host of which nothing is known, and on which nothing is declared."""
+    # With this one nothing is left to be allotted, for which a host may lack netaddr.
+    return Plan.make(parse_model({"bip": "172.17.0.1/16"}, {}, {}), Facts(), Allotments())
+
+
+def _standing_rules() -> State:
+    """What there is of our rules, whichever backend they are of."""
+    found: State = {}
+    (resource,) = DOCKER_CHAINS.resources(Ledger())
+    for possible in (DOCKER_CHAINS.objects(_usual_plan()), possible_skeleton()):
+        # A host may lack the programs of one, or have chains of somebody else where ours would be.
+        with suppress(WharfError):
+            found.update(resource.observe(state_of(possible), frozenset()).current)
+    return found
+
+
+def _marked() -> Marked:
+    rules = _standing_rules()
+    published = {
+        name.partition(" ")[2] for kind, name in rules if kind.endswith("rules") and name.startswith("container ")
+    }
+    attached = {name.partition("/")[0] for name in _ports_by_name()}
+    declared = rules.get(("chain", DECLARED_CHAIN))
+    return Marked(
+        frozenset(_bridges_by_network()),
+        frozenset({*published, *attached, *marks().values()}),
+        frozenset({DECLARED_CHAIN} if isinstance(declared, Chain) and declared.rules else ()),
+    )
+
+
+def _published() -> Dict[str, List[Translation]]:
+    """The ports that are published, by the owner of their rules."""
+    rules = [thing for thing in _standing_rules().values() if isinstance(thing, Rules)]
+    backends = {thing.name: rules_iptables if isinstance(thing, IptablesRules) else rules_nftables for thing in rules}
+    return {thing.name: [*backends[thing.name].translations(thing.elements)] for thing in rules}
+
+
+def _bridges_by_network() -> Dict[str, LinkInfo]:
+    return {link.alias[len(MARK) :]: link for link in _marked_links("bridge")}
+
+
+def _ports_by_name() -> Dict[str, LinkInfo]:
+    """Of each endpoint the end on the host."""
+    return {link.alias[len(MARK) :]: link for link in _marked_links("veth") if "/" in link.alias}
+
+
+def _marked_links(kind: str) -> List[LinkInfo]:
+    return [link for link in rtnetlink.links() if link.kind == kind and link.alias.startswith(MARK)]
+
+
+def _own(ledger: Ledger, layer: str, keys: Collection[Key]) -> None:
+    if keys:
+        ledger.owned.setdefault(layer, set()).update(keys)
+
+
+def _owned(ledger: Ledger) -> Set[Key]:
+    return set().union(*ledger.owned.values())
+
+
+def _own_files_of_sandboxes(ledger: Ledger) -> None:
+    """Nobody else writes the files of a namespace that is ours: while it was, they would have been in our way."""
+    for kind, name in _owned(ledger):
+        if kind == "sandbox" and name.startswith(NETNS):
+            folder = f"{NETNS_FILES}/{name[len(NETNS) :]}"
+            paths = {f"{folder}/{file}" for file in CONTAINER_FILES}
+            _own(ledger, DNS_FILES.name, {("file", path) for path in paths if content_of(path)})
+            # Who made the folders is not known. They only go when they are empty.
+            ledger.prior.update({NETNS_FILES: ABSENT, folder: ABSENT})
+
+
+def _own_folders_of_dnsmasq(ledger: Ledger) -> None:
+    made = {str(folder) for path in dnsmasq.files() for folder in Path(path).parents}
+    ledger.prior.update({folder: ABSENT for folder in made if folder.startswith(RUN_FOLDER)})
+
+
+def _pools() -> Dict[str, PoolsByVersion]:
+    networks = {link.index: name for name, link in _bridges_by_network().items()}
+    pools: Dict[str, PoolsByVersion] = {}
+    for info in rtnetlink.addresses():
+        if info.index in networks and _is_given(info):
+            address = ipaddress.ip_interface(info.address)
+            allotted = PoolAllotment(address.network, address.ip)
+            pools.setdefault(networks[info.index], {}).setdefault(address.version, allotted)
+    return pools
+
+
+def _is_given(info: AddressInfo) -> bool:
+    return not (info.by_kernel or info.link_local6 or info.address.startswith("169.254."))
+
+
+def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
+    """What the other ends have, wherever they are."""
+    ports = _ports_by_name()
+    for path in _stacks():
+        # A process may end while we look.
+        with suppress(OSError):
+            with namespaces.opened(path) as descriptor:
+                number = rtnetlink.namespace_id(descriptor)
+            here = {port.link: name for name, port in ports.items() if port.link_netnsid == number}
+            if here:
+                with namespaces.entered(path):
+                    yield from _inside(here, rtnetlink.links(), rtnetlink.addresses())
+
+
+def _stacks() -> Iterator[str]:
+    """A path to each network stack, the host's own left out."""
+    seen = {namespaces.identity(namespaces.OWN)}
+    for path in [*glob.glob(f"{namespaces.RUN_NETNS}/*"), *glob.glob("/proc/[0-9]*/ns/net")]:
+        with suppress(OSError):
+            identity = namespaces.identity(path)
+            if namespaces.is_namespace(path) and identity not in seen:
+                seen.add(identity)
+                yield path
+
+
+def _inside(
+    names: Mapping[int, str], links: Sequence[LinkInfo], addresses: Sequence[AddressInfo]
+) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
+    for link in links:
+        if link.index in names:
+            container, _slash, network = names[link.index].partition("/")
+            given = (info for info in addresses if info.index == link.index and _is_given(info))
+            by_version = {found.version: found.ip for info in given for found in [ipaddress.ip_interface(info.address)]}
+            allotted = EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
+            yield (container, network), allotted
+
+
+def _forwarding_before(rules: State) -> Dict[str, str]:
+    """Whether the host forwarded before us, of which our rules tell, and else nothing.
+
+    Where they are gone, too, it is taken not to have: so it does not become a router for its neighbours.
+    """
+    written = _parameters(content_of(SYSCTL_FILE))
+    before = {}
+    for version, name in _FORWARDING.items():
+        dropped = _drops_others(rules, version)
+        if name in written or (dropped and proc_sys.read(name) == "1"):
+            before[name] = "0" if dropped or not rules else "1"
+    before.update({name: before[like] for name, like in _ALSO_FORWARDING.items() if name in written and like in before})
+    # Only one that was 1 is set to 2.
+    before.update({name: "1" for name, value in written.items() if name.endswith(".accept_ra") and value == "2"})
+    return before
+
+
+def _localnet_before() -> Dict[str, str]:
+    """What external bridges, to which containers are attached, had before us of the one parameter that is set on them.
+
+    Nothing tells that. It is taken to have been 0, the kernel's default: so nobody there reaches the host's loopback.
+    """
+    links = {link.index: link for link in rtnetlink.links()}
+    bridges = {links[port.master] for port in _ports_by_name().values() if port.master in links}
+    names = [of_interface(bridge.name, ROUTE_LOCALNET) for bridge in bridges if not bridge.alias.startswith(MARK)]
+    return {name: "0" for name in names if proc_sys.read(name) == "1"}
+
+
+def _drops_others(rules: State, version: int) -> bool:
+    """Whether the host is kept from being a router for its neighbours."""
+    forward = rules.get(("chain", "forward"))
+    if isinstance(forward, Chain):
+        return NOT_A_ROUTER[version] in forward.rules
+    rest = rules.get(("iptables_chain", f"{FAMILIES[version]} filter WHARF-FORWARD"))
+    return isinstance(rest, IptablesChain) and "-j DROP" in rest.rules
+
+
+def _parameters(text: str) -> Dict[str, str]:
+    lines = (line.partition(" = ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value for name, _equals, value in lines}
+
+
+def _stands(thing: Object) -> bool:
+    if isinstance(thing, File):
+        return content_of(thing.name) == thing.content
+    if isinstance(thing, Sandbox) and thing.of and is_present(thing.name):
+        of = namespaces.OWN if thing.of == HOST else sandbox_path(thing.of)
+        return namespaces.is_namespace(of) and namespaces.identity(sandbox_path(thing.name)) == namespaces.identity(of)
+    return False
+
+
+def _ports(plan: Plan) -> Dict[str, int]:
+    """For each port that is planned from a range, the one that is published."""
+    published = _published()
+    ports: Dict[str, int] = {}
+    for wanted, planned in plan.allotted.ports.items():
+        match = _PORT.fullmatch(wanted)
+        if match:
+            container, host, first, last, target, protocol = match.groups()
+            there = (
+                each.port
+                for each in published.get(f"container {container}", [])
+                if (each.host_ip or "*", each.protocol) == (host, protocol)
+                and each.target.endswith(f" {target}")
+                and int(first or 1) <= each.port <= int(last or 65535)
+            )
+            ports[wanted] = next((port for port in sorted(there) if port not in ports.values()), planned)
+    return ports

@@ -1,0 +1,373 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes dnsmasq: its files, and the processes that read them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+from ...diff import DELETE, Change
+from ...errors import ApplyError, ConflictError
+from ...kernel import programs, systemd
+from ...kernel.processes import start_time, stat_fields
+from ...planning.dnsmasq_files import (
+    FOLDER,
+    LEASES_FOLDER,
+    NAMES_FOLDER,
+    RUNNING_FOLDER,
+    UNIT_FILE,
+    config_path,
+    digests,
+    lease_path,
+    pid_path,
+    read_paths,
+)
+from ...state import Dnsmasq, File, Key, State, state_of
+from ..resource import Observation, Resource
+from .dnsmasq_needs import program, refuse_taken, refuse_without_inotify
+from .files import Files, content_of
+
+# Deleted files are noticed since 2.88 only.
+_OLDEST = (2, 88)
+
+# How long a process may take to end, in seconds, until it is made to.
+_PATIENCE = 5.0
+
+
+class DnsmasqFiles(Files):
+    """The files that dnsmasq reads. Nothing is touched before dnsmasq has found each configuration good."""
+
+    def require(self, new: State) -> None:
+        for thing in new.values():
+            if isinstance(thing, File) and thing.name.endswith(".conf"):
+                _test(thing)
+
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """All files in the folders of wharf.network."""
+        return frozenset(("file", path) for path in files())
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """
+    Raises:
+        ApplyError: the system refused something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
+
+
+def files() -> List[str]:
+    return [path for pattern in (f"{FOLDER}/*", f"{NAMES_FOLDER}/*/*", UNIT_FILE) for path in glob.glob(pattern)]
+
+
+def configured() -> Dict[str, int]:
+    """By the name of its resolver, the port that each configuration names."""
+    found = {}
+    for path in glob.glob(config_path("*")):
+        port = re.search(r"^port=(\d+)$", content_of(path), re.MULTILINE)
+        found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
+    return found
+
+
+def _test(config: File) -> None:
+    """
+    Raises:
+        ConflictError: dnsmasq would not take it.
+    """
+    tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
+    if tested.returncode:
+        raise ConflictError.at(config.name, f"dnsmasq refuses this configuration: {_complaint(tested)}")
+
+
+class Processes(Resource):
+    """Observes and changes `Dnsmasq`."""
+
+    kinds = frozenset(["dnsmasq"])
+
+    def require(self, new: State) -> None:
+        if not new:
+            return
+        found = re.search(r"version (\d+)\.(\d+)", programs.run([program(), "--version"]).stdout)
+        if found and (int(found[1]), int(found[2])) < _OLDEST:
+            raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
+        refuse_without_inotify([thing for thing in new.values() if isinstance(thing, Dnsmasq)], _is_running)
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Dnsmasq)}
+        names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
+        running = {name: process for name in names for process in [_find(name)] if process}
+        new = [thing for name, thing in wanted.items() if name not in running]
+        refuse_taken(new, _own_sockets() if new else set())
+        left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
+        return Observation(state_of([process.observed() for process in [*running.values(), *left]]), desired)
+
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """The processes that the configurations in the folder of wharf.network are of."""
+        return frozenset(("dnsmasq", name) for name in configured())
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with _refusing():
+            self._apply(changes)
+        return {}
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        """One that only has to read again goes on; all others begin anew, at once."""
+        rereading = [change for change in changes if change.fields == ("reread",)]
+        others = [change for change in changes if change not in rereading]
+        coming = [change.after for change in others if isinstance(change.after, Dnsmasq)]
+        refuse_without_inotify(coming, _is_running)
+        _stop([process for change in others for process in [_find(change.subject.name)] if process])
+        _start(coming)
+        for change in others:
+            if change.action == DELETE:
+                _forget(change.subject.name)
+        for change in rereading:
+            process = _find(change.subject.name)
+            if process and isinstance(change.after, Dnsmasq):
+                os.kill(process.pid, signal.SIGHUP)
+                _note(change.after, process.pid)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of ours, and the digests of what it was given to read, empty where nobody knows."""
+
+    name: str
+    pid: int
+    start_time: str = ""
+    config: str = ""
+    reread: str = ""
+
+    def observed(self) -> Dnsmasq:
+        return Dnsmasq(self.name, self.config, self.reread)
+
+
+def _find(name: str) -> Optional[Process]:
+    """The process, if it runs: by its pid file, else wherever it is, so that none is ever started twice."""
+    pid = _read_number(pid_path(name))
+    if pid is None or not _is_ours(pid, name):
+        pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
+    if pid is None:
+        return None
+    noted, started = content_of(_note_path(name)).split(), start_time(pid)
+    if len(noted) == 4 and noted[:2] == [started, _watched(name)]:
+        return Process(name, pid, started, *noted[2:])
+    if noted[:1] != [started] and _has_read_what_stands(name, pid):
+        config, *reread = map(content_of, read_paths(name))
+        return Process(name, pid, started, *digests(config, reread))
+    return Process(name, pid, started)
+
+
+def _is_running(name: str) -> bool:
+    return _find(name) is not None
+
+
+def _has_read_what_stands(name: str, pid: int) -> bool:
+    """Whether all that it reads is older than its pid file: so it is where another one, say systemd, started it."""
+    with suppress(OSError):
+        began = os.stat(pid_path(name)).st_mtime_ns
+        is_older = all(os.stat(path).st_mtime_ns <= began for path in read_paths(name) if os.path.exists(path))
+        return is_older and _read_number(pid_path(name)) == pid
+    return False
+
+
+def _is_ours(pid: int, name: str) -> bool:
+    """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
+    if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
+        return False
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    return False
+
+
+def _has_ended(process: Process) -> bool:
+    """Whether its sockets are closed: the command line goes before they do."""
+    fields = stat_fields(process.pid)
+    return not fields or fields[0] in "ZX" or start_time(process.pid) != process.start_time
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+def _watched(name: str) -> str:
+    """The folders that it watches: one that went, and was made anew, is another one to it."""
+    folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
+    return "+".join(map(_inode, folders)) or "none"
+
+
+def _own_sockets() -> Set[Tuple[str, int]]:
+    """Where those of ours listen that run now, whatever becomes of them."""
+    return {socket for name in configured() if _find(name) for socket in _sockets(name)}
+
+
+def _sockets(name: str) -> Iterator[Tuple[str, int]]:
+    """Where it listens for questions, as its configuration says."""
+    config = content_of(config_path(name))
+    addresses = re.findall(r"^(?:listen-|# )address=(.+)$", config, re.MULTILINE)
+    for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
+        yield from ((address, int(port)) for address in addresses)
+
+
+def _inode(path: str) -> str:
+    with suppress(OSError):
+        return str(os.stat(path).st_ino)
+    return "none"
+
+
+def _note(thing: Dnsmasq, pid: int) -> None:
+    with open(_note_path(thing.name), "w", encoding="ascii") as file:
+        file.write(f"{start_time(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
+
+
+def _is_left(name: str) -> bool:
+    """Whether of a process that is gone its notes are still there, or of the last one the folder of these."""
+    if any(os.path.exists(path) for path in _traces(name)):
+        return True
+    return os.path.isdir(RUNNING_FOLDER) and not os.listdir(RUNNING_FOLDER)
+
+
+def _traces(name: str) -> Tuple[str, ...]:
+    """What processes leave beside what they are given to read."""
+    return pid_path(name), _note_path(name), lease_path(name)
+
+
+def _forget(name: str, kept: Collection[str] = ()) -> None:
+    """Remove the traces of a process that is gone, but for what is kept, such as the leases of the one before."""
+    for path in set(_traces(name)).difference(kept):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
+        if os.path.isdir(folder) and not os.listdir(folder):
+            os.rmdir(folder)
+
+
+def _note_path(name: str) -> str:
+    return f"{RUNNING_FOLDER}/{name}.started"
+
+
+def _stop(processes: List[Process]) -> None:
+    if processes and _has_systemd():
+        _systemctl("stop", processes)
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    left = processes
+    while left:
+        left = [process for process in left if not _has_ended(process)]
+        if left and time.monotonic() > deadline:
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.005 if left else 0)
+
+
+def _start(things: List[Dnsmasq]) -> None:
+    """All at once, since each takes its time; dnsmasq leaves the foreground once it has its sockets.
+
+    Raises:
+        ApplyError: with what the first one that did not begin has to say.
+    """
+    if not things:
+        return
+    before = {path for thing in things for path in _traces(thing.name) if os.path.exists(path)}
+    os.makedirs(RUNNING_FOLDER, exist_ok=True)
+    os.makedirs(LEASES_FOLDER, exist_ok=True)
+    try:
+        if _has_systemd():
+            _start_by_systemd(things)
+        else:
+            _start_by_itself(things)
+    except ApplyError:
+        for thing in things:
+            if not _find(thing.name):
+                _forget(thing.name, before)
+        raise
+
+
+def _start_by_itself(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ApplyError: one of them did not begin.
+    """
+    starting = [
+        # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
+        # the lock, once it can be told by its command.
+        (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
+            _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, cwd="/", close_fds=False))
+        for thing in things
+    ]  # fmt: skip
+    failed = []
+    for thing, process in starting:
+        _output, errors = process.communicate()
+        pid = _read_number(pid_path(thing.name))
+        if process.returncode or pid is None:
+            failed.append(f"dnsmasq {thing.name}: {errors.strip() or f'it ended with {process.returncode}'}")
+        else:
+            _note(thing, pid)
+    if failed:
+        raise ApplyError(failed[0])
+
+
+def _has_systemd() -> bool:
+    """Whether it runs this host, and our unit is there."""
+    return systemd.is_booted() and os.path.exists(UNIT_FILE)
+
+
+def _start_by_systemd(things: List[Dnsmasq]) -> None:
+    """
+    Raises:
+        ApplyError: one of them did not begin.
+    """
+    systemd.systemctl("daemon-reload")
+    complaint = _systemctl("restart", things)
+    failed = []
+    for thing in things:
+        process = _find(thing.name)
+        if process:
+            _note(thing, process.pid)
+        else:
+            failed.append(thing)
+    if failed:
+        # systemd would start them again and again.
+        _systemctl("stop", failed)
+        first = failed[0]
+        raise ApplyError(f"dnsmasq {first.name}: {complaint or 'did not start'}: see journalctl -u {_unit(first)}")
+    # It names the unit.
+    if complaint:
+        raise ApplyError(f"dnsmasq: {complaint}")
+
+
+def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
+    return systemd.systemctl(verb, "--", *map(_unit, things))
+
+
+def _unit(thing: Union[Dnsmasq, Process]) -> str:
+    return f"wharf-dnsmasq@{thing.name}.service"
+
+
+def _command(name: str) -> List[str]:
+    return [program(), f"--conf-file={config_path(name)}"]
+
+
+def _complaint(ran: subprocess.CompletedProcess[str]) -> str:
+    return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
+
+
+def _read_number(path: str) -> Optional[int]:
+    text = content_of(path).strip()
+    return int(text) if text.isdigit() else None

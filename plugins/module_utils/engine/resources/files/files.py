@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes files that we write whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ApplyError, ConflictError, Problem
+from ...kernel import disk
+from ...state import File, Key, State, state_of
+from ..resource import Observation, Resource
+from .edits import digest, edited
+
+ABSENT = "absent"
+
+
+class Files(Resource):
+    """Observes and changes `File`. `prior` tells which folders wharf.network made, and removes once they are empty.
+
+    `digests` has those of files that an admin may edit, None where nobody else may write the layer's files.
+    """
+
+    kinds = frozenset(["file"])
+
+    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, str]] = None) -> None:
+        self._prior = prior
+        self._digests = digests
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = [thing for thing in desired.values() if isinstance(thing, File)]
+        let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
+        found: List[File] = []
+        third_party: List[Problem] = []
+        for file in [*wanted, *let_go]:
+            try:
+                content = _read(file.name)
+            except OSError as error:
+                third_party.append(Problem(file.name, f"cannot be read as a file: {error.strerror}: move it away"))
+                continue
+            if content is None and file not in wanted and self._is_begun(Path(file.name)):
+                content = ""
+            if content is None:
+                continue
+            if file.key not in owned:
+                third_party.append(
+                    Problem(
+                        file.name, "exists and is not managed by wharf.network: move it away, or its lines elsewhere"
+                    )
+                )
+            found.append(File(file.name, content, file.in_place))
+        if third_party:
+            raise ConflictError(*third_party)
+        current = state_of([*found])
+        prior = _missing_folders(file.name for file in wanted if file.key not in owned)
+        if self._digests is None:
+            return Observation(current, desired, prior=prior)
+        return Observation(
+            current,
+            desired,
+            edited=edited(current, desired, File, self._digests),
+            prior=prior,
+            digests={file.name: digest(file.content) for file in wanted},
+        )
+
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        """Files that begin as those of wharf.network do: with a line that says who writes them."""
+        files = (thing for thing in usual.values() if isinstance(thing, File))
+        return frozenset(
+            file.key for file in files if content_of(file.name).splitlines()[:1] == file.content.splitlines()[:1]
+        )
+
+    def _is_begun(self, path: Path) -> bool:
+        """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
+        return _draft(path).exists() or any(not any(folder.iterdir()) for folder in self._made_for(path))
+
+    def _made_for(self, path: Path) -> List[Path]:
+        """The folders that were made for a file, as far as they are there, the inner ones first."""
+        return [folder for folder in path.parents if self._prior.get(str(folder)) == ABSENT and folder.is_dir()]
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        for change in changes:
+            try:
+                if isinstance(change.after, File):
+                    self._make(change.after)
+                else:
+                    self._remove(Path(change.subject.name))
+            except OSError as error:
+                raise ApplyError(f"{change.subject.name}: {error.strerror}") from error
+        return {}
+
+    def _make(self, file: File) -> None:
+        stood = os.path.lexists(file.name)
+        try:
+            _write(file)
+        except OSError:
+            with suppress(OSError):
+                if stood:
+                    _draft(Path(file.name)).unlink(missing_ok=True)
+                else:
+                    self._remove(Path(file.name))
+            raise
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        _draft(path).unlink(missing_ok=True)
+        for folder in self._made_for(path):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:
+    folders = {str(folder) for path in paths for folder in Path(path).parents}
+    return {folder: ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
+
+
+def _read(path: str) -> Optional[str]:
+    """The content, or None where there is no such file. A link is not followed: it may lead to somebody else's.
+
+    Raises:
+        OSError: something else stands there.
+    """
+    try:
+        # Not waiting for whoever is to write a pipe, or holds a lease.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return file.read()
+
+
+def content_of(path: str) -> str:
+    """The content; empty where there is no file that could be one of ours."""
+    try:
+        return _read(path) or ""
+    except OSError:
+        return ""
+
+
+def _draft(path: Path) -> Path:
+    """Hidden, so that who reads all files of a folder passes it over."""
+    return path.with_name(f".{path.name}.wharf-new")
+
+
+def _write(file: File) -> None:
+    """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
+    os.makedirs(os.path.dirname(file.name), exist_ok=True)
+    target = file.name if file.in_place else str(_draft(Path(file.name)))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(target, flags, 0o644)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
+        os.fchmod(descriptor, 0o644)
+        opened.write(file.content)
+    if target != file.name:
+        disk.settle(target)
+        os.replace(target, file.name)

@@ -1,0 +1,248 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The zone of containers in firewalld, and which bridges are in it, by firewalld's own D-Bus interface."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ApplyError
+from ...kernel.system_bus import BusError, SystemBus
+from ...kernel.system_bus import path as bus_path
+from ...state import Firewalld, Key, Object, State, state_of
+from ...third_party.accepts import ZONE
+from ..resource import Observation, Resource
+from . import firewalld_stopped
+
+_NAME = "org.fedoraproject.FirewallD1"
+_RUNTIME, _PERMANENT = "/org/fedoraproject/FirewallD1", "/org/fedoraproject/FirewallD1/config"
+_STOOD_BEFORE = "stood before"
+
+
+def is_running() -> bool:
+    if not bus_path():
+        return False
+    try:
+        with SystemBus() as bus:
+            return bus.has(_NAME)
+    except (OSError, BusError):
+        return False
+
+
+class FirewalldResource(Resource):
+    """Observes and changes `Firewalld`. A zone or policy that existed before wharf.network (`prior`) stays as it is."""
+
+    kinds = frozenset(["firewalld"])
+
+    def __init__(self, prior: Mapping[str, str]) -> None:
+        self._prior = prior
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = [thing for thing in desired.values() if isinstance(thing, Firewalld)]
+        gone = [Firewalld(name, ()) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"]
+        if not wanted and not gone:
+            return Observation({}, desired)
+        if not is_running():
+            return Observation(state_of([*self._kept(wanted, gone)]), desired)
+        with _connected() as firewalld:
+            seen = [self._seen(firewalld, thing, thing in wanted, owned) for thing in [*wanted, *gone]]
+            prior = _prior(firewalld, [thing for thing in wanted if thing.key not in owned])
+        return Observation(state_of([thing for thing in seen if thing]), desired, prior=prior)
+
+    def _kept(self, wanted: Sequence[Firewalld], gone: Sequence[Firewalld]) -> Iterator[Object]:
+        """What is kept in its files while it does not run; of the zone and the policy, no more than is needed."""
+        inside = firewalld_stopped.interfaces(ZONE)
+        for thing in [*wanted, *gone]:
+            what, _space, name = thing.name.partition(" ")
+            if what == "interface":
+                if name in inside:
+                    yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)))
+            elif thing in wanted:
+                yield thing
+            elif _prior_key(thing.name) not in self._prior and firewalld_stopped.has(what, name):
+                is_used = what == "zone" and inside - {each.name.partition(" ")[2] for each in gone}
+                yield from () if is_used else (thing,)
+
+    def _seen(
+        self, firewalld: _Connection, thing: Firewalld, is_wanted: bool, owned: FrozenSet[Key]
+    ) -> Optional[Object]:
+        what, _space, name = thing.name.partition(" ")
+        if what == "interface":
+            zones = (("runtime", firewalld.zone_now(name)), ("permanent", firewalld.zone_kept(name)))
+            return Firewalld(thing.name, zones) if any(zone for _when, zone in zones) else None
+        settings = firewalld.zone(name) if what == "zone" else firewalld.policy(name)
+        if settings is None:
+            return None
+        if thing.key not in owned or _prior_key(thing.name) in self._prior:
+            return thing if is_wanted else None
+        others = {*settings.get("interfaces", ())} - {key[1].partition(" ")[2] for key in owned}
+        if others and not is_wanted:
+            # Somebody else has come to use it.
+            return None
+        return Firewalld(thing.name, tuple((key, settings[key]) for key in _SETTINGS[what]))
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        """Zones before what refers to them, on the way up; then firewalld reads its files anew, as for its own."""
+        if not is_running():
+            _apply_stopped(changes)
+            return {}
+        with _connected() as firewalld:
+            groups = [change for change in changes if not change.subject.name.startswith("interface ")]
+            interfaces = [change for change in changes if change.subject.name.startswith("interface ")]
+            going = [change for change in groups if change.after is None]
+            for change in [each for each in groups if each.after]:
+                _keep_group(firewalld, change)
+            if len(groups) > len(going):
+                firewalld.reload()
+            for change in interfaces:
+                _put(firewalld, change)
+            # A policy names its zone.
+            for change in sorted(going, key=lambda each: each.subject.name):
+                what, _space, name = change.subject.name.partition(" ")
+                firewalld.forget(what, name)
+            if going:
+                firewalld.reload()
+        return {}
+
+
+def _prior(firewalld: _Connection, new: Sequence[Firewalld]) -> Dict[str, str]:
+    """The zones and policies among these that exist already."""
+    return {
+        _prior_key(thing.name): _STOOD_BEFORE
+        for thing in new
+        for what, _space, name in [thing.name.partition(" ")]
+        if what != "interface" and (firewalld.zone(name) if what == "zone" else firewalld.policy(name)) is not None
+    }
+
+
+def _apply_stopped(changes: Sequence[Change]) -> None:
+    # Interfaces, then the policy, then the zone.
+    for change in sorted(changes, key=lambda each: each.subject.name):
+        what, _space, name = change.subject.name.partition(" ")
+        if change.after is None and what != "interface":
+            firewalld_stopped.forget(what, name)
+        elif change.after is None:
+            firewalld_stopped.remove_interface(ZONE, name)
+        else:
+            firewalld_stopped.add_interface(ZONE, name)
+
+
+_SETTINGS = {"zone": ("target",), "policy": ("target", "from", "to")}
+
+
+def _prior_key(name: str) -> str:
+    return f"firewalld {name}"
+
+
+def _keep_group(firewalld: _Connection, change: Change) -> None:
+    what, _space, name = change.subject.name.partition(" ")
+    settings = dict(_settings(change.after))
+    if what == "zone" and change.before is not None:
+        firewalld.set_target(name, settings["target"])
+    elif what == "zone":
+        firewalld.add_zone(name, settings)
+    else:
+        if change.before is not None:
+            firewalld.forget(what, name)
+        firewalld.add_policy(name, settings)
+
+
+def _put(firewalld: _Connection, change: Change) -> None:
+    """An interface into its zones, or out of them."""
+    name = change.subject.name.partition(" ")[2]
+    wanted = dict(_settings(change.after))
+    zone = firewalld.zone_kept(name)
+    if zone != wanted.get("permanent", ""):
+        firewalld.move_kept(name, zone, wanted.get("permanent", ""))
+    # Reading its files anew, firewalld may have moved it.
+    zone = firewalld.zone_now(name)
+    if zone != wanted.get("runtime", ""):
+        firewalld.move_now(name, zone, wanted.get("runtime", ""))
+
+
+def _settings(thing: Optional[Object]) -> Any:
+    return thing.settings if isinstance(thing, Firewalld) else ()
+
+
+@contextmanager
+def _connected() -> Iterator[_Connection]:
+    """
+    Raises:
+        ApplyError: firewalld refused, or is gone.
+    """
+    try:
+        with SystemBus() as bus:
+            yield _Connection(bus)
+    except (OSError, BusError) as error:
+        raise ApplyError(f"firewalld: {error}") from error
+
+
+class _Connection:
+    """firewalld's interface (its manual firewalld.dbus(5)), as far as it is needed here."""
+
+    def __init__(self, bus: SystemBus) -> None:
+        self._bus = bus
+
+    def _now(self, part: str, member: str, *values: str) -> Any:
+        return self._bus.call(_NAME, _RUNTIME, f"{_NAME}{part}", member, "s" * len(values), *values)
+
+    def _kept(self, member: str, *values: str) -> Any:
+        return self._bus.call(_NAME, _PERMANENT, f"{_NAME}.config", member, "s" * len(values), *values)
+
+    def _kept_group(self, what: str, name: str, member: str, *values: str) -> Any:
+        path = self._kept(f"get{what.title()}ByName", name)
+        return self._bus.call(_NAME, path, f"{_NAME}.config.{what}", member, "s" * len(values), *values)
+
+    def reload(self) -> None:
+        self._now("", "reload")
+
+    def zone_now(self, interface: str) -> str:
+        return str(self._now(".zone", "getZoneOfInterface", interface))
+
+    def zone_kept(self, interface: str) -> str:
+        return str(self._kept("getZoneOfInterface", interface))
+
+    def zone(self, name: str) -> Optional[Dict[str, Any]]:
+        """Its target and interfaces; None where there is no such zone."""
+        if name not in self._kept("getZoneNames"):
+            return None
+        settings = self._kept_group("zone", name, "getSettings2")
+        return {"target": settings.get("target", "default"), "interfaces": settings.get("interfaces", [])}
+
+    def policy(self, name: str) -> Optional[Dict[str, Any]]:
+        if name not in self._kept("getPolicyNames"):
+            return None
+        settings = self._kept_group("policy", name, "getSettings")
+        ways = {"from": settings.get("ingress_zones", []), "to": settings.get("egress_zones", [])}
+        return {"target": settings.get("target", "CONTINUE"), **{key: " ".join(zones) for key, zones in ways.items()}}
+
+    def add_zone(self, name: str, settings: Mapping[str, str]) -> None:
+        words = {"short": ("s", name), "target": ("s", settings["target"])}
+        self._bus.call(_NAME, _PERMANENT, f"{_NAME}.config", "addZone2", "sa{sv}", name, words)
+
+    def set_target(self, zone: str, target: str) -> None:
+        self._kept_group("zone", zone, "setTarget", target)
+
+    def add_policy(self, name: str, settings: Mapping[str, str]) -> None:
+        words: Dict[str, Any] = {"short": ("s", name), "target": ("s", settings["target"])}
+        words["ingress_zones"] = ("as", settings["from"].split())
+        words["egress_zones"] = ("as", settings["to"].split())
+        self._bus.call(_NAME, _PERMANENT, f"{_NAME}.config", "addPolicy", "sa{sv}", name, words)
+
+    def forget(self, what: str, name: str) -> None:
+        self._kept_group(what, name, "remove")
+
+    def move_kept(self, interface: str, before: str, after: str) -> None:
+        if before:
+            self._kept_group("zone", before, "removeInterface", interface)
+        if after:
+            self._kept_group("zone", after, "addInterface", interface)
+
+    def move_now(self, interface: str, before: str, after: str) -> None:
+        if after:
+            self._now(".zone", "changeZoneOfInterface", after, interface)
+        else:
+            self._now(".zone", "removeInterface", before, interface)

@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes iptables: our chains and jumps in its tables, listed and changed as text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
+
+from ...diff import Change
+from ...errors import ApplyError, ConflictError, Problem
+from ...kernel import namespaces, programs
+from ...kernel.iptables_variants import RESTORE_OPTIONS
+from ...rules.rules_iptables import DECLARED_CHAIN, FAMILIES
+from ...state import IptablesChain, IptablesRules, Key, State
+from ..resource import Observation, Resource
+from .iptables_save import (
+    Chains,
+    is_hook,
+    is_users,
+    led_to_by_others,
+    marked,
+    objects_in,
+    parse_save,
+    user_chains_in_use,
+)
+from .iptables_script import restore_script
+
+_PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
+
+
+class Iptables(Resource):
+    """`IptablesChain`, `IptablesHook` and `IptablesRules`, of whichever kind the host's iptables is.
+
+    `canonical` has what iptables lists of the admin's rules, by a hash of their text, from earlier runs.
+    """
+
+    kinds = frozenset(["iptables_chain", "iptables_hook", "iptables_rules"])
+
+    def __init__(self, canonical: Mapping[str, str]) -> None:
+        self._canonical = canonical
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        canonical: Dict[str, str] = {}
+        as_listed = dict(desired)
+        for key, thing in desired.items():
+            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules:
+                hashed, text = self._listed(thing)
+                canonical[hashed] = text
+                as_listed[key] = replace(thing, rules=tuple(text.splitlines()))
+        return Observation(self._current(desired, owned), as_listed, canonical=canonical)
+
+    def _listed(self, chain: IptablesChain) -> Tuple[str, str]:
+        """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
+        family = chain.name.split()[0]
+        text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
+        made_by = programs.identity(_program(family, "restore"))
+        hashed = f"iptables {family} " + hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
+        return hashed, self._canonical.get(hashed) or _listed_in_scratch(family, text)
+
+    def require(self, new: State) -> None:
+        for family in _families(new):
+            for what in ("save", "restore"):
+                _program(family, what)
+            if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
+                remedy = "set ip6tables of the host's settings to false"
+                raise ConflictError.at("ip6tables", f"this host's kernel has no IPv6: {remedy}")
+
+    def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
+        """The chains of wharf.network as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
+        ours = desired.keys() | owned
+        chains = _list_tables(_families(ours))
+        _refuse_third_party(chains, desired, owned)
+        kept = user_chains_in_use(chains) - desired.keys()
+        return {
+            key: thing
+            for key, thing in objects_in(chains).items()
+            if isinstance(thing, IptablesRules) or (key in ours and key not in kept)
+        }
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        families = _families(_touched(changes))
+        current = _list_tables(families)
+        for family in families:
+            script = restore_script(family, current, changes)
+            if script:
+                _restore(family, script)
+        return {}
+
+
+def _listed_in_scratch(family: str, text: str) -> str:
+    with namespaces.scratch():
+        _restore(family, f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
+        listed = parse_save(family, _run(family, "save", ["-t", "filter"], ""))
+    return "".join(f"{rule}\n" for rule in listed[f"{family} filter {DECLARED_CHAIN}"])
+
+
+def _touched(changes: Iterable[Change]) -> Iterator[Key]:
+    """The keys of what changes, and of the chains in which rules do."""
+    for change in changes:
+        yield change.subject.key
+        for thing in (change.before, change.after):
+            if isinstance(thing, IptablesRules):
+                yield from (("iptables_chain", chain) for chain, _rule in thing.elements)
+
+
+def _families(keys: Iterable[Key]) -> List[str]:
+    named = {name.partition(" ")[0] for kind, name in keys if kind in ("iptables_chain", "iptables_hook")}
+    return [family for family in FAMILIES.values() if family in named]
+
+
+def _refuse_third_party(chains: Chains, desired: State, owned: FrozenSet[Key]) -> None:
+    """
+    Raises:
+        ConflictError: a dockerd, or somebody else, has a chain of a name that we need.
+    """
+    led_to = led_to_by_others(chains)
+    marks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
+    problems = []
+    for key in desired.keys() | owned:
+        kind, name = key
+        if kind != "iptables_chain" or is_users(name):
+            continue
+        place, _space, chain = name.rpartition(" ")
+        is_filled = key not in owned and place not in marks and chains.get(name)
+        if name in led_to or is_filled:
+            family, table = place.split()
+            problems.append(Problem(f"{_PROGRAMS[family]} -t {table} -S {chain}", _THIRD_PARTY))
+    if problems:
+        raise ConflictError(*sorted(problems, key=str))
+
+
+_THIRD_PARTY = (
+    "this chain is not managed by wharf.network, but perhaps by a dockerd that makes its own rules: set "
+    "firewall-backend of the host's settings to nftables, or start that dockerd with "
+    '"iptables": false and "ip6tables": false and remove its chains'
+)
+
+
+def _list_tables(families: Iterable[str]) -> Chains:
+    """The chains of these families, with their rules as iptables-save prints them."""
+    chains: Chains = {}
+    for family in families:
+        listing = _run(family, "save", [], "")
+        if "is incompatible, use 'nft' tool" in listing:
+            raise ConflictError.at(
+                f"{_PROGRAMS[family]}-save",
+                "a table of iptables has rules that iptables cannot show, since they were added by nft: "
+                "remove them, or set firewall-backend of the host's settings to nftables",
+            )
+        chains.update(parse_save(family, listing))
+    return chains
+
+
+def _restore(family: str, script: str) -> None:
+    _run(family, "restore", RESTORE_OPTIONS, script)
+
+
+def _run(family: str, what: str, arguments: List[str], script: str) -> str:
+    program = _program(family, what)
+    ran = programs.run([program, *arguments], script)
+    if ran.returncode:
+        told = ran.stderr.strip() or f"it ended with {ran.returncode}"
+        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {told}")
+    return ran.stdout
+
+
+def _program(family: str, what: str) -> str:
+    name = f"{_PROGRAMS[family]}-{what}"
+    program = programs.find(name)
+    if program is None:
+        raise ConflictError.at(name, "is needed on this host for the firewall: install the package iptables")
+    return program

@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What iptables-save prints -> chains -> objects."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterator, List, Set, Tuple
+
+from ...rules.rules_iptables import CHAINS, GROUPS, HOOKS, USER_CHAIN
+from ...state import IptablesChain, IptablesHook, IptablesRules, Key, Object, State, state_of
+
+# The rules of each chain, as they are printed after its name; by the chain's own name, as `ip filter DOCKER`.
+Chains = Dict[str, List[str]]
+
+_FIRST = "-m comment --comment wharf "
+_LAST = '-m comment --comment "wharf, last" '
+
+_JUMP = re.compile(r"(?:^|\s)-[jg] (\S+)")
+_OWNER = re.compile(r'-m comment --comment "?((?:network|container) [^" ]+|groups)"? (?=-j )')
+_GROUP = re.compile(r"nat DOCKER-(tcp|udp|sctp)-\d+-\d+|filter DOCKER-(\d+\.[\d.]+|[0-9a-f]{12})-(24|28|120|124)")
+
+
+def parse_save(family: str, text: str) -> Chains:
+    """The chains of all tables of a family."""
+    chains: Chains = {}
+    table = ""
+    for line in text.split("\n"):
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(":"):
+            chains[f"{family} {table} {line[1:].split()[0]}"] = []
+        elif line.startswith("-A "):
+            name, _space, rule = line[len("-A ") :].partition(" ")
+            chains[f"{family} {table} {name}"].append(rule)
+    return chains
+
+
+def objects_in(chains: Chains) -> State:
+    """What of ours these chains hold. A rule in a chain of ours that nobody owns is one of the chain's own."""
+    skeleton: List[Object] = []
+    elements: Dict[str, List[Tuple[str, str]]] = {}
+    for name, rules in sorted(chains.items()):
+        if is_hook(name):
+            skeleton += _hooks(name, rules)
+        if is_ours(name):
+            owned = [(owner_of(name, rule), rule) for rule in rules]
+            for owner, rule in owned:
+                if owner:
+                    elements.setdefault(owner, []).append((name, without_owner(rule)))
+            if not is_group(name):
+                skeleton.append(IptablesChain(name, () if is_users(name) else tuple(_own_rules(owned))))
+    return state_of([*skeleton, *(IptablesRules(owner, tuple(found)) for owner, found in elements.items())])
+
+
+def _hooks(name: str, rules: List[str]) -> Iterator[IptablesHook]:
+    first, last = marked(rules)
+    if first or last:
+        in_place = rules[: len(first)] == first and rules[len(rules) - len(last) :] == last
+        yield IptablesHook(
+            name,
+            tuple(rule.replace(_FIRST, "") for rule in first),
+            tuple(rule.replace(_LAST, "") for rule in last),
+            in_place,
+        )
+
+
+def _own_rules(owned: List[Tuple[str, str]]) -> Iterator[str]:
+    """The rules that nobody owns; one that does not stand before all others is not as it would be if it were ours."""
+    others_began = False
+    for owner, rule in owned:
+        others_began = others_began or bool(owner)
+        if not owner:
+            yield f"(behind others) {rule}" if others_began else rule
+
+
+def marked(rules: List[str]) -> Tuple[List[str], List[str]]:
+    """Our jumps in a chain of iptables' own: those that are to be first, and those that are to be last."""
+    return [rule for rule in rules if _FIRST in rule], [rule for rule in rules if _LAST in rule]
+
+
+def with_mark(jump: str, last: bool = False) -> str:
+    return _before_jump(jump, _LAST if last else _FIRST)
+
+
+def with_owner(rule: str, owner: str) -> str:
+    return _before_jump(rule, f'-m comment --comment "{owner}" ' if " " in owner else f"-m comment --comment {owner} ")
+
+
+def _before_jump(rule: str, comment: str) -> str:
+    matches, jump, target = rule.partition("-j ")
+    return f"{matches}{comment}{jump}{target}"
+
+
+def without_owner(rule: str) -> str:
+    return _OWNER.sub("", rule)
+
+
+def owner_of(chain: str, rule: str) -> str:
+    """Whose rule this is; empty for a chain's own. All that has no owner in the tree counts to who leads there."""
+    match = _OWNER.search(rule)
+    return match[1] if match else GROUPS if is_group(chain) else ""
+
+
+def is_hook(chain: str) -> bool:
+    return chain.partition(" ")[2] in HOOKS
+
+
+def is_ours(chain: str) -> bool:
+    return chain.partition(" ")[2] in CHAINS or is_group(chain)
+
+
+def is_group(chain: str) -> bool:
+    return _GROUP.fullmatch(chain.partition(" ")[2]) is not None
+
+
+def is_users(chain: str) -> bool:
+    return chain.endswith(f" {USER_CHAIN}")
+
+
+def user_chains_in_use(chains: Chains) -> Set[Key]:
+    """The DOCKER-USER chains that somebody has put rules into, or leads to from elsewhere."""
+    led_to = led_to_by_others(chains)
+    return {
+        ("iptables_chain", name)
+        for name, rules in chains.items()
+        if is_users(name) and (name in led_to or any(rule not in marked(rules)[0] for rule in rules))
+    }
+
+
+def led_to_by_others(chains: Chains) -> Set[str]:
+    """The chains of ours that rules of others lead to."""
+    found: Set[str] = set()
+    for name, rules in chains.items():
+        if not is_ours(name):
+            jumps = [_JUMP.search(rule) for rule in rules if _FIRST not in rule and _LAST not in rule]
+            found.update(f"{name.rpartition(' ')[0]} {jump[1]}" for jump in jumps if jump)
+    return {name for name in found if is_ours(name)}

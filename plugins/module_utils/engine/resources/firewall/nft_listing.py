@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `nft list table` prints -> objects."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterator, List, Set, Tuple
+
+from ...rules.rules_nftables import USER_CHAIN
+from ...state import Chain, ElementSet, Key, Object, Rules, State, state_of
+
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
+
+
+def parse_listing(listing: str) -> State:
+    skeleton: List[Object] = []
+    elements: Dict[str, List[Tuple[str, str]]] = {}
+    for kind, name, lines in blocks(listing):
+        if kind == "chain":
+            skeleton.append(Chain(name, () if name == USER_CHAIN else tuple(lines)))
+            continue
+        declaration, inside, text = " \n".join(lines).partition("elements = {")
+        skeleton.append(ElementSet(name, tuple(line.strip() for line in declaration.splitlines() if line.strip())))
+        if inside:
+            for owner, element in _parse_elements(text.rstrip(" }\n")):
+                elements.setdefault(owner, []).append((name, element))
+    return state_of([*skeleton, *(Rules(owner, tuple(sorted(found))) for owner, found in elements.items())])
+
+
+def blocks(listing: str) -> Iterator[Tuple[str, str, List[str]]]:
+    for match in re.finditer(r"^\t(chain|set|map) (\S+) \{\n(.*?)^\t\}$", listing, re.MULTILINE | re.DOTALL):
+        yield match[1], match[2], [line.strip() for line in match[3].splitlines()]
+
+
+def user_chains_in_use(listing: str) -> Set[Key]:
+    return {("chain", name) for kind, name, rules in blocks(listing) if name == USER_CHAIN and rules}
+
+
+def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:
+    """Each element's owner and text. What has no comment of ours was put there by somebody else."""
+    for element in re.split(r",\s+", text.strip()):
+        match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"( : .+)?', element, re.DOTALL)
+        if match:
+            yield match[2], _with_protocol_name(match[1] + (match[3] or ""))
+
+
+def _with_protocol_name(element: str) -> str:
+    """nft prints a protocol's number on a host without /etc/protocols. Only a protocol stands before another number."""
+    return re.sub(r"(?<![\w.:])(6|17|132)(?= \. \d+( |$))", lambda number: _PROTOCOLS[number[1]], element)

@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The chain of wharf.network in third-party filter tables of iptables, and the marked jump that leads there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import Dict, FrozenSet, List, Mapping, Sequence, Set, Tuple
+
+from ...diff import Change
+from ...kernel import iptables_variants
+from ...kernel.iptables_variants import Variant
+from ...state import Key, State, ThirdPartyAccept, state_of
+from ...third_party.accepts import ACCEPTS, JUMP
+from ...third_party.iptables_rules import words_of
+from ..resource import Observation, Resource
+from . import nftables
+
+_JUMP_OWNER = "FORWARD"
+
+
+class ThirdPartyAccepts(Resource):
+    """`ThirdPartyAccept`. Only rules with its mark are read and changed; others keep their place and order."""
+
+    kinds = frozenset(["accept"])
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        """The rules go where there is a chain FORWARD; none is made for them."""
+        variants = _standing()
+        there = {variant.name for variant in variants}
+        wanted = [
+            ThirdPartyAccept(thing.name, tuple(sorted(rule for rule in thing.rules if rule[0] in there)))
+            for thing in desired.values()
+            if isinstance(thing, ThirdPartyAccept)
+        ]
+        found: Dict[str, List[Tuple[str, str]]] = {}
+        for variant in variants:
+            for owner, rule in _ours(variant.save("filter")):
+                found.setdefault(owner, []).append((variant.name, rule))
+        current = [ThirdPartyAccept(owner, tuple(sorted(rules))) for owner, rules in found.items()]
+        return Observation(state_of([*(thing for thing in wanted if not thing.rules), *current]), state_of([*wanted]))
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        """What goes before what comes, in one transaction of each program."""
+        before = Counter(rule for change in changes for rule in _rules(change.before))
+        after = Counter(rule for change in changes for rule in _rules(change.after))
+        going, coming = [*(before - after).elements()], [*(after - before).elements()]
+        for variant in _standing():
+            script = _script(variant, _of(variant, going), _of(variant, coming))
+            if script:
+                variant.restore(script)
+        return {}
+
+
+def _standing() -> List[Variant]:
+    """The kinds of iptables that have a chain FORWARD here."""
+    tables = nftables.third_party_tables()
+    return [
+        variant
+        for variant in iptables_variants.variants()
+        if "filter" in variant.tables([name for family, name in tables if family == variant.family])
+        and variant.program("save")
+        and variant.program("restore")
+        and (variant.kind != iptables_variants.NFT or nftables.has_chain(variant.family, "filter", "FORWARD"))
+    ]
+
+
+def _ours(save: str) -> List[Tuple[str, str]]:
+    """Each rule of ours with its owner."""
+    found = []
+    for line in save.split("\n"):
+        if line == JUMP:
+            found.append((_JUMP_OWNER, line))
+        elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
+            # Nothing that is ours has a quote within a word.
+            with suppress(ValueError):
+                words = words_of(line)
+                found.append((words[words.index("--comment") + 1], line))
+    return found
+
+
+def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
+    there = variant.save("filter")
+    left: Set[str] = {*there.split("\n")} - {*going}
+    lines = [f"-D {rule[len('-A ') :]}" for rule in going]
+    has_chain = f":{ACCEPTS} " in there
+    if coming and not has_chain:
+        lines.insert(0, f":{ACCEPTS} - [0:0]")
+    for rule in coming:
+        # The jump before rules of others, one of which may end in dropping everything; what is left to them before
+        # what is accepted.
+        is_first = rule == JUMP or rule.endswith("-j RETURN")
+        lines.append(_first(rule) if is_first else rule)
+    if has_chain and not coming and not any(ACCEPTS in line.split() for line in left):
+        lines.append(f"-X {ACCEPTS}")
+    return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
+
+
+def _first(rule: str) -> str:
+    _append, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} 1 {rest}"
+
+
+def _rules(thing: object) -> Tuple[Tuple[str, str], ...]:
+    return thing.rules if isinstance(thing, ThirdPartyAccept) else ()
+
+
+def _of(variant: Variant, rules: List[Tuple[str, str]]) -> List[str]:
+    return [rule for name, rule in rules if name == variant.name]

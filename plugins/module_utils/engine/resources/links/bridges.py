@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes bridges."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ConflictError, Problem
+from ...kernel import proc_sys, rtnetlink
+from ...kernel.links import (
+    DONE,
+    UNDONE_BRIDGES,
+    declared_addresses,
+    doing,
+    in_order_of,
+    opened,
+    require_pyroute2,
+    set_addresses,
+)
+from ...kernel.rtnetlink import AddressInfo, LinkInfo
+from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
+from ..resource import Observation, Resource
+from .marks import MARK, is_managed_bridge
+
+# How a message to the kernel says what a field of a bridge holds.
+_WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
+    "network": lambda bridge: {"ifalias": MARK + bridge.network, "group": DONE},
+    "mtu": lambda bridge: {"mtu": bridge.mtu},
+    "mac": lambda bridge: {"address": bridge.mac},
+    "stp": lambda bridge: {"kind": "bridge", "br_stp_state": int(bridge.stp)},
+    "forward_delay": lambda bridge: {"kind": "bridge", "br_forward_delay": bridge.forward_delay * 100},
+    "filtered": lambda bridge: {
+        "kind": "bridge",
+        "br_nf_call_iptables": int(bridge.filtered),
+        "br_nf_call_ip6tables": int(bridge.filtered),
+    },
+}
+
+
+class Bridges(Resource):
+    """Observes and changes the networks' bridges: those whose alias is `wharf:NETWORK`."""
+
+    kinds = frozenset(["bridge"])
+    goes_first = True
+    observes_all = False
+
+    def require(self, new: State) -> None:
+        require_pyroute2()
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}
+        links = rtnetlink.links()
+        problems = [
+            _problem(wanted[link.name]) for link in links if link.name in wanted and not is_managed_bridge(link)
+        ]
+        if problems:
+            raise ConflictError(*problems)
+        addresses = rtnetlink.addresses()
+        ours = [_observed(link, addresses, wanted.get(link.name)) for link in links if is_managed_bridge(link)]
+        return Observation(state_of([*ours]), desired)
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with opened() as ip:
+            for change in changes:
+                before, after = change.before, change.after
+                if isinstance(after, Bridge):
+                    _make(ip, before if isinstance(before, Bridge) else None, after)
+                else:
+                    with doing(f"bridge {change.subject.name}: deleting"):
+                        ip.link("del", index=socket.if_nametoindex(change.subject.name))
+        return {}
+
+
+def _problem(bridge: Bridge) -> Problem:
+    stands = f"an interface {bridge.name} is on this host that wharf.network does not manage"
+    if bridge.network == DEFAULT_NETWORK:
+        key = f"{bridge.place}.bridge"
+        return Problem(key, f"{stands}: set {key} to none if a dockerd owns it")
+    return Problem(
+        bridge.place,
+        f"{stands}: choose another com.docker.network.bridge.name, or adopt it by external: true",
+    )
+
+
+def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bridge]) -> Bridge:
+    if link.bridge is None:
+        raise ValueError(f"{link.name} is no bridge")
+    calls = {link.bridge.nf_call_iptables, link.bridge.nf_call_ip6tables}
+    declared = wanted or Bridge(link.name, network="", mtu=0, mac="", addresses=())
+    return Bridge(
+        link.name,
+        network="" if link.group == UNDONE_BRIDGES else link.alias[len(MARK) :],
+        mtu=link.mtu,
+        mac=link.mac,
+        addresses=declared_addresses(declared.addresses, (each for each in addresses if each.index == link.index)),
+        filtered=all(calls) if declared.filtered else any(calls),
+        stp=link.bridge.stp,
+        # Rounded up, so that anything more than 0 differs from it.
+        forward_delay=-(-link.bridge.forward_delay // 100),
+        up=link.up,
+        sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
+    )
+
+
+def _make(ip: Any, before: Optional[Bridge], after: Bridge) -> None:
+    if before is None:
+        with doing(f"bridge {after.name}: creating"):
+            before = _create(ip, after)
+    with doing(f"bridge {after.name}: changing"):
+        _update(ip, before, after)
+
+
+def _create(ip: Any, bridge: Bridge) -> Bridge:
+    """Make the link, and tell what it is at first."""
+    # The kernel takes the MTU of a bridge to be ours to choose only once it is changed. Until then it
+    # follows the smallest of the ports', and one given at the creation does not count.
+    first = Bridge(bridge.name, network="", mtu=bridge.mtu - 1, mac=bridge.mac, addresses=(), up=False)
+    ip.link(
+        "add", kind="bridge", ifname=first.name, group=UNDONE_BRIDGES, address=first.mac, mtu=first.mtu,
+        br_stp_state=0, br_forward_delay=0,
+    )  # fmt: skip
+    return first
+
+
+def _update(ip: Any, before: Bridge, after: Bridge) -> None:
+    index = socket.if_nametoindex(after.name)
+    changed = Change(before, after).fields
+    # As long as there is STP, the kernel refuses a forward delay of 0, which it looks at first.
+    for fields in ([field for field in changed if field == "stp"], [field for field in changed if field != "stp"]):
+        words = {key: value for each in fields if each in _WORDS for key, value in _WORDS[each](after).items()}
+        if words:
+            ip.link("set", index=index, **words)
+    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    known = before.sysctls if before.mtu == after.mtu else ()
+    proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
+    set_addresses(ip, after.name, index, before.addresses, after.addresses)
+    if before.up != after.up:
+        ip.link("set", index=index, state="up" if after.up else "down")

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The routes of endpoints, in the sandbox that the thread is in."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence
+
+from ...diff import Change
+from ...kernel import rtnetlink
+from ...kernel.links import doing, forgiving
+from ...kernel.rtnetlink import RTPROT_BOOT, RTPROT_STATIC, RouteInfo
+from ...state import Endpoint, Route
+
+# Of routes that the kernel makes for addresses.
+_IPV6_PRIORITY, _SCOPE_LINK = 256, 253
+_ROUTES_DEPEND_ON = ("routes", "addresses", "ipv6")
+
+
+def with_networks(endpoint: Endpoint) -> Endpoint:
+    """The same endpoint, with the routes to its networks, which the kernel makes for its addresses."""
+    networks = dict.fromkeys(ip_interface(address).network for address in endpoint.addresses)
+    # Such as 192.0.2.1/32 have no network.
+    routes = [Route(str(network)) for network in networks if network.prefixlen < network.max_prefixlen]
+    return replace(endpoint, routes=(*routes, *endpoint.routes))
+
+
+def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
+    """The routes by gateways that somebody gave, and of those to networks the wanted ones.
+
+    Those of routers and DHCP servers have other protocols, and the kernel makes some of its own to networks.
+    """
+    for info in found:
+        route = _route_of(info)
+        given = info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC)
+        if route in wanted if not info.gateway else given:
+            yield route
+
+
+def _route_of(info: RouteInfo) -> Route:
+    return Route(info.destination, info.gateway, info.details)
+
+
+def remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
+    gone = {*before.routes}.difference(after.routes) if before else set()
+    for info in _by(after.interface, rtnetlink.routes()) if gone else ():
+        if _route_of(info) in gone:
+            with (
+                doing(f"endpoint {after.name}: deleting the route to {info.destination}"),
+                # One with many next hops is listed with each of them.
+                forgiving(errno.ESRCH),
+            ):
+                rtnetlink.delete_route(info)
+
+
+def add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
+    if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
+        return
+    found = rtnetlink.routes()
+    ours = _by(after.interface, found)
+    there = {*declared_routes(after.routes, ours)}
+    others = {info.destination for info in found if info not in ours}
+    for route in after.routes:
+        if route not in there:
+            # Several interfaces may be on one network, as on that of link-local addresses.
+            command = "append" if route.destination in others and not route.gateway else "replace"
+            with doing(f"endpoint {after.name}: adding the route {route}"):
+                ip.route(command, **_words(after, route))
+
+
+def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
+    """Those that lead by this interface alone."""
+    index = socket.if_nametoindex(interface)
+    return [info for info in routes if {*info.indexes} == {index}]
+
+
+def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
+    words = {"dst": route.destination, "oif": socket.if_nametoindex(endpoint.interface)}
+    if route.gateway:
+        return {**words, "gateway": route.gateway}
+    # As the kernel makes it for the address, which whoever is root in there can delete.
+    if ":" in route.destination:
+        return {**words, "proto": rtnetlink.RTPROT_KERNEL, "priority": _IPV6_PRIORITY}
+    return {**words, "proto": rtnetlink.RTPROT_KERNEL, "scope": _SCOPE_LINK, "prefsrc": _source(endpoint, route)}
+
+
+def _source(endpoint: Endpoint, route: Route) -> str:
+    addresses = (ip_interface(address) for address in endpoint.addresses)
+    return next(str(address.ip) for address in addresses if str(address.network) == route.destination)

@@ -1,0 +1,370 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes endpoints: containers' places on networks, each a veth pair."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+import zlib
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ...diff import Change
+from ...errors import ApplyError
+from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
+from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
+from ...planning.ipam import ETHERNET_MTU
+from ...state import Endpoint, Key, State, state_of
+from ..resource import Observation, Resource
+from . import parameters
+from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look, observe_endpoints
+from .endpoint_routes import add_routes, remove_routes, with_networks
+from .marks import MARK
+from .parameters import AS_MADE, MTU_OF_IPV6, Before
+from .sandboxes import NETNS, is_awaited, is_new, is_unreadable, refusal, sandbox_path
+
+# What an endpoint was, None if it was not, and what it shall be.
+Step = Tuple[Optional[Endpoint], Endpoint]
+
+_ON_THE_HOST = ("host_interface", "port")
+# What the kernel says where, since somebody looked, a name was taken, a container ended, or its veth was deleted.
+_MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
+_MADE_WITH = ("sandbox", "interface", "host_interface")
+_OF_THE_PORT = ("port", "mtu")
+_LARGEST_MTU = 65535
+# Seconds.
+_READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
+
+
+class Endpoints(Resource):
+    """Observes and changes endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
+
+    `before` has which parameters of their interfaces we set. `owned` are those that may stand, and `declared` has the
+    interfaces of those that were declared before, by their names.
+    """
+
+    kinds = frozenset(["endpoint"])
+    goes_first = True
+    observes_all = False
+
+    def __init__(
+        self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None
+    ) -> None:
+        self._before = before
+        self._owned = owned
+        self._declared = declared or {}
+
+    def require(self, new: State) -> None:
+        require_pyroute2()
+        parameters.refuse_unsettable(new)
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        """A stack that others have given a default route keeps it. Each endpoint has the routes to its networks."""
+        wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
+        wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
+        snapshot = look(wanted)
+        blocked = self._blocked(wanted, snapshot)
+        pending = {**{thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}, **blocked}
+        unseen = {*blocked, *(thing.key for thing in wanted.values() if is_unreadable(thing.sandbox))}
+        rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
+        found = state_of([*observe_endpoints(rest, parameters.by_name(self._before, "endpoint"), snapshot)])
+        current = {key: thing for key, thing in found.items() if key not in unseen}
+        as_desired = state_of([*rest.values()])
+        return Observation(
+            current,
+            as_desired,
+            pending,
+            prior=self._prior(rest.values()),
+            released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
+        )
+
+    def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
+        """Known endpoints in whose place root in the container has put another interface, each with the reason."""
+        blockers = blocked(self._same(wanted), self._known(wanted), snapshot)
+        return {wanted[name].key: why for name, why in blockers.items()}
+
+    def _same(self, wanted: Wanted) -> Wanted:
+        """Whoever declares another interface than before has to choose one that is free."""
+        return {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
+
+    def _known(self, wanted: Wanted) -> FrozenSet[str]:
+        return frozenset(name for name, thing in self._same(wanted).items() if self._is_known(thing))
+
+    def _is_known(self, endpoint: Endpoint) -> bool:
+        """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
+        return endpoint.key in self._owned or not endpoint.sandbox.startswith(NETNS)
+
+    def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
+        return {
+            endpoint.key: refusal(
+                [endpoint.name],
+                endpoint.sandbox,
+                f"{', '.join(change.fields) or 'its interface'} did not stay as set",
+            )
+            for change in left
+            for endpoint in [change.after]
+            if isinstance(endpoint, Endpoint) and self._is_its_own(change, endpoint)
+        }
+
+    def _is_its_own(self, change: Change, endpoint: Endpoint) -> bool:
+        """Whether the difference may be made inside of the sandbox: the end on the host is the host's affair."""
+        return not set(change.fields).intersection(_ON_THE_HOST) and not is_new(endpoint.sandbox, self._owned)
+
+    def _prior(self, wanted: Iterable[Endpoint]) -> Dict[str, str]:
+        set_here = (parameters.entry(thing, name) for thing in wanted for name, _value in thing.sysctls)
+        return {name: AS_MADE for name in set_here if name not in self._before}
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        refused: Dict[Key, str] = {}
+        gone, steps = _steps(changes)
+        with opened() as ip:
+            _remove(ip, gone)
+            with suppress(OSError):
+                # Without connection tracking in the kernel, there are no flows.
+                conntrack.forget_addresses(_new_addresses(steps))
+            _keep_as_they_are(
+                ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
+            )
+            for before, after in steps:
+                with self._refusing(refused, [after], *_MEANWHILE):
+                    _make_port(ip, before, after)
+        by_sandbox: Dict[str, List[Step]] = {}
+        for step in steps:
+            if step[1].key not in refused:
+                by_sandbox.setdefault(step[1].sandbox, []).append(step)
+        for sandbox, inside in by_sandbox.items():
+            with self._refusing(refused, [after for _before, after in inside]):
+                _set_inside(sandbox, inside)
+        _take_back([after for before, after in steps if before is None and after.key in refused])
+        with announce.packet_sockets() as open_socket:
+            for sandbox, inside in by_sandbox.items():
+                _announce(sandbox, inside, open_socket)
+        return refused
+
+    @contextmanager
+    def _refusing(self, refused: Dict[Key, str], endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
+        """What is refused inside of a sandbox concerns only the endpoints in there; with `codes`, only these refusals.
+
+        In a sandbox that this run itself has made nobody can be in the way: the host is.
+        """
+        try:
+            yield
+        except ApplyError as error:
+            sandbox = endpoints[0].sandbox
+            if is_new(sandbox, self._owned) or (codes and error_number(error) not in codes):
+                raise
+            why = refusal([each.name for each in endpoints], sandbox, error)
+            refused.update({each.key: why for each in endpoints})
+
+
+def _take_back(half_made: Sequence[Endpoint]) -> None:
+    """Remove refused endpoints that did not exist before. Those that did stay, as far as they have come."""
+    if half_made:
+        with opened() as ip:
+            _remove(ip, half_made)
+
+
+def _new_addresses(steps: Iterable[Step]) -> Set[str]:
+    """Somebody else may have had them before."""
+    return {
+        address.partition("/")[0]
+        for before, after in steps
+        for address in after.addresses
+        if before is None or address not in before.addresses
+    }
+
+
+def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
+    """The endpoints that must go, and what to do then; one that cannot become another goes and comes anew."""
+    gone: List[Endpoint] = []
+    steps: List[Step] = []
+    for change in changes:
+        before, after = change.before, change.after
+        anew = after is None or any(field in change.fields for field in _MADE_WITH)
+        if isinstance(before, Endpoint) and anew:
+            gone.append(before)
+        if isinstance(after, Endpoint):
+            steps.append((before if isinstance(before, Endpoint) and not anew else None, after))
+    return gone, steps
+
+
+def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
+    """Delete them in one message, by the group they are put in: one by one each would take 20 ms."""
+    if not endpoints:
+        return
+    with doing(f"deleting endpoints {', '.join(endpoint.name for endpoint in endpoints)}"):
+        for endpoint in endpoints:
+            # It goes by itself, some time after its sandbox.
+            with suppress(OSError), forgiving(errno.ENODEV):
+                ip.link("set", index=socket.if_nametoindex(endpoint.host_interface), group=UNDONE_PORTS)
+        with forgiving(errno.ENODEV):
+            ip.link("del", group=UNDONE_PORTS)
+
+
+def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    """Bring about the host's end, and for a new endpoint also the other."""
+    if before is None:
+        what = f"endpoint {after.name}: creating veth {after.host_interface}"
+        with doing(what):
+            _create(ip, after)
+        with _unless_deleted(after, what):
+            # A port needs no address of its own.
+            proc_sys.set_ipv6(after.host_interface, False)
+            _set_port(ip, after)
+    elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
+        with _unless_deleted(after, f"endpoint {after.name}: changing {after.host_interface}"):
+            if before.port.bridge != after.port.bridge:
+                _move(ip, after)
+            _set_port(ip, after)
+            proc_sys.set_ipv6(after.host_interface, False)
+
+
+@contextmanager
+def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
+    """Say what was being done if the block fails. Root in a container can delete its end, and so the pair, at any time.
+
+    Raises:
+        ApplyError: the kernel refused something in the block; ENODEV if the pair is gone by then.
+    """
+    try:
+        with doing(what):
+            yield
+    except ApplyError:
+        if any(name == endpoint.host_interface for _index, name in socket.if_nameindex()):
+            raise
+        gone = OSError(errno.ENODEV, "the veth was deleted from inside of the container")
+        raise ApplyError(f"{what}: {gone.strerror}") from gone
+
+
+def _create(ip: Any, endpoint: Endpoint) -> None:
+    # More queues than one would be of no use, and cost two grace periods of the kernel each.
+    both = {"mtu": endpoint.mtu, "num_tx_queues": 1, "num_rx_queues": 1}
+    with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
+        peer = {"ifname": endpoint.interface, "net_ns_fd": sandbox, "address": endpoint.mac, **both}
+        ip.link(
+            "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS, address=_port_mac(endpoint),
+            master=_bridge_index(endpoint), peer=peer, **both,
+        )  # fmt: skip
+
+
+def _move(ip: Any, endpoint: Endpoint) -> None:
+    """Plug the port into another bridge, down: it is isolated there only after this."""
+    index = socket.if_nametoindex(endpoint.host_interface)
+    ip.link("set", index=index, state="down", address=_port_mac(endpoint))
+    ip.link("set", index=index, master=_bridge_index(endpoint))
+
+
+def _port_mac(endpoint: Endpoint) -> str:
+    """High, since an adopted bridge that was given no MAC has the lowest of its ports'."""
+    digits = f"{zlib.crc32(endpoint.name.encode()):08x}"
+    return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
+
+
+def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
+    """Give adopted bridges that have no ports yet the MAC and the MTU that they have.
+
+    Else they would take both of the first port, and lose them with the last one.
+    """
+    links = rtnetlink.links() if bridges else []
+    with_ports = {link.master for link in links}
+    for bridge in links:
+        if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
+            with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
+                ip.link("set", index=bridge.index, address=bridge.mac)
+                if bridge.mtu != ETHERNET_MTU:
+                    # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
+                    ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
+                    ip.link("set", index=bridge.index, mtu=bridge.mtu)
+
+
+def _set_port(ip: Any, endpoint: Endpoint) -> None:
+    flags = [("IFLA_BRPORT_MODE", int(endpoint.port.hairpin)), ("IFLA_BRPORT_ISOLATED", int(endpoint.port.isolated))]
+    ip.link(
+        "set",
+        index=socket.if_nametoindex(endpoint.host_interface),
+        mtu=endpoint.mtu,
+        ifalias=MARK + endpoint.name,
+        group=DONE,
+        state="up",
+        IFLA_LINKINFO={
+            "attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": flags})],
+        },
+    )
+
+
+def _bridge_index(endpoint: Endpoint) -> int:
+    try:
+        return socket.if_nametoindex(endpoint.port.bridge)
+    except OSError as error:
+        raise ApplyError(f"bridge {endpoint.port.bridge} does not stand: wharf.network.bridge makes it") from error
+
+
+def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
+    """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
+    with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
+        for before, after in steps:
+            remove_routes(before, after)
+        for before, after in steps:
+            with doing(f"endpoint {after.name}: setting {after.interface}"):
+                _set_interface(ip, before, after)
+        for before, after in steps:
+            add_routes(ip, before, after)
+
+
+def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+    index = socket.if_nametoindex(after.interface)
+    if before and (before.mtu, before.mac) != (after.mtu, after.mac):
+        ip.link("set", index=index, mtu=after.mtu, address=after.mac)
+    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    _set_parameters(before if before and before.mtu == after.mtu else None, after)
+    if before:
+        _give_back_parameters(before, after)
+    set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
+    ip.link("set", index=index, state="up")
+    _set_mtu_of_ipv6(after, index)
+
+
+def _set_mtu_of_ipv6(endpoint: Endpoint, index: int) -> None:
+    """As the interface becomes ready, the kernel sets this parameter to the interface's own MTU."""
+    given = [(key, value) for key, value in endpoint.sysctls if key == MTU_OF_IPV6]
+    if given:
+        deadline = time.monotonic() + _READY_WITHIN
+        while not rtnetlink.link(index).ready and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_AFTER)
+        proc_sys.apply(given, endpoint.interface)
+
+
+def _set_parameters(before: Optional[Endpoint], after: Endpoint) -> None:
+    if before is None or before.ipv6 != after.ipv6:
+        # An interface of an IPv4 network must have no IPv6 address at all (CVE-2024-32473).
+        proc_sys.set_ipv6(after.interface, after.ipv6)
+    known = before.sysctls if before else ()
+    proc_sys.apply((each for each in after.sysctls if each not in known), after.interface)
+
+
+def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
+    for key in parameters.gone(before.sysctls, after.sysctls):
+        value = parameters.of_new_interface(key, after.mtu)
+        if value is not None:
+            proc_sys.apply([(key, value)], after.interface)
+
+
+def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
+    new = [(after, addresses) for before, after in steps for addresses in [_news(before, after)] if addresses]
+    # A container may have ended meanwhile.
+    with suppress(OSError):
+        if new:
+            with namespaces.entered(sandbox_path(sandbox)):
+                packets = open_socket()
+            for endpoint, addresses in new:
+                announce.announce(packets, endpoint.interface, endpoint.mac, addresses)
+
+
+def _news(before: Optional[Endpoint], after: Endpoint) -> List[str]:
+    """The addresses of which the network does not know yet that they are behind this MAC."""
+    if before is None or (before.mac, before.port.bridge) != (after.mac, after.port.bridge):
+        return [*after.addresses]
+    return [address for address in after.addresses if address not in before.addresses]

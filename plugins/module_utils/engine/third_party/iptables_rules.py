@@ -1,0 +1,191 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `iptables-save` prints -> rules in the form of `nft -j`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+
+from .nft_rules import Expression
+
+# The hooks that the chains of each table are at; others are called by these.
+_HOOKS = {
+    "PREROUTING": "prerouting",
+    "INPUT": "input",
+    "FORWARD": "forward",
+    "OUTPUT": "output",
+    "POSTROUTING": "postrouting",
+}
+# Of the table that comes before connections are tracked.
+_PRIORITIES = {"raw": -300}
+_TARGETS = {
+    "ACCEPT": "accept",
+    "DROP": "drop",
+    "REJECT": "reject",
+    "RETURN": "return",
+    "QUEUE": "queue",
+    "NFQUEUE": "queue",
+    "DNAT": "dnat",
+    "SNAT": "snat",
+    "MASQUERADE": "masquerade",
+    "REDIRECT": "redirect",
+    "NETMAP": "dnat",
+    "TPROXY": "tproxy",
+}
+# Options that say nothing of a packet.
+_WITHOUT_MEANING = ("-m", "--comment")
+
+# As iptables-restore reads: nothing but double quotes joins words, and within them what follows a backslash is meant.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_WORD = re.compile(rf'(?:[^\s"]|{_QUOTED.pattern})+')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def words_of(line: str) -> List[str]:
+    """The words of a line that iptables-save prints.
+
+    Raises:
+        ValueError: a quote is not closed. Some matches, `recent` for one, print names as they are.
+    """
+    if _WORD.sub("", line).strip():
+        raise ValueError("a quote is not closed")
+    found = (match[0] for match in _WORD.finditer(line))
+    return [_QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), word) for word in found]
+
+
+def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
+    """`family` is `ip` or `ip6`; of a rule the `text` is kept. One that is `unread` may do anything."""
+    table = ""
+    chains: List[str] = []
+    for line in save.split("\n"):
+        if line.startswith("*"):
+            table, chains = line[1:].strip(), []
+        elif line.startswith(":"):
+            name, policy = line[1:].split()[:2]
+            chains.append(name)
+            chain = {"family": family, "table": table, "name": name}
+            hook = (
+                {"hook": _HOOKS[name], "policy": policy.lower(), "prio": _PRIORITIES.get(table, 0)}
+                if name in _HOOKS and policy != "-"
+                else {}
+            )
+            yield {"chain": {**chain, **hook}}
+        elif line.startswith("-A "):
+            yield {"rule": {"family": family, "table": table, "text": line, **_rule(line, family, chains)}}
+
+
+def _rule(line: str, family: str, chains: List[str]) -> Dict[str, Any]:
+    try:
+        words = words_of(line)
+    except ValueError:
+        return {"chain": line.split()[1], "expr": [{"unknown": line}, {"accept": None}], "unread": True}
+    return {"chain": words[1], "expr": list(_expression(words[2:], family, chains))}
+
+
+def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Expression]:
+    protocol = "th"
+    position, negated = 0, False
+    while position < len(words):
+        word = words[position]
+        values: List[str] = []
+        while position + 1 < len(words) and (
+            word == "--comment" and not values or not re.match(r"-{1,2}[a-zA-Z]|!$", words[position + 1])
+        ):
+            position += 1
+            values.append(words[position])
+        position += 1
+        if word == "!":
+            negated = True
+            continue
+        if word in ("-j", "-g"):
+            yield from _target(word, values[0], chains)
+            return
+        if word == "-p":
+            protocol = values[0]
+        if word not in _WITHOUT_MEANING:
+            yield _condition(word, values, negated, family, protocol)
+        negated = False
+
+
+def _target(word: str, name: str, chains: List[str]) -> Iterator[Expression]:
+    """Any other target only marks or counts, and lets the packet on."""
+    if name in _TARGETS:
+        yield {_TARGETS[name]: None}
+    elif name in chains:
+        yield {"goto" if word == "-g" else "jump": {"target": name}}
+
+
+def _condition(word: str, values: List[str], negated: bool, family: str, protocol: str) -> Expression:
+    if word not in _OPTIONS or not values:
+        return {"unknown": word}
+    left, right = _OPTIONS[word](values[0], family, protocol)
+    return {"match": {"op": "!=" if negated else "==", "left": left, "right": right}}
+
+
+def _header(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+    def parse(value: str, family: str, _protocol: str) -> Tuple[Expression, Expression]:
+        address, _slash, length = value.partition("/")
+        # A mask that is no prefix is not understood.
+        bits = int(length) if length.isdigit() else -1 if length else 32 if family == "ip" else 128
+        return {"payload": {"protocol": family, "field": field}}, {"prefix": {"addr": address, "len": bits}}
+
+    return parse
+
+
+def _interface(key: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+    def parse(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+        return {"meta": {"key": key}}, f"{value[:-1]}*" if value.endswith("+") else value
+
+    return parse
+
+
+def _port(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+    def parse(value: str, _family: str, protocol: str) -> Tuple[Expression, Expression]:
+        right = [_ports(part) for part in value.split(",")]
+        return {"payload": {"protocol": protocol, "field": field}}, {"set": right}
+
+    return parse
+
+
+def _ports(text: str) -> Expression:
+    first, colon, last = text.partition(":")
+    return {"range": [int(first or 0), int(last or 65535)]} if colon else int(first)
+
+
+def _protocol(value: str, _family: str, _own: str) -> Tuple[Expression, Expression]:
+    return {"meta": {"key": "l4proto"}}, int(value) if value.isdigit() else value
+
+
+def _state(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    """Whether a flow is translated is a state, too, here."""
+    states = value.lower().split(",")
+    if states == ["dnat"]:
+        return {"ct": {"key": "status"}}, states
+    return {"ct": {"key": "both" if {"dnat", "snat"} & {*states} else "state"}}, states
+
+
+def _status(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    return {"ct": {"key": "status"}}, value.lower().split(",")
+
+
+def _destination_type(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    return {"fib": {"result": "type", "flags": ["daddr"]}}, value.lower().split(",")
+
+
+_OPTIONS: Dict[str, Callable[[str, str, str], Tuple[Expression, Expression]]] = {
+    "-i": _interface("iifname"),
+    "-o": _interface("oifname"),
+    "-s": _header("saddr"),
+    "-d": _header("daddr"),
+    "-p": _protocol,
+    "--dport": _port("dport"),
+    "--dports": _port("dport"),
+    "--sport": _port("sport"),
+    "--sports": _port("sport"),
+    "--ctstate": _state,
+    "--state": _state,
+    "--ctstatus": _status,
+    "--dst-type": _destination_type,
+}

@@ -1,0 +1,287 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules in the form of `nft -j` -> chains that a packet can be walked through.
+
+What of a rule is not understood here may be so or otherwise for any packet.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+
+from ..declaration.section import Address, Subnet
+from .rule_evaluation import ACCEPT, CONTINUE, DROP, GOTO, JUMP, RETURN, Chain, Known, Packet, Rule, Table, Verdict
+
+# Family and name of a table
+TableName = Tuple[str, str]
+Expression = Any
+Sets = Mapping[str, Sequence[Any]]
+
+# The priority at which connections are tracked (NF_IP_PRI_CONNTRACK).
+_TRACKING = -200
+# What no packet of the kind at hand has at all.
+_NOTHING = object()
+
+_META = {
+    "iif": "in",
+    "iifname": "in",
+    "oif": "out",
+    "oifname": "out",
+    "ibrname": "in bridge",
+    "obrname": "out bridge",
+    "nfproto": "family",
+    "l4proto": "protocol",
+    "pkttype": "addressed",
+}
+_IP_FIELDS = {"saddr": "source", "daddr": "destination", "protocol": "protocol", "nexthdr": "protocol"}
+_PORTS = {"sport": "source port", "dport": "destination port"}
+_IP_FAMILIES = {"ip": "ipv4", "ip6": "ipv6"}
+_CONNECTION = {
+    ("state", ""): "state",
+    ("direction", ""): "direction",
+    ("daddr", "original"): "asked address",
+    ("ip daddr", "original"): "asked address",
+    ("ip6 daddr", "original"): "asked address",
+    ("proto-dst", "original"): "asked port",
+}
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp", "icmpv6": "ipv6-icmp"}
+
+# Statements that end a packet's way through a base chain, NAT's among them.
+_VERDICTS = {
+    **dict.fromkeys(("accept", "queue", "dnat", "snat", "masquerade", "redirect", "tproxy"), ACCEPT),
+    **dict.fromkeys(("drop", "reject"), DROP),
+    "return": RETURN,
+    "continue": CONTINUE,
+    "jump": JUMP,
+    "goto": GOTO,
+}
+# Statements that let every packet on.
+_REMARKS = frozenset(
+    "counter log mangle notrack ct_helper ct_timeout ct_expectation set map dup flow secmark last comment".split()
+)
+
+
+def tables_of(objects: Iterable[Mapping[str, Any]]) -> Dict[TableName, Table]:
+    """The tables of a listing; a rule's label is its `text` if it has one, else its handle."""
+    sets: Dict[TableName, Dict[str, Sequence[Any]]] = {}
+    chains: Dict[TableName, Dict[str, Mapping[str, Any]]] = {}
+    rules: Dict[Tuple[str, str, str], List[Rule]] = {}
+    for each in objects:
+        for kind, thing in each.items():
+            if kind in ("set", "map"):
+                sets.setdefault((thing["family"], thing["table"]), {})[thing["name"]] = thing.get("elem", ())
+            elif kind == "chain":
+                chains.setdefault((thing["family"], thing["table"]), {})[thing["name"]] = thing
+            elif kind == "rule":
+                table = thing["family"], thing["table"]
+                own = rules.setdefault((*table, thing["chain"]), [])
+                own.append(_rule(thing, sets.setdefault(table, {})))
+    return {
+        table: Table([_chain(thing, rules.get((*table, name), ())) for name, thing in own.items()])
+        for table, own in chains.items()
+    }
+
+
+def _chain(thing: Mapping[str, Any], rules: Sequence[Rule]) -> Chain:
+    return Chain(thing["name"], tuple(rules), thing.get("hook", ""), thing.get("policy", ACCEPT), _is_early(thing))
+
+
+def _is_early(thing: Mapping[str, Any]) -> bool:
+    return thing.get("hook") in ("prerouting", "output") and thing.get("prio", 0) <= _TRACKING
+
+
+def _rule(thing: Mapping[str, Any], sets: Sets) -> Rule:
+    conditions: List[Callable[[Packet], Known]] = []
+    verdicts: Callable[[Packet], Tuple[List[Verdict], bool]] = _goes_on
+    for statement in thing["expr"]:
+        for kind, what in statement.items():
+            if kind == "match":
+                conditions.append(functools.partial(_matches, what, sets))
+            elif kind == "vmap":
+                verdicts = functools.partial(_looked_up, what, sets)
+            elif kind in _VERDICTS:
+                target = what["target"] if kind in (JUMP, GOTO) else ""
+                verdicts = functools.partial(_always, [Verdict(_VERDICTS[kind], target)])
+            elif kind.replace(" ", "_") not in _REMARKS:
+                conditions.append(_not_known)
+    return Rule(thing.get("text") or str(thing.get("handle", "")), tuple(conditions), verdicts)
+
+
+def _goes_on(_packet: Packet) -> Tuple[List[Verdict], bool]:
+    return [], False
+
+
+def _always(verdicts: List[Verdict], _packet: Packet) -> Tuple[List[Verdict], bool]:
+    return verdicts, True
+
+
+def _not_known(_packet: Packet) -> Known:
+    return None
+
+
+def _looked_up(vmap: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[List[Verdict], bool]:
+    """The verdicts of a verdict map whose keys the packet may have."""
+    value = _value(vmap["key"], packet)
+    data = vmap["data"]
+    elements = sets.get(data[1:], ()) if isinstance(data, str) else data["set"]
+    found: List[Verdict] = []
+    for key, verdict in elements:
+        known = _contains(key, value, sets)
+        if known is not False:
+            ((kind, what),) = verdict.items()
+            found.append(Verdict(_VERDICTS[kind], what["target"] if kind in (JUMP, GOTO) else ""))
+        if known:
+            return found, True
+    return found, False
+
+
+def _matches(match: Mapping[str, Any], sets: Sets, packet: Packet) -> Known:
+    value = _value(match["left"], packet)
+    if value is _NOTHING:
+        return False
+    operator, right = match["op"], match["right"]
+    if operator in ("==", "in"):
+        return _contains(right, value, sets)
+    if operator == "!=":
+        return _not(_contains(right, value, sets))
+    if not isinstance(value, int) or not isinstance(right, int):
+        return None
+    return {"<": value < right, ">": value > right, "<=": value <= right, ">=": value >= right}.get(operator)
+
+
+def _value(expression: Expression, packet: Packet) -> Any:
+    """What the packet has there: None if that is not known."""
+    if not isinstance(expression, dict):
+        return None
+    ((kind, what),) = expression.items()
+    if kind == "meta":
+        return packet[_META[what["key"]]] if what["key"] in _META else None
+    if kind == "payload":
+        return _header(what.get("protocol", ""), what.get("field", ""), packet)
+    if kind == "ct":
+        return _of_connection(what, packet)
+    if kind == "fib" and what["result"] == "type" and what["flags"] == ["daddr"]:
+        return packet["destination type"]
+    if kind == "concat":
+        values = [_value(part, packet) for part in what]
+        return _NOTHING if any(value is _NOTHING for value in values) else tuple(values)
+    return None
+
+
+def _header(protocol: str, field: str, packet: Packet) -> Any:
+    if protocol in _IP_FAMILIES:
+        if packet["family"] != _IP_FAMILIES[protocol]:
+            return _NOTHING
+        return packet[_IP_FIELDS[field]] if field in _IP_FIELDS else None
+    own = packet["protocol"]
+    if protocol not in ("th", "ether", "vlan", "arp", "") and own and own != _PROTOCOLS.get(protocol, protocol):
+        return _NOTHING
+    return packet[_PORTS[field]] if field in _PORTS else None
+
+
+def _of_connection(what: Mapping[str, Any], packet: Packet) -> Any:
+    if what["key"] == "status":
+        return frozenset(["dnat"]) if packet["dnat"] else frozenset()
+    name = _CONNECTION.get((what["key"], what.get("dir", "")))
+    return packet[name] if name else None
+
+
+def _contains(right: Expression, value: Any, sets: Sets) -> Known:
+    """Whether a value is what stands on the right side: one thing, or one of several."""
+    if isinstance(value, frozenset):
+        return _has_status(right, value)
+    if isinstance(right, str) and right.startswith("@"):
+        return _any(sets.get(right[1:], ()), value, sets)
+    if isinstance(right, list):
+        return _any(right, value, sets)
+    if isinstance(right, dict):
+        ((kind, what),) = right.items()
+        if kind == "set":
+            return _any(what, value, sets)
+        if kind == "elem":
+            return _contains(what["val"], value, sets)
+        if kind == "concat" and isinstance(value, tuple):
+            return _all(_contains(part, own, sets) for part, own in zip(what, value))
+        if kind == "prefix":
+            return None if value is None and what["len"] else _within(_subnet(what["addr"], what["len"]), value)
+        if kind == "range":
+            return _in_range(what, value)
+        return None
+    return None if value is None else _is(right, value)
+
+
+def _has_status(right: Expression, status: frozenset[str]) -> Known:
+    """A connection has more marks than the one that is known of it."""
+    wanted = [right] if isinstance(right, str) else right if isinstance(right, list) else []
+    if "dnat" in wanted and "dnat" in status:
+        return True
+    return False if wanted == ["dnat"] else None
+
+
+def _any(elements: Iterable[Any], value: Any, sets: Sets) -> Known:
+    known: Known = False
+    for element in elements:
+        found = _contains(element, value, sets)
+        if found:
+            return True
+        if found is None:
+            known = None
+            if value is None:
+                break
+    return known
+
+
+def _all(found: Iterable[Known]) -> Known:
+    known: Known = True
+    for each in found:
+        if each is False:
+            return False
+        known = known and each
+    return known
+
+
+def _not(known: Known) -> Known:
+    return None if known is None else not known
+
+
+def _is(right: Union[str, int], value: Any) -> Known:
+    if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return value == _address(right)
+    if isinstance(right, str) and right.endswith("*") and isinstance(value, str):
+        return value.startswith(right[:-1])
+    return bool(value in (right, _PROTOCOLS.get(right)))
+
+
+def _within(subnet: Optional[Subnet], value: Any) -> Known:
+    if subnet is None or value is None or isinstance(value, str):
+        return None
+    return value.version == subnet.version and value in subnet
+
+
+def _in_range(limits: Sequence[Any], value: Any) -> Known:
+    if value is None:
+        return None
+    first, last = (_address(each) if isinstance(each, str) else each for each in limits)
+    try:
+        return bool(first <= value <= last)
+    except TypeError:
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _address(text: Union[str, int]) -> Optional[Address]:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _subnet(address: str, length: int) -> Optional[Subnet]:
+    try:
+        return ipaddress.ip_network((address, length), strict=False)
+    except ValueError:
+        return None
