@@ -354,11 +354,11 @@ def test_where_a_program_cannot_be_started_the_old_rules_stay(backend: str, prog
         standing = host.rules()
         refusals = 0
         for number in range(1, TOO_MANY):
-            said = host.refused(number, after)
-            if not said:
+            refusal = host.refused(number, after)
+            if not refusal.what:
                 break
-            if "could not be run" in said:
-                assert said.rstrip().endswith("all changes of this run were taken back")
+            if "could not be run" in refusal.said:
+                assert refusal.said.endswith("all changes of this run were taken back")
                 assert host.rules() == standing
                 refusals += 1
             host.apply(before)

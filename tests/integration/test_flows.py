@@ -190,7 +190,7 @@ def test_what_could_not_be_forgotten_is_told_and_made_up_for(host: ThrowawayHost
     host.apply(both, EXACT)
     held = held_by(host, ("outside", HOST4, 8443), ("neighbour", HOST4, 8443))
     for number in range(1, TOO_MANY):
-        said = host.refused(number, one)
+        said = host.refused(number, one).said
         if "connection tracking" in said:
             break
         host.apply(both, EXACT)

@@ -504,13 +504,19 @@ def test_a_dnsmasq_that_fails_to_start_leaves_nothing() -> None:
     words = {"networks": {"home": network}}
     leases = "/var/lib/wharf/leases/home"
     with ThrowawayHost.started() as host:
-        with failing_once(host), pytest.raises(EngineError, match="dnsmasq home: .*; what had been done of this layer"):
+        with (
+            failing_once(host),
+            pytest.raises(EngineError, match="dnsmasq home: .*; all changes .* were taken back"),
+        ):
             host.apply(words)
         assert host.run("find /run/wharf /var/lib/wharf -type f -o -empty 2>&- || true").split() == [LEDGER]
         host.converge(words)
         host.write(leases, "1999999999 02:00:00:00:00:01 10.6.0.130 guest *\n")
         network["x-wharf"]["dhcp"]["lease_time"] = "2h"
-        with failing_once(host), pytest.raises(EngineError, match="dnsmasq home: .*; what had been done of this layer"):
+        with (
+            failing_once(host),
+            pytest.raises(EngineError, match="dnsmasq home: .*; all changes .* were taken back"),
+        ):
             host.apply(words)
         assert "10.6.0.130" in host.read(leases)
         host.run("kill -0 $(cat /run/wharf/running/home.pid)")

@@ -107,7 +107,9 @@ def publish(
         if demand not in settled:
             with problems.collect():
                 settled[demand] = taken.take_free(demand)
-    return tuple(_publications(settled)), {demand.key: port for demand, port in settled.items()}
+    # What was published before is settled first, and must not come first: the next run would see another order.
+    in_order = {demand: settled[demand] for demand in demands if demand in settled}
+    return tuple(_publications(in_order)), {demand.key: port for demand, port in in_order.items()}
 
 
 def _without_twins(demands: Iterable[_Demand], problems: ProblemCollector) -> List[_Demand]:
