@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, EXACT, LEDGER, EngineError, ThrowawayHost, differences
 
 HOST_ADDRESS = "192.0.2.10"
 
@@ -609,3 +609,13 @@ class TestGivenBack:
         assert "jump mine" in host.run("nft list chain inet wharf DOCKER-USER")
         host.converge({}, ABSENT)
         assert "chain mine" in host.run("nft list ruleset")
+
+
+def test_a_ledger_that_the_version_before_wrote_is_read_and_brought_up_to_date(live: ThrowawayHost) -> None:
+    now = live.ledger()
+    former_keys = {"prior": "found", "stale_ports": "suspects"}
+    former = {former_keys.get(key, key): value for key, value in now.items()}
+    former["declared"] = {key: value for key, value in former["declared"].items() if key != "boot"}
+    live.write(LEDGER, json.dumps(former))
+    assert live.apply(WORDS).changes == []
+    assert live.ledger() == now
