@@ -29,6 +29,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  variable_prefix:
+    description:
+      - What the name of the variable begins with from which O(services) is given, as in V(wharf_boot_) of
+        C(wharf_boot_services). Messages then name the variable, and else the option. The role C(boot) sets it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
