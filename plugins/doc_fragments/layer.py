@@ -17,7 +17,7 @@ options:
         run. With C(iptables=false) the rules for IPv4 are left to others, with C(ip6tables=false) those for IPv6; what
         only rules bring about is refused there.
       - Below C(x-wharf) stands what C(daemon.json) has no words for. C(accept-in-iptables-forward=true) lets through,
-        in the chain C(FORWARD) of somebody else's iptables, what the rules by nftables accept.
+        in the chain C(FORWARD) of third-party iptables rules, what the rules by nftables accept.
       - A dictionary, or the JSON or YAML text of one.
       - Where this is not given, what was declared before stands.
     type: raw
@@ -135,12 +135,12 @@ options:
     default: [docker_user, default_networks, user_networks, containers, boot]
   recover:
     description:
-      - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be understood.
+      - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be read.
         Without this, such a host is refused.
-      - V(true) finds again what is ours by its marks, together with the addresses that it has. A ledger that cannot be
-        understood is kept beside the new one. Where the ledger is in order, this does nothing.
-      - What was declared cannot be found again. All of it must be given, or it is refused, unless O(state) says that
-        the rest goes.
+      - V(true) recovers the ledger from the marks of what wharf.network made on the host, together with its addresses.
+        A ledger that cannot be read is kept beside the new one. Where the ledger is in order, this does nothing.
+      - The marks do not say what was declared. All of it must be given, or the call is refused, unless O(state) says
+        that the rest goes.
     type: bool
     default: false
   variable_prefix:

@@ -13,7 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .engine.converge import converge
 from .engine.declaration.declared import ABSENT, PARTS, PRESENT, SCOPES, STATES, Call
-from .engine.declaration.places import Places
+from .engine.declaration.places import SOURCE, Places
 from .engine.errors import ProblemsError, WharfError
 from .engine.layers import BOOT, LAYERS
 from .engine.report import describe, diffs, summary, visible
@@ -65,10 +65,16 @@ def run_layers(*names: str) -> None:
 
 def run_boot() -> None:
     """Converge what brings the networks back when the host boots; leave with the result."""
-    spec = {"services": {"type": "bool"}, "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT}}
+    spec = {
+        "services": {"type": "bool"},
+        "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
+        "variable_prefix": {"type": "str", "default": ""},
+    }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    services = module.params["services"]
-    _run(module, [BOOT.name], frozenset([BOOT.name]), {"boot": {} if services is None else {"services": services}})
+    boot: Dict[str, Any] = {SOURCE: f"{module.params['variable_prefix']}services"}
+    if module.params["services"] is not None:
+        boot["services"] = module.params["services"]
+    _run(module, [BOOT.name], frozenset([BOOT.name]), {"boot": boot})
 
 
 def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:

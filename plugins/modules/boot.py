@@ -13,9 +13,9 @@ description:
   - Installs the command C(wharf), C(/usr/local/sbin/wharf), which is the engine of this very version of the collection
     in one file. It is run by the Python that runs this module. It knows from the ledger what is declared on the host.
   - Where systemd runs the host, C(wharf.service) brings back what is declared when the host boots, and when the
-    firewall's own service is started anew. C(wharf-follow.service) connects containers of others that start, or start
-    anew, keeps containers' files of names true to the host's, and loads rules again that somebody has flushed. Both
-    are enabled and started.
+    firewall's own service is started anew. C(wharf-follow.service) connects containers of other runtimes that start, or
+    start anew, keeps containers' files of names true to the host's, and loads rules again that somebody has flushed.
+    Both are enabled and started.
   - Where it does not, only the command is installed.
 options:
   services:
@@ -29,6 +29,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  variable_prefix:
+    description:
+      - What the name of the variable begins with from which O(services) is given, as in V(wharf_boot_) of
+        C(wharf_boot_services). Messages then name the variable, and else the option. The role C(boot) sets it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full

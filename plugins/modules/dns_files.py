@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Writes each container's C(resolv.conf), C(hosts) and C(hostname). Those of a named namespace (C(netns:NAME), the
     default) are below C(/etc/netns/NAME), from where C(ip netns exec) binds them over C(/etc).
-  - Of containers that somebody else runs (a C(sandbox) of C(docker:NAME), C(podman:NAME), C(machine:NAME), C(pid:N) or
+  - Of containers of other runtimes (a C(sandbox) of C(docker:NAME), C(podman:NAME), C(machine:NAME), C(pid:N) or
     C(path:/run/...)) it writes the files that these have themselves. What stood there is given back once a container is
     no longer declared.
   - The names and aliases of the other containers on a user-defined network stand in C(hosts).

@@ -88,7 +88,7 @@ allotted:
   sample: {networks: {app: {172.18.0.0/16: 172.18.0.1}}, endpoints: {web/app: {interface: eth0,
     mac: "02:42:ec:9e:59:4f", ipv4: 172.18.0.2}}, ports: {}}
 foreign:
-  description: The rules and policies of others that drop what the networks need, and what would let it through.
+  description: The third-party rules and policies that drop what the networks need, and what would let it through.
   returned: success
   type: list
   elements: dict
@@ -130,7 +130,7 @@ edited:
   elements: str
   sample: [/etc/netns/web/resolv.conf]
 pending:
-  description: The sandboxes that somebody else does not run now, with what is to be in them. It is no drift.
+  description: The sandboxes of containers that do not run now, with what is to be in them. It is no drift.
   returned: success
   type: list
   elements: str
@@ -142,7 +142,7 @@ drift:
   sample: {bridge: [{kind: bridge, name: br-app, action: update, fields: [mtu]}]}
 trouble:
   description: What an admin has to see first, in sentences; containers that are pending, what is gone or differs, and
-    rules of others that drop what must pass.
+    third-party rules that drop what must pass.
   returned: success
   type: list
   elements: str

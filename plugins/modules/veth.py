@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes the named network namespaces of containers (C(ip netns)), and connects each to its networks by a veth pair,
     whose one end is made directly inside the sandbox, with its name, MAC, MTU, addresses and routes.
-  - Containers that somebody else runs are connected by C(x-wharf.sandbox), V(pid:N) or V(path:/run/...). One that does
+  - Containers of other runtimes are connected by C(x-wharf.sandbox), V(pid:N) or V(path:/run/...). One that does
     not run yet is pending, not an error; it is connected by the first call that finds it.
   - Both ends of a pair have the MTU of the network. The host's end is marked in its C(ifalias) as
     C(wharf:CONTAINER/NETWORK).
@@ -73,8 +73,8 @@ changes:
       type: list
       elements: str
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet, and endpoints that an interface of
-    somebody else's in the container is in the way of, which a warning names. They are left alone until that changes.
+  description: The sandboxes and endpoints whose network stack does not exist yet, and endpoints that a third-party
+    interface in the container is in the way of, which a warning names. They are left alone until that changes.
   returned: success
   type: list
   elements: str

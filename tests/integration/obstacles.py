@@ -140,7 +140,9 @@ def assert_concerns_one_alone(host: ThrowawayHost, words: Any, sandbox: str, pat
     for obstacle in OBSTACLES[:3]:
         with obstacle.put(host, path):
             results = host.apply(words)
-            assert results.warnings == {f"{sandbox}: /etc/hosts cannot be written: {obstacle.reason}"}
+            assert results.warnings == {
+                f"wharf_containers.web: {sandbox}: /etc/hosts cannot be written: {obstacle.reason}"
+            }
             assert (results.pending, results.changes) == ([key], [])
             host.run("echo edited > /etc/netns/app/hosts")
             assert [change[3] for change in host.apply(words).changes] == ["/etc/netns/app/hosts"]

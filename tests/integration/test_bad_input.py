@@ -71,15 +71,19 @@ def test_what_is_in_the_way_of_a_compose_file_is_named_as_in_it(one: ThrowawayHo
             },
         },
     }
-    one.run("ip netns add shop-web-1; ip link add br-shop_front type veth peer name other")
+    one.run(
+        "ip netns add shop-web-1; ip link add br-shop_front type veth peer name other; "
+        "mkdir -p /etc/netns/shop-db-1; echo mine > /etc/netns/shop-db-1/hosts"
+    )
     with untouched(one):
         assert sorted(line.partition(": ")[2].partition(": ")[0] for line in refused(one, words)) == [
             "networks.front",
+            "services.db",
             "services.db.sysctls.net.core.nothing",
             "services.web",
-            "services.web.networks.front",
+            f"services.web.networks.front.driver_opts.{SYSCTLS}",
         ]
-    one.run("ip netns del shop-web-1; ip link del br-shop_front")
+    one.run("ip netns del shop-web-1; ip link del br-shop_front; rm -r /etc/netns")
 
 
 def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> None:
@@ -90,7 +94,7 @@ def test_foreign_things_in_the_way_come_in_one_report(one: ThrowawayHost) -> Non
         ip netns add web; mkdir -p /etc/netns/app; echo mine > /etc/netns/app/hosts
         """
     )
-    in_the_way = ["wharf_networks.front", "table inet wharf", "wharf_containers.web", "/etc/netns/app/hosts"]
+    in_the_way = ["wharf_networks.front", "table inet wharf", "wharf_containers.web", "wharf_containers.app"]
     with untouched(one):
         assert [line.partition(": ")[0] for line in refused(one)] == in_the_way
         mistaken = copy.deepcopy(WORDS)
@@ -259,7 +263,7 @@ def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) ->
 
 
 def test_parameters_that_the_kernel_does_not_take(one: ThrowawayHost) -> None:
-    option = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martian=1"}
+    option = {SYSCTLS: "net.ipv4.conf.IFNAME.log_martian=1"}
     words = {
         "networks": {"front": {}},
         "containers": {
@@ -275,14 +279,13 @@ def test_parameters_that_the_kernel_does_not_take(one: ThrowawayHost) -> None:
         f'wharf_containers.app.sysctls.net.ipv4.ip_default_tll: "1": {missing}',
         'wharf_containers.db.sysctls.net.ipv4.ip_default_ttl: "256": the kernel does not take this value: '
         "give another one",
-        f"wharf_containers.web.networks.front: ipv4.log_martian=1 of eth0: {missing}",
+        f"wharf_containers.web.networks.front.driver_opts.{SYSCTLS}: ipv4.log_martian=1 of eth0: {missing}",
     ]
 
 
 def test_parameters_of_an_interface_that_are_at_odds_with_its_network(one: ThrowawayHost) -> None:
     def attached(option: str) -> Any:
-        named = {"com.docker.network.endpoint.sysctls": f"net.ipv6.conf.IFNAME.{option}"}
-        return {"driver_opts": named}
+        return {"driver_opts": {SYSCTLS: f"net.ipv6.conf.IFNAME.{option}"}}
 
     words = {
         "networks": {"front": {"enable_ipv6": True}, "back": {}},
@@ -294,8 +297,8 @@ def test_parameters_of_an_interface_that_are_at_odds_with_its_network(one: Throw
     with untouched(one), pytest.raises(EngineError) as error:
         one.apply(words)
     assert {*str(error.value).splitlines()} == {
-        "wharf_containers.web.networks.front: ipv6.mtu=9000 of eth0: is larger than the network's MTU of 1500 bytes: "
-        "give a smaller one",
-        "wharf_containers.db.networks.back: ipv6.disable_ipv6=0 of eth0: the network has no IPv6: set enable_ipv6: "
-        "true on the network, or leave this out",
+        f"wharf_containers.web.networks.front.driver_opts.{SYSCTLS}: ipv6.mtu=9000 of eth0: is larger than the "
+        "network's MTU of 1500 bytes: give a smaller one",
+        f"wharf_containers.db.networks.back.driver_opts.{SYSCTLS}: ipv6.disable_ipv6=0 of eth0: the network has no "
+        "IPv6: set enable_ipv6: true on the network, or leave this out",
     }

@@ -126,8 +126,8 @@ def test_nothing_in_a_container_leads_out_of_it(host: ThrowawayHost, boxes: Boxe
     with host.declared(declared):
         results = host.apply(declared)
         assert results.warnings == {
-            f"pid:{evil}: /etc/hostname, /etc/hosts cannot be written: it is no file",
-            f"pid:{worse}: {ALL}: it has no folder /etc of its own",
+            f"wharf_containers.evil: pid:{evil}: /etc/hostname, /etc/hosts cannot be written: it is no file",
+            f"wharf_containers.worse: pid:{worse}: {ALL}: it has no folder /etc of its own",
         }
         assert host.probe(f"/proc/{evil}/ns/net", "203.0.113.1/ping").is_open
         assert host.read("/run/evil/etc/resolv.conf").startswith("nameserver 172.")
@@ -145,8 +145,9 @@ def test_the_hosts_own_files_are_left_alone(host: ThrowawayHost, boxes: Boxes) -
     declared = words(bare=f"pid:{process.pid}", borrowing=f"pid:{borrowing}")
     with host.declared(declared):
         assert host.apply(declared).warnings == {
-            f"pid:{process.pid}: {ALL}: its /etc is the host's own",
-            f"pid:{borrowing}: /etc/hosts cannot be written: its /etc/hosts is the host's own",
+            f"wharf_containers.bare: pid:{process.pid}: {ALL}: its /etc is the host's own",
+            f"wharf_containers.borrowing: pid:{borrowing}: /etc/hosts cannot be written: its /etc/hosts is the host's "
+            "own",
         }
         assert host.read("/etc/hosts") == before
         assert host.read("/run/borrowing/etc/hostname") == "borrowing\n"
@@ -160,7 +161,7 @@ def test_what_is_read_only_is_left_alone(host: ThrowawayHost, boxes: Boxes) -> N
     declared = words(fixed=f"pid:{fixed}")
     host.run("mount -o remount,ro /run/fixed")
     with host.declared(declared):
-        assert host.apply(declared).warnings == {f"pid:{fixed}: {ALL}: it is read-only"}
+        assert host.apply(declared).warnings == {f"wharf_containers.fixed: pid:{fixed}: {ALL}: it is read-only"}
 
 
 def test_files_behind_a_path_are_those_of_who_lives_there(host: ThrowawayHost, boxes: Boxes) -> None:
@@ -179,7 +180,7 @@ def test_files_behind_a_path_are_those_of_who_lives_there(host: ThrowawayHost, b
         results = host.apply(declared)
         assert set(results.pending) == waiting
         assert results.warnings == {
-            f"path:/run/net: {ALL}: several live there, each "
+            f"wharf_containers.pod: path:/run/net: {ALL}: several live there, each "
             f"with files of its own: say whose are meant, by one of pid:{first}, {second}"
         }
         assert boxes.etc("second").endswith("as it was\n")
@@ -213,7 +214,7 @@ def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayH
     evil = {each: _place(host, boxes, place, each) for each in OBSTACLES}
     declared = words(good=f"pid:{good}", **{each.id: sandbox for each, (sandbox, _path) in evil.items()})
     keys = {f"{sandbox}:/etc/hosts" for sandbox, _path in evil.values()}
-    warnings = sorted(f"{evil[each][0]}: /etc/hosts cannot be written: {each.reason}" for each in OBSTACLES)
+    told = {each.id: f"{evil[each][0]}: /etc/hosts cannot be written: {each.reason}" for each in OBSTACLES}
     paths = " ".join(path for _sandbox, path in evil.values())
 
     def files() -> str:
@@ -225,7 +226,7 @@ def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayH
     with _in_the_way(host, evil):
         for _again in range(2):
             results = host.apply(declared)
-            assert sorted(results.warnings) == warnings
+            assert results.warnings == {f"wharf_containers.{name}: {reason}" for name, reason in told.items()}
             assert set(results.pending) == keys
             for each, (_sandbox, path) in evil.items():
                 assert host.read(path.replace("hosts", "hostname")) == f"{each.id}\n"
@@ -242,7 +243,7 @@ def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayH
     with _in_the_way(host, evil):
         for _again in range(2):
             results = host.apply({}, ABSENT)
-            assert sorted(results.warnings) == warnings
+            assert results.warnings == {*told.values()}
             assert set(results.pending) == keys
             assert boxes.etc("good") in before[1]
             assert {name for _kind, name in host.ledger()["owned"]["dns_files"]} == keys

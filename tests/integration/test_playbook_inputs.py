@@ -88,6 +88,25 @@ def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(controller: Co
     ]
 
 
+def test_what_is_in_the_way_on_the_host_is_told_at_the_place_in_the_compose_file(controller: Controller) -> None:
+    (controller.folder / "compose.yml").write_text("name: shop\nservices: {web: {}, db: {}}", encoding="utf-8")
+    play = {"tasks": [{"wharf.network.layers": {"compose_files": "compose.yml"}}]}
+    controller.host.run(
+        """
+        ip netns add shop-web-1; ip link add br-shop_default type veth peer name other
+        mkdir -p /etc/netns/shop-db-1; echo mine > /etc/netns/shop-db-1/hosts
+        """
+    )
+    assert {problem["path"] for problem in controller.play(play).results[-1]["problems"]} == {
+        "compose.yml: networks.default", "compose.yml: services.db", "compose.yml: services.web"
+    }  # fmt: skip
+    controller.host.run("ip netns del shop-web-1; ip link del br-shop_default; rm -r /etc/netns")
+    controller.play(play)
+    controller.host.run("ip link delete eth0; ip link add eth0 type bridge", "shop-web-1")
+    told = " ".join(controller.play(play).output.split())
+    assert "compose.yml: services.web: shop-web-1/shop_default is pending: an interface eth0 that" in told
+
+
 def test_chosen_ports_are_told(controller: Controller) -> None:
     task = {"wharf.network.docker_chains": {"containers": {"web": {"ports": ["8000-8001:80", "9000:90"]}}}}
     told = controller.play({"tasks": [task]}).results[-1]["published"]

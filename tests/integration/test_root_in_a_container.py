@@ -81,8 +81,8 @@ IN_THE_WAY = {
     ),
 }
 LEFT_ALONE = (
-    "web/front is pending: an interface eth0 that wharf.network does not manage is in /run/netns/web: delete it there, "
-    "or take that name from it"
+    "wharf_containers.web.networks.front: web/front is pending: an interface eth0 that wharf.network does not manage "
+    "is in /run/netns/web: delete it there, or take that name from it"
 )
 
 
@@ -313,7 +313,8 @@ def test_what_cannot_be_mended_in_a_container_concerns_it_alone(host: ThrowawayH
             results = host.apply(more)
             assert results.pending == [pending]
             (warning,) = results.warnings
-            assert re.match(rf"{pending} is pending: .*{why}.*: look for what else is set in /run/netns/web; ", warning)
+            said = rf"{pending} is pending: .*{why}.*: look for what else is set in /run/netns/web; "
+            assert re.match(rf"wharf_containers\.web(\.networks\.front)?: {said}", warning)
             names = {change[3].split(":")[-1].split("/")[0] for change in results.changes if change[0] == "veth"}
             assert names == changes - {"web"}
         assert host.probe("new", f"{host.address('db', 'front')}/ping").is_open

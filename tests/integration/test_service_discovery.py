@@ -674,8 +674,8 @@ def test_a_port_that_another_process_has_is_named_before_anything_is_touched(por
             with pytest.raises(EngineError) as refused:
                 bare.apply(words)
             assert str(refused.value) == (
-                f"dnsmasq app: a process of the host listens on {port} already, where names are to be answered: let it "
-                "listen on its own addresses only, or say x-wharf: {dns: false} on the network"
+                f"wharf_networks.app: a process of the host listens on {port} already, where names are to be answered: "
+                "let it listen on its own addresses only, or say x-wharf: {dns: false} on the network"
             )
         bare.agent.call("stop_all")
         bare.apply({}, ABSENT)

@@ -45,7 +45,7 @@ def main(arguments: List[str]) -> int:
         if options.command == "show":
             _show()
         elif options.command == "recover":
-            _adopt(options)
+            _recover(options)
         elif options.command == "follow":
             _follow()
         else:
@@ -111,8 +111,8 @@ def _follow() -> None:
     follow(tell)
 
 
-def _adopt(options: argparse.Namespace) -> None:
-    """Say what is ours by now, by layer."""
+def _recover(options: argparse.Namespace) -> None:
+    """Recover the ledger, and say what wharf.network owns by it, by layer."""
     words = read_declaration(options.file) if options.file else {}
     call = Call(**words, recover=True, places=Places.of_command(options.file))
     owned = recover_ledger(call).owned

@@ -249,7 +249,7 @@ def _places(thing: Object) -> FrozenSet[str]:
     if isinstance(thing, Endpoint):
         return frozenset([thing.sandbox])
     if isinstance(thing, ContainerFile):
-        return frozenset([thing.place[0]])
+        return frozenset([thing.location[0]])
     return frozenset()
 
 

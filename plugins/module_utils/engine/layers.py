@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, List, Sequence
 
 from .declaration.model import IPTABLES, NFTABLES
+from .declaration.places import Places
 from .diff import Change
 from .errors import ApplyError, Problem
 from .ledger import Ledger
@@ -195,10 +196,11 @@ def _boot_resources(_ledger: Ledger) -> Sequence[Resource]:
 def _no_systemd(planned: Plan) -> List[Problem]:
     from .kernel import systemd
 
-    if not (planned.boot or {}).get("services") or systemd.is_installed():
+    boot = planned.boot or {}
+    if not boot.get("services") or systemd.is_installed():
         return []
     remedy = "leave this out, and have the host's init system run `wharf apply` when it boots, and `wharf follow`"
-    return [Problem("wharf_boot_services", f"there is no systemd on this host: {remedy}")]
+    return [Problem(Places.of_boot_services(boot), f"there is no systemd on this host: {remedy}")]
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)

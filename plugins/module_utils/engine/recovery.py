@@ -102,7 +102,7 @@ def recovered(ledger: Ledger, call: Call) -> Ledger:
     """The new ledger of a host, on which there may be things of ours all the same.
 
     Raises:
-        ConflictError: there are, and the call does not say to adopt them, or not all of them.
+        ConflictError: there are, and the call does not ask to recover the ledger, or does not declare all of them.
     """
     _find_again(ledger)
     if ledger.owned:

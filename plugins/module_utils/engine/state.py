@@ -4,7 +4,8 @@
 """What a host holds, as values: the same words for what is desired and for what is there.
 
 Every object has a `kind` and a `name`, which together are its `key`. Two objects of one key that are equal need no
-change. `place`, where an object that is desired has one, is where it is declared, for messages.
+change. `place` is where an object that is desired is declared, for messages; it is empty where the object follows from
+all that is declared, as a chain does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ class Object:
         return self.kind, self.name
 
     @property
+    def place(self) -> str:
+        return ""
+
+    @property
+    def title(self) -> str:
+        """What an error calls it: by its place, as far as that is known, and by its name on the host."""
+        return f"{self.place}: {self.kind} {self.name}" if self.place else f"{self.kind} {self.name}"
+
+    @property
     def is_whole(self) -> bool:
         """Whether it could be made from what is known of it."""
         return True
@@ -58,6 +68,7 @@ class File(Object):
 
     content: str
     in_place: bool = field(default=False, compare=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,13 +76,14 @@ class ContainerFile(Object):
     """A file in a container that somebody else runs; `name` is `SANDBOX:/etc/FILE`, as in `docker:web:/etc/hosts`."""
 
     content: str
+    place: str = field(default="", compare=False)
 
     @property
     def kind(self) -> str:
         return "container_file"
 
     @property
-    def place(self) -> Tuple[str, str]:
+    def location(self) -> Tuple[str, str]:
         """The sandbox, and the path in the container."""
         sandbox, _colon, path = self.name.rpartition(":")
         return sandbox, path
@@ -154,7 +166,8 @@ class Endpoint(Object):
 
     `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface`
     in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
-    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends.
+    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `sysctl_places` are where the
+    declared ones among the `sysctls` are declared, by their keys.
     """
 
     sandbox: str
@@ -168,10 +181,15 @@ class Endpoint(Object):
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
+    sysctl_places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def is_whole(self) -> bool:
         return bool(self.sandbox and self.interface)
+
+    def place_of(self, sysctl: str) -> str:
+        """Where a kernel parameter of the interface is declared."""
+        return dict(self.sysctl_places).get(sysctl, self.place)
 
 
 @dataclass(frozen=True)
@@ -283,6 +301,7 @@ class Dnsmasq(Object):
     config: str
     reread: str
     listens: Tuple[Tuple[str, int], ...] = field(default=(), compare=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

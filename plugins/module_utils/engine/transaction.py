@@ -44,7 +44,7 @@ class Part:
         """
         wanted = planned(layer, resource, plan)
         owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in resource.kinds)
-        seen = resource.observe(wanted, owned)
+        seen = _observed(resource, wanted, owned)
         part = cls(layer.name, resource, wanted, owned, seen, seen.current, seen.desired)
         return part.leaving(frozenset(key for key in seen.edited if layer.keeps_edits(key[1])))
 
@@ -63,7 +63,7 @@ class Part:
 
     def seen_again(self, target: State) -> Part:
         """What this part would have to do now to reach the target."""
-        seen = self.resource.observe(self.wanted, self.owned | self.wanted.keys())
+        seen = _observed(self.resource, self.wanted, self.owned | self.wanted.keys())
         return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
 
     def going_back(self, earlier: State) -> Part:
@@ -79,6 +79,24 @@ class Part:
         back = replace(self, wanted={**wanted, **again}, owned=owned).seen_again(self.current)
         as_declared = {key: thing for key, thing in back.seen.desired.items() if key in again}
         return replace(back, desired={**self.current, **as_declared})
+
+
+def _observed(resource: Resource, wanted: State, owned: FrozenSet[Key]) -> Observation:
+    seen = resource.observe(wanted, owned)
+    return replace(seen, pending=with_places(seen.pending, wanted))
+
+
+def with_places(reasons: Mapping[Key, str], wanted: State) -> Dict[Key, str]:
+    """The reasons, each behind the places where the objects are declared that the reason is about."""
+    places: Dict[str, Dict[str, None]] = {}
+    for key, reason in reasons.items():
+        place = wanted[key].place if key in wanted else ""
+        if place:
+            places.setdefault(reason, {})[place] = None
+    return {
+        key: f"{', '.join(places[reason])}: {reason}" if reason and reason in places else reason
+        for key, reason in reasons.items()
+    }
 
 
 def planned(layer: Layer, resource: Resource, plan: Plan) -> State:
@@ -101,7 +119,7 @@ def apply(parts: Sequence[Part]) -> Dict[Key, str]:
     """
     refused: Dict[Key, str] = {}
     for part, changes in _in_order(parts):
-        refused.update(part.resource.apply(changes))
+        refused.update(with_places(part.resource.apply(changes), part.wanted))
     return refused
 
 
@@ -138,7 +156,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     again = []
     for part in parts:
         seen = part.seen_again(part.desired).leaving(frozenset(refused))
-        refused.update(seen.resource.tolerate(seen.changes))
+        refused.update(with_places(seen.resource.tolerate(seen.changes), seen.wanted))
         again.append(seen.leaving(frozenset(refused)))
     different = "; ".join(str(change) for part in again for change in part.changes)
     if different:

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,24 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     known,
     refuse_leaving,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import ENDPOINT_SYSCTLS
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import sandboxes_and_endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import systemd
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import dns_files
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
+    Plan,
+    bridges,
+    sandboxes_and_endpoints,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files import dnsmasq_needs
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files.dnsmasq import DnsmasqFiles
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files.files import Files
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import parameters
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import Dnsmasq, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.transaction import with_places
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import load_compose_files
 
 ENTRIES = [
@@ -199,4 +217,118 @@ def test_networks_of_a_compose_service(tmp_path: Path) -> None:
     assert [text.partition(": is taken")[0].partition(": no address")[0] for text in problems(vars(read))] == [
         'compose.yml: services.web.networks.back.ipv4_address: "10.0.0.1"',
         "compose.yml: services.two",
+    ]
+
+
+WORDS = {
+    "networks": {"front": {}, "back": {"ipam": {"config": [{"subnet": "10.0.0.0/24"}]}}},
+    "containers": {
+        "web": {
+            "networks": {"front": {"driver_opts": {ENDPOINT_SYSCTLS: "net.ipv4.conf.IFNAME.nothing=1"}}, "back": {}},
+            "sysctls": {"net.ipv4.conf.eth0.no_such": "1"},
+            "dns": ["192.0.2.1"],
+        },
+        "db": {"networks": ["back"], "x-wharf": {"sandbox": "docker:db"}},
+    },
+}
+
+
+def planned(places: Places = FILE) -> Plan:
+    return plan(places.marked(WORDS), places=places)
+
+
+def test_what_is_made_of_a_network_or_a_container_knows_its_place() -> None:
+    made = planned()
+    objects = [*bridges(made), *sandboxes_and_endpoints(made), *dns_files(made), *dnsmasq(made)]
+    places = {thing.key: thing.place for thing in objects}
+    assert [key for key, place in places.items() if not place] == []
+    assert places["bridge", "docker0"] == "host.json: host"
+    assert places["bridge", "br-front"] == "host.json: networks.front"
+    assert places["sandbox", "netns:web"] == "host.json: containers.web"
+    assert places["endpoint", "db/back"] == "host.json: containers.db.networks.back"
+    assert places["file", "/etc/netns/web/hosts"] == "host.json: containers.web"
+    assert places["container_file", "docker:db:/etc/hosts"] == "host.json: containers.db"
+    assert places["file", "/run/wharf/dnsmasq/back.conf"] == "host.json: networks.back"
+    (shared,) = (place for (kind, name), place in places.items() if kind == "dnsmasq" and ":" in name)
+    assert shared == "host.json: networks.back, host.json: networks.front"
+
+
+def test_a_file_in_the_way_is_told_at_the_container_that_needs_the_place(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("mine")
+    (file,) = (thing for thing in dns_files(planned()) if thing.name == "/etc/netns/web/hosts")
+    in_the_way = replace(file, name=str(tmp_path / "hosts"))
+    with pytest.raises(
+        ConflictError, match=rf"^host\.json: containers\.web: {tmp_path}/hosts exists and is not managed"
+    ):
+        Files({}).observe(state_of([in_the_way]), frozenset())
+
+
+def test_a_port_of_a_resolver_that_is_taken_is_told_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dnsmasq_needs, "listeners", lambda: [("udp", "0.0.0.0", 53)])
+    resolvers = [thing for thing in dnsmasq(planned()) if isinstance(thing, Dnsmasq)]
+    with pytest.raises(ConflictError) as refused:
+        dnsmasq_needs.refuse_taken(resolvers, set())
+    assert [problem.path for problem in refused.value.problems] == [
+        "host.json: networks.back",
+        "host.json: networks.front",
+    ]
+
+
+def test_a_configuration_that_dnsmasq_refuses_is_told_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = subprocess.CompletedProcess([], 1, "", "dnsmasq: bad option at line 3")
+    monkeypatch.setattr(f"{DnsmasqFiles.__module__}.programs.run", lambda *_arguments: said)
+    monkeypatch.setattr(f"{DnsmasqFiles.__module__}.program", lambda: "dnsmasq")
+    (config,) = (thing for thing in dnsmasq(planned()) if thing.name == "/run/wharf/dnsmasq/back.conf")
+    with pytest.raises(
+        ConflictError, match=r"^host\.json: networks\.back: dnsmasq refuses /run/wharf/dnsmasq/back\.conf: "
+    ):
+        DnsmasqFiles({}).require(state_of([config]))
+
+
+def test_a_parameter_of_an_interface_is_told_where_it_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters.namespaces, "scratch", nullcontext)
+    monkeypatch.setattr(parameters.proc_sys, "refusal", lambda name, _value: "no" if "no" in name else "")
+    with pytest.raises(ConflictError) as refused:
+        parameters.refuse_unsettable(state_of(sandboxes_and_endpoints(planned())))
+    assert {str(problem) for problem in refused.value.problems} == {
+        "host.json: containers.web.sysctls.net.ipv4.conf.eth0.no_such: ipv4.no_such=1 of eth0: no",
+        f"host.json: containers.web.networks.front.driver_opts.{ENDPOINT_SYSCTLS}: ipv4.nothing=1 of eth1: no",
+    }
+
+
+def test_what_is_pending_is_told_where_it_is_declared() -> None:
+    """One reason of several objects is one sentence. What is let go is declared nowhere any more."""
+    front, back, gone = ("endpoint", "web/front"), ("endpoint", "web/back"), ("endpoint", "old/front")
+    wanted = state_of(sandboxes_and_endpoints(planned()))
+    places = "host.json: containers.web.networks.front, host.json: containers.web.networks.back"
+    assert with_places({front: "stuck", back: "stuck", gone: "it stays", ("endpoint", "db/back"): ""}, wanted) == {
+        front: f"{places}: stuck",
+        back: f"{places}: stuck",
+        gone: "it stays",
+        ("endpoint", "db/back"): "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (Call(boot={"services": True}), "wharf_boot_services"),
+        (Call(boot={"services": True}, places=OPTIONS), "boot.services"),
+        (Call(boot={"services": True, "x-source": "services"}, places=OPTIONS), "services"),
+    ],
+)
+def test_services_without_systemd_are_told_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, call: Call, path: str
+) -> None:
+    monkeypatch.setattr(systemd, "is_installed", lambda: False)
+    (problem,) = BOOT.lacks(replace(planned(), boot=declare(Declared(), call).boot))
+    assert problem.path == path
+
+
+def test_settings_of_boot_are_checked() -> None:
+    with pytest.raises(ModelError) as refused:
+        Call(boot={"servics": True, "services": "maybe"}, places=OPTIONS)
+    assert [str(problem) for problem in refused.value.problems] == [
+        "boot.servics: unknown key; known here: services",
+        'boot.services: "maybe": must be true or false',
     ]

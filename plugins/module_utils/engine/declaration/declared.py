@@ -11,7 +11,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from .parse_network import network_name
-from .places import Places
+from .places import SOURCE, Places
 from .vocabulary import without_passed_over
 
 # The parts of a declaration. Each stands on those before it, but for the last, which stands alone.
@@ -104,9 +104,19 @@ class Call:
                 problems.add(self.places.part(part), "must be a list of rules, in the order in which they hold")
             elif scope != DOCKER_USER and not isinstance(given, (dict, type(None))):
                 problems.add(self.places.part(part), "must be a mapping")
+            elif scope == BOOT:
+                self._check_boot(given or {}, problems)
         problems.raise_if_any()
         for part, words in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
             object.__setattr__(self, part, words)
+
+    def _check_boot(self, given: Words, problems: ProblemCollector) -> None:
+        for key, value in given.items():
+            path = f"{self.places.part(PARTS[BOOT])}.{key}"
+            if key not in ("services", SOURCE):
+                problems.add(path, "unknown key; known here: services")
+            elif key == "services" and not isinstance(value, bool):
+                problems.add(path, f'"{value}": must be true or false')
 
     @property
     def declares_rules(self) -> bool:

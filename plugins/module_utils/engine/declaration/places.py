@@ -62,6 +62,11 @@ class Places:
         """The place of the host's words, of which there may be none."""
         return self.of(words, "host") if words else self.part("host")
 
+    @staticmethod
+    def of_boot_services(boot: Mapping[str, Any]) -> str:
+        """The place of the one setting of what brings the networks back when the host boots."""
+        return str(boot.get(SOURCE, f"{_VARIABLES}boot_services"))
+
     def marked(self, given: Mapping[str, Any]) -> Dict[str, Any]:
         """The parts of a declaration, with the place of each entry beside its words, unless variables have them."""
         if self.parts == _VARIABLES:
@@ -72,6 +77,8 @@ class Places:
         path = self.part(part)
         if part == "host" and words is not None:
             return _marked(words, path)
+        if part == "boot" and words is not None:
+            return _marked(words, f"{path}.services")
         if part == "docker_user" and isinstance(words, list):
             return [_marked(rule, f"{path}[{index}]") for index, rule in enumerate(words)]
         if part in ("networks", "containers") and isinstance(words, Mapping):

@@ -123,15 +123,17 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
-    yield File(config_path(resolver.name), config)
+    place = ", ".join(plan.model.networks[name].path for name in resolver.networks)
+    yield File(config_path(resolver.name), config, place=place)
     for path, content in reread.items():
-        yield File(path, content)
+        yield File(path, content, place=place)
     config_digest, reread_digest = digests(config, reread.values())
     yield Dnsmasq(
         resolver.name,
         config=config_digest,
         reread=reread_digest,
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
+        place=place,
     )
 
 
@@ -283,6 +285,7 @@ class _NamesByNetwork:
     """
 
     def __init__(self, plan: Plan) -> None:
+        self._networks = plan.model.networks
         known = dict.fromkeys(network for resolver in plan.resolvers.all for network in resolver.networks)
         self._lines: Dict[str, Dict[str, Lines]] = {
             name: {_RECORDS: _address_records(plan.model.networks[name])} for name in known
@@ -299,7 +302,7 @@ class _NamesByNetwork:
             for name, lines in files.items():
                 path = f"{NAMES_FOLDER}/{network}/{name}"
                 content = "".join(f"{address}\t{' '.join(names)}\n" for address, names in lines)
-                yield File(path, f"{_HEADER}{content}")
+                yield File(path, f"{_HEADER}{content}", place=self._networks[network].path)
 
     def of(self, networks: Iterable[str]) -> Iterator[str]:
         for network in networks:

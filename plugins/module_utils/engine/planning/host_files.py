@@ -44,11 +44,11 @@ def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
     owner = plan.model.owner_of_stack(container)
     if runtime == "netns":
         for file, content in _contents(plan, owner, peers).items():
-            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True)
+            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True, place=container.path)
     elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and runtime == DOCKER):
         # Docker itself gives a container the files of the one whose stack it shares; Podman does not.
         for file, content in _contents(plan, owner, peers).items():
-            yield ContainerFile(f"{container.sandbox}:/etc/{file}", content)
+            yield ContainerFile(f"{container.sandbox}:/etc/{file}", content, place=container.path)
 
 
 def _contents(plan: Plan, owner: Container, peers: _Peers) -> Dict[str, str]:

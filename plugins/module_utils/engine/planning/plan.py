@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
-from ..declaration.model import CONTAINER_MODE, HOST_MODE, Attachment, Container, Model, Network
+from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
@@ -311,6 +311,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             ipv6=container.has(network, 6),
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
             place=attachment.path,
+            sysctl_places=tuple(_sysctl_places(attachment, container, allotted.interface)),
         )
 
 
@@ -331,13 +332,23 @@ def _endpoint_sysctls(
     if has_ipv6 and not network.icc:
         # The host would send linked containers the direct way, which is closed.
         own["ipv6.accept_redirects"] = "0"
-    of_container = {
-        key: value
-        for name, value in container.sysctls
-        for named, key in [interface_parameter(name)]
-        if named == interface
-    }
+    of_container = {key: value for _name, key, value in _of_interface(container, interface)}
     return tuple(sorted({**own, **of_container, **dict(attachment.sysctls)}.items()))
+
+
+def _of_interface(container: Container, interface: str) -> Iterator[Tuple[str, str, str]]:
+    """Of the container's own parameters those of this interface: the name as declared, the key and the value."""
+    for name, value in container.sysctls:
+        named, key = interface_parameter(name)
+        if named == interface:
+            yield name, key, value
+
+
+def _sysctl_places(attachment: Attachment, container: Container, interface: str) -> Iterator[Tuple[str, str]]:
+    for name, key, _value in _of_interface(container, interface):
+        yield key, f"{container.path}.sysctls.{name}"
+    for key, _value in attachment.sysctls:
+        yield key, f"{attachment.path}.driver_opts.{ENDPOINT_SYSCTLS}"
 
 
 def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:

@@ -91,11 +91,11 @@ class ContainerFiles(Resource):
         """For each file that cannot be written one sentence for all such files of its container."""
         paths: Dict[Tuple[str, str], List[str]] = {}
         for name, reason in self._refused.items():
-            sandbox, path = ContainerFile(name, "").place
+            sandbox, path = ContainerFile(name, "").location
             paths.setdefault((sandbox, reason), []).append(path)
         told = {}
         for name, reason in self._refused.items():
-            sandbox, _path = ContainerFile(name, "").place
+            sandbox, _path = ContainerFile(name, "").location
             listed = ", ".join(paths[sandbox, reason])
             told["container_file", name] = f"{sandbox}: {listed} cannot be written: {reason}"
         return told
@@ -218,7 +218,7 @@ def _files(objects: Iterable[Object]) -> List[ContainerFile]:
 
 
 def _is_awaited(name: str) -> bool:
-    sandbox, _path = ContainerFile(name, "").place
+    sandbox, _path = ContainerFile(name, "").location
     return not is_present(sandbox)
 
 
@@ -240,7 +240,7 @@ def _refuse_what_cannot_become(name: str, coming: str, tree: str = "") -> None:
     named = _folder_of_named(name)
     if named and not os.path.isdir(named):
         return
-    _sandbox, path = ContainerFile(name, "").place
+    _sandbox, path = ContainerFile(name, "").location
     with _folder(name, tree) as found, _opened(*found) as file:
         standing = _standing_in(file, path)
         if standing == coming:
@@ -257,7 +257,7 @@ def _refuse_what_cannot_become(name: str, coming: str, tree: str = "") -> None:
 
 def _folder_of_named(name: str) -> str:
     """The folder of the files of a namespace that has a name; empty for all others."""
-    sandbox, _path = ContainerFile(name, "").place
+    sandbox, _path = ContainerFile(name, "").location
     return f"{_FILES_OF_NAMED}/{name_of(sandbox)}" if name_of(sandbox) else ""
 
 
@@ -267,7 +267,7 @@ def _with_parent(named: str) -> Sequence[str]:
 
 def _entry_of_id(name: str) -> str:
     """Where the ledger has which container it is whose files were found."""
-    sandbox, _path = ContainerFile(name, "").place
+    sandbox, _path = ContainerFile(name, "").location
     return f"{sandbox} id"
 
 
@@ -278,7 +278,7 @@ def _id(name: str) -> str:
 
 def _container(name: str) -> Optional[Running]:
     """Whose file it is, where that is known; it is nobody's that `ip netns exec` gives to whatever it runs."""
-    sandbox, _path = ContainerFile(name, "").place
+    sandbox, _path = ContainerFile(name, "").location
     with suppress(NoFilesError):
         return None if name_of(sandbox) else runtimes.running(sandbox)
     return None
@@ -292,7 +292,7 @@ def _folder(name: str, tree: str = "") -> Iterator[Tuple[int, str]]:
         NoFilesError: the container has no such folder.
         FileNotFoundError: the container does not run, and has no tree.
     """
-    sandbox, path = ContainerFile(name, "").place
+    sandbox, path = ContainerFile(name, "").location
     base = os.path.basename(path)
     named = _folder_of_named(name)
     container = None if named else runtimes.running(sandbox)
@@ -316,7 +316,7 @@ def _standing(name: str, tree: str = "") -> str:
         NoFilesError: something stands there that is no file.
         FileNotFoundError: the container does not run, and has no tree.
     """
-    _sandbox, path = ContainerFile(name, "").place
+    _sandbox, path = ContainerFile(name, "").location
     with _folder(name, tree) as found, _opened(*found) as file:
         return _standing_in(file, path)
 

@@ -88,7 +88,7 @@ def _test(config: File) -> None:
     """
     tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
     if tested.returncode:
-        raise ConflictError.at(config.name, f"dnsmasq refuses this configuration: {_complaint(tested)}")
+        raise ConflictError.at(config.place, f"dnsmasq refuses {config.name}: {_complaint(tested)}")
 
 
 class Processes(Resource):
@@ -316,7 +316,7 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
         _output, errors = process.communicate()
         pid = _read_number(pid_path(thing.name))
         if process.returncode or pid is None:
-            failed.append(f"dnsmasq {thing.name}: {errors.strip() or f'it ended with {process.returncode}'}")
+            failed.append(f"{thing.title}: {errors.strip() or f'it ended with {process.returncode}'}")
         else:
             _note(thing, pid)
     if failed:
@@ -346,7 +346,7 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
         # systemd would start them again and again.
         _systemctl("stop", failed)
         first = failed[0]
-        raise ApplyError(f"dnsmasq {first.name}: {complaint or 'did not start'}: see journalctl -u {_unit(first)}")
+        raise ApplyError(f"{first.title}: {complaint or 'did not start'}: see journalctl -u {_unit(first)}")
     # It names the unit.
     if complaint:
         raise ApplyError(f"dnsmasq: {complaint}")

@@ -56,7 +56,7 @@ def refuse_taken(things: Sequence[Dnsmasq], own: Collection[Tuple[str, int]]) ->
 def _taken(thing: Dnsmasq, port: int, address: str, protocol: str) -> Problem:
     where = f"[{address}]:{port}/{protocol}" if ":" in address else f"{address}:{port}/{protocol}"
     return Problem(
-        f"dnsmasq {thing.name}",
+        thing.place,
         f"a process of the host listens on {where} already, where names are to be answered: let it listen on its own "
         "addresses only, or say x-wharf: {dns: false} on the network",
     )

@@ -43,18 +43,15 @@ class Files(Resource):
             try:
                 content = _read(file.name)
             except OSError as error:
-                third_party.append(Problem(file.name, f"cannot be read as a file: {error.strerror}: move it away"))
+                third_party.append(_problem(file, f"cannot be read as a file: {error.strerror}: move it away"))
                 continue
             if content is None and file not in wanted and self._is_begun(Path(file.name)):
                 content = ""
             if content is None:
                 continue
             if file.key not in owned:
-                third_party.append(
-                    Problem(
-                        file.name, "exists and is not managed by wharf.network: move it away, or its lines elsewhere"
-                    )
-                )
+                remedy = "move it away, or its lines elsewhere"
+                third_party.append(_problem(file, f"exists and is not managed by wharf.network: {remedy}"))
             found.append(File(file.name, content, file.in_place))
         if third_party:
             raise ConflictError(*third_party)
@@ -114,6 +111,10 @@ class Files(Resource):
         for folder in self._made_for(path):
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _problem(file: File, message: str) -> Problem:
+    return Problem(file.place, f"{file.name} {message}") if file.place else Problem(file.name, message)
 
 
 def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:

@@ -108,9 +108,9 @@ def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bri
 
 def _make(ip: Any, before: Optional[Bridge], after: Bridge) -> None:
     if before is None:
-        with doing(f"bridge {after.name}: creating"):
+        with doing(f"{after.title}: creating"):
             before = _create(ip, after)
-    with doing(f"bridge {after.name}: changing"):
+    with doing(f"{after.title}: changing"):
         _update(ip, before, after)
 
 

@@ -155,7 +155,8 @@ class Endpoints(Resource):
         except ApplyError as error:
             sandbox = endpoints[0].sandbox
             if is_new(sandbox, self._owned) or (codes and error_number(error) not in codes):
-                raise
+                places = ", ".join(each.place for each in endpoints if each.place)
+                raise ApplyError(f"{places}: {error}" if places else str(error)) from error
             why = refusal([each.name for each in endpoints], sandbox, error)
             refused.update({each.key: why for each in endpoints})
 

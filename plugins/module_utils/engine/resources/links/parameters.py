@@ -97,7 +97,7 @@ def _places(thing: Object) -> Iterator[Place]:
         if given:
             yield Place(
                 tuple((proc_sys.of_interface("default", key), value) for key, value in given),
-                tuple((thing.place, f"{key}={value} of {thing.interface}") for key, value in given),
+                tuple((thing.place_of(key), f"{key}={value} of {thing.interface}") for key, value in given),
             )
 
 
@@ -108,7 +108,7 @@ def _impossible(endpoint: Endpoint) -> Iterator[Problem]:
             number = proc_sys.as_read(proc_sys.of_interface("default", key), value) or value
             why = _too_large(number, endpoint) if key == MTU_OF_IPV6 else _other_than(number, endpoint)
             if why:
-                yield Problem(endpoint.place, f"{key}={value} of {endpoint.interface}: {why}")
+                yield Problem(endpoint.place_of(key), f"{key}={value} of {endpoint.interface}: {why}")
 
 
 def _too_large(number: str, endpoint: Endpoint) -> str:

@@ -374,7 +374,7 @@ def _make(sandbox: Sandbox, others: Dict[str, Sandbox]) -> None:
     if sandbox.of in others:
         _make(others.pop(sandbox.of), others)
     name = sandbox.name[len(NETNS) :]
-    with doing(f"sandbox {sandbox.name}: creating"):
+    with doing(f"{sandbox.title}: creating"):
         if sandbox.of:
             namespaces.bind(name, namespaces.OWN if sandbox.of == HOST else sandbox_path(sandbox.of))
         else:
