@@ -18,7 +18,57 @@ DEFAULT_NETWORK = "bridge"
 DOCKER, PODMAN, MACHINE = "docker", "podman", "machine"
 RUNTIMES = (DOCKER, PODMAN, MACHINE)
 
+# What else a sandbox is found by.
+NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
+
 Key = Tuple[str, str]
+
+
+@dataclass(frozen=True, order=True)
+class SandboxRef:
+    """Where a network stack is found; as text `netns:web`, say, and the empty text for none.
+
+    `netns` is a named network namespace, which wharf.network makes and deletes. Third parties make the others: the
+    containers of a runtime, the namespace of a process (`pid:4711`), and one that is mounted at a path (`path:/run/…`).
+    `host`, without a name, is the host's own.
+    """
+
+    kind: str = ""
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SandboxRef:
+        kind, _colon, name = text.partition(":")
+        return cls(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    def __bool__(self) -> bool:
+        return bool(self.kind)
+
+    @property
+    def key(self) -> Key:
+        """The key of the sandbox among the objects of a host."""
+        return "sandbox", str(self)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether wharf.network makes and deletes the stack, or the name that it is bound to."""
+        return self.kind == NETNS
+
+    @property
+    def is_third_party(self) -> bool:
+        return self.kind not in ("", HOST, NETNS)
+
+    @property
+    def has_runtime(self) -> bool:
+        """Whether a runtime has to be asked where the stack is."""
+        return self.kind in RUNTIMES
+
+
+NO_SANDBOX = SandboxRef()
+HOST_STACK = SandboxRef(HOST)
 
 
 @dataclass(frozen=True)
@@ -71,10 +121,10 @@ class ContainerFile(Object):
         return "container_file"
 
     @property
-    def place(self) -> Tuple[str, str]:
+    def place(self) -> Tuple[SandboxRef, str]:
         """The sandbox, and the path in the container."""
         sandbox, _colon, path = self.name.rpartition(":")
-        return sandbox, path
+        return SandboxRef.parse(sandbox), path
 
 
 @dataclass(frozen=True)
@@ -101,17 +151,22 @@ class Bridge(Object):
 
 @dataclass(frozen=True)
 class Sandbox(Object):
-    """The network stack of a container; `name` is `netns:NAME`, `pid:N` or `path:/run/…`.
+    """The network stack of a container; `name` is its `ref` as text.
 
-    `of` is empty for a stack of its own, `host` for a name bound to the host's stack, or the name of
-    the sandbox it shares. `sysctls` are the container's `net.*` parameters.
+    `of` is empty for a stack of its own, the host's for a name that is bound to the host's stack, or the sandbox whose
+    stack it shares. `sysctls` are the container's `net.*` parameters.
     """
 
+    name: str = field(init=False)
+    ref: SandboxRef = field(compare=False)
     container: str
-    of: str = ""
+    of: SandboxRef = NO_SANDBOX
     loopback_up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.ref))
 
 
 @dataclass(frozen=True)
@@ -157,7 +212,10 @@ class Endpoint(Object):
     address that the kernel made is none of them. `mtu`, in bytes, holds at both ends.
     """
 
-    sandbox: str
+    name: str = field(init=False)
+    container: str = field(compare=False)
+    network: str = field(compare=False)
+    sandbox: SandboxRef
     interface: str
     host_interface: str
     port: Port
@@ -168,6 +226,9 @@ class Endpoint(Object):
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.container}/{self.network}")
 
     @property
     def is_whole(self) -> bool:
@@ -201,6 +262,12 @@ class Rules(Object):
     """
 
     elements: Tuple[Tuple[str, str], ...]
+
+    @property
+    def container(self) -> str:
+        """The container that owns them; empty for those of a network, or of none."""
+        kind, _space, name = self.name.partition(" ")
+        return name if kind == "container" else ""
 
 
 @dataclass(frozen=True)
@@ -313,7 +380,7 @@ def state_of(objects: List[Object]) -> State:
     return {thing.key: thing for thing in objects}
 
 
-FieldValue = Union[str, int, bool, Port, Tuple[object, ...]]
+FieldValue = Union[str, int, bool, Port, SandboxRef, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
-from ..state import DEFAULT_NETWORK
+from ..state import DEFAULT_NETWORK, SandboxRef
 from .parse_ports import PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
@@ -249,7 +249,7 @@ class Container:
     name: str
     path: str
     mode: str
-    sandbox: str
+    sandbox: SandboxRef
     shares: str = ""
     attachments: Tuple[Attachment, ...] = ()
     ports: Tuple[PortMapping, ...] = ()

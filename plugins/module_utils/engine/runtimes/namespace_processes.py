@@ -16,10 +16,11 @@ from functools import cache
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..kernel import namespaces
+from ..state import HOST, NETNS, PATH, PID, SandboxRef
 
 _OF_PROCESS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/ns/net")
 # What `ip netns exec` binds over /etc, of a namespace that has a name.
-_NAMED = re.compile(r"path:(?:/var)?/run/netns/([^/]+)")
+_NAMED = re.compile(r"(?:/var)?/run/netns/([^/]+)")
 
 Identity = Tuple[int, int]
 
@@ -49,10 +50,21 @@ class Running:
         return f"/proc/{self.pid}/root"
 
 
-def name_of(sandbox: str) -> str:
+def path_of(sandbox: SandboxRef) -> str:
+    """`netns:web` -> `/run/netns/web`, whether or not there is a stack; not where a runtime has to be asked."""
+    paths = {
+        NETNS: namespaces.path_of(sandbox.name),
+        PID: f"/proc/{sandbox.name}/ns/net",
+        PATH: sandbox.name,
+        HOST: namespaces.OWN,
+    }
+    return paths[sandbox.kind]
+
+
+def name_of(sandbox: SandboxRef) -> str:
     """`path:/run/netns/web` -> `web`; empty for all others."""
-    match = _NAMED.fullmatch(sandbox)
-    return match[1] if match else ""
+    match = _NAMED.fullmatch(sandbox.name)
+    return match[1] if match and sandbox.kind == PATH else ""
 
 
 def look_anew() -> None:
@@ -60,19 +72,18 @@ def look_anew() -> None:
 
 
 @cache
-def resident(sandbox: str) -> Optional[Running]:
+def resident(sandbox: SandboxRef) -> Optional[Running]:
     """Whose files are meant by `pid:N` or `path:…`; None where nobody lives there now.
 
     Raises:
         NoFilesError: several do, each with files of its own.
     """
-    kind, _colon, rest = sandbox.partition(":")
-    match = _OF_PROCESS.fullmatch(rest)
-    path = f"/proc/{rest}/ns/net" if kind == "pid" else rest
+    path = path_of(sandbox)
     if not namespaces.is_namespace(path):
         return None
-    if kind == "pid" or match:
-        return Running(int(match[1] if match else rest))
+    of_process = _OF_PROCESS.fullmatch(path)
+    if of_process:
+        return Running(int(of_process[1]))
     tenants, others = _tenants(namespaces.identity(path))
     if len(tenants) > 1:
         pids = ", ".join(map(str, tenants))

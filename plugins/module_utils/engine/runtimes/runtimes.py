@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ..kernel.system_bus import BusError, SystemBus
-from ..state import DOCKER, MACHINE, PODMAN, RUNTIMES
+from ..state import DOCKER, MACHINE, PODMAN, SandboxRef
 from . import namespace_processes
 from .namespace_processes import Running
 
@@ -37,13 +37,13 @@ _MACHINED = "org.freedesktop.machine1"
 _NO_SUCH_MACHINE = "org.freedesktop.machine1.NoSuchMachine"
 
 
-def running(sandbox: str) -> Optional[Running]:
+def running(sandbox: SandboxRef) -> Optional[Running]:
     """What is known of whoever runs in a sandbox that somebody else makes; None where nobody is known to.
 
     Raises:
         NoFilesError: several do, so that nobody can tell whose files are meant.
     """
-    found = _asked(sandbox) if sandbox.partition(":")[0] in RUNTIMES else namespace_processes.resident(sandbox)
+    found = _asked(sandbox) if sandbox.has_runtime else namespace_processes.resident(sandbox)
     return found if found and os.path.exists(found.namespace) else None
 
 
@@ -57,13 +57,12 @@ def silences() -> Iterator[str]:
             )
 
 
-def rootless_user(sandbox: str) -> str:
+def rootless_user(sandbox: SandboxRef) -> str:
     """Who runs this container of Podman, where it is not root, whose Podman alone is asked; else empty."""
-    runtime, _colon, name = sandbox.partition(":")
-    for pid in filter(str.isdigit, os.listdir("/proc")) if runtime == PODMAN else ():
+    for pid in filter(str.isdigit, os.listdir("/proc")) if sandbox.kind == PODMAN else ():
         with suppress(OSError, ValueError):
             owner = os.stat(f"/proc/{pid}").st_uid
-            if owner != os.geteuid() and _is_of_the_host(pid) and _watched_container(pid) == name:
+            if owner != os.geteuid() and _is_of_the_host(pid) and _watched_container(pid) == sandbox.name:
                 return _user_name(owner)
     return ""
 
@@ -90,10 +89,9 @@ def _user_name(number: int) -> str:
         return str(number)
 
 
-def is_unreadable(sandbox: str) -> bool:
+def is_unreadable(sandbox: SandboxRef) -> bool:
     """Whether this is a container whose runtime does not answer: it may run all the same."""
-    runtime = sandbox.partition(":")[0]
-    return runtime in RUNTIMES and _asked(sandbox) is None and not _runtime(runtime).answers
+    return sandbox.has_runtime and _asked(sandbox) is None and not _runtime(sandbox.kind).answers
 
 
 def look_anew() -> None:
@@ -104,9 +102,8 @@ def look_anew() -> None:
 
 
 @cache
-def _asked(sandbox: str) -> Optional[Running]:
-    runtime, _colon, name = sandbox.partition(":")
-    return _runtime(runtime).find(name)
+def _asked(sandbox: SandboxRef) -> Optional[Running]:
+    return _runtime(sandbox.kind).find(sandbox.name)
 
 
 class _Runtime:

@@ -24,7 +24,7 @@ from ...kernel.links import (
 from ...kernel.rtnetlink import AddressInfo, LinkInfo
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation, Resource
-from .marks import MARK, is_managed_bridge
+from .marks import MARK, is_managed_bridge, marked_for
 
 # How a message to the kernel says what a field of a bridge holds.
 _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
@@ -93,7 +93,7 @@ def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bri
     declared = wanted or Bridge(link.name, network="", mtu=0, mac="", addresses=())
     return Bridge(
         link.name,
-        network="" if link.group == UNDONE_BRIDGES else link.alias[len(MARK) :],
+        network="" if link.group == UNDONE_BRIDGES else marked_for(link),
         mtu=link.mtu,
         mac=link.mac,
         addresses=declared_addresses(declared.addresses, (each for each in addresses if each.index == link.index)),

@@ -14,11 +14,11 @@ from ...errors import ConflictError, Problem
 from ...kernel import namespaces, proc_sys, rtnetlink
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
-from ...state import Endpoint, Port
+from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef
 from . import parameters
 from .endpoint_routes import declared_routes
-from .marks import MARK, is_managed_port
-from .sandboxes import LOOPBACK_INDEX, NETNS, is_present, sandbox_path
+from .marks import is_managed_port, marked_for
+from .sandboxes import LOOPBACK_INDEX, is_present, sandbox_path
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
@@ -44,9 +44,8 @@ class SandboxSnapshot:
 
     def stays_for(self, endpoint: Endpoint) -> bool:
         """Whether this is the stack that the endpoint will be in; a name of ours may still be bound to another."""
-        container, _slash, _network = endpoint.name.partition("/")
-        marks = (link.alias for link in self.links if link.index == LOOPBACK_INDEX)
-        return not endpoint.sandbox.startswith(NETNS) or MARK + container in marks
+        marks = (marked_for(link) for link in self.links if link.index == LOOPBACK_INDEX)
+        return endpoint.sandbox.is_third_party or endpoint.container in marks
 
     def peer(self, port: LinkInfo) -> Optional[LinkInfo]:
         """The other end of the host's `port`, if it is in here."""
@@ -70,8 +69,8 @@ class Snapshot:
     """
 
     links: List[LinkInfo]
-    inside: Mapping[str, SandboxSnapshot]
-    unstable: FrozenSet[str] = frozenset()
+    inside: Mapping[SandboxRef, SandboxSnapshot]
+    unstable: FrozenSet[SandboxRef] = frozenset()
 
 
 def look(wanted: Wanted) -> Snapshot:
@@ -161,7 +160,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
 
 def leave_default_routes(wanted: Wanted) -> Iterator[Endpoint]:
     """The endpoints in stacks that have a default route by an interface which is not ours, without theirs."""
-    of_others = {name: each for name, each in wanted.items() if not each.sandbox.startswith(NETNS)}
+    of_others = {name: each for name, each in wanted.items() if each.sandbox.is_third_party}
     ports = _ports(rtnetlink.links(), wanted) if of_others else {}
     for sandbox, endpoints in _by_sandbox(of_others).items():
         # A container may end while we look.
@@ -173,7 +172,7 @@ def leave_default_routes(wanted: Wanted) -> Iterator[Endpoint]:
                 )
 
 
-def _default_routes_of_others(sandbox: str, ports: Ports) -> Set[str]:
+def _default_routes_of_others(sandbox: SandboxRef, ports: Ports) -> Set[str]:
     path = sandbox_path(sandbox)
     with namespaces.opened(path) as descriptor:
         netnsid = rtnetlink.namespace_id(descriptor)
@@ -193,7 +192,7 @@ def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:
     by_interface = {endpoint.host_interface: name for name, endpoint in wanted.items()}
 
     def owner(link: LinkInfo) -> str:
-        return link.alias[len(MARK) :] or by_interface.get(link.name) or f"{NOBODY}/{link.name}"
+        return marked_for(link) or by_interface.get(link.name) or f"{NOBODY}/{link.name}"
 
     return {owner(link): link for link in links if is_managed_port(link)}
 
@@ -203,7 +202,7 @@ def _without_port(wanted: Wanted, links: List[LinkInfo]) -> List[Endpoint]:
     return [endpoint for endpoint in wanted.values() if endpoint.host_interface in third_party]
 
 
-def _by_sandbox(wanted: Wanted) -> Dict[str, List[Endpoint]]:
+def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
     grouped = defaultdict(list)
     for endpoint in wanted.values():
         grouped[endpoint.sandbox].append(endpoint)
@@ -212,9 +211,11 @@ def _by_sandbox(wanted: Wanted) -> Dict[str, List[Endpoint]]:
 
 def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint:
     """What the host's end alone tells; without a sandbox, so it differs from any wanted endpoint."""
+    container, _slash, network = name.partition("/")
     return Endpoint(
-        name,
-        sandbox="",
+        container,
+        network,
+        sandbox=NO_SANDBOX,
         interface="",
         host_interface=port.name,
         port=_port(port, names),
@@ -232,7 +233,7 @@ def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
 
 
 def _complete(
-    sandbox: str,
+    sandbox: SandboxRef,
     endpoints: List[Endpoint],
     inside: SandboxSnapshot,
     ports: Ports,

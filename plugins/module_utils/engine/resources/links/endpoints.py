@@ -17,14 +17,14 @@ from ...errors import ApplyError
 from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
 from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
 from ...planning.ipam import ETHERNET_MTU
-from ...state import Endpoint, Key, State, state_of
+from ...state import Endpoint, Key, SandboxRef, State, state_of
 from ..resource import Observation, Resource
 from . import parameters
 from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look, observe_endpoints
 from .endpoint_routes import add_routes, remove_routes, with_networks
-from .marks import MARK
+from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
-from .sandboxes import NETNS, is_awaited, is_new, is_unreadable, refusal, sandbox_path
+from .sandboxes import is_awaited, is_new, is_unreadable, refusal, sandbox_path
 
 # What an endpoint was, None if it was not, and what it shall be.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -95,7 +95,7 @@ class Endpoints(Resource):
 
     def _is_known(self, endpoint: Endpoint) -> bool:
         """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
-        return endpoint.key in self._owned or not endpoint.sandbox.startswith(NETNS)
+        return endpoint.key in self._owned or endpoint.sandbox.is_third_party
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
@@ -131,7 +131,7 @@ class Endpoints(Resource):
             for before, after in steps:
                 with self._refusing(refused, [after], *_MEANWHILE):
                     _make_port(ip, before, after)
-        by_sandbox: Dict[str, List[Step]] = {}
+        by_sandbox: Dict[SandboxRef, List[Step]] = {}
         for step in steps:
             if step[1].key not in refused:
                 by_sandbox.setdefault(step[1].sandbox, []).append(step)
@@ -271,7 +271,7 @@ def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
     links = rtnetlink.links() if bridges else []
     with_ports = {link.master for link in links}
     for bridge in links:
-        if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
+        if bridge.name in bridges and not marked_for(bridge) and bridge.index not in with_ports:
             with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
                 ip.link("set", index=bridge.index, address=bridge.mac)
                 if bridge.mtu != ETHERNET_MTU:
@@ -302,7 +302,7 @@ def _bridge_index(endpoint: Endpoint) -> int:
         raise ApplyError(f"bridge {endpoint.port.bridge} does not stand: wharf.network.bridge makes it") from error
 
 
-def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
+def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
     """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
     with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
         for before, after in steps:
@@ -352,7 +352,7 @@ def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
             proc_sys.apply([(key, value)], after.interface)
 
 
-def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
+def _announce(sandbox: SandboxRef, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
     new = [(after, addresses) for before, after in steps for addresses in [_news(before, after)] if addresses]
     # A container may have ended meanwhile.
     with suppress(OSError):

@@ -89,7 +89,7 @@ class Place:
 
 
 def _places(thing: Object) -> Iterator[Place]:
-    if isinstance(thing, Sandbox) and thing.name.startswith("netns:") and thing.sysctls:
+    if isinstance(thing, Sandbox) and thing.ref.is_managed and thing.sysctls:
         path = f"{thing.place}.sysctls"
         yield Place(thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls))
     elif isinstance(thing, Endpoint):
