@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host holds, as values: the same words for what is desired and for what is there.
+"""The objects of a host, as values. Desired objects and current ones have the same types.
 
-Every object has a `kind` and a `name`, which together are its `key`. Two objects of one key that are equal need no
-change. `place`, where an object that is desired has one, is where it is declared, for messages.
+The `kind` and the `name` of an object together are its `key`. Where the desired and the current object of a key are
+equal, nothing needs to change. The `place` of a desired object is where it is declared, for messages.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Dict, List, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
-# Who else runs containers: the Docker Engine, Podman, systemd-nspawn.
+# The runtimes whose containers can be connected: the Docker Engine, Podman, and systemd-nspawn.
 DOCKER, PODMAN, MACHINE = "docker", "podman", "machine"
 RUNTIMES = (DOCKER, PODMAN, MACHINE)
 
-# What else a sandbox is found by.
+# The other kinds of sandboxes.
 NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
 
 Key = Tuple[str, str]
@@ -26,11 +26,11 @@ Key = Tuple[str, str]
 
 @dataclass(frozen=True, order=True)
 class SandboxRef:
-    """Where a network stack is found; as text `netns:web`, say, and the empty text for none.
+    """Where a network stack is found, as text such as `netns:web`; an empty one stands for no sandbox.
 
-    `netns` is a named network namespace, which wharf.network makes and deletes. Third parties make the others: the
-    containers of a runtime, the namespace of a process (`pid:4711`), and one that is mounted at a path (`path:/run/…`).
-    `host`, without a name, is the host's own.
+    `netns` is a named network namespace, which wharf.network makes and deletes. `host`, without a name, is the host's
+    own stack. Third parties make all others: containers of a runtime (`docker:web`), namespaces of processes
+    (`pid:4711`), and namespaces that are mounted at a path (`path:/run/…`).
     """
 
     kind: str = ""
@@ -54,7 +54,7 @@ class SandboxRef:
 
     @property
     def is_managed(self) -> bool:
-        """Whether wharf.network makes and deletes the stack, or the name that it is bound to."""
+        """Whether wharf.network makes and deletes it. It may be no more than another name for a third party's stack."""
         return self.kind == NETNS
 
     @property
@@ -87,7 +87,7 @@ class Object:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it could be made from what is known of it."""
+        """Whether enough is known of it to make it."""
         return True
 
 
@@ -102,8 +102,8 @@ class Sysctl(Object):
 class File(Object):
     """A whole file; `name` is its path.
 
-    `in_place`: the file may be bind-mounted into a container, which holds its inode, so it is
-    rewritten and never renamed over.
+    `in_place`: the file is rewritten, and never replaced by another, since it may be bind-mounted into a container,
+    which would keep the old one.
     """
 
     content: str
@@ -112,7 +112,7 @@ class File(Object):
 
 @dataclass(frozen=True)
 class ContainerFile(Object):
-    """A file in a container that somebody else runs; `name` is `SANDBOX:/etc/FILE`, as in `docker:web:/etc/hosts`."""
+    """A file in a third party's container; `name` is `SANDBOX:/etc/FILE`, such as `docker:web:/etc/hosts`."""
 
     content: str
 
@@ -153,8 +153,8 @@ class Bridge(Object):
 class Sandbox(Object):
     """The network stack of a container; `name` is its `ref` as text.
 
-    `of` is empty for a stack of its own, the host's for a name that is bound to the host's stack, or the sandbox whose
-    stack it shares. `sysctls` are the container's `net.*` parameters.
+    `of` is the sandbox whose stack it shares, which may be the host's; empty for a stack of its own. `sysctls` are the
+    container's `net.*` parameters.
     """
 
     name: str = field(init=False)
@@ -173,8 +173,8 @@ class Sandbox(Object):
 class Route:
     """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`.
 
-    `gateway` is empty for a network that the interface itself is on. What is declared has no `details`: these tell
-    another route to the same destination from it, as `metric 5`.
+    `gateway` is empty for a network that the interface itself is on. `details`, such as `metric 5`, tell apart several
+    routes to one destination; a declared route has none.
     """
 
     destination: str
@@ -191,7 +191,7 @@ class Port:
     """A port of a bridge; none where `bridge` is empty.
 
     `hairpin`: it may send a frame back to where it came from. `isolated`: it exchanges frames with the host only, not
-    with other isolated ports. Neither lasts longer than the port does, so that all of it is one.
+    with other isolated ports. Both flags are lost with the port, so the three are one value.
     """
 
     bridge: str
@@ -205,7 +205,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Endpoint(Object):
-    """A container's place on a network; `name` is `CONTAINER/NETWORK`.
+    """The connection of a container to a network; `name` is `CONTAINER/NETWORK`.
 
     `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface`
     in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
@@ -237,14 +237,14 @@ class Endpoint(Object):
 
 @dataclass(frozen=True)
 class Chain(Object):
-    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them."""
+    """A chain of the nftables table of wharf.network: its hook line, if any, and its rules, as nft writes them."""
 
     rules: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ElementSet(Object):
-    """A set or map of our nftables table, without its elements: those belong to networks and containers."""
+    """A set or map of that table, without its elements: those belong to networks and containers."""
 
     declaration: Tuple[str, ...]
 
@@ -255,7 +255,7 @@ class ElementSet(Object):
 
 @dataclass(frozen=True)
 class Rules(Object):
-    """The elements that one network or container has in our sets and maps.
+    """The elements that one network or container has in these sets and maps.
 
     `name` is `network NAME` or `container NAME`, which is also each element's comment in the kernel.
     An element is its set's name and its text: `("published4", "tcp . 8080 : 172.17.0.2 . 80")`.
@@ -272,10 +272,10 @@ class Rules(Object):
 
 @dataclass(frozen=True)
 class IptablesChain(Object):
-    """A chain of ours in a table of iptables; `name` is `FAMILY TABLE CHAIN`, as `ip filter DOCKER`.
+    """A chain that wharf.network makes in a table of iptables; `name` is `FAMILY TABLE CHAIN`: `ip filter DOCKER`.
 
     `rules` are those that belong to no network or container, as iptables-save writes them after the chain's name. They
-    stand before all others.
+    come before the rules of networks and containers.
     """
 
     rules: Tuple[str, ...]
@@ -287,9 +287,9 @@ class IptablesChain(Object):
 
 @dataclass(frozen=True)
 class IptablesHook(Object):
-    """Our marked jumps in a chain that iptables has by itself, or in DOCKER-USER; `name` is `ip filter FORWARD`, say.
+    """The jumps of wharf.network in a built-in chain of iptables, or in DOCKER-USER; `name` is as of a chain.
 
-    `first` stand before all other rules of that chain, `last` behind them, or else they are not `in_place`.
+    `in_place`: the `first` jumps come before all other rules of that chain, and the `last` ones after these.
     """
 
     first: Tuple[str, ...]
@@ -305,7 +305,7 @@ class IptablesHook(Object):
 class IptablesRules(Rules):
     """The same as `Rules`, with iptables: an element is its chain's name and its text without the comment.
 
-    `name` may also be `groups`: these rules lead to the chains that published ports and their targets are grouped in.
+    `name` may also be `groups`, for the rules that lead to the chains in which published ports and targets are grouped.
     """
 
     @property
@@ -315,10 +315,10 @@ class IptablesRules(Rules):
 
 @dataclass(frozen=True)
 class ThirdPartyAccept(Object):
-    """Rules that let our packets through where somebody else's iptables would drop them.
+    """Rules that accept packets of containers where third-party rules of iptables would drop them.
 
-    `name` is `FORWARD`, for what leads to them, `network NAME`, or `bridges of others`, for what is left to those. Each
-    rule is the name of its kind of iptables, as `ip6tables-nft`, and its text.
+    `name` is `FORWARD` for the jump to them, `network NAME`, or `bridges of others` for the rules for packets
+    to third-party bridges. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and its text.
     """
 
     rules: Tuple[Tuple[str, str], ...]
@@ -330,10 +330,10 @@ class ThirdPartyAccept(Object):
 
 @dataclass(frozen=True)
 class Firewalld(Object):
-    """A setting of firewalld's: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+    """A zone, a policy or an interface of firewalld; `name` is `zone NAME`, `policy NAME` or `interface NAME`.
 
-    Of a zone and a policy there are the permanent settings, of an interface the zone that it is in now (`runtime`)
-    and after firewalld starts anew (`permanent`).
+    `settings` are the permanent ones of a zone or policy; of an interface, the zone that it is in now (`runtime`), and
+    the zone that it will be in when firewalld starts again (`permanent`).
     """
 
     settings: Tuple[Tuple[str, str], ...]
@@ -341,10 +341,10 @@ class Firewalld(Object):
 
 @dataclass(frozen=True)
 class Dnsmasq(Object):
-    """A process of dnsmasq that runs; `name` is its resolver's, which for a network's own is the network's name.
+    """A process of dnsmasq; `name` is that of its resolver: the network's name, if it is a network's own.
 
-    `config` and `reread` are digests of the files that it read when it began, and of those that it reads again when
-    told to. `listens` are the sockets that it needs for itself, as `ADDRESS PORT`.
+    `config` is the digest of the files that it reads when it starts, `reread` that of the files that it reads again on
+    SIGHUP. `listens` are the addresses and ports that it listens on.
     """
 
     config: str
@@ -367,7 +367,7 @@ class Program(Object):
 
 @dataclass(frozen=True)
 class Service(Object):
-    """A service of systemd's. `enabled`: it is started with the host. `running`: it has been started."""
+    """A service of systemd. `enabled`: it starts when the host boots. `running`: it has been started."""
 
     enabled: bool
     running: bool
@@ -384,7 +384,7 @@ FieldValue = Union[str, int, bool, Port, SandboxRef, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:
-    """The fields that make two objects differ, by name; none of an object that is not there."""
+    """The fields in which two objects of one key can differ, by name; none for no object."""
     if thing is None:
         return {}
     return {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare and f.name != "name"}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes sandboxes: the network stacks of containers."""
+"""Observes and changes sandboxes, the network stacks of containers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ Known = Mapping[SandboxRef, Mapping[str, str]]
 
 
 def sandbox_path(sandbox: SandboxRef) -> str:
-    """`netns:web` -> `/run/netns/web`; the sandbox need not be there. Empty for a container that does not run."""
+    """The file that stands for the network stack: `/run/netns/web` for `netns:web`. It need not exist.
+
+    Empty for a runtime's container that does not run, and where the runtime does not answer.
+    """
     if sandbox.has_runtime:
         from ...runtimes.runtimes import running
 
@@ -43,22 +46,22 @@ def sandbox_path(sandbox: SandboxRef) -> str:
 
 
 def is_present(sandbox: SandboxRef) -> bool:
-    """Whether there is a network stack now where this leads to."""
+    """Whether this network stack exists now."""
     return namespaces.is_namespace(sandbox_path(sandbox))
 
 
 def is_awaited(sandbox: SandboxRef) -> bool:
-    """Whether this is the sandbox of a container that somebody else runs, and which does not run now."""
+    """Whether a third party has yet to start this sandbox's container."""
     return sandbox.is_third_party and not is_present(sandbox)
 
 
 def is_new(sandbox: SandboxRef, owned: FrozenSet[Key]) -> bool:
-    """Whether this is a stack that only the run itself makes: nobody can have changed anything in there."""
+    """Whether wharf.network makes this stack in this very run, so that nobody can have changed anything in it."""
     return sandbox.is_managed and sandbox.key not in owned
 
 
 def refusal(names: Sequence[str], sandbox: SandboxRef, why: object) -> str:
-    """The warning about what could not be brought about inside a container."""
+    """The warning that these objects could not be made as declared inside a sandbox, with the reason."""
     subject = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} pending"
     return (
         f"{subject}: {why}: look for what else is set in {sandbox_path(sandbox) or sandbox}; the next run tries again"
@@ -66,7 +69,7 @@ def refusal(names: Sequence[str], sandbox: SandboxRef, why: object) -> str:
 
 
 def is_unreadable(sandbox: SandboxRef) -> bool:
-    """Whether this is the sandbox of a container whose runtime does not answer."""
+    """Whether the sandbox's container has a runtime that does not answer: it may run all the same."""
     if not sandbox.has_runtime:
         return False
     from ...runtimes import runtimes
@@ -76,7 +79,7 @@ def is_unreadable(sandbox: SandboxRef) -> bool:
 
 @dataclass(frozen=True)
 class Stack:
-    """A network stack as found; `mark` is the container that its loopback's alias names, if any."""
+    """A network stack as observed; `mark` is the container that the alias of its loopback names, if any."""
 
     identity: Identity
     mark: str
@@ -91,10 +94,10 @@ Owners = Dict[Identity, SandboxRef]
 class Sandboxes(Resource):
     """Observes and changes sandboxes.
 
-    Named namespaces are made and deleted here, and are ours when the alias of their loopback is
-    `wharf:CONTAINER`, or when they are owned: whoever is root in a container can change the former. Of
-    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there; these
-    get back what they had `before`.
+    wharf.network makes and deletes named namespaces, and manages those whose loopback has the alias `wharf:CONTAINER`,
+    and those that the ledger says it owns: root in a container can change the alias. In the sandboxes of third parties
+    it only sets the loopback and kernel parameters, once these sandboxes exist, and restores the parameters to what
+    they were `before`.
     """
 
     kinds = frozenset(["sandbox"])
@@ -132,7 +135,7 @@ class Sandboxes(Resource):
         stacks = _read_all(dict.fromkeys([*wanted, *managed, *third_party]), wanted, known)
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(ref, container="") for ref in managed if _is_left(ref) and ref not in wanted]
-        problems = [_not_its_own(wanted[ref]) for ref in stacks if ref in wanted and _is_hosts(ref, stacks[ref])]
+        problems = [_in_hosts_stack(wanted[ref]) for ref in stacks if ref in wanted and _is_hosts(ref, stacks[ref])]
         for ref, stack in stacks.items():
             if ref not in wanted and ref.is_third_party:
                 if stack.sysctls and not _is_hosts(ref, stack):
@@ -140,7 +143,7 @@ class Sandboxes(Resource):
             elif ref.is_third_party or _is_managed(ref, stack, owners, wanted, owned):
                 found.append(_observed(ref, stack, owners, wanted))
             elif ref in wanted:
-                problems.append(_problem(wanted[ref]))
+                problems.append(_third_party_namespace(wanted[ref]))
         if problems:
             raise ConflictError(*problems)
         return state_of(found)
@@ -153,7 +156,7 @@ class Sandboxes(Resource):
         return {SandboxRef.parse(name): values for name, values in found.items()}
 
     def _prior(self, wanted: Iterable[Object]) -> Dict[str, str]:
-        """What the parameters are that are set for the first time."""
+        """The present values of the parameters that are about to be set for the first time."""
         found = {}
         for sandbox in (thing for thing in wanted if isinstance(thing, Sandbox)):
             new = [name for name, _value in sandbox.sysctls if parameters.entry(sandbox, name) not in self._before]
@@ -162,7 +165,7 @@ class Sandboxes(Resource):
         return found
 
     def _released(self, pending: FrozenSet[Key], *states: State) -> List[str]:
-        """Not those of a container that is let go while its runtime does not answer."""
+        """The entries of the ledger to drop. Those of a container whose runtime does not answer stay until it does."""
         unseen = frozenset(ref.key for ref in self._known() if is_unreadable(ref))
         return parameters.released(self._before, "sandbox", pending | unseen, *states)
 
@@ -172,7 +175,7 @@ class Sandboxes(Resource):
             before, gone = change.before, change.after is None or "of" in change.fields
             if isinstance(before, Sandbox) and before.ref.is_managed and gone:
                 _delete(before.ref)
-        new = {thing.ref: thing for thing in (_made(change) for change in changes) if thing}
+        new = {thing.ref: thing for thing in (_new(change) for change in changes) if thing}
         made = frozenset(new)
         while new:
             _make(new.pop(next(iter(new))), new)
@@ -189,7 +192,7 @@ class Sandboxes(Resource):
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
-        """Run the block inside; what is refused in there concerns this container alone."""
+        """Run the block in the sandbox. If the kernel refuses something, only this sandbox is pending."""
         try:
             with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.ref)):
                 yield
@@ -211,7 +214,7 @@ class Sandboxes(Resource):
         }
 
     def _is_its_own(self, change: Change, ref: SandboxRef) -> bool:
-        """Whether this is about something inside of the stack, and not about its name."""
+        """Whether root in the container can have caused the difference, which is none of the namespace's name."""
         inside = change.action == UPDATE or ref.is_third_party
         return inside and "of" not in change.fields and not is_new(ref, self._owned)
 
@@ -224,7 +227,7 @@ class Sandboxes(Resource):
 
 
 def marks() -> Dict[SandboxRef, str]:
-    """The named namespaces that are of a container of ours, with the container whose stack it is."""
+    """The named namespaces that have a mark, with the container that each mark names."""
     names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
     stacks = _read_all((SandboxRef(NETNS, name) for name in sorted(names)), {}, {})
     return {ref: stack.mark for ref, stack in stacks.items() if stack.mark}
@@ -234,7 +237,7 @@ def _is_hosts(ref: SandboxRef, stack: Stack) -> bool:
     return ref.is_third_party and stack.identity == namespaces.identity(namespaces.OWN)
 
 
-def _not_its_own(sandbox: Sandbox) -> Problem:
+def _in_hosts_stack(sandbox: Sandbox) -> Problem:
     return Problem(
         sandbox.place,
         f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
@@ -243,7 +246,7 @@ def _not_its_own(sandbox: Sandbox) -> Problem:
 
 
 def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
-    """Containers that would be awaited for ever, since root's Podman does not know them."""
+    """Containers of rootless Podman, which root's Podman does not know, so that they would be awaited for ever."""
     for sandbox in planned:
         if isinstance(sandbox, Sandbox) and sandbox.ref.kind == PODMAN and is_awaited(sandbox.ref):
             from ...runtimes.runtimes import rootless_user
@@ -258,14 +261,14 @@ def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
 
 
 def _is_left(ref: SandboxRef) -> bool:
-    """Whether of a named namespace there is but the file that its name was, or was to be, mounted on."""
+    """Whether only the mount point of a named namespace exists, and no namespace is mounted on it."""
     return os.path.isfile(sandbox_path(ref)) and not is_present(ref)
 
 
 def _read_all(refs: Iterable[SandboxRef], wanted: Wanted, known: Known) -> Stacks:
     stacks = {}
     for ref in refs:
-        # A container may end while we look.
+        # A container may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
             if is_present(ref):
                 stacks[ref] = _read(ref, wanted.get(ref), known.get(ref, {}))
@@ -274,7 +277,7 @@ def _read_all(refs: Iterable[SandboxRef], wanted: Wanted, known: Known) -> Stack
 
 def _read(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
     path = sandbox_path(ref)
-    # One of ours that is not wanted goes, with all that was set in it.
+    # A managed namespace that is no longer declared is deleted, so its parameters need not be restored.
     is_kept = wanted is not None or ref.is_third_party
     let_go = _before_us(dict(parameters.let_go(known, wanted.sysctls if wanted else ()))) if is_kept else {}
     with namespaces.entered(path):
@@ -284,9 +287,9 @@ def _read(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) 
 
 
 def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
-    """What these parameters are now, in a stack that somebody else has made."""
+    """The present values of these parameters in a third party's stack."""
     values: Dict[str, Optional[str]] = {}
-    # A container may end while we look.
+    # A container may end meanwhile.
     with suppress(FileNotFoundError, ProcessLookupError):
         if keys:
             with namespaces.entered(sandbox_path(ref)):
@@ -295,7 +298,7 @@ def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
 
 
 def _before_us(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
-    """The values before us of parameters, of which this was found."""
+    """Values of the ledger, with those of a new stack in the place of `AS_MADE`."""
     made = [name for name, value in found.items() if value == AS_MADE]
     return {**found, **(parameters.of_new_stack(made) if made else {})}
 
@@ -308,7 +311,7 @@ def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, 
 
 
 def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
-    """Whose each stack is: of the names that lead to it, the one that others are bound to."""
+    """For each stack the sandbox that it belongs to; the names of other sandboxes may be bound to the same stack."""
     owners = {namespaces.identity(namespaces.OWN): HOST_STACK}
     for ref, stack in stacks.items():
         sandbox = wanted.get(ref)
@@ -322,14 +325,14 @@ def _is_managed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted, o
     is_owned = ref.key in owned
     if owners.get(stack.identity, ref) != ref:
         return is_owned
-    # Whoever is root in it can change the mark, and a binding may have outlived what it was bound to. What somebody has
-    # made anew becomes what is declared, too, but does not go together with what is ours.
-    return bool(stack.mark) or (is_owned and (ref in wanted or _has_an_end_of_ours(ref)))
+    # Without a mark, a stack of an owned name is managed if it is declared, or if an endpoint is in it: root in the
+    # container can remove the mark. Otherwise a third party has made another namespace of this name, which stays.
+    return bool(stack.mark) or (is_owned and (ref in wanted or _has_endpoint(ref)))
 
 
-def _has_an_end_of_ours(ref: SandboxRef) -> bool:
-    """Whether a veth of ours leads into it, which only the host can say."""
-    # A container may end while we look.
+def _has_endpoint(ref: SandboxRef) -> bool:
+    """Whether a managed veth leads into it, by its end on the host, which root in the container cannot change."""
+    # A container may end meanwhile.
     with suppress(OSError), namespaces.opened(sandbox_path(ref)) as descriptor:
         number = rtnetlink.namespace_id(descriptor)
         return number != NO_NAMESPACE_ID and any(
@@ -342,14 +345,14 @@ def _observed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted) -> 
     sandbox = wanted.get(ref, Sandbox(ref, container=""))
     of = _of(ref, owners.get(stack.identity, ref), wanted)
     if of:
-        # What is set in the stack is a matter of the sandbox that it belongs to.
+        # The stack's loopback and parameters belong to the other sandbox.
         return replace(sandbox, of=of)
     container = stack.mark if ref.is_managed else sandbox.container
     return replace(sandbox, container=container, of=of, loopback_up=stack.loopback_up, sysctls=stack.sysctls)
 
 
 def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:
-    """The sandbox that this one's stack is of, said as it was declared where that comes to the same."""
+    """The sandbox whose stack this name is bound to; as declared, if that leads to the same stack over other names."""
     if owner == ref or ref.is_third_party:
         return NO_SANDBOX
     declared = target = wanted[ref].of if ref in wanted else owner
@@ -358,7 +361,7 @@ def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:
     return declared if target == owner else owner
 
 
-def _problem(sandbox: Sandbox) -> Problem:
+def _third_party_namespace(sandbox: Sandbox) -> Problem:
     path = sandbox_path(sandbox.ref)
     return Problem(
         sandbox.place,
@@ -367,8 +370,8 @@ def _problem(sandbox: Sandbox) -> Problem:
     )
 
 
-def _made(change: Change) -> Optional[Sandbox]:
-    """The sandbox that the change brings, if it is ours to make."""
+def _new(change: Change) -> Optional[Sandbox]:
+    """The sandbox, if the change makes or binds a named namespace."""
     sandbox = change.after
     if not isinstance(sandbox, Sandbox) or not sandbox.ref.is_managed:
         return None
@@ -376,7 +379,7 @@ def _made(change: Change) -> Optional[Sandbox]:
 
 
 def _make(sandbox: Sandbox, others: Wanted) -> None:
-    """Make it, but first that of the others which it is bound to."""
+    """Make the namespace, after the one of the others whose stack its name is bound to."""
     if sandbox.of in others:
         _make(others.pop(sandbox.of), others)
     with doing(f"sandbox {sandbox.ref}: creating"):
@@ -387,7 +390,7 @@ def _make(sandbox: Sandbox, others: Wanted) -> None:
 
 
 def _settle(sandbox: Sandbox) -> None:
-    """Set what is to be set in the stack, which the thread is in."""
+    """Set the loopback and the parameters of the stack that this thread is in."""
     if sandbox.of:
         return
     words: Dict[str, object] = {"state": "up"} if sandbox.loopback_up else {}
