@@ -29,9 +29,9 @@ from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
 from .planning.plan import Plan
-from .resources.links.sandboxes import HOST, NETNS, sandbox_path
+from .resources.links.sandboxes import sandbox_path
 from .runtimes import runtimes
-from .state import Bridge, ContainerFile, Endpoint, Object, Sandbox
+from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Sandbox, SandboxRef
 from .transaction import Part
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
@@ -106,13 +106,13 @@ class _Follower:
         self.may_lack_rules = False
         self._files = ("", "")
         self._declared = Declared()
-        self._others: FrozenSet[str] = frozenset()
-        self._connected: Dict[str, _Stack] = {}
+        self._others: FrozenSet[SandboxRef] = frozenset()
+        self._connected: Dict[SandboxRef, _Stack] = {}
 
     def folders(self) -> Iterator[str]:
         """Where something changes when there is something to do."""
         yield from _folders()
-        yield from (os.path.dirname(sandbox_path(name)) for name in self._others if name.startswith("path:"))
+        yield from (os.path.dirname(each.name) for each in self._others if each.kind == PATH)
 
     def look(self) -> Followed:
         """
@@ -132,7 +132,9 @@ class _Follower:
             if not followed.problem:
                 self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
-            self._others = _run_by_others(make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector()))
+            self._others = _third_party_sandboxes(
+                make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector())
+            )
             self._declared = ledger.declared
         started = self._started()
         if started:
@@ -140,16 +142,16 @@ class _Follower:
             self._connected.update(started)
         return followed
 
-    def _started(self) -> Dict[str, _Stack]:
+    def _started(self) -> Dict[SandboxRef, _Stack]:
         """Those that run, and are not known to be connected. Only of these their runtimes are asked."""
-        new = [name for name in self._others if not self._is_connected(name)]
+        new = [each for each in self._others if not self._is_connected(each)]
         if new:
             runtimes.look_anew()
-        found = {name: _stack(sandbox_path(name)) for name in new}
-        return {name: stack for name, stack in found.items() if stack}
+        found = {each: _stack(sandbox_path(each)) for each in new}
+        return {each: stack for each, stack in found.items() if stack}
 
-    def _is_connected(self, name: str) -> bool:
-        known = self._connected.get(name)
+    def _is_connected(self, sandbox: SandboxRef) -> bool:
+        known = self._connected.get(sandbox)
         return known is not None and _stack(known[0]) == known
 
 
@@ -200,7 +202,7 @@ def bring_up_to_date() -> Followed:
     )
 
 
-def connect(started: FrozenSet[str]) -> Tuple[str, ...]:
+def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
     """Connect and name these sandboxes, and no others.
 
     Returns:
@@ -209,7 +211,7 @@ def connect(started: FrozenSet[str]) -> Tuple[str, ...]:
     Raises:
         WharfError: it could not be done, or a bridge or rules that they need are missing.
     """
-    connected: Set[str] = set()
+    connected: Set[SandboxRef] = set()
 
     def limit(part: Part) -> Part:
         concerned = [each for each in part.changes if _places_of(each) & (connected or started)]
@@ -219,10 +221,10 @@ def connect(started: FrozenSet[str]) -> Tuple[str, ...]:
 
     _require_networks(started)
     converge(Call(repeats=True), [VETH, DNS_FILES], limit)
-    return tuple(sorted(connected))
+    return tuple(sorted(map(str, connected)))
 
 
-def _require_networks(started: FrozenSet[str]) -> None:
+def _require_networks(started: FrozenSet[SandboxRef]) -> None:
     """
     Raises:
         ApplyError: a bridge or rules are missing, which exist before any container is connected.
@@ -238,14 +240,14 @@ def _require_networks(started: FrozenSet[str]) -> None:
             raise ApplyError(f"{missing} is missing, so no container is connected: run `wharf apply`")
 
 
-def _places_of(change: Change) -> FrozenSet[str]:
+def _places_of(change: Change) -> FrozenSet[SandboxRef]:
     return _places(change.after or change.subject)
 
 
-def _places(thing: Object) -> FrozenSet[str]:
+def _places(thing: Object) -> FrozenSet[SandboxRef]:
     """The sandboxes that something is in, or leads to."""
     if isinstance(thing, Sandbox):
-        return frozenset([thing.name, thing.of])
+        return frozenset([thing.ref, thing.of])
     if isinstance(thing, Endpoint):
         return frozenset([thing.sandbox])
     if isinstance(thing, ContainerFile):
@@ -253,9 +255,8 @@ def _places(thing: Object) -> FrozenSet[str]:
     return frozenset()
 
 
-def _run_by_others(plan: Plan) -> FrozenSet[str]:
-    names = {container.sandbox for container in plan.model.containers.values()}
-    return frozenset(name for name in names if name not in ("", HOST) and not name.startswith(NETNS))
+def _third_party_sandboxes(plan: Plan) -> FrozenSet[SandboxRef]:
+    return frozenset(each.sandbox for each in plan.model.containers.values() if each.sandbox.is_third_party)
 
 
 def _folders() -> Iterator[str]:

@@ -148,7 +148,7 @@ def _dns_files(ledger: Ledger) -> Sequence[Resource]:
 
 
 def _has_sandboxes_of_others(planned: Plan) -> bool:
-    return any(not container.sandbox.startswith("netns:") for container in planned.model.containers.values())
+    return any(container.sandbox.is_third_party for container in planned.model.containers.values())
 
 
 def _names(planned: Plan) -> List[Object]:

@@ -136,13 +136,13 @@ def _bridge(plan: Plan, network: Network, bridges: State) -> Union[Bridge, Stand
 
 
 def _container(plan: Plan, container: Container, endpoints: List[Endpoint]) -> Dict[str, Any]:
-    own = [endpoint for endpoint in endpoints if endpoint.name.startswith(f"{container.name}/")]
+    own = [endpoint for endpoint in endpoints if endpoint.container == container.name]
     return {
-        "sandbox": container.sandbox,
+        "sandbox": str(container.sandbox),
         "mode": container.mode,
         "shares": container.shares or None,
         "hostname": plan.model.owner_of_stack(container).effective_hostname,
-        "endpoints": {endpoint.name.partition("/")[2]: _endpoint(endpoint) for endpoint in own},
+        "endpoints": {endpoint.network: _endpoint(endpoint) for endpoint in own},
         "ports": [publication_as_data(p) for p in plan.publications if p.container == container.name],
     }
 
@@ -161,10 +161,10 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
 
 def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[Publication]:
     """The declared publications that have their elements in the kernel, and lead to a container that is there."""
-    standing = {thing.name for thing in rules.values() if isinstance(thing, Rules)}
+    standing = {thing.container for thing in rules.values() if isinstance(thing, Rules)}
     for publication in plan.publications:
         owner = plan.model.owner_of_stack(plan.model.containers[publication.container])
-        if f"container {publication.container}" in standing and owner.sandbox not in pending:
+        if publication.container in standing and str(owner.sandbox) not in pending:
             yield publication
 
 

@@ -30,7 +30,7 @@ from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
 from .layers import BOOT, BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
-from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion, endpoint_key
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
@@ -39,8 +39,8 @@ from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
-from .resources.links.marks import MARK
-from .resources.links.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
+from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
+from .resources.links.sandboxes import is_present, marks, sandbox_path
 from .rules import rules_iptables, rules_nftables
 from .rules.rules_iptables import FAMILIES, possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
@@ -54,6 +54,7 @@ from .state import (
     Object,
     Rules,
     Sandbox,
+    SandboxRef,
     State,
     state_of,
 )
@@ -182,10 +183,8 @@ def _standing_rules() -> State:
 
 def _marked() -> Marked:
     rules = _standing_rules()
-    published = {
-        name.partition(" ")[2] for kind, name in rules if kind.endswith("rules") and name.startswith("container ")
-    }
-    attached = {name.partition("/")[0] for name in _ports_by_name()}
+    published = {thing.container for thing in rules.values() if isinstance(thing, Rules)} - {""}
+    attached = {container for container, _network in _ports_by_endpoint()}
     declared = rules.get(("chain", DECLARED_CHAIN))
     return Marked(
         frozenset(_bridges_by_network()),
@@ -195,23 +194,28 @@ def _marked() -> Marked:
 
 
 def _published() -> Dict[str, List[Translation]]:
-    """The ports that are published, by the owner of their rules."""
+    """The ports that are published, by their containers."""
     rules = [thing for thing in _standing_rules().values() if isinstance(thing, Rules)]
-    backends = {thing.name: rules_iptables if isinstance(thing, IptablesRules) else rules_nftables for thing in rules}
-    return {thing.name: [*backends[thing.name].translations(thing.elements)] for thing in rules}
+    return {
+        thing.container: [
+            *(rules_iptables if isinstance(thing, IptablesRules) else rules_nftables).translations(thing.elements)
+        ]
+        for thing in rules
+        if thing.container
+    }
 
 
 def _bridges_by_network() -> Dict[str, LinkInfo]:
-    return {link.alias[len(MARK) :]: link for link in _marked_links("bridge")}
+    return {network: link for network, link in _marked_links() if is_managed_bridge(link)}
 
 
-def _ports_by_name() -> Dict[str, LinkInfo]:
+def _ports_by_endpoint() -> Dict[EndpointKey, LinkInfo]:
     """Of each endpoint the end on the host."""
-    return {link.alias[len(MARK) :]: link for link in _marked_links("veth") if "/" in link.alias}
+    return {endpoint_key(name): link for name, link in _marked_links() if is_managed_port(link)}
 
 
-def _marked_links(kind: str) -> List[LinkInfo]:
-    return [link for link in rtnetlink.links() if link.kind == kind and link.alias.startswith(MARK)]
+def _marked_links() -> List[Tuple[str, LinkInfo]]:
+    return [(marked_for(link), link) for link in rtnetlink.links() if marked_for(link)]
 
 
 def _own(ledger: Ledger, layer: str, keys: Collection[Key]) -> None:
@@ -226,8 +230,9 @@ def _owned(ledger: Ledger) -> Set[Key]:
 def _own_files_of_sandboxes(ledger: Ledger) -> None:
     """Nobody else writes the files of a namespace that is ours: while it was, they would have been in our way."""
     for kind, name in _owned(ledger):
-        if kind == "sandbox" and name.startswith(NETNS):
-            folder = f"{NETNS_FILES}/{name[len(NETNS) :]}"
+        sandbox = SandboxRef.parse(name)
+        if kind == "sandbox" and sandbox.is_managed:
+            folder = f"{NETNS_FILES}/{sandbox.name}"
             paths = {f"{folder}/{file}" for file in CONTAINER_FILES}
             _own(ledger, DNS_FILES.name, {("file", path) for path in paths if content_of(path)})
             # Who made the folders is not known. They only go when they are empty.
@@ -256,13 +261,13 @@ def _is_given(info: AddressInfo) -> bool:
 
 def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
     """What the other ends have, wherever they are."""
-    ports = _ports_by_name()
+    ports = _ports_by_endpoint()
     for path in _stacks():
         # A process may end while we look.
         with suppress(OSError):
             with namespaces.opened(path) as descriptor:
                 number = rtnetlink.namespace_id(descriptor)
-            here = {port.link: name for name, port in ports.items() if port.link_netnsid == number}
+            here = {port.link: key for key, port in ports.items() if port.link_netnsid == number}
             if here:
                 with namespaces.entered(path):
                     yield from _inside(here, rtnetlink.links(), rtnetlink.addresses())
@@ -280,15 +285,13 @@ def _stacks() -> Iterator[str]:
 
 
 def _inside(
-    names: Mapping[int, str], links: Sequence[LinkInfo], addresses: Sequence[AddressInfo]
+    keys: Mapping[int, EndpointKey], links: Sequence[LinkInfo], addresses: Sequence[AddressInfo]
 ) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
     for link in links:
-        if link.index in names:
-            container, _slash, network = names[link.index].partition("/")
+        if link.index in keys:
             given = (info for info in addresses if info.index == link.index and _is_given(info))
             by_version = {found.version: found.ip for info in given for found in [ipaddress.ip_interface(info.address)]}
-            allotted = EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
-            yield (container, network), allotted
+            yield keys[link.index], EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
 
 
 def _forwarding_before(rules: State) -> Dict[str, str]:
@@ -314,8 +317,8 @@ def _localnet_before() -> Dict[str, str]:
     Nothing tells that. It is taken to have been 0, the kernel's default: so nobody there reaches the host's loopback.
     """
     links = {link.index: link for link in rtnetlink.links()}
-    bridges = {links[port.master] for port in _ports_by_name().values() if port.master in links}
-    names = [of_interface(bridge.name, ROUTE_LOCALNET) for bridge in bridges if not bridge.alias.startswith(MARK)]
+    bridges = {links[port.master] for port in _ports_by_endpoint().values() if port.master in links}
+    names = [of_interface(bridge.name, ROUTE_LOCALNET) for bridge in bridges if not marked_for(bridge)]
     return {name: "0" for name in names if proc_sys.read(name) == "1"}
 
 
@@ -336,9 +339,8 @@ def _parameters(text: str) -> Dict[str, str]:
 def _stands(thing: Object) -> bool:
     if isinstance(thing, File):
         return content_of(thing.name) == thing.content
-    if isinstance(thing, Sandbox) and thing.of and is_present(thing.name):
-        of = namespaces.OWN if thing.of == HOST else sandbox_path(thing.of)
-        return namespaces.is_namespace(of) and namespaces.identity(sandbox_path(thing.name)) == namespaces.identity(of)
+    if isinstance(thing, Sandbox) and thing.of and is_present(thing.ref) and is_present(thing.of):
+        return namespaces.identity(sandbox_path(thing.ref)) == namespaces.identity(sandbox_path(thing.of))
     return False
 
 
@@ -352,7 +354,7 @@ def _ports(plan: Plan) -> Dict[str, int]:
             container, host, first, last, target, protocol = match.groups()
             there = (
                 each.port
-                for each in published.get(f"container {container}", [])
+                for each in published.get(container, [])
                 if (each.host_ip or "*", each.protocol) == (host, protocol)
                 and each.target.endswith(f" {target}")
                 and int(first or 1) <= each.port <= int(last or 65535)

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host holds, as values: the same words for what is desired and for what is there.
+"""The objects of a host, as values. Desired objects and current ones have the same types.
 
-Every object has a `kind` and a `name`, which together are its `key`. Two objects of one key that are equal need no
-change. `place` is where an object that is desired is declared, for messages; it is empty where the object follows from
-all that is declared, as a chain does.
+The `kind` and the `name` of an object together are its `key`. Where the desired and the current object of a key are
+equal, nothing needs to change. The `place` of a desired object is where it is declared, for messages; it is empty where
+the object follows from all that is declared, as a chain does.
 """
 
 from __future__ import annotations
@@ -15,11 +15,61 @@ from typing import Dict, List, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
-# Who else runs containers: the Docker Engine, Podman, systemd-nspawn.
+# The runtimes whose containers can be connected: the Docker Engine, Podman, and systemd-nspawn.
 DOCKER, PODMAN, MACHINE = "docker", "podman", "machine"
 RUNTIMES = (DOCKER, PODMAN, MACHINE)
 
+# The other kinds of sandboxes.
+NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
+
 Key = Tuple[str, str]
+
+
+@dataclass(frozen=True, order=True)
+class SandboxRef:
+    """Where a network stack is found, as text such as `netns:web`; an empty one stands for no sandbox.
+
+    `netns` is a named network namespace, which wharf.network makes and deletes. `host`, without a name, is the host's
+    own stack. Third parties make all others: containers of a runtime (`docker:web`), namespaces of processes
+    (`pid:4711`), and namespaces that are mounted at a path (`path:/run/…`).
+    """
+
+    kind: str = ""
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SandboxRef:
+        kind, _colon, name = text.partition(":")
+        return cls(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    def __bool__(self) -> bool:
+        return bool(self.kind)
+
+    @property
+    def key(self) -> Key:
+        """The key of the sandbox among the objects of a host."""
+        return "sandbox", str(self)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether wharf.network makes and deletes it. It may be no more than another name for a third party's stack."""
+        return self.kind == NETNS
+
+    @property
+    def is_third_party(self) -> bool:
+        return self.kind not in ("", HOST, NETNS)
+
+    @property
+    def has_runtime(self) -> bool:
+        """Whether a runtime has to be asked where the stack is."""
+        return self.kind in RUNTIMES
+
+
+NO_SANDBOX = SandboxRef()
+HOST_STACK = SandboxRef(HOST)
 
 
 @dataclass(frozen=True)
@@ -47,7 +97,7 @@ class Object:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it could be made from what is known of it."""
+        """Whether enough is known of it to make it."""
         return True
 
 
@@ -62,8 +112,8 @@ class Sysctl(Object):
 class File(Object):
     """A whole file; `name` is its path.
 
-    `in_place`: the file may be bind-mounted into a container, which holds its inode, so it is
-    rewritten and never renamed over.
+    `in_place`: the file is rewritten, and never replaced by another, since it may be bind-mounted into a container,
+    which would keep the old one.
     """
 
     content: str
@@ -73,7 +123,7 @@ class File(Object):
 
 @dataclass(frozen=True)
 class ContainerFile(Object):
-    """A file in a container that somebody else runs; `name` is `SANDBOX:/etc/FILE`, as in `docker:web:/etc/hosts`."""
+    """A file in a third party's container; `name` is `SANDBOX:/etc/FILE`, such as `docker:web:/etc/hosts`."""
 
     content: str
     place: str = field(default="", compare=False)
@@ -83,10 +133,10 @@ class ContainerFile(Object):
         return "container_file"
 
     @property
-    def location(self) -> Tuple[str, str]:
+    def location(self) -> Tuple[SandboxRef, str]:
         """The sandbox, and the path in the container."""
         sandbox, _colon, path = self.name.rpartition(":")
-        return sandbox, path
+        return SandboxRef.parse(sandbox), path
 
 
 @dataclass(frozen=True)
@@ -113,25 +163,30 @@ class Bridge(Object):
 
 @dataclass(frozen=True)
 class Sandbox(Object):
-    """The network stack of a container; `name` is `netns:NAME`, `pid:N` or `path:/run/…`.
+    """The network stack of a container; `name` is its `ref` as text.
 
-    `of` is empty for a stack of its own, `host` for a name bound to the host's stack, or the name of
-    the sandbox it shares. `sysctls` are the container's `net.*` parameters.
+    `of` is the sandbox whose stack it shares, which may be the host's; empty for a stack of its own. `sysctls` are the
+    container's `net.*` parameters.
     """
 
+    name: str = field(init=False)
+    ref: SandboxRef = field(compare=False)
     container: str
-    of: str = ""
+    of: SandboxRef = NO_SANDBOX
     loopback_up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.ref))
 
 
 @dataclass(frozen=True)
 class Route:
     """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`.
 
-    `gateway` is empty for a network that the interface itself is on. What is declared has no `details`: these tell
-    another route to the same destination from it, as `metric 5`.
+    `gateway` is empty for a network that the interface itself is on. `details`, such as `metric 5`, tell apart several
+    routes to one destination; a declared route has none.
     """
 
     destination: str
@@ -148,7 +203,7 @@ class Port:
     """A port of a bridge; none where `bridge` is empty.
 
     `hairpin`: it may send a frame back to where it came from. `isolated`: it exchanges frames with the host only, not
-    with other isolated ports. Neither lasts longer than the port does, so that all of it is one.
+    with other isolated ports. Both flags are lost with the port, so the three are one value.
     """
 
     bridge: str
@@ -162,7 +217,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Endpoint(Object):
-    """A container's place on a network; `name` is `CONTAINER/NETWORK`.
+    """The connection of a container to a network; `name` is `CONTAINER/NETWORK`.
 
     `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface`
     in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
@@ -170,7 +225,10 @@ class Endpoint(Object):
     declared ones among the `sysctls` are declared, by their keys.
     """
 
-    sandbox: str
+    name: str = field(init=False)
+    container: str = field(compare=False)
+    network: str = field(compare=False)
+    sandbox: SandboxRef
     interface: str
     host_interface: str
     port: Port
@@ -183,6 +241,9 @@ class Endpoint(Object):
     place: str = field(default="", compare=False)
     sysctl_places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.container}/{self.network}")
+
     @property
     def is_whole(self) -> bool:
         return bool(self.sandbox and self.interface)
@@ -194,14 +255,14 @@ class Endpoint(Object):
 
 @dataclass(frozen=True)
 class Chain(Object):
-    """A chain of our nftables table: its hook line, if any, and its rules, as nft writes them."""
+    """A chain of the nftables table of wharf.network: its hook line, if any, and its rules, as nft writes them."""
 
     rules: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ElementSet(Object):
-    """A set or map of our nftables table, without its elements: those belong to networks and containers."""
+    """A set or map of that table, without its elements: those belong to networks and containers."""
 
     declaration: Tuple[str, ...]
 
@@ -212,7 +273,7 @@ class ElementSet(Object):
 
 @dataclass(frozen=True)
 class Rules(Object):
-    """The elements that one network or container has in our sets and maps.
+    """The elements that one network or container has in these sets and maps.
 
     `name` is `network NAME` or `container NAME`, which is also each element's comment in the kernel.
     An element is its set's name and its text: `("published4", "tcp . 8080 : 172.17.0.2 . 80")`.
@@ -220,13 +281,19 @@ class Rules(Object):
 
     elements: Tuple[Tuple[str, str], ...]
 
+    @property
+    def container(self) -> str:
+        """The container that owns them; empty for those of a network, or of none."""
+        kind, _space, name = self.name.partition(" ")
+        return name if kind == "container" else ""
+
 
 @dataclass(frozen=True)
 class IptablesChain(Object):
-    """A chain of ours in a table of iptables; `name` is `FAMILY TABLE CHAIN`, as `ip filter DOCKER`.
+    """A chain that wharf.network makes in a table of iptables; `name` is `FAMILY TABLE CHAIN`: `ip filter DOCKER`.
 
     `rules` are those that belong to no network or container, as iptables-save writes them after the chain's name. They
-    stand before all others.
+    come before the rules of networks and containers.
     """
 
     rules: Tuple[str, ...]
@@ -238,9 +305,9 @@ class IptablesChain(Object):
 
 @dataclass(frozen=True)
 class IptablesHook(Object):
-    """Our marked jumps in a chain that iptables has by itself, or in DOCKER-USER; `name` is `ip filter FORWARD`, say.
+    """The jumps of wharf.network in a built-in chain of iptables, or in DOCKER-USER; `name` is as of a chain.
 
-    `first` stand before all other rules of that chain, `last` behind them, or else they are not `in_place`.
+    `in_place`: the `first` jumps come before all other rules of that chain, and the `last` ones after these.
     """
 
     first: Tuple[str, ...]
@@ -256,7 +323,7 @@ class IptablesHook(Object):
 class IptablesRules(Rules):
     """The same as `Rules`, with iptables: an element is its chain's name and its text without the comment.
 
-    `name` may also be `groups`: these rules lead to the chains that published ports and their targets are grouped in.
+    `name` may also be `groups`, for the rules that lead to the chains in which published ports and targets are grouped.
     """
 
     @property
@@ -266,10 +333,10 @@ class IptablesRules(Rules):
 
 @dataclass(frozen=True)
 class ThirdPartyAccept(Object):
-    """Rules that let our packets through where somebody else's iptables would drop them.
+    """Rules that accept packets of containers where third-party rules of iptables would drop them.
 
-    `name` is `FORWARD`, for what leads to them, `network NAME`, or `bridges of others`, for what is left to those. Each
-    rule is the name of its kind of iptables, as `ip6tables-nft`, and its text.
+    `name` is `FORWARD` for the jump to them, `network NAME`, or `bridges of others` for the rules for packets
+    to third-party bridges. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and its text.
     """
 
     rules: Tuple[Tuple[str, str], ...]
@@ -281,10 +348,10 @@ class ThirdPartyAccept(Object):
 
 @dataclass(frozen=True)
 class Firewalld(Object):
-    """A setting of firewalld's: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+    """A zone, a policy or an interface of firewalld; `name` is `zone NAME`, `policy NAME` or `interface NAME`.
 
-    Of a zone and a policy there are the permanent settings, of an interface the zone that it is in now (`runtime`)
-    and after firewalld starts anew (`permanent`).
+    `settings` are the permanent ones of a zone or policy; of an interface, the zone that it is in now (`runtime`), and
+    the zone that it will be in when firewalld starts again (`permanent`).
     """
 
     settings: Tuple[Tuple[str, str], ...]
@@ -292,10 +359,10 @@ class Firewalld(Object):
 
 @dataclass(frozen=True)
 class Dnsmasq(Object):
-    """A process of dnsmasq that runs; `name` is its resolver's, which for a network's own is the network's name.
+    """A process of dnsmasq; `name` is that of its resolver: the network's name, if it is a network's own.
 
-    `config` and `reread` are digests of the files that it read when it began, and of those that it reads again when
-    told to. `listens` are the sockets that it needs for itself, as `ADDRESS PORT`.
+    `config` is the digest of the files that it reads when it starts, `reread` that of the files that it reads again on
+    SIGHUP. `listens` are the addresses and ports that it listens on.
     """
 
     config: str
@@ -319,7 +386,7 @@ class Program(Object):
 
 @dataclass(frozen=True)
 class Service(Object):
-    """A service of systemd's. `enabled`: it is started with the host. `running`: it has been started."""
+    """A service of systemd. `enabled`: it starts when the host boots. `running`: it has been started."""
 
     enabled: bool
     running: bool
@@ -332,11 +399,11 @@ def state_of(objects: List[Object]) -> State:
     return {thing.key: thing for thing in objects}
 
 
-FieldValue = Union[str, int, bool, Port, Tuple[object, ...]]
+FieldValue = Union[str, int, bool, Port, SandboxRef, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:
-    """The fields that make two objects differ, by name; none of an object that is not there."""
+    """The fields in which two objects of one key can differ, by name; none for no object."""
     if thing is None:
         return {}
     return {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare and f.name != "name"}

@@ -43,7 +43,7 @@ def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str
     for attachment in container.attachments:
         network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
         endpoint = current.get(("endpoint", name))
-        if container.sandbox in pending:
+        if str(container.sandbox) in pending:
             found[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:
             found[network.name] = "pending"
@@ -76,7 +76,7 @@ def trouble(plan: Plan, parts: Parts) -> List[str]:
 def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
     pending = _pending_names(parts[VETH.name])
     for container in plan.model.containers.values():
-        if container.sandbox in pending:
+        if str(container.sandbox) in pending:
             yield f"container {container.name} is pending: its network stack {container.sandbox} is not there"
     reasons = (reason for each in parts.values() for part in each for reason in part.seen.pending.values() if reason)
     yield from dict.fromkeys(reasons)
@@ -118,22 +118,12 @@ def _bridge_is_gone(change: Change, plan: Plan) -> str:
     return f"network {_few(names)}: its bridge {change.subject.name} is gone, so containers on it are disconnected"
 
 
-def _veth_is_gone(change: Change, _plan: Plan) -> str:
-    container, _slash, network = change.subject.name.partition("/")
-    return f"container {container} is not connected to network {network}: its veth is gone"
-
-
-def _veth_is_elsewhere(change: Change, _plan: Plan) -> str:
+def _veth_is_gone_or_elsewhere(change: Change, _plan: Plan) -> str:
     before, after = change.before, change.after
-    if not isinstance(before, Endpoint) or not isinstance(after, Endpoint) or before.port.bridge == after.port.bridge:
+    if not isinstance(after, Endpoint) or (isinstance(before, Endpoint) and before.port.bridge == after.port.bridge):
         return ""
-    if not before.is_whole:
-        return _veth_is_gone(change, _plan)
-    container, _slash, network = after.name.partition("/")
-    return (
-        f"container {container} is not connected to network {network}: "
-        f"its veth is no port of the bridge {after.port.bridge}"
-    )
+    why = f"no port of the bridge {after.port.bridge}" if before and before.is_whole else "gone"
+    return f"container {after.container} is not connected to network {after.network}: its veth is {why}"
 
 
 def _does_not_forward(change: Change, _plan: Plan) -> str:
@@ -145,8 +135,8 @@ def _does_not_forward(change: Change, _plan: Plan) -> str:
 
 _SENTENCES: Dict[Tuple[str, str], Tells] = {
     ("bridge", CREATE): _bridge_is_gone,
-    ("endpoint", CREATE): _veth_is_gone,
-    ("endpoint", UPDATE): _veth_is_elsewhere,
+    ("endpoint", CREATE): _veth_is_gone_or_elsewhere,
+    ("endpoint", UPDATE): _veth_is_gone_or_elsewhere,
     ("sysctl", UPDATE): _does_not_forward,
 }
 

@@ -22,8 +22,9 @@ from .reachability.expectations import Destinations, HostAddresses, expect, expe
 from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
 from .reachability.trials import Trial
-from .resources.links.marks import MARK
+from .resources.links.marks import marked_for
 from .resources.links.sandboxes import is_awaited, sandbox_path
+from .state import SandboxRef
 
 OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
 _MARKS = {True: "✓", False: "✗", None: "?"}
@@ -116,7 +117,7 @@ class _Host:
         own = [
             (link.name != plan.facts.uplink, ipaddress.ip_address(text))
             for link, text in found
-            if not (link.name in bridges and link.alias.startswith(MARK))
+            if not (link.name in bridges and marked_for(link))
         ]
         usable = [(other, each) for other, each in own if not (each.is_loopback or each.is_link_local)]
         usable.sort(key=lambda pair: pair[0])
@@ -177,7 +178,7 @@ class _Sender:
         if source == HOST:
             return namespaces.OWN
         container = self._plan.model.containers.get(source)
-        return sandbox_path(container.sandbox if container else source)
+        return sandbox_path(container.sandbox if container else SandboxRef.parse(source))
 
     def awaits(self, probe: Probe) -> str:
         """The sandbox from which or at which the probe is to be, if that is not there yet."""
@@ -189,7 +190,7 @@ def _awaited(plan: Plan) -> Dict[str, str]:
     """The sandboxes that are not there yet, by the containers that are to be there, or to use their network stack."""
     containers = plan.model.containers
     sandboxes = [(name, at.sandbox) for name, c in containers.items() for at in (plan.model.owner_of_stack(c), c)]
-    return {name: sandbox for name, sandbox in sandboxes if is_awaited(sandbox)}
+    return {name: str(sandbox) for name, sandbox in sandboxes if is_awaited(sandbox)}
 
 
 def _may_be_lost(probe: Probe, outcome: Outcome) -> bool:

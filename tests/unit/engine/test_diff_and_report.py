@@ -18,6 +18,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.report import
     visible,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    NETNS,
     Bridge,
     Chain,
     ContainerFile,
@@ -31,6 +32,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     Route,
     Rules,
     Sandbox,
+    SandboxRef,
     State,
     Sysctl,
     state_of,
@@ -43,9 +45,9 @@ def bridge(name: str, network: str = "front", mtu: int = 1500) -> Bridge:
     return Bridge(name, network=network, mtu=mtu, mac=MAC, addresses=("10.0.0.1/24",))
 
 
-def endpoint(name: str = "web/front", **fields: object) -> Endpoint:
+def endpoint(**fields: object) -> Endpoint:
     given = {
-        "sandbox": "netns:web",
+        "sandbox": SandboxRef(NETNS, "web"),
         "interface": "eth0",
         "host_interface": "veth1",
         "port": Port("br-front"),
@@ -54,7 +56,7 @@ def endpoint(name: str = "web/front", **fields: object) -> Endpoint:
         "addresses": ("10.0.0.2/24",),
         **fields,
     }
-    return Endpoint(name, **given)  # type: ignore[arg-type]
+    return Endpoint("web", "front", **given)  # type: ignore[arg-type]
 
 
 def states(*things: Object) -> State:
@@ -196,8 +198,8 @@ def test_what_one_program_needs_is_one_difference() -> None:
 
 
 def test_network_stacks_are_one_difference_but_for_those_with_parameters() -> None:
-    stacks = [Sandbox(f"netns:{name}", name) for name in ("db", "web")]
-    tuned = Sandbox("netns:tuned", "tuned", sysctls=(("net.core.somaxconn", "9"),))
+    stacks = [Sandbox(SandboxRef(NETNS, name), name) for name in ("db", "web")]
+    tuned = Sandbox(SandboxRef(NETNS, "tuned"), "tuned", sysctls=(("net.core.somaxconn", "9"),))
     shown = diffs(Result(tuple(Change(thing, None) for thing in [*stacks, tuned])))
     assert [(each["before_header"], each["before"]) for each in shown] == [
         ("network stacks", "2 network stacks: netns:db, netns:web\n"),

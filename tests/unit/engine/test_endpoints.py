@@ -17,12 +17,26 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import endpoint_ends
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.endpoints import Endpoints
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import Endpoint, Port, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
+    PATH,
+    Endpoint,
+    Port,
+    SandboxRef,
+    state_of,
+)
 
 
 def endpoint(container: str) -> Endpoint:
     return Endpoint(
-        f"{container}/front", f"path:/run/{container}", "eth0", f"veth{container}", Port("br-front"), 1500, "02::1", ()
+        container,
+        "front",
+        SandboxRef(PATH, f"/run/{container}"),
+        "eth0",
+        f"veth{container}",
+        Port("br-front"),
+        1500,
+        "02::1",
+        (),
     )
 
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import parameters
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import Sandbox, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import PATH, Sandbox, SandboxRef, state_of
 
-ODD = Sandbox("path:/run/my box", "odd", sysctls=(("net.core.somaxconn", "9"),))
+ODD = Sandbox(SandboxRef(PATH, "/run/my box"), "odd", sysctls=(("net.core.somaxconn", "9"),))
 FOUND = {
     "net.ipv4.ip_forward": "0",
     "/etc/netns": "absent",

@@ -68,6 +68,8 @@ def test_names(source: str, to: str, addresses: list[str]) -> None:
     ("words", "problem"),
     [
         ({"from": "wep", "to": "web", "port": 80}, 'probes[0].from: "wep": is not known here; did you mean web?'),
+        ({"from": "netns:../db", "to": "web", "port": 80}, 'probes[0].from: "../db": a name begins with a letter'),
+        ({"from": "pdi:7", "to": "web", "port": 80}, 'probes[0].from: "pdi:7": must be netns:NAME, docker:NAME'),
         ({"to": "postgres", "port": 80}, 'probes[0].to: "postgres": is not known here; there are: host, db, monitor'),
         ({"to": "web"}, "probes[0].port: null: is missing: tcp asks a port"),
         ({"to": "web", "port": 0}, "probes[0].port: 0: a port is from 1 to 65535"),

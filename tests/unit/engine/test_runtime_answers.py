@@ -17,6 +17,9 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.runtimes import runtimes
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import SandboxRef
+
+ref = SandboxRef.parse
 
 DOCKER_SOCKET = runtimes.DOCKER_SOCKET
 WEB = {"Id": "2f6e", "Name": "/web", "State": {"Pid": os.getpid()}, "HostsPath": "/run/web/hosts"}
@@ -80,30 +83,30 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 def test_docker_is_asked_once_for_each_container_by_one_connection(engine: Engine) -> None:
     for _layer in range(3):
-        assert runtimes.running("docker:web") == runtimes.running("docker:db") == FOUND
-        assert runtimes.running("docker:gone") is None
+        assert runtimes.running(ref("docker:web")) == runtimes.running(ref("docker:db")) == FOUND
+        assert runtimes.running(ref("docker:gone")) is None
     assert engine.requests == [f"/containers/{name}/json" for name in ("web", "db", "gone")]
     assert engine.connections == 1
-    assert not any(runtimes.is_unreadable(f"docker:{name}") for name in ("web", "gone"))
+    assert not any(runtimes.is_unreadable(ref(f"docker:{name}")) for name in ("web", "gone"))
 
 
 def test_a_runtime_that_does_not_answer_is_not_asked_again(engine: Engine) -> None:
     engine.status = 500
-    assert [runtimes.running(f"docker:{name}") for name in ("web", "db", "gone")] == [None] * 3
+    assert [runtimes.running(ref(f"docker:{name}")) for name in ("web", "db", "gone")] == [None] * 3
     assert len(engine.requests) == 1
-    assert all(runtimes.is_unreadable(f"docker:{name}") for name in ("web", "gone"))
-    assert not runtimes.is_unreadable("netns:web")
+    assert all(runtimes.is_unreadable(ref(f"docker:{name}")) for name in ("web", "gone"))
+    assert not runtimes.is_unreadable(ref("netns:web"))
     engine.status = 200
     runtimes.look_anew()
-    assert runtimes.running("docker:web") == FOUND
-    assert not runtimes.is_unreadable("docker:web")
+    assert runtimes.running(ref("docker:web")) == FOUND
+    assert not runtimes.is_unreadable(ref("docker:web"))
 
 
 def test_a_daemon_that_hangs_is_waited_for_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "_PATIENCE", 0.2)
     engine.answering.clear()
     began = time.monotonic()
-    assert [runtimes.running(f"docker:{name}") for name in ("web", "db", "gone")] == [None] * 3
+    assert [runtimes.running(ref(f"docker:{name}")) for name in ("web", "db", "gone")] == [None] * 3
     assert 0.2 <= time.monotonic() - began < 1
     assert [*runtimes.silences()] == [
         f"the Docker Engine at {DOCKER_SOCKET} does not answer (timed out): its containers are pending, and what "
@@ -116,9 +119,9 @@ def test_a_container_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch
     running = {"ps": "1234", "inspect": json.dumps([{**WEB, "Name": "web"}])}
     monkeypatch.setattr(runtimes, "_output", lambda _program, verb, *_arguments: running.get(verb, ""))
     runtimes.look_anew()
-    assert runtimes.running("podman:web") == FOUND
+    assert runtimes.running(ref("podman:web")) == FOUND
     running.clear()
-    assert runtimes.running("podman:web") == FOUND
+    assert runtimes.running(ref("podman:web")) == FOUND
     runtimes.look_anew()
-    assert runtimes.running("podman:web") is None
-    assert not runtimes.is_unreadable("podman:web")
+    assert runtimes.running(ref("podman:web")) is None
+    assert not runtimes.is_unreadable(ref("podman:web"))

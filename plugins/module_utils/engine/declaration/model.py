@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The model: what is declared, in Docker's vocabulary, as typed values that hold together."""
+"""The model: everything that is declared on a host, in Docker's vocabulary, as typed and checked values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
-from ..state import DEFAULT_NETWORK
+from ..state import DEFAULT_NETWORK, SandboxRef
 from .parse_ports import PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
@@ -44,7 +44,7 @@ class PerFamily(Generic[T]):
 
 @dataclass(frozen=True)
 class AddressPool:
-    """Where networks that name no subnet get theirs: `base`, cut into subnets of `size` bits."""
+    """A pool of subnets for networks that declare none: `base`, cut into subnets with a prefix of `size` bits."""
 
     base: Subnet
     size: int
@@ -52,7 +52,7 @@ class AddressPool:
 
 @dataclass(frozen=True)
 class FirewallMark:
-    """A packet has it if its own mark, as far as `mask` goes, is `mark`."""
+    """Matches packets whose mark has the bits of `mark` where `mask` has ones."""
 
     mark: int
     mask: int
@@ -60,10 +60,10 @@ class FirewallMark:
 
 @dataclass(frozen=True)
 class Host:
-    """Host-wide settings, those of dockerd's `daemon.json`. `bridge` is None where docker0 is left to a dockerd.
+    """Host-wide settings, those of dockerd's `daemon.json`.
 
-    Any other bridge than docker0 is one that stands, and which the default network adopts.
-    `accept_in_iptables_forward`: what is forwarded for our networks is let through there, too.
+    `bridge` is None where docker0 is left to a dockerd. Any other bridge than docker0 exists already, and the default
+    network adopts it. `accept_in_iptables_forward`: the chain FORWARD of iptables accepts packets of networks, too.
     """
 
     bridge: Optional[str]
@@ -94,18 +94,18 @@ class Host:
     path: str = "wharf_host"
 
     def has_rules(self, version: int) -> bool:
-        """Whether the rules of a family are ours to make, and not left to others."""
+        """Whether wharf.network makes the rules of a family, and not a third party."""
         return self.iptables if version == 4 else self.ip6tables
 
     @property
     def without_rules(self) -> Dict[int, str]:
-        """The families whose rules are left to others, each with the key that says so."""
+        """The families whose rules are left to third parties, each with the key that says so."""
         return {version: key for version, key in RULES_KEYS.items() if not self.has_rules(version)}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The addresses of a network in one family; what is None is for IPAM to choose."""
+    """The addresses of a network in one family; IPAM chooses what is None."""
 
     path: str
     version: int
@@ -119,14 +119,13 @@ class Pool:
 class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
-    `defaults` are those of its `driver_opts` that the host has for all networks (daemon.json's `default-network-opts`),
-    at `defaults_path`.
+    `defaults` are the keys of its `driver_opts` that come from the host's `default-network-opts`, at `defaults_path`.
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
     bridge has no IPv4 address. `icmp`: everybody may ping its containers.
-    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `adopts` are the names
-    under which a bridge of somebody else may stand, the best first; empty where the bridge is ours.
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `adopts` are the names of the
+    third-party bridge that it adopts, of which the first that exists counts; empty if wharf.network makes the bridge.
     """
 
     name: str
@@ -167,20 +166,20 @@ class Network:
         return any(pool.version == version for pool in self.pools)
 
     def family_path(self, version: int) -> str:
-        """Where the declaration says whether the network has this family."""
+        """The place in the declaration that says whether the network has this family."""
         return f"{self.path}.{'' if self.is_default else 'enable_'}ipv{version}"
 
     def gateway_mode(self, version: int) -> str:
         return self.gateway_modes.of(version)
 
     def masquerade(self, version: int) -> bool:
-        """Whether what leaves the network takes on an address of the host."""
+        """Whether packets that leave the network get an address of the host as source."""
         return self.masquerades.of(version) and self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
 
     def snat(self, version: int) -> Optional[Address]:
-        """Which address of the host that is; None for that of the interface by which it leaves.
+        """The address of the host that they get; None for that of the interface by which they leave.
 
-        An internal network's containers know no way to any other address of the host than their gateway's.
+        From an internal network, containers have no route to any address of the host but the gateway's.
         """
         return self.host_addresses.of(version) if self.masquerade(version) and not self.internal else None
 
@@ -190,7 +189,7 @@ class Network:
         return self.external or not without
 
     def needs_gateway(self, version: int) -> bool:
-        """Whether the bridge has an address, or containers send by somebody else's to elsewhere."""
+        """Whether the bridge has an address, or containers need a third party's gateway to other networks."""
         return self.has_gateway(version) or not self.internal
 
     @property
@@ -205,7 +204,7 @@ def is_off(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A container's wish to be on a network."""
+    """A declared connection of a container to a network."""
 
     network: str
     path: str
@@ -249,7 +248,7 @@ class Container:
     name: str
     path: str
     mode: str
-    sandbox: str
+    sandbox: SandboxRef
     shares: str = ""
     attachments: Tuple[Attachment, ...] = ()
     ports: Tuple[PortMapping, ...] = ()
@@ -282,13 +281,13 @@ class Container:
         return network.has(version) and not (version == 6 and self.is_without_ipv6)
 
     def names(self, attachment: Attachment) -> Tuple[str, ...]:
-        """What it is called on a network, its own name first."""
+        """The names by which others on the network find it, its own name first."""
         return tuple(dict.fromkeys([self.name, *attachment.aliases, self.effective_hostname]))
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many packets in each `second`, `minute`, `hour` or `day`, of which `burst` may come at once."""
+    """A limit of packets in each `unit`: `second`, `minute`, `hour` or `day`. `burst` packets may come at once."""
 
     packets: int
     unit: str
@@ -297,11 +296,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class UserRule:
-    """A rule of the admin's; what is empty is no condition.
+    """A firewall rule of the administrator's; an empty field is no condition.
 
-    `container` and `network` are where the connection goes. `published_ports` are those to which it was first sent,
-    before translation. An interface's name that ends in `+` is the beginning of a name. `log` is the prefix of what
-    is logged.
+    `container` and `network` are the destination of the connection. `published_ports` are its destination ports before
+    translation. An interface's name that ends in `+` is the beginning of a name. `log` is the prefix of log messages.
     """
 
     path: str
@@ -322,9 +320,9 @@ class UserRule:
 
 @dataclass(frozen=True)
 class Model:
-    """All that is declared on a host; networks and containers by their real names, in the order of these.
+    """Everything that is declared on a host; networks and containers by their real names, sorted.
 
-    `earlier` are the networks that the call was not given: they are declared in the ledger.
+    `earlier` are the networks that the call did not declare, but an earlier one did.
     """
 
     host: Host

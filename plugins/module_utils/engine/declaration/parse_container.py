@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from ..errors import ModelError, ProblemCollector
-from ..state import DEFAULT_NETWORK, RUNTIMES
+from ..state import DEFAULT_NETWORK, NETNS, PATH, PID, SandboxRef
 from . import section as read
 from .model import (
     CONTAINER_MODE,
@@ -85,7 +85,7 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
         name=name,
         path=path,
         mode=mode,
-        sandbox=extension.take("sandbox", _sandbox, f"netns:{name}"),
+        sandbox=extension.take("sandbox", parse_sandbox, SandboxRef(NETNS, name)),
         shares=names.containers.get(shares, shares),
         attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, ""), f"{path}.mac_address"),
         ports=words.take_all("ports", read.list_of(PortMapping.parse)),
@@ -197,17 +197,17 @@ def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     return _each_once(parsed, f"{path}.{ENDPOINT_SYSCTLS}")
 
 
-def _sandbox(value: Any, path: str) -> str:
-    name = read.text(value, path)
-    kind, _colon, rest = name.partition(":")
-    if kind == "pid" and re.fullmatch("[0-9]{1,9}", rest):
-        return name
-    if kind == "path" and rest.startswith("/"):
-        return name
-    if kind == "netns" or kind in RUNTIMES:
-        if not rest:
-            raise wrong(path, value, f"must be {kind}:NAME")
-        return f"{kind}:{read.foreign_name(rest, path)}"
+def parse_sandbox(value: Any, path: str) -> SandboxRef:
+    ref = SandboxRef.parse(read.text(value, path))
+    if ref.kind == PID and re.fullmatch("[0-9]{1,9}", ref.name):
+        return ref
+    if ref.kind == PATH and ref.name.startswith("/"):
+        return ref
+    if ref.is_managed or ref.has_runtime:
+        if not ref.name:
+            raise wrong(path, value, f"must be {ref.kind}:NAME")
+        read.foreign_name(ref.name, path)
+        return ref
     raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
@@ -290,7 +290,7 @@ def _by_name(things: List[Any]) -> Dict[str, Any]:
     return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
 
 
-def _twins(keyed: Sequence[Tuple[str, Any]]) -> List[Tuple[Any, Any]]:
+def _twins(keyed: Sequence[Tuple[Hashable, Any]]) -> List[Tuple[Any, Any]]:
     """Pairs of things that have the same key: the later one and the first."""
-    first: Dict[str, Any] = {}
+    first: Dict[Hashable, Any] = {}
     return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

@@ -96,13 +96,13 @@ class Allotments:
 
         return cls(
             {name: pools(subnets) for name, subnets in words.get("networks", {}).items()},
-            {_endpoint_key(name): endpoint(given) for name, given in words.get("endpoints", {}).items()},
+            {endpoint_key(name): endpoint(given) for name, given in words.get("endpoints", {}).items()},
             words.get("ports", {}),
             words.get("resolvers", {}),
             words.get("mtu", 0),
         )
 
 
-def _endpoint_key(name: str) -> EndpointKey:
+def endpoint_key(name: str) -> EndpointKey:
     container, _slash, network = name.partition("/")
     return container, network

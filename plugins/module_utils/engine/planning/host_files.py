@@ -40,12 +40,12 @@ def dns_files(plan: Plan) -> List[Object]:
 
 
 def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
-    runtime, _colon, name = container.sandbox.partition(":")
     owner = plan.model.owner_of_stack(container)
-    if runtime == "netns":
+    if container.sandbox.is_managed:
         for file, content in _contents(plan, owner, peers).items():
-            yield File(f"{NETNS_FILES}/{name}/{file}", content, in_place=True, place=container.path)
-    elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and runtime == DOCKER):
+            path = f"{NETNS_FILES}/{container.sandbox.name}/{file}"
+            yield File(path, content, in_place=True, place=container.path)
+    elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and container.sandbox.kind == DOCKER):
         # Docker itself gives a container the files of the one whose stack it shares; Podman does not.
         for file, content in _contents(plan, owner, peers).items():
             yield ContainerFile(f"{container.sandbox}:/etc/{file}", content, place=container.path)

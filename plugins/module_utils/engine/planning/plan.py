@@ -16,7 +16,7 @@ from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Att
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
@@ -278,9 +278,9 @@ def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
     """A stack that is another's gets a name; where somebody else runs the container, that one sees to it."""
     if container.mode in (CONTAINER_MODE, HOST_MODE):
-        if container.sandbox.startswith("netns:"):
+        if container.sandbox.is_managed:
             owner = plan.model.owner_of_stack(container)
-            of = HOST_MODE if owner is container else owner.sandbox
+            of = HOST_STACK if owner is container else owner.sandbox
             yield Sandbox(container.sandbox, container.name, of=of, place=container.path)
     else:
         interfaces = plan.interfaces(container).values()
@@ -295,7 +295,8 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
         allotted = plan.allotted.endpoints[container.name, network.name]
         addresses = {allotted.ipv4, allotted.ipv6}
         yield Endpoint(
-            name=f"{container.name}/{network.name}",
+            container=container.name,
+            network=network.name,
             sandbox=container.sandbox,
             interface=allotted.interface,
             host_interface=host_interface(container.name, network.name),

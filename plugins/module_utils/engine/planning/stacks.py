@@ -87,7 +87,7 @@ def _third_party_interfaces(_model: Model, allotted: Allotments, container: Cont
     own = [allotted.endpoints[container.name, attachment.network].interface for attachment in container.attachments]
     for name, _value in container.sysctls:
         interface = interface_parameter(name)[0]
-        if interface not in ("", "all", "default", "lo", *own) and container.sandbox.startswith("netns:"):
+        if interface not in ("", "all", "default", "lo", *own) and container.sandbox.is_managed:
             there = ", ".join(own) or "none but lo"
             message = f"the container has no interface {interface}; there are: {there}"
             yield f"{container.path}.sysctls.{name}", message

@@ -10,6 +10,7 @@ import ipaddress
 from typing import Any, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, Container
+from ..declaration.parse_container import parse_sandbox
 from ..declaration.section import Address, address, number, wrong
 from ..errors import ProblemCollector
 from ..planning.host_files import NETNS_FILES, dns_files
@@ -18,8 +19,6 @@ from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
 
 Words = Mapping[str, Any]
-
-_SANDBOXES = ("netns:", "pid:", "path:")
 
 
 def parse_probes(given: Sequence[Words], plan: Plan, own: Iterable[Address]) -> List[Probe]:
@@ -93,7 +92,9 @@ class _Names:
 
     def check_source(self, source: str, path: str) -> None:
         containers = self._plan.model.containers
-        if source != HOST and source not in containers and not source.startswith(_SANDBOXES):
+        if ":" in source:
+            parse_sandbox(source, path)
+        elif source != HOST and source not in containers:
             raise wrong(path, source, _unknown(source, [HOST, *containers]))
 
     def addresses(self, name: str, source: str, path: str) -> List[str]:
@@ -138,7 +139,7 @@ class _Names:
         container = self._plan.model.containers.get(source)
         if container is None:
             return []
-        path = f"{NETNS_FILES}/{container.sandbox.partition(':')[2]}/hosts"
+        path = f"{NETNS_FILES}/{container.sandbox.name}/hosts"
         files = [file for file in dns_files(self._plan) if isinstance(file, File) and file.name == path]
         lines = [line.split() for file in files for line in file.content.splitlines()]
         return [words[0] for words in lines if name in words[1:]]

@@ -1,10 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who lives in a network stack that only a number or a path leads to, and so whose files its names are in.
-
-Changes nothing.
-"""
+"""Finds the process of a container that only a number or a path leads to. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,24 +13,26 @@ from functools import cache
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..kernel import namespaces
+from ..state import HOST, NETNS, PATH, PID, SandboxRef
 
 _OF_PROCESS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/ns/net")
-# What `ip netns exec` binds over /etc, of a namespace that has a name.
-_NAMED = re.compile(r"path:(?:/var)?/run/netns/([^/]+)")
+# A namespace with a name: `ip netns exec NAME` mounts the files of /etc/netns/NAME over those of /etc.
+_NAMED = re.compile(r"(?:/var)?/run/netns/([^/]+)")
 
 Identity = Tuple[int, int]
 
 
 class NoFilesError(Exception):
-    """A container has no files that could be written, for this reason; it can be connected all the same."""
+    """The reason why a container has no files that can be written. It can be connected all the same."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A container that runs.
+    """A container that runs, with the number of its first process.
 
-    `files` are those of its `/etc` that are kept elsewhere, and mounted into it. `id` tells it from others that had its
-    name before, as where a machine has its tree does; empty where nothing does.
+    `files` are the paths on the host of those files that a runtime mounts into its `/etc`, by name. `id` differs from
+    that of an earlier container of the same name: Docker's and Podman's id, or the root directory of a machine. It is
+    empty for all others.
     """
 
     pid: int
@@ -49,10 +48,21 @@ class Running:
         return f"/proc/{self.pid}/root"
 
 
-def name_of(sandbox: str) -> str:
+def path_of(sandbox: SandboxRef) -> str:
+    """The file that stands for a network stack, such as `/run/netns/web`; only for sandboxes without a runtime."""
+    paths = {
+        NETNS: namespaces.path_of(sandbox.name),
+        PID: f"/proc/{sandbox.name}/ns/net",
+        PATH: sandbox.name,
+        HOST: namespaces.OWN,
+    }
+    return paths[sandbox.kind]
+
+
+def name_of(sandbox: SandboxRef) -> str:
     """`path:/run/netns/web` -> `web`; empty for all others."""
-    match = _NAMED.fullmatch(sandbox)
-    return match[1] if match else ""
+    match = _NAMED.fullmatch(sandbox.name)
+    return match[1] if match and sandbox.kind == PATH else ""
 
 
 def look_anew() -> None:
@@ -60,19 +70,18 @@ def look_anew() -> None:
 
 
 @cache
-def resident(sandbox: str) -> Optional[Running]:
-    """Whose files are meant by `pid:N` or `path:…`; None where nobody lives there now.
+def resident(sandbox: SandboxRef) -> Optional[Running]:
+    """The process whose files belong to `pid:N` or `path:…`; None if no process is in that network stack.
 
     Raises:
-        NoFilesError: several do, each with files of its own.
+        NoFilesError: several processes are, each with an `/etc` of its own.
     """
-    kind, _colon, rest = sandbox.partition(":")
-    match = _OF_PROCESS.fullmatch(rest)
-    path = f"/proc/{rest}/ns/net" if kind == "pid" else rest
+    path = path_of(sandbox)
     if not namespaces.is_namespace(path):
         return None
-    if kind == "pid" or match:
-        return Running(int(match[1] if match else rest))
+    of_process = _OF_PROCESS.fullmatch(path)
+    if of_process:
+        return Running(int(of_process[1]))
     tenants, others = _tenants(namespaces.identity(path))
     if len(tenants) > 1:
         pids = ", ".join(map(str, tenants))
@@ -91,10 +100,10 @@ def opened_folder(path: str, within: Optional[int] = None, flags: int = 0) -> It
 
 @contextmanager
 def opened_etc(root: str) -> Iterator[int]:
-    """The folder `/etc` of a container with this root, out of which no link may lead.
+    """The folder `/etc` below this root of a container, which is not opened through a symbolic link.
 
     Raises:
-        NoFilesError: it has none, or the host's own.
+        NoFilesError: the container has no `/etc`, or the host's own.
         FileNotFoundError: the container has ended.
     """
     with ExitStack() as opened:
@@ -110,25 +119,25 @@ def opened_etc(root: str) -> Iterator[int]:
 def refuse_hosts_own(descriptor: int, path: str) -> None:
     """
     Raises:
-        NoFilesError: what is opened there, and is at this path in a container, is the host's own.
+        NoFilesError: the opened file or folder is the host's own one at this path.
     """
     if _identity(os.fstat(descriptor)) in _hosts_own(path):
         raise NoFilesError(f"its {path} is the host's own")
 
 
 def _hosts_own(path: str) -> Iterator[Identity]:
-    """Ours, and that of the first process of all: we may have been given another one."""
+    """That of this process and that of the host's first one: this process may run in a mount namespace of its own."""
     for each in (path, f"/proc/1/root{path}"):
         with suppress(OSError):
             yield _identity(os.stat(each))
 
 
 def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
-    """The processes in a namespace: one of each that share a `/etc` of their own, and those that have none."""
+    """The processes in a namespace: of those that share an `/etc`, the first one; and those without an own `/etc`."""
     tenants: Dict[Identity, int] = {}
     others: List[int] = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        # Processes end while we look.
+        # A process may end meanwhile.
         with suppress(OSError):
             if namespaces.identity(f"/proc/{pid}/ns/net") == namespace:
                 try:

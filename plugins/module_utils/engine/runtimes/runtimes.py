@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What third-party runtimes say of their containers: their first processes, and where their files of names are kept.
+"""Asks third-party runtimes for their containers' first processes, and for the paths of the files in their `/etc`.
 
-Changes nothing. Each runtime is asked by one connection or program for all containers of a run, and no more once it has
-not answered: of what it runs then nobody knows.
+Changes nothing. A run has one connection to each runtime, or runs its program once. A runtime that has once failed to
+answer is not asked again, and the state of its containers is unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ..kernel.system_bus import BusError, SystemBus
-from ..state import DOCKER, MACHINE, PODMAN, RUNTIMES
+from ..state import DOCKER, MACHINE, PODMAN, SandboxRef
 from . import namespace_processes
 from .namespace_processes import Running
 
@@ -37,18 +37,18 @@ _MACHINED = "org.freedesktop.machine1"
 _NO_SUCH_MACHINE = "org.freedesktop.machine1.NoSuchMachine"
 
 
-def running(sandbox: str) -> Optional[Running]:
-    """What is known of whoever runs in a sandbox that somebody else makes; None where nobody is known to.
+def running(sandbox: SandboxRef) -> Optional[Running]:
+    """The container in a third party's sandbox; None if it does not run, or if its runtime does not answer.
 
     Raises:
-        NoFilesError: several do, so that nobody can tell whose files are meant.
+        NoFilesError: several processes are in the network stack, each with files of its own.
     """
-    found = _asked(sandbox) if sandbox.partition(":")[0] in RUNTIMES else namespace_processes.resident(sandbox)
+    found = _asked(sandbox) if sandbox.has_runtime else namespace_processes.resident(sandbox)
     return found if found and os.path.exists(found.namespace) else None
 
 
 def silences() -> Iterator[str]:
-    """Of each runtime that was asked and does not answer, why."""
+    """A warning for each runtime that was asked and did not answer."""
     for runtime in _asked_runtimes.values():
         if not runtime.answers:
             yield (
@@ -57,24 +57,23 @@ def silences() -> Iterator[str]:
             )
 
 
-def rootless_user(sandbox: str) -> str:
-    """Who runs this container of Podman, where it is not root, whose Podman alone is asked; else empty."""
-    runtime, _colon, name = sandbox.partition(":")
-    for pid in filter(str.isdigit, os.listdir("/proc")) if runtime == PODMAN else ():
+def rootless_user(sandbox: SandboxRef) -> str:
+    """The user who runs this container by rootless Podman; empty if there is none. Only root's Podman is asked."""
+    for pid in filter(str.isdigit, os.listdir("/proc")) if sandbox.kind == PODMAN else ():
         with suppress(OSError, ValueError):
             owner = os.stat(f"/proc/{pid}").st_uid
-            if owner != os.geteuid() and _is_of_the_host(pid) and _watched_container(pid) == name:
+            if owner != os.geteuid() and _is_of_the_host(pid) and _watched_container(pid) == sandbox.name:
                 return _user_name(owner)
     return ""
 
 
 def _is_of_the_host(pid: str) -> bool:
-    """Whether it numbers processes as we do: what is in a container has any name and arguments that it likes."""
+    """Whether the process is in the host's PID namespace. One in a container can take any name and arguments."""
     return os.path.samefile(f"/proc/{pid}/ns/pid", "/proc/self/ns/pid")
 
 
 def _watched_container(pid: str) -> str:
-    """The name of the container that this process of Podman's watches over; empty for all other processes."""
+    """The name of the container that this process monitors; empty unless it is Podman's `conmon`."""
     with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
         if file.read() != "conmon\n":
             return ""
@@ -90,27 +89,25 @@ def _user_name(number: int) -> str:
         return str(number)
 
 
-def is_unreadable(sandbox: str) -> bool:
-    """Whether this is a container whose runtime does not answer: it may run all the same."""
-    runtime = sandbox.partition(":")[0]
-    return runtime in RUNTIMES and _asked(sandbox) is None and not _runtime(runtime).answers
+def is_unreadable(sandbox: SandboxRef) -> bool:
+    """Whether this sandbox's container has a runtime that does not answer: it may run all the same."""
+    return sandbox.has_runtime and _asked(sandbox) is None and not _runtime(sandbox.kind).answers
 
 
 def look_anew() -> None:
-    """Forget what is known: in a process that lasts, containers end, and their numbers go to others."""
+    """Forget all answers. While `follow` runs, containers end, and their process numbers are given to others."""
     namespace_processes.look_anew()
     _asked.cache_clear()
     _asked_runtimes.clear()
 
 
 @cache
-def _asked(sandbox: str) -> Optional[Running]:
-    runtime, _colon, name = sandbox.partition(":")
-    return _runtime(runtime).find(name)
+def _asked(sandbox: SandboxRef) -> Optional[Running]:
+    return _runtime(sandbox.kind).find(sandbox.name)
 
 
 class _Runtime:
-    """Who runs containers, how that is `called`, and why it does not answer, if it does not."""
+    """A runtime: what messages call it (`called`), and why it does not answer (`silence`), if it does not."""
 
     called = ""
     silence = ""
@@ -130,12 +127,12 @@ class _Runtime:
         return None
 
     def _find(self, name: str) -> Optional[Running]:
-        """None where it does not run. Raises whatever, where there is no answer."""
+        """None if the container does not run. Raises if there is no answer, or one that cannot be read."""
         raise NotImplementedError
 
 
 class _Docker(_Runtime):
-    """The Engine's list of containers has neither their processes nor their files, so each is asked for."""
+    """The Engine's list of containers has neither processes nor files, so it is asked for each container."""
 
     called = f"the Docker Engine at {DOCKER_SOCKET}"
 
@@ -145,14 +142,14 @@ class _Docker(_Runtime):
     def _find(self, name: str) -> Optional[Running]:
         self._engine.request("GET", f"/containers/{name}/json")
         response = self._engine.getresponse()
-        # Read to its end, so that the connection can be used again.
+        # Read even if it is not used, so that the connection can be used again.
         body = response.read()
         if response.status == http.client.NOT_FOUND:
             return None
         if response.status != http.client.OK:
             raise OSError(f"{response.status} {response.reason}")
         words = json.loads(body)
-        # It also takes the beginning of another one's id for a name.
+        # The Engine also finds a container by the beginning of its id.
         return _of_inspection(words) if words["Name"].lstrip("/") == name else None
 
 
@@ -175,7 +172,7 @@ def _of_inspection(words: Mapping[str, Any]) -> Optional[Running]:
 
 
 class _Podman(_Runtime):
-    """It has no daemon: its program tells all that run, at once. Those of other users than root it does not know."""
+    """Without a daemon: its program lists all containers that root runs, at once."""
 
     called = "Podman"
 
@@ -191,7 +188,7 @@ class _Podman(_Runtime):
 
 
 class _Machined(_Runtime):
-    """systemd-machined, by D-Bus: what its program prints is for people, addresses over several lines included."""
+    """systemd-machined, asked over D-Bus, since what `machinectl` prints has no stable format."""
 
     called = "systemd-machined"
 
@@ -213,17 +210,17 @@ class _Machined(_Runtime):
 
 
 def _output(program: str, *arguments: str) -> str:
-    """What it prints.
+    """What the program prints.
 
     Raises:
-        OSError: it is not installed, fails, or does not end.
+        OSError: the program is not installed, fails, or does not end in time.
     """
     path = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin")
     if path is None:
         raise OSError(f"there is no program {program}")
     command: List[str] = [path, *arguments]
     try:
-        # There is no run_command in an engine that also runs without Ansible.
+        # Ansible's run_command is not available: the engine also runs without Ansible.
         ran = subprocess.run(  # pylint: disable=ansible-bad-function
             command, capture_output=True, text=True, check=True, timeout=_PATIENCE
         )

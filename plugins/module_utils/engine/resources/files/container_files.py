@@ -25,7 +25,7 @@ from ...kernel.file_owner import owner_of
 from ...kernel.processes import start_time
 from ...runtimes import runtimes
 from ...runtimes.namespace_processes import NoFilesError, Running, name_of, opened_etc, opened_folder, refuse_hosts_own
-from ...state import DOCKER, MACHINE, ContainerFile, Key, Object, State, state_of
+from ...state import DOCKER, MACHINE, ContainerFile, Key, Object, SandboxRef, State, state_of
 from ..links.sandboxes import is_present
 from ..resource import Observation, Resource
 from .edits import digest, edited, is_written
@@ -89,7 +89,7 @@ class ContainerFiles(Resource):
 
     def _reasons(self) -> Dict[Key, str]:
         """For each file that cannot be written one sentence for all such files of its container."""
-        paths: Dict[Tuple[str, str], List[str]] = {}
+        paths: Dict[Tuple[SandboxRef, str], List[str]] = {}
         for name, reason in self._refused.items():
             sandbox, path = ContainerFile(name, "").location
             paths.setdefault((sandbox, reason), []).append(path)
@@ -166,8 +166,8 @@ class ContainerFiles(Resource):
 
     def _tree(self, name: str) -> str:
         """Where a machine keeps its files while it does not run; empty for all others."""
-        entry = _entry_of_id(name)
-        return self._before.get(entry, "") if entry.startswith(f"{MACHINE}:") else ""
+        sandbox, _path = ContainerFile(name, "").location
+        return self._before.get(_entry_of_id(name), "") if sandbox.kind == MACHINE else ""
 
     def _prior(self, new: Sequence[ContainerFile]) -> Dict[str, str]:
         found: Dict[str, str] = {}
@@ -224,7 +224,8 @@ def _is_awaited(name: str) -> bool:
 
 def _is_left_to_docker(name: str) -> bool:
     """Whether it leads to the resolver that Docker has inside of containers on networks of its own."""
-    if not name.startswith(f"{DOCKER}:") or not name.endswith("/resolv.conf"):
+    sandbox, path = ContainerFile(name, "").location
+    if sandbox.kind != DOCKER or os.path.basename(path) != "resolv.conf":
         return False
     with suppress(NoFilesError, OSError):
         return f"nameserver {_DOCKERS_RESOLVER}\n" in _standing(name)

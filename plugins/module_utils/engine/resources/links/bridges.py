@@ -24,9 +24,9 @@ from ...kernel.links import (
 from ...kernel.rtnetlink import AddressInfo, LinkInfo
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation, Resource
-from .marks import MARK, is_managed_bridge
+from .marks import MARK, is_managed_bridge, marked_for
 
-# How a message to the kernel says what a field of a bridge holds.
+# The attributes of a netlink message that set a field of a bridge.
 _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
     "network": lambda bridge: {"ifalias": MARK + bridge.network, "group": DONE},
     "mtu": lambda bridge: {"mtu": bridge.mtu},
@@ -60,8 +60,8 @@ class Bridges(Resource):
         if problems:
             raise ConflictError(*problems)
         addresses = rtnetlink.addresses()
-        ours = [_observed(link, addresses, wanted.get(link.name)) for link in links if is_managed_bridge(link)]
-        return Observation(state_of([*ours]), desired)
+        managed = [_observed(link, addresses, wanted.get(link.name)) for link in links if is_managed_bridge(link)]
+        return Observation(state_of([*managed]), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         with opened() as ip:
@@ -93,13 +93,13 @@ def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bri
     declared = wanted or Bridge(link.name, network="", mtu=0, mac="", addresses=())
     return Bridge(
         link.name,
-        network="" if link.group == UNDONE_BRIDGES else link.alias[len(MARK) :],
+        network="" if link.group == UNDONE_BRIDGES else marked_for(link),
         mtu=link.mtu,
         mac=link.mac,
         addresses=declared_addresses(declared.addresses, (each for each in addresses if each.index == link.index)),
         filtered=all(calls) if declared.filtered else any(calls),
         stp=link.bridge.stp,
-        # Rounded up, so that anything more than 0 differs from it.
+        # In seconds, rounded up, so that a fraction of a second differs from 0.
         forward_delay=-(-link.bridge.forward_delay // 100),
         up=link.up,
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
@@ -115,9 +115,9 @@ def _make(ip: Any, before: Optional[Bridge], after: Bridge) -> None:
 
 
 def _create(ip: Any, bridge: Bridge) -> Bridge:
-    """Make the link, and tell what it is at first."""
-    # The kernel takes the MTU of a bridge to be ours to choose only once it is changed. Until then it
-    # follows the smallest of the ports', and one given at the creation does not count.
+    """Make the link, and return what it is before `_update`."""
+    # Until the MTU of a bridge is changed, the kernel sets it to the smallest of its ports'. So the wanted MTU is not
+    # given at the creation, but by a change.
     first = Bridge(bridge.name, network="", mtu=bridge.mtu - 1, mac=bridge.mac, addresses=(), up=False)
     ip.link(
         "add", kind="bridge", ifname=first.name, group=UNDONE_BRIDGES, address=first.mac, mtu=first.mtu,
@@ -129,12 +129,12 @@ def _create(ip: Any, bridge: Bridge) -> Bridge:
 def _update(ip: Any, before: Bridge, after: Bridge) -> None:
     index = socket.if_nametoindex(after.name)
     changed = Change(before, after).fields
-    # As long as there is STP, the kernel refuses a forward delay of 0, which it looks at first.
+    # With STP, the kernel refuses a forward delay of 0; and of one message it takes the delay before it takes STP.
     for fields in ([field for field in changed if field == "stp"], [field for field in changed if field != "stp"]):
         words = {key: value for each in fields if each in _WORDS for key, value in _WORDS[each](after).items()}
         if words:
             ip.link("set", index=index, **words)
-    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     known = before.sysctls if before.mtu == after.mtu else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
     set_addresses(ip, after.name, index, before.addresses, after.addresses)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routes of endpoints, in the sandbox that the thread is in."""
+"""The routes of endpoints, in the sandbox that this thread is in."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def with_networks(endpoint: Endpoint) -> Endpoint:
 
 
 def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
-    """The routes by gateways that somebody gave, and of those to networks the wanted ones.
+    """Of the routes by gateways those that an administrator added, and of those without a gateway the wanted ones.
 
-    Those of routers and DHCP servers have other protocols, and the kernel makes some of its own to networks.
+    Routes that routers and DHCP clients add have other protocols. Routes without a gateway may be the kernel's own.
     """
     for info in found:
         route = _route_of(info)
@@ -52,14 +52,14 @@ def remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
         if _route_of(info) in gone:
             with (
                 doing(f"endpoint {after.name}: deleting the route to {info.destination}"),
-                # One with many next hops is listed with each of them.
+                # A route with several next hops is listed once for each, and the first deletion deletes it.
                 forgiving(errno.ESRCH),
             ):
                 rtnetlink.delete_route(info)
 
 
 def add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
-    """Have all routes, also those that were there: what they depend on may have changed, and they with it."""
+    """Add the routes that are missing: new ones, and those that the kernel dropped as addresses or links changed."""
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
     found = rtnetlink.routes()
@@ -68,14 +68,14 @@ def add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     others = {info.destination for info in found if info not in ours}
     for route in after.routes:
         if route not in there:
-            # Several interfaces may be on one network, as on that of link-local addresses.
+            # Several interfaces may be on one network, such as that of link-local addresses.
             command = "append" if route.destination in others and not route.gateway else "replace"
             with doing(f"endpoint {after.name}: adding the route {route}"):
                 ip.route(command, **_words(after, route))
 
 
 def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
-    """Those that lead by this interface alone."""
+    """The routes whose next hops are all at this interface."""
     index = socket.if_nametoindex(interface)
     return [info for info in routes if {*info.indexes} == {index}]
 
@@ -84,7 +84,7 @@ def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
     words = {"dst": route.destination, "oif": socket.if_nametoindex(endpoint.interface)}
     if route.gateway:
         return {**words, "gateway": route.gateway}
-    # As the kernel makes it for the address, which whoever is root in there can delete.
+    # The same as the kernel makes for the address: root in the container may have deleted that.
     if ":" in route.destination:
         return {**words, "proto": rtnetlink.RTPROT_KERNEL, "priority": _IPV6_PRIORITY}
     return {**words, "proto": rtnetlink.RTPROT_KERNEL, "scope": _SCOPE_LINK, "prefsrc": _source(endpoint, route)}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes endpoints: containers' places on networks, each a veth pair."""
+"""Observes and changes endpoints, which connect containers to networks by veth pairs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from ...errors import ApplyError
 from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
 from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
 from ...planning.ipam import ETHERNET_MTU
-from ...state import Endpoint, Key, State, state_of
+from ...state import Endpoint, Key, SandboxRef, State, state_of
 from ..resource import Observation, Resource
 from . import parameters
 from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look, observe_endpoints
 from .endpoint_routes import add_routes, remove_routes, with_networks
-from .marks import MARK
+from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
-from .sandboxes import NETNS, is_awaited, is_new, is_unreadable, refusal, sandbox_path
+from .sandboxes import is_awaited, is_new, is_unreadable, refusal, sandbox_path
 
-# What an endpoint was, None if it was not, and what it shall be.
+# An endpoint before and after a change; None before, if it has to be made.
 Step = Tuple[Optional[Endpoint], Endpoint]
 
 _ON_THE_HOST = ("host_interface", "port")
-# What the kernel says where, since somebody looked, a name was taken, a container ended, or its veth was deleted.
+# What the kernel refuses by when, since the observation, a name was taken, a container ended, or its veth was deleted.
 _MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
+# A change of one of these fields needs a new veth pair.
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _LARGEST_MTU = 65535
@@ -42,8 +43,9 @@ _READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
 class Endpoints(Resource):
     """Observes and changes endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
 
-    `before` has which parameters of their interfaces we set. `owned` are those that may stand, and `declared` has the
-    interfaces of those that were declared before, by their names.
+    `before` is what the ledger has of the parameters that were set on their interfaces. `owned` are the objects that
+    an earlier run made, or began to make. `declared` has the names of the interfaces of those endpoints that an earlier
+    run declared.
     """
 
     kinds = frozenset(["endpoint"])
@@ -62,7 +64,7 @@ class Endpoints(Resource):
         parameters.refuse_unsettable(new)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        """A stack that others have given a default route keeps it. Each endpoint has the routes to its networks."""
+        """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
         snapshot = look(wanted)
@@ -82,20 +84,14 @@ class Endpoints(Resource):
         )
 
     def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
-        """Known endpoints in whose place root in the container has put another interface, each with the reason."""
-        blockers = blocked(self._same(wanted), self._known(wanted), snapshot)
-        return {wanted[name].key: why for name, why in blockers.items()}
+        """Endpoints whose interface's name root in the container has given to another interface, with the reason.
 
-    def _same(self, wanted: Wanted) -> Wanted:
-        """Whoever declares another interface than before has to choose one that is free."""
-        return {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
-
-    def _known(self, wanted: Wanted) -> FrozenSet[str]:
-        return frozenset(name for name, thing in self._same(wanted).items() if self._is_known(thing))
-
-    def _is_known(self, endpoint: Endpoint) -> bool:
-        """A name of ours that is not owned yet may still be bound to another stack, with all that is in there."""
-        return endpoint.key in self._owned or not endpoint.sandbox.startswith(NETNS)
+        Where the declared name is new, a taken name is a mistake in the declaration, which `observe_endpoints` refuses.
+        """
+        same = {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
+        # In a managed sandbox, an endpoint that is not owned is new: its name may still be bound to another stack.
+        known = (n for n, thing in same.items() if thing.key in self._owned or thing.sandbox.is_third_party)
+        return {wanted[name].key: why for name, why in blocked(same, frozenset(known), snapshot).items()}
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
@@ -110,7 +106,7 @@ class Endpoints(Resource):
         }
 
     def _is_its_own(self, change: Change, endpoint: Endpoint) -> bool:
-        """Whether the difference may be made inside of the sandbox: the end on the host is the host's affair."""
+        """Whether root in the container can have caused the difference, which is not on the host then."""
         return not set(change.fields).intersection(_ON_THE_HOST) and not is_new(endpoint.sandbox, self._owned)
 
     def _prior(self, wanted: Iterable[Endpoint]) -> Dict[str, str]:
@@ -125,13 +121,13 @@ class Endpoints(Resource):
             with suppress(OSError):
                 # Without connection tracking in the kernel, there are no flows.
                 conntrack.forget_addresses(_new_addresses(steps))
-            _keep_as_they_are(
+            _pin_mac_and_mtu(
                 ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
             )
             for before, after in steps:
                 with self._refusing(refused, [after], *_MEANWHILE):
                     _make_port(ip, before, after)
-        by_sandbox: Dict[str, List[Step]] = {}
+        by_sandbox: Dict[SandboxRef, List[Step]] = {}
         for step in steps:
             if step[1].key not in refused:
                 by_sandbox.setdefault(step[1].sandbox, []).append(step)
@@ -146,9 +142,10 @@ class Endpoints(Resource):
 
     @contextmanager
     def _refusing(self, refused: Dict[Key, str], endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
-        """What is refused inside of a sandbox concerns only the endpoints in there; with `codes`, only these refusals.
+        """If the kernel refuses something in the block, only these endpoints are pending.
 
-        In a sandbox that this run itself has made nobody can be in the way: the host is.
+        With `codes`, only where it refuses by one of these error numbers. In a sandbox that this run has made nobody
+        can have caused the refusal, so it fails the run.
         """
         try:
             yield
@@ -162,14 +159,14 @@ class Endpoints(Resource):
 
 
 def _take_back(half_made: Sequence[Endpoint]) -> None:
-    """Remove refused endpoints that did not exist before. Those that did stay, as far as they have come."""
+    """Remove those endpoints that were refused and did not exist before. Others stay as far as they were changed."""
     if half_made:
         with opened() as ip:
             _remove(ip, half_made)
 
 
 def _new_addresses(steps: Iterable[Step]) -> Set[str]:
-    """Somebody else may have had them before."""
+    """The addresses that endpoints get. Another container may have had them before, and flows by them."""
     return {
         address.partition("/")[0]
         for before, after in steps
@@ -179,7 +176,7 @@ def _new_addresses(steps: Iterable[Step]) -> Set[str]:
 
 
 def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
-    """The endpoints that must go, and what to do then; one that cannot become another goes and comes anew."""
+    """The endpoints to remove, and then the steps. What cannot be changed in place is removed and made anew."""
     gone: List[Endpoint] = []
     steps: List[Step] = []
     for change in changes:
@@ -193,12 +190,12 @@ def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
 
 
 def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
-    """Delete them in one message, by the group they are put in: one by one each would take 20 ms."""
+    """Delete them in one message, by the group of their links: one by one, each would take 20 ms."""
     if not endpoints:
         return
     with doing(f"deleting endpoints {', '.join(endpoint.name for endpoint in endpoints)}"):
         for endpoint in endpoints:
-            # It goes by itself, some time after its sandbox.
+            # The kernel deletes a veth some time after the sandbox that its other end is in.
             with suppress(OSError), forgiving(errno.ENODEV):
                 ip.link("set", index=socket.if_nametoindex(endpoint.host_interface), group=UNDONE_PORTS)
         with forgiving(errno.ENODEV):
@@ -206,13 +203,13 @@ def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
 
 
 def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
-    """Bring about the host's end, and for a new endpoint also the other."""
+    """Make or change the end on the host; a new veth pair comes with its other end in the sandbox."""
     if before is None:
         what = f"endpoint {after.name}: creating veth {after.host_interface}"
         with doing(what):
             _create(ip, after)
         with _unless_deleted(after, what):
-            # A port needs no address of its own.
+            # A port of a bridge needs no link-local address of its own.
             proc_sys.set_ipv6(after.host_interface, False)
             _set_port(ip, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
@@ -225,7 +222,7 @@ def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
 
 @contextmanager
 def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
-    """Say what was being done if the block fails. Root in a container can delete its end, and so the pair, at any time.
+    """Name what failed. Root in a container can delete its end, and so the whole pair, at any time.
 
     Raises:
         ApplyError: the kernel refused something in the block; ENODEV if the pair is gone by then.
@@ -241,7 +238,7 @@ def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
 
 
 def _create(ip: Any, endpoint: Endpoint) -> None:
-    # More queues than one would be of no use, and cost two grace periods of the kernel each.
+    # A veth gains nothing by more than one queue, and each more costs two of the kernel's grace periods.
     both = {"mtu": endpoint.mtu, "num_tx_queues": 1, "num_rx_queues": 1}
     with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
         peer = {"ifname": endpoint.interface, "net_ns_fd": sandbox, "address": endpoint.mac, **both}
@@ -252,31 +249,31 @@ def _create(ip: Any, endpoint: Endpoint) -> None:
 
 
 def _move(ip: Any, endpoint: Endpoint) -> None:
-    """Plug the port into another bridge, down: it is isolated there only after this."""
+    """Make the link a port of another bridge. It is down meanwhile, since it is not isolated there yet."""
     index = socket.if_nametoindex(endpoint.host_interface)
     ip.link("set", index=index, state="down", address=_port_mac(endpoint))
     ip.link("set", index=index, master=_bridge_index(endpoint))
 
 
 def _port_mac(endpoint: Endpoint) -> str:
-    """High, since an adopted bridge that was given no MAC has the lowest of its ports'."""
+    """A high MAC, since an adopted bridge without a MAC of its own takes the lowest of its ports'."""
     digits = f"{zlib.crc32(endpoint.name.encode()):08x}"
     return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
 
 
-def _keep_as_they_are(ip: Any, bridges: Set[str]) -> None:
-    """Give adopted bridges that have no ports yet the MAC and the MTU that they have.
+def _pin_mac_and_mtu(ip: Any, bridges: Set[str]) -> None:
+    """Set the MAC and the MTU of adopted bridges without ports to their present values.
 
-    Else they would take both of the first port, and lose them with the last one.
+    Otherwise such a bridge takes both from its first port, and loses them with the last one.
     """
     links = rtnetlink.links() if bridges else []
     with_ports = {link.master for link in links}
     for bridge in links:
-        if bridge.name in bridges and not bridge.alias.startswith(MARK) and bridge.index not in with_ports:
+        if bridge.name in bridges and not marked_for(bridge) and bridge.index not in with_ports:
             with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
                 ip.link("set", index=bridge.index, address=bridge.mac)
                 if bridge.mtu != ETHERNET_MTU:
-                    # The kernel takes the MTU to be chosen only once it was changed. Below 1280 there is no IPv6.
+                    # Only a change makes the kernel keep an MTU: by a byte more, since below 1280 there is no IPv6.
                     ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
                     ip.link("set", index=bridge.index, mtu=bridge.mtu)
 
@@ -303,8 +300,8 @@ def _bridge_index(endpoint: Endpoint) -> int:
         raise ApplyError(f"bridge {endpoint.port.bridge} does not stand: wharf.network.bridge makes it") from error
 
 
-def _set_inside(sandbox: str, steps: Sequence[Step]) -> None:
-    """Bring about the other ends; all routes that must go, go before any comes: it may be one of them."""
+def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
+    """Set the ends in the sandbox. All old routes are deleted first: one may come again on another interface."""
     with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
         for before, after in steps:
             remove_routes(before, after)
@@ -319,7 +316,7 @@ def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None
     index = socket.if_nametoindex(after.interface)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):
         ip.link("set", index=index, mtu=after.mtu, address=after.mac)
-    # After the MTU, since below 1280 there are none for IPv6, and before all that they govern.
+    # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     _set_parameters(before if before and before.mtu == after.mtu else None, after)
     if before:
         _give_back_parameters(before, after)
@@ -329,7 +326,7 @@ def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None
 
 
 def _set_mtu_of_ipv6(endpoint: Endpoint, index: int) -> None:
-    """As the interface becomes ready, the kernel sets this parameter to the interface's own MTU."""
+    """Set it once the interface is ready: as it becomes so, the kernel sets this parameter to the interface's MTU."""
     given = [(key, value) for key, value in endpoint.sysctls if key == MTU_OF_IPV6]
     if given:
         deadline = time.monotonic() + _READY_WITHIN
@@ -353,8 +350,8 @@ def _give_back_parameters(before: Endpoint, after: Endpoint) -> None:
             proc_sys.apply([(key, value)], after.interface)
 
 
-def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
-    new = [(after, addresses) for before, after in steps for addresses in [_news(before, after)] if addresses]
+def _announce(sandbox: SandboxRef, steps: Sequence[Step], open_socket: Callable[[], socket.socket]) -> None:
+    new = [(after, addresses) for before, after in steps for addresses in [_unannounced(before, after)] if addresses]
     # A container may have ended meanwhile.
     with suppress(OSError):
         if new:
@@ -364,8 +361,8 @@ def _announce(sandbox: str, steps: Sequence[Step], open_socket: Callable[[], soc
                 announce.announce(packets, endpoint.interface, endpoint.mac, addresses)
 
 
-def _news(before: Optional[Endpoint], after: Endpoint) -> List[str]:
-    """The addresses of which the network does not know yet that they are behind this MAC."""
+def _unannounced(before: Optional[Endpoint], after: Endpoint) -> List[str]:
+    """The addresses of which neighbours do not know yet that they are at this MAC."""
     if before is None or (before.mac, before.port.bridge) != (after.mac, after.port.bridge):
         return [*after.addresses]
     return [address for address in after.addresses if address not in before.addresses]

@@ -12,16 +12,20 @@ from ...kernel.rtnetlink import LinkInfo
 MARK = "wharf:"
 
 
+def marked_for(link: LinkInfo) -> str:
+    """What the alias of a link names, if wharf.network gave it."""
+    return link.alias[len(MARK) :] if link.alias.startswith(MARK) else ""
+
+
 def is_managed(link: LinkInfo) -> bool:
     return is_managed_bridge(link) or is_managed_port(link)
 
 
 def is_managed_bridge(link: LinkInfo) -> bool:
-    marked = link.alias.startswith(MARK) and "/" not in link.alias
-    return link.kind == "bridge" and (marked or link.group == UNDONE_BRIDGES)
+    name = marked_for(link)
+    return link.kind == "bridge" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
 
 
 def is_managed_port(link: LinkInfo) -> bool:
     """Whether this is the end on the host of an endpoint's veth pair."""
-    marked = link.alias.startswith(MARK) and "/" in link.alias
-    return link.kind == "veth" and (marked or link.group == UNDONE_PORTS)
+    return link.kind == "veth" and ("/" in marked_for(link) or link.group == UNDONE_PORTS)

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kernel parameters of stacks and interfaces that stay: one that is no longer declared becomes again what it was.
+"""Kernel parameters of sandboxes and of endpoints' interfaces. One that is no longer declared is restored.
 
-For each that we set, the ledger has an entry among what was found, `sandbox NAME PARAMETER` or `endpoint NAME KEY`.
+For each that wharf.network sets, the ledger has an entry among the prior values: `sandbox NAME PARAMETER` or
+`endpoint NAME KEY`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ...kernel import namespaces, proc_sys
 from ...kernel.proc_sys import Parameters
 from ...state import Endpoint, Key, Object, Sandbox, State
 
-# What was found where we made the stack or the interface: what the kernel gives to a new one.
+# The prior value of a parameter where wharf.network made the stack or the interface: that of a new one.
 AS_MADE = ""
 
 MTU_OF_IPV6, DISABLE_IPV6 = "ipv6.mtu", "ipv6.disable_ipv6"
@@ -32,7 +33,7 @@ def entry(thing: Settable, parameter: str) -> str:
 
 
 def by_name(before: Before, kind: str) -> Dict[str, Dict[str, str]]:
-    """Of each thing of this kind the parameters that we set, with what was found."""
+    """For each object of this kind, by its name, the parameters that were set, with their prior values."""
     found: Dict[str, Dict[str, str]] = {}
     for (its_kind, name), parameter, value in _entries(before):
         if its_kind == kind:
@@ -41,7 +42,7 @@ def by_name(before: Before, kind: str) -> Dict[str, Dict[str, str]]:
 
 
 def let_go(known: Mapping[str, str], wanted: Parameters) -> Parameters:
-    """Those that we set and that are wanted no more."""
+    """Those that were set and are no longer wanted."""
     return tuple((name, value) for name, value in known.items() if name not in dict(wanted))
 
 
@@ -50,7 +51,7 @@ def gone(before: Parameters, after: Parameters) -> List[str]:
 
 
 def is_given_back(now: Optional[str], before: Optional[str]) -> bool:
-    """Whether nothing is to be done about it, which is also so where there is no such parameter any more."""
+    """Whether a parameter has its prior value, or no longer exists."""
     return now is None or before is None or now.split() == before.split()
 
 
@@ -60,15 +61,14 @@ def of_new_stack(names: Iterable[str]) -> Dict[str, Optional[str]]:
 
 
 def of_new_interface(key: str, mtu: int) -> Optional[str]:
-    """What the stack that the thread is in gives to a new interface."""
+    """The value of a new interface in the stack that this thread is in."""
     return str(mtu) if key == MTU_OF_IPV6 else proc_sys.read(proc_sys.of_interface("default", key))
 
 
 def refuse_unsettable(desired: State) -> None:
     """
     Raises:
-        ConflictError: the kernel has no such parameter, or does not take the value, in the stacks, or for the
-            interfaces, that these are to be.
+        ConflictError: the kernel has no such parameter, or does not take the value.
     """
     places: Dict[Parameters, List[Place]] = {}
     for thing in desired.values():
@@ -82,14 +82,14 @@ def refuse_unsettable(desired: State) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Parameters that go into one stack; of each, where it is declared and how it is called there."""
+    """Parameters of one stack; of each, where it is declared and what a message calls it."""
 
     parameters: Parameters
     named: Tuple[Tuple[str, str], ...]
 
 
 def _places(thing: Object) -> Iterator[Place]:
-    if isinstance(thing, Sandbox) and thing.name.startswith("netns:") and thing.sysctls:
+    if isinstance(thing, Sandbox) and thing.ref.is_managed and thing.sysctls:
         path = f"{thing.place}.sysctls"
         yield Place(thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls))
     elif isinstance(thing, Endpoint):
@@ -102,7 +102,7 @@ def _places(thing: Object) -> Iterator[Place]:
 
 
 def _impossible(endpoint: Endpoint) -> Iterator[Problem]:
-    """What the kernel would take for a new interface, and not for this one, or what would undo the declaration."""
+    """Values that a new interface may have, but not one with this MTU, and those that contradict `enable_ipv6`."""
     for key, value in endpoint.sysctls:
         if key in (MTU_OF_IPV6, DISABLE_IPV6):
             number = proc_sys.as_read(proc_sys.of_interface("default", key), value) or value
@@ -127,7 +127,7 @@ def _other_than(number: str, endpoint: Endpoint) -> str:
 
 
 def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
-    """What a new stack says to these, where nobody is any the worse for it."""
+    """Try the values in a scratch stack, where they harm nobody."""
     with namespaces.scratch():
         refusals = [proc_sys.refusal(name, value) for name, value in given]
     for place in places:
@@ -137,7 +137,7 @@ def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
 
 
 def released(before: Before, kind: str, pending: FrozenSet[Key], *states: State) -> List[str]:
-    """The entries of this kind of object that nothing in these states needs, and nothing that is pending."""
+    """The entries of this kind of object that nothing in these states needs, and no pending object."""
     used = {
         (key, name)
         for state in states

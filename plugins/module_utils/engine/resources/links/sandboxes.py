@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes sandboxes: the network stacks of containers."""
+"""Observes and changes sandboxes, the network stacks of containers."""
 
 from __future__ import annotations
 
@@ -16,66 +16,70 @@ from ...kernel import namespaces, proc_sys, rtnetlink
 from ...kernel.links import doing, opened, require_pyroute2
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
-from ...state import PODMAN, RUNTIMES, Key, Object, Sandbox, State, state_of
+from ...runtimes.namespace_processes import path_of
+from ...state import HOST_STACK, NETNS, NO_SANDBOX, PODMAN, Key, Object, Sandbox, SandboxRef, State, state_of
 from ..resource import Observation, Resource
 from . import parameters
-from .marks import MARK
+from .marks import MARK, marked_for
 from .parameters import AS_MADE, Before
 
-HOST = "host"
-NETNS = "netns:"
 LOOPBACK_INDEX = 1
 
 Identity = Tuple[int, int]
-Wanted = Dict[str, Sandbox]
+Wanted = Dict[SandboxRef, Sandbox]
+
+# Of each sandbox the kernel parameters that wharf.network has set, with their values before.
+Known = Mapping[SandboxRef, Mapping[str, str]]
 
 
-def sandbox_path(name: str) -> str:
-    """`netns:web` -> `/run/netns/web`; the sandbox need not be there. Empty for a container that does not run."""
-    kind, _colon, rest = name.partition(":")
-    if kind in RUNTIMES:
+def sandbox_path(sandbox: SandboxRef) -> str:
+    """The file that stands for the network stack: `/run/netns/web` for `netns:web`. It need not exist.
+
+    Empty for a runtime's container that does not run, and where the runtime does not answer.
+    """
+    if sandbox.has_runtime:
         from ...runtimes.runtimes import running
 
-        container = running(name)
+        container = running(sandbox)
         return container.namespace if container else ""
-    return {"netns": namespaces.path_of(rest), "pid": f"/proc/{rest}/ns/net", "path": rest}[kind]
+    return path_of(sandbox)
 
 
-def is_present(name: str) -> bool:
-    """Whether there is a network stack now where the sandbox's name leads to."""
-    return namespaces.is_namespace(sandbox_path(name))
+def is_present(sandbox: SandboxRef) -> bool:
+    """Whether this network stack exists now."""
+    return namespaces.is_namespace(sandbox_path(sandbox))
 
 
-def is_awaited(name: str) -> bool:
-    """Whether this is the sandbox of a container that somebody else runs, and which does not run now."""
-    return name not in ("", HOST) and not name.startswith(NETNS) and not is_present(name)
+def is_awaited(sandbox: SandboxRef) -> bool:
+    """Whether a third party has yet to start this sandbox's container."""
+    return sandbox.is_third_party and not is_present(sandbox)
 
 
-def is_new(name: str, owned: FrozenSet[Key]) -> bool:
-    """Whether this is a stack that only the run itself makes: nobody can have changed anything in there."""
-    return name.startswith(NETNS) and ("sandbox", name) not in owned
+def is_new(sandbox: SandboxRef, owned: FrozenSet[Key]) -> bool:
+    """Whether wharf.network makes this stack in this very run, so that nobody can have changed anything in it."""
+    return sandbox.is_managed and sandbox.key not in owned
 
 
-def refusal(names: Sequence[str], sandbox: str, why: object) -> str:
-    """The warning about what could not be brought about inside a container."""
+def refusal(names: Sequence[str], sandbox: SandboxRef, why: object) -> str:
+    """The warning that these objects could not be made as declared inside a sandbox, with the reason."""
     subject = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} pending"
     return (
         f"{subject}: {why}: look for what else is set in {sandbox_path(sandbox) or sandbox}; the next run tries again"
     )
 
 
-def is_unreadable(name: str) -> bool:
-    """Whether this is the sandbox of a container whose runtime does not answer."""
-    if name.partition(":")[0] not in RUNTIMES:
+def is_unreadable(sandbox: SandboxRef) -> bool:
+    """Whether the sandbox's container has a runtime that does not answer: it may run all the same."""
+    if not sandbox.has_runtime:
         return False
     from ...runtimes import runtimes
 
-    return runtimes.is_unreadable(name)
+    return runtimes.is_unreadable(sandbox)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A network stack as found; `mark` is the container that its loopback's alias names, if any."""
+    """A network stack as observed; `mark` is the container that the alias of its loopback names, if any."""
 
     identity: Identity
     mark: str
@@ -83,13 +87,17 @@ class Stack:
     sysctls: Tuple[Tuple[str, str], ...]
 
 
+Stacks = Dict[SandboxRef, Stack]
+Owners = Dict[Identity, SandboxRef]
+
+
 class Sandboxes(Resource):
     """Observes and changes sandboxes.
 
-    Named namespaces are made and deleted here, and are ours when the alias of their loopback is
-    `wharf:CONTAINER`, or when they are owned: whoever is root in a container can change the former. Of
-    the sandboxes that somebody else makes, only the loopback and the sysctls are set, once they are there; these
-    get back what they had `before`.
+    wharf.network makes and deletes named namespaces, and manages those whose loopback has the alias `wharf:CONTAINER`,
+    and those that the ledger says it owns: root in a container can change the alias. In the sandboxes of third parties
+    it only sets the loopback and kernel parameters, once these sandboxes exist, and restores the parameters to what
+    they were `before`.
     """
 
     kinds = frozenset(["sandbox"])
@@ -106,8 +114,8 @@ class Sandboxes(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         sandboxes = [thing for thing in desired.values() if isinstance(thing, Sandbox)]
-        pending = {thing.key: "" for thing in sandboxes if is_awaited(thing.name) or is_awaited(thing.of)}
-        unseen = {thing.key for thing in sandboxes if is_unreadable(thing.name) or is_unreadable(thing.of)}
+        pending = {thing.key: "" for thing in sandboxes if is_awaited(thing.ref) or is_awaited(thing.of)}
+        unseen = {thing.key for thing in sandboxes if is_unreadable(thing.ref) or is_unreadable(thing.of)}
         wanted = {key: thing for key, thing in desired.items() if key not in pending}
         current = {key: thing for key, thing in self._current(wanted, owned).items() if key not in unseen}
         return Observation(
@@ -119,112 +127,117 @@ class Sandboxes(Resource):
         )
 
     def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
-        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Sandbox)}
-        ours = [name for kind, name in sorted(owned) if kind == "sandbox" and name.startswith(NETNS)]
-        known = parameters.by_name(self._before, "sandbox")
-        third_party = [name for name in known if not name.startswith(NETNS)]
-        stacks = _read_all(dict.fromkeys([*wanted, *ours, *third_party]), wanted, known)
+        wanted = {thing.ref: thing for thing in desired.values() if isinstance(thing, Sandbox)}
+        refs = [SandboxRef.parse(name) for kind, name in sorted(owned) if kind == "sandbox"]
+        managed = [ref for ref in refs if ref.is_managed]
+        known = self._known()
+        third_party = [ref for ref in known if ref.is_third_party]
+        stacks = _read_all(dict.fromkeys([*wanted, *managed, *third_party]), wanted, known)
         owners = _owners(stacks, wanted)
-        found: List[Object] = [Sandbox(name, container="") for name in ours if _is_left(name) and name not in wanted]
-        problems = [_not_its_own(wanted[name]) for name in stacks if name in wanted and _is_hosts(name, stacks[name])]
-        for name, stack in stacks.items():
-            if name not in wanted and not name.startswith(NETNS):
-                if stack.sysctls and not _is_hosts(name, stack):
-                    found.append(Sandbox(name, container="", sysctls=stack.sysctls))
-            elif _is_ours(name, stack, owners, wanted, owned):
-                found.append(_observed(name, stack, owners, wanted))
-            elif name in wanted:
-                problems.append(_problem(wanted[name]))
+        found: List[Object] = [Sandbox(ref, container="") for ref in managed if _is_left(ref) and ref not in wanted]
+        problems = [_in_hosts_stack(wanted[ref]) for ref in stacks if ref in wanted and _is_hosts(ref, stacks[ref])]
+        for ref, stack in stacks.items():
+            if ref not in wanted and ref.is_third_party:
+                if stack.sysctls and not _is_hosts(ref, stack):
+                    found.append(Sandbox(ref, container="", sysctls=stack.sysctls))
+            elif ref.is_third_party or _is_managed(ref, stack, owners, wanted, owned):
+                found.append(_observed(ref, stack, owners, wanted))
+            elif ref in wanted:
+                problems.append(_third_party_namespace(wanted[ref]))
         if problems:
             raise ConflictError(*problems)
         return state_of(found)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        return frozenset(("sandbox", name) for name in marks())
+        return frozenset(ref.key for ref in marks())
+
+    def _known(self) -> Known:
+        found = parameters.by_name(self._before, "sandbox")
+        return {SandboxRef.parse(name): values for name, values in found.items()}
 
     def _prior(self, wanted: Iterable[Object]) -> Dict[str, str]:
-        """What the parameters are that are set for the first time."""
+        """The present values of the parameters that are about to be set for the first time."""
         found = {}
         for sandbox in (thing for thing in wanted if isinstance(thing, Sandbox)):
             new = [name for name, _value in sandbox.sysctls if parameters.entry(sandbox, name) not in self._before]
-            values = dict.fromkeys(new, AS_MADE) if sandbox.name.startswith(NETNS) else _values(sandbox.name, new)
+            values = dict.fromkeys(new, AS_MADE) if sandbox.ref.is_managed else _values(sandbox.ref, new)
             found.update({parameters.entry(sandbox, name): value for name, value in values.items()})
         return found
 
     def _released(self, pending: FrozenSet[Key], *states: State) -> List[str]:
-        """Not those of a container that is let go while its runtime does not answer."""
-        known = parameters.by_name(self._before, "sandbox")
-        unseen = frozenset(("sandbox", name) for name in known if is_unreadable(name))
+        """The entries of the ledger to drop. Those of a container whose runtime does not answer stay until it does."""
+        unseen = frozenset(ref.key for ref in self._known() if is_unreadable(ref))
         return parameters.released(self._before, "sandbox", pending | unseen, *states)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         refused: Dict[Key, str] = {}
         for change in changes:
-            if change.subject.name.startswith(NETNS) and (change.after is None or "of" in change.fields):
-                _delete(change.subject.name)
-        new = {thing.name: thing for thing in (_made(change) for change in changes) if thing}
-        standing = [change.after for change in changes if change.after and change.after.name not in new]
+            before, gone = change.before, change.after is None or "of" in change.fields
+            if isinstance(before, Sandbox) and before.ref.is_managed and gone:
+                _delete(before.ref)
+        new = {thing.ref: thing for thing in (_new(change) for change in changes) if thing}
         made = frozenset(new)
         while new:
             _make(new.pop(next(iter(new))), new)
-        for sandbox in standing:
-            if isinstance(sandbox, Sandbox):
-                with self._changing(sandbox, refused):
-                    _settle(sandbox)
         for change in changes:
-            if isinstance(change.before, Sandbox) and change.subject.name not in made:
-                kept = change.after.sysctls if isinstance(change.after, Sandbox) else ()
-                self._give_back(change.before, kept, refused)
+            after = change.after
+            if isinstance(after, Sandbox) and after.ref not in made:
+                with self._changing(after, refused):
+                    _settle(after)
+        for change in changes:
+            before, after = change.before, change.after
+            if isinstance(before, Sandbox) and before.ref not in made:
+                self._give_back(before, after.sysctls if isinstance(after, Sandbox) else (), refused)
         return refused
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
-        """Run the block inside; what is refused in there concerns this container alone."""
+        """Run the block in the sandbox. If the kernel refuses something, only this sandbox is pending."""
         try:
-            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.name)):
+            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.ref)):
                 yield
         except ApplyError as error:
-            if is_new(sandbox.name, self._owned):
+            if is_new(sandbox.ref, self._owned):
                 raise
-            refused[sandbox.key] = refusal([sandbox.name], sandbox.name, error)
+            refused[sandbox.key] = refusal([sandbox.name], sandbox.ref, error)
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
-            change.subject.key: refusal(
-                [change.subject.name],
-                change.subject.name,
+            sandbox.key: refusal(
+                [sandbox.name],
+                sandbox.ref,
                 f"{', '.join(change.fields) or 'what was set in it'} did not stay as set",
             )
             for change in left
-            if self._is_its_own(change)
+            for sandbox in [change.subject]
+            if isinstance(sandbox, Sandbox) and self._is_its_own(change, sandbox.ref)
         }
 
-    def _is_its_own(self, change: Change) -> bool:
-        """Whether this is about something inside of the stack, and not about its name."""
-        name = change.subject.name
-        inside = change.action == UPDATE or not name.startswith(NETNS)
-        return inside and "of" not in change.fields and not is_new(name, self._owned)
+    def _is_its_own(self, change: Change, ref: SandboxRef) -> bool:
+        """Whether root in the container can have caused the difference, which is none of the namespace's name."""
+        inside = change.action == UPDATE or ref.is_third_party
+        return inside and "of" not in change.fields and not is_new(ref, self._owned)
 
     def _give_back(self, sandbox: Sandbox, kept: Parameters, refused: Dict[Key, str]) -> None:
         entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
-        if entries and is_present(sandbox.name):
+        if entries and is_present(sandbox.ref):
             values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
             with self._changing(sandbox, refused):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 
-def marks() -> Dict[str, str]:
-    """The named namespaces that are of a container of ours, by their name, with the container whose stack it is."""
+def marks() -> Dict[SandboxRef, str]:
+    """The named namespaces that have a mark, with the container that each mark names."""
     names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
-    stacks = _read_all((NETNS + name for name in sorted(names)), {}, {})
-    return {name: stack.mark for name, stack in stacks.items() if stack.mark}
+    stacks = _read_all((SandboxRef(NETNS, name) for name in sorted(names)), {}, {})
+    return {ref: stack.mark for ref, stack in stacks.items() if stack.mark}
 
 
-def _is_hosts(name: str, stack: Stack) -> bool:
-    return not name.startswith(NETNS) and stack.identity == namespaces.identity(namespaces.OWN)
+def _is_hosts(ref: SandboxRef, stack: Stack) -> bool:
+    return ref.is_third_party and stack.identity == namespaces.identity(namespaces.OWN)
 
 
-def _not_its_own(sandbox: Sandbox) -> Problem:
+def _in_hosts_stack(sandbox: Sandbox) -> Problem:
     return Problem(
         sandbox.place,
         f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
@@ -233,12 +246,12 @@ def _not_its_own(sandbox: Sandbox) -> Problem:
 
 
 def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
-    """Containers that would be awaited for ever, since root's Podman does not know them."""
+    """Containers of rootless Podman, which root's Podman does not know, so that they would be awaited for ever."""
     for sandbox in planned:
-        if isinstance(sandbox, Sandbox) and sandbox.name.startswith(f"{PODMAN}:") and is_awaited(sandbox.name):
+        if isinstance(sandbox, Sandbox) and sandbox.ref.kind == PODMAN and is_awaited(sandbox.ref):
             from ...runtimes.runtimes import rootless_user
 
-            user = rootless_user(sandbox.name)
+            user = rootless_user(sandbox.ref)
             if user:
                 yield Problem(
                     sandbox.place,
@@ -247,46 +260,45 @@ def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
                 )
 
 
-def _is_left(name: str) -> bool:
-    """Whether of a named namespace there is but the file that its name was, or was to be, mounted on."""
-    return os.path.isfile(sandbox_path(name)) and not is_present(name)
+def _is_left(ref: SandboxRef) -> bool:
+    """Whether only the mount point of a named namespace exists, and no namespace is mounted on it."""
+    return os.path.isfile(sandbox_path(ref)) and not is_present(ref)
 
 
-def _read_all(names: Iterable[str], wanted: Wanted, known: Mapping[str, Mapping[str, str]]) -> Dict[str, Stack]:
+def _read_all(refs: Iterable[SandboxRef], wanted: Wanted, known: Known) -> Stacks:
     stacks = {}
-    for name in names:
-        # A container may end while we look.
+    for ref in refs:
+        # A container may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
-            if is_present(name):
-                stacks[name] = _read(name, wanted.get(name), known.get(name, {}))
+            if is_present(ref):
+                stacks[ref] = _read(ref, wanted.get(ref), known.get(ref, {}))
     return stacks
 
 
-def _read(name: str, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
-    path = sandbox_path(name)
-    # One of ours that is not wanted goes, with all that was set in it.
-    is_kept = wanted is not None or not name.startswith(NETNS)
+def _read(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
+    path = sandbox_path(ref)
+    # A managed namespace that is no longer declared is deleted, so its parameters need not be restored.
+    is_kept = wanted is not None or ref.is_third_party
     let_go = _before_us(dict(parameters.let_go(known, wanted.sysctls if wanted else ()))) if is_kept else {}
     with namespaces.entered(path):
         loopback = rtnetlink.link(LOOPBACK_INDEX)
         sysctls = (*(proc_sys.observe(wanted.sysctls) if wanted else ()), *_not_given_back(let_go))
-    mark = loopback.alias[len(MARK) :] if loopback.alias.startswith(MARK) else ""
-    return Stack(namespaces.identity(path), mark, loopback.up, sysctls)
+    return Stack(namespaces.identity(path), marked_for(loopback), loopback.up, sysctls)
 
 
-def _values(name: str, keys: Sequence[str]) -> Dict[str, str]:
-    """What these parameters are now, in a stack that somebody else has made."""
+def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
+    """The present values of these parameters in a third party's stack."""
     values: Dict[str, Optional[str]] = {}
-    # A container may end while we look.
+    # A container may end meanwhile.
     with suppress(FileNotFoundError, ProcessLookupError):
         if keys:
-            with namespaces.entered(sandbox_path(name)):
+            with namespaces.entered(sandbox_path(ref)):
                 values = {key: proc_sys.read(key) for key in keys}
     return {key: value for key, value in values.items() if value is not None}
 
 
 def _before_us(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
-    """The values before us of parameters, of which this was found."""
+    """Values of the ledger, with those of a new stack in the place of `AS_MADE`."""
     made = [name for name, value in found.items() if value == AS_MADE]
     return {**found, **(parameters.of_new_stack(made) if made else {})}
 
@@ -298,62 +310,59 @@ def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, 
             yield name, now
 
 
-def _owners(stacks: Dict[str, Stack], wanted: Wanted) -> Dict[Identity, str]:
-    """Whose each stack is: of the names that lead to it, the one that others are bound to."""
-    owners = {namespaces.identity(namespaces.OWN): HOST}
-    for name, stack in stacks.items():
-        sandbox = wanted.get(name)
+def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
+    """For each stack the sandbox that it belongs to; the names of other sandboxes may be bound to the same stack."""
+    owners = {namespaces.identity(namespaces.OWN): HOST_STACK}
+    for ref, stack in stacks.items():
+        sandbox = wanted.get(ref)
         made_for = stack.mark if sandbox is None else "" if sandbox.of else sandbox.container
-        if not name.startswith(NETNS) or (made_for and stack.mark == made_for):
-            owners.setdefault(stack.identity, name)
+        if ref.is_third_party or (made_for and stack.mark == made_for):
+            owners.setdefault(stack.identity, ref)
     return owners
 
 
-def _is_ours(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted, owned: FrozenSet[Key]) -> bool:
-    if not name.startswith(NETNS):
-        return True
-    is_owned = ("sandbox", name) in owned
-    if owners.get(stack.identity, name) != name:
+def _is_managed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted, owned: FrozenSet[Key]) -> bool:
+    is_owned = ref.key in owned
+    if owners.get(stack.identity, ref) != ref:
         return is_owned
-    # Whoever is root in it can change the mark, and a binding may have outlived what it was bound to. What somebody has
-    # made anew becomes what is declared, too, but does not go together with what is ours.
-    return bool(stack.mark) or (is_owned and (name in wanted or _has_an_end_of_ours(name)))
+    # Without a mark, a stack of an owned name is managed if it is declared, or if an endpoint is in it: root in the
+    # container can remove the mark. Otherwise a third party has made another namespace of this name, which stays.
+    return bool(stack.mark) or (is_owned and (ref in wanted or _has_endpoint(ref)))
 
 
-def _has_an_end_of_ours(name: str) -> bool:
-    """Whether a veth of ours leads into it, which only the host can say."""
-    # A container may end while we look.
-    with suppress(OSError), namespaces.opened(sandbox_path(name)) as descriptor:
+def _has_endpoint(ref: SandboxRef) -> bool:
+    """Whether a managed veth leads into it, by its end on the host, which root in the container cannot change."""
+    # A container may end meanwhile.
+    with suppress(OSError), namespaces.opened(sandbox_path(ref)) as descriptor:
         number = rtnetlink.namespace_id(descriptor)
         return number != NO_NAMESPACE_ID and any(
-            link.link_netnsid == number and link.kind == "veth" and link.alias.startswith(MARK)
-            for link in rtnetlink.links()
+            link.link_netnsid == number and link.kind == "veth" and marked_for(link) for link in rtnetlink.links()
         )
     return False
 
 
-def _observed(name: str, stack: Stack, owners: Dict[Identity, str], wanted: Wanted) -> Sandbox:
-    sandbox = wanted.get(name, Sandbox(name, container=""))
-    of = _of(name, owners.get(stack.identity, name), wanted)
+def _observed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted) -> Sandbox:
+    sandbox = wanted.get(ref, Sandbox(ref, container=""))
+    of = _of(ref, owners.get(stack.identity, ref), wanted)
     if of:
-        # What is set in the stack is a matter of the sandbox that it belongs to.
+        # The stack's loopback and parameters belong to the other sandbox.
         return replace(sandbox, of=of)
-    container = stack.mark if name.startswith(NETNS) else sandbox.container
+    container = stack.mark if ref.is_managed else sandbox.container
     return replace(sandbox, container=container, of=of, loopback_up=stack.loopback_up, sysctls=stack.sysctls)
 
 
-def _of(name: str, owner: str, wanted: Wanted) -> str:
-    """The sandbox that this one's stack is of, said as it was declared where that comes to the same."""
-    if owner == name or not name.startswith(NETNS):
-        return ""
-    declared = target = wanted[name].of if name in wanted else owner
+def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:
+    """The sandbox whose stack this name is bound to; as declared, if that leads to the same stack over other names."""
+    if owner == ref or ref.is_third_party:
+        return NO_SANDBOX
+    declared = target = wanted[ref].of if ref in wanted else owner
     while target in wanted and wanted[target].of:
         target = wanted[target].of
     return declared if target == owner else owner
 
 
-def _problem(sandbox: Sandbox) -> Problem:
-    path = sandbox_path(sandbox.name)
+def _third_party_namespace(sandbox: Sandbox) -> Problem:
+    path = sandbox_path(sandbox.ref)
     return Problem(
         sandbox.place,
         f"{path} exists already and is not managed by wharf.network: to use it as it is, set "
@@ -361,38 +370,37 @@ def _problem(sandbox: Sandbox) -> Problem:
     )
 
 
-def _made(change: Change) -> Optional[Sandbox]:
-    """The sandbox that the change brings, if it is ours to make."""
+def _new(change: Change) -> Optional[Sandbox]:
+    """The sandbox, if the change makes or binds a named namespace."""
     sandbox = change.after
-    if not isinstance(sandbox, Sandbox) or not sandbox.name.startswith(NETNS):
+    if not isinstance(sandbox, Sandbox) or not sandbox.ref.is_managed:
         return None
-    return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.name) else None
+    return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.ref) else None
 
 
-def _make(sandbox: Sandbox, others: Dict[str, Sandbox]) -> None:
-    """Make it, but first that of the others which it is bound to."""
+def _make(sandbox: Sandbox, others: Wanted) -> None:
+    """Make the namespace, after the one of the others whose stack its name is bound to."""
     if sandbox.of in others:
         _make(others.pop(sandbox.of), others)
-    name = sandbox.name[len(NETNS) :]
     with doing(f"{sandbox.title}: creating"):
         if sandbox.of:
-            namespaces.bind(name, namespaces.OWN if sandbox.of == HOST else sandbox_path(sandbox.of))
+            namespaces.bind(sandbox.ref.name, sandbox_path(sandbox.of))
         else:
-            namespaces.create(name, lambda: _settle(sandbox))
+            namespaces.create(sandbox.ref.name, lambda: _settle(sandbox))
 
 
 def _settle(sandbox: Sandbox) -> None:
-    """Set what is to be set in the stack, which the thread is in."""
+    """Set the loopback and the parameters of the stack that this thread is in."""
     if sandbox.of:
         return
     words: Dict[str, object] = {"state": "up"} if sandbox.loopback_up else {}
-    if sandbox.name.startswith(NETNS):
+    if sandbox.ref.is_managed:
         words["ifalias"] = MARK + sandbox.container
     with opened() as ip:
         ip.link("set", index=LOOPBACK_INDEX, **words)
     proc_sys.apply(sandbox.sysctls)
 
 
-def _delete(name: str) -> None:
-    with doing(f"sandbox {name}: deleting"):
-        namespaces.delete(name[len(NETNS) :])
+def _delete(ref: SandboxRef) -> None:
+    with doing(f"sandbox {ref}: deleting"):
+        namespaces.delete(ref.name)
