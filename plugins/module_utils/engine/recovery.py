@@ -149,7 +149,7 @@ def _find_again(ledger: Ledger) -> None:
         _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
-        ports = {name: port for name, port in dnsmasq.configured().items() if not is_networks_own(name)}
+        ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
         ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
 
 

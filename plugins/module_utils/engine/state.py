@@ -277,12 +277,14 @@ class Dnsmasq(Object):
     """A process of dnsmasq that runs; `name` is its resolver's, which for a network's own is the network's name.
 
     `config` and `reread` are digests of the files that it read when it began, and of those that it reads again when
-    told to. `listens` are the sockets that it needs for itself, as `ADDRESS PORT`.
+    told to. `listens` are the sockets that it needs for itself, each an address and a port. `watches` are the folders
+    of names that it watches.
     """
 
     config: str
     reread: str
     listens: Tuple[Tuple[str, int], ...] = field(default=(), compare=False)
+    watches: Tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,12 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         config=config_digest,
         reread=reread_digest,
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
+        watches=_names_folders(resolver),
     )
+
+
+def _names_folders(resolver: Resolver) -> Tuple[str, ...]:
+    return tuple(f"{NAMES_FOLDER}/{network}" for network in resolver.networks) if resolver.knows else ()
 
 
 def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
@@ -153,8 +158,8 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
         yield from _upstreams(plan, resolver, networks)
         return
     yield "cache-size=1000"
-    for network in networks:
-        yield f"hostsdir={NAMES_FOLDER}/{network.name}"
+    for folder in _names_folders(resolver):
+        yield f"hostsdir={folder}"
     yield from _local_domains(plan, resolver, networks)
     yield from _upstreams(plan, resolver, networks)
     yield from _records(networks)
@@ -169,8 +174,6 @@ def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
         yield f"interface={networks[0].bridge}"
         # It still answers what the host asks of these addresses.
         yield "except-interface=lo"
-        for address in resolver.addresses:
-            yield f"# address={address}"
     else:
         for address in resolver.addresses:
             yield f"listen-address={address}"

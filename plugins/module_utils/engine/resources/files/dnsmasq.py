@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError
 from ...kernel import programs, systemd
-from ...kernel.processes import start_time, stat_fields
+from ...kernel.listeners import listening_sockets
+from ...kernel.processes import open_sockets, start_time, stat_fields
 from ...planning.dnsmasq_files import (
     FOLDER,
     LEASES_FOLDER,
@@ -72,13 +74,19 @@ def files() -> List[str]:
     return [path for pattern in (f"{FOLDER}/*", f"{NAMES_FOLDER}/*/*", UNIT_FILE) for path in glob.glob(pattern)]
 
 
-def configured() -> Dict[str, int]:
-    """By the name of its resolver, the port that each configuration names."""
-    found = {}
-    for path in glob.glob(config_path("*")):
-        port = re.search(r"^port=(\d+)$", content_of(path), re.MULTILINE)
-        found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
-    return found
+def configured() -> List[str]:
+    """The names of the resolvers that have a configuration."""
+    return [os.path.basename(path)[: -len(".conf")] for path in glob.glob(config_path("*"))]
+
+
+def ports() -> Dict[str, int]:
+    """The port of each resolver that runs and answers, by the resolver's name. The kernel tells it: dnsmasq listens by
+    TCP for questions only.
+    """
+    by_inode = {each.inode: each.port for each in listening_sockets() if each.protocol == "tcp"}
+    pids = {name: _pid(name) for name in configured()}
+    heard = {name: by_inode.keys() & open_sockets(pid) for name, pid in pids.items() if pid}
+    return {name: by_inode[min(inodes)] for name, inodes in heard.items() if inodes}
 
 
 def _test(config: File) -> None:
@@ -109,7 +117,7 @@ class Processes(Resource):
         names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
         running = {name: process for name in names for process in [_find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
-        refuse_taken(new, _own_sockets() if new else set())
+        refuse_taken(new, _sockets_of_resolvers() if new else set())
         left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
         return Observation(state_of([process.observed() for process in [*running.values(), *left]]), desired)
 
@@ -142,36 +150,69 @@ class Processes(Resource):
 
 @dataclass(frozen=True)
 class Process:
-    """A process of ours, and the digests of what it was given to read, empty where nobody knows."""
+    """A process that runs a resolver.
+
+    `config` and `reread` are the digests of what it was given to read, empty where nobody knows. `watches` are the
+    folders that it watches.
+    """
 
     name: str
     pid: int
     start_time: str = ""
     config: str = ""
     reread: str = ""
+    watches: Tuple[str, ...] = ()
 
     def observed(self) -> Dnsmasq:
-        return Dnsmasq(self.name, self.config, self.reread)
+        return Dnsmasq(self.name, self.config, self.reread, watches=self.watches)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a process was given when it started, or was told to read again; kept as JSON beside its pid file.
+
+    `watched` has the inode of each folder that the process watches: a folder that was removed and made anew is another
+    one to it.
+    """
+
+    start_time: str
+    config: str
+    reread: str
+    watched: Mapping[str, Optional[int]]
+
+    @property
+    def watches_what_stands(self) -> bool:
+        return all(_inode(folder) == inode for folder, inode in self.watched.items())
 
 
 def _find(name: str) -> Optional[Process]:
-    """The process, if it runs: by its pid file, else wherever it is, so that none is ever started twice."""
-    pid = _read_number(pid_path(name))
-    if pid is None or not _is_ours(pid, name):
-        pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
+    """The process, if it runs, with what it has read."""
+    pid = _pid(name)
     if pid is None:
         return None
-    noted, started = content_of(_note_path(name)).split(), start_time(pid)
-    if len(noted) == 4 and noted[:2] == [started, _watched(name)]:
-        return Process(name, pid, started, *noted[2:])
-    if noted[:1] != [started] and _has_read_what_stands(name, pid):
+    note, started = _read_note(name), start_time(pid)
+    # A process that systemd started anew watches what the one before it did.
+    watches = tuple(note.watched) if note else ()
+    if note and note.start_time == started:
+        known = (note.config, note.reread) if note.watches_what_stands else ("", "")
+    elif _has_read_what_stands(name, pid):
         config, *reread = map(content_of, read_paths(name))
-        return Process(name, pid, started, *digests(config, reread))
-    return Process(name, pid, started)
+        known = digests(config, reread)
+    else:
+        known = ("", "")
+    return Process(name, pid, started, *known, watches)
+
+
+def _pid(name: str) -> Optional[int]:
+    """By its pid file, else wherever the process is, so that none is ever started twice."""
+    pid = _read_number(pid_path(name))
+    if pid is not None and _is_managed(pid, name):
+        return pid
+    return next((other for other in _all_pids() if _is_managed(other, name)), None)
 
 
 def _is_running(name: str) -> bool:
-    return _find(name) is not None
+    return _pid(name) is not None
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
@@ -183,7 +224,7 @@ def _has_read_what_stands(name: str, pid: int) -> bool:
     return False
 
 
-def _is_ours(pid: int, name: str) -> bool:
+def _is_managed(pid: int, name: str) -> bool:
     """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
     if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
         return False
@@ -202,34 +243,30 @@ def _all_pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
-def _watched(name: str) -> str:
-    """The folders that it watches: one that went, and was made anew, is another one to it."""
-    folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
-    return "+".join(map(_inode, folders)) or "none"
+def _sockets_of_resolvers() -> Set[int]:
+    """The inodes of the sockets of all resolvers that run now, also of those that are about to end."""
+    pids = (_pid(name) for name in configured())
+    return {inode for pid in pids if pid for inode in open_sockets(pid)}
 
 
-def _own_sockets() -> Set[Tuple[str, int]]:
-    """Where those of ours listen that run now, whatever becomes of them."""
-    return {socket for name in configured() if _find(name) for socket in _sockets(name)}
-
-
-def _sockets(name: str) -> Iterator[Tuple[str, int]]:
-    """Where it listens for questions, as its configuration says."""
-    config = content_of(config_path(name))
-    addresses = re.findall(r"^(?:listen-|# )address=(.+)$", config, re.MULTILINE)
-    for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
-        yield from ((address, int(port)) for address in addresses)
-
-
-def _inode(path: str) -> str:
+def _inode(path: str) -> Optional[int]:
     with suppress(OSError):
-        return str(os.stat(path).st_ino)
-    return "none"
+        return os.stat(path).st_ino
+    return None
 
 
 def _note(thing: Dnsmasq, pid: int) -> None:
+    watched = {folder: _inode(folder) for folder in thing.watches}
+    note = _Note(start_time(pid), thing.config, thing.reread, watched)
     with open(_note_path(thing.name), "w", encoding="ascii") as file:
-        file.write(f"{start_time(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
+        file.write(json.dumps(asdict(note)) + "\n")
+
+
+def _read_note(name: str) -> Optional[_Note]:
+    """None where there is none, or a killed run has written a part of it."""
+    with suppress(ValueError, TypeError):
+        return _Note(**json.loads(content_of(_note_path(name))))
+    return None
 
 
 def _is_left(name: str) -> bool:
