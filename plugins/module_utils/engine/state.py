@@ -53,11 +53,12 @@ class File(Object):
     """A whole file; `name` is its path.
 
     `in_place`: the file may be bind-mounted into a container, which holds its inode, so it is
-    rewritten and never renamed over.
+    rewritten and never renamed over. `places` are pairs of a line and where it is declared, for messages.
     """
 
     content: str
     in_place: bool = field(default=False, compare=False)
+    places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 from ..declaration.model import Attachment, Container, Network
 from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
 from ..state import Dnsmasq, File, Object
-from .lease_lines import dhcp_hosts, lease_lines
+from .lease_lines import boot_lines, dhcp_hosts, lease_lines, option_lines
 from .plan import Plan
 from .resolvers import Resolver
 
@@ -123,7 +123,7 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
-    yield File(config_path(resolver.name), config)
+    yield File(config_path(resolver.name), config, places=tuple(_declared_lines(plan, resolver)))
     for path, content in reread.items():
         yield File(path, content)
     config_digest, reread_digest = digests(config, reread.values())
@@ -134,6 +134,14 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
         watches=_names_folders(resolver),
     )
+
+
+def _declared_lines(plan: Plan, resolver: Resolver) -> Iterator[Tuple[str, str]]:
+    """The lines that dnsmasq may refuse, since users write a part of them, each with its place in the declaration."""
+    if resolver.is_networks_own:
+        network = plan.model.networks[resolver.name]
+        yield from ((line, f"{network.path}.x-wharf.dhcp.options") for line in option_lines(network))
+        yield from ((line, f"{network.path}.x-wharf.boot") for line in boot_lines(network))
 
 
 def _names_folders(resolver: Resolver) -> Tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ...diff import DELETE, Change
-from ...errors import ApplyError, ConflictError
+from ...errors import ApplyError, ConflictError, ProblemCollector
 from ...kernel import programs, systemd
 from ...kernel.listeners import listening_sockets
 from ...kernel.processes import open_sockets, start_time, stat_fields
@@ -49,9 +49,12 @@ class DnsmasqFiles(Files):
     """The files that dnsmasq reads. Nothing is touched before dnsmasq has found each configuration good."""
 
     def require(self, new: State) -> None:
+        problems = ProblemCollector()
         for thing in new.values():
             if isinstance(thing, File) and thing.name.endswith(".conf"):
-                _test(thing)
+                with problems.collect():
+                    _test(thing)
+        problems.raise_if_any(ConflictError)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """All files in the folders of wharf.network."""
@@ -95,8 +98,15 @@ def _test(config: File) -> None:
         ConflictError: dnsmasq would not take it.
     """
     tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
-    if tested.returncode:
-        raise ConflictError.at(config.name, f"dnsmasq refuses this configuration: {_complaint(tested)}")
+    if not tested.returncode:
+        return
+    complaint = re.search(r"dnsmasq: (.+) at line (\d+) of", tested.stderr)
+    line = config.content.splitlines()[int(complaint[2]) - 1] if complaint else ""
+    place = dict(config.places).get(line)
+    if complaint and place:
+        remedy = "see dnsmasq --help dhcp"
+        raise ConflictError.at(place, f'"{line}": dnsmasq refuses this line ({complaint[1]}): {remedy}')
+    raise ConflictError.at(config.name, f"dnsmasq refuses this configuration: {_complaint(tested)}")
 
 
 class Processes(Resource):
