@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import ipaddress
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +59,6 @@ from .state import (
 
 _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _ALSO_FORWARDING = {"net.ipv6.conf.default.forwarding": _FORWARDING[6]}
-_PORT = re.compile(r"(\S+) (\S+) (?:(\d+)-(\d+):)?(\d+)/(\w+)")
 
 
 @dataclass(frozen=True)
@@ -343,19 +341,18 @@ def _stands(thing: Object) -> bool:
 
 
 def _ports(plan: Plan) -> Dict[str, int]:
-    """For each port that is planned from a range, the one that is published."""
+    """For each port that the declaration leaves to choose, the one that is published now, or else the planned one."""
     published = _published()
     ports: Dict[str, int] = {}
-    for wanted, planned in plan.allotted.ports.items():
-        match = _PORT.fullmatch(wanted)
-        if match:
-            container, host, first, last, target, protocol = match.groups()
-            there = (
-                each.port
-                for each in published.get(f"container {container}", [])
-                if (each.host_ip or "*", each.protocol) == (host, protocol)
-                and each.target.endswith(f" {target}")
-                and int(first or 1) <= each.port <= int(last or 65535)
+    for each in plan.publications:
+        first, last = each.candidates
+        if first != last and each.key not in ports:
+            standing = (
+                translation.host_port
+                for translation in published.get(f"container {each.container}", [])
+                if translation.host_ip == (str(each.host_ip) if each.host_ip else "")
+                and (translation.protocol, translation.target_port) == (each.protocol, each.target_port)
+                and first <= translation.host_port <= last
             )
-            ports[wanted] = next((port for port in sorted(there) if port not in ports.values()), planned)
+            ports[each.key] = next((port for port in sorted(standing) if port not in ports.values()), each.host_port)
     return ports
