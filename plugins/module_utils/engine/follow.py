@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tuple
 
-from .converge import converge, make_plan
+from .converge import converge
 from .declaration.declared import Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import CREATE, UPDATE, Change
@@ -28,6 +28,7 @@ from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
+from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .resources.links.sandboxes import HOST, NETNS, sandbox_path
 from .runtimes import runtimes

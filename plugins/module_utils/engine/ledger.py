@@ -15,16 +15,13 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Sequence, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
 from .state import Key
-
-if TYPE_CHECKING:
-    from .transaction import Part
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
@@ -69,38 +66,9 @@ class Ledger:
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
 
-    def note_before(self, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
-        """Note what a run is about to own, to write and to change, whether it comes to that or not."""
-        for part in parts:
-            self.owned.setdefault(part.layer, set()).update(part.desired)
-            self.prior.update(part.seen.prior)
-            for change in part.changes:
-                if change.subject.name in part.seen.digests:
-                    self._add_digest(change.subject.name, part.seen.digests[change.subject.name])
-        canonical = {hashed: text for part in parts for hashed, text in part.seen.canonical.items()}
-        if canonical:
-            self.canonical.clear()
-            self.canonical.update(canonical)
-        self.stale_ports.update(stale_ports)
-
-    def _add_digest(self, name: str, digest: str) -> None:
+    def add_digest(self, name: str, digest: str) -> None:
+        """Note that a file may have this content, too, while it is being written."""
         self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), digest]))
-
-    def note_after(self, parts: Sequence[Part]) -> None:
-        """Note what a run has left: what it owns, and what it has written and given back."""
-        for part in parts:
-            kept = {*part.current, *part.desired, *part.seen.pending, *part.left}
-            gone = {key for key in self.owned.get(part.layer, ()) if key[0] in part.resource.kinds and key not in kept}
-            self.owned[part.layer] = self.owned.get(part.layer, set()) - gone
-            for name, digest in part.seen.digests.items():
-                # Unless an admin has edited the file.
-                if digest in self.written.get(name, digest).split():
-                    self.written[name] = digest
-            for name in part.seen.released:
-                self.prior.pop(name, None)
-        names = {name for keys in self.owned.values() for _kind, name in keys}
-        for gone_name in self.written.keys() - names:
-            del self.written[gone_name]
 
     @property
     def is_empty(self) -> bool:
@@ -176,8 +144,8 @@ class Ledger:
         """
         self._replace("" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str))
 
-    def put_back(self) -> None:
-        """Have the file as it was when it was loaded, as if there had been no run since.
+    def restore(self) -> None:
+        """Make the file what it was when it was loaded, as if there had been no run since.
 
         Raises:
             ApplyError: it cannot be written.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Union
 
-from .converge import make_sound_plan
 from .declaration.declared import Call
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
@@ -16,6 +15,7 @@ from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
+from .planning.declared_plan import make_sound_plan
 from .planning.facts import StandingBridge
 from .planning.plan import Plan
 from .planning.publications import Publication
@@ -52,10 +52,10 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     with problems.collect():
         ledger = Ledger.load()
         if ledger.is_new:
-            # Most hosts have their ledger, and do without this.
-            from .recovery import recovered
+            # Imported by the few hosts that need it: a module is compiled anew at each run.
+            from .recovery import find_marked
 
-            recovered(Ledger(), Call())
+            find_marked(Ledger(), Call())
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty

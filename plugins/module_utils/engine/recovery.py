@@ -10,7 +10,7 @@ import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from .declaration.declared import (
     CONTAINERS,
@@ -23,7 +23,7 @@ from .declaration.declared import (
     real_name,
 )
 from .declaration.parse_model import parse_model
-from .errors import ConflictError, ProblemCollector, WharfError
+from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
@@ -96,11 +96,26 @@ class Marked:
         problems.raise_if_any(ConflictError)
 
 
-def recovered(ledger: Ledger, call: Call) -> Ledger:
-    """The new ledger of a host, on which there may be things of ours all the same.
+def recover(ledger: Ledger, call: Call, plan: Callable[[], Plan]) -> None:
+    """Fill the new ledger of a host with the objects that are managed by wharf.network, which it may have all the same.
+
+    `plan` plans what is declared and given with what this ledger has by then.
 
     Raises:
-        ConflictError: there are, and the call does not say to adopt them, or not all of them.
+        ConflictError: there are such objects, and the call does not say to recover them, or not all of them.
+    """
+    find_marked(ledger, call)
+    if ledger.owned.keys() - {BOOT.name}:
+        # The run makes the same plan, and reports its errors.
+        with suppress(ModelError):
+            _claim(ledger, plan())
+
+
+def find_marked(ledger: Ledger, call: Call) -> None:
+    """Fill the new ledger of a host with the objects whose marks show that wharf.network made them.
+
+    Raises:
+        ConflictError: there are such objects, and the call does not say to recover them, or not all of them.
     """
     _find_again(ledger)
     if ledger.owned:
@@ -112,11 +127,10 @@ def recovered(ledger: Ledger, call: Call) -> Ledger:
         marked.refuse_losses(call)
     # An earlier version may have installed this alone, and noted it in no ledger.
     note_boot(ledger)
-    return ledger
 
 
-def claim(ledger: Ledger, plan: Plan) -> None:
-    """Take for ours, too, what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
+def _claim(ledger: Ledger, plan: Plan) -> None:
+    """Own also what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
     for layer in LAYERS:
         _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _stands(thing)})
     _own_files_of_sandboxes(ledger)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, WharfError
@@ -88,6 +88,38 @@ def planned(layer: Layer, resource: Resource, plan: Plan) -> State:
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
     return {key: thing for key, thing in state.items() if key not in keys}
+
+
+def note_before(ledger: Ledger, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
+    """Note in the ledger what a run is about to own, to write and to change, whether it comes to that or not."""
+    for part in parts:
+        ledger.owned.setdefault(part.layer, set()).update(part.desired)
+        ledger.prior.update(part.seen.prior)
+        for change in part.changes:
+            if change.subject.name in part.seen.digests:
+                ledger.add_digest(change.subject.name, part.seen.digests[change.subject.name])
+    canonical = {hashed: text for part in parts for hashed, text in part.seen.canonical.items()}
+    if canonical:
+        ledger.canonical.clear()
+        ledger.canonical.update(canonical)
+    ledger.stale_ports.update(stale_ports)
+
+
+def note_after(ledger: Ledger, parts: Sequence[Part]) -> None:
+    """Note in the ledger what a run has left: what it owns, and what it has written and given back."""
+    for part in parts:
+        kept = {*part.current, *part.desired, *part.seen.pending, *part.left}
+        gone = {key for key in ledger.owned_by(part.layer) if key[0] in part.resource.kinds and key not in kept}
+        ledger.owned[part.layer] = ledger.owned.get(part.layer, set()) - gone
+        for name, digest in part.seen.digests.items():
+            # Unless an admin has edited the file.
+            if digest in ledger.written.get(name, digest).split():
+                ledger.written[name] = digest
+        for name in part.seen.released:
+            ledger.prior.pop(name, None)
+    names = {name for keys in ledger.owned.values() for _kind, name in keys}
+    for gone_name in ledger.written.keys() - names:
+        del ledger.written[gone_name]
 
 
 def apply(parts: Sequence[Part]) -> Dict[Key, str]:

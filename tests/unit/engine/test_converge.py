@@ -70,7 +70,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
-    monkeypatch.setattr(recovery, "recovered", lambda ledger, _call: ledger)
+    monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)
     return Memory()
 
 
