@@ -143,7 +143,7 @@ def _dns_files(ledger: Ledger) -> Sequence[Resource]:
     from .resources.files.container_files import ContainerFiles
     from .resources.files.files import Files
 
-    return Files(ledger.prior, ledger.written), ContainerFiles(ledger.prior, ledger.written)
+    return Files(ledger.prior, ledger.digests), ContainerFiles(ledger.prior, ledger.digests)
 
 
 def _has_sandboxes_of_others(planned: Plan) -> bool:

@@ -15,13 +15,13 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set, Tuple
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
-from .state import Key
+from .state import Digest, Key
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
@@ -35,7 +35,7 @@ REMEDY = (
 )
 
 # Keys that had other names before.
-_FORMER_KEYS = {"found": "prior", "suspects": "stale_ports"}
+_FORMER_KEYS = {"found": "prior", "suspects": "stale_ports", "written": "digests"}
 
 _NO_ROOM = "make room for it there"
 _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
@@ -45,7 +45,7 @@ _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount
 class Ledger:
     """`owned` is what of ours may be in the kernel, by layer. `prior` is what was there before us, by its name.
 
-    `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
+    `digests` has by its name that of each file which an admin may edit, or two while the file is being written.
     `stale_ports` are the ways to containers that have changed, until the flows that came by them have been judged.
     `canonical` keeps what the kernel makes of our rules' text. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots.
@@ -55,7 +55,7 @@ class Ledger:
     allotted: Allotments = field(default_factory=Allotments)
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     prior: Dict[str, str] = field(default_factory=dict)
-    written: Dict[str, str] = field(default_factory=dict)
+    digests: Dict[str, Tuple[Digest, ...]] = field(default_factory=dict)
     stale_ports: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
@@ -66,9 +66,9 @@ class Ledger:
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
 
-    def add_digest(self, name: str, digest: str) -> None:
+    def add_digest(self, name: str, digest: Digest) -> None:
         """Note that a file may have this content, too, while it is being written."""
-        self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), digest]))
+        self.digests[name] = tuple(dict.fromkeys([*self.digests.get(name, ()), digest]))
 
     @property
     def is_empty(self) -> bool:
@@ -116,7 +116,7 @@ class Ledger:
             allotted=Allotments.from_words(words["allotted"]),
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             prior=dict(words["prior"]),
-            written=dict(words.get("written", {})),
+            digests={name: _digests(each) for name, each in words.get("digests", {}).items()},
             stale_ports=set(words.get("stale_ports", ())),
             canonical=dict(words["canonical"]),
             knows_boot="boot" in words["declared"],
@@ -131,7 +131,7 @@ class Ledger:
             "allotted": self.allotted.as_words(),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
-            "written": self.written,
+            "digests": self.digests,
             "stale_ports": sorted(self.stale_ports),
             "canonical": self.canonical,
         }
@@ -170,6 +170,13 @@ class Ledger:
             reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
             raise ApplyError(f"{PATH} cannot be written: {reason}") from error
         self._on_disk = text
+
+
+def _digests(words: Any) -> Tuple[Digest, ...]:
+    """Earlier versions wrote one text: `CONTENT@STARTED CONTENT@STARTED`."""
+    if isinstance(words, str):
+        words = [each.partition("@")[::2] for each in words.split()]
+    return tuple(Digest(*each) for each in words)
 
 
 def _keep_broken_aside() -> None:

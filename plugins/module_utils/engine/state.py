@@ -10,7 +10,7 @@ change. `place`, where an object that is desired has one, is where it is declare
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
@@ -59,6 +59,13 @@ class File(Object):
     content: str
     in_place: bool = field(default=False, compare=False)
     places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
+
+
+class Digest(NamedTuple):
+    """Of the content of a file as it was written, and when its container had started; empty for files of the host."""
+
+    content: str
+    started: str = ""
 
 
 @dataclass(frozen=True)

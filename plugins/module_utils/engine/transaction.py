@@ -113,13 +113,13 @@ def note_after(ledger: Ledger, parts: Sequence[Part]) -> None:
         ledger.owned[part.layer] = ledger.owned.get(part.layer, set()) - gone
         for name, digest in part.seen.digests.items():
             # Unless an admin has edited the file.
-            if digest in ledger.written.get(name, digest).split():
-                ledger.written[name] = digest
+            if digest in ledger.digests.get(name, (digest,)):
+                ledger.digests[name] = (digest,)
         for name in part.seen.released:
             ledger.prior.pop(name, None)
     names = {name for keys in ledger.owned.values() for _kind, name in keys}
-    for gone_name in ledger.written.keys() - names:
-        del ledger.written[gone_name]
+    for gone_name in ledger.digests.keys() - names:
+        del ledger.digests[gone_name]
 
 
 def apply(parts: Sequence[Part]) -> Dict[Key, str]:

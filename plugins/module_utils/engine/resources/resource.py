@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import FrozenSet, Mapping, Sequence
 
 from ..diff import Change
-from ..state import Key, State
+from ..state import Digest, Key, State
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Observation:
     edited: FrozenSet[Key] = frozenset()
     prior: Mapping[str, str] = field(default_factory=dict)
     released: Sequence[str] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, Digest] = field(default_factory=dict)
     canonical: Mapping[str, str] = field(default_factory=dict)
 
 

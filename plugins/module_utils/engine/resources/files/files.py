@@ -15,7 +15,7 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 from ...diff import Change
 from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import disk
-from ...state import File, Key, State, state_of
+from ...state import Digest, File, Key, State, state_of
 from ..resource import Observation, Resource
 from .edits import digest, edited
 
@@ -30,7 +30,7 @@ class Files(Resource):
 
     kinds = frozenset(["file"])
 
-    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, Sequence[Digest]]] = None) -> None:
         self._prior = prior
         self._digests = digests
 
