@@ -154,9 +154,9 @@ def _save(ledger: Ledger, otherwise: str) -> None:
 
 
 def _result(host: Host, before: Sequence[Part], after: Sequence[Part], refused: Dict[Key, str], check: bool) -> Result:
-    left_alone = [*(each for part in after for each in part.seen.pending.items()), *refused.items()]
-    pending = {name: reason for (_kind, name), reason in sorted(left_alone)}
-    edited = sorted(key[1] for part in before for key in part.seen.edited & part.left)
+    reasons = [*(each for part in after for each in part.observation.pending.items()), *refused.items()]
+    pending = {name: reason for (_kind, name), reason in sorted(reasons)}
+    edited = sorted(key[1] for part in before for key in part.observation.edited & part.left_alone)
     changes = tuple(change for part in before for change in part.changes if change.subject.key not in refused)
     not_made = changes if check else ()
     warnings = (

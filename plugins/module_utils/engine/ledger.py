@@ -43,11 +43,11 @@ _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount
 
 @dataclass
 class Ledger:
-    """`owned` is what of ours may be in the kernel, by layer. `prior` is what was there before us, by its name.
+    """`owned` are the objects of wharf.network that may exist, by layer; `prior` is what was there before, by its name.
 
     `digests` has by its name that of each file which an admin may edit, or two while the file is being written.
-    `stale_ports` are the ways to containers that have changed, until the flows that came by them have been judged.
-    `canonical` keeps what the kernel makes of our rules' text. `knows_boot`: earlier versions did not note whether the
+    `stale_ports` are the ports that have changed, until the stale flows to them have been forgotten.
+    `canonical` keeps how nft lists the text of rules. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots.
     """
 
@@ -137,7 +137,7 @@ class Ledger:
         }
 
     def save(self) -> None:
-        """Replace the file in one step, if it differs; remove it once nothing is declared, ours, or left to be done.
+        """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
@@ -228,9 +228,9 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
     descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.set_inheritable(descriptor, True)
     try:
-        if not file_lock.take(descriptor, TELL_AFTER):
+        if not file_lock.acquire(descriptor, TELL_AFTER):
             tell(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
-            if not file_lock.take(descriptor, GIVE_UP_AFTER):
+            if not file_lock.acquire(descriptor, GIVE_UP_AFTER):
                 raise ConflictError.at(LOCK, f"nothing was changed: this run has waited in vain for {_other_run()}")
         # For whoever waits: since when it is held.
         os.utime(descriptor)
@@ -241,7 +241,7 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
 
 def run_under_way() -> str:
     """Who holds the lock now, in words; empty if nobody does."""
-    return _other_run() if file_lock.is_taken(LOCK) else ""
+    return _other_run() if file_lock.is_held(LOCK) else ""
 
 
 def _other_run() -> str:

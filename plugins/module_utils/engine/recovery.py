@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A ledger for a host that has lost its own: what of ours stands there is found again, by its marks."""
+"""A new ledger for a host that has lost its own, made from the marks of what wharf.network has made there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _ALSO_FORWARDING = {"net.ipv6.conf.default.forwarding": _FORWARDING[6]}
 
 @dataclass(frozen=True)
 class Marked:
-    """The networks and containers that the marks of what stands name, and the chain of the admin's rules, if any."""
+    """The networks and containers that marks on the host name, and the chain of the admin's declared rules, if any."""
 
     networks: FrozenSet[str]
     containers: FrozenSet[str]
@@ -76,7 +76,7 @@ class Marked:
     def refuse_losses(self, call: Call) -> None:
         """
         Raises:
-            ConflictError: the call would take away what it does not declare, since nobody else does.
+            ConflictError: the call would remove what it does not declare, since no ledger declares it either.
         """
         problems = ProblemCollector()
         words = known(declare(Declared(), call), call)
@@ -117,7 +117,7 @@ def find_marked(ledger: Ledger, call: Call) -> None:
     Raises:
         ConflictError: there are such objects, and the call does not say to recover them, or not all of them.
     """
-    _find_again(ledger)
+    _own_marked(ledger)
     if ledger.owned:
         marked = _marked()
         if not call.recover:
@@ -132,16 +132,16 @@ def find_marked(ledger: Ledger, call: Call) -> None:
 def _claim(ledger: Ledger, plan: Plan) -> None:
     """Own also what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
     for layer in LAYERS:
-        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _stands(thing)})
+        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _is_as_planned(thing)})
     _own_files_of_sandboxes(ledger)
     ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
 
 
-def _find_again(ledger: Ledger) -> None:
-    """Take for ours what is marked as ours. Changes nothing on the host."""
+def _own_marked(ledger: Ledger) -> None:
+    """Own all that has a mark of wharf.network. Changes nothing on the host."""
     usual = _usual_plan()
     for layer in LAYERS:
-        # Rules alone say nothing, nor does what brings networks back when the host boots.
+        # Neither rules alone show that a ledger is lost, nor what brings networks back when the host boots.
         if layer not in (DOCKER_CHAINS, BOOT):
             objects = layer.objects(usual)
             for resource in layer.resources(ledger):
@@ -150,13 +150,13 @@ def _find_again(ledger: Ledger) -> None:
                     layer.name,
                     resource.recover(state_of([each for each in objects if each.kind in resource.kinds])),
                 )
-    # Our rules alone say nothing: they stay, for the sake of those that the admin has put among them.
+    # Rules alone show nothing: they stay after a teardown where the admin has put third-party rules among them.
     if ledger.owned:
         rules = _standing_rules()
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
-        ledger.prior.update(_forwarding_before(rules))
+        ledger.prior.update(_prior_forwarding(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
-        localnet = _localnet_before()
+        localnet = _prior_localnet()
         ledger.prior.update(localnet)
         _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
         _own_files_of_sandboxes(ledger)
@@ -166,7 +166,7 @@ def _find_again(ledger: Ledger) -> None:
 
 
 def note_boot(ledger: Ledger) -> None:
-    """Take over what an earlier version installed to bring networks back, and did not keep in the ledger."""
+    """Own what an earlier version installed to bring networks back at boot, and did not note in the ledger."""
     from .resources.boot import installed
 
     found = installed()
@@ -182,11 +182,11 @@ def _usual_plan() -> Plan:
 
 
 def _standing_rules() -> State:
-    """What there is of our rules, whichever backend they are of."""
+    """The rules of wharf.network that exist, of either backend."""
     found: State = {}
     (resource,) = DOCKER_CHAINS.resources(Ledger())
     for possible in (DOCKER_CHAINS.objects(_usual_plan()), possible_skeleton()):
-        # A host may lack the programs of one, or have chains of somebody else where ours would be.
+        # A host may lack the programs of a backend, or have third-party chains of these names.
         with suppress(WharfError):
             found.update(resource.observe(state_of(possible), frozenset()).current)
     return found
@@ -236,7 +236,7 @@ def _owned(ledger: Ledger) -> Set[Key]:
 
 
 def _own_files_of_sandboxes(ledger: Ledger) -> None:
-    """Nobody else writes the files of a namespace that is ours: while it was, they would have been in our way."""
+    """Nobody else has written the files of a managed namespace: a run refuses files that it does not own."""
     for kind, name in _owned(ledger):
         if kind == "sandbox" and name.startswith(NETNS):
             folder = f"{NETNS_FILES}/{name[len(NETNS) :]}"
@@ -267,10 +267,10 @@ def _is_given(info: AddressInfo) -> bool:
 
 
 def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
-    """What the other ends have, wherever they are."""
+    """What each endpoint has in its sandbox, wherever that is."""
     ports = _ports_by_name()
     for path in _stacks():
-        # A process may end while we look.
+        # A process may end meanwhile.
         with suppress(OSError):
             with namespaces.opened(path) as descriptor:
                 number = rtnetlink.namespace_id(descriptor)
@@ -303,15 +303,15 @@ def _inside(
             yield (container, network), allotted
 
 
-def _forwarding_before(rules: State) -> Dict[str, str]:
-    """Whether the host forwarded before us, of which our rules tell, and else nothing.
+def _prior_forwarding(rules: State) -> Dict[str, str]:
+    """Whether the host forwarded before wharf.network made it forward. Only the rules tell that.
 
-    Where they are gone, too, it is taken not to have: so it does not become a router for its neighbours.
+    Where the rules are gone, too, the value is 0: so the host does not become a router for its neighbours.
     """
     written = _parameters(content_of(SYSCTL_FILE))
     before = {}
     for version, name in _FORWARDING.items():
-        dropped = _drops_others(rules, version)
+        dropped = _drops_third_party(rules, version)
         if name in written or (dropped and proc_sys.read(name) == "1"):
             before[name] = "0" if dropped or not rules else "1"
     before.update({name: before[like] for name, like in _ALSO_FORWARDING.items() if name in written and like in before})
@@ -320,10 +320,10 @@ def _forwarding_before(rules: State) -> Dict[str, str]:
     return before
 
 
-def _localnet_before() -> Dict[str, str]:
-    """What external bridges, to which containers are attached, had before us of the one parameter that is set on them.
+def _prior_localnet() -> Dict[str, str]:
+    """The prior value of the one parameter that is set on external bridges to which containers are attached.
 
-    Nothing tells that. It is taken to have been 0, the kernel's default: so nobody there reaches the host's loopback.
+    Nothing tells it. It is set to 0, the kernel's default: so nobody there reaches the host's loopback.
     """
     links = {link.index: link for link in rtnetlink.links()}
     bridges = {links[port.master] for port in _ports_by_name().values() if port.master in links}
@@ -331,7 +331,7 @@ def _localnet_before() -> Dict[str, str]:
     return {name: "0" for name in names if proc_sys.read(name) == "1"}
 
 
-def _drops_others(rules: State, version: int) -> bool:
+def _drops_third_party(rules: State, version: int) -> bool:
     """Whether the host is kept from being a router for its neighbours."""
     forward = rules.get(("chain", "forward"))
     if isinstance(forward, Chain):
@@ -345,7 +345,7 @@ def _parameters(text: str) -> Dict[str, str]:
     return {name: value for name, _equals, value in lines}
 
 
-def _stands(thing: Object) -> bool:
+def _is_as_planned(thing: Object) -> bool:
     if isinstance(thing, File):
         return content_of(thing.name) == thing.content
     if isinstance(thing, Sandbox) and thing.of and is_present(thing.name):

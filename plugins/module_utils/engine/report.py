@@ -45,16 +45,16 @@ _LONGEST_LINE = 110
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 
-def visible(told: Any) -> Any:
+def visible(value: Any) -> Any:
     """The same with control characters, and bytes that are not UTF-8, escaped as `\\x1b`, wherever text is in it.
 
     Root in a container, and whoever names a third-party rule, chooses such bytes, and a terminal would obey them.
     """
-    if isinstance(told, str):
-        return told if told.isprintable() else "".join(map(_visible_character, told))
-    if isinstance(told, dict):
-        return {visible(key): visible(value) for key, value in told.items()}
-    return [visible(each) for each in told] if isinstance(told, (list, tuple)) else told
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(map(_visible_character, value))
+    if isinstance(value, dict):
+        return {visible(key): visible(each) for key, each in value.items()}
+    return [visible(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _visible_character(character: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd, as far as it is told something: by its tool, and by whom it has started."""
+"""What systemd is asked and told: by systemctl, and by a service that reports itself ready."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has to have for leases and network boot as declared, seen before anything is touched."""
+"""What a host must have for the declared leases and network boot, checked before anything is touched."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _taken(plan: Plan, network: Network) -> Iterator[Problem]:
 
 
 def _can_share(family: int) -> bool:
-    """Whether dnsmasq could take requests beside those that do, as other ones of dnsmasq let it. Hears none itself."""
+    """Whether dnsmasq could share the port of requests, as other processes of dnsmasq let it. Receives none itself."""
     kind, address, port = _REQUESTS[family]
     with closing(socket.socket(kind, socket.SOCK_DGRAM)) as trial:
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):

@@ -62,7 +62,7 @@ class DnsmasqFiles(Files):
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _as_apply_error() -> Iterator[None]:
     """
     Raises:
         ApplyError: the system refused something.
@@ -128,20 +128,22 @@ class Processes(Resource):
         running = {name: process for name in names for process in [_find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
         refuse_taken(new, _sockets_of_resolvers() if new else set())
-        left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
-        return Observation(state_of([process.observed() for process in [*running.values(), *left]]), desired)
+        gone = [
+            Process(name, 0) for name in names if name not in wanted and name not in running and _has_left_files(name)
+        ]
+        return Observation(state_of([process.observed() for process in [*running.values(), *gone]]), desired)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """The processes that the configurations in the folder of wharf.network are of."""
         return frozenset(("dnsmasq", name) for name in configured())
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        with _refusing():
+        with _as_apply_error():
             self._apply(changes)
         return {}
 
     def _apply(self, changes: Sequence[Change]) -> None:
-        """One that only has to read again goes on; all others begin anew, at once."""
+        """A process that only has to read files again goes on; all others are started anew, at once."""
         rereading = [change for change in changes if change.fields == ("reread",)]
         others = [change for change in changes if change not in rereading]
         coming = [change.after for change in others if isinstance(change.after, Dnsmasq)]
@@ -226,7 +228,7 @@ def _is_running(name: str) -> bool:
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
-    """Whether all that it reads is older than its pid file: so it is where another one, say systemd, started it."""
+    """Whether all that it reads is older than its pid file: so it is if systemd, say, started it."""
     with suppress(OSError):
         began = os.stat(pid_path(name)).st_mtime_ns
         is_older = all(os.stat(path).st_mtime_ns <= began for path in read_paths(name) if os.path.exists(path))
@@ -235,7 +237,9 @@ def _has_read_what_stands(name: str, pid: int) -> bool:
 
 
 def _is_managed(pid: int, name: str) -> bool:
-    """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
+    """Whether the process runs this resolver on this host: another one may have got its number, and another network
+    namespace may have a resolver of that name.
+    """
     if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
         return False
     with suppress(OSError):
@@ -279,15 +283,15 @@ def _read_note(name: str) -> Optional[_Note]:
     return None
 
 
-def _is_left(name: str) -> bool:
-    """Whether of a process that is gone its notes are still there, or of the last one the folder of these."""
+def _has_left_files(name: str) -> bool:
+    """Whether a process that is gone has left files, or the last one the folder of these."""
     if any(os.path.exists(path) for path in _traces(name)):
         return True
     return os.path.isdir(RUNNING_FOLDER) and not os.listdir(RUNNING_FOLDER)
 
 
 def _traces(name: str) -> Tuple[str, ...]:
-    """What processes leave beside what they are given to read."""
+    """The files that a process leaves, beside those that it is given to read."""
     return pid_path(name), _note_path(name), lease_path(name)
 
 
@@ -312,21 +316,21 @@ def _stop(processes: List[Process]) -> None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
-    left = processes
-    while left:
-        left = [process for process in left if not _has_ended(process)]
-        if left and time.monotonic() > deadline:
-            for process in left:
+    running = processes
+    while running:
+        running = [process for process in running if not _has_ended(process)]
+        if running and time.monotonic() > deadline:
+            for process in running:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
-        time.sleep(0.005 if left else 0)
+        time.sleep(0.005 if running else 0)
 
 
 def _start(things: List[Dnsmasq]) -> None:
-    """All at once, since each takes its time; dnsmasq leaves the foreground once it has its sockets.
+    """All at once, since each takes its time; dnsmasq goes to the background once it has its sockets.
 
     Raises:
-        ApplyError: with what the first one that did not begin has to say.
+        ApplyError: with the complaint of the first one that did not start.
     """
     if not things:
         return
@@ -348,11 +352,11 @@ def _start(things: List[Dnsmasq]) -> None:
 def _start_by_itself(things: List[Dnsmasq]) -> None:
     """
     Raises:
-        ApplyError: one of them did not begin.
+        ApplyError: one of them did not start.
     """
     starting = [
-        # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
-        # the lock, once it can be told by its command.
+        # The process outlives this one: it makes a session of its own. It inherits the lock of the run, and closes it
+        # when its command line already tells which resolver it is.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
             _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, cwd="/", close_fds=False))
@@ -371,14 +375,14 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
 
 
 def _has_systemd() -> bool:
-    """Whether it runs this host, and our unit is there."""
+    """Whether systemd runs this host, and the unit of resolvers is there."""
     return systemd.is_booted() and os.path.exists(UNIT_FILE)
 
 
 def _start_by_systemd(things: List[Dnsmasq]) -> None:
     """
     Raises:
-        ApplyError: one of them did not begin.
+        ApplyError: one of them did not start.
     """
     systemd.systemctl("daemon-reload")
     complaint = _systemctl("restart", things)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes files that we write whole."""
+"""Observes and changes files that are written whole."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ class Files(Resource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
         let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
-        found: List[File] = []
-        third_party: List[Problem] = []
+        standing: List[File] = []
+        problems: List[Problem] = []
         for file in [*wanted, *let_go]:
             try:
                 content = _read(file.name)
             except OSError as error:
-                third_party.append(Problem(file.name, f"cannot be read as a file: {error.strerror}: move it away"))
+                problems.append(Problem(file.name, f"cannot be read as a file: {error.strerror}: move it away"))
                 continue
             if content is None and file not in wanted and self._is_begun(Path(file.name)):
                 content = ""
             if content is None:
                 continue
             if file.key not in owned:
-                third_party.append(
+                problems.append(
                     Problem(
                         file.name, "exists and is not managed by wharf.network: move it away, or its lines elsewhere"
                     )
                 )
-            found.append(File(file.name, content, file.in_place))
-        if third_party:
-            raise ConflictError(*third_party)
-        current = state_of([*found])
+            standing.append(File(file.name, content, file.in_place))
+        if problems:
+            raise ConflictError(*problems)
+        current = state_of([*standing])
         prior = _missing_folders(file.name for file in wanted if file.key not in owned)
         if self._digests is None:
             return Observation(current, desired, prior=prior)
@@ -122,10 +122,10 @@ def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:
 
 
 def _read(path: str) -> Optional[str]:
-    """The content, or None where there is no such file. A link is not followed: it may lead to somebody else's.
+    """The content, or None where there is no such file. A link is not followed: it may lead to a third-party file.
 
     Raises:
-        OSError: something else stands there.
+        OSError: something that is no file is there.
     """
     try:
         # Not waiting for whoever is to write a pipe, or holds a lease.
@@ -139,7 +139,7 @@ def _read(path: str) -> Optional[str]:
 
 
 def content_of(path: str) -> str:
-    """The content; empty where there is no file that could be one of ours."""
+    """The content; empty where there is no file that could be managed by wharf.network."""
     try:
         return _read(path) or ""
     except OSError:
