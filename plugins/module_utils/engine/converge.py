@@ -31,14 +31,14 @@ EDITED = "this file was edited by hand and is left as it is: empty it, and the n
 class Result:
     """What a run changed, or would change.
 
-    `pending` are sandboxes, endpoints and files that are left alone for now, each with the reason, if it is another one
-    than that the container does not run. `published` are the ports of the host that
-    were chosen where the declaration leaves the choice. `edited` are files that are left as an admin has edited them.
+    `pending` are sandboxes, endpoints and files that are left alone for now, each with the reason, or an empty text
+    where the container does not run. `published` are the ports of the host that were chosen where the declaration
+    leaves the choice. `edited` are files that are left as an admin has edited them.
     """
 
     changes: Tuple[Change, ...]
     warnings: Tuple[str, ...] = ()
-    pending: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[Key, str] = field(default_factory=dict)
     published: Tuple[Publication, ...] = ()
     edited: Tuple[str, ...] = ()
 
@@ -155,7 +155,7 @@ def _save(ledger: Ledger, otherwise: str) -> None:
 
 def _result(host: Host, before: Sequence[Part], after: Sequence[Part], refused: Dict[Key, str], check: bool) -> Result:
     reasons = [*(each for part in after for each in part.observation.pending.items()), *refused.items()]
-    pending = {name: reason for (_kind, name), reason in sorted(reasons)}
+    pending = dict(sorted(reasons))
     edited = sorted(key[1] for part in before for key in part.observation.edited & part.left_alone)
     changes = tuple(change for part in before for change in part.changes if change.subject.key not in refused)
     not_made = changes if check else ()

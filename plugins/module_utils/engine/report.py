@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -35,9 +34,6 @@ _NOUNS = {
     "sysctl": "kernel parameter",
 }
 _PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "files of containers"}
-
-# A file of a container that is pending is called SANDBOX:/etc/FILE.
-_IN_A_FILE = re.compile(r":/etc/")
 
 # In characters.
 _LONGEST_LINE = 110
@@ -70,7 +66,7 @@ def describe(result: Result) -> Dict[str, Any]:
         "changed": bool(result.changes),
         "changes": changes_as_data(result.changes),
         "warnings": list(result.warnings),
-        "pending": list(result.pending),
+        "pending": [name for _kind, name in result.pending],
         "edited": list(result.edited),
         "published": published_as_data(result.published),
     }
@@ -81,7 +77,7 @@ def summary(result: Result, nothing: str = "nothing to change") -> str:
     kinds = Counter(_noun(change) for change in result.changes)
     counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
     changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
-    pending = [name for name in result.pending if not _IN_A_FILE.search(name)]
+    pending = [name for kind, name in result.pending if kind != "container_file"]
     return f"{changes}; pending: {', '.join(pending)}" if pending else changes
 
 

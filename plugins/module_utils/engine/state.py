@@ -271,13 +271,19 @@ class ThirdPartyAccept(Object):
 
 @dataclass(frozen=True)
 class Firewalld(Object):
-    """A setting of firewalld's: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+    """A setting of firewalld: `name` is `zone NAME`, `policy NAME` or `interface NAME`.
 
     Of a zone and a policy there are the permanent settings, of an interface the zone that it is in now (`runtime`)
     and after firewalld starts anew (`permanent`).
     """
 
     settings: Tuple[Tuple[str, str], ...]
+
+    @property
+    def subject(self) -> Tuple[str, str]:
+        """What it is a setting of: `zone`, `policy` or `interface`, and the name."""
+        what, _space, name = self.name.partition(" ")
+        return what, name
 
 
 @dataclass(frozen=True)

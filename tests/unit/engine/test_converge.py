@@ -272,7 +272,7 @@ def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memor
     contested = Contested()
     result = run(contested, "a", "b")
     assert [change.subject.name for change in result.changes] == ["br-b", "docker0"]
-    assert (result.pending, result.warnings) == ({"br-a": "br-a is contested"}, ("br-a is contested",))
+    assert (result.pending, result.warnings) == ({("bridge", "br-a"): "br-a is contested"}, ("br-a is contested",))
     assert Contested.contested in Ledger.load().owned["bridge"]
 
 
