@@ -92,7 +92,7 @@ def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], gi
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)
-    awaited = ", ".join(name for name, reason in result.pending.items() if not reason)
+    awaited = ", ".join(name for (_kind, name), reason in result.pending.items() if not reason)
     if awaited:
         module.warn(f"pending until their containers run: {awaited}")
     if module._diff:

@@ -301,8 +301,8 @@ def standing_but_ledger(host: ThrowawayHost) -> dict[str, Any]:
 
 
 def lasting(ledger: Any) -> Any:
-    found = {name: value for name, value in ledger["found"].items() if not name.startswith(NOT_FOUND_AGAIN)}
-    return {**ledger, "found": found}
+    prior = {name: value for name, value in ledger["prior"].items() if not name.startswith(NOT_FOUND_AGAIN)}
+    return {**ledger, "prior": prior}
 
 
 RUN = """

@@ -457,6 +457,21 @@ def test_a_changed_network_restarts_its_own_resolver_only(host: ThrowawayHost) -
     host.converge(WORDS)
 
 
+def test_a_resolver_follows_its_gateway_to_another_address() -> None:
+    def words(gateway: str, network: str = "app") -> dict[str, Any]:
+        pool = {"subnet": "10.9.0.0/24", "gateway": gateway}
+        return {
+            "networks": {network: {"ipam": {"config": [pool]}}},
+            "containers": {"web": {"networks": {network: {"ipv4_address": "10.9.0.9"}}}},
+        }
+
+    with ThrowawayHost.started() as bare, bare.declared(words("10.9.0.1")):
+        for changed_words in (words("10.9.0.2"), words("10.9.0.2", "renamed")):
+            bare.apply(changed_words, EXACT)
+            assert ask(bare, "web", "web") == Reply("NOERROR", ("10.9.0.9",))
+            assert bare.apply(changed_words, EXACT).changes == []
+
+
 def test_resolvers_follow_the_hosts_resolv_conf(host: ThrowawayHost) -> None:
     for content, expected in (
         (f"nameserver {OTHER_UPSTREAM}\n", "203.0.113.54"),

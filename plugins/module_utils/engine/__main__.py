@@ -91,7 +91,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
 
 
 def _show() -> None:
-    """Whatever keeps parts of it from being seen stands above the picture of the rest."""
+    """Above the picture are the problems that keep parts of the host from being observed."""
     problems = ProblemCollector()
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
@@ -100,7 +100,7 @@ def _show() -> None:
 
 
 def _follow() -> None:
-    """One line of JSON for each time that there was something to do, and a first one once all is watched."""
+    """Print a line of JSON once all is watched, and then one each time that something was done."""
     # A host that boots without this pays nothing for it.
     from .follow import Followed, follow
 
@@ -140,12 +140,12 @@ def _converge(options: argparse.Namespace) -> int:
         places=Places.of_command(options.file),
     )
     result = converge(call)
-    _tell(result, options)
+    _print(result, options)
     return DIFFERS if call.check and result.changes else DONE
 
 
-def _tell(result: Result, options: argparse.Namespace) -> None:
-    """For machines one document; for people what differs, and a line that sums it up."""
+def _print(result: Result, options: argparse.Namespace) -> None:
+    """One document for machines; for people what differs, and a line that sums it up."""
     if options.json:
         sys.stdout.write(json.dumps(visible(describe(result))) + "\n")
         return

@@ -18,13 +18,13 @@ class WharfError(Exception):
 
 
 def is_within(path: str, outer: str) -> bool:
-    """Whether what stands at the path is what stands at the outer one, or a part of it."""
+    """Whether the path leads to the value at the outer path, or to a part of that value."""
     return path == outer or path.startswith((f"{outer}.", f"{outer}["))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where it stands, and what would be right."""
+    """One thing that is wrong: its path in the declaration or its name, and what would be right."""
 
     path: str
     message: str
@@ -33,7 +33,7 @@ class Problem:
         return f"{self.path}: {self.message}"
 
     def is_about(self, path: str) -> bool:
-        """Whether this is wrong of what stands at the path, or of what that is a part of."""
+        """Whether it is the value at the path that is wrong, or one that this value is a part of."""
         return is_within(path, self.path)
 
 
@@ -54,15 +54,15 @@ class ModelError(ProblemsError):
 
 
 class ConflictError(ProblemsError):
-    """The admin must act: a third-party object stands where one of ours should, or the host lacks something."""
+    """The admin must act: a third-party object is in the way, or the host lacks something."""
 
 
 class ApplyError(WharfError):
-    """The kernel, or a program we called, refused a change."""
+    """The kernel, or a program, refused a change."""
 
 
 class VerifyError(WharfError):
-    """We must act: a change was applied without complaint and yet the host differs from what was planned."""
+    """wharf.network is at fault: a change was applied without complaint and yet the host differs from the plan."""
 
 
 class ProblemCollector:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The resource through which the facts of a host are read; it changes nothing."""
+"""Reads the facts of a host; changes nothing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
 
 def read_facts(ledger: Ledger) -> Facts:
     links = {link.index: link for link in rtnetlink.links()}
-    ours = {link.name for link in links.values() if is_managed(link)}
+    managed = {link.name for link in links.values() if is_managed(link)}
     routes = rtnetlink.routes()
     names = {index: link.name for index, link in links.items()}
     addresses = rtnetlink.addresses()
-    on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in ours]
-    third_party = [link for link in links.values() if link.name not in ours and _is_plain(link.name)]
+    on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in managed]
+    third_party_links = [link for link in links.values() if link.name not in managed and _is_plain(link.name)]
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
     user, group = _dnsmasq_user()
@@ -43,32 +43,32 @@ def read_facts(ledger: Ledger) -> Facts:
         uplink=uplink.name if uplink else "",
         uplink_mtu=uplink.mtu if uplink else 0,
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
-        taken_subnets=(*_on_link(routes, names, ours), *_nameservers(resolv_conf, on_bridges)),
-        routed_subnets=tuple(_by_gateway(routes, names, ours)),
+        taken_subnets=(*_on_link(routes, names, managed), *_nameservers(resolv_conf, on_bridges)),
+        routed_subnets=tuple(_by_gateway(routes, names, managed)),
         machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
         hosts=_read("/etc/hosts"),
         resolv_conf=resolv_conf,
         nameservers=len(ResolvConf(_read("/etc/resolv.conf")).nameservers),
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
-        listeners=tuple(sorted(set(listeners()) - set(_own_listeners(ledger, on_bridges)))),
-        forwards_ipv4=_before(ledger, "net.ipv4.ip_forward") == "1",
-        forwards_ipv6=_before(ledger, "net.ipv6.conf.all.forwarding") == "1",
-        accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - ours), _uplinks(routes, names))),
+        listeners=tuple(sorted(set(listeners()) - set(_managed_listeners(ledger, on_bridges)))),
+        forwards_ipv4=_prior_value(ledger, "net.ipv4.ip_forward") == "1",
+        forwards_ipv6=_prior_value(ledger, "net.ipv6.conf.all.forwarding") == "1",
+        accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - managed), _uplinks(routes, names))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         # Only the machine's own network namespace has it.
         max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
-        other_bridges=tuple(_standing([link for link in third_party if link.kind == "bridge"], addresses)),
-        other_links=tuple(sorted(link.name for link in third_party if link.kind != "bridge")),
+        other_bridges=tuple(_bridges([link for link in third_party_links if link.kind == "bridge"], addresses)),
+        other_links=tuple(sorted(link.name for link in third_party_links if link.kind != "bridge")),
         dnsmasq_user=user,
         dnsmasq_group=group,
         systemd=systemd.is_booted(),
     )
 
 
-def _standing(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[StandingBridge]:
+def _bridges(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[StandingBridge]:
     for link in sorted(bridges, key=lambda link: link.name):
         own = tuple(_given(info for info in addresses if info.index == link.index))
         yield StandingBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
@@ -133,32 +133,34 @@ def _is_half_of_all(route: rtnetlink.RouteInfo) -> bool:
     return route.destination.rpartition("/")[2] in ("0", "1")
 
 
-def _on_link(routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]) -> Iterator[Tuple[Subnet, str]]:
+def _on_link(
+    routes: List[rtnetlink.RouteInfo], names: Dict[int, str], managed: Set[str]
+) -> Iterator[Tuple[Subnet, str]]:
     for route in routes:
         name = names.get(route.index, "")
         destination = ipaddress.ip_network(route.destination)
-        if route.gateway or not name or name in ours or _is_half_of_all(route):
+        if route.gateway or not name or name in managed or _is_half_of_all(route):
             continue
         if not destination.is_link_local and not destination.is_multicast:
             yield destination, f"the host's own network on {name}"
 
 
 def _by_gateway(
-    routes: List[rtnetlink.RouteInfo], names: Dict[int, str], ours: Set[str]
+    routes: List[rtnetlink.RouteInfo], names: Dict[int, str], managed: Set[str]
 ) -> Iterator[Tuple[Subnet, str]]:
     for route in routes:
-        if route.gateway and not _is_half_of_all(route) and names.get(route.index) not in ours:
+        if route.gateway and not _is_half_of_all(route) and names.get(route.index) not in managed:
             yield ipaddress.ip_network(route.destination), f"to which the host has a route by {route.gateway}"
 
 
-def _nameservers(resolv_conf: str, ours: Iterable[str]) -> Iterator[Tuple[Subnet, str]]:
-    """Those that are not resolvers of ours, which an admin may have the host ask."""
-    for nameserver in set(ResolvConf(resolv_conf).nameservers).difference(ours):
+def _nameservers(resolv_conf: str, managed: Iterable[str]) -> Iterator[Tuple[Subnet, str]]:
+    """Those that are no resolvers of wharf.network, which an admin may have the host ask."""
+    for nameserver in set(ResolvConf(resolv_conf).nameservers).difference(managed):
         yield ipaddress.ip_network(nameserver.partition("%")[0]), "a nameserver of the host"
 
 
 def _resolv_conf() -> str:
-    """The host's resolvers; where systemd-resolved stands before them, those that it asks."""
+    """The host's `resolv.conf`; where that names systemd-resolved, the one with the nameservers which this asks."""
     content = _read("/etc/resolv.conf")
     if ResolvConf(content).nameservers == [_RESOLVED_STUB]:
         return _read("/run/systemd/resolve/resolv.conf") or content
@@ -166,12 +168,12 @@ def _resolv_conf() -> str:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether nft, iptables and dnsmasq take the name for what it is."""
+    """Whether the name has no character that nft, iptables or dnsmasq would read as anything else."""
     return re.fullmatch(r"[A-Za-z0-9_.-]+", name) is not None
 
 
-def _before(ledger: Ledger, name: str) -> Optional[str]:
-    """A kernel parameter as it was before us."""
+def _prior_value(ledger: Ledger, name: str) -> Optional[str]:
+    """A kernel parameter as it was before wharf.network set it."""
     return ledger.prior.get(name, proc_sys.read(name))
 
 
@@ -186,7 +188,7 @@ def _accepts_ra(ledger: Ledger, interfaces: Iterable[str], uplinks: Set[str]) ->
     owned = ledger.owned_by("forwarding")
     for interface in interfaces:
         parameter = proc_sys.of_interface(interface, "ipv6.accept_ra")
-        if (interface in uplinks or ("sysctl", parameter) in owned) and _before(ledger, parameter) == "1":
+        if (interface in uplinks or ("sysctl", parameter) in owned) and _prior_value(ledger, parameter) == "1":
             yield interface
 
 
@@ -197,8 +199,8 @@ def _ranges(text: str) -> Iterator[Tuple[int, int]]:
         yield int(first), int(last or first)
 
 
-def _own_listeners(ledger: Ledger, on_bridges: Iterable[str]) -> Iterator[Tuple[str, str, int]]:
-    """The sockets that resolvers of ours have, or may have: also at what a bridge is called on the link alone."""
+def _managed_listeners(ledger: Ledger, on_bridges: Iterable[str]) -> Iterator[Tuple[str, str, int]]:
+    """The sockets that resolvers of wharf.network have, or may have: also at link-local addresses of bridges."""
     if not any(kind == "dnsmasq" for kind, _name in ledger.owned_by("dnsmasq")):
         return
     gateways = (str(pool.gateway) for pools in ledger.allotted.networks.values() for pool in pools.values())

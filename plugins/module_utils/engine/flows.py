@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forget the flows that are stale once ports have changed. What is to be forgotten is noted in the ledger first."""
+"""Forget the flows that are stale once ports have changed. The ledger notes the ports first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .planning.reach import Port, Reach, reach_of
 from .planning.stale_flows import StaleFlows
 from .state import Rules, State
 
-# In place of ports: rules were lost, so flows may have begun in any way.
+# In place of ports: rules were lost, so any flow may have begun meanwhile.
 LOST = "*"
 
 _TRACKING = "/proc/sys/net/netfilter/nf_conntrack_count"

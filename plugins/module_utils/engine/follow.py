@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host needs between two runs: containers' files that follow the host's, containers that start, connected, and
-rules that somebody has flushed, loaded again.
+"""What `wharf follow` does between two runs: it keeps containers' files true to the host's, connects containers that
+start, and loads flushed rules again.
 
-A run brings each thing to what is declared, whoever has changed it, but for a `resolv.conf`. Here nobody looks on: what
-belongs to no container that has just started is left alone, but for files that still are as they were written, and for
-rules of which whole chains are gone.
+A run brings each object to what is declared, whoever has changed it, but for an edited `resolv.conf`. Nobody watches
+`wharf follow`: so it changes only what belongs to a container that has just started, files that are still as they were
+written, and rules of which whole chains are gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tuple
 
-from .converge import converge, make_plan
+from .converge import converge
 from .declaration.declared import Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import CREATE, UPDATE, Change
@@ -28,6 +28,7 @@ from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
+from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .resources.links.sandboxes import sandbox_path
 from .runtimes import runtimes
@@ -36,14 +37,14 @@ from .transaction import Part
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
-# Where Docker, Podman and systemd-machined have something of each container that runs.
+# Where Docker, Podman and systemd-machined keep a file for each container that runs.
 _RUNTIMES_FOLDERS = ("/run/docker/netns", namespaces.RUN_NETNS, "/run/systemd/machines")
 
-# In seconds. What can be seen comes before the container itself: so there is another look soon, and then ever later.
+# In seconds. These files appear before the container runs: so there is another look soon, and then ever later.
 _LOOK_AGAIN_AFTER = 0.1
 _LOOK_ANYWAY_AFTER = 30.0
 
-# Whose chains these are.
+# The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
 
 # Where a network stack is, and which one.
@@ -52,8 +53,8 @@ _Stack = Tuple[str, Tuple[int, int]]
 
 @dataclass(frozen=True)
 class Followed:
-    """What was done: rules of these backends were loaded again, sandboxes were connected, files were brought up to
-    date, and others left alone, since somebody has changed them. Or the problem that was met, and will be again.
+    """What was done: `rules` of these backends were loaded again, sandboxes were `connected`, files were `changed`, and
+    edited ones `left`. Or the `problem` that was met, and that the next attempt will meet, too.
     """
 
     rules: Tuple[str, ...] = ()
@@ -75,9 +76,9 @@ def follow(tell: Callable[[Followed], None]) -> None:
     systemd.tell_ready()
     last, pause = Followed(), _LOOK_AGAIN_AFTER
     while True:
-        told = wait(sources, pause)
-        pause = _LOOK_AGAIN_AFTER if told else min(2 * pause, _LOOK_ANYWAY_AFTER)
-        follower.may_lack_rules |= not told.isdisjoint(tables)
+        changed = wait(sources, pause)
+        pause = _LOOK_AGAIN_AFTER if changed else min(2 * pause, _LOOK_ANYWAY_AFTER)
+        follower.may_lack_rules |= not changed.isdisjoint(tables)
         watch.add(follower.folders())
         try:
             followed = follower.look()
@@ -98,8 +99,8 @@ def _deleted_tables() -> List[DeletedTables]:
 class _Follower:
     """Knows what it has followed so far.
 
-    `connected` are the network stacks of containers that others run, as they were when these had been connected.
-    `may_lack_rules`: since rules were seen to be there, a table has been deleted.
+    `_connected` are the network stacks of containers that third parties run, as they were when they were connected.
+    `may_lack_rules`: a table has been deleted since the rules were last observed.
     """
 
     def __init__(self) -> None:
@@ -177,7 +178,7 @@ def load_lost_rules() -> Tuple[str, ...]:
         # Not the chains that a run which was killed has yet to make.
         gone = {each.subject.kind for each in part.changes if each.action == CREATE and each.subject.key in part.owned}
         lost.update(backend for kind, backend in _BACKENDS.items() if kind in gone)
-        return part if lost else part.leaving_all()
+        return part if lost else part.without_changes()
 
     converge(Call(repeats=True), [DOCKER_CHAINS], limit)
     return tuple(sorted(lost))
@@ -193,7 +194,7 @@ def bring_up_to_date() -> Followed:
 
     def limit(part: Part) -> Part:
         others = {change.subject.key for change in part.changes if change.action != UPDATE}
-        return part.leaving(frozenset(others) | part.seen.edited)
+        return part.without_changes_of(frozenset(others) | part.observation.edited)
 
     result = converge(Call(repeats=True), [DNS_FILES], limit)
     problem = "; ".join(reason for reason in result.pending.values() if reason)
@@ -217,7 +218,9 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
         concerned = [each for each in part.changes if _places_of(each) & (connected or started)]
         if part.layer == VETH.name:
             connected.update(started.intersection(place for each in concerned for place in _places_of(each)))
-        return part.leaving(frozenset(change.subject.key for change in part.changes if change not in concerned))
+        return part.without_changes_of(
+            frozenset(change.subject.key for change in part.changes if change not in concerned)
+        )
 
     _require_networks(started)
     converge(Call(repeats=True), [VETH, DNS_FILES], limit)

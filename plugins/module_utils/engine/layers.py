@@ -39,7 +39,7 @@ class Layer:
     name: str
     objects: Callable[[Plan], List[Object]]
     resources: Callable[[Ledger], Sequence[Resource]]
-    warnings: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _left: ()
+    warnings: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _not_made: ()
     lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
     is_declared: Callable[[Plan], bool] = lambda planned: planned.has_networks
     keeps_edits: Callable[[str], bool] = lambda _name: False
@@ -64,7 +64,7 @@ def _bridge(ledger: Ledger) -> Sequence[Resource]:
 
 
 def _backend(planned: Plan) -> str:
-    """What makes the rules; empty where they are left to others in both families."""
+    """The backend of the rules; empty where neither family has rules of wharf.network."""
     host = planned.model.host
     return host.firewall_backend if host.iptables or host.ip6tables else ""
 
@@ -88,20 +88,20 @@ def _docker_chains(ledger: Ledger) -> Sequence[Resource]:
     return (Firewall(ledger.canonical, ledger.prior),)
 
 
-def _third_party_drops(planned: Plan, left: Sequence[Change]) -> List[str]:
-    """Those that are not about to be told to let our packets through, by changes that check mode leaves."""
+def _third_party_drops(planned: Plan, not_made: Sequence[Change]) -> List[str]:
+    """Those that no change which check mode has left out would solve."""
     if not _backend(planned) or not planned.has_networks:
         return []
     from .preflight.third_party_drops import read_third_party_drops
 
     try:
-        return [str(drop) for drop in read_third_party_drops(planned) if not _is_being_solved(drop, left)]
+        return [str(drop) for drop in read_third_party_drops(planned) if not _is_being_solved(drop, not_made)]
     except ApplyError as error:
         return [f"whether rules of others drop what these accept could not be seen: {error}"]
 
 
-def _is_being_solved(drop: ThirdPartyDrop, left: Sequence[Change]) -> bool:
-    kinds = {change.subject.kind for change in left}
+def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:
+    kinds = {change.subject.kind for change in not_made}
     if not drop.drops:
         return False
     if drop.table == "firewalld":
@@ -119,15 +119,15 @@ def _veth(ledger: Ledger) -> Sequence[Resource]:
 
 
 def _rootless(planned: Plan) -> List[Problem]:
-    if not _has_sandboxes_of_others(planned):
+    if not _has_third_party_sandboxes(planned):
         return []
     from .resources.links.sandboxes import rootless
 
     return list(rootless(plan.sandboxes_and_endpoints(planned)))
 
 
-def _silences(planned: Plan, _left: Sequence[Change]) -> List[str]:
-    if not _has_sandboxes_of_others(planned):
+def _silences(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
+    if not _has_third_party_sandboxes(planned):
         return []
     from .runtimes.runtimes import silences
 
@@ -144,10 +144,10 @@ def _dns_files(ledger: Ledger) -> Sequence[Resource]:
     from .resources.files.container_files import ContainerFiles
     from .resources.files.files import Files
 
-    return Files(ledger.prior, ledger.written), ContainerFiles(ledger.prior, ledger.written)
+    return Files(ledger.prior, ledger.digests), ContainerFiles(ledger.prior, ledger.digests)
 
 
-def _has_sandboxes_of_others(planned: Plan) -> bool:
+def _has_third_party_sandboxes(planned: Plan) -> bool:
     return any(container.sandbox.is_third_party for container in planned.model.containers.values())
 
 
@@ -171,7 +171,7 @@ def _lacking(planned: Plan) -> List[Problem]:
     return list(lacking(planned))
 
 
-def _unloadable(planned: Plan, _left: Sequence[Change]) -> List[str]:
+def _unloadable(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
     if not any(network.services.boot for network in planned.model.networks.values()):
         return []
     from .preflight.lease_needs import unloadable

@@ -15,16 +15,13 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Sequence, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set, Tuple
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
-from .state import Key
-
-if TYPE_CHECKING:
-    from .transaction import Part
+from .state import Digest, Key
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
@@ -38,7 +35,7 @@ REMEDY = (
 )
 
 # Keys that had other names before.
-_FORMER_KEYS = {"found": "prior", "suspects": "stale_ports"}
+_FORMER_KEYS = {"found": "prior", "suspects": "stale_ports", "written": "digests"}
 
 _NO_ROOM = "make room for it there"
 _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
@@ -46,11 +43,11 @@ _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount
 
 @dataclass
 class Ledger:
-    """`owned` is what of ours may be in the kernel, by layer. `prior` is what was there before us, by its name.
+    """`owned` are the objects of wharf.network that may exist, by layer; `prior` is what was there before, by its name.
 
-    `written` has by its name the mark of each file that its owner may edit, or two while it is being written.
-    `stale_ports` are the ways to containers that have changed, until the flows that came by them have been judged.
-    `canonical` keeps what the kernel makes of our rules' text. `knows_boot`: earlier versions did not note whether the
+    `digests` has by its name that of each file which an admin may edit, or two while the file is being written.
+    `stale_ports` are the ports that have changed, until the stale flows to them have been forgotten.
+    `canonical` keeps how nft lists the text of rules. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots.
     """
 
@@ -58,7 +55,7 @@ class Ledger:
     allotted: Allotments = field(default_factory=Allotments)
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     prior: Dict[str, str] = field(default_factory=dict)
-    written: Dict[str, str] = field(default_factory=dict)
+    digests: Dict[str, Tuple[Digest, ...]] = field(default_factory=dict)
     stale_ports: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
@@ -69,38 +66,9 @@ class Ledger:
     def owned_by(self, layer: str) -> FrozenSet[Key]:
         return frozenset(self.owned.get(layer, ()))
 
-    def note_before(self, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
-        """Note what a run is about to own, to write and to change, whether it comes to that or not."""
-        for part in parts:
-            self.owned.setdefault(part.layer, set()).update(part.desired)
-            self.prior.update(part.seen.prior)
-            for change in part.changes:
-                if change.subject.name in part.seen.digests:
-                    self._add_digest(change.subject.name, part.seen.digests[change.subject.name])
-        canonical = {hashed: text for part in parts for hashed, text in part.seen.canonical.items()}
-        if canonical:
-            self.canonical.clear()
-            self.canonical.update(canonical)
-        self.stale_ports.update(stale_ports)
-
-    def _add_digest(self, name: str, digest: str) -> None:
-        self.written[name] = " ".join(dict.fromkeys([*self.written.get(name, "").split(), digest]))
-
-    def note_after(self, parts: Sequence[Part]) -> None:
-        """Note what a run has left: what it owns, and what it has written and given back."""
-        for part in parts:
-            kept = {*part.current, *part.desired, *part.seen.pending, *part.left}
-            gone = {key for key in self.owned.get(part.layer, ()) if key[0] in part.resource.kinds and key not in kept}
-            self.owned[part.layer] = self.owned.get(part.layer, set()) - gone
-            for name, digest in part.seen.digests.items():
-                # Unless an admin has edited the file.
-                if digest in self.written.get(name, digest).split():
-                    self.written[name] = digest
-            for name in part.seen.released:
-                self.prior.pop(name, None)
-        names = {name for keys in self.owned.values() for _kind, name in keys}
-        for gone_name in self.written.keys() - names:
-            del self.written[gone_name]
+    def add_digest(self, name: str, digest: Digest) -> None:
+        """Note that a file may have this content, too, while it is being written."""
+        self.digests[name] = tuple(dict.fromkeys([*self.digests.get(name, ()), digest]))
 
     @property
     def is_empty(self) -> bool:
@@ -148,7 +116,7 @@ class Ledger:
             allotted=Allotments.from_words(words["allotted"]),
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             prior=dict(words["prior"]),
-            written=dict(words.get("written", {})),
+            digests={name: _digests(each) for name, each in words.get("digests", {}).items()},
             stale_ports=set(words.get("stale_ports", ())),
             canonical=dict(words["canonical"]),
             knows_boot="boot" in words["declared"],
@@ -163,21 +131,21 @@ class Ledger:
             "allotted": self.allotted.as_words(),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
-            "written": self.written,
+            "digests": self.digests,
             "stale_ports": sorted(self.stale_ports),
             "canonical": self.canonical,
         }
 
     def save(self) -> None:
-        """Replace the file in one step, if it differs; remove it once nothing is declared, ours, or left to be done.
+        """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
         self._replace("" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str))
 
-    def put_back(self) -> None:
-        """Have the file as it was when it was loaded, as if there had been no run since.
+    def restore(self) -> None:
+        """Make the file what it was when it was loaded, as if there had been no run since.
 
         Raises:
             ApplyError: it cannot be written.
@@ -202,6 +170,13 @@ class Ledger:
             reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
             raise ApplyError(f"{PATH} cannot be written: {reason}") from error
         self._on_disk = text
+
+
+def _digests(words: Any) -> Tuple[Digest, ...]:
+    """Earlier versions wrote one text: `CONTENT@STARTED CONTENT@STARTED`."""
+    if isinstance(words, str):
+        words = [each.partition("@")[::2] for each in words.split()]
+    return tuple(Digest(*each) for each in words)
 
 
 def _keep_broken_aside() -> None:
@@ -253,9 +228,9 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
     descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.set_inheritable(descriptor, True)
     try:
-        if not file_lock.take(descriptor, TELL_AFTER):
+        if not file_lock.acquire(descriptor, TELL_AFTER):
             tell(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
-            if not file_lock.take(descriptor, GIVE_UP_AFTER):
+            if not file_lock.acquire(descriptor, GIVE_UP_AFTER):
                 raise ConflictError.at(LOCK, f"nothing was changed: this run has waited in vain for {_other_run()}")
         # For whoever waits: since when it is held.
         os.utime(descriptor)
@@ -266,7 +241,7 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
 
 def run_under_way() -> str:
     """Who holds the lock now, in words; empty if nobody does."""
-    return _other_run() if file_lock.is_taken(LOCK) else ""
+    return _other_run() if file_lock.is_held(LOCK) else ""
 
 
 def _other_run() -> str:

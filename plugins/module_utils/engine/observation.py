@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Union
 
-from .converge import make_sound_plan
 from .declaration.declared import Call
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
@@ -16,6 +15,7 @@ from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
+from .planning.declared_plan import make_sound_plan
 from .planning.facts import StandingBridge
 from .planning.plan import Plan
 from .planning.publications import Publication
@@ -30,12 +30,12 @@ _UP = {True: "up", False: "down"}
 
 
 def observe() -> Dict[str, Any]:
-    """What is declared and what of it stands. Changes nothing, and takes no lock.
+    """What is declared, and what of it exists. Changes nothing, and takes no lock.
 
-    Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses
-    (to be pinned, say), `foreign` rules that drop what ours accept, files that were `edited` and are left alone, what
-    is `pending` since somebody else does not run it now, `drift`: by layer, the changes that would make the host
-    what is declared, and `trouble`: what of all this an admin has to see first, in sentences.
+    Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses (to
+    be pinned, say), third-party rules that drop what those of wharf.network accept (`foreign`), files that were
+    `edited` and are left alone, what is `pending` since its container does not run now, `drift`: by layer, the changes
+    that would make the host what is declared, and `trouble`: what of all this an admin has to see first, in sentences.
 
     Raises:
         ConflictError: not all of it can be seen.
@@ -52,10 +52,10 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     with problems.collect():
         ledger = Ledger.load()
         if ledger.is_new:
-            # Most hosts have their ledger, and do without this.
-            from .recovery import recovered
+            # Imported by the few hosts that need it: a module is compiled anew at each run.
+            from .recovery import find_marked
 
-            recovered(Ledger(), Call())
+            find_marked(Ledger(), Call())
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
@@ -63,7 +63,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
-    pending = sorted(name for each in parts.values() for part in each for _kind, name in part.seen.pending)
+    pending = sorted(name for each in parts.values() for part in each for _kind, name in part.observation.pending)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
     return {
@@ -79,7 +79,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "interfaces": _interfaces(),
         "allotted": plan.allotted.as_words() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
-        "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left),
+        "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
         "pending": pending,
         "drift": {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes},
         "trouble": [*trouble(plan, parts), *map(str, foreign)] if is_declared else [],
@@ -87,7 +87,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
 
 
 def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
-    """Where an object of somebody else is in the way, that is a problem, and nothing of its kind is seen."""
+    """Where a third-party object is in the way, that is a problem, and nothing of its kind is observed."""
     for resource in layer.resources(ledger):
         with problems.collect():
             yield Part.observed(layer, resource, plan, ledger)

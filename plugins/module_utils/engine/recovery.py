@@ -1,17 +1,16 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A ledger for a host that has lost its own: what of ours stands there is found again, by its marks."""
+"""A new ledger for a host that has lost its own, made from the marks of what wharf.network has made there."""
 
 from __future__ import annotations
 
 import glob
 import ipaddress
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from .declaration.declared import (
     CONTAINERS,
@@ -24,7 +23,7 @@ from .declaration.declared import (
     real_name,
 )
 from .declaration.parse_model import parse_model
-from .errors import ConflictError, ProblemCollector, WharfError
+from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
@@ -61,12 +60,11 @@ from .state import (
 
 _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _ALSO_FORWARDING = {"net.ipv6.conf.default.forwarding": _FORWARDING[6]}
-_PORT = re.compile(r"(\S+) (\S+) (?:(\d+)-(\d+):)?(\d+)/(\w+)")
 
 
 @dataclass(frozen=True)
 class Marked:
-    """The networks and containers that the marks of what stands name, and the chain of the admin's rules, if any."""
+    """The networks and containers that marks on the host name, and the chain of the admin's declared rules, if any."""
 
     networks: FrozenSet[str]
     containers: FrozenSet[str]
@@ -79,7 +77,7 @@ class Marked:
     def refuse_losses(self, call: Call) -> None:
         """
         Raises:
-            ConflictError: the call would take away what it does not declare, since nobody else does.
+            ConflictError: the call would remove what it does not declare, since no ledger declares it either.
         """
         problems = ProblemCollector()
         words = known(declare(Declared(), call), call)
@@ -99,13 +97,28 @@ class Marked:
         problems.raise_if_any(ConflictError)
 
 
-def recovered(ledger: Ledger, call: Call) -> Ledger:
-    """The new ledger of a host, on which there may be things of ours all the same.
+def recover(ledger: Ledger, call: Call, plan: Callable[[], Plan]) -> None:
+    """Fill the new ledger of a host with the objects that are managed by wharf.network, which it may have all the same.
+
+    `plan` plans what is declared and given with what this ledger has by then.
 
     Raises:
         ConflictError: there are, and the call does not ask to recover the ledger, or does not declare all of them.
     """
-    _find_again(ledger)
+    find_marked(ledger, call)
+    if ledger.owned.keys() - {BOOT.name}:
+        # The run makes the same plan, and reports its errors.
+        with suppress(ModelError):
+            _claim(ledger, plan())
+
+
+def find_marked(ledger: Ledger, call: Call) -> None:
+    """Fill the new ledger of a host with the objects whose marks show that wharf.network made them.
+
+    Raises:
+        ConflictError: there are such objects, and the call does not say to recover them, or not all of them.
+    """
+    _own_marked(ledger)
     if ledger.owned:
         marked = _marked()
         if not call.recover:
@@ -115,22 +128,21 @@ def recovered(ledger: Ledger, call: Call) -> Ledger:
         marked.refuse_losses(call)
     # An earlier version may have installed this alone, and noted it in no ledger.
     note_boot(ledger)
-    return ledger
 
 
-def claim(ledger: Ledger, plan: Plan) -> None:
-    """Take for ours, too, what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
+def _claim(ledger: Ledger, plan: Plan) -> None:
+    """Own also what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
     for layer in LAYERS:
-        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _stands(thing)})
+        _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _is_as_planned(thing)})
     _own_files_of_sandboxes(ledger)
     ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
 
 
-def _find_again(ledger: Ledger) -> None:
-    """Take for ours what is marked as ours. Changes nothing on the host."""
+def _own_marked(ledger: Ledger) -> None:
+    """Own all that has a mark of wharf.network. Changes nothing on the host."""
     usual = _usual_plan()
     for layer in LAYERS:
-        # Rules alone say nothing, nor does what brings networks back when the host boots.
+        # Neither rules alone show that a ledger is lost, nor what brings networks back when the host boots.
         if layer not in (DOCKER_CHAINS, BOOT):
             objects = layer.objects(usual)
             for resource in layer.resources(ledger):
@@ -139,23 +151,23 @@ def _find_again(ledger: Ledger) -> None:
                     layer.name,
                     resource.recover(state_of([each for each in objects if each.kind in resource.kinds])),
                 )
-    # Our rules alone say nothing: they stay, for the sake of those that the admin has put among them.
+    # Rules alone show nothing: they stay after a teardown where the admin has put third-party rules among them.
     if ledger.owned:
         rules = _standing_rules()
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
-        ledger.prior.update(_forwarding_before(rules))
+        ledger.prior.update(_prior_forwarding(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
-        localnet = _localnet_before()
+        localnet = _prior_localnet()
         ledger.prior.update(localnet)
         _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
-        ports = {name: port for name, port in dnsmasq.configured().items() if not is_networks_own(name)}
+        ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
         ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
 
 
 def note_boot(ledger: Ledger) -> None:
-    """Take over what an earlier version installed to bring networks back, and did not keep in the ledger."""
+    """Own what an earlier version installed to bring networks back at boot, and did not note in the ledger."""
     from .resources.boot import installed
 
     found = installed()
@@ -171,11 +183,11 @@ def _usual_plan() -> Plan:
 
 
 def _standing_rules() -> State:
-    """What there is of our rules, whichever backend they are of."""
+    """The rules of wharf.network that exist, of either backend."""
     found: State = {}
     (resource,) = DOCKER_CHAINS.resources(Ledger())
     for possible in (DOCKER_CHAINS.objects(_usual_plan()), possible_skeleton()):
-        # A host may lack the programs of one, or have chains of somebody else where ours would be.
+        # A host may lack the programs of a backend, or have third-party chains of these names.
         with suppress(WharfError):
             found.update(resource.observe(state_of(possible), frozenset()).current)
     return found
@@ -228,7 +240,7 @@ def _owned(ledger: Ledger) -> Set[Key]:
 
 
 def _own_files_of_sandboxes(ledger: Ledger) -> None:
-    """Nobody else writes the files of a namespace that is ours: while it was, they would have been in our way."""
+    """Nobody else has written the files of a managed namespace: a run refuses files that it does not own."""
     for kind, name in _owned(ledger):
         sandbox = SandboxRef.parse(name)
         if kind == "sandbox" and sandbox.is_managed:
@@ -260,10 +272,10 @@ def _is_given(info: AddressInfo) -> bool:
 
 
 def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
-    """What the other ends have, wherever they are."""
+    """What each endpoint has in its sandbox, wherever that is."""
     ports = _ports_by_endpoint()
     for path in _stacks():
-        # A process may end while we look.
+        # A process may end meanwhile.
         with suppress(OSError):
             with namespaces.opened(path) as descriptor:
                 number = rtnetlink.namespace_id(descriptor)
@@ -294,15 +306,15 @@ def _inside(
             yield keys[link.index], EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
 
 
-def _forwarding_before(rules: State) -> Dict[str, str]:
-    """Whether the host forwarded before us, of which our rules tell, and else nothing.
+def _prior_forwarding(rules: State) -> Dict[str, str]:
+    """Whether the host forwarded before wharf.network made it forward. Only the rules tell that.
 
-    Where they are gone, too, it is taken not to have: so it does not become a router for its neighbours.
+    Where the rules are gone, too, the value is 0: so the host does not become a router for its neighbours.
     """
     written = _parameters(content_of(SYSCTL_FILE))
     before = {}
     for version, name in _FORWARDING.items():
-        dropped = _drops_others(rules, version)
+        dropped = _drops_third_party(rules, version)
         if name in written or (dropped and proc_sys.read(name) == "1"):
             before[name] = "0" if dropped or not rules else "1"
     before.update({name: before[like] for name, like in _ALSO_FORWARDING.items() if name in written and like in before})
@@ -311,10 +323,10 @@ def _forwarding_before(rules: State) -> Dict[str, str]:
     return before
 
 
-def _localnet_before() -> Dict[str, str]:
-    """What external bridges, to which containers are attached, had before us of the one parameter that is set on them.
+def _prior_localnet() -> Dict[str, str]:
+    """The prior value of the one parameter that is set on external bridges to which containers are attached.
 
-    Nothing tells that. It is taken to have been 0, the kernel's default: so nobody there reaches the host's loopback.
+    Nothing tells it. It is set to 0, the kernel's default: so nobody there reaches the host's loopback.
     """
     links = {link.index: link for link in rtnetlink.links()}
     bridges = {links[port.master] for port in _ports_by_endpoint().values() if port.master in links}
@@ -322,7 +334,7 @@ def _localnet_before() -> Dict[str, str]:
     return {name: "0" for name in names if proc_sys.read(name) == "1"}
 
 
-def _drops_others(rules: State, version: int) -> bool:
+def _drops_third_party(rules: State, version: int) -> bool:
     """Whether the host is kept from being a router for its neighbours."""
     forward = rules.get(("chain", "forward"))
     if isinstance(forward, Chain):
@@ -336,7 +348,7 @@ def _parameters(text: str) -> Dict[str, str]:
     return {name: value for name, _equals, value in lines}
 
 
-def _stands(thing: Object) -> bool:
+def _is_as_planned(thing: Object) -> bool:
     if isinstance(thing, File):
         return content_of(thing.name) == thing.content
     if isinstance(thing, Sandbox) and thing.of and is_present(thing.ref) and is_present(thing.of):
@@ -345,19 +357,18 @@ def _stands(thing: Object) -> bool:
 
 
 def _ports(plan: Plan) -> Dict[str, int]:
-    """For each port that is planned from a range, the one that is published."""
+    """For each port that the declaration leaves to choose, the one that is published now, or else the planned one."""
     published = _published()
     ports: Dict[str, int] = {}
-    for wanted, planned in plan.allotted.ports.items():
-        match = _PORT.fullmatch(wanted)
-        if match:
-            container, host, first, last, target, protocol = match.groups()
-            there = (
-                each.port
-                for each in published.get(container, [])
-                if (each.host_ip or "*", each.protocol) == (host, protocol)
-                and each.target.endswith(f" {target}")
-                and int(first or 1) <= each.port <= int(last or 65535)
+    for each in plan.publications:
+        first, last = each.candidates
+        if first != last and each.key not in ports:
+            standing = (
+                translation.host_port
+                for translation in published.get(f"container {each.container}", [])
+                if translation.host_ip == (str(each.host_ip) if each.host_ip else "")
+                and (translation.protocol, translation.target_port) == (each.protocol, each.target_port)
+                and first <= translation.host_port <= last
             )
-            ports[wanted] = next((port for port in sorted(there) if port not in ports.values()), planned)
+            ports[each.key] = next((port for port in sorted(standing) if port not in ports.values()), each.host_port)
     return ports

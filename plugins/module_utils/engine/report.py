@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -36,25 +35,22 @@ _NOUNS = {
 }
 _PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "files of containers"}
 
-# A file of a container that is pending is called SANDBOX:/etc/FILE.
-_IN_A_FILE = re.compile(r":/etc/")
-
 # In characters.
 _LONGEST_LINE = 110
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 
-def visible(told: Any) -> Any:
+def visible(value: Any) -> Any:
     """The same with control characters, and bytes that are not UTF-8, escaped as `\\x1b`, wherever text is in it.
 
     Root in a container, and whoever names a third-party rule, chooses such bytes, and a terminal would obey them.
     """
-    if isinstance(told, str):
-        return told if told.isprintable() else "".join(map(_visible_character, told))
-    if isinstance(told, dict):
-        return {visible(key): visible(value) for key, value in told.items()}
-    return [visible(each) for each in told] if isinstance(told, (list, tuple)) else told
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(map(_visible_character, value))
+    if isinstance(value, dict):
+        return {visible(key): visible(each) for key, each in value.items()}
+    return [visible(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _visible_character(character: str) -> str:
@@ -70,7 +66,7 @@ def describe(result: Result) -> Dict[str, Any]:
         "changed": bool(result.changes),
         "changes": changes_as_data(result.changes),
         "warnings": list(result.warnings),
-        "pending": list(result.pending),
+        "pending": [name for _kind, name in result.pending],
         "edited": list(result.edited),
         "published": published_as_data(result.published),
     }
@@ -81,7 +77,7 @@ def summary(result: Result, nothing: str = "nothing to change") -> str:
     kinds = Counter(_noun(change) for change in result.changes)
     counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
     changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
-    pending = [name for name in result.pending if not _IN_A_FILE.search(name)]
+    pending = [name for kind, name in result.pending if kind != "container_file"]
     return f"{changes}; pending: {', '.join(pending)}" if pending else changes
 
 

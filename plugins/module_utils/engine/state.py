@@ -11,7 +11,7 @@ the object follows from all that is declared, as a chain does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
@@ -113,12 +113,20 @@ class File(Object):
     """A whole file; `name` is its path.
 
     `in_place`: the file is rewritten, and never replaced by another, since it may be bind-mounted into a container,
-    which would keep the old one.
+    which would keep the old one. `places` are pairs of a line and where that line is declared, for messages.
     """
 
     content: str
     in_place: bool = field(default=False, compare=False)
     place: str = field(default="", compare=False)
+    places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
+
+
+class Digest(NamedTuple):
+    """Of the content of a file as it was written, and when its container had started; empty for files of the host."""
+
+    content: str
+    started: str = ""
 
 
 @dataclass(frozen=True)
@@ -348,7 +356,7 @@ class ThirdPartyAccept(Object):
 
 @dataclass(frozen=True)
 class Firewalld(Object):
-    """A zone, a policy or an interface of firewalld; `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+    """A setting of firewalld; `name` is `zone NAME`, `policy NAME` or `interface NAME`.
 
     `settings` are the permanent ones of a zone or policy; of an interface, the zone that it is in now (`runtime`), and
     the zone that it will be in when firewalld starts again (`permanent`).
@@ -356,18 +364,25 @@ class Firewalld(Object):
 
     settings: Tuple[Tuple[str, str], ...]
 
+    @property
+    def subject(self) -> Tuple[str, str]:
+        """What it is a setting of: `zone`, `policy` or `interface`, and the name."""
+        what, _space, name = self.name.partition(" ")
+        return what, name
+
 
 @dataclass(frozen=True)
 class Dnsmasq(Object):
     """A process of dnsmasq; `name` is that of its resolver: the network's name, if it is a network's own.
 
     `config` is the digest of the files that it reads when it starts, `reread` that of the files that it reads again on
-    SIGHUP. `listens` are the addresses and ports that it listens on.
+    SIGHUP. `listens` are the addresses and ports that it listens on, `watches` the folders of names that it watches.
     """
 
     config: str
     reread: str
     listens: Tuple[Tuple[str, int], ...] = field(default=(), compare=False)
+    watches: Tuple[str, ...] = field(default=(), compare=False)
     place: str = field(default="", compare=False)
 
 

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All changes of a run, over all layers: made in one order, or taken back whole."""
+"""All changes of a run, over all layers: made in one order, or rolled back whole."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, WharfError
@@ -23,48 +23,51 @@ from .state import Key, State, state_of
 class Part:
     """What one resource has to do in a run: from `current` to `desired`.
 
-    `wanted` are the planned objects; `desired` has those that can be made now, in the resource's words. `left` are
-    objects that stay as they are, such as edited files.
+    `wanted` are the planned objects; `desired` has those that can be made now, as the resource would observe them.
+    `left_alone` are objects that stay as they are, such as edited files.
     """
 
     layer: str
     resource: Resource
     wanted: State
     owned: FrozenSet[Key]
-    seen: Observation
+    observation: Observation
     current: State
     desired: State
-    left: FrozenSet[Key] = frozenset()
+    left_alone: FrozenSet[Key] = frozenset()
 
     @classmethod
     def observed(cls, layer: Layer, resource: Resource, plan: Plan, ledger: Ledger) -> Part:
         """
         Raises:
-            ConflictError: an object of somebody else is in the way.
+            ConflictError: a third-party object is in the way.
         """
         wanted = planned(layer, resource, plan)
         owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in resource.kinds)
         seen = _observed(resource, wanted, owned)
         part = cls(layer.name, resource, wanted, owned, seen, seen.current, seen.desired)
-        return part.leaving(frozenset(key for key in seen.edited if layer.keeps_edits(key[1])))
+        return part.without_changes_of(frozenset(key for key in seen.edited if layer.keeps_edits(key[1])))
 
-    def leaving(self, left: FrozenSet[Key]) -> Part:
-        """The same part, without any change to these objects."""
+    def without_changes_of(self, keys: FrozenSet[Key]) -> Part:
+        """The same part, which leaves these objects alone."""
         return replace(
-            self, current=_without(left, self.current), desired=_without(left, self.desired), left=self.left | left
+            self,
+            current=_without(keys, self.current),
+            desired=_without(keys, self.desired),
+            left_alone=self.left_alone | keys,
         )
 
-    def leaving_all(self) -> Part:
-        return self.leaving(frozenset(change.subject.key for change in self.changes))
+    def without_changes(self) -> Part:
+        return self.without_changes_of(frozenset(change.subject.key for change in self.changes))
 
     @cached_property
     def changes(self) -> Tuple[Change, ...]:
         return tuple(diff(self.current, self.desired, self.layer))
 
-    def seen_again(self, target: State) -> Part:
+    def observed_again(self, target: State) -> Part:
         """What this part would have to do now to reach the target."""
         seen = _observed(self.resource, self.wanted, self.owned | self.wanted.keys())
-        return replace(self, seen=seen, current=_without(self.left, seen.current), desired=target)
+        return replace(self, observation=seen, current=_without(self.left_alone, seen.current), desired=target)
 
     def going_back(self, earlier: State) -> Part:
         """The part whose changes undo what was done.
@@ -76,8 +79,8 @@ class Part:
         again = {key: earlier[key] for key in partial & earlier.keys()}
         wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
         owned = self.owned | self.wanted.keys()
-        back = replace(self, wanted={**wanted, **again}, owned=owned).seen_again(self.current)
-        as_declared = {key: thing for key, thing in back.seen.desired.items() if key in again}
+        back = replace(self, wanted={**wanted, **again}, owned=owned).observed_again(self.current)
+        as_declared = {key: thing for key, thing in back.observation.desired.items() if key in again}
         return replace(back, desired={**self.current, **as_declared})
 
 
@@ -106,6 +109,38 @@ def planned(layer: Layer, resource: Resource, plan: Plan) -> State:
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
     return {key: thing for key, thing in state.items() if key not in keys}
+
+
+def note_before(ledger: Ledger, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
+    """Note in the ledger what a run is about to own, to write and to change, whether it comes to that or not."""
+    for part in parts:
+        ledger.owned.setdefault(part.layer, set()).update(part.desired)
+        ledger.prior.update(part.observation.prior)
+        for change in part.changes:
+            if change.subject.name in part.observation.digests:
+                ledger.add_digest(change.subject.name, part.observation.digests[change.subject.name])
+    canonical = {hashed: text for part in parts for hashed, text in part.observation.canonical.items()}
+    if canonical:
+        ledger.canonical.clear()
+        ledger.canonical.update(canonical)
+    ledger.stale_ports.update(stale_ports)
+
+
+def note_after(ledger: Ledger, parts: Sequence[Part]) -> None:
+    """Note in the ledger what a run has left: what it owns, and what it has written and given back."""
+    for part in parts:
+        kept = {*part.current, *part.desired, *part.observation.pending, *part.left_alone}
+        gone = {key for key in ledger.owned_by(part.layer) if key[0] in part.resource.kinds and key not in kept}
+        ledger.owned[part.layer] = ledger.owned.get(part.layer, set()) - gone
+        for name, digest in part.observation.digests.items():
+            # Unless an admin has edited the file.
+            if digest in ledger.digests.get(name, (digest,)):
+                ledger.digests[name] = (digest,)
+        for name in part.observation.released:
+            ledger.prior.pop(name, None)
+    names = {name for keys in ledger.owned.values() for _kind, name in keys}
+    for gone_name in ledger.digests.keys() - names:
+        del ledger.digests[gone_name]
 
 
 def apply(parts: Sequence[Part]) -> Dict[Key, str]:
@@ -155,9 +190,9 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     """
     again = []
     for part in parts:
-        seen = part.seen_again(part.desired).leaving(frozenset(refused))
-        refused.update(with_places(seen.resource.tolerate(seen.changes), seen.wanted))
-        again.append(seen.leaving(frozenset(refused)))
+        now = part.observed_again(part.desired).without_changes_of(frozenset(refused))
+        refused.update(with_places(now.resource.tolerate(now.changes), now.wanted))
+        again.append(now.without_changes_of(frozenset(refused)))
     different = "; ".join(str(change) for part in again for change in part.changes)
     if different:
         raise VerifyError(f"after all changes were made, these are still to be made: {different}")
@@ -165,12 +200,12 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
 
 
 def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
-    """Bring all layers back to what was seen before the run, as far as that can be done.
+    """Bring all layers back to what was observed before the run, as far as that can be done.
 
-    `earlier` are the objects that were declared before the run, by their layer.
+    `earlier` are the objects that were desired before the run, by their layer.
 
     Returns:
-        The parts as they are then, and what could not be taken back.
+        The parts as they are then, and what could not be rolled back.
     """
     problems: List[str] = []
     back: List[Part] = []
@@ -179,18 +214,18 @@ def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List
             now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             problems += [f"{thing.kind} {thing.name} is gone" for key, thing in now.desired.items() if key in lost]
-            back.append(now.leaving(lost))
+            back.append(now.without_changes_of(lost))
     for part, changes in _in_order(back):
         with _noting(problems):
             part.resource.apply(changes)
-    left: List[Part] = []
+    after: List[Part] = []
     for part in back:
         with _noting(problems):
-            now = part.seen_again(part.desired)
+            now = part.observed_again(part.desired)
             # What was to be written is not what is there.
-            left.append(replace(now, seen=replace(now.seen, digests={})))
-    problems += [f"still to be taken back: {change}" for part in left for change in part.changes]
-    return left, problems
+            after.append(replace(now, observation=replace(now.observation, digests={})))
+    problems += [f"still to be taken back: {change}" for part in after for change in part.changes]
+    return after, problems
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a host's networks, in sentences that name what it means."""
+"""What is wrong with a host's networks, in sentences that also say what follows from it."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ _MOST_NAMES = 3
 def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str]:
     """By network, why a declared endpoint of the container does not connect it."""
     current, pending = _current(parts[VETH.name]), _pending_names(parts[VETH.name])
-    found = {}
+    reasons = {}
     for attachment in container.attachments:
         network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
         endpoint = current.get(("endpoint", name))
         if str(container.sandbox) in pending:
-            found[network.name] = f"pending: {container.sandbox} is not there"
+            reasons[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:
-            found[network.name] = "pending"
+            reasons[network.name] = "pending"
         elif not network.external and ("bridge", network.bridge) not in _current(parts[BRIDGE.name]):
-            found[network.name] = "not connected: the bridge is gone"
+            reasons[network.name] = "not connected: the bridge is gone"
         elif not isinstance(endpoint, Endpoint) or not endpoint.is_whole:
-            found[network.name] = "not connected: its veth is gone"
+            reasons[network.name] = "not connected: its veth is gone"
         elif endpoint.port.bridge != network.bridge:
-            found[network.name] = "not connected: its veth is no port of the bridge"
-    return found
+            reasons[network.name] = "not connected: its veth is no port of the bridge"
+    return reasons
 
 
 def _current(parts: Sequence[Part]) -> State:
@@ -61,16 +61,16 @@ def _current(parts: Sequence[Part]) -> State:
 
 
 def _pending_names(parts: Sequence[Part]) -> Set[str]:
-    return {name for part in parts for _kind, name in part.seen.pending}
+    return {name for part in parts for _kind, name in part.observation.pending}
 
 
 def trouble(plan: Plan, parts: Parts) -> List[str]:
     """What is pending, gone or different, the worst of each kind by itself."""
-    told = [*_pending(plan, parts)]
+    sentences = [*_pending(plan, parts)]
     changes = [change for each in parts.values() for part in each for change in part.changes]
     gone = [*_skeleton(parts[DOCKER_CHAINS.name]), *_told(changes, plan)]
     rest = [change for change in changes if change.subject.kind not in _SKELETON and not _sentence(change, plan)]
-    return [*told, *gone, *([_rest(rest)] if rest and not gone else []), *([_MEND] if gone or rest else [])]
+    return [*sentences, *gone, *([_rest(rest)] if rest and not gone else []), *([_MEND] if gone or rest else [])]
 
 
 def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
@@ -78,7 +78,9 @@ def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
     for container in plan.model.containers.values():
         if str(container.sandbox) in pending:
             yield f"container {container.name} is pending: its network stack {container.sandbox} is not there"
-    reasons = (reason for each in parts.values() for part in each for reason in part.seen.pending.values() if reason)
+    reasons = (
+        reason for each in parts.values() for part in each for reason in part.observation.pending.values() if reason
+    )
     yield from dict.fromkeys(reasons)
     yield from VETH.warnings(plan, ())
 
@@ -102,9 +104,9 @@ def _told(changes: List[Change], plan: Plan) -> Iterator[str]:
     """Of what is on a bridge that is gone, that bridge says it."""
     gone = {change.subject.name for change in changes if change.subject.kind == "bridge" and change.action == CREATE}
     for change in changes:
-        told = _sentence(change, plan)
-        if told and not (isinstance(change.after, Endpoint) and change.after.port.bridge in gone):
-            yield told
+        sentence = _sentence(change, plan)
+        if sentence and not (isinstance(change.after, Endpoint) and change.after.port.bridge in gone):
+            yield sentence
 
 
 def _sentence(change: Change, plan: Plan) -> str:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import ledger as ledger_file
-from .converge import make_plan
 from .declaration.section import Address
 from .errors import ProblemCollector
 from .facts_reader import read_facts
 from .kernel import namespaces, rtnetlink
 from .ledger import Ledger
+from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .reachability import probing
 from .reachability.expectations import Destinations, HostAddresses, expect, expect_outside

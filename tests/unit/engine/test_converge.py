@@ -70,7 +70,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
-    monkeypatch.setattr(recovery, "recovered", lambda ledger, _call: ledger)
+    monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)
     return Memory()
 
 
@@ -273,7 +273,7 @@ def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memor
     result = run(contested, "a", "b")
     assert [change.subject.name for change in result.changes] == ["br-b", "docker0"]
     reason = "wharf_networks.a: br-a is contested"
-    assert (result.pending, result.warnings) == ({"br-a": reason}, (reason,))
+    assert (result.pending, result.warnings) == ({("bridge", "br-a"): reason}, (reason,))
     assert Contested.contested in Ledger.load().owned["bridge"]
 
 

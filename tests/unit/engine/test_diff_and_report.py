@@ -100,7 +100,7 @@ def test_a_change_of_nothing_is_none() -> None:
 
 def test_a_result_is_plain_data() -> None:
     changes = Change(None, bridge("br-a"), "bridge"), Change(endpoint(), endpoint(mtu=1400), "veth")
-    result = Result(changes, ("large",), {"pid:1": ""}, edited=("/etc/netns/web/resolv.conf",))
+    result = Result(changes, ("large",), {("sandbox", "pid:1"): ""}, edited=("/etc/netns/web/resolv.conf",))
     assert describe(result) == {
         "changed": True,
         "changes": [
@@ -234,11 +234,12 @@ CHANGES = (
 
 
 def test_a_run_in_one_line() -> None:
-    pending = dict.fromkeys(["docker:web", "docker:web:/etc/hosts", "web/front"], "")
+    sandbox, file = ("sandbox", "docker:web"), ("container_file", "docker:web:/etc/hosts")
+    pending = dict.fromkeys([sandbox, file, ("endpoint", "web/front")], "")
     line = "6 changes: 2 bridges, 3 rule groups, 1 endpoint; pending: docker:web, web/front"
     assert summary(Result(CHANGES, pending=pending), "nothing to change") == line
-    assert summary(Result((), pending={"docker:web:/etc/hosts": ""}), "nothing to change") == "nothing to change"
-    assert summary(Result((), pending={"docker:web": ""}), "nothing") == "nothing; pending: docker:web"
+    assert summary(Result((), pending={file: ""}), "nothing to change") == "nothing to change"
+    assert summary(Result((), pending={sandbox: ""}), "nothing") == "nothing; pending: docker:web"
     assert summary(Result(CHANGES[:1]), "") == "1 change: 1 bridge"
 
 

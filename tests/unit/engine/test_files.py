@@ -66,7 +66,7 @@ def test_what_a_killed_run_leaves_is_not_taken_for_an_edit(
     with pytest.raises(Killed):
         overwritten(tmp_path / "file", before, content)
     left = (tmp_path / "file").read_text()
-    marks = f"{digest(before.decode())} {digest(content.decode())}"
-    assert not is_edited(marks, left, content.decode())
-    assert not is_edited(marks, left, "something else that is declared by now\n")
-    assert is_edited(marks, f"{left}options debug\n", content.decode())
+    digests = [digest(before.decode()), digest(content.decode())]
+    assert not is_edited(digests, left, content.decode())
+    assert not is_edited(digests, left, "something else that is declared by now\n")
+    assert is_edited(digests, f"{left}options debug\n", content.decode())

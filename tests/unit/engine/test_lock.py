@@ -87,9 +87,9 @@ def test_who_is_in_time_gets_the_lock(lock: str) -> None:
     with held(lock) as holder:
         threading.Timer(0.3, holder.kill).start()
         with ledger.locked(told.append):
-            assert file_lock.is_taken(lock)
+            assert file_lock.is_held(lock)
     assert len(told) == 1
-    assert not file_lock.is_taken(lock)
+    assert not file_lock.is_held(lock)
 
 
 def test_a_short_wait_is_not_told(lock: str) -> None:

@@ -29,6 +29,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.m
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import systemd
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.listeners import Listener
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import dns_files
@@ -264,7 +265,8 @@ def test_a_file_in_the_way_is_told_at_the_container_that_needs_the_place(tmp_pat
 
 
 def test_a_port_of_a_resolver_that_is_taken_is_told_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dnsmasq_needs, "listeners", lambda: [("udp", "0.0.0.0", 53)])
+    taken = [Listener("udp", "0.0.0.0", 53, 1)]
+    monkeypatch.setattr(dnsmasq_needs, "listening_sockets", lambda: taken)
     resolvers = [thing for thing in dnsmasq(planned()) if isinstance(thing, Dnsmasq)]
     with pytest.raises(ConflictError) as refused:
         dnsmasq_needs.refuse_taken(resolvers, set())

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's word that somebody has deleted tables of nftables, those that iptables has there included.
+"""Notifications that tables of nftables have been deleted, also those that iptables keeps in nftables.
 
 Names of constants are those of linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h.
 """
@@ -28,7 +28,7 @@ class DeletedTables:
 
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
-        # Without a number of its own it would be taken for the one who makes the changes.
+        # A socket without a port id of its own would count as the one that makes the changes.
         self._netlink.bind((0, 0))
         self._netlink.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
 

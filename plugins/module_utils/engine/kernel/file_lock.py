@@ -33,7 +33,7 @@ class _TimeIsUp(Exception):
     pass
 
 
-def take(descriptor: int, seconds: float) -> bool:
+def acquire(descriptor: int, seconds: float) -> bool:
     """Lock an open file; whether that was possible within so many seconds."""
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +55,7 @@ def _end_the_waiting(_signal: int, _frame: object) -> NoReturn:
     raise _TimeIsUp
 
 
-def is_taken(path: str) -> bool:
+def is_held(path: str) -> bool:
     """Whether any process holds the lock now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The speed of a link, asked of its driver in the namespace that we are in; /sys shows that of whoever mounted it."""
+"""The speed of a link, asked of its driver in the current namespace; /sys shows the namespace of whoever mounted it."""
 
 from __future__ import annotations
 

@@ -19,19 +19,19 @@ from .rtnetlink import AddressInfo
 
 T = TypeVar("T")
 
-# Links in these groups are ours and half made, or half deleted. An interface's alias would say whose
-# they are, but in the message that creates a link the kernel passes over it, and heeds the group. So a
-# link is made in such a group, and leaves it in the one message that also sets its alias.
+# Links in these groups are managed by wharf.network and half made, or half deleted. The mark of a link is its alias,
+# but in the message that creates a link the kernel ignores an alias, and sets the group. So a link is made in such a
+# group, and leaves it in the one message that also sets its alias.
 UNDONE_PORTS = 0x77686172
 UNDONE_BRIDGES = 0x77686173
 DONE = 0
 
 IFA_F_NODAD = 2
 
-# Those before it cannot delete links by their group.
+# Earlier versions cannot delete links by their group.
 _FIRST_PYROUTE2 = (0, 6, 10)
 
-# What a kernel answers that does not know such links.
+# The error of a kernel that does not know this kind of link.
 _UNKNOWN_KIND = (errno.EOPNOTSUPP,)
 
 

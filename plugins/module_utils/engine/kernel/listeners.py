@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
 from .netlink import dump
 
@@ -17,13 +17,28 @@ from .netlink import dump
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
 TCP_LISTEN, TCP_CLOSE = 10, 7
 
-# <linux/inet_diag.h>: inet_diag_req_v2 less the socket, any of which will do, and inet_diag_msg to its source.
+# <linux/inet_diag.h>: inet_diag_req_v2 less the socket, any of which will do; of inet_diag_msg its source and inode.
 _REQUEST = struct.Struct("=BBxxI48x")
-_FOUND = struct.Struct("!4xH2x16s")
+_SOURCE = struct.Struct("!4xH2x16s")
+_INODE = struct.Struct("=68xI")
+
+
+class Listener(NamedTuple):
+    """A socket that listens. By its inode the kernel tells which processes have it open."""
+
+    protocol: str
+    address: str
+    port: int
+    inode: int
 
 
 def listeners() -> Iterator[Tuple[str, str, int]]:
-    """Each one's protocol, address and port. A socket of UDP that has no peer listens."""
+    """The protocol, address and port of each socket that listens."""
+    return ((each.protocol, each.address, each.port) for each in listening_sockets())
+
+
+def listening_sockets() -> Iterator[Listener]:
+    """A socket of UDP listens if it has no peer."""
     try:
         yield from [*_dumped(socket.AF_INET), *_dumped(socket.AF_INET6)]
     except OSError:
@@ -32,7 +47,7 @@ def listeners() -> Iterator[Tuple[str, str, int]]:
     yield from [*_listed("udp", TCP_CLOSE), *_listed("udp6", TCP_CLOSE)]
 
 
-def _dumped(family: int) -> Iterator[Tuple[str, str, int]]:
+def _dumped(family: int) -> Iterator[Listener]:
     """Those of TCP.
 
     Raises:
@@ -40,16 +55,17 @@ def _dumped(family: int) -> Iterator[Tuple[str, str, int]]:
     """
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << TCP_LISTEN)
     for message in dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request):
-        port, address = _FOUND.unpack_from(message)
-        yield "tcp", socket.inet_ntop(family, address[: 16 if family == socket.AF_INET6 else 4]), port
+        port, address = _SOURCE.unpack_from(message)
+        (inode,) = _INODE.unpack_from(message)
+        yield Listener("tcp", socket.inet_ntop(family, address[: 16 if family == socket.AF_INET6 else 4]), port, inode)
 
 
-def _listed(protocol: str, state: int) -> Iterator[Tuple[str, str, int]]:
+def _listed(protocol: str, state: int) -> Iterator[Listener]:
     for line in _lines(f"/proc/self/net/{protocol}")[1:]:
         words = line.split()
         if int(words[3], 16) == state:
             address, _colon, port = words[1].partition(":")
-            yield protocol[:3], _address(address), int(port, 16)
+            yield Listener(protocol[:3], _address(address), int(port, 16), int(words[9]))
 
 
 def _address(hexadecimal: str) -> str:

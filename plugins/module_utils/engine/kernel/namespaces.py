@@ -61,7 +61,7 @@ def entered(path: str) -> Iterator[None]:
     """Run the block inside the namespace: sockets opened and /proc/sys/net read in it are that one's.
 
     Raises:
-        OSError: there is no such namespace, or we may not enter it.
+        OSError: there is no such namespace, or it may not be entered.
     """
     with opened(path) as descriptor, _returning():
         _set_namespace(descriptor)
@@ -73,7 +73,7 @@ def scratch() -> Iterator[None]:
     """Run the block inside an empty namespace that is gone afterwards.
 
     Raises:
-        OSError: we may not make one.
+        OSError: none may be made.
     """
     with _returning():
         _call("unshare", CLONE_NEWNET)

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from typing import List
+import glob
+import os
+from contextlib import suppress
+from typing import List, Set
 
 
 def start_time(pid: int) -> str:
@@ -22,3 +25,15 @@ def stat_fields(pid: int) -> List[str]:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def open_sockets(pid: int) -> Set[int]:
+    """The inodes of the sockets that a process has open; none if there is no such process."""
+    inodes = set()
+    for path in glob.glob(f"/proc/{pid}/fd/*"):
+        # The process may close it, or end, at any time.
+        with suppress(OSError):
+            kind, _colon, inode = os.readlink(path).partition(":")
+            if kind == "socket":
+                inodes.add(int(inode.strip("[]")))
+    return inodes

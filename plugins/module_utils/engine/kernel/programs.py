@@ -19,7 +19,7 @@ def find(name: str) -> Optional[str]:
 
 
 def identity(path: str) -> str:
-    """Tells a program from its next version, which may say the same in other words."""
+    """Differs between two versions of a program, which may print the same in different ways."""
     found = os.stat(path)
     return f"{found.st_mtime_ns} {found.st_size}"
 
@@ -27,8 +27,8 @@ def identity(path: str) -> str:
 def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program with a script on its standard input.
 
-    If we are killed, it goes on, and the script must not end where we were. So it gets no pipe but a file. It also
-    inherits the lock, and the next run waits for it.
+    If this run is killed, the program goes on, and must not get half of the script. So the script is a file, no pipe.
+    The program also inherits the lock, so the next run waits for it.
 
     Raises:
         ApplyError: it could not be started.

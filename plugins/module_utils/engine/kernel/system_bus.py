@@ -51,7 +51,7 @@ class SystemBus:
             self._socket.connect(path())
             self._socket.sendall(b"\0AUTH EXTERNAL %s\r\n" % str(os.geteuid()).encode().hex().encode())
             if not self._line().startswith(b"OK"):
-                raise OSError("the system's D-Bus does not let us in")
+                raise OSError("the system's D-Bus refuses access")
             self._socket.sendall(b"BEGIN\r\n")
             self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello")
         except OSError:

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd, as far as it is told something: by its tool, and by whom it has started."""
+"""What systemd is asked and told: by systemctl, and by a service that reports itself ready."""
 
 from __future__ import annotations
 
 import os
 import socket
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from . import programs
 
@@ -28,9 +28,16 @@ def systemctl(*arguments: str) -> str:
 
 
 def active(services: Sequence[str]) -> Sequence[str]:
-    """Those that run, or are about to."""
-    states = programs.run(["systemctl", "is-active", "--", *services]).stdout.split()
-    return [name for name, state in zip(services, states) if state in ("active", "activating", "reloading")]
+    """Those that run or are starting, or whose start waits for that of another service."""
+    shown = programs.run(["systemctl", "show", "--property=ActiveState", "--property=Job", "--", *services]).stdout
+    states = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.split("\n\n")]
+    return [name for name, state in zip(services, states) if _is_active(state)]
+
+
+def _is_active(state: Mapping[str, str]) -> bool:
+    # As long as the start of a service waits, the service has a job, and is still inactive.
+    waits = state.get("ActiveState") in ("inactive", "failed") and bool(state.get("Job"))
+    return waits or state.get("ActiveState") in ("active", "activating", "reloading")
 
 
 def tell_ready() -> None:

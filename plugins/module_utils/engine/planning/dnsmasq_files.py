@@ -15,7 +15,7 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 from ..declaration.model import Attachment, Container, Network
 from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
 from ..state import Dnsmasq, File, Object
-from .lease_lines import dhcp_hosts, lease_lines
+from .lease_lines import boot_lines, dhcp_hosts, lease_lines, option_lines
 from .plan import Plan
 from .resolvers import Resolver
 
@@ -124,7 +124,7 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
     place = ", ".join(plan.model.networks[name].path for name in resolver.networks)
-    yield File(config_path(resolver.name), config, place=place)
+    yield File(config_path(resolver.name), config, place=place, places=tuple(_declared_lines(plan, resolver)))
     for path, content in reread.items():
         yield File(path, content, place=place)
     config_digest, reread_digest = digests(config, reread.values())
@@ -133,8 +133,21 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         config=config_digest,
         reread=reread_digest,
         listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
+        watches=_names_folders(resolver),
         place=place,
     )
+
+
+def _declared_lines(plan: Plan, resolver: Resolver) -> Iterator[Tuple[str, str]]:
+    """The lines that dnsmasq may refuse, since users write a part of them, each with its place in the declaration."""
+    if resolver.is_networks_own:
+        network = plan.model.networks[resolver.name]
+        yield from ((line, f"{network.path}.x-wharf.dhcp.options") for line in option_lines(network))
+        yield from ((line, f"{network.path}.x-wharf.boot") for line in boot_lines(network))
+
+
+def _names_folders(resolver: Resolver) -> Tuple[str, ...]:
+    return tuple(f"{NAMES_FOLDER}/{network}" for network in resolver.networks) if resolver.knows else ()
 
 
 def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
@@ -155,8 +168,8 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
         yield from _upstreams(plan, resolver, networks)
         return
     yield "cache-size=1000"
-    for network in networks:
-        yield f"hostsdir={NAMES_FOLDER}/{network.name}"
+    for folder in _names_folders(resolver):
+        yield f"hostsdir={folder}"
     yield from _local_domains(plan, resolver, networks)
     yield from _upstreams(plan, resolver, networks)
     yield from _records(networks)
@@ -171,8 +184,6 @@ def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
         yield f"interface={networks[0].bridge}"
         # It still answers what the host asks of these addresses.
         yield "except-interface=lo"
-        for address in resolver.addresses:
-            yield f"# address={address}"
     else:
         for address in resolver.addresses:
             yield f"listen-address={address}"

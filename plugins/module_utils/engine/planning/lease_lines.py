@@ -36,10 +36,19 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
         yield from _ipv4_lines(plan, network, services.dhcp, pools[4])
     if 6 in pools:
         yield from _ipv6_lines(plan, network, services, pools[6])
-    for name, values in services.dhcp.options if services.dhcp else ():
-        yield f"dhcp-option={','.join([_option(name), *map(quoted, values)])}"
-    if services.boot:
-        yield from _boot_lines(network, services.boot)
+    yield from option_lines(network)
+    yield from boot_lines(network)
+
+
+def option_lines(network: Network) -> List[str]:
+    """The lines that declared options of DHCP become."""
+    options = network.services.dhcp.options if network.services.dhcp else ()
+    return [f"dhcp-option={','.join([_option(name), *map(quoted, values)])}" for name, values in options]
+
+
+def boot_lines(network: Network) -> List[str]:
+    """The lines that declared network boot becomes, but for those of IPv6, which have nothing that dnsmasq refuses."""
+    return list(_boot_lines(network, network.services.boot)) if network.services.boot else []
 
 
 def _domain(network: Network) -> str:

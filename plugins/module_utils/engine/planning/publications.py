@@ -26,7 +26,8 @@ class Publication:
     """One port of the host that leads to one port of a container, in one family.
 
     `host_ip` is None for every address of the host in that family. `allow_from` are the sources that may reach it, None
-    for all.
+    for all. `candidates` are the first and last host port that the declaration leaves to choose from, and `key` is that
+    of the choice in `Allotments.ports`.
     """
 
     container: str
@@ -36,7 +37,9 @@ class Publication:
     host_port: int
     address: Address
     target_port: int
-    allow_from: Optional[Tuple[Subnet, ...]] = None
+    allow_from: Optional[Tuple[Subnet, ...]]
+    candidates: PortRange
+    key: str
 
     @property
     def version(self) -> int:
@@ -48,12 +51,12 @@ class Publication:
 
 @dataclass(frozen=True)
 class Translation:
-    """The same as either backend's rules have it; `host_ip` is empty for every address, `target` is `ADDRESS PORT`."""
+    """The same as either backend's rules have it; `host_ip` is empty for every address."""
 
     protocol: str
     host_ip: str
-    port: int
-    target: str
+    host_port: int
+    target_port: int
 
 
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:
@@ -295,6 +298,8 @@ def _publications(settled: Mapping[_Demand, int]) -> List[Publication]:
             address,
             demand.target_port,
             None if demand.allow_from is None else union(demand.allow_from, address.version),
+            demand.candidates,
+            demand.key,
         )
         for demand, port in settled.items()
         for address in demand.addresses

@@ -1,37 +1,28 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has to have for leases and network boot as declared, seen before anything is touched."""
+"""What a host must have for the declared leases and network boot, checked before anything is touched."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-import re
 import socket
 from contextlib import closing
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator
 
 from ..declaration.model import Network
 from ..declaration.services import TFTP_PORT, Boot
 from ..errors import Problem
-from ..kernel import programs
-from ..planning.dnsmasq_files import config_path, dnsmasq
 from ..planning.plan import Plan
-from ..resources.files.files import content_of
-from ..state import File
-
-_OPTION, _BOOT = "dhcp-option=", "dhcp-boot="
 
 # Where dnsmasq takes requests for leases, by the family, on all addresses.
 _REQUESTS = {4: (socket.AF_INET, "0.0.0.0", 67), 6: (socket.AF_INET6, "::", 547)}
 
 
 def lacking(plan: Plan) -> Iterator[Problem]:
-    """What dnsmasq would not even start with: folders of boot files that it could not read, options that it does not
-    know, and ports that others have.
-    """
+    """What would keep dnsmasq from starting: folders of boot files that it cannot read, and ports that are taken."""
     for network in plan.model.networks.values():
         boot = network.services.boot
         why = _trying(plan, os.listdir, boot.tftp_root) if boot and boot.tftp_root else ""
@@ -41,16 +32,9 @@ def lacking(plan: Plan) -> Iterator[Problem]:
                 f'"{boot.tftp_root}": the user {plan.facts.dnsmasq_user}, as whom dnsmasq runs, cannot read this '
                 f"folder: {why}: make it, and let everybody read it",
             )
-    program = programs.find("dnsmasq")
-    leasing = [network for network in plan.model.networks.values() if network.services.leases]
-    for network in leasing:
-        yield from _taken(plan, network)
-    if program and leasing:
-        configs = {thing.name: thing.content for thing in dnsmasq(plan) if isinstance(thing, File)}
-        for network in leasing:
-            problem = _complaint(program, network, configs.get(config_path(network.name), ""))
-            if problem:
-                yield problem
+    for network in plan.model.networks.values():
+        if network.services.leases:
+            yield from _taken(plan, network)
 
 
 def _taken(plan: Plan, network: Network) -> Iterator[Problem]:
@@ -67,7 +51,7 @@ def _taken(plan: Plan, network: Network) -> Iterator[Problem]:
 
 
 def _can_share(family: int) -> bool:
-    """Whether dnsmasq could take requests beside those that do, as other ones of dnsmasq let it. Hears none itself."""
+    """Whether dnsmasq could share the port of requests, as other processes of dnsmasq let it. Receives none itself."""
     kind, address, port = _REQUESTS[family]
     with closing(socket.socket(kind, socket.SOCK_DGRAM)) as trial:
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
@@ -100,24 +84,6 @@ def _served(boot: Boot) -> Iterator[tuple[str, str]]:
     declared += [(f"{boot.path}.files.{each}", file) for each, file in boot.files if not each.startswith("http_")]
     for path, file in declared:
         yield path, f"{boot.tftp_root.rstrip('/')}/{file.lstrip('/')}"
-
-
-def _complaint(program: str, network: Network, config: str) -> Optional[Problem]:
-    """What dnsmasq has against a configuration that is not in force already."""
-    if not config or config == content_of(config_path(network.name)):
-        return None
-    tested = programs.run([program, "--test", "--conf-file=-"], config)
-    if not tested.returncode:
-        return None
-    said = re.search(r"dnsmasq: (.+) at line (\d+) of", tested.stderr)
-    if not said:
-        return Problem(f"{network.path}.x-wharf", f"dnsmasq finds it wrong: {tested.stderr.strip()}")
-    line = config.splitlines()[int(said[2]) - 1]
-    word = {_OPTION: ".dhcp.options", _BOOT: ".boot"}.get(line.partition("=")[0] + "=", "")
-    return Problem(
-        f"{network.path}.x-wharf{word}",
-        f'"{line.partition("=")[2]}": dnsmasq finds it wrong ({said[1]}): see dnsmasq --help dhcp',
-    )
 
 
 def _open(path: str) -> None:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The resource through which rules of others are read; it changes nothing."""
+"""Reads third-party rules; changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..third_party.required_flows import RequiredFlow, required_flows
 
 
 def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
-    """Which rules of others drop what the networks of the plan need.
+    """Which third-party rules drop what the networks of the plan need.
 
     Raises:
         ApplyError: they cannot be listed.
@@ -29,12 +29,12 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
     return drops(rulesets, list(required_flows(plan, bridged)))
 
 
-def drops(rulesets: Iterable[Ruleset], ways: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
-    return [_with_text(drop) for drop in third_party_drops(rulesets, ways)]
+def drops(rulesets: Iterable[Ruleset], flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
+    return [_with_text(drop) for drop in third_party_drops(rulesets, flows)]
 
 
 def _rulesets() -> List[Ruleset]:
-    """What others have: by iptables where that is what they were written by, since nft does not show all of it."""
+    """Third-party rules, listed by iptables if that wrote them, since nft does not show all of these."""
     tables = nftables.third_party_tables()
     found: List[Ruleset] = []
     saved: Set[Tuple[str, str]] = set()
@@ -44,11 +44,11 @@ def _rulesets() -> List[Ruleset]:
             found.append(Ruleset(variant.name, objects))
             if variant.kind == iptables_variants.NFT:
                 saved |= {(variant.family, name) for name in _tables_of(objects)}
-    others: List[Mapping[str, Any]] = []
+    listed: List[Mapping[str, Any]] = []
     for family, name in tables:
         if (family, name) not in saved:
-            others += nftables.table_as_data(family, name)
-    return [*found, Ruleset(NFT, others)] if others else found
+            listed += nftables.table_as_data(family, name)
+    return [*found, Ruleset(NFT, listed)] if listed else found
 
 
 def _tables_of(objects: Iterable[Mapping[str, Any]]) -> Set[str]:

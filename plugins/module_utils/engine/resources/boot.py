@@ -89,7 +89,7 @@ class Units(Files):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         super().apply(changes)
         if systemd.is_booted():
-            _tell("daemon-reload")
+            _systemctl("daemon-reload")
             _restart_follow()
         return {}
 
@@ -108,21 +108,21 @@ class Services(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         going = [change.subject.name for change in changes if change.action == DELETE]
         if going:
-            _tell("disable", *(["--now"] if systemd.is_booted() else []), "--", *going)
+            _systemctl("disable", *(["--now"] if systemd.is_booted() else []), "--", *going)
         coming: List[str] = [change.after.name for change in changes if change.after]
         if coming:
-            _tell("enable", "--", *coming)
+            _systemctl("enable", "--", *coming)
             # And with it all that was done before.
             disk.settle(_WANTED)
         if systemd.is_booted():
             for name in coming:
                 # One of them runs the engine, which waits for the end of this run.
-                _tell("start", "--no-block", "--", name)
+                _systemctl("start", "--no-block", "--", name)
         return {}
 
 
 def installed() -> FrozenSet[Key]:
-    """What of all this there is, by its marks, where no ledger has it."""
+    """The program, units and services on this host, by their marks, where no ledger has them."""
     units = Units().recover({})
     programs: List[Key] = [("program", COMMAND)] if _standing() else []
     services = [("service", name) for name in SERVICES if os.path.lexists(f"{_WANTED}/{name}")]
@@ -132,10 +132,11 @@ def installed() -> FrozenSet[Key]:
 def _restart_follow() -> None:
     """A service that lasts would go on with the program, and the unit, that it was started from."""
     if systemd.is_booted() and FOLLOW in systemd.active([FOLLOW]):
-        _tell("restart", "--", FOLLOW)
+        # It is ready only once it has seen the host, for which it waits for the end of this run.
+        _systemctl("restart", "--no-block", "--", FOLLOW)
 
 
-def _tell(*arguments: str) -> None:
+def _systemctl(*arguments: str) -> None:
     """
     Raises:
         ApplyError: systemd refused it, or the service did.

@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 from typing import FrozenSet, Mapping, Sequence
 
 from ..diff import Change
-from ..state import Key, State
+from ..state import Digest, Key, State
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a resource sees of its kinds of objects, and what the ledger must know before they change.
+    """The objects of a resource on the host, and what the ledger must know before they change.
 
-    `current` has the desired objects that exist, and those that wharf.network made and nobody desires any more.
-    `desired` has the desired objects in the words in which `current` would report them, without the `pending` ones.
-    `pending` are left alone: each with the reason, or an empty text where the container does not run.
-    `edited` are files that an admin has changed since wharf.network wrote them.
+    `current` are the desired objects that exist, and those that wharf.network made and that are not desired any more.
+    `desired` are the desired objects as `current` would have them, but for the `pending` ones. `pending` are left
+    alone, each with the reason, or an empty text where the container does not run. `edited` are files that an admin has
+    changed since wharf.network wrote them.
 
-    `prior` are the values and files found where new objects will be, by name; they are given back one day. `released`
-    are names of earlier prior values that have been given back. `digests` tell the desired files from edited ones.
-    `canonical` are texts of rules as nft lists them, by a hash of the text that nft was given.
+    `prior` are, by name, the values and files that new objects will replace; a teardown gives them back. `released` are
+    the names of prior values that need not be given back any more. `digests` are those of the desired files, by which
+    edited ones are told later. `canonical` are texts of rules as nft lists them, by a hash of the text that nft was
+    given.
     """
 
     current: State
@@ -32,15 +33,15 @@ class Observation:
     edited: FrozenSet[Key] = frozenset()
     prior: Mapping[str, str] = field(default_factory=dict)
     released: Sequence[str] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, Digest] = field(default_factory=dict)
     canonical: Mapping[str, str] = field(default_factory=dict)
 
 
 class Resource:
-    """Reads and writes the objects of `kinds`.
+    """Reads and writes the objects of `kinds`. It keeps nothing from one call to the next.
 
-    `goes_first`: objects go before any others come, since they would be in the way of what replaces them.
-    `observes_all`: of an object that nobody desires any more, all is observed that it takes to make it again.
+    `goes_first`: its objects are deleted before those of any resource are made, since they might be in the way.
+    `observes_all`: what is observed of an object that is not desired is enough to make it again.
     """
 
     kinds: FrozenSet[str] = frozenset()
@@ -48,7 +49,7 @@ class Resource:
     observes_all = True
 
     def require(self, new: State) -> None:
-        """See that the host has what is needed to change objects into these; called only if something changes.
+        """See that the host has what it takes to make these objects; called only if something changes.
 
         Raises:
             ConflictError: a program, library or feature of the kernel is missing, or refuses an object.
@@ -66,7 +67,7 @@ class Resource:
         """Make the changes, in an order that never opens a closed path.
 
         Returns:
-            What was refused inside a single sandbox and has been taken back there, each with the reason.
+            What was refused inside a single sandbox and has been rolled back there, each with the reason.
 
         Raises:
             ApplyError, OSError: the kernel, a program or the disk refused a change.
@@ -74,15 +75,11 @@ class Resource:
         raise NotImplementedError
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
-        """Which of the differences that are left after `apply` may stay, since they are inside a single sandbox.
-
-        Returns:
-            Their keys, each with the reason.
-        """
+        """The objects, each with the reason, whose differences after `apply` concern a single sandbox, and may stay."""
         return {}
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        """The objects that their marks alone show to be made by wharf.network, where the ledger is lost.
+        """The objects whose marks show that wharf.network made them, for a new ledger in place of a lost one.
 
         `usual` are the objects that every host has in this layer.
         """

@@ -50,7 +50,7 @@ class Sysctls(Resource):
         return {}
 
     def _give_back(self, name: str) -> None:
-        """The value that was there before us, and each interface's own that the kernel overwrote with ours."""
+        """Write the prior value, and that of each interface, which the kernel overwrote when the parameter was set."""
         proc_sys.write(name, self._prior[name])
         for other in _values(_SIDE_EFFECTS.get(name, ())):
             if other in self._prior and proc_sys.read(other) != self._prior[other]:

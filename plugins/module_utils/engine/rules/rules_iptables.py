@@ -422,5 +422,5 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
     for _chain, rule in elements:
         match = _TRANSLATION.fullmatch(rule)
         if match:
-            host_ip, protocol, port, address, target_port = match.groups("")
-            yield Translation(protocol, host_ip, int(port), f"{address} {target_port}")
+            host_ip, protocol, port, _address, target_port = match.groups("")
+            yield Translation(protocol, host_ip, int(port), int(target_port))

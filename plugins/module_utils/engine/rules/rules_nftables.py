@@ -399,4 +399,5 @@ def translations(elements: Iterable[Element]) -> Iterator[Translation]:
         if name.startswith("published"):
             key, _colon, target = element.partition(" : ")
             *host_ip, protocol, port = key.split(" . ")
-            yield Translation(protocol, "".join(host_ip), int(port), target.replace(" . ", " "))
+            _address, target_port = target.split(" . ")
+            yield Translation(protocol, "".join(host_ip), int(port), int(target_port))

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ...diff import DELETE, Change
-from ...errors import ApplyError, ConflictError
+from ...errors import ApplyError, ConflictError, ProblemCollector
 from ...kernel import programs, systemd
-from ...kernel.processes import start_time, stat_fields
+from ...kernel.listeners import listening_sockets
+from ...kernel.processes import open_sockets, start_time, stat_fields
 from ...planning.dnsmasq_files import (
     FOLDER,
     LEASES_FOLDER,
@@ -47,9 +49,12 @@ class DnsmasqFiles(Files):
     """The files that dnsmasq reads. Nothing is touched before dnsmasq has found each configuration good."""
 
     def require(self, new: State) -> None:
+        problems = ProblemCollector()
         for thing in new.values():
             if isinstance(thing, File) and thing.name.endswith(".conf"):
-                _test(thing)
+                with problems.collect():
+                    _test(thing)
+        problems.raise_if_any(ConflictError)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """All files in the folders of wharf.network."""
@@ -57,7 +62,7 @@ class DnsmasqFiles(Files):
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _as_apply_error() -> Iterator[None]:
     """
     Raises:
         ApplyError: the system refused something.
@@ -72,13 +77,19 @@ def files() -> List[str]:
     return [path for pattern in (f"{FOLDER}/*", f"{NAMES_FOLDER}/*/*", UNIT_FILE) for path in glob.glob(pattern)]
 
 
-def configured() -> Dict[str, int]:
-    """By the name of its resolver, the port that each configuration names."""
-    found = {}
-    for path in glob.glob(config_path("*")):
-        port = re.search(r"^port=(\d+)$", content_of(path), re.MULTILINE)
-        found[os.path.basename(path)[: -len(".conf")]] = int(port[1]) if port else 0
-    return found
+def configured() -> List[str]:
+    """The names of the resolvers that have a configuration."""
+    return [os.path.basename(path)[: -len(".conf")] for path in glob.glob(config_path("*"))]
+
+
+def ports() -> Dict[str, int]:
+    """The port of each resolver that runs and answers, by the resolver's name. The kernel tells it: dnsmasq listens by
+    TCP for questions only.
+    """
+    by_inode = {each.inode: each.port for each in listening_sockets() if each.protocol == "tcp"}
+    pids = {name: _pid(name) for name in configured()}
+    heard = {name: by_inode.keys() & open_sockets(pid) for name, pid in pids.items() if pid}
+    return {name: by_inode[min(inodes)] for name, inodes in heard.items() if inodes}
 
 
 def _test(config: File) -> None:
@@ -87,8 +98,15 @@ def _test(config: File) -> None:
         ConflictError: dnsmasq would not take it.
     """
     tested = programs.run([program(), "--test", "--conf-file=-"], config.content)
-    if tested.returncode:
-        raise ConflictError.at(config.place, f"dnsmasq refuses {config.name}: {_complaint(tested)}")
+    if not tested.returncode:
+        return
+    complaint = re.search(r"dnsmasq: (.+) at line (\d+) of", tested.stderr)
+    line = config.content.splitlines()[int(complaint[2]) - 1] if complaint else ""
+    place = dict(config.places).get(line)
+    if complaint and place:
+        remedy = "see dnsmasq --help dhcp"
+        raise ConflictError.at(place, f'"{line}": dnsmasq refuses this line ({complaint[1]}): {remedy}')
+    raise ConflictError.at(config.place, f"dnsmasq refuses {config.name}: {_complaint(tested)}")
 
 
 class Processes(Resource):
@@ -109,21 +127,23 @@ class Processes(Resource):
         names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
         running = {name: process for name in names for process in [_find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
-        refuse_taken(new, _own_sockets() if new else set())
-        left = [Process(name, 0) for name in names if name not in wanted and name not in running and _is_left(name)]
-        return Observation(state_of([process.observed() for process in [*running.values(), *left]]), desired)
+        refuse_taken(new, _sockets_of_resolvers() if new else set())
+        gone = [
+            Process(name, 0) for name in names if name not in wanted and name not in running and _has_left_files(name)
+        ]
+        return Observation(state_of([process.observed() for process in [*running.values(), *gone]]), desired)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """The processes that the configurations in the folder of wharf.network are of."""
         return frozenset(("dnsmasq", name) for name in configured())
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        with _refusing():
+        with _as_apply_error():
             self._apply(changes)
         return {}
 
     def _apply(self, changes: Sequence[Change]) -> None:
-        """One that only has to read again goes on; all others begin anew, at once."""
+        """A process that only has to read files again goes on; all others are started anew, at once."""
         rereading = [change for change in changes if change.fields == ("reread",)]
         others = [change for change in changes if change not in rereading]
         coming = [change.after for change in others if isinstance(change.after, Dnsmasq)]
@@ -142,40 +162,73 @@ class Processes(Resource):
 
 @dataclass(frozen=True)
 class Process:
-    """A process of ours, and the digests of what it was given to read, empty where nobody knows."""
+    """A process that runs a resolver.
+
+    `config` and `reread` are the digests of what it was given to read, empty where nobody knows. `watches` are the
+    folders that it watches.
+    """
 
     name: str
     pid: int
     start_time: str = ""
     config: str = ""
     reread: str = ""
+    watches: Tuple[str, ...] = ()
 
     def observed(self) -> Dnsmasq:
-        return Dnsmasq(self.name, self.config, self.reread)
+        return Dnsmasq(self.name, self.config, self.reread, watches=self.watches)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a process was given when it started, or was told to read again; kept as JSON beside its pid file.
+
+    `watched` has the inode of each folder that the process watches: a folder that was removed and made anew is another
+    one to it.
+    """
+
+    start_time: str
+    config: str
+    reread: str
+    watched: Mapping[str, Optional[int]]
+
+    @property
+    def watches_what_stands(self) -> bool:
+        return all(_inode(folder) == inode for folder, inode in self.watched.items())
 
 
 def _find(name: str) -> Optional[Process]:
-    """The process, if it runs: by its pid file, else wherever it is, so that none is ever started twice."""
-    pid = _read_number(pid_path(name))
-    if pid is None or not _is_ours(pid, name):
-        pid = next((other for other in _all_pids() if _is_ours(other, name)), None)
+    """The process, if it runs, with what it has read."""
+    pid = _pid(name)
     if pid is None:
         return None
-    noted, started = content_of(_note_path(name)).split(), start_time(pid)
-    if len(noted) == 4 and noted[:2] == [started, _watched(name)]:
-        return Process(name, pid, started, *noted[2:])
-    if noted[:1] != [started] and _has_read_what_stands(name, pid):
+    note, started = _read_note(name), start_time(pid)
+    # A process that systemd started anew watches what the one before it did.
+    watches = tuple(note.watched) if note else ()
+    if note and note.start_time == started:
+        known = (note.config, note.reread) if note.watches_what_stands else ("", "")
+    elif _has_read_what_stands(name, pid):
         config, *reread = map(content_of, read_paths(name))
-        return Process(name, pid, started, *digests(config, reread))
-    return Process(name, pid, started)
+        known = digests(config, reread)
+    else:
+        known = ("", "")
+    return Process(name, pid, started, *known, watches)
+
+
+def _pid(name: str) -> Optional[int]:
+    """By its pid file, else wherever the process is, so that none is ever started twice."""
+    pid = _read_number(pid_path(name))
+    if pid is not None and _is_managed(pid, name):
+        return pid
+    return next((other for other in _all_pids() if _is_managed(other, name)), None)
 
 
 def _is_running(name: str) -> bool:
-    return _find(name) is not None
+    return _pid(name) is not None
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
-    """Whether all that it reads is older than its pid file: so it is where another one, say systemd, started it."""
+    """Whether all that it reads is older than its pid file: so it is if systemd, say, started it."""
     with suppress(OSError):
         began = os.stat(pid_path(name)).st_mtime_ns
         is_older = all(os.stat(path).st_mtime_ns <= began for path in read_paths(name) if os.path.exists(path))
@@ -183,8 +236,10 @@ def _has_read_what_stands(name: str, pid: int) -> bool:
     return False
 
 
-def _is_ours(pid: int, name: str) -> bool:
-    """Whether it is this one, on this host: another process may have its number by now, or its name elsewhere."""
+def _is_managed(pid: int, name: str) -> bool:
+    """Whether the process runs this resolver on this host: another one may have got its number, and another network
+    namespace may have a resolver of that name.
+    """
     if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
         return False
     with suppress(OSError):
@@ -202,45 +257,41 @@ def _all_pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
-def _watched(name: str) -> str:
-    """The folders that it watches: one that went, and was made anew, is another one to it."""
-    folders = re.findall(r"^hostsdir=(.+)$", content_of(config_path(name)), re.MULTILINE)
-    return "+".join(map(_inode, folders)) or "none"
+def _sockets_of_resolvers() -> Set[int]:
+    """The inodes of the sockets of all resolvers that run now, also of those that are about to end."""
+    pids = (_pid(name) for name in configured())
+    return {inode for pid in pids if pid for inode in open_sockets(pid)}
 
 
-def _own_sockets() -> Set[Tuple[str, int]]:
-    """Where those of ours listen that run now, whatever becomes of them."""
-    return {socket for name in configured() if _find(name) for socket in _sockets(name)}
-
-
-def _sockets(name: str) -> Iterator[Tuple[str, int]]:
-    """Where it listens for questions, as its configuration says."""
-    config = content_of(config_path(name))
-    addresses = re.findall(r"^(?:listen-|# )address=(.+)$", config, re.MULTILINE)
-    for port in re.findall(r"^port=(\d+)$", config, re.MULTILINE):
-        yield from ((address, int(port)) for address in addresses)
-
-
-def _inode(path: str) -> str:
+def _inode(path: str) -> Optional[int]:
     with suppress(OSError):
-        return str(os.stat(path).st_ino)
-    return "none"
+        return os.stat(path).st_ino
+    return None
 
 
 def _note(thing: Dnsmasq, pid: int) -> None:
+    watched = {folder: _inode(folder) for folder in thing.watches}
+    note = _Note(start_time(pid), thing.config, thing.reread, watched)
     with open(_note_path(thing.name), "w", encoding="ascii") as file:
-        file.write(f"{start_time(pid)} {_watched(thing.name)} {thing.config} {thing.reread}\n")
+        file.write(json.dumps(asdict(note)) + "\n")
 
 
-def _is_left(name: str) -> bool:
-    """Whether of a process that is gone its notes are still there, or of the last one the folder of these."""
+def _read_note(name: str) -> Optional[_Note]:
+    """None where there is none, or a killed run has written a part of it."""
+    with suppress(ValueError, TypeError):
+        return _Note(**json.loads(content_of(_note_path(name))))
+    return None
+
+
+def _has_left_files(name: str) -> bool:
+    """Whether a process that is gone has left files, or the last one the folder of these."""
     if any(os.path.exists(path) for path in _traces(name)):
         return True
     return os.path.isdir(RUNNING_FOLDER) and not os.listdir(RUNNING_FOLDER)
 
 
 def _traces(name: str) -> Tuple[str, ...]:
-    """What processes leave beside what they are given to read."""
+    """The files that a process leaves, beside those that it is given to read."""
     return pid_path(name), _note_path(name), lease_path(name)
 
 
@@ -265,21 +316,21 @@ def _stop(processes: List[Process]) -> None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
-    left = processes
-    while left:
-        left = [process for process in left if not _has_ended(process)]
-        if left and time.monotonic() > deadline:
-            for process in left:
+    running = processes
+    while running:
+        running = [process for process in running if not _has_ended(process)]
+        if running and time.monotonic() > deadline:
+            for process in running:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
-        time.sleep(0.005 if left else 0)
+        time.sleep(0.005 if running else 0)
 
 
 def _start(things: List[Dnsmasq]) -> None:
-    """All at once, since each takes its time; dnsmasq leaves the foreground once it has its sockets.
+    """All at once, since each takes its time; dnsmasq goes to the background once it has its sockets.
 
     Raises:
-        ApplyError: with what the first one that did not begin has to say.
+        ApplyError: with the complaint of the first one that did not start.
     """
     if not things:
         return
@@ -301,11 +352,11 @@ def _start(things: List[Dnsmasq]) -> None:
 def _start_by_itself(things: List[Dnsmasq]) -> None:
     """
     Raises:
-        ApplyError: one of them did not begin.
+        ApplyError: one of them did not start.
     """
     starting = [
-        # The process is to stay when this one ends: it makes a session of its own. It closes what it gets open of ours,
-        # the lock, once it can be told by its command.
+        # The process outlives this one: it makes a session of its own. It inherits the lock of the run, and closes it
+        # when its command line already tells which resolver it is.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
             _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, cwd="/", close_fds=False))
@@ -324,14 +375,14 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
 
 
 def _has_systemd() -> bool:
-    """Whether it runs this host, and our unit is there."""
+    """Whether systemd runs this host, and the unit of resolvers is there."""
     return systemd.is_booted() and os.path.exists(UNIT_FILE)
 
 
 def _start_by_systemd(things: List[Dnsmasq]) -> None:
     """
     Raises:
-        ApplyError: one of them did not begin.
+        ApplyError: one of them did not start.
     """
     systemd.systemctl("daemon-reload")
     complaint = _systemctl("restart", things)

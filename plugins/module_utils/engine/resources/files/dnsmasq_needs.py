@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import shutil
-from typing import Callable, Collection, Dict, List, Sequence, Tuple
+from typing import Callable, Collection, Dict, List, Sequence
 
 from ...errors import ConflictError, Problem, ProblemCollector
 from ...kernel import inotify
-from ...kernel.listeners import listeners
+from ...kernel.listeners import Listener, listening_sockets
 from ...state import Dnsmasq
 
 
@@ -34,27 +34,28 @@ def refuse_without_inotify(things: Sequence[Dnsmasq], is_running: Callable[[str]
         )
 
 
-def refuse_taken(things: Sequence[Dnsmasq], own: Collection[Tuple[str, int]]) -> None:
-    """`own` are the sockets of resolvers that run.
+def refuse_taken(things: Sequence[Dnsmasq], own: Collection[int]) -> None:
+    """`own` are the inodes of the sockets of resolvers that run.
 
     Raises:
         ConflictError: another process has a socket where one of these would listen.
     """
-    heard: Dict[int, List[Tuple[str, str]]] = {}
-    for protocol, address, port in listeners():
-        heard.setdefault(port, []).append((address, protocol))
+    by_port: Dict[int, List[Listener]] = {}
+    for each in listening_sockets():
+        if each.inode not in own:
+            by_port.setdefault(each.port, []).append(each)
     problems = ProblemCollector()
     for thing in things:
         for wanted, port in thing.listens:
-            for address, protocol in heard.get(port, []):
-                is_there = address in (wanted, "::") or (address == "0.0.0.0" and ":" not in wanted)
-                if is_there and (address, port) not in own:
-                    problems.problems.append(_taken(thing, port, address, protocol))
+            for each in by_port.get(port, []):
+                if each.address in (wanted, "::") or (each.address == "0.0.0.0" and ":" not in wanted):
+                    problems.problems.append(_taken(thing, each))
     problems.raise_if_any(ConflictError)
 
 
-def _taken(thing: Dnsmasq, port: int, address: str, protocol: str) -> Problem:
-    where = f"[{address}]:{port}/{protocol}" if ":" in address else f"{address}:{port}/{protocol}"
+def _taken(thing: Dnsmasq, by: Listener) -> Problem:
+    address = f"[{by.address}]" if ":" in by.address else by.address
+    where = f"{address}:{by.port}/{by.protocol}"
     return Problem(
         thing.place,
         f"a process of the host listens on {where} already, where names are to be answered: let it listen on its own "

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes files that we write whole."""
+"""Observes and changes files that are written whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 from ...diff import Change
 from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import disk
-from ...state import File, Key, State, state_of
+from ...state import Digest, File, Key, State, state_of
 from ..resource import Observation, Resource
 from .edits import digest, edited
 
@@ -30,20 +30,20 @@ class Files(Resource):
 
     kinds = frozenset(["file"])
 
-    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(self, prior: Mapping[str, str], digests: Optional[Mapping[str, Sequence[Digest]]] = None) -> None:
         self._prior = prior
         self._digests = digests
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
         let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
-        found: List[File] = []
-        third_party: List[Problem] = []
+        standing: List[File] = []
+        problems: List[Problem] = []
         for file in [*wanted, *let_go]:
             try:
                 content = _read(file.name)
             except OSError as error:
-                third_party.append(_problem(file, f"cannot be read as a file: {error.strerror}: move it away"))
+                problems.append(_problem(file, f"cannot be read as a file: {error.strerror}: move it away"))
                 continue
             if content is None and file not in wanted and self._is_begun(Path(file.name)):
                 content = ""
@@ -51,11 +51,11 @@ class Files(Resource):
                 continue
             if file.key not in owned:
                 remedy = "move it away, or its lines elsewhere"
-                third_party.append(_problem(file, f"exists and is not managed by wharf.network: {remedy}"))
-            found.append(File(file.name, content, file.in_place))
-        if third_party:
-            raise ConflictError(*third_party)
-        current = state_of([*found])
+                problems.append(_problem(file, f"exists and is not managed by wharf.network: {remedy}"))
+            standing.append(File(file.name, content, file.in_place))
+        if problems:
+            raise ConflictError(*problems)
+        current = state_of([*standing])
         prior = _missing_folders(file.name for file in wanted if file.key not in owned)
         if self._digests is None:
             return Observation(current, desired, prior=prior)
@@ -123,10 +123,10 @@ def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:
 
 
 def _read(path: str) -> Optional[str]:
-    """The content, or None where there is no such file. A link is not followed: it may lead to somebody else's.
+    """The content, or None where there is no such file. A link is not followed: it may lead to a third-party file.
 
     Raises:
-        OSError: something else stands there.
+        OSError: something that is no file is there.
     """
     try:
         # Not waiting for whoever is to write a pipe, or holds a lease.
@@ -140,7 +140,7 @@ def _read(path: str) -> Optional[str]:
 
 
 def content_of(path: str) -> str:
-    """The content; empty where there is no file that could be one of ours."""
+    """The content; empty where there is no file that could be managed by wharf.network."""
     try:
         return _read(path) or ""
     except OSError:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The firewall: that of the backend in use, and of the other one as long as something of wharf.network is there.
 
-Beside them are third-party firewalls, which are told to let through what ours accept.
+Beside them are third-party firewalls, which are told to let through what these rules accept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...state import Key, State
 from ..resource import Observation, Resource
 
 _ACCEPT, _FIREWALLD = "accept", "firewalld"
-_OF_OTHERS = (_ACCEPT, _FIREWALLD)
+_THIRD_PARTY = (_ACCEPT, _FIREWALLD)
 
 
 class Firewall(Resource):
@@ -81,7 +81,7 @@ class Firewall(Resource):
         """Each resource's changes, in parts, with their turn."""
         for backend, resource in self._resources([change.subject.key for change in changes]):
             own = [change for change in changes if _backend(change.subject.key) == backend]
-            if backend in _OF_OTHERS:
+            if backend in _THIRD_PARTY:
                 yield 0, resource, [change for change in own if change.action == DELETE]
                 yield 2, resource, [change for change in own if change.action != DELETE]
             else:
@@ -94,7 +94,7 @@ def _only_goes(changes: Sequence[Change]) -> bool:
 
 def _backend(key: Key) -> str:
     kind = key[0]
-    return kind if kind in _OF_OTHERS else IPTABLES if kind.startswith(IPTABLES) else NFTABLES
+    return kind if kind in _THIRD_PARTY else IPTABLES if kind.startswith(IPTABLES) else NFTABLES
 
 
 def _of(backend: str, state: State) -> State:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence
+from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ...diff import Change
 from ...errors import ApplyError
@@ -19,7 +19,7 @@ from . import firewalld_stopped
 
 _NAME = "org.fedoraproject.FirewallD1"
 _RUNTIME, _PERMANENT = "/org/fedoraproject/FirewallD1", "/org/fedoraproject/FirewallD1/config"
-_STOOD_BEFORE = "stood before"
+_EXISTED_BEFORE = "stood before"
 
 
 def is_running() -> bool:
@@ -48,28 +48,28 @@ class FirewalldResource(Resource):
         if not is_running():
             return Observation(state_of([*self._kept(wanted, gone)]), desired)
         with _connected() as firewalld:
-            seen = [self._seen(firewalld, thing, thing in wanted, owned) for thing in [*wanted, *gone]]
+            observed = [self._observed(firewalld, thing, thing in wanted, owned) for thing in [*wanted, *gone]]
             prior = _prior(firewalld, [thing for thing in wanted if thing.key not in owned])
-        return Observation(state_of([thing for thing in seen if thing]), desired, prior=prior)
+        return Observation(state_of([thing for thing in observed if thing]), desired, prior=prior)
 
     def _kept(self, wanted: Sequence[Firewalld], gone: Sequence[Firewalld]) -> Iterator[Object]:
-        """What is kept in its files while it does not run; of the zone and the policy, no more than is needed."""
+        """What the files of firewalld have while it does not run; of a zone or policy only whether it exists."""
         inside = firewalld_stopped.interfaces(ZONE)
         for thing in [*wanted, *gone]:
-            what, _space, name = thing.name.partition(" ")
+            what, name = thing.subject
             if what == "interface":
                 if name in inside:
                     yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)))
             elif thing in wanted:
                 yield thing
             elif _prior_key(thing.name) not in self._prior and firewalld_stopped.has(what, name):
-                is_used = what == "zone" and inside - {each.name.partition(" ")[2] for each in gone}
+                is_used = what == "zone" and inside - {each.subject[1] for each in gone}
                 yield from () if is_used else (thing,)
 
-    def _seen(
+    def _observed(
         self, firewalld: _Connection, thing: Firewalld, is_wanted: bool, owned: FrozenSet[Key]
     ) -> Optional[Object]:
-        what, _space, name = thing.name.partition(" ")
+        what, name = thing.subject
         if what == "interface":
             zones = (("runtime", firewalld.zone_now(name)), ("permanent", firewalld.zone_kept(name)))
             return Firewalld(thing.name, zones) if any(zone for _when, zone in zones) else None
@@ -78,20 +78,20 @@ class FirewalldResource(Resource):
             return None
         if thing.key not in owned or _prior_key(thing.name) in self._prior:
             return thing if is_wanted else None
-        others = {*settings.get("interfaces", ())} - {key[1].partition(" ")[2] for key in owned}
-        if others and not is_wanted:
-            # Somebody else has come to use it.
+        managed = {Firewalld(name, ()).subject[1] for _kind, name in owned}
+        if not is_wanted and {*settings.get("interfaces", ())} - managed:
+            # By now it has third-party interfaces, too.
             return None
         return Firewalld(thing.name, tuple((key, settings[key]) for key in _SETTINGS[what]))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        """Zones before what refers to them, on the way up; then firewalld reads its files anew, as for its own."""
+        """Zones are made before what refers to them. Then firewalld reads its files anew, as after its own tools."""
         if not is_running():
             _apply_stopped(changes)
             return {}
         with _connected() as firewalld:
-            groups = [change for change in changes if not change.subject.name.startswith("interface ")]
-            interfaces = [change for change in changes if change.subject.name.startswith("interface ")]
+            groups = [change for change in changes if _subject(change)[0] != "interface"]
+            interfaces = [change for change in changes if _subject(change)[0] == "interface"]
             going = [change for change in groups if change.after is None]
             for change in [each for each in groups if each.after]:
                 _keep_group(firewalld, change)
@@ -101,7 +101,7 @@ class FirewalldResource(Resource):
                 _put(firewalld, change)
             # A policy names its zone.
             for change in sorted(going, key=lambda each: each.subject.name):
-                what, _space, name = change.subject.name.partition(" ")
+                what, name = _subject(change)
                 firewalld.forget(what, name)
             if going:
                 firewalld.reload()
@@ -111,9 +111,9 @@ class FirewalldResource(Resource):
 def _prior(firewalld: _Connection, new: Sequence[Firewalld]) -> Dict[str, str]:
     """The zones and policies among these that exist already."""
     return {
-        _prior_key(thing.name): _STOOD_BEFORE
+        _prior_key(thing.name): _EXISTED_BEFORE
         for thing in new
-        for what, _space, name in [thing.name.partition(" ")]
+        for what, name in [thing.subject]
         if what != "interface" and (firewalld.zone(name) if what == "zone" else firewalld.policy(name)) is not None
     }
 
@@ -121,7 +121,7 @@ def _prior(firewalld: _Connection, new: Sequence[Firewalld]) -> Dict[str, str]:
 def _apply_stopped(changes: Sequence[Change]) -> None:
     # Interfaces, then the policy, then the zone.
     for change in sorted(changes, key=lambda each: each.subject.name):
-        what, _space, name = change.subject.name.partition(" ")
+        what, name = _subject(change)
         if change.after is None and what != "interface":
             firewalld_stopped.forget(what, name)
         elif change.after is None:
@@ -138,7 +138,7 @@ def _prior_key(name: str) -> str:
 
 
 def _keep_group(firewalld: _Connection, change: Change) -> None:
-    what, _space, name = change.subject.name.partition(" ")
+    what, name = _subject(change)
     settings = dict(_settings(change.after))
     if what == "zone" and change.before is not None:
         firewalld.set_target(name, settings["target"])
@@ -152,7 +152,7 @@ def _keep_group(firewalld: _Connection, change: Change) -> None:
 
 def _put(firewalld: _Connection, change: Change) -> None:
     """An interface into its zones, or out of them."""
-    name = change.subject.name.partition(" ")[2]
+    _what, name = _subject(change)
     wanted = dict(_settings(change.after))
     zone = firewalld.zone_kept(name)
     if zone != wanted.get("permanent", ""):
@@ -161,6 +161,10 @@ def _put(firewalld: _Connection, change: Change) -> None:
     zone = firewalld.zone_now(name)
     if zone != wanted.get("runtime", ""):
         firewalld.move_now(name, zone, wanted.get("runtime", ""))
+
+
+def _subject(change: Change) -> Tuple[str, str]:
+    return Firewalld(change.subject.name, ()).subject
 
 
 def _settings(thing: Optional[Object]) -> Any:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes iptables: our chains and jumps in its tables, listed and changed as text."""
+"""Observes and changes iptables: the chains and jumps of wharf.network in its tables, listed and changed as text."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ class Iptables(Resource):
 
     def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
         """The chains of wharf.network as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
-        ours = desired.keys() | owned
-        chains = _list_tables(_families(ours))
+        managed = desired.keys() | owned
+        chains = _list_tables(_families(managed))
         _refuse_third_party(chains, desired, owned)
         kept = user_chains_in_use(chains) - desired.keys()
         return {
             key: thing
             for key, thing in objects_in(chains).items()
-            if isinstance(thing, IptablesRules) or (key in ours and key not in kept)
+            if isinstance(thing, IptablesRules) or (key in managed and key not in kept)
         }
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
@@ -115,17 +115,17 @@ def _families(keys: Iterable[Key]) -> List[str]:
 def _refuse_third_party(chains: Chains, desired: State, owned: FrozenSet[Key]) -> None:
     """
     Raises:
-        ConflictError: a dockerd, or somebody else, has a chain of a name that we need.
+        ConflictError: a dockerd, or another program, has a chain of a name that is needed.
     """
     led_to = led_to_by_others(chains)
-    marks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
+    hooks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
     problems = []
     for key in desired.keys() | owned:
         kind, name = key
         if kind != "iptables_chain" or is_users(name):
             continue
         place, _space, chain = name.rpartition(" ")
-        is_filled = key not in owned and place not in marks and chains.get(name)
+        is_filled = key not in owned and place not in hooks and chains.get(name)
         if name in led_to or is_filled:
             family, table = place.split()
             problems.append(Problem(f"{_PROGRAMS[family]} -t {table} -S {chain}", _THIRD_PARTY))
@@ -163,8 +163,8 @@ def _run(family: str, what: str, arguments: List[str], script: str) -> str:
     program = _program(family, what)
     ran = programs.run([program, *arguments], script)
     if ran.returncode:
-        told = ran.stderr.strip() or f"it ended with {ran.returncode}"
-        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {told}")
+        reason = ran.stderr.strip() or f"it ended with {ran.returncode}"
+        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {reason}")
     return ran.stdout
 
 

@@ -38,13 +38,13 @@ def parse_save(family: str, text: str) -> Chains:
 
 
 def objects_in(chains: Chains) -> State:
-    """What of ours these chains hold. A rule in a chain of ours that nobody owns is one of the chain's own."""
+    """The objects of wharf.network in these chains. A rule without an owner, in a chain of its, is the chain's own."""
     skeleton: List[Object] = []
     elements: Dict[str, List[Tuple[str, str]]] = {}
     for name, rules in sorted(chains.items()):
         if is_hook(name):
             skeleton += _hooks(name, rules)
-        if is_ours(name):
+        if is_managed(name):
             owned = [(owner_of(name, rule), rule) for rule in rules]
             for owner, rule in owned:
                 if owner:
@@ -67,7 +67,7 @@ def _hooks(name: str, rules: List[str]) -> Iterator[IptablesHook]:
 
 
 def _own_rules(owned: List[Tuple[str, str]]) -> Iterator[str]:
-    """The rules that nobody owns; one that does not stand before all others is not as it would be if it were ours."""
+    """The rules without an owner. One that is not before all others differs from what wharf.network wrote."""
     others_began = False
     for owner, rule in owned:
         others_began = others_began or bool(owner)
@@ -107,7 +107,7 @@ def is_hook(chain: str) -> bool:
     return chain.partition(" ")[2] in HOOKS
 
 
-def is_ours(chain: str) -> bool:
+def is_managed(chain: str) -> bool:
     return chain.partition(" ")[2] in CHAINS or is_group(chain)
 
 
@@ -120,7 +120,7 @@ def is_users(chain: str) -> bool:
 
 
 def user_chains_in_use(chains: Chains) -> Set[Key]:
-    """The DOCKER-USER chains that somebody has put rules into, or leads to from elsewhere."""
+    """The DOCKER-USER chains that have third-party rules, or that third-party rules lead to."""
     led_to = led_to_by_others(chains)
     return {
         ("iptables_chain", name)
@@ -130,10 +130,10 @@ def user_chains_in_use(chains: Chains) -> Set[Key]:
 
 
 def led_to_by_others(chains: Chains) -> Set[str]:
-    """The chains of ours that rules of others lead to."""
+    """The chains of wharf.network that third-party rules lead to."""
     found: Set[str] = set()
     for name, rules in chains.items():
-        if not is_ours(name):
+        if not is_managed(name):
             jumps = [_JUMP.search(rule) for rule in rules if _FIRST not in rule and _LAST not in rule]
             found.update(f"{name.rpartition(' ')[0]} {jump[1]}" for jump in jumps if jump)
-    return {name for name in found if is_ours(name)}
+    return {name for name in found if is_managed(name)}

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, Iterator, List, Sequence, Set
 
 from ...diff import Change
 from ...state import IptablesChain, IptablesHook, IptablesRules
-from .iptables_save import Chains, is_group, is_hook, is_ours, is_users, marked, owner_of, with_mark, with_owner
+from .iptables_save import Chains, is_group, is_hook, is_managed, is_users, marked, owner_of, with_mark, with_owner
 
 # The rules of a chain by their owner, as they are to be written; those that nobody owns by the empty name.
 _ByOwner = Dict[str, List[str]]
@@ -37,13 +37,13 @@ def restore_script(family: str, current: Chains, changes: Sequence[Change]) -> s
 
 
 def chains_after(family: str, before: Chains, changes: Sequence[Change]) -> Chains:
-    """The chains of a family, those of others included, as they are after the changes."""
+    """The chains of a family, third-party ones included, as they are after the changes."""
     after = dict(before)
     for name, by_owner in _changed_chains(family, before, changes).items():
         after[name] = [rule for _owner, rules in sorted(by_owner.items()) for rule in rules]
         if is_group(name) and not after[name]:
             del after[name]
-    # A chain that jumps of ours are in may itself go.
+    # A chain that has jumps of wharf.network may itself go.
     for change in sorted(changes, key=lambda change: isinstance(change.subject, IptablesChain)):
         thing = change.subject
         if not thing.name.startswith(f"{family} "):
@@ -87,17 +87,17 @@ def _by_owner(chain: str, rules: List[str]) -> _ByOwner:
 
 
 def _hooked(rules: List[str], hook: object) -> Iterator[str]:
-    """The rules of a chain of iptables' own with our jumps where they should be, and others as they are."""
-    ours = [rule for found in marked(rules) for rule in found]
+    """The rules of a chain of iptables' own, with the managed jumps where they should be, and others as they are."""
+    managed = [rule for found in marked(rules) for rule in found]
     if isinstance(hook, IptablesHook):
         yield from (with_mark(jump) for jump in hook.first)
-    yield from (rule for rule in rules if rule not in ours)
+    yield from (rule for rule in rules if rule not in managed)
     if isinstance(hook, IptablesHook):
         yield from (with_mark(jump, last=True) for jump in hook.last)
 
 
 def _united(before: Chains, after: Chains) -> Chains:
-    """The rules of both, and our jumps as long as there are any in either."""
+    """The rules of both, and the managed jumps as long as there are any in either."""
     both = {}
     for name in {**before, **after}:
         old, new = before.get(name, []), after.get(name, [])
@@ -122,7 +122,7 @@ def _transaction(table: str, before: Chains, after: Chains) -> str:
     lines = [f"*{table}"]
     # A chain that is there already is emptied by this.
     lines += [f":{_bare(name)} - [0:0]" for name in written]
-    # DOCKER-USER is not emptied: should somebody have put a rule there this moment, it does not go.
+    # DOCKER-USER is not emptied: a rule that somebody puts there at this moment stays.
     lines += [f"-F {_bare(name)}" for name in gone if not is_users(name)]
     lines += [f"-A {_bare(name)} {rule}" for name in written if not is_hook(name) for rule in after[name]]
     hooked += [name for name in gone if is_hook(name)]
@@ -132,8 +132,8 @@ def _transaction(table: str, before: Chains, after: Chains) -> str:
 
 
 def _is_written(name: str, before: Chains, after: Chains) -> bool:
-    """Whether it is made, or made anew. DOCKER-USER never is: what others have put there is not ours to write."""
-    return is_ours(name) and (name not in before if is_users(name) else after[name] != before.get(name))
+    """Whether it is made, or made anew. DOCKER-USER never is: third-party rules may be in it."""
+    return is_managed(name) and (name not in before if is_users(name) else after[name] != before.get(name))
 
 
 def _hook_lines(chain: str, before: List[str], after: List[str]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def user_chains_in_use(listing: str) -> Set[Key]:
 
 
 def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:
-    """Each element's owner and text. What has no comment of ours was put there by somebody else."""
+    """Each element's owner and text. An element without such a comment is a third-party one."""
     for element in re.split(r",\s+", text.strip()):
         match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"( : .+)?', element, re.DOTALL)
         if match:

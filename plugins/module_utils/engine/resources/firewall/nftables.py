@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes nftables: our one table, listed and changed as text, each change in one transaction."""
+"""Observes and changes the one table of wharf.network in nftables, as text, all changes in one transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Nftables(Resource):
         self._canonical = canonical
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        # Where nft can list nothing, that is what is told.
+        # Listed first: where nft cannot list tables, its error is the one to report.
         current = self._current(desired, owned)
         canonical = self._listed(desired)
         listed = {key: thing for text in canonical.values() for key, thing in parse_listing(text).items()}
@@ -49,10 +49,10 @@ class Nftables(Resource):
         return {hashed: self._canonical.get(hashed) or _listed_in_scratch(text)}
 
     def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """The table as it is, less what others put into it, and less a DOCKER-USER chain that has rules of others."""
-        ours = desired.keys() | owned
+        """The table without third-party objects, and without a DOCKER-USER chain that has third-party rules."""
+        managed = desired.keys() | owned
         listing = _list_table()
-        if not owned and not is_ours(listing):
+        if not owned and not is_managed(listing):
             if not desired:
                 return {}
             remedy = f"rename it, or delete it (nft delete table {TABLE})"
@@ -61,7 +61,7 @@ class Nftables(Resource):
         return {
             key: thing
             for key, thing in parse_listing(listing).items()
-            if isinstance(thing, Rules) or (key in ours and key not in kept)
+            if isinstance(thing, Rules) or (key in managed and key not in kept)
         }
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
@@ -70,10 +70,10 @@ class Nftables(Resource):
         return {}
 
 
-def is_ours(listing: str) -> bool:
-    """Whether a table of this name is ours, as far as it tells by itself: one without our chains is somebody else's.
+def is_managed(listing: str) -> bool:
+    """Whether wharf.network made the table, as far as the listing tells: a third-party table has none of its chains.
 
-    All of ours come in one transaction, and DOCKER-USER stays as long as an admin's rules are in it.
+    All chains come in one transaction, and DOCKER-USER stays as long as an admin's rules are in it.
     """
     names = {name for _kind, name, _lines in blocks(listing)}
     return not names or not names.isdisjoint(OWN_CHAINS)
@@ -93,7 +93,7 @@ def _list_table() -> str:
 
 
 def _are_all_there_is(changes: Sequence[Change]) -> bool:
-    """Whether they leave nothing in the table, neither of ours nor of somebody else's."""
+    """Whether these changes leave nothing in the table, third-party objects included."""
     gone = {change.subject.name for change in changes if change.after is None}
     return USER_CHAIN in gone and all(name in gone for _kind, name, _lines in blocks(_list_table()))
 
@@ -118,7 +118,7 @@ def _run(script: str) -> None:
 
 
 def third_party_tables() -> List[Tuple[str, str]]:
-    """Family and name of every table but ours; none that could be seen where there is no nft."""
+    """Family and name of every third-party table; none where there is no nft to list them."""
     if not programs.find("nft"):
         return []
     listing, errors = _nft(["list", "tables"], "")

@@ -37,7 +37,7 @@ class ThirdPartyAccepts(Resource):
         ]
         found: Dict[str, List[Tuple[str, str]]] = {}
         for variant in variants:
-            for owner, rule in _ours(variant.save("filter")):
+            for owner, rule in _managed_rules(variant.save("filter")):
                 found.setdefault(owner, []).append((variant.name, rule))
         current = [ThirdPartyAccept(owner, tuple(sorted(rules))) for owner, rules in found.items()]
         return Observation(state_of([*(thing for thing in wanted if not thing.rules), *current]), state_of([*wanted]))
@@ -67,14 +67,14 @@ def _standing() -> List[Variant]:
     ]
 
 
-def _ours(save: str) -> List[Tuple[str, str]]:
-    """Each rule of ours with its owner."""
+def _managed_rules(save: str) -> List[Tuple[str, str]]:
+    """Each rule of wharf.network with its owner."""
     found = []
     for line in save.split("\n"):
         if line == JUMP:
             found.append((_JUMP_OWNER, line))
         elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
-            # Nothing that is ours has a quote within a word.
+            # No managed rule has a quote within a word.
             with suppress(ValueError):
                 words = words_of(line)
                 found.append((words[words.index("--comment") + 1], line))
@@ -89,7 +89,7 @@ def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
     if coming and not has_chain:
         lines.insert(0, f":{ACCEPTS} - [0:0]")
     for rule in coming:
-        # The jump before rules of others, one of which may end in dropping everything; what is left to them before
+        # The jump before third-party rules, one of which may drop everything; what is left to those rules before
         # what is accepted.
         is_first = rule == JUMP or rule.endswith("-j RETURN")
         lines.append(_first(rule) if is_first else rule)

@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host as a run reads it: its ledger, the plan of what is declared, and what each resource has to do for that."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Callable, Dict, List, Optional, Sequence, Set
+
+from . import flows
+from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
+from .diff import Change
+from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector
+from .facts_reader import read_facts
+from .layers import DOCKER_CHAINS, LAYERS, Layer
+from .ledger import Ledger
+from .planning.allotments import Allotments
+from .planning.declared_plan import make_plan, make_plan_without
+from .planning.facts import Facts
+from .planning.plan import Plan
+from .resources.resource import Resource
+from .state import Rules, State, state_of
+from .transaction import Part, planned
+
+FactsReader = Callable[[Ledger], Facts]
+
+
+@dataclass(frozen=True)
+class Host:
+    """`declared` and `plan` are what holds once the run is through, `declared_before` and `allotted_before` what held
+    before it. `warnings` are those of the declaration alone.
+    """
+
+    ledger: Ledger
+    facts: Facts
+    declared_before: Declared
+    allotted_before: Allotments
+    declared: Declared
+    plan: Plan
+    layers: Sequence[Layer]
+    parts: Sequence[Part]
+    warnings: Sequence[str]
+
+    @cached_property
+    def plan_before(self) -> Optional[Plan]:
+        """The plan of what was declared before this run; None if it cannot be made any more."""
+        with suppress(ModelError):
+            return make_plan(self.declared_before, self.facts, self.allotted_before, ProblemCollector())
+        return None
+
+    def desired_before(self) -> Dict[str, State]:
+        """The objects of each layer that were desired before this run."""
+        before = self.plan_before
+        return {layer.name: state_of(layer.desired(before)) for layer in self.layers} if before else {}
+
+    def ports_to_check(self, changes: Sequence[Change]) -> Set[str]:
+        """The ports whose flows may be stale after the changes."""
+        if not any(isinstance(change.subject, Rules) for change in changes):
+            return set()
+        expected = DOCKER_CHAINS.desired(self.plan_before) if self.plan_before else []
+        return flows.ports_to_check(self.plan_before, state_of(expected), self.plan, changes)
+
+
+def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = read_facts) -> Host:
+    """Plan the host and observe each resource once. Changes nothing.
+
+    Raises:
+        ModelError: what is declared, or given, is wrong; with what the host lacks besides.
+        ConflictError: the host lacks something, or a third-party object is in the way.
+    """
+    ledger = _load_ledger(call, read)
+    declared = declare(ledger.declared, call)
+    with_given = known(declared, call)
+    refuse_leaving(ledger.declared, with_given)
+    earlier, facts = not_given(ledger.declared, call), read(ledger)
+    unmatched = ProblemCollector()
+    try:
+        # Rules that were declared before may name what has gone since.
+        is_error = call.declares_rules
+        plan = make_plan(with_given, facts, ledger.allotted, None if is_error else unmatched, earlier, call.places)
+    except ModelError as error:
+        besides = _problems_besides(error, with_given, facts, ledger, layers, call)
+        raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
+    if with_given != declared:
+        plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
+    problems = ProblemCollector()
+    if not call.repeats and call.state != ABSENT and not declared.is_empty:
+        problems.problems += _lacking(layers, plan)
+    parts = _observe(layers, plan, ledger, problems)
+    problems.raise_if_any(ConflictError)
+    warnings = [*unnamed(ledger.declared, call), *plan.warnings]
+    warnings += [f"the rule matches nothing: {problem}" for problem in unmatched.problems]
+    return Host(ledger, facts, ledger.declared, ledger.allotted, declared, plan, layers, parts, warnings)
+
+
+def _load_ledger(call: Call, read: FactsReader) -> Ledger:
+    """
+    Raises:
+        ConflictError: the ledger is lost, and the call does not ask to recover it.
+    """
+    ledger = Ledger.load(broken_too=call.recover)
+    if ledger.is_new or not ledger.knows_boot:
+        # Imported by the few hosts that need it: a module is compiled anew at each run.
+        from . import recovery
+
+        if ledger.is_new:
+            recovery.recover(ledger, call, lambda: _plan_given(ledger, call, read(ledger)))
+        else:
+            recovery.note_boot(ledger)
+    return ledger
+
+
+def _plan_given(ledger: Ledger, call: Call, facts: Facts) -> Plan:
+    """The plan of all that is declared, and that the call is given.
+
+    Raises:
+        ModelError: some of it is wrong.
+    """
+    with_given = known(declare(ledger.declared, call), call)
+    earlier = not_given(ledger.declared, call)
+    return make_plan(with_given, facts, ledger.allotted, ProblemCollector(), earlier, call.places)
+
+
+def _problems_besides(
+    error: ModelError, declared: Declared, facts: Facts, ledger: Ledger, layers: Sequence[Layer], call: Call
+) -> List[Problem]:
+    """What this host lacks, and what is in the way, for the part of a declaration that the error is not about."""
+    problems = ProblemCollector()
+    if declared.host is None:
+        return []
+    with suppress(ModelError, ApplyError):
+        plan = make_plan_without(error.problems, declared, facts, ledger.allotted, call.places)
+        problems.problems += _lacking(layers, plan)
+        _observe(layers, plan, ledger, problems)
+    return problems.problems
+
+
+def _lacking(layers: Sequence[Layer], plan: Plan) -> List[Problem]:
+    return [problem for layer in layers for problem in layer.lacks(plan)]
+
+
+def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> List[Part]:
+    """What each resource has to do, in the order of the layers. `problems` collects what the host lacks for it."""
+    pairs = [(layer, resource) for layer in layers for resource in layer.resources(ledger)]
+    parts = [_observe_one(layer, resource, plan, ledger, problems) for layer, resource in pairs]
+    return [part for part in parts if part]
+
+
+def _observe_one(
+    layer: Layer, resource: Resource, plan: Plan, ledger: Ledger, problems: ProblemCollector
+) -> Optional[Part]:
+    part = None
+    blockers = ProblemCollector()
+    with blockers.collect():
+        part = Part.observed(layer, resource, plan, ledger)
+    if part is None:
+        # One report names what is in the way, and also what the planned objects need.
+        new = planned(layer, resource, plan)
+    else:
+        new = state_of([change.after for change in part.changes if change.after])
+    if part is None or part.changes:
+        with problems.collect():
+            resource.require(new)
+    problems.problems += blockers.problems
+    return part
