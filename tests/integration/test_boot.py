@@ -37,7 +37,7 @@ for unit in "$@"; do
     case $verb$unit in
     *--*) [ $unit != --now ] || now=1 ;;
     show*) [ -e /run/running/$unit ] && echo ActiveState=active || echo ActiveState=inactive; echo ;;
-    enable*) mkdir -p {UNITS}/multi-user.target.wants; ln -s {UNITS}/$unit {UNITS}/multi-user.target.wants/$unit ;;
+    enable*) mkdir -p {UNITS}/multi-user.target.wants; ln -sf {UNITS}/$unit {UNITS}/multi-user.target.wants/$unit ;;
     disable*) rm {UNITS}/multi-user.target.wants/$unit ${{now:+/run/running/$unit}} ;;
     start*) : > /run/running/$unit ;;
     esac
@@ -175,7 +175,7 @@ def test_with_systemd_services_are_enabled_and_started(host: ThrowawayHost) -> N
     assert told(host) == [f"enable -- {APPLY}", starts[1]]
     host.run(f"echo >> {UNITS}/{FOLLOW}")
     assert installed(host) == [("update", "file", f"{UNITS}/{FOLLOW}")]
-    assert told(host) == ["daemon-reload", f"restart --no-block -- {FOLLOW}"]
+    assert told(host) == ["daemon-reload", f"restart -- {FOLLOW}"]
     only_command = installed(host, services=False)
     assert ("delete", "service", APPLY) in only_command
     assert ("delete", "program", COMMAND) not in only_command

@@ -132,8 +132,7 @@ def installed() -> FrozenSet[Key]:
 def _restart_follow() -> None:
     """A service that lasts would go on with the program, and the unit, that it was started from."""
     if systemd.is_booted() and FOLLOW in systemd.active([FOLLOW]):
-        # It is ready only once it has seen the host, for which it waits for the end of this run.
-        _systemctl("restart", "--no-block", "--", FOLLOW)
+        _systemctl("restart", "--", FOLLOW)
 
 
 def _systemctl(*arguments: str) -> None:
