@@ -47,7 +47,7 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     except ModelError as error:
         raise AnsibleFilterError("\n".join(map(str, given.explained(error.problems)))) from None
     return {
-        "allotted": planned.allotted.as_words(),
+        "allotted": planned.allotted.as_data(),
         "layers": {layer.name: objects_as_data(layer.desired(planned)) for layer in LAYERS if layer != BOOT},
         "warnings": [*map(str, given.warnings), *planned.warnings],
     }

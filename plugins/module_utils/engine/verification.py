@@ -67,7 +67,7 @@ class Verification:
             "failed_probes": len(self.of(False)),
             "unproven_probes": len(self.of(None)),
             "report": _report(self.rows),
-            "outside_probes": [probe.as_words() for probe in self.outside],
+            "outside_probes": [probe.as_data() for probe in self.outside],
             "pending": list(self.pending),
         }
 

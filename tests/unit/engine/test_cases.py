@@ -84,7 +84,7 @@ def _outcome(planned: Plan) -> dict[str, str]:
     }
     described: dict[str, Any] = {name: objects_as_data(objects) for name, objects in layers.items()}
     return {
-        "allotted.yml": golden.as_yaml(planned.allotted.as_words()),
+        "allotted.yml": golden.as_yaml(planned.allotted.as_data()),
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
         "ruleset.nft": _nft_text(diff(_skeleton(rules_nftables), state_of(rules_nftables.rules(planned)))),
         "chains.iptables": _added_chains(planned),

@@ -52,7 +52,7 @@ EXAMPLES = int(os.environ.get("WHARF_EXAMPLES", USUAL))
 LETTERS = ALL_LETTERS if EXAMPLES > USUAL else ""
 
 MARKED = vocabulary()
-FACTS = facts_of({"uplink": "eth0", "other_bridges": []})
+FACTS = facts_of({"uplink": "eth0", "third_party_bridges": []})
 
 # What the entries refer to.
 AROUND: dict[str, Any] = {

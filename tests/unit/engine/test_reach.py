@@ -20,10 +20,10 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.diff import d
 from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST, ports_to_check
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import (
+    NetworkSubnet,
     Port,
     PortOfFamily,
     Reach,
-    Surroundings,
     reach_of,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
@@ -43,7 +43,7 @@ class Told:
     guarded: set[Port] = field(default_factory=set)
     allowed: dict[PortOfFamily, set[Any]] = field(default_factory=dict)
     subnets: dict[str, set[Any]] = field(default_factory=dict)
-    mutual: set[str] = field(default_factory=set)
+    icc: set[str] = field(default_factory=set)
     unprotected: set[tuple[str, int]] = field(default_factory=set)
 
     @property
@@ -54,7 +54,7 @@ class Told:
             if Port(address, at[1].protocol, number) in self.guarded
         }
         networks = [
-            Surroundings(subnet, bridge in self.mutual, (bridge, subnet.version) in self.unprotected)
+            NetworkSubnet(subnet, bridge in self.icc, (bridge, subnet.version) in self.unprotected)
             for bridge, subnets in self.subnets.items()
             for subnet in subnets
         ]
@@ -84,7 +84,7 @@ def told_by_nftables(elements: Iterator[Element]) -> Told:
         elif name in ("networks4", "networks6"):
             told.subnets.setdefault(words[1], set()).add(ipaddress.ip_network(words[0]))
         elif name == "icc":
-            told.mutual.add(words[0])
+            told.icc.add(words[0])
         elif name == "unprotected":
             told.unprotected.add((words[1], int(words[0][-1])))
     return told
@@ -121,7 +121,7 @@ def told_by_iptables(elements: Iterator[Element]) -> Told:
         elif match := SUBNET.fullmatch(rule):
             told.subnets.setdefault(match[2], set()).add(ipaddress.ip_network(match[1]))
         elif match := MUTUAL.fullmatch(rule):
-            told.mutual.add(match[1])
+            told.icc.add(match[1])
         elif name == "DOCKER-BRIDGE" and (match := UNPROTECTED.fullmatch(rule)):
             told.unprotected.add((match[1], version))
     return told

@@ -147,7 +147,7 @@ class _Expectations:
         self._targets = {
             target.address: target.port
             for target in reversed(targets(plan.publications, plan.accepted_ports))
-            if target.is_for_all and target.protocol == TCP
+            if target.is_unrestricted and target.protocol == TCP
         }
 
     def _add_places(self, container: Container, attachment: Attachment) -> None:
@@ -413,7 +413,7 @@ class _Expectations:
         if network is None or (network.icc and network == self._network_of(published)):
             return True
         source = self._plan.allotted.endpoints[user.container.name, network.name].address(user.version)
-        return source is None or published.is_for(source)
+        return source is None or published.allows(source)
 
     def _network_of(self, published: Publication) -> Optional[Network]:
         return self._gateway(self._plan.model.containers[published.container], published.version)

@@ -52,7 +52,7 @@ class Probe:
             return f"{self.address}/{PING}"
         return f"{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}/{self.protocol}"
 
-    def as_words(self) -> Dict[str, Any]:
+    def as_data(self) -> Dict[str, Any]:
         """As the module takes it."""
         words = {
             "from": self.source,

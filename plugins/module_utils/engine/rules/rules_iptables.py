@@ -23,7 +23,7 @@ from ..planning.accepted_ports import AcceptedPort, LinkedPort
 from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication, Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
-from ..planning.targets import Entry, Target, sources, targets
+from ..planning.targets import IngressRule, Target, sources, targets
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
 from .network_rules_iptables import INPUT, LINKS, MSS, POSTROUTING, RuleContext
 from .user_rules_iptables import user_rules
@@ -178,7 +178,7 @@ def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
     host, facts = plan.model.host, plan.facts
     forwards = facts.forwards_ipv4 if version == 4 else facts.forwards_ipv6
     if host.ip_forward and not host.ip_forward_no_drop and not forwards:
-        for bridge in facts.other_bridges or ():
+        for bridge in facts.third_party_bridges or ():
             yield f"-i {bridge.name} -o {bridge.name} -j RETURN"
         yield "-j DROP"
 
@@ -216,7 +216,7 @@ def _asking(plan: Plan, network: Network, version: int) -> Iterator[Element]:
     No published port 53 stands in its way, and nothing else of the host's that drops what comes for it.
     """
     bridge = network.bridge
-    own = [resolver for resolver in plan.resolvers.all if resolver.name == network.name and resolver.answers]
+    own = [resolver for resolver in plan.resolvers.all if resolver.name == network.name and resolver.serves_dns]
     asked = [address for resolver in own for address in resolver.addresses if address.version == version]
     ports = [port for family, port in network.services.ports if family == version]
     for address in asked:
@@ -244,14 +244,14 @@ def _asked_at(address: Address, bridge: str) -> Iterator[Element]:
 
 def _resolver_ports(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:
     """Who is led to a resolver that is not the network's own."""
-    question = plan.resolvers.choices.get(container.name)
-    if question and not question.resolver.is_networks_own and question.resolver.at.version in versions:
-        at, network = question.resolver.at, plan.model.networks[question.attachment.network]
+    assigned = plan.resolvers.assignments.get(container.name)
+    if assigned and not assigned.resolver.is_networks_own and assigned.resolver.address.version in versions:
+        at, network = assigned.resolver.address, plan.model.networks[assigned.attachment.network]
         address = plan.allotted.endpoints[container.name, network.name].address(at.version)
         ends = f"-s {address}/{at.max_prefixlen} -d {at}/{at.max_prefixlen} -i {network.bridge}"
         for protocol in _DNS_PROTOCOLS:
             rule = (
-                f"{ends} -p {protocol} -m {protocol} --dport {DNS_PORT} -j REDIRECT --to-ports {question.resolver.port}"
+                f"{ends} -p {protocol} -m {protocol} --dport {DNS_PORT} -j REDIRECT --to-ports {assigned.resolver.port}"
             )
             yield f"{FAMILIES[at.version]} nat WHARF-ASKERS", rule
 
@@ -263,7 +263,7 @@ def _container_rules(
     linked = _by_container(plan.linked_ports)
     for container in plan.model.containers.values():
         own = published.get(container.name, [])
-        ways: List[Entry] = [*own, *opened.get(container.name, [])]
+        ways: List[IngressRule] = [*own, *opened.get(container.name, [])]
         elements = [*_translations(own), *_targets(plan, ways), *_resolver_ports(plan, container, versions)]
         elements += _links(linked.get(container.name, []))
         for version in versions:
@@ -310,11 +310,11 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
-def _targets(plan: Plan, ways: List[Entry]) -> Iterator[Element]:
+def _targets(plan: Plan, ways: List[IngressRule]) -> Iterator[Element]:
     """What may be reached once it is translated, so that no port is open by a translation that others make."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
     for target in targets(ways):
-        if target.is_for_all:
+        if target.is_unrestricted:
             ports.setdefault((target.address, target.protocol), set()).add(target.port)
         else:
             yield from _guarded(target, "DROP" if _is_unprotected(plan, target.address) else "RETURN")

@@ -17,7 +17,7 @@ from ..declaration.section import shortest
 from ..planning.accepted_ports import LinkedPort
 from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication, Translation
-from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, ResolverChoice
+from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, ResolverAssignment
 from ..planning.targets import Target, sources, targets
 from ..state import Chain, ElementSet, Object, Rules
 from .user_rules_nftables import user_rules
@@ -196,7 +196,7 @@ def _forward(plan: Plan) -> Iterator[str]:
     if plan.model.host.ip_forward and not plan.model.host.ip_forward_no_drop:
         # Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
         # With bridge-nf-call-iptables what machines on one bridge say to each other comes by here, too.
-        bridged = ", ".join(f'"{bridge.name}" . "{bridge.name}"' for bridge in plan.facts.other_bridges or ())
+        bridged = ", ".join(f'"{bridge.name}" . "{bridge.name}"' for bridge in plan.facts.third_party_bridges or ())
         if bridged:
             yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
         # The rule for IPv6 stands without any such network, too: one may have been here, and the host still forward.
@@ -300,7 +300,7 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         if network.icmp:
             yield f"icmp{version}", subnet
     for resolver in plan.resolvers.all:
-        for address in resolver.addresses if resolver.name == network.name and resolver.answers else ():
+        for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
             yield f"resolvers{address.version}", str(address)
 
 
@@ -340,9 +340,9 @@ def _container_rules(plan: Plan) -> Iterator[Rules]:
         for attachment in container.attachments:
             if plan.model.networks[attachment.network].external:
                 elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
-    for name, question in plan.resolvers.choices.items():
-        if not question.resolver.is_networks_own:
-            elements.setdefault(name, set()).add(_asker(plan, name, question))
+    for name, assigned in plan.resolvers.assignments.items():
+        if not assigned.resolver.is_networks_own:
+            elements.setdefault(name, set()).add(_asker(plan, name, assigned))
     for name, own in elements.items():
         yield Rules(f"container {name}", tuple(sorted(own)))
 
@@ -359,11 +359,11 @@ def _linked(linked: LinkedPort) -> Element:
     return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
 
 
-def _asker(plan: Plan, container: str, question: ResolverChoice) -> Element:
-    network = plan.model.networks[question.attachment.network]
-    version = question.resolver.at.version
+def _asker(plan: Plan, container: str, assigned: ResolverAssignment) -> Element:
+    network = plan.model.networks[assigned.attachment.network]
+    version = assigned.resolver.address.version
     address = plan.allotted.endpoints[container, network.name].address(version)
-    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
+    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {assigned.resolver.port}'
 
 
 def _published(publication: Publication) -> Element:
@@ -378,7 +378,7 @@ def _target_elements(target: Target) -> Iterator[Element]:
     """Who reaches a container's port. Where one of the ways to it is not for all, each of them is looked at."""
     key = f"{target.address} . {target.protocol} . {target.port}"
     version = target.address.version
-    if target.is_for_all:
+    if target.is_unrestricted:
         yield f"targets{version}", key
         return
     yield f"guarded{version}", key

@@ -40,7 +40,7 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
     if not plan.model.host.accept_in_iptables_forward:
         return
     yield ThirdPartyAccept("FORWARD", tuple((program, JUMP) for program in PROGRAMS))
-    foreign = [bridge.name for bridge in plan.facts.other_bridges or () if bridge.name != plan.facts.uplink]
+    foreign = [bridge.name for bridge in plan.facts.third_party_bridges or () if bridge.name != plan.facts.uplink]
     if foreign:
         rules = [f'-A {ACCEPTS} -o {name} {_IS_NEW} -m comment --comment "{OTHERS}" -j RETURN' for name in foreign]
         yield ThirdPartyAccept(OTHERS, tuple((program, rule) for program in PROGRAMS for rule in rules))

@@ -62,8 +62,8 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
     for resolver in plan.resolvers.all:
         if resolver.is_networks_own:
             network = plan.model.networks[resolver.name]
-            for protocol in ("udp", "tcp") if resolver.answers else ():
-                yield to_host(network, resolver.at.version, protocol, resolver.port, resolver.at)
+            for protocol in ("udp", "tcp") if resolver.serves_dns else ():
+                yield to_host(network, resolver.address.version, protocol, resolver.port, resolver.address)
             for version, port in network.services.ports:
                 yield to_host(network, version, "udp", port)
     yield from _by_several_networks(plan)
@@ -90,9 +90,9 @@ def _published(plan: Plan) -> Iterator[RequiredFlow]:
 def _by_several_networks(plan: Plan) -> Iterator[RequiredFlow]:
     """Containers that have another resolver than their network's own are led to its port."""
     led = {
-        (question.attachment.network, question.resolver.at, question.resolver.port)
-        for question in plan.resolvers.choices.values()
-        if not question.resolver.is_networks_own
+        (assigned.attachment.network, assigned.resolver.address, assigned.resolver.port)
+        for assigned in plan.resolvers.assignments.values()
+        if not assigned.resolver.is_networks_own
     }
     for network, at, port in sorted(led, key=str):
         for protocol in ("udp", "tcp"):
