@@ -171,13 +171,9 @@ class _Addresses:
                     notes.add(attachment.path, f"container {container.name} {why}")
 
     def _free(self, ip_range: Subnet) -> Iterator[Address]:
-        dhcp = self._network.services.dhcp
+        leased = self._network.services.dhcp.ranges if self._network.services.dhcp else ()
         taken = [(int(address), int(address)) for address in self._in_use]
-        taken += (
-            [(int(each.first), int(each.last)) for each in dhcp.ranges if each.version == ip_range.version]
-            if dhcp
-            else []
-        )
+        taken += [(int(each.first), int(each.last)) for each in leased if each.version == ip_range.version]
         kind = type(ip_range.network_address)
         return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
 

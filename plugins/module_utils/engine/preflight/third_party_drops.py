@@ -29,8 +29,8 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
     return drops(rulesets, list(required_flows(plan, bridged)))
 
 
-def drops(rulesets: Iterable[Ruleset], ways: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
-    return [_with_text(drop) for drop in third_party_drops(rulesets, ways)]
+def drops(rulesets: Iterable[Ruleset], flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
+    return [_with_text(drop) for drop in third_party_drops(rulesets, flows)]
 
 
 def _rulesets() -> List[Ruleset]:
