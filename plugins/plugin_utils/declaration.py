@@ -127,12 +127,12 @@ def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: 
 
     It cannot be asked what the words lead to: only the host knows what is declared there already.
     """
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_words
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_declaration
 
     found = ProblemCollector()
     marked = places.marked(without_passed_over({key: value for key, value in words.items() if value is not None}))
     parts = (marked.get("networks", {}), marked.get("containers", {}), marked.get("docker_user", ()))
-    read_words(marked.get("host", {}), *parts, places, found)
+    parse_declaration(marked.get("host", {}), *parts, places, found)
     return [problem for problem in found.problems if not any(is_within(problem.path, place) for place in left_out)]
 
 

@@ -12,9 +12,9 @@ from typing import Callable, Collection, Dict, List, Mapping, Optional, Sequence
 
 from . import flows, transaction
 from . import ledger as ledger_file
-from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
+from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
 from .declaration.model import Model
-from .declaration.parse_model import read_model, sound
+from .declaration.parse_model import read_model, without_problems
 from .declaration.places import Places
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector, VerifyError, WharfError
@@ -134,7 +134,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, facts: Callable[[Led
     ledger = _load_ledger(call)
     declared = declare(ledger.declared, call)
     expected = known(declared, call)
-    refuse_leaving(ledger.declared, expected)
+    check_removed_networks(ledger.declared, expected)
     seen = facts(ledger)
     idle = ProblemCollector()
     earlier = not_given(ledger.declared, call)
@@ -213,7 +213,7 @@ def make_sound_plan(declared: Declared, facts: Facts, before: Allotments) -> Tup
 
 
 def _plan_of_the_rest(error: ModelError, declared: Declared, facts: Facts, before: Allotments, places: Places) -> Plan:
-    model = sound(_read(declared, ProblemCollector(), None, places), error.problems)
+    model = without_problems(_read(declared, ProblemCollector(), None, places), error.problems)
     if any(problem.path == NETADDR for problem in error.problems):
         model = without_new_allotments(model)
     return _with_parts(Plan.make(model, facts, before), declared)

@@ -90,7 +90,7 @@ class Marked:
         for kind, (scope, declared) in given.items():
             names = {real_name(*entry) for entry in declared.items()}
             missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
-            if missing and not call.lets_rest_go(scope):
+            if missing and not call.removes_rest(scope):
                 undeclared = ", ".join(sorted(missing))
                 path = call.places.part(kind)
                 remedy = f"declare them too, or let them go by state: exact and {path} without them"

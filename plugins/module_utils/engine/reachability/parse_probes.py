@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from typing import Any, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, Container
-from ..declaration.section import Address, address, number, wrong
+from ..declaration.section import Address, Raw, address, number, wrong
 from ..errors import ProblemCollector
 from ..planning.host_files import NETNS_FILES, dns_files
 from ..planning.plan import Plan
 from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
-
-# A probe as it was given, before it is parsed.
-Raw = Mapping[str, Any]
 
 _SANDBOXES = ("netns:", "pid:", "path:")
 
