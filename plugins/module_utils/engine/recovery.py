@@ -42,7 +42,8 @@ from .resources.files.files import ABSENT, content_of
 from .resources.links.marks import MARK
 from .resources.links.sandboxes import HOST, NETNS, is_present, marks, sandbox_path
 from .rules import rules_iptables, rules_nftables
-from .rules.rules_iptables import FAMILIES, possible_skeleton
+from .rules.network_rules_iptables import FAMILIES
+from .rules.rules_iptables import possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
 from .state import (
     DEFAULT_NETWORK,

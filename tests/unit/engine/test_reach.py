@@ -27,6 +27,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reac
     reach_of,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules.network_rules_iptables import FAMILIES
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Rules, state_of
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
@@ -106,7 +107,7 @@ def told_by_iptables(elements: Iterator[Element]) -> Told:
     told = Told()
     for chain, rule in elements:
         family, _table, name = chain.split(" ")
-        version = 6 if family == rules_iptables.FAMILIES[6] else 4
+        version = 6 if family == FAMILIES[6] else 4
         if match := TRANSLATION.fullmatch(rule):
             address, protocol, number, target, target_port = match.groups("")
             told.published[version, port(address, protocol, number)] = ipaddress.ip_address(target), int(target_port)
