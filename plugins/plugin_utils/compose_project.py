@@ -290,7 +290,7 @@ def _real_attachments(
 
 
 def _with_alias(attachment: object, alias: str, at: str) -> object:
-    """The attachment with another alias, and with its place. A value of the wrong type stays, for the model to report."""
+    """The attachment with another alias, and its place. A value of the wrong type stays, for the model to report."""
     if not isinstance(attachment, dict):
         return attachment
     aliases = attachment.get("aliases") or []
