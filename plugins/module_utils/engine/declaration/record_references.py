@@ -18,21 +18,21 @@ def check_records(model: Model, network: Network, problems: ProblemCollector) ->
     aliases = {_relative(network, record.name): record for record in records if record.type == CNAME}
     if not aliases:
         return
-    others = _others(model, network)
+    other_names = _other_names(model, network)
     for name, record in aliases.items():
         target = _relative(network, record.data[0])
-        if name in others:
-            problems.add(record.path, f'"{record.name}" is also {others[name]}: a CNAME stands alone: rename one')
+        if name in other_names:
+            problems.add(record.path, f'"{record.name}" is also {other_names[name]}: a CNAME stands alone: rename one')
         if _is_loop(network, aliases, name):
             problems.add(record.path, f'"{record.data[0]}": leads back to {record.name}')
-        elif "." in target and target not in others and target not in aliases:
+        elif "." in target and target not in other_names and target not in aliases:
             problems.add(
                 record.path,
                 f'"{record.data[0]}": a CNAME leads to a record or container of its network, and none is called so',
             )
 
 
-def _others(model: Model, network: Network) -> Mapping[str, str]:
+def _other_names(model: Model, network: Network) -> Mapping[str, str]:
     """The names on the network that are no CNAME, and where each is declared."""
     found: Dict[str, str] = {}
     for record in network.services.names.records:

@@ -21,7 +21,7 @@ class Access:
 
     pings: bool = False
     published: bool = False
-    others: bool = False
+    other_ports: bool = False
 
 
 def access_from(host: Host, network: Network, version: int, interface: str) -> Access:
@@ -30,7 +30,7 @@ def access_from(host: Host, network: Network, version: int, interface: str) -> A
     if network.internal:
         return Access()
     if mode == NAT_UNPROTECTED:
-        return Access(pings=True, published=True, others=True)
+        return Access(pings=True, published=True, other_ports=True)
     if mode == ROUTED:
         return Access(pings=True, published=True)
     return Access(network.icmp, host.allow_direct_routing or interface in network.trusted_interfaces)

@@ -200,7 +200,7 @@ def _at_own_address(
     if not access.published:
         yield Probe(source, address, TCP, port, CLOSED, name, via)
         return
-    if replies and (port != DISCARD or access.others):
+    if replies and (port != DISCARD or access.other_ports):
         yield Probe(source, address, TCP, port, OPEN, name, via)
-    if not access.others:
+    if not access.other_ports:
         yield Probe(source, address, TCP, DISCARD, CLOSED, name, via)
