@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuses variables of a host that the roles and playbooks of this collection do not know, on the controller."""
+"""Refuses unknown and invalid variables of the roles and playbooks of this collection, on the controller."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
     def _values(self, variables: Mapping[str, Any], problems: ProblemCollector) -> dict[str, Any]:
         """
         Raises:
-            ModelError: a value cannot be templated, and there are problems, which may be the reason.
+            ModelError: a value cannot be templated, and there are problems that may be the reason.
         """
         try:
             return {name: self._templar.template(variables[name]) for name in sorted(KNOWN & variables.keys())}
@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
             raise
 
     def _hosts(self, patterns: list[str], groups: Mapping[str, list[str]]) -> list[str]:
-        """The hosts that patterns name, as those of a play do."""
+        """The hosts that match patterns, by the rules of a play's `hosts`."""
         if not patterns:
             return []
         inventory = InventoryManager(self._loader, parse=False)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's side of every layer module: reads Compose files and texts, then calls the module of all."""
+"""The controller's side of every layer module: reads Compose files and texts, then runs the module `layers`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPTIONS = (
     "variable_prefix",
 )
 
-# The host gets the words that these lead to, or nothing.
+# These options are read on the controller. The module on the host gets the parts of the declaration instead.
 READ_HERE = (*DECLARING, "runtime")
 
 
@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
         except ModelError as error:
             return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
-        module_args = {**arguments, **declaration.words}
+        module_args = {**arguments, **declaration.parts}
         result.update(self._execute_module(module_name=_MODULE, module_args=module_args, task_vars=task_vars))
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *map(str, declaration.warnings)]
@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
         return result
 
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
-        """Where a relative path may begin."""
+        """The folders that relative paths are looked up in."""
         given = [self._loader.get_basedir(), task_vars.get("inventory_dir"), Path.cwd()]
         return [Path(base) for base in given if base]
 
@@ -79,10 +79,10 @@ def _told(problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def _refuse_unknown(arguments: Mapping[str, Any], module: str) -> None:
-    """By the name that the play calls the module by; what runs on the host would give its own.
+    """Refuse unknown options here, since the module on the host would report them under another name than the play's.
 
     Raises:
-        ModelError: there are options that no layer has.
+        ModelError: with all unknown options.
     """
     known = (*OPTIONS, "layers") if module == _MODULE else OPTIONS
     problems = ProblemCollector()

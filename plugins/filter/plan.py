@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner on the controller, for previews, documents and tests without any host."""
+"""The planner on the controller, for previews, documents and tests without a host."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _KEYS = {"host", "networks", "containers", "docker_user", "compose_files", "runt
 
 
 def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") -> dict[str, Any]:
-    """What a host of which nothing else is known would be brought to.
+    """What is allotted and desired on a host of which nothing but its MTU and machine id is known.
 
     Raises:
-        AnsibleFilterError: the declaration cannot be; the message has every problem with its path.
+        AnsibleFilterError: with all problems of the declaration, each with its path.
     """
     if not isinstance(declaration, Mapping) or set(declaration) - _KEYS:
         raise AnsibleFilterError(f"wharf.network.plan takes a dictionary with {', '.join(sorted(_KEYS))}")
@@ -39,15 +39,15 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
         given = gather(declaration, [Path.cwd()], _PLACES)
     except ModelError as error:
         raise AnsibleFilterError(str(error)) from error
-    words = _PLACES.marked(given.words)
+    parts = _PLACES.marked(given.parts)
     try:
-        # Rules alone are for a host whose networks are somebody else's.
-        host = words.pop("host", None if words.keys() == {"docker_user"} else {})
-        planned = make_plan(Declared(host, **words), facts, Allotments(), places=_PLACES)
+        # A declaration of rules alone is for a host whose networks a dockerd manages.
+        host = parts.pop("host", None if parts.keys() == {"docker_user"} else {})
+        planned = make_plan(Declared(host, **parts), facts, Allotments(), places=_PLACES)
     except ModelError as error:
         raise AnsibleFilterError("\n".join(map(str, given.explained(error.problems)))) from None
     return {
-        "allotted": planned.allotted.as_words(),
+        "allotted": planned.allotted.as_data(),
         "layers": {layer.name: objects_as_data(layer.desired(planned)) for layer in LAYERS if layer != BOOT},
         "warnings": [*map(str, given.warnings), *planned.warnings],
     }

@@ -16,19 +16,12 @@ description:
   - An empty value, and a text of nothing but white space as surveys of AWX give it, counts as not given.
   - It checks that C(wharf_host), C(wharf_networks) and C(wharf_containers) are dictionaries, and C(wharf_docker_user) a
     list, or texts of these. The modules of the layers read what is within them, and Compose files.
+extends_documentation_fragment:
+  - wharf.network.attributes.read_only
 attributes:
   action:
     support: full
     description: All of it is an action plugin.
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: N/A
-    description: There is nothing to change.
-  idempotent:
-    support: full
-    description: Changes nothing.
   platform:
     support: full
     description: The systems that this runs on.

@@ -14,20 +14,9 @@ description:
     of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.
   - Compares what is declared with what stands, and names each difference without repairing it.
   - What is declared is known from the ledger in C(/var/lib/wharf); this takes no declaration.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: N/A
-    description: There is nothing to change.
-  idempotent:
-    support: full
-    description: Changes nothing.
-  platform:
-    support: full
-    description: The systems that this runs on.
-    platforms: linux
+extends_documentation_fragment:
+  - wharf.network.attributes.read_only
+  - wharf.network.attributes.linux
 requirements:
   - Python 3.9 or later
   - nftables (the command nft), or for C(firewall-backend=iptables) the commands of iptables

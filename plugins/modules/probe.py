@@ -19,20 +19,13 @@ description:
     the sandbox where a probe should arrive, by a raw socket, and so tells a port on which nobody listens from one that
     is closed, and the container meant from anybody else who answers.
   - Who listens sees a TCP connection that is closed at once, or a UDP datagram that begins with C(wharf.network probe).
+extends_documentation_fragment:
+  - wharf.network.attributes.read_only
+  - wharf.network.attributes.linux
 attributes:
   check_mode:
     support: full
     description: Sends the same packets, since they change nothing.
-  diff_mode:
-    support: N/A
-    description: There is nothing to change.
-  idempotent:
-    support: full
-    description: Changes nothing.
-  platform:
-    support: full
-    description: The systems that this runs on.
-    platforms: linux
 options:
   probes:
     description:

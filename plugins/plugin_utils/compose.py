@@ -19,12 +19,12 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
     ProblemCollector,
     is_within,
 )
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
     Named,
     Project,
-    ProjectWords,
+    ProjectDeclaration,
     resolve,
 )
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
@@ -35,15 +35,15 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
-class ComposeWords:
-    """The words of all projects in the vocabulary of `wharf_networks` and `wharf_containers`.
+class ComposeDeclaration:
+    """The networks and containers of all projects, in the form of `wharf_networks` and `wharf_containers`.
 
-    Each network and container says under `x-source` where it was declared. `left_out` are the places of what could not
-    be read, and is a problem already.
+    Each entry notes under `x-source` where it was declared. `left_out` are the places of parts that could not be read,
+    each of which is reported.
     """
 
-    networks: dict[str, Words]
-    containers: dict[str, Words]
+    networks: dict[str, Raw]
+    containers: dict[str, Raw]
     warnings: tuple[Problem, ...]
     left_out: tuple[str, ...] = ()
 
@@ -52,7 +52,7 @@ class ComposeWords:
 class _Item:
     """One item of the variable: the files of one project, by the paths that the user gave.
 
-    With no `profiles` those of `COMPOSE_PROFILES` are active.
+    Without `profiles`, those of `COMPOSE_PROFILES` are active.
     """
 
     path: str
@@ -64,13 +64,13 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Document:
-    """One file, by the path that the user gave; variables and tags still stand in its words."""
+    """One file, by the path that the user gave, before variables and tags are resolved."""
 
     path: str
-    words: Words
+    raw: Raw
 
 
-def load_compose_files(items: object, base: Path, path: str = "wharf_compose_files") -> ComposeWords:
+def load_compose_files(items: object, base: Path, path: str = "wharf_compose_files") -> ComposeDeclaration:
     """Read every project that the items at `path` name; relative paths are relative to `base`.
 
     Raises:
@@ -82,15 +82,15 @@ def load_compose_files(items: object, base: Path, path: str = "wharf_compose_fil
     return read
 
 
-def read_compose_files(items: object, base: Path, path: str, problems: ProblemCollector) -> ComposeWords:
-    """What of all projects has no problem, so that the rest of it can be checked.
+def read_compose_files(items: object, base: Path, path: str, problems: ProblemCollector) -> ComposeDeclaration:
+    """The entries of all projects that have no problems, so that these can be checked further.
 
-    An item is a path or `{files, project_name, environment, profiles}`. `.env` beside an item's first file is read,
-    the environment of this process is not.
+    An item is a path or `{files, project_name, environment, profiles}`. The `.env` file beside an item's first file is
+    read, the environment of this process is not.
     """
     found = ProblemCollector()
     reader = FileReader(base, found)
-    projects: list[ProjectWords] = []
+    projects: list[ProjectDeclaration] = []
     for index, item in enumerate(_as_list(items)):
         with found.collect():
             project = _read_project(_parse_item(item, f"{path}[{index}]"), base, reader, found)
@@ -98,11 +98,11 @@ def read_compose_files(items: object, base: Path, path: str, problems: ProblemCo
     networks = _join_networks(projects, found)
     containers = _join_containers(projects, found)
     problems.problems += without_repeats(found.problems, reader.left_out)
-    return ComposeWords(networks, containers, tuple(dict.fromkeys(reader.warnings)), tuple(reader.left_out))
+    return ComposeDeclaration(networks, containers, tuple(dict.fromkeys(reader.warnings)), tuple(reader.left_out))
 
 
 def without_repeats(problems: Sequence[Problem], left_out: Sequence[str]) -> list[Problem]:
-    """The problems, of each place that is left out only the first one, which is why."""
+    """The problems, but for each place that is left out only the first one, which is the reason."""
     told: set[str] = set()
     kept: list[Problem] = []
     for problem in problems:
@@ -169,7 +169,7 @@ def _environment_text(value: object, path: str) -> str:
 def _read_project(item: _Item, base: Path, reader: FileReader, problems: ProblemCollector) -> Project:
     """
     Raises:
-        ModelError: its variables are not known.
+        ModelError: one of the files with its variables cannot be read.
     """
     directory = os.path.dirname(item.files[0])
     documents: list[_Document] = []
@@ -177,14 +177,14 @@ def _read_project(item: _Item, base: Path, reader: FileReader, problems: Problem
         with problems.collect():
             documents.append(_Document(file, reader.document(file, item.path)))
     environment = reader.environment(reader.default_env_files(directory), item.environment, item.path)
-    # Unlike that of any other project.
+    # A stand-in that no other project has.
     name = f"unnamed{len(problems.problems)}"
-    # A file that cannot be read may have the name.
+    # If a file cannot be read, the project's name may be in it, so a missing name is not reported.
     with problems.collect() if len(documents) == len(item.files) else suppress(ModelError):
         name = _project_name(item, base, documents, environment)
     files = FileSet(item.files, directory, {**environment, "COMPOSE_PROJECT_NAME": name}, item.path)
     composed = compose(files, reader, problems)
-    networks, services = composed.words.get("networks"), composed.words.get("services")
+    networks, services = composed.raw.get("networks"), composed.raw.get("services")
     return Project(
         name,
         files.paths,
@@ -207,9 +207,9 @@ def _project_name(item: _Item, base: Path, documents: Sequence[_Document], envir
     if from_environment := environment.get("COMPOSE_PROJECT_NAME"):
         return _checked_project_name(from_environment, f"{item.path}: COMPOSE_PROJECT_NAME")
     for document in reversed(documents):
-        if document.words.get("name") is not None:
+        if document.raw.get("name") is not None:
             path = f"{document.path}: name"
-            return _checked_project_name(interpolate(document.words["name"], environment, path).value, path)
+            return _checked_project_name(interpolate(document.raw["name"], environment, path).value, path)
     folder = Path(os.path.abspath(base / item.files[0])).parent.name
     normalised = re.sub(r"[^a-z0-9_-]", "", folder.lower()).lstrip("_-")
     if not normalised:
@@ -224,15 +224,15 @@ def _checked_project_name(name: object, path: str) -> str:
     raise ModelError.at(path, f'"{name}": {rule}')
 
 
-def _join_networks(projects: Sequence[ProjectWords], problems: ProblemCollector) -> dict[str, Words]:
-    """The networks of all projects; what one declares and another calls external is as declared."""
-    joined: dict[str, Words] = {}
-    declaring: dict[str, ProjectWords] = {}
+def _join_networks(projects: Sequence[ProjectDeclaration], problems: ProblemCollector) -> dict[str, Raw]:
+    """The networks of all projects. A declaration takes precedence over an external entry of another project."""
+    joined: dict[str, Raw] = {}
+    declaring: dict[str, ProjectDeclaration] = {}
     for project, network in ((each, network) for each in projects for network in each.networks):
         known = joined.get(network.name)
         if known is None or is_external(known):
-            joined[network.name], declaring[network.name] = network.words, project
-        elif not is_external(network.words) and not _same(known, network.words):
+            joined[network.name], declaring[network.name] = network.raw, project
+        elif not is_external(network.raw) and not _same(known, network.raw):
             remedy = _one_item(declaring[network.name], project)
             remedy = remedy or "declare it once, and say external: true in the other"
             message = f'"{network.name}" is declared otherwise by {known["x-source"]}; {remedy}'
@@ -240,30 +240,30 @@ def _join_networks(projects: Sequence[ProjectWords], problems: ProblemCollector)
     return joined
 
 
-def _join_containers(projects: Sequence[ProjectWords], problems: ProblemCollector) -> dict[str, Words]:
-    joined: dict[str, Words] = {}
-    declaring: dict[str, ProjectWords] = {}
+def _join_containers(projects: Sequence[ProjectDeclaration], problems: ProblemCollector) -> dict[str, Raw]:
+    joined: dict[str, Raw] = {}
+    declaring: dict[str, ProjectDeclaration] = {}
     for project, container in ((each, container) for each in projects for container in each.containers):
-        known = joined.setdefault(container.name, container.words)
+        known = joined.setdefault(container.name, container.raw)
         first = declaring.setdefault(container.name, project)
-        if known is not container.words:
+        if known is not container.raw:
             remedy = _one_item(first, project) or "give one another container_name or project_name"
             message = f'the container name "{container.name}" is taken by {known["x-source"]}; {remedy}'
             problems.add(_source(container), message)
     return joined
 
 
-def _one_item(first: ProjectWords, project: ProjectWords) -> str:
-    """The remedy where two items are of one project, as of a file and its override; empty where they are not."""
+def _one_item(first: ProjectDeclaration, project: ProjectDeclaration) -> str:
+    """The remedy if two items are one project, such as a file and its override; empty if they are not."""
     if first is project or first.name != project.name:
         return ""
     files = ", ".join((*first.files, *project.files))
     return f"both items are the project {project.name}: give one item files: [{files}], or one another project_name"
 
 
-def _same(one: Words, other: Words) -> bool:
+def _same(one: Raw, other: Raw) -> bool:
     return {**one, "x-source": None} == {**other, "x-source": None}
 
 
 def _source(named: Named) -> str:
-    return str(named.words["x-source"])
+    return str(named.raw["x-source"])

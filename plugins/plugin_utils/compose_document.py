@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One Compose file: which of its words we know, and which of them concern networking."""
+"""One Compose file: checks its keys, and keeps those that are about networking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
 
-Words = dict[str, object]
+# A map of a Compose file as it was parsed from YAML.
+Raw = dict[str, object]
 _ReadEntry = Callable[[object, str], object]
 
 TOP_LEVEL_KEYS = frozenset(
@@ -31,14 +32,14 @@ _KEPT_KEYS = SERVICE_KEYS_ABOUT_NETWORKING | SERVICE_KEYS_THAT_DECIDE
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 
 
-def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
-    """The file's `name`, `include`, `networks` and `services`, with only what concerns networking.
+def read_document(text: str, path: str, problems: ProblemCollector) -> Raw:
+    """The file's `name`, `include`, `networks` and `services`, with the keys that are about networking.
 
-    Variables and tags still stand in it. Keys that Compose does not know, and networks and services that have not the
-    shape that they should have, go to `problems`, and are left out.
+    Variables and tags are not resolved. Keys that Compose does not know, and networks and services of the wrong type,
+    are reported in `problems`, and left out.
 
     Raises:
-        ModelError: the text, or one of its sections, is no map; so it is not known what the file has.
+        ModelError: the text, or one of its sections, is no map, so that the contents of the file are unknown.
     """
     document = parse_yaml(text, path)
     if not isinstance(document, dict):
@@ -46,12 +47,12 @@ def read_document(text: str, path: str, problems: ProblemCollector) -> Words:
     for key in document:
         check_key(key, TOP_LEVEL_KEYS, f"{path}: {key}", problems)
     reader = _Reader(problems)
-    words = {key: document[key] for key in ("name", "include") if key in document}
+    raw = {key: document[key] for key in ("name", "include") if key in document}
     for key, read in (("networks", reader.network), ("services", reader.service)):
         if key in document:
-            words[key] = reader.section(document[key], f"{path}: {key}", read)
+            raw[key] = reader.section(document[key], f"{path}: {key}", read)
     reader.lost.raise_if_any()
-    return words
+    return raw
 
 
 def check_key(
@@ -62,7 +63,7 @@ def check_key(
     passed_over: Collection[str] = (),
     extensible: bool = True,
 ) -> None:
-    """Note a key that is neither known nor an extension, if there can be any, and the key that it looks like."""
+    """Report a key that is neither known nor an extension (where these are allowed), with the key that it resembles."""
     if key in known or key in passed_over or (extensible and is_extension(str(key))):
         return
     remedy = "remove it, or let its name start with x-" if extensible else f"known here: {', '.join(sorted(known))}"
@@ -70,7 +71,7 @@ def check_key(
 
 
 class _Reader:
-    """Narrows the sections of a file."""
+    """Checks the sections of a file, and reduces them to what is about networking."""
 
     def __init__(self, problems: ProblemCollector) -> None:
         self.problems = problems
@@ -95,28 +96,28 @@ class _Reader:
         return False
 
     def _entry(self, entry: object, path: str, read: _ReadEntry) -> object:
-        return through_tag(entry, lambda words: read(words, path))
+        return through_tag(entry, lambda raw: read(raw, path))
 
-    def network(self, words: object, path: str) -> object:
-        if words is not None and not isinstance(words, dict):
+    def network(self, raw: object, path: str) -> object:
+        if raw is not None and not isinstance(raw, dict):
             self.problems.add(path, "must be a map")
             return None
-        return words
+        return raw
 
-    def service(self, words: object, path: str) -> object:
-        if not isinstance(words, dict):
+    def service(self, raw: object, path: str) -> object:
+        if not isinstance(raw, dict):
             self.problems.add(path, "must be a map")
             return {}
-        for key in words:
+        for key in raw:
             check_key(key, _KEPT_KEYS | {EXTENSION}, f"{path}.{key}", self.problems, SERVICE_KEYS_PASSED_OVER)
-        kept = {key: value for key, value in words.items() if key in _KEPT_KEYS or key.startswith("x-")}
+        kept = {key: value for key, value in raw.items() if key in _KEPT_KEYS or key.startswith("x-")}
         if "deploy" in kept:
             kept["deploy"] = through_tag(kept["deploy"], lambda deploy: self._deploy(deploy, f"{path}.deploy"))
         return kept
 
-    def _deploy(self, words: object, path: str) -> object:
-        if not isinstance(words, dict):
-            return words
-        for key in words:
+    def _deploy(self, raw: object, path: str) -> object:
+        if not isinstance(raw, dict):
+            return raw
+        for key in raw:
             check_key(key, ("replicas",), f"{path}.{key}", self.problems, DEPLOY_KEYS_PASSED_OVER)
-        return {key: value for key, value in words.items() if key not in DEPLOY_KEYS_PASSED_OVER}
+        return {key: value for key, value in raw.items() if key not in DEPLOY_KEYS_PASSED_OVER}

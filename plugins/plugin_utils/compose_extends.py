@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service that `extends` another one of its file or of another file.
+"""Services that `extends` another one, of the same file or of another file.
 
-As in compose-go v2 (`loader/extends.go`): the extending service changes its base by the rules by which a later file
-changes an earlier one, tags included, and every key is carried over, `container_name`, `profiles`, `links`,
-`network_mode` and `networks` too. What these refer to is not: networks and services have to be declared in the project
-that extends, and a reference that leads nowhere there is an error. `extends` sees the services of its own file and of
-what that file includes; in another file, only the services of that file itself. That file's variables are those of the
-project, and there is no `.env` of its own. Whether a profile of the base is active makes no difference.
+As in compose-go v2 (`loader/extends.go`), the service is merged over its base by the rules for a later file over an
+earlier one, tags included. It inherits every key, also `container_name`, `profiles`, `links`, `network_mode` and
+`networks`. It does not inherit the networks and services that these refer to: they have to be declared in the project
+that extends, else the reference is an error. `extends` finds services of its own file and of that file's includes, but
+in another file only the services of that file itself. The other file's variables are those of the project; a `.env`
+beside it is not read. Whether a profile of the base is active makes no difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, check_key
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, check_key
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_service
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import locate
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import (
@@ -32,9 +32,9 @@ EXTENDS_KEYS = ("service", "file")
 
 @dataclass(frozen=True)
 class ServicesFile:
-    """The services of one file, as they are written; the paths of other files begin at `directory`.
+    """The services of one file, before `extends` is resolved. Paths of other files are relative to `directory`.
 
-    It is not `whole` where further services may be in what it includes.
+    It is not `whole` if an include could not be read, which may have further services.
     """
 
     path: str
@@ -54,46 +54,46 @@ LoadFile = Callable[[str, str], ServicesFile]
 
 
 def extend_services(file: ServicesFile, load: LoadFile, problems: ProblemCollector) -> dict[str, object]:
-    """The file's services, each over what it extends; their tags stay, for the files before this one.
+    """The file's services, each merged over its base. Their tags stay, for merging with the files before this one.
 
-    Every base that is not there, and every circle, goes to `problems`; the service then extends nothing.
+    A missing base, and a loop, are reported in `problems`; the service then extends nothing.
     """
     extended: dict[str, object] = {}
-    for name, words in file.services.items():
-        extended[name] = through_tag(words, _own)
+    for name, raw in file.services.items():
+        extended[name] = through_tag(raw, _own)
         with problems.collect():
-            extended[name] = _extended(file, name, _Way(load, problems), ())
+            extended[name] = _extended(file, name, _Context(load, problems), ())
     return extended
 
 
-def _own(words: object) -> object:
-    return {key: value for key, value in words.items() if key != "extends"} if isinstance(words, dict) else words
+def _own(raw: object) -> object:
+    return {key: value for key, value in raw.items() if key != "extends"} if isinstance(raw, dict) else raw
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How further files are found, and who is told of what cannot merge."""
+class _Context:
+    """How other files are loaded, and where problems are reported."""
 
     load: LoadFile
     problems: ProblemCollector
 
 
-def _extended(file: ServicesFile, name: str, way: _Way, seen: tuple[str, ...]) -> object:
+def _extended(file: ServicesFile, name: str, context: _Context, seen: tuple[str, ...]) -> object:
     place = f"{file.path}: services.{name}"
     if place in seen:
-        circle = " -> ".join([*seen[seen.index(place) :], place])
-        raise ModelError.at(f"{seen[-1]}.extends", f"is a circle: {circle}")
+        loop = " -> ".join([*seen[seen.index(place) :], place])
+        raise ModelError.at(f"{seen[-1]}.extends", f"is a circle: {loop}")
 
-    def over_its_base(words: object) -> object:
-        if not isinstance(words, dict):
-            return words
-        own = _as_words(_own(words))
-        extends = _parse(untagged(words.get("extends")), f"{place}.extends")
+    def over_its_base(raw: object) -> object:
+        if not isinstance(raw, dict):
+            return raw
+        own = _as_map(_own(raw))
+        extends = _parse(untagged(raw.get("extends")), f"{place}.extends")
         if extends is None:
             return own
-        base_file = _file_of(extends, file, way.load, f"{place}.extends")
-        base = _extended(base_file, extends.service, way, (*seen, place))
-        return retagged(merge_service(_as_words(without_tags(base)), own, place, way.problems), own)
+        base_file = _file_of(extends, file, context.load, f"{place}.extends")
+        base = _extended(base_file, extends.service, context, (*seen, place))
+        return retagged(merge_service(_as_map(without_tags(base)), own, place, context.problems), own)
 
     return through_tag(file.services[name], over_its_base)
 
@@ -120,7 +120,7 @@ def _parse(extends: object, path: str) -> _Extends | None:
 
 
 def _file_of(extends: _Extends, file: ServicesFile, load: LoadFile, path: str) -> ServicesFile:
-    """The file that has the base.
+    """The file with the base service.
 
     Raises:
         ModelError: no file has it.
@@ -129,7 +129,7 @@ def _file_of(extends: _Extends, file: ServicesFile, load: LoadFile, path: str) -
         file = load(locate(file.directory, extends.file, f"{path}.file"), f"{path}.file")
     if untagged(file.services.get(extends.service)) is None:
         if not file.whole:
-            # What is wrong with an included file has been said.
+            # The base may be in an included file with problems, which are reported already.
             raise ModelError()
         known = ", ".join(file.services) or "none"
         remedy = "" if extends.file else "; give the key file, if another file has it"
@@ -137,5 +137,5 @@ def _file_of(extends: _Extends, file: ServicesFile, load: LoadFile, path: str) -
     return file
 
 
-def _as_words(base: object) -> Words:
+def _as_map(base: object) -> Raw:
     return base if isinstance(base, dict) else {}

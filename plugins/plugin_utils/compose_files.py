@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compose files -> what they say together, with what they include and what their services extend.
+"""Compose files -> the merged networks and services, with `include` and `extends` resolved.
 
-As in compose-go v2 (`loader/loader.go`), for each file: first its variables, then what it includes, then `extends`;
-then it changes what the files before it say. So a later file may change what an earlier one includes.
+The order is that of compose-go v2 (`loader/loader.go`). For each file, its variables are interpolated, then its
+includes are loaded, then `extends` is resolved; then the file is merged over the files before it. So a later file may
+override what an earlier one includes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_extends import ServicesFile, extend_services
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_include import Include, parse_includes
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_documents
@@ -26,10 +27,10 @@ _SECTIONS = ("networks", "services")
 
 @dataclass(frozen=True)
 class FileSet:
-    """Files that make one model, each over those before it.
+    """Files that are merged, each over those before it.
 
-    The paths in them begin at `directory`, wherever the files themselves are. `asked_at` is where they were named, and
-    `within` are the files whose includes led to them.
+    The paths in them are relative to `directory`, wherever the files themselves are. `asked_at` is the place that names
+    them, and `within` are the files whose includes led to them.
     """
 
     paths: tuple[str, ...]
@@ -41,50 +42,50 @@ class FileSet:
 
 @dataclass(frozen=True)
 class Composed:
-    """The networks and services of files, and where each of them stands, by section and name.
+    """The networks and services of files, and the place of each, by section and name.
 
-    It is not `whole` where it is not known what one of the files has.
+    It is not `whole` if the contents of one of the files are unknown.
     """
 
-    words: Words
+    raw: Raw
     sources: Mapping[tuple[str, str], str]
     whole: bool = True
 
 
 def compose(files: FileSet, reader: FileReader, problems: ProblemCollector) -> Composed:
-    """What the files say together, as far as they have no problems."""
+    """The merged contents of the files, as far as these have no problems."""
     composed = Composed({}, {})
     declared_in: dict[tuple[str, str], list[str]] = {}
     for path in files.paths:
         later = Composed({}, {}, whole=False)
         with problems.collect():
             later = _compose_file(path, files, reader, problems)
-        words = merge_documents(composed.words, later.words, path, problems)
-        composed = Composed(words, {**later.sources, **composed.sources}, composed.whole and later.whole)
-        for key in _keys(later.words):
+        raw = merge_documents(composed.raw, later.raw, path, problems)
+        composed = Composed(raw, {**later.sources, **composed.sources}, composed.whole and later.whole)
+        for key in _keys(later.raw):
             declared_in.setdefault(key, []).append(path)
     own = {(section, name): f"{'+'.join(paths)}: {section}.{name}" for (section, name), paths in declared_in.items()}
     sources = {**own, **composed.sources}
-    # What was reset, and may be declared anew by who includes this, is not from here.
-    return replace(composed, sources={key: sources[key] for key in _keys(composed.words)})
+    # An entry that was reset is not from here: a file that includes this one may declare it anew.
+    return replace(composed, sources={key: sources[key] for key in _keys(composed.raw)})
 
 
-def _keys(words: Words) -> list[tuple[str, str]]:
-    return [(section, name) for section, entries in words.items() for name in _entries(entries)]
+def _keys(raw: Raw) -> list[tuple[str, str]]:
+    return [(section, name) for section, entries in raw.items() for name in _entries(entries)]
 
 
 def _compose_file(path: str, files: FileSet, reader: FileReader, problems: ProblemCollector) -> Composed:
-    """One file, in whose words tags still stand.
+    """One file, with its tags.
 
     Raises:
         ModelError: it cannot be read, or includes itself.
     """
     if path in files.within:
-        circle = " -> ".join([*files.within[files.within.index(path) :], path])
-        raise ModelError.at(files.asked_at, f"is a circle: {circle}")
-    words = reader.interpolated(path, files.environment, files.asked_at)
-    composed = Composed({section: words[section] for section in _SECTIONS if section in words}, {})
-    includes = parse_includes(words.get("include"), f"{path}: include", problems)
+        loop = " -> ".join([*files.within[files.within.index(path) :], path])
+        raise ModelError.at(files.asked_at, f"is a circle: {loop}")
+    raw = reader.interpolated(path, files.environment, files.asked_at)
+    composed = Composed({section: raw[section] for section in _SECTIONS if section in raw}, {})
+    includes = parse_includes(raw.get("include"), f"{path}: include", problems)
     for include in includes.parsed:
         included = Composed({}, {}, whole=False)
         with problems.collect():
@@ -98,10 +99,10 @@ def _compose_file(path: str, files: FileSet, reader: FileReader, problems: Probl
 def _compose_included(
     include: Include, path: str, files: FileSet, reader: FileReader, problems: ProblemCollector
 ) -> Composed:
-    """What is included is a project of its own, by its folder and `.env`, but for the variables that stand already.
+    """The contents of an include: a project with a folder and `.env` of its own. Variables that are set already win.
 
     Raises:
-        ModelError: where it is, and what its variables are, is not known.
+        ModelError: it is not on the controller, or one of the files with its variables cannot be read.
     """
     paths = tuple(locate(files.directory, each, include.at) for each in include.paths)
     directory = os.path.dirname(paths[0])
@@ -116,12 +117,12 @@ def _compose_included(
 
 
 def _check_same(composed: Composed, included: Composed, path: str, problems: ProblemCollector) -> None:
-    """What both declare must be the same, in what we know of it.
+    """Report entries that a file and its include declare differently, in the keys about networking.
 
-    Compose 5 would let the file change what it includes. Compose 2 refuses that, as the specification does.
+    Compose 5 lets the file override what it includes. Compose 2 refuses that, as the specification does.
     """
-    for section, words in included.words.items():
-        declared, entries = _entries(composed.words.get(section)), _entries(words)
+    for section, raw in included.raw.items():
+        declared, entries = _entries(composed.raw.get(section)), _entries(raw)
         for name in entries:
             if name in declared and not _same(declared[name], entries[name]):
                 place = composed.sources.get((section, name), f"{path}: {section}.{name}")
@@ -130,16 +131,16 @@ def _check_same(composed: Composed, included: Composed, path: str, problems: Pro
 
 
 def _with_included(composed: Composed, included: Composed) -> Composed:
-    words = {section: _joined(composed.words.get(section), more) for section, more in included.words.items()}
+    raw = {section: _joined(composed.raw.get(section), more) for section, more in included.raw.items()}
     sources = {**included.sources, **composed.sources}
-    return Composed({**composed.words, **words}, sources, composed.whole and included.whole)
+    return Composed({**composed.raw, **raw}, sources, composed.whole and included.whole)
 
 
 def _joined(section: object, included: object) -> object:
     return through_tag(section, lambda own: {**_entries(included), **_entries(own)})
 
 
-def _entries(section: object) -> Words:
+def _entries(section: object) -> Raw:
     entries = untagged(section)
     return entries if isinstance(entries, dict) else {}
 
@@ -152,13 +153,13 @@ def _with_extended(
     composed: Composed, path: str, files: FileSet, reader: FileReader, problems: ProblemCollector
 ) -> Composed:
     def load(file: str, asked_at: str) -> ServicesFile:
-        words = reader.interpolated(file, files.environment, asked_at)
-        return ServicesFile(file, os.path.dirname(file), _entries(words.get("services")))
+        raw = reader.interpolated(file, files.environment, asked_at)
+        return ServicesFile(file, os.path.dirname(file), _entries(raw.get("services")))
 
     def extend(services: object) -> object:
         file = ServicesFile(path, files.directory, _entries(services), composed.whole)
         return extend_services(file, load, problems)
 
-    if "services" not in composed.words:
+    if "services" not in composed.raw:
         return composed
-    return replace(composed, words={**composed.words, "services": through_tag(composed.words["services"], extend)})
+    return replace(composed, raw={**composed.raw, "services": through_tag(composed.raw["services"], extend)})

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of a Compose file's `include` -> which files, from where, with which variables."""
+"""A Compose file's `include` -> the files to include, their folder and their variables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ INCLUDE_KEYS = ("path", "project_directory", "env_file")
 
 @dataclass(frozen=True)
 class Include:
-    """One item of `include`; `at` is where it stands. Its paths begin where those of the file that has it begin.
+    """One item of `include`; `at` is its place. Its paths are relative to the same folder as those of its file.
 
-    With no `project_directory` that of the first path is meant, and with no `env_files` the `.env` there.
+    The default of `project_directory` is the folder of the first path, and that of `env_files` the `.env` there.
     """
 
     at: str
@@ -29,15 +29,15 @@ class Include:
 
 @dataclass(frozen=True)
 class Includes:
-    """Those that are well formed, and whether that is all of them."""
+    """The valid items, and whether these are all items."""
 
     parsed: tuple[Include, ...]
     all: bool
 
 
-def parse_includes(words: object, path: str, problems: ProblemCollector) -> Includes:
-    """The items of `include`; those that are not well formed go to `problems`."""
-    items = without_tags(words) or []
+def parse_includes(raw: object, path: str, problems: ProblemCollector) -> Includes:
+    """The items of `include`; invalid ones are reported in `problems`."""
+    items = without_tags(raw) or []
     if not isinstance(items, list):
         problems.add(path, "must be a list of paths, or of maps with the key path")
         return Includes((), all=False)
@@ -66,18 +66,18 @@ def _parse_item(item: object, path: str) -> Include:
     if env_files is not None and _texts(env_files) is None:
         problems.add(_place_of_wrong(env_files, f"{path}.env_file"), "must be a path or a list of them")
     problems.raise_if_any()
-    # An empty list of them is none given, as in Compose; /dev/null is how it is told to read none
+    # As in Compose, an empty list of env files counts as none given. To read no file, users give /dev/null.
     return Include(path, paths or (), str(directory) if directory else None, _texts(env_files) or None)
 
 
 def _place_of_wrong(value: object, path: str) -> str:
-    """The first item of a list that is no text, or what is no list."""
+    """The place of the first item that is no text, or of a value that is no list."""
     items = enumerate(value) if isinstance(value, list) else ()
     return next((f"{path}[{index}]" for index, text in items if not (isinstance(text, str) and text)), path)
 
 
 def _texts(value: object) -> tuple[str, ...] | None:
-    """A text or a list of them; None is what is neither."""
+    """A text or a list of texts; None for anything else."""
     listed = [value] if isinstance(value, str) else value
     if isinstance(listed, list) and all(isinstance(text, str) and text for text in listed):
         return tuple(listed)

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a later Compose file changes an earlier one: `docker compose -f a.yml -f b.yml`.
+"""Merges a later Compose file over an earlier one, as `docker compose -f a.yml -f b.yml` does.
 
-Maps merge, lists append, anything else is replaced, but for the keys named here; a null changes nothing. The rules are
-those of compose-go v2 (`override/merge.go`) and of https://docs.docker.com/reference/compose-file/merge/, for the keys
-that concern networking.
+Maps are merged, lists appended, other values replaced, except for the keys named here; a null changes nothing. The
+rules are those of compose-go v2 (`override/merge.go`) and of https://docs.docker.com/reference/compose-file/merge/, for
+the keys about networking.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import LEFT_OUT
 from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset, without_tags
-
-Words = dict[str, object]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where something merges, and who is told of what cannot."""
+    """The place of values that are merged, and where problems are reported."""
 
     path: str
     problems: ProblemCollector
@@ -34,26 +33,26 @@ class _Place:
 Merger = Callable[[object, object, _Place], object]
 
 
-def merge_documents(base: Words, over: Words, path: str, problems: ProblemCollector) -> Words:
-    """What two files say together; `path` names the later one. No `Reset` or `Override` is left in it.
+def merge_documents(base: Raw, over: Raw, path: str, problems: ProblemCollector) -> Raw:
+    """The later file `path`, merged over the earlier one. The result has no `Reset` or `Override`.
 
-    Where the two differ so much in kind that they cannot merge, that goes to `problems`, and the earlier one counts.
+    Values of types that cannot be merged are reported in `problems`, and the earlier one stays.
     """
     mergers = {"services": _merge_services, "networks": _merge_networks}
     merged = _merge_maps(base, over, _Place(path, problems), mergers, ": ")
     return {key: without_tags(value) for key, value in merged.items()}
 
 
-def merge_service(base: Words, over: Words, path: str, problems: ProblemCollector) -> Words:
-    """What a service says that extends another one. No `Reset` or `Override` is left in it.
+def merge_service(base: Raw, over: Raw, path: str, problems: ProblemCollector) -> Raw:
+    """A service merged over its base. The result has no `Reset` or `Override`.
 
-    Where the two differ so much in kind that they cannot merge, that goes to `problems`, and the base counts.
+    Values of types that cannot be merged are reported in `problems`, and that of the base stays.
     """
     merged = _merge_maps(base, over, _Place(path, problems), _SERVICE_MERGERS)
     return {key: without_tags(value) for key, value in merged.items()}
 
 
-def _merge_maps(base: Words, over: Words, place: _Place, mergers: Mapping[str, Merger], joint: str = ".") -> Words:
+def _merge_maps(base: Raw, over: Raw, place: _Place, mergers: Mapping[str, Merger], joint: str = ".") -> Raw:
     merged = dict(base)
     for key, value in over.items():
         before = merged.get(key)
@@ -83,7 +82,7 @@ def _merge_any(before: object, value: object, place: _Place) -> object:
 
 
 def _readable(value: object) -> object:
-    """Of a list what can be read: where lists are joined, nobody counts their items any more."""
+    """A list without the items that could not be read. Their positions do not matter once lists are appended."""
     return [item for item in value if item is not LEFT_OUT] if isinstance(value, list) else value
 
 
@@ -99,7 +98,7 @@ def _kind(value: object) -> str:
 
 
 def _merge_each(mergers: Mapping[str, Merger]) -> Merger:
-    """A merger for a map whose values are maps that merge by `mergers`."""
+    """A merger of maps that uses `mergers` for their values, by key."""
 
     def merge_each(before: object, value: object, place: _Place) -> object:
         if isinstance(before, dict) and isinstance(value, dict):
@@ -114,7 +113,7 @@ def _merge_attachments(before: object, value: object, place: _Place) -> object:
 
 
 def _attachments(networks: object) -> object:
-    """A service's `networks` as a map, whichever form was given."""
+    """A service's `networks` in the form of a map."""
     if isinstance(networks, list) and all(isinstance(name, str) for name in networks):
         return dict.fromkeys(networks)
     return networks
@@ -175,9 +174,9 @@ def _pairs(value: object, place: _Place) -> dict[str, object]:
 
 
 def _merge_address_pools(before: object, value: object, place: _Place) -> object:
-    """The later file says which subnets there are; it may leave the rest of a subnet to the earlier one.
+    """The later file determines the subnets; other keys of a subnet are merged over those of the earlier file.
 
-    Where several subnets are changed at once, compose-go gives some of them the gateway of another, which is a mistake.
+    compose-go has a bug here: if several subnets are changed at once, some of them get the gateway of another one.
     """
     if not isinstance(before, list) or not isinstance(value, list):
         return _merge_any(before, value, place)

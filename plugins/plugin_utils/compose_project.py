@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Compose project, merged and interpolated -> the words of its networks and containers, by real name."""
+"""A merged Compose project -> entries for its networks and containers, by their names on the host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS_ABOUT_NETWORKING,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -27,17 +27,17 @@ _ONE_CONTAINER = "one container per service is supported; declare each further o
 
 @dataclass(frozen=True)
 class Project:
-    """What all files of one project say together.
+    """The merged files of one project.
 
-    `sources` names the places of what they declare, by section and name. Of the services that have profiles
-    those are active that have one of `profiles`, or all of them with `*`. It is not `whole` where it is not known what
-    one of its files has; then nothing is said of names that lead nowhere.
+    `sources` has the places of networks and services, by section and name. A service with profiles is active if one of
+    them is in `profiles`, or if that has `*`. The project is not `whole` if the contents of one of its files are
+    unknown; then references to undeclared names are not reported.
     """
 
     name: str
     files: tuple[str, ...]
     networks: Mapping[str, object]
-    services: Mapping[str, Words]
+    services: Mapping[str, Raw]
     sources: Mapping[tuple[str, str], str]
     profiles: tuple[str, ...]
     whole: bool = True
@@ -46,25 +46,25 @@ class Project:
         place = self.sources.get((section, name), f"{'+'.join(self.files)}: {section}.{name}")
         return ".".join((place, *keys))
 
-    def active_services(self) -> dict[str, Words]:
+    def active_services(self) -> dict[str, Raw]:
         return {key: service for key, service in self.services.items() if self._is_active(service)}
 
-    def _is_active(self, service: Words) -> bool:
+    def _is_active(self, service: Raw) -> bool:
         own = _profiles(service)
         return not own or "*" in self.profiles or not set(own).isdisjoint(self.profiles)
 
 
 @dataclass(frozen=True)
 class Named:
-    """The words of a network or container, and the name it has on the host."""
+    """The entry of a network or container, and its name on the host."""
 
     name: str
-    words: Words
+    raw: Raw
 
 
 @dataclass(frozen=True)
-class ProjectWords:
-    """The words of one project, and the files that they are from."""
+class ProjectDeclaration:
+    """The networks and containers of one project, and its files."""
 
     name: str
     files: tuple[str, ...]
@@ -74,9 +74,8 @@ class ProjectWords:
 
 @dataclass(frozen=True)
 class _Names:
-    """Real names by Compose's key; a service that makes no container has None. `inactive` has profiles, by service.
-
-    Where `all` are not known, a further one may be.
+    """Names on the host by Compose's keys; None for a service without a container. `inactive` has the profiles of
+    services that are not active. Unless `all` names are known, undeclared ones may be in a file with problems.
     """
 
     networks: Mapping[str, str]
@@ -85,20 +84,21 @@ class _Names:
     all: bool
 
 
-def resolve(project: Project, problems: ProblemCollector) -> ProjectWords:
+def resolve(project: Project, problems: ProblemCollector) -> ProjectDeclaration:
     """The containers of the active services, and the networks that these are on.
 
-    As in Compose, a service that is not active is left out, and no other one makes it active: where `network_mode` or
-    `links` of an active one name it, that is an error. What `depends_on` says is about starting, and is passed over.
+    As in Compose, a service that is not active is left out, and other services do not activate it: it is an error if
+    `network_mode` or `links` of an active service name it. `depends_on` is about the order of starting, and passed
+    over.
 
-    Every word that leads nowhere, or is not supported, goes to `problems`, and is left out.
+    References to undeclared names, and unsupported values, are reported in `problems`, and left out.
     """
     networks = {"default": None, **project.networks}
     active = project.active_services()
     names = _Names(
-        {key: _network_name(project, key, _map(words)) for key, words in networks.items()},
-        {key: _container_name(project, key, words) for key, words in active.items()},
-        {key: _profiles(words) for key, words in project.services.items() if key not in active},
+        {key: _network_name(project, key, _map(raw)) for key, raw in networks.items()},
+        {key: _container_name(project, key, raw) for key, raw in active.items()},
+        {key: _profiles(raw) for key, raw in project.services.items() if key not in active},
         project.whole,
     )
     _check_networks(project, problems)
@@ -106,35 +106,35 @@ def resolve(project: Project, problems: ProblemCollector) -> ProjectWords:
     containers: list[Named] = []
     used: dict[str, None] = {}
     for key, service in active.items():
-        words = _container_words(project, key, service, names, problems)
+        raw = _container_entry(project, key, service, names, problems)
         used.update(dict.fromkeys(network for network in _attachments(service) if network in networks))
         if name := names.containers[key]:
-            containers.append(Named(name, words))
-    return ProjectWords(
+            containers.append(Named(name, raw))
+    return ProjectDeclaration(
         project.name,
         project.files,
-        tuple(Named(names.networks[key], _network_words(project, key, _map(networks[key]))) for key in used),
+        tuple(Named(names.networks[key], _network_entry(project, key, _map(networks[key]))) for key in used),
         tuple(containers),
     )
 
 
-def _map(words: object) -> Words:
-    return words if isinstance(words, dict) else {}
+def _map(raw: object) -> Raw:
+    return raw if isinstance(raw, dict) else {}
 
 
-def _profiles(service: Words) -> tuple[str, ...]:
+def _profiles(service: Raw) -> tuple[str, ...]:
     profiles = service.get("profiles")
     return tuple(map(str, profiles)) if isinstance(profiles, list) else ()
 
 
 def _check_networks(project: Project, problems: ProblemCollector) -> None:
-    for key, words in project.networks.items():
-        name = _map(words).get("name")
+    for key, raw in project.networks.items():
+        name = _map(raw).get("name")
         if name is not None and not (isinstance(name, str) and name):
             problems.add(project.path("networks", key, "name"), "must be the network's name, a text")
 
 
-def _check_services(project: Project, active: Mapping[str, Words], problems: ProblemCollector) -> None:
+def _check_services(project: Project, active: Mapping[str, Raw], problems: ProblemCollector) -> None:
     for key, service in active.items():
         if not isinstance(service.get("profiles") or [], list):
             problems.add(project.path("services", key, "profiles"), "must be a list of profiles")
@@ -145,7 +145,7 @@ def _check_services(project: Project, active: Mapping[str, Words], problems: Pro
             problems.add(project.path("services", key, "container_name"), f'"{name}": {remedy}')
 
 
-def _check_replicas(project: Project, key: str, service: Words, problems: ProblemCollector) -> None:
+def _check_replicas(project: Project, key: str, service: Raw, problems: ProblemCollector) -> None:
     counts = _replicas(service)
     for word, count in counts.items():
         path = project.path("services", key, word)
@@ -157,52 +157,52 @@ def _check_replicas(project: Project, key: str, service: Words, problems: Proble
         problems.add(project.path("services", key), "scale and deploy.replicas differ; give one of them")
 
 
-def _replicas(service: Words) -> dict[str, str]:
+def _replicas(service: Raw) -> dict[str, str]:
     """The number of containers, by the key that gives it."""
     counts = {"scale": service.get("scale"), "deploy.replicas": _map(service.get("deploy")).get("replicas")}
     return {word: str(count) for word, count in counts.items() if count is not None}
 
 
-def _container_name(project: Project, key: str, service: Words) -> str | None:
-    # What a `provider` runs is no container
+def _container_name(project: Project, key: str, service: Raw) -> str | None:
+    # A service with a `provider` has no container
     if "provider" in service or "0" in _replicas(service).values():
         return None
     return str(service.get("container_name") or f"{project.name}-{key}-1")
 
 
-def _network_name(project: Project, key: str, words: Words) -> str:
-    return network_name(key if is_external(words) else f"{project.name}_{key}", words)
+def _network_name(project: Project, key: str, raw: Raw) -> str:
+    return network_name(key if is_external(raw) else f"{project.name}_{key}", raw)
 
 
-def _network_words(project: Project, key: str, words: Words) -> Words:
-    kept = {word: value for word, value in words.items() if word != "name"}
+def _network_entry(project: Project, key: str, raw: Raw) -> Raw:
+    kept = {word: value for word, value in raw.items() if word != "name"}
     if isinstance(kept.get("external"), dict):
         kept["external"] = True
     return {**kept, "x-source": project.path("networks", key)}
 
 
-def _container_words(project: Project, key: str, service: Words, names: _Names, problems: ProblemCollector) -> Words:
-    words = drop_repeats(
+def _container_entry(project: Project, key: str, service: Raw, names: _Names, problems: ProblemCollector) -> Raw:
+    raw = drop_repeats(
         {
             word: value
             for word, value in service.items()
             if word in SERVICE_KEYS_ABOUT_NETWORKING or word.startswith("x-")
         }
     )
-    if isinstance(ports := words.get("ports"), list):
-        # A number is what was written here: this YAML has none to the base of 60
-        words["ports"] = [str(port) if isinstance(port, (int, float)) else port for port in ports]
-    if mode := words.pop("network_mode", None):
+    if isinstance(ports := raw.get("ports"), list):
+        # A number is a port here: unlike YAML 1.1, YAML 1.2 does not read 22:22 as a number of base 60
+        raw["ports"] = [str(port) if isinstance(port, (int, float)) else port for port in ports]
+    if mode := raw.pop("network_mode", None):
         with problems.collect():
-            words["network_mode"] = _network_mode(project, key, service, mode, names)
+            raw["network_mode"] = _network_mode(project, key, service, mode, names)
     else:
-        words["networks"] = _real_attachments(project, key, words, names, problems)
-    if links := words.pop("links", None):
-        words["links"] = _real_links(project.path("services", key, "links"), links, names, problems)
-    return {**words, "x-source": project.path("services", key)}
+        raw["networks"] = _real_attachments(project, key, raw, names, problems)
+    if links := raw.pop("links", None):
+        raw["links"] = _real_links(project.path("services", key, "links"), links, names, problems)
+    return {**raw, "x-source": project.path("services", key)}
 
 
-def _network_mode(project: Project, key: str, service: Words, mode: object, names: _Names) -> object:
+def _network_mode(project: Project, key: str, service: Raw, mode: object, names: _Names) -> object:
     if service.get("networks"):
         remedy = "cannot stand beside networks; give one of them"
         raise ModelError.at(project.path("services", key, "network_mode"), remedy)
@@ -249,13 +249,13 @@ def _real_link(link: object, names: _Names, path: str) -> str:
     return f"{_real_container(service, names, path)}:{alias or service}"
 
 
-def _attachments(service: Words) -> dict[str, object]:
-    """What a service says of each network it joins, by Compose's key."""
+def _attachments(service: Raw) -> dict[str, object]:
+    """The networks that a service joins, by Compose's keys, each with its settings."""
     networks = service.get("networks")
     if service.get("network_mode"):
         return {}
     if not networks:
-        # What a `provider` runs joins only what it names
+        # A service with a `provider` does not join the default network
         return {} if "provider" in service else {"default": None}
     if isinstance(networks, list):
         return {network: None for network in networks if isinstance(network, str)}
@@ -271,12 +271,12 @@ def _check_attachments(networks: object, path: str, problems: ProblemCollector) 
 
 
 def _real_attachments(
-    project: Project, key: str, words: Words, names: _Names, problems: ProblemCollector
+    project: Project, key: str, raw: Raw, names: _Names, problems: ProblemCollector
 ) -> dict[str, object]:
     path = project.path("services", key, "networks")
-    _check_attachments(words.get("networks"), path, problems)
+    _check_attachments(raw.get("networks"), path, problems)
     real: dict[str, object] = {}
-    for network, attachment in _attachments(words).items():
+    for network, attachment in _attachments(raw).items():
         name = names.networks.get(network)
         if name is None and names.all:
             remedy = "declare it under the file's networks, with external: true if it stands already"
@@ -284,13 +284,13 @@ def _real_attachments(
         elif name in real:
             problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')
         elif name is not None:
-            at = f"{path}.{network}" if words.get("networks") else project.path("services", key)
+            at = f"{path}.{network}" if raw.get("networks") else project.path("services", key)
             real[name] = _with_alias({} if attachment is None else attachment, key, at)
     return real
 
 
 def _with_alias(attachment: object, alias: str, at: str) -> object:
-    """The attachment with one more alias, and its place. What is not of the right kind stays, for the model to name."""
+    """The attachment with another alias, and its place. A value of the wrong type stays, for the model to report."""
     if not isinstance(attachment, dict):
         return attachment
     aliases = attachment.get("aliases") or []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files on the controller that make up Compose projects, by the paths that people give."""
+"""Reads the files of Compose projects on the controller, by the paths that users give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
     Problem,
     ProblemCollector,
 )
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Words, read_document
+from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, read_document
 from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
 from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate_rest
 
@@ -24,10 +24,10 @@ _REMOTE = re.compile(r"[a-z]+://|git@|github\.com[:/]")
 
 
 def locate(directory: str, given: str, asked_at: str) -> str:
-    """The path of a file that another file names, as people would write it beside the first one.
+    """The path of a file that another file names, in the form in which the first one was given.
 
     Raises:
-        ModelError: it is not on the controller, but at a place that Compose would fetch it from.
+        ModelError: it is a remote file, which Compose would fetch.
     """
     if _REMOTE.match(given):
         raise ModelError.at(asked_at, f'"{given}" is not on the controller; fetch it, and give its path there')
@@ -35,10 +35,10 @@ def locate(directory: str, given: str, asked_at: str) -> str:
 
 
 class FileReader:
-    """Reads files, each once, and gathers the warnings that come with them, and what is wrong in them.
+    """Reads files, each once, and collects warnings and problems.
 
-    Relative paths begin at `base`. What is read is named `asked_at` where it cannot be, that is by whoever asked.
-    What is wrong in a file is left out of its words, and `left_out` has the places.
+    Relative paths are relative to `base`. A file that cannot be read is a problem at the place `asked_at`, which names
+    it. Values with problems are left out, and `left_out` has their places.
     """
 
     def __init__(self, base: Path, problems: ProblemCollector) -> None:
@@ -46,27 +46,27 @@ class FileReader:
         self.left_out: list[str] = []
         self._base = base
         self._problems = problems
-        self._documents: dict[str, Words] = {}
+        self._documents: dict[str, Raw] = {}
 
-    def document(self, path: str, asked_at: str) -> Words:
-        """A Compose file's words, in which variables and tags still stand."""
+    def document(self, path: str, asked_at: str) -> Raw:
+        """The contents of a Compose file, with variables and tags."""
         if path not in self._documents:
             self._documents[path] = read_document(self._text(path, asked_at), path, self._problems)
         return self._documents[path]
 
-    def interpolated(self, path: str, environment: Mapping[str, str], asked_at: str) -> Words:
-        """A Compose file's words, in which only tags still stand."""
-        words: Words = {}
+    def interpolated(self, path: str, environment: Mapping[str, str], asked_at: str) -> Raw:
+        """The contents of a Compose file, with variables replaced and with tags."""
+        raw: Raw = {}
         for key, value in self.document(path, asked_at).items():
             interpolated = interpolate_rest(value, environment, f"{path}: {key}")
-            words[key] = interpolated.value
+            raw[key] = interpolated.value
             self.warnings += interpolated.warnings
             self.left_out += [problem.path for problem in interpolated.problems]
             self._problems.problems += interpolated.problems
-        return words
+        return raw
 
     def environment(self, env_files: Sequence[str], given: Mapping[str, str], asked_at: str) -> dict[str, str]:
-        """What the files set, a later one over those before it, and `given` over all of them."""
+        """The variables that the files set. A later file has precedence over earlier ones, and `given` over all."""
         values: dict[str, str] = {}
         for path in env_files:
             dotenv = parse_dotenv(self._text(path, asked_at), given, path, above=values)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List entries that say the same: the last counts, in the first one's place.
+"""Removes repeated list entries: the last one counts, at the position of the first one.
 
-The rules are those of compose-go v2 (`override/uncity.go`), which looks for repeats once more when port ranges have
-become single ports.
+The rules are those of compose-go v2 (`override/uncity.go`), which removes repeats once more after it has split port
+ranges into single ports.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _Identity = Callable[[object], object]
 
 
 def drop_repeats(service: Mapping[str, object]) -> dict[str, object]:
-    """The service's words with each list entry once, also inside its network attachments."""
+    """The service without repeated list entries, also inside its network attachments."""
     once = _each_once(service, _SERVICE_IDENTITIES)
     if isinstance(ports := once.get("ports"), list):
         once["ports"] = _each_port_once(ports)
     if isinstance(attachments := once.get("networks"), dict):
         once["networks"] = {
-            name: _each_once(words, _ATTACHMENT_IDENTITIES) if isinstance(words, dict) else words
-            for name, words in attachments.items()
+            name: _each_once(raw, _ATTACHMENT_IDENTITIES) if isinstance(raw, dict) else raw
+            for name, raw in attachments.items()
         }
     return once
 
 
-def _each_once(words: Mapping[str, object], identities: Mapping[str, _Identity]) -> dict[str, object]:
+def _each_once(raw: Mapping[str, object], identities: Mapping[str, _Identity]) -> dict[str, object]:
     return {
         key: list({identities[key](entry): entry for entry in value}.values())
         if key in identities and isinstance(value, list)
         else value
-        for key, value in words.items()
+        for key, value in raw.items()
     }
 
 

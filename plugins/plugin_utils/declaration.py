@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declaration as users give it (dictionaries, texts, Compose files) -> the words of the model.
+"""A declaration as users give it (dictionaries, texts, Compose files) -> the parts of a declaration.
 
-What reads texts and Compose files is imported where there are some: Ansible compiles all of this anew for each task.
+The readers of texts and Compose files are imported only if there are some, since Ansible compiles plugins anew for each
+task.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
 
 if TYPE_CHECKING:
-    from .compose import ComposeWords
+    from .compose import ComposeDeclaration
 
 _MAPPINGS = ("host", "networks", "containers")
 
@@ -46,16 +47,16 @@ _BY_VARIABLES = Places()
 
 @dataclass(frozen=True)
 class Declaration:
-    """`words` has those of `host`, `networks`, `containers` and `docker_user` that were given.
+    """`parts` has those of `host`, `networks`, `containers` and `docker_user` that were given.
 
-    What is passed over is not among them.
+    They do not have the keys that are passed over.
     """
 
-    words: dict[str, Any]
+    parts: dict[str, Any]
     warnings: tuple[Problem, ...]
 
     def explained(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-        """The problems, each with what was warned of at its place, as a variable that is not set."""
+        """The problems, each with the warnings about its place, such as a variable that is not set."""
         return tuple(
             replace(problem, message="; ".join([problem.message, *dict.fromkeys(self._warned_of(problem))]))
             for problem in problems
@@ -66,78 +67,80 @@ class Declaration:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value is not given at all: surveys of AWX leave what nobody answers as an empty text."""
+    """Whether a value counts as not given: a survey of AWX gives an empty text for a question without an answer."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def gather(given: Mapping[str, Any], bases: Iterable[Path], places: Places = _BY_VARIABLES) -> Declaration:
-    """`places` names what is given, in messages.
+    """The declaration in the options of a call. `places` names these in messages.
 
-    With the state absent, options that are given and blank are empty: they name nothing.
+    With state absent, a blank option names nothing, and is an empty part.
 
     Raises:
         ModelError: a text or a Compose file cannot be read, or one name is declared in two places.
     """
     problems = ProblemCollector()
-    goes = given.get("state") == ABSENT
-    words = read_parts(given, places, problems)
+    is_absent = given.get("state") == ABSENT
+    parts = read_parts(given, places, problems)
     compose = None
     with problems.collect():
         files = places.option("compose_files")
         compose = _read_compose_files(given.get("compose_files"), list(bases), files, problems)
-    # Each as it was written, for the sake of what may be wrong in it.
-    written = [dict(words)]
+    # Each part as it was written, to find further problems in it.
+    written = [dict(parts)]
     if compose:
         written.append({"networks": compose.networks, "containers": compose.containers})
         for part, read in written[-1].items():
-            words[part] = _joined(read, words.get(part), places.part(part), problems)
+            parts[part] = _joined(read, parts.get(part), places.part(part), problems)
     with problems.collect():
-        containers = words["containers"] if words.get("containers") and words["containers"] != ALL else {}
+        containers = parts["containers"] if parts.get("containers") and parts["containers"] != ALL else {}
         run = _run_by(given.get("runtime") or NETNS, containers, places.option("runtime"))
         if containers:
-            words["containers"] = run
-    named = {key: value for key, value in words.items() if value is not None}
-    if goes and any(option in given for option in DECLARING):
+            parts["containers"] = run
+    named = {key: value for key, value in parts.items() if value is not None}
+    if is_absent and any(option in given for option in DECLARING):
         named = {"networks": {}, "containers": {}, "docker_user": [], **named}
     declaration = Declaration(without_passed_over(named), compose.warnings if compose else ())
     if problems.problems:
-        # What is to go may be declared in whatever way.
-        for each in () if goes else written:
+        # Entries to remove are only named, so their contents are not checked.
+        for each in () if is_absent else written:
             problems.problems += _wrong_besides(each, compose.left_out if compose else (), places)
         raise ModelError(*dict.fromkeys(declaration.explained(problems.problems)))
     return declaration
 
 
 def read_parts(given: Mapping[str, Any], places: Places, problems: ProblemCollector) -> dict[str, Any]:
-    """The host, networks, containers and rules that are given, each None if not; nothing is checked within them."""
-    goes = given.get("state") == ABSENT
-    words: dict[str, Any] = {}
+    """The host, networks, containers and rules that are given, None for each that is not. Only types are checked."""
+    is_absent = given.get("state") == ABSENT
+    parts: dict[str, Any] = {}
     for key in _MAPPINGS:
         with problems.collect():
-            words[key] = _as_mapping(given.get(key), places.part(key), goes, may_be_all=key != "host")
-            if key != "host" and words[key] != ALL:
-                _refuse_sources(words[key], places.part(key))
+            parts[key] = _as_mapping(given.get(key), places.part(key), is_absent, may_be_all=key != "host")
+            if key != "host" and parts[key] != ALL:
+                _refuse_sources(parts[key], places.part(key))
     with problems.collect():
-        words["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), goes)
-    return words
+        parts["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), is_absent)
+    return parts
 
 
-def _wrong_besides(words: Mapping[str, Any], left_out: tuple[str, ...], places: Places) -> list[Problem]:
-    """What the planner would find wrong with the words that could be read, for one report with what could not be.
+def _wrong_besides(parts: Mapping[str, Any], left_out: tuple[str, ...], places: Places) -> list[Problem]:
+    """The problems within the entries that could be read, to report them together with those that could not.
 
-    It cannot be asked what the words lead to: only the host knows what is declared there already.
+    References between entries are not checked: only the host knows what is declared there already.
     """
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_words
+    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_declaration
 
     found = ProblemCollector()
-    marked = places.marked(without_passed_over({key: value for key, value in words.items() if value is not None}))
-    parts = (marked.get("networks", {}), marked.get("containers", {}), marked.get("docker_user", ()))
-    read_words(marked.get("host", {}), *parts, places, found)
+    marked = places.marked(without_passed_over({key: value for key, value in parts.items() if value is not None}))
+    entries = (marked.get("networks", {}), marked.get("containers", {}), marked.get("docker_user", ()))
+    parse_declaration(marked.get("host", {}), *entries, places, found)
     return [problem for problem in found.problems if not any(is_within(problem.path, place) for place in left_out)]
 
 
-def _read_compose_files(files: Any, bases: list[Path], path: str, problems: ProblemCollector) -> ComposeWords | None:
-    """None where the files are not given, or are a text that names none, such as `---` and `[]`."""
+def _read_compose_files(
+    files: Any, bases: list[Path], path: str, problems: ProblemCollector
+) -> ComposeDeclaration | None:
+    """The declaration in Compose files; None if no file is given, also by a text such as `---` or `[]`."""
     items = from_text(files, path)
     if items in (None, "", [], {}):
         return None
@@ -146,37 +149,37 @@ def _read_compose_files(files: Any, bases: list[Path], path: str, problems: Prob
     return read_compose_files(items, _base(items, bases), path, problems)
 
 
-def _as_mapping(value: Any, path: str, goes: bool, may_be_all: bool) -> Any:
+def _as_mapping(value: Any, path: str, is_absent: bool, may_be_all: bool) -> Any:
     parsed = from_text(value, path)
     if parsed == ALL and may_be_all:
-        return _all(path, goes)
+        return _all(path, is_absent)
     if parsed is not None and not isinstance(parsed, Mapping):
         raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
     return parsed
 
 
-def _all(path: str, goes: bool) -> str:
-    if not goes:
+def _all(path: str, is_absent: bool) -> str:
+    if not is_absent:
         raise ModelError.at(path, ALL_WITHOUT_ABSENT)
     return ALL
 
 
 def _refuse_sources(entries: Mapping[str, Any] | None, variable: str) -> None:
-    """Only the loader of Compose files says where the words of an entry stand.
+    """Refuse entries with the key `x-source`, which the loader of Compose files sets.
 
     Raises:
-        ModelError: an entry says it itself.
+        ModelError: an entry has it.
     """
     problems = ProblemCollector()
-    for name, words in (entries or {}).items():
-        if isinstance(words, Mapping) and SOURCE in words:
+    for name, entry in (entries or {}).items():
+        if isinstance(entry, Mapping) and SOURCE in entry:
             remedy = "is what wharf.network notes the place in a Compose file by: give it another name"
             problems.add(f"{variable}.{name}.{SOURCE}", remedy)
     problems.raise_if_any()
 
 
 def _run_by(runtime: str, containers: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The containers, each with the sandbox that it has with its runtime, where it names none.
+    """The containers, each with the sandbox that its runtime gives it, unless it declares one.
 
     Raises:
         ModelError: there is no such runtime.
@@ -186,30 +189,30 @@ def _run_by(runtime: str, containers: Mapping[str, Any], path: str) -> dict[str,
         raise ModelError.at(path, f'"{runtime}": is no runtime of containers; there are: {known}')
     if runtime == NETNS:
         return dict(containers)
-    return {name: _in_sandbox(runtime, name, words) for name, words in containers.items()}
+    return {name: _in_sandbox(runtime, name, entry) for name, entry in containers.items()}
 
 
-def _in_sandbox(runtime: str, key: str, words: Any) -> Any:
-    given = words or {}
+def _in_sandbox(runtime: str, key: str, entry: Any) -> Any:
+    given = entry or {}
     extension = isinstance(given, Mapping) and (given.get(EXTENSION) or {})
     if not isinstance(extension, Mapping):
-        # The model says what is wrong with it.
-        return words
+        # The model reports it.
+        return entry
     sandbox = f"{runtime}:{given.get('container_name') or key}"
     return {**given, EXTENSION: {"sandbox": sandbox, **extension}}
 
 
-def _as_list(value: Any, path: str, goes: bool) -> Any:
+def _as_list(value: Any, path: str, is_absent: bool) -> Any:
     parsed = from_text(value, path)
     if parsed == ALL:
-        return _all(path, goes)
+        return _all(path, is_absent)
     if parsed is not None and not isinstance(parsed, list):
         raise ModelError.at(path, "must be a list of rules, in the order in which they hold, or its JSON or YAML text")
     return parsed
 
 
 def from_text(value: Any, path: str) -> Any:
-    """A survey of AWX gives texts. One that is empty declares nothing; a single word is a path."""
+    """The value of a text, as a survey of AWX gives it. An empty text declares nothing; a single word is a path."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -220,7 +223,7 @@ def from_text(value: Any, path: str) -> Any:
 
 
 def _base(files: Any, bases: list[Path]) -> Path:
-    """The first of the folders in which the first file is."""
+    """The first of the folders that has the first file."""
     first = files[0] if isinstance(files, list) else files
     if isinstance(first, Mapping):
         named = first.get("files") or [""]
@@ -229,7 +232,9 @@ def _base(files: Any, bases: list[Path]) -> Path:
 
 
 def _joined(compose: dict[str, Any], given: Any, path: str, problems: ProblemCollector) -> Any:
-    """The entries of both; what one declares, the other may only call `external`. ALL has those of Compose files."""
+    """The entries of Compose files and of an option. If both have one, one of them must be `external`. ALL includes the
+    entries of Compose files.
+    """
     if given == ALL:
         return ALL
     from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import is_external
@@ -238,5 +243,5 @@ def _joined(compose: dict[str, Any], given: Any, path: str, problems: ProblemCol
     for name in sorted(compose.keys() & given.keys()):
         if not is_external(compose[name]) and not is_external(given[name]):
             problems.add(f"{path}.{name}", f"is also declared in {compose[name].get('x-source')}: rename one")
-    internal = {name: words for name, words in compose.items() if name not in given or not is_external(words)}
+    internal = {name: entry for name, entry in compose.items() if name not in given or not is_external(entry)}
     return {**given, **internal}

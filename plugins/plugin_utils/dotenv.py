@@ -28,7 +28,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 @dataclass(frozen=True)
 class Dotenv:
-    """What a `.env` file sets, and a warning for each variable it uses and nobody sets."""
+    """The variables that a `.env` file sets, and a warning for each variable that it uses and that is not set."""
 
     values: dict[str, str]
     warnings: tuple[Problem, ...]
@@ -46,12 +46,13 @@ class _Entry:
 def parse_dotenv(
     text: str, environment: Mapping[str, str], path: str, above: Mapping[str, str] | None = None
 ) -> Dotenv:
-    """Parse Compose's dotenv syntax. A value may use `environment`, which wins, and the lines above it.
+    """Parse Compose's dotenv syntax. A value may use variables of `environment`, which has precedence, and of the lines
+    above it.
 
-    `above` is what the files before this one set, which is in the result unless this one sets it, too.
+    `above` are the variables of earlier files. The result has them, too, unless this file sets them.
 
     Raises:
-        ModelError: with every wrong line, as `path` and `:` and the line's number.
+        ModelError: with all invalid lines, as `path` and `:` and the line's number.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     values = dict(above or {})
@@ -63,7 +64,7 @@ def parse_dotenv(
             position = blank.end()
             continue
         place = f"{path}:{_line_number(text, position)}"
-        # Past a wrong line unless the entry says otherwise
+        # Skips an invalid line; a valid entry may end further on
         position, start = _end_of_line(text, position), position
         with problems.collect():
             entry = _read_entry(text, start, place)
@@ -92,7 +93,7 @@ def _read_entry(text: str, position: int, place: str) -> _Entry:
 
 
 def _bare_name(key: str, text: str, position: int, place: str) -> _Entry:
-    """A name alone takes its value from the environment, so it sets nothing."""
+    """A name without a value. It stands for the variable of the environment, so it sets nothing."""
     if not _BLANK.match(text, position):
         raise ModelError.at(place, f"{key!r} must be followed by =; write {key}=value")
     return _Entry(key, None, _end_of_line(text, position))

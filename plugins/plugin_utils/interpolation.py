@@ -26,7 +26,7 @@ _REMEDY = "set it in .env, or in environment beside files: the environment of th
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Stands for what cannot be read, and is a problem already."""
+    """Stands for a value that could not be read, which is reported."""
 
 
 LEFT_OUT = LeftOut()
@@ -36,7 +36,7 @@ LEFT_OUT = LeftOut()
 class Interpolated:
     """A value with its variables replaced, and a warning for each variable that was not set.
 
-    A string that has a problem is None in a map, and `LEFT_OUT` in a list, where it keeps the place of those after it.
+    A string with a problem is None in a map, and `LEFT_OUT` in a list, so that the items after it keep their positions.
     """
 
     value: object
@@ -61,7 +61,7 @@ def interpolate(value: object, environment: Mapping[str, str], path: str) -> Int
 
 
 def interpolate_rest(value: object, environment: Mapping[str, str], path: str) -> Interpolated:
-    """The same, where what has problems is left out of the value."""
+    """Replace variables like `interpolate`, but leave strings with problems out, and return the problems."""
     scope = _Scope(environment)
     result = scope.walk(value, path)
     value = None if result is LEFT_OUT else result
@@ -69,7 +69,7 @@ def interpolate_rest(value: object, environment: Mapping[str, str], path: str) -
 
 
 class _Scope:
-    """Walks one value, and gathers what is to be said about it."""
+    """Walks one value, and collects problems and warnings."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
@@ -132,7 +132,7 @@ class _Scope:
 
 
 def _closing_brace(template: str, start: int, path: str) -> int:
-    """Where the brace closes that was opened just before `start`."""
+    """The index of the brace that closes the one just before `start`."""
     depth = 1
     for index in range(start, len(template)):
         depth += {"{": 1, "}": -1}.get(template[index], 0)

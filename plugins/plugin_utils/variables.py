@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The variables of the roles and playbooks: which there are, and what each may be.
+"""The variables of the roles and playbooks, and the values that each can have.
 
-What is empty, or a text of nothing but white space as surveys of AWX give it, is not given.
+An empty value, and a text of white space only as surveys of AWX give it, counts as not given.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _NOT_EXTRA = (
 def refuse_unknown(variables: Collection[str], extra: Collection[str]) -> None:
     """
     Args:
-        variables: the names of all that a host has.
+        variables: the names of all variables of a host.
         extra: those of them that are set as extra variables.
 
     Raises:
-        ModelError: naming those that begin as a variable of this collection does, or nearly so, and are none.
+        ModelError: with the variables that begin with `wharf_`, or nearly so, and are not known.
     """
     problems = ProblemCollector()
     for name in sorted(variables):
@@ -56,24 +56,24 @@ def refuse_unknown(variables: Collection[str], extra: Collection[str]) -> None:
 
 
 def _refuse_if_meant(name: str, problems: ProblemCollector) -> None:
-    ours = name.startswith(_PREFIX)
-    if not ours and difflib.SequenceMatcher(None, name[: len(_PREFIX)].lower(), _PREFIX).ratio() < 0.8:
+    has_prefix = name.startswith(_PREFIX)
+    if not has_prefix and difflib.SequenceMatcher(None, name[: len(_PREFIX)].lower(), _PREFIX).ratio() < 0.8:
         return
-    near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.6 if ours else 0.9)
+    near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.6 if has_prefix else 0.9)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(KNOWN))}"
-    if ours or near:
+    if has_prefix or near:
         problems.add(name, f"is not a variable of wharf.network: {hint}")
 
 
 def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[str]]) -> dict[str, Any]:
-    """What each variable says that declares nothing, by its name without prefix, with defaults.
+    """The values of variables that are settings of a run and declare nothing, by name without prefix, with defaults.
 
     Args:
         given: the variables of a host by their names.
-        hosts: those of the inventory that patterns name.
+        hosts: gives the hosts of the inventory that match patterns.
 
     Raises:
-        ModelError: with the problem of each.
+        ModelError: with all problems.
     """
     problems = ProblemCollector()
     settings = dict(_DEFAULTS)
@@ -84,7 +84,7 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
     patterns = settings["verify_from"]
     settings["verify_from"] = hosts(patterns)
     for each in patterns:
-        # What a pattern leaves out (!) or has in common (&) is to name hosts, too.
+        # Patterns that exclude hosts (!) or intersect with others (&) must match hosts, too.
         if not hosts([each.lstrip("!&")]):
             problems.add("wharf_verify_from", f'"{each}": matches no host of the inventory')
     if patterns and not settings["verify_from"] and not problems.problems:
@@ -94,13 +94,13 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
 
 
 def read_declaring(given: Mapping[str, Any]) -> list[str]:
-    """The names of the variables that declare something. Compose files are not read.
+    """The names of the variables that are given and declare something. Compose files are not read.
 
     Args:
         given: the variables of a host by their names.
 
     Raises:
-        ModelError: with the problem of each that is not of its type.
+        ModelError: with those of a wrong type.
     """
     problems = ProblemCollector()
     options = {name.removeprefix(_PREFIX): value for name, value in given.items()}
@@ -161,7 +161,7 @@ def _patterns(value: Any, path: str) -> list[str]:
 
 
 def _hosts(value: Any, path: str) -> list[str]:
-    """Addresses, with ports or without: a list, or the text of one."""
+    """Addresses, with or without ports: a list, or the text of one."""
     from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.parse_probes import parse_hosts
 
     hosts = _some(_texts(value), value, path)
@@ -170,7 +170,7 @@ def _hosts(value: Any, path: str) -> list[str]:
 
 
 def _some(found: list[str], value: Any, path: str) -> list[str]:
-    """What was found in a value; only an empty list is to have nothing in it."""
+    """The items found in a value, which must be some unless the value is an empty list."""
     if not found and value not in ([], ()):
         raise _wrong(path, value, "names no host: leave the variable out, or name one")
     return found

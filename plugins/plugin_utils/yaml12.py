@@ -24,12 +24,12 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 
 @dataclass(frozen=True)
 class Reset:
-    """`!reset`: the key goes, also what the files before this one say of it."""
+    """`!reset`: the key is removed, with the value that earlier files give it."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """`!override`: the value replaces what the files before this one say, instead of merging with it."""
+    """`!override`: the value replaces that of earlier files, instead of being merged with it."""
 
     value: object
 
@@ -44,14 +44,14 @@ def through_tag(value: object, change: Callable[[object], object]) -> object:
 
 
 def untagged(value: object) -> object:
-    """What a value says by itself; a `!reset` says nothing."""
+    """The value without its tag; None for a `!reset`."""
     if isinstance(value, Override):
         return value.value
     return None if isinstance(value, Reset) else value
 
 
 def without_tags(value: object) -> object:
-    """The value without the tags in it, where there is nothing before it for them to act on."""
+    """The value without any tags, for a value that is not merged over an earlier one."""
     value = untagged(value)
     if isinstance(value, dict):
         return {key: without_tags(item) for key, item in value.items() if not isinstance(item, Reset)}
@@ -61,7 +61,7 @@ def without_tags(value: object) -> object:
 
 
 def retagged(value: object, tagged: object) -> object:
-    """The value with the tags of `tagged`, of which it came to be."""
+    """The value with the tags of `tagged`, from which it was derived."""
     if isinstance(tagged, Override):
         return Override(value)
     if isinstance(value, dict) and isinstance(tagged, dict):
@@ -81,7 +81,7 @@ def parse_yaml(text: str, path: str) -> object:
         node = loader.get_single_node()
         if loader.duplicates:
             raise ModelError(*(Problem(path, in_words(duplicate)) for duplicate in loader.duplicates))
-        # deep: a value that contains itself is found here, and not by whoever walks it
+        # deep: a value that contains itself is reported here, and not while it is walked
         return None if node is None else loader.construct_object(node, deep=True)
     except yaml.MarkedYAMLError as error:
         raise ModelError.at(path, in_words(error)) from error

@@ -13,10 +13,10 @@ from ansible.errors import AnsibleFilterError
 
 
 def same_network(addresses: Sequence[str]) -> bool:
-    """Whether the network that the prefix lengths describe is one and the same, and every other address lies in it.
+    """Whether all addresses with a prefix length are on one network, and the addresses without lie in it.
 
     Raises:
-        AnsibleFilterError: no list, no address, or none with a prefix length.
+        AnsibleFilterError: the value is no list, an item is no address, or none has a prefix length.
     """
     if isinstance(addresses, str) or not isinstance(addresses, Sequence):
         raise AnsibleFilterError("wharf.network.same_network takes a list of addresses")

@@ -76,7 +76,7 @@ def _networks() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class ResolverChoice:
+class Question:
     who: str
     to: str
     port: int
@@ -87,7 +87,7 @@ class ResolverChoice:
         return f"{self.who} > {self.to}:{self.port} {self.protocol} v{self.version}"
 
 
-def questions(words: dict[str, Any], addresses: Addresses) -> Iterator[ResolverChoice]:
+def questions(words: dict[str, Any], addresses: Addresses) -> Iterator[Question]:
     published = {
         int(port.split("/")[0].split(":")[-2]) for each in words["containers"].values() for port in each["ports"]
     }
@@ -107,9 +107,9 @@ def questions(words: dict[str, Any], addresses: Addresses) -> Iterator[ResolverC
         yield from _by_protocols("host", "127.0.0.1", port, 4)
 
 
-def _by_protocols(who: str, to: str, port: int, version: int) -> Iterator[ResolverChoice]:
+def _by_protocols(who: str, to: str, port: int, version: int) -> Iterator[Question]:
     for protocol in ("tcp", "udp") if port else ("ping",):
-        yield ResolverChoice(who, to, port, protocol, version)
+        yield Question(who, to, port, protocol, version)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:2])
@@ -138,11 +138,11 @@ def test_everybody_reaches_whom_the_oracle_says(backend: str, words: dict[str, A
     assert not wrong, "\n".join(wrong)
 
 
-def _probe(host: ThrowawayHost, addresses: Addresses, asked: ResolverChoice) -> Probe:
+def _probe(host: ThrowawayHost, addresses: Addresses, asked: Question) -> Probe:
     return Probe(host.path(asked.who), asked.protocol, addresses.of(asked.to, asked.version), asked.port)
 
 
-def _agrees(answer: Answer, asked: ResolverChoice, expected: str, addresses: Addresses, oracle: Oracle) -> bool:
+def _agrees(answer: Answer, asked: Question, expected: str, addresses: Addresses, oracle: Oracle) -> bool:
     if asked.protocol == "ping":
         return answer.is_open == (expected != CLOSED)
     if expected == CLOSED:

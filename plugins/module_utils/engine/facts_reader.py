@@ -18,7 +18,7 @@ from .declaration.section import Interface, Subnet
 from .kernel import proc_sys, rtnetlink, systemd
 from .kernel.listeners import listeners
 from .ledger import Ledger
-from .planning.facts import Facts, StandingBridge
+from .planning.facts import Facts, ThirdPartyBridge
 from .planning.resolv_conf import ResolvConf
 from .planning.resolvers import DNS_PORT
 from .resources.links.marks import is_managed
@@ -60,18 +60,18 @@ def read_facts(ledger: Ledger) -> Facts:
         max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
-        other_bridges=tuple(_bridges([link for link in third_party_links if link.kind == "bridge"], addresses)),
-        other_links=tuple(sorted(link.name for link in third_party_links if link.kind != "bridge")),
+        third_party_bridges=tuple(_bridges([link for link in third_party_links if link.kind == "bridge"], addresses)),
+        third_party_links=tuple(sorted(link.name for link in third_party_links if link.kind != "bridge")),
         dnsmasq_user=user,
         dnsmasq_group=group,
         systemd=systemd.is_booted(),
     )
 
 
-def _bridges(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[StandingBridge]:
+def _bridges(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[ThirdPartyBridge]:
     for link in sorted(bridges, key=lambda link: link.name):
         own = tuple(_given(info for info in addresses if info.index == link.index))
-        yield StandingBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
+        yield ThirdPartyBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
 
 
 def _is_filtered(link: rtnetlink.LinkInfo) -> bool:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Callable, Dict, List, Optional, Sequence, Set
 
 from . import flows
-from .declaration.declared import ABSENT, Call, Declared, declare, known, not_given, refuse_leaving, unnamed
+from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector
 from .facts_reader import read_facts
@@ -74,7 +74,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     ledger = _load_ledger(call, read)
     declared = declare(ledger.declared, call)
     with_given = known(declared, call)
-    refuse_leaving(ledger.declared, with_given)
+    check_removed_networks(ledger.declared, with_given)
     earlier, facts = not_given(ledger.declared, call), read(ledger)
     unmatched = ProblemCollector()
     try:

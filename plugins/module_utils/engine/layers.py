@@ -77,9 +77,9 @@ def _rules(planned: Plan) -> List[Object]:
         from .rules.rules_iptables import rules
     else:
         return []
-    from .third_party.accepts import let_through
+    from .third_party.accepts import third_party_accepts
 
-    return [*rules(planned), *let_through(planned)]
+    return [*rules(planned), *third_party_accepts(planned)]
 
 
 def _docker_chains(ledger: Ledger) -> Sequence[Resource]:

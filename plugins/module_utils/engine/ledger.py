@@ -113,7 +113,7 @@ class Ledger:
             )
         return cls(
             declared=Declared(**words["declared"]),
-            allotted=Allotments.from_words(words["allotted"]),
+            allotted=Allotments.from_data(words["allotted"]),
             owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
             prior=dict(words["prior"]),
             digests={name: _digests(each) for name, each in words.get("digests", {}).items()},
@@ -128,7 +128,7 @@ class Ledger:
         return {
             "version": VERSION,
             "declared": vars(self.declared),
-            "allotted": self.allotted.as_words(),
+            "allotted": self.allotted.as_data(),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
             "digests": self.digests,

@@ -16,7 +16,7 @@ from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.declared_plan import make_sound_plan
-from .planning.facts import StandingBridge
+from .planning.facts import ThirdPartyBridge
 from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
@@ -77,7 +77,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         },
         "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(),
-        "allotted": plan.allotted.as_words() if is_declared else {},
+        "allotted": plan.allotted.as_data() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
         "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
         "pending": pending,
@@ -128,9 +128,9 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
     }
 
 
-def _bridge(plan: Plan, network: Network, bridges: State) -> Union[Bridge, StandingBridge, None]:
+def _bridge(plan: Plan, network: Network, bridges: State) -> Union[Bridge, ThirdPartyBridge, None]:
     if network.external:
-        return next((each for each in plan.facts.other_bridges or () if each.name == network.bridge), None)
+        return next((each for each in plan.facts.third_party_bridges or () if each.name == network.bridge), None)
     found = bridges.get(("bridge", network.bridge))
     return found if isinstance(found, Bridge) else None
 

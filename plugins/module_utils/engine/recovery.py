@@ -41,7 +41,8 @@ from .resources.files.files import ABSENT, content_of
 from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
 from .resources.links.sandboxes import is_present, marks, sandbox_path
 from .rules import rules_iptables, rules_nftables
-from .rules.rules_iptables import FAMILIES, possible_skeleton
+from .rules.network_rules_iptables import FAMILIES
+from .rules.rules_iptables import possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
 from .state import (
     DEFAULT_NETWORK,
@@ -89,7 +90,7 @@ class Marked:
         for kind, (scope, declared) in given.items():
             names = {real_name(*entry) for entry in declared.items()}
             missing = getattr(self, kind) - {DEFAULT_NETWORK} - names
-            if missing and not call.lets_rest_go(scope):
+            if missing and not call.removes_rest(scope):
                 undeclared = ", ".join(sorted(missing))
                 path = call.places.part(kind)
                 remedy = f"declare them too, or let them go by state: exact and {path} without them"

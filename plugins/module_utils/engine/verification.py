@@ -18,15 +18,17 @@ from .ledger import Ledger
 from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .reachability import probing
-from .reachability.expectations import Destinations, HostAddresses, expect, expect_outside
+from .reachability.batches import ResolvedProbe
+from .reachability.destinations import Destinations
+from .reachability.expectations import expect, expect_outside
 from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
-from .reachability.trials import Trial
+from .reachability.topology import HostAddresses
 from .resources.links.marks import marked_for
 from .resources.links.sandboxes import is_awaited, sandbox_path
 from .state import SandboxRef
 
-OUR_OWN_GROUND = "no router leads there from here, so it is another one's address here"
+_ON_LINK = "no router leads there from here, so it is another one's address here"
 _MARKS = {True: "✓", False: "✗", None: "?"}
 
 
@@ -68,7 +70,7 @@ class Verification:
             "failed_probes": len(self.of(False)),
             "unproven_probes": len(self.of(None)),
             "report": _report(self.rows),
-            "outside_probes": [probe.as_words() for probe in self.outside],
+            "outside_probes": [probe.as_data() for probe in self.outside],
             "pending": list(self.pending),
         }
 
@@ -90,8 +92,8 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
         derived: List[Probe] = []
         outside: List[Probe] = []
         if request.derive and ledger.declared.host is not None:
-            ways = {probe.way for probe in probes}
-            derived = [probe for probe in expect(plan, host_addresses) if probe.way not in ways]
+            keys = {probe.key for probe in probes}
+            derived = [probe for probe in expect(plan, host_addresses) if probe.key not in keys]
             outside = expect_outside(plan, host_addresses)
         sender = _Sender(plan, host, request.timeout)
         awaited = {probe: sender.awaits(probe) for probe in (*derived, *outside)}
@@ -150,20 +152,20 @@ class _Sender:
 
     def _sent(self, probes: Sequence[Probe]) -> List[Outcome]:
         futile = [self._is_futile(probe) for probe in probes]
-        trials = [self._trial(probe) for probe, in_vain in zip(probes, futile) if not in_vain]
-        outcomes = iter(probing.send(trials, self._timeout))
-        return [Outcome(CLOSED, OUR_OWN_GROUND) if in_vain else next(outcomes) for in_vain in futile]
+        resolved = [self._resolved(probe) for probe, in_vain in zip(probes, futile) if not in_vain]
+        outcomes = iter(probing.send(resolved, self._timeout))
+        return [Outcome(CLOSED, _ON_LINK) if in_vain else next(outcomes) for in_vain in futile]
 
     def _is_futile(self, probe: Probe) -> bool:
-        return probe.via not in ("", probe.address) and probing.is_own_ground(self._path(probe.source), probe.address)
+        return probe.via not in ("", probe.address) and probing.is_on_link(self._path(probe.source), probe.address)
 
-    def _trial(self, probe: Probe) -> Trial:
+    def _resolved(self, probe: Probe) -> ResolvedProbe:
         arrives = None if probe.via else self._destinations.of(probe)
         to_host = probe.expected == REACHED
         witness = self._path(arrives[0]) if arrives else namespaces.OWN if to_host else ""
         port = arrives[1] if arrives else 0
-        return Trial(
-            place=self._path(probe.source),
+        return ResolvedProbe(
+            namespace=self._path(probe.source),
             protocol=probe.protocol,
             address=probe.address,
             port=probe.port,

@@ -14,7 +14,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.p
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts, StandingBridge
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts, ThirdPartyBridge
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 Words = Mapping[str, Any]
@@ -48,13 +48,13 @@ def facts_of(words: Words) -> Facts:
     tuples = {key: _tuples(value) for key, value in words.items()}
     for key in ("taken_subnets", "routed_subnets"):
         tuples[key] = tuple((ipaddress.ip_network(subnet), owner) for subnet, owner in words.get(key, ()))
-    if "other_bridges" in words:
-        tuples["other_bridges"] = tuple(_standing(**bridge) for bridge in words["other_bridges"])
+    if "third_party_bridges" in words:
+        tuples["third_party_bridges"] = tuple(_standing(**bridge) for bridge in words["third_party_bridges"])
     return Facts(**tuples)
 
 
-def _standing(addresses: list[str], **words: Any) -> StandingBridge:
-    return StandingBridge(addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
+def _standing(addresses: list[str], **words: Any) -> ThirdPartyBridge:
+    return ThirdPartyBridge(addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
 
 
 def _tuples(value: Any) -> Any:

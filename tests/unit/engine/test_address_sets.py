@@ -25,7 +25,10 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.addr
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.ipam import allot
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.taken_subnets import Holder, TakenSubnets
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.taken_subnets import (
+    TakenSubnet,
+    TakenSubnets,
+)
 
 # An allotment of one network takes some 3,000 steps; counting up in any of the pools below would take millions.
 FEW = 300_000
@@ -105,10 +108,10 @@ def test_the_holder_that_comparing_with_each_would_find(
     )
     found = TakenSubnets(parse_model({}, {}, {}), facts)
     for each in taken[4:]:
-        found.add(Holder(each, "taken"))
-    overlapping = [Holder(each, "taken") for each in taken if each.overlaps(wanted)]
-    within = [Holder(each, "") for each in routed if each.subnet_of(wanted)]
-    assert found.holder(wanted) == next(iter([*overlapping, *within]), None)
+        found.add(TakenSubnet(each, "taken"))
+    overlapping = [TakenSubnet(each, "taken") for each in taken if each.overlaps(wanted)]
+    within = [TakenSubnet(each, "") for each in routed if each.subnet_of(wanted)]
+    assert found.overlapping(wanted) == next(iter([*overlapping, *within]), None)
 
 
 @few

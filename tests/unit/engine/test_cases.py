@@ -34,6 +34,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.fir
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules.network_rules_iptables import FAMILIES
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     ContainerFile,
     Dnsmasq,
@@ -84,7 +85,7 @@ def _outcome(planned: Plan) -> dict[str, str]:
     }
     described: dict[str, Any] = {name: objects_as_data(objects) for name, objects in layers.items()}
     return {
-        "allotted.yml": golden.as_yaml(planned.allotted.as_words()),
+        "allotted.yml": golden.as_yaml(planned.allotted.as_data()),
         "plan.yml": golden.as_yaml({**described, "warnings": planned.warnings}),
         "ruleset.nft": _nft_text(diff(_skeleton(rules_nftables), state_of(rules_nftables.rules(planned)))),
         "chains.iptables": _added_chains(planned),
@@ -125,11 +126,7 @@ def _added_chains(planned: Plan) -> str:
 
 
 def _chains(changes: list[Change]) -> Chains:
-    return {
-        name: rules
-        for family in rules_iptables.FAMILIES.values()
-        for name, rules in chains_after(family, {}, changes).items()
-    }
+    return {name: rules for family in FAMILIES.values() for name, rules in chains_after(family, {}, changes).items()}
 
 
 def _lines(prefix: str, rules: list[str]) -> str:

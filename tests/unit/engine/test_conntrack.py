@@ -21,7 +21,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.conntrack import forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import Port, Reach, Surroundings
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import NetworkSubnet, Port, Reach
 
 HOST4, SECOND4, HOST6 = "192.0.2.10", "192.0.2.11", "2001:db8::10"
 WEB, APP, PEER, WEB6 = "172.17.0.2", "172.17.0.3", "172.17.0.9", "fd00::2"
@@ -106,8 +106,8 @@ ALL = {**TO_WEB, (6, Port(None, "tcp", 8080)): led(f"{WEB6} 80"), **TO_APP}
 CLIENTS = {at("* tcp 8080"): (ipaddress.ip_network(f"{CLIENT}/32"),)}
 
 
-def network(mutual: bool = False, unprotected: bool = False) -> tuple[Surroundings, ...]:
-    return (Surroundings(ipaddress.ip_network("172.17.0.0/16"), mutual, unprotected),)
+def network(icc: bool = False, unprotected: bool = False) -> tuple[NetworkSubnet, ...]:
+    return (NetworkSubnet(ipaddress.ip_network("172.17.0.0/16"), icc, unprotected),)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_flows_to_a_port_that_is_published_no_more(forgotten: list[bytes], monke
     assert seen(forgotten) == [FLOWS[5]]
 
 
-@pytest.mark.parametrize("mutual, stale", [(False, [FLOWS[1], FLOWS[2]]), (True, [FLOWS[1]])])
+@pytest.mark.parametrize("icc, stale", [(False, [FLOWS[1], FLOWS[2]]), (True, [FLOWS[1]])])
 def test_flows_of_those_that_may_no_longer(
-    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, mutual: bool, stale: list[Any]
+    forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, icc: bool, stale: list[Any]
 ) -> None:
     """Neither of the host itself, nor of those on the container's network."""
-    forget(monkeypatch, ["* tcp 8080"], Reach(ALL, CLIENTS, networks=network(mutual)))
+    forget(monkeypatch, ["* tcp 8080"], Reach(ALL, CLIENTS, networks=network(icc)))
     assert stale == [each for each in seen(forgotten) if each[3] == WEB]
 
 

@@ -25,7 +25,7 @@ def test_every_key_is_taken_or_passed_over() -> None:
 
 def test_what_is_about_networks_counts() -> None:
     planned = plan({"host": WHOLE, "networks": {"app": {"enable_ipv6": True}}, "containers": {"web": {}}})
-    allotted = planned.allotted.as_words()
+    allotted = planned.allotted.as_data()
     assert allotted["networks"] == {
         "bridge": {"10.10.0.0/24": "10.10.0.1", "fd00:10::/64": "fd00:10::1"},
         "app": {"10.100.0.0/24": "10.100.0.1", "fd00:100::/64": "fd00:100::1"},

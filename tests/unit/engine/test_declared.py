@@ -24,9 +24,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     USER_NETWORKS,
     Call,
     Declared,
+    check_removed_networks,
     declare,
     known,
-    refuse_leaving,
     unnamed,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
@@ -98,13 +98,13 @@ def test_a_network_does_not_go_while_containers_are_on_it() -> None:
     }
     before = Declared({}, networks, containers)
     with pytest.raises(ModelError) as caught:
-        refuse_leaving(before, Declared({}, {"front": {}}, containers))
+        check_removed_networks(before, Declared({}, {"front": {}}, containers))
     assert [str(problem) for problem in caught.value.problems] == [
         "wharf_networks.back: was declared by an earlier run, and cannot go while containers are on it: a, b, c: "
         "let them go before, or put them on another network"
     ]
-    refuse_leaving(before, Declared({}, {"front": {}, "rear": {}}, containers))
-    refuse_leaving(before, Declared({}, {}, {"d": None}))
+    check_removed_networks(before, Declared({}, {"front": {}, "rear": {}}, containers))
+    check_removed_networks(before, Declared({}, {}, {"d": None}))
 
 
 EVERYTHING: dict[str, Any] = {"host": {}, "networks": ALL, "containers": ALL, "docker_user": ALL}
@@ -221,7 +221,7 @@ def test_absent_declares_nothing_below() -> None:
     ],
 )
 def test_what_a_call_stands_on(scopes: set[str], below: set[str]) -> None:
-    assert {scope for scope in SCOPES if Call(scopes=frozenset(scopes)).stands_on(scope)} == below
+    assert {scope for scope in SCOPES if Call(scopes=frozenset(scopes)).depends_on(scope)} == below
 
 
 def test_what_brings_the_networks_back_is_declared_by_itself() -> None:

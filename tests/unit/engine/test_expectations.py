@@ -17,23 +17,23 @@ from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.destinations import Destinations
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.expectations import (
-    Destinations,
-    HostAddresses,
     expect,
     expect_outside,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import HOST, Probe
+from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.topology import HostAddresses
 
 OWN = tuple(map(ipaddress.ip_address, ("192.0.2.10", "192.0.2.11", "2001:db8::10")))
-GROUND = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))
+HOST_ADDRESSES = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1"), 443),))
 
 
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "expectations").iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
     planned = plan(yaml.safe_load((case / "declaration.yml").read_text()), Facts(uplink="eth0"))
-    lines = [_line(probe, planned) for probe in expect(planned, GROUND)]
-    lines += ["", "# From another host", *(_line(probe, None) for probe in expect_outside(planned, GROUND))]
+    lines = [_line(probe, planned) for probe in expect(planned, HOST_ADDRESSES)]
+    lines += ["", "# From another host", *(_line(probe, None) for probe in expect_outside(planned, HOST_ADDRESSES))]
     golden.check(case, {"probes.txt": "".join(f"{line}\n" for line in lines)}, given=("declaration.yml",))
 
 
@@ -63,13 +63,13 @@ def _many(count: int) -> Plan:
 
 
 def test_the_number_of_probes_grows_with_the_number_of_containers() -> None:
-    few, many = (len(expect(_many(count), GROUND)) for count in (20, 100))
+    few, many = (len(expect(_many(count), HOST_ADDRESSES)) for count in (20, 100))
     assert many == 5 * few
 
 
 def test_every_endpoint_asks_and_is_asked_from_its_own_and_from_another_network() -> None:
     planned = _many(20)
-    probes = [probe for probe in expect(planned, GROUND) if probe.port == 80 or probe.port == 9]
+    probes = [probe for probe in expect(planned, HOST_ADDRESSES) if probe.port == 80 or probe.port == 9]
     asked = Counter((probe.address, probe.expected) for probe in probes if probe.source != HOST)
     asking = Counter((probe.source, probe.expected) for probe in probes)
     for (container, _network), endpoint in planned.allotted.endpoints.items():
@@ -81,6 +81,6 @@ def test_every_endpoint_asks_and_is_asked_from_its_own_and_from_another_network(
 def test_a_port_that_a_process_of_the_host_has_is_not_expected_to_be_closed() -> None:
     words = {"containers": {"web": {"ports": ["127.0.0.1:9000:90"]}}}
     listening = Facts(uplink="eth0", listeners=(("tcp", "192.0.2.10", 9000), ("tcp", "0.0.0.0", 9)))
-    probes = [*expect(plan(words, listening), GROUND), *expect_outside(plan(words, listening), GROUND)]
+    probes = [*expect(plan(words, listening), HOST_ADDRESSES), *expect_outside(plan(words, listening), HOST_ADDRESSES)]
     assert not [probe for probe in probes if probe.port == 9000 and probe.expected == "closed"]
     assert [probe.port for probe in probes if probe.name == "a port that is not published"] == [10]

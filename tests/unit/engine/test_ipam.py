@@ -175,7 +175,7 @@ def test_the_same_again_is_the_same(words: dict[str, Any]) -> None:
 @for_all(declarations())
 def test_allotments_survive_json(words: dict[str, Any]) -> None:
     allotted = plan(words).allotted
-    assert Allotments.from_words(json.loads(json.dumps(allotted.as_words()))) == allotted
+    assert Allotments.from_data(json.loads(json.dumps(allotted.as_data()))) == allotted
 
 
 @for_all(declarations(), st.integers(0, 5))

@@ -52,7 +52,7 @@ EXAMPLES = int(os.environ.get("WHARF_EXAMPLES", USUAL))
 LETTERS = ALL_LETTERS if EXAMPLES > USUAL else ""
 
 MARKED = vocabulary()
-FACTS = facts_of({"uplink": "eth0", "other_bridges": []})
+FACTS = facts_of({"uplink": "eth0", "third_party_bridges": []})
 
 # What the entries refer to.
 AROUND: dict[str, Any] = {
@@ -115,7 +115,7 @@ def test_the_vocabulary_is_right(entry: Entry) -> None:
 def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: set[str] = set()
     given: set[str] = set()
-    take = reading.Words.take_optional
+    take = reading.Section.take_optional
 
     def noting(words: Any, key: str, parse: Any) -> Any:
         place = f"{_level(words.path)}.{key}"
@@ -125,7 +125,7 @@ def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) ->
             given.add(place)
         return found
 
-    monkeypatch.setattr(reading.Words, "take_optional", noting)
+    monkeypatch.setattr(reading.Section, "take_optional", noting)
     for section, key in ENTRIES:
         assert problems(declaration((section, key), unmarked(MARKED[section][key])), FACTS) == []
     # The options for all networks are tried on a network that says nothing else.

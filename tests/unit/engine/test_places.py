@@ -21,9 +21,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     ABSENT,
     Call,
     Declared,
+    check_removed_networks,
     declare,
     known,
-    refuse_leaving,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import ENDPOINT_SYSCTLS
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
@@ -183,7 +183,7 @@ def test_what_cannot_go_is_named_by_the_option() -> None:
         with pytest.raises(ModelError, match=f"^{state}: the default networks cannot go"):
             declare(before, Call(state=ABSENT, scopes=frozenset(["default_networks"]), places=places))
     with pytest.raises(ModelError, match=r"^host\.json: networks\.front: was declared by an earlier run, and"):
-        refuse_leaving(before, Declared({}, {}, {"web": {"networks": ["front"]}}))
+        check_removed_networks(before, Declared({}, {}, {"web": {"networks": ["front"]}}))
 
 
 def test_what_the_command_is_given() -> None:

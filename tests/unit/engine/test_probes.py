@@ -125,7 +125,7 @@ def test_a_line_of_the_report_says_each_thing_once() -> None:
 
 def test_a_probe_as_words_is_that_probe() -> None:
     probe = Probe("host", "192.0.2.10", "tcp", 8080, "open", "the shop", "192.0.2.10")
-    assert parsed(**probe.as_words()) == [probe]
+    assert parsed(**probe.as_data()) == [probe]
 
 
 def test_checksum() -> None:

@@ -20,13 +20,14 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.diff import d
 from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST, ports_to_check
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import (
+    NetworkSubnet,
     Port,
     PortOfFamily,
     Reach,
-    Surroundings,
     reach_of,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules.network_rules_iptables import FAMILIES
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Rules, state_of
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
@@ -43,7 +44,7 @@ class Told:
     guarded: set[Port] = field(default_factory=set)
     allowed: dict[PortOfFamily, set[Any]] = field(default_factory=dict)
     subnets: dict[str, set[Any]] = field(default_factory=dict)
-    mutual: set[str] = field(default_factory=set)
+    icc: set[str] = field(default_factory=set)
     unprotected: set[tuple[str, int]] = field(default_factory=set)
 
     @property
@@ -54,7 +55,7 @@ class Told:
             if Port(address, at[1].protocol, number) in self.guarded
         }
         networks = [
-            Surroundings(subnet, bridge in self.mutual, (bridge, subnet.version) in self.unprotected)
+            NetworkSubnet(subnet, bridge in self.icc, (bridge, subnet.version) in self.unprotected)
             for bridge, subnets in self.subnets.items()
             for subnet in subnets
         ]
@@ -84,7 +85,7 @@ def told_by_nftables(elements: Iterator[Element]) -> Told:
         elif name in ("networks4", "networks6"):
             told.subnets.setdefault(words[1], set()).add(ipaddress.ip_network(words[0]))
         elif name == "icc":
-            told.mutual.add(words[0])
+            told.icc.add(words[0])
         elif name == "unprotected":
             told.unprotected.add((words[1], int(words[0][-1])))
     return told
@@ -106,7 +107,7 @@ def told_by_iptables(elements: Iterator[Element]) -> Told:
     told = Told()
     for chain, rule in elements:
         family, _table, name = chain.split(" ")
-        version = 6 if family == rules_iptables.FAMILIES[6] else 4
+        version = 6 if family == FAMILIES[6] else 4
         if match := TRANSLATION.fullmatch(rule):
             address, protocol, number, target, target_port = match.groups("")
             told.published[version, port(address, protocol, number)] = ipaddress.ip_address(target), int(target_port)
@@ -121,7 +122,7 @@ def told_by_iptables(elements: Iterator[Element]) -> Told:
         elif match := SUBNET.fullmatch(rule):
             told.subnets.setdefault(match[2], set()).add(ipaddress.ip_network(match[1]))
         elif match := MUTUAL.fullmatch(rule):
-            told.mutual.add(match[1])
+            told.icc.add(match[1])
         elif name == "DOCKER-BRIDGE" and (match := UNPROTECTED.fullmatch(rule)):
             told.unprotected.add((match[1], version))
     return told

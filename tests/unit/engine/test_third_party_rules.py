@@ -38,8 +38,8 @@ WORDS = {
 
 @pytest.mark.parametrize("case", sorted(HERE.iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    ways = list(required_flows(_planned(), bridged=True))
-    drops = [str(drop) for drop in third_party_drops(_rulesets(case), ways)]
+    flows = list(required_flows(_planned(), bridged=True))
+    drops = [str(drop) for drop in third_party_drops(_rulesets(case), flows)]
     golden.check(case, {"drops.yml": golden.as_yaml(drops)}, given=("nft.json", "ip.save", "ip6.save"))
 
 
@@ -106,12 +106,14 @@ def _rulesets(case: Path) -> Iterator[Ruleset]:
 def test_a_rule_of_iptables(rules: str, dropped: list[str]) -> None:
     rule = "" if rules == "-P" else f"-A FORWARD {rules}\n"
     save = f"*filter\n:FORWARD DROP [0:0]\n:own - [0:0]\n{rule}COMMIT\n"
-    # Only what goes out, and that way.
-    way = next(
-        way for way in required_flows(_planned()) if way.whom == "app" and "outside" in way.what and way.version == 4
+    # Only the request, not its reply.
+    flow = next(
+        flow
+        for flow in required_flows(_planned())
+        if flow.subject == "app" and "outside" in flow.description and flow.version == 4
     )
-    there = [way.hops[1]]
-    found = third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [_only(way, there)])
+    there = [flow.packets[1]]
+    found = third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [_only(flow, there)])
     assert ["rule" if drop.rule else "policy" for drop in found] == dropped
 
 
@@ -140,33 +142,35 @@ def test_a_rule_that_cannot_be_read_is_named_and_may_do_anything() -> None:
 
 
 def test_what_lets_no_answers_back_drops() -> None:
-    way = next(
-        way for way in required_flows(_planned()) if way.whom == "app" and "outside" in way.what and way.version == 4
+    flow = next(
+        flow
+        for flow in required_flows(_planned())
+        if flow.subject == "app" and "outside" in flow.description and flow.version == 4
     )
     out = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i br-app -j ACCEPT\n"
     back = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
     for save, count in ((out, 1), (out + back, 0)):
-        assert len(third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [way])) == count
+        assert len(third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], [flow])) == count
 
 
 @pytest.mark.parametrize(("table", "dropped"), [("raw", 4), ("mangle", 0)])
 def test_what_comes_before_connections_are_tracked_has_none(table: str, dropped: int) -> None:
     rule = "-A PREROUTING -m conntrack --ctstate INVALID -j DROP"
     save = f"*{table}\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n"
-    ways = [way for way in required_flows(_planned()) if way.whom == "app" and way.version == 4]
-    found = third_party_drops([Ruleset("iptables-legacy", list(objects_of(save, "ip")))], ways)
+    flows = [flow for flow in required_flows(_planned()) if flow.subject == "app" and flow.version == 4]
+    found = third_party_drops([Ruleset("iptables-legacy", list(objects_of(save, "ip")))], flows)
     assert [len(drop.drops) for drop in found] == [dropped] * bool(dropped)
 
 
-def _only(way: Any, steps: Any) -> Any:
-    return type(way)(way.what, way.whom, way.bridge, way.version, tuple(steps))
+def _only(flow: Any, steps: Any) -> Any:
+    return type(flow)(flow.description, flow.subject, flow.bridge, flow.version, tuple(steps))
 
 
 def test_what_drops_a_question_to_the_host() -> None:
     """As for a DNS server on a bridge of a host whose input is closed."""
     planned = _planned()
-    ways = [way for way in required_flows(planned) if way.service]
-    (drop,) = third_party_drops([*_rulesets(HERE / "nftables_conf_workstation")], ways)
+    flows = [flow for flow in required_flows(planned) if flow.service]
+    (drop,) = third_party_drops([*_rulesets(HERE / "nftables_conf_workstation")], flows)
     assert (drop.hook, drop.chain, drop.rule) == ("input", "input", "")
     asked = "what containers ask of the host at 53/{}, of network app (IPv4)"
     assert drop.drops == (asked.format("udp"), asked.format("tcp"))
@@ -190,8 +194,8 @@ def test_only_replies_of_containers_are_let_in_to_the_host(tool: str) -> None:
     """A rule that accepts all of a bridge would open the whole host to its containers."""
     save = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
     objects = NFT_INPUT if tool == NFT else [*objects_of(save, "ip")]
-    ways = [way for way in required_flows(_planned()) if way.bridge == "br-app" and way.version == 4]
-    (drop,) = third_party_drops([Ruleset(tool, objects)], ways)
+    flows = [flow for flow in required_flows(_planned()) if flow.bridge == "br-app" and flow.version == 4]
+    (drop,) = third_party_drops([Ruleset(tool, objects)], flows)
     assert "what the host sends to containers of network app (IPv4)" in drop.drops
     assert "what containers ask of the host at 53/udp, of network app (IPv4)" in drop.drops
     assert OF_REPLIES[tool] in drop.remedy
@@ -202,18 +206,20 @@ def test_only_replies_of_containers_are_let_in_to_the_host(tool: str) -> None:
 def test_the_replies_pass_once_the_remedy_is_followed() -> None:
     rule = "-A INPUT -i br-app -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
     save = f"*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n"
-    ways = [
-        way for way in required_flows(_planned()) if way.bridge == "br-app" and way.version == 4 and not way.service
+    flows = [
+        flow
+        for flow in required_flows(_planned())
+        if flow.bridge == "br-app" and flow.version == 4 and not flow.service
     ]
-    assert third_party_drops([Ruleset("iptables-nft", [*objects_of(save, "ip")])], ways) == []
+    assert third_party_drops([Ruleset("iptables-nft", [*objects_of(save, "ip")])], flows) == []
 
 
 def test_what_is_led_to_another_port_of_the_host() -> None:
     """A container on two networks has a resolver that knows both; what leads it there stands before input."""
     words = {"networks": {"app": {}, "back": {}}, "containers": {"web": {"networks": ["app", "back"]}}}
     save = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp -m udp --dport 53 -j ACCEPT\nCOMMIT\n"
-    ways = [way for way in required_flows(_planned(words)) if way.service]
-    (drop,) = third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], ways)
+    flows = [flow for flow in required_flows(_planned(words)) if flow.service]
+    (drop,) = third_party_drops([Ruleset("iptables-nft", list(objects_of(save, "ip")))], flows)
     assert "what containers ask of the host at 20053/udp, of network app (IPv4)" in drop.drops
     assert "`iptables-nft -I INPUT -i br-app -p udp --dport 20053 -j ACCEPT`" in drop.remedy
     assert "-p udp --dport 53" not in drop.remedy
@@ -221,12 +227,12 @@ def test_what_is_led_to_another_port_of_the_host() -> None:
 
 def test_ports_that_rules_do_not_tell_apart_are_looked_at_once() -> None:
     words = {"networks": {"app": {}}, "containers": {"web": {"networks": ["app"], "ports": ["8000-8999:8000-8999"]}}}
-    ways = list(required_flows(_planned(words)))
-    counted = [packet for way in ways for _hook, packet in way.hops if isinstance(packet, Packet) and packet.asked]
+    flows = list(required_flows(_planned(words)))
+    counted = [packet for flow in flows for _hook, packet in flow.packets if isinstance(packet, Packet) and packet.read]
     assert not counted
-    third_party_drops([*_rulesets(HERE / "iptables_policy")], ways)
-    asked = [packet for way in ways for _hook, packet in way.hops if packet.asked]
-    assert len(ways) > 1000
+    third_party_drops([*_rulesets(HERE / "iptables_policy")], flows)
+    asked = [packet for flow in flows for _hook, packet in flow.packets if packet.read]
+    assert len(flows) > 1000
     assert len(asked) < 20
 
 
@@ -238,7 +244,7 @@ def test_what_must_pass_follows_the_gateway_mode() -> None:
         "containers": {each: {"networks": [each], "ports": ["8080:80"]} for each in ("routed", "nat-unprotected")},
     }
     words["networks"]["isolated"] = {"internal": True, "driver_opts": {mode: "isolated"}}
-    found = {(way.what, way.whom) for way in required_flows(_planned(words))}
+    found = {(flow.description, flow.subject) for flow in required_flows(_planned(words))}
     own = "what containers send to each other on network"
     assert {what for what, whom in found if whom == "isolated"} == {own}
     assert ("what others send to the container's own published port", "80/tcp of routed") in found

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeWords, load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration, load_compose_files
 
 
 def write(path: Path, text: str) -> Path:
@@ -27,7 +27,7 @@ def problems(items: object, base: Path) -> list[str]:
 
 @pytest.mark.parametrize("items", [None, []])
 def test_no_files_are_no_words(items: object, tmp_path: Path) -> None:
-    assert load_compose_files(items, tmp_path) == ComposeWords({}, {}, ())
+    assert load_compose_files(items, tmp_path) == ComposeDeclaration({}, {}, ())
 
 
 @pytest.mark.parametrize("form", [lambda path: path, lambda path: {"files": [path]}, lambda path: [path]])

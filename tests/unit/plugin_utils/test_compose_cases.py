@@ -20,7 +20,7 @@ import yaml
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeWords, load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration, load_compose_files
 
 HERE = Path(__file__).parent
 CASES = sorted((HERE / "cases").iterdir())
@@ -60,7 +60,7 @@ def _named(networks: Any) -> Any:
     }
 
 
-def _load(case: Path) -> ComposeWords:
+def _load(case: Path) -> ComposeDeclaration:
     items: Any = "compose.yml"
     if (case / "items.yml").exists():
         items = yaml.safe_load((case / "items.yml").read_text())

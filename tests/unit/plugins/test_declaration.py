@@ -60,15 +60,15 @@ DECLARING = ["host", *EMPTY, "compose_files"]
 @pytest.mark.parametrize("option", DECLARING)
 def test_what_is_blank_names_nothing_that_is_absent(option: str, blank: Any) -> None:
     """Not even where it is the only option: a call without any names all of its scope."""
-    assert gather({option: blank, "state": "absent"}, [Path("/")]).words == EMPTY
-    assert gather({option: blank, "state": "exact"}, [Path("/")]).words == {}
-    assert gather({"state": "absent"}, [Path("/")]).words == {}
+    assert gather({option: blank, "state": "absent"}, [Path("/")]).parts == EMPTY
+    assert gather({option: blank, "state": "exact"}, [Path("/")]).parts == {}
+    assert gather({"state": "absent"}, [Path("/")]).parts == {}
 
 
 def test_what_is_empty_is_given() -> None:
     for empty in ({}, "{}"):
-        assert gather({"containers": empty, "state": "exact"}, [Path("/")]).words == {"containers": {}}
-        assert gather({"host": empty, "state": "absent"}, [Path("/")]).words == {**EMPTY, "host": {}}
+        assert gather({"containers": empty, "state": "exact"}, [Path("/")]).parts == {"containers": {}}
+        assert gather({"host": empty, "state": "absent"}, [Path("/")]).parts == {**EMPTY, "host": {}}
 
 
 @pytest.mark.parametrize("text", ["all", " all\n"])
@@ -76,8 +76,8 @@ def test_all_in_place_of_names(text: str, folder: Path) -> None:
     given = {"networks": text, "containers": text, "docker_user": text}
     whole = {"networks": "all", "containers": "all", "docker_user": "all"}
     more = {"compose_files": "compose.yml", "runtime": "docker", "state": "absent"}
-    assert gather({**given, "state": "absent"}, [folder]).words == whole
-    assert gather({**given, **more}, [folder]).words == whole
+    assert gather({**given, "state": "absent"}, [folder]).parts == whole
+    assert gather({**given, **more}, [folder]).parts == whole
     only = '"all": is only for state absent; declare entries by their names'
     assert problems({**given, "host": text}) == [
         "wharf_host: must be a mapping, or the JSON or YAML text of one",
@@ -87,17 +87,17 @@ def test_all_in_place_of_names(text: str, folder: Path) -> None:
 
 def test_mappings_stay_as_they_are() -> None:
     given = {"host": {"mtu": 1400}, "networks": {"a": None}, "containers": {}}
-    assert gather(given, [Path("/")]).words == given
+    assert gather(given, [Path("/")]).parts == given
 
 
 def test_yaml_text_is_read_as_compose_reads_it() -> None:
     """AWX gives texts, and YAML 1.1 would make a number of 22:22 and a truth value of off."""
-    words = gather({"containers": "web: {ports: [22:22]}\noff: {hostname: no}"}, [Path("/")]).words
+    words = gather({"containers": "web: {ports: [22:22]}\noff: {hostname: no}"}, [Path("/")]).parts
     assert words["containers"] == {"web": {"ports": ["22:22"]}, "off": {"hostname": "no"}}
 
 
 def test_json_text() -> None:
-    words = gather({"networks": '{"front": {"internal": true, "ipam": {"config": []}}}'}, [Path("/")]).words
+    words = gather({"networks": '{"front": {"internal": true, "ipam": {"config": []}}}'}, [Path("/")]).parts
     assert words == {"networks": {"front": {"internal": True, "ipam": {"config": []}}}}
 
 
@@ -109,7 +109,7 @@ def test_containers_run_where_the_runtime_says() -> None:
         "job": None,
         "bad": "words",
     }
-    words = gather({"containers": containers, "runtime": "podman"}, [Path("/")]).words
+    words = gather({"containers": containers, "runtime": "podman"}, [Path("/")]).parts
     assert words["containers"] == {
         "web": {"container_name": "www", "x-wharf": {"sandbox": "podman:www"}},
         "db": {"x-wharf": {"sandbox": "pid:7", "routes": []}},
@@ -117,12 +117,12 @@ def test_containers_run_where_the_runtime_says() -> None:
         "job": {"x-wharf": {"sandbox": "podman:job"}},
         "bad": "words",
     }
-    assert gather({"containers": containers, "runtime": "netns"}, [Path("/")]).words["containers"] == containers
+    assert gather({"containers": containers, "runtime": "netns"}, [Path("/")]).parts["containers"] == containers
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_nothing_below_x_wharf_leaves_the_runtime_its_containers(nothing: Any) -> None:
-    words = gather({"containers": {"web": {"x-wharf": nothing}}, "runtime": "docker"}, [Path("/")]).words
+    words = gather({"containers": {"web": {"x-wharf": nothing}}, "runtime": "docker"}, [Path("/")]).parts
     assert words["containers"] == {"web": {"x-wharf": {"sandbox": "docker:web"}}}
 
 
@@ -172,7 +172,7 @@ def test_the_same_key_twice_in_a_text() -> None:
     ],
 )
 def test_compose_files_in_every_form(files: Any, folder: Path) -> None:
-    words = gather({"compose_files": files}, [Path("/"), folder]).words
+    words = gather({"compose_files": files}, [Path("/"), folder]).parts
     assert list(words) == ["networks", "containers"]
     assert list(words["networks"]) == ["shop_front"]
     assert words["containers"]["shop-web-1"]["ports"] == ["22:22"]
@@ -185,7 +185,7 @@ def test_compose_files_beside_words(folder: Path) -> None:
         "networks": {"own": {}},
         "containers": '{"tool": {"networks": ["shop_front"]}}',
     }
-    words = gather(given, [folder]).words
+    words = gather(given, [folder]).parts
     assert set(words["networks"]) == {"own", "shop_front"}
     assert set(words["containers"]) == {"tool", "shop-web-1"}
 
@@ -211,10 +211,10 @@ def test_names_in_two_places_are_named_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_network_may_be_external_in_one_of_two_places(folder: Path) -> None:
-    here = gather({"compose_files": "compose.yml", "networks": {"shop_front": {"external": True}}}, [folder]).words
+    here = gather({"compose_files": "compose.yml", "networks": {"shop_front": {"external": True}}}, [folder]).parts
     assert here["networks"] == {"shop_front": {"x-source": "compose.yml: networks.front"}}
     (folder / "compose.yml").write_text(COMPOSE.replace("front:\n", "front: {external: true, name: mine}\n"))
-    there = gather({"compose_files": "compose.yml", "networks": {"mine": {"internal": True}}}, [folder]).words
+    there = gather({"compose_files": "compose.yml", "networks": {"mine": {"internal": True}}}, [folder]).parts
     assert there["networks"] == {"mine": {"internal": True}}
     assert list(there["containers"]["shop-web-1"]["networks"]) == ["mine"]
 

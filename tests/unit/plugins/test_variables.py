@@ -130,7 +130,7 @@ def test_empty_is_not_given(blank: Any) -> None:
         given = dict.fromkeys(options(role), "" if blank is None else blank)
         assert ArgumentSpecValidator(options(role)).validate(given).error_messages == [], role
     declaring = {name.removeprefix("wharf_"): blank for name in DECLARING}
-    assert gather(declaring, [Path("/")]).words == {}
+    assert gather(declaring, [Path("/")]).parts == {}
 
 
 def test_defaults() -> None:

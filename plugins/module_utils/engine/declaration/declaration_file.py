@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file that the command `wharf` is given: a declaration, in JSON or YAML."""
+"""The file for the command `wharf`: a declaration in JSON or YAML."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number",
 
 
 def read_declaration(path: str) -> Dict[str, Any]:
-    """What a file declares, by the names of its parts; `-` is the standard input.
+    """The parts of the declaration in a file, by their names; `-` is the standard input.
 
     Raises:
-        ModelError: at the name of the file, with the line where there is one.
+        ModelError: at the name of the file, with the line if it is known.
     """
     place = name_of_file(path)
-    words = _parse(_text(path), place)
+    raw = _parse(_text(path), place)
     known = ", ".join(KEYS)
-    if words is None:
+    if raw is None:
         raise ModelError.at(place, f"is empty: declare something of {known}")
-    if not isinstance(words, dict):
-        raise ModelError.at(place, f"must be a mapping with {known}; this is {_KINDS[type(words)]}")
+    if not isinstance(raw, dict):
+        raise ModelError.at(place, f"must be a mapping with {known}; this is {_KINDS[type(raw)]}")
     problems = ProblemCollector()
-    for key in words:
+    for key in raw:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known here: {known}"
             problems.add(place, f"{key}: unknown key; {hint}")
     problems.raise_if_any()
-    return words
+    return raw
 
 
 def _text(path: str) -> str:
@@ -58,7 +58,7 @@ def _text(path: str) -> str:
 
 
 def _parse(text: str, place: str) -> Any:
-    """YAML in flow style begins as JSON does, so what is no JSON may still be YAML."""
+    """The parsed text. A text that is no JSON may be YAML in flow style, which looks alike."""
     try:
         return json.loads(text, object_pairs_hook=_each_once, parse_constant=_not_finite, parse_float=finite)
     except json.JSONDecodeError as error:
@@ -71,12 +71,12 @@ def _parse(text: str, place: str) -> Any:
 
 
 def _each_once(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    words: Dict[str, Any] = {}
+    raw: Dict[str, Any] = {}
     for key, value in pairs:
-        if key in words:
+        if key in raw:
             raise ValueError(f"the key {key!r} stands twice in one object")
-        words[key] = value
-    return words
+        raw[key] = value
+    return raw
 
 
 def _not_finite(word: str) -> NoReturn:

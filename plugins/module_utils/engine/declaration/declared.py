@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is declared on a host, and what one call makes of it."""
+"""What is declared on a host, and how one call changes that."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from .parse_network import network_name
 from .places import SOURCE, Places
+from .section import Raw
 from .vocabulary import without_passed_over
 
-# The parts of a declaration. Each stands on those before it, but for the last, which stands alone.
+# The parts of a declaration. Each depends on those before it, except the last one, which is independent.
 DOCKER_USER = "docker_user"
 DEFAULT_NETWORKS = "default_networks"
 USER_NETWORKS = "user_networks"
@@ -22,18 +23,18 @@ CONTAINERS = "containers"
 BOOT = "boot"
 SCOPES = (DOCKER_USER, DEFAULT_NETWORKS, USER_NETWORKS, CONTAINERS, BOOT)
 
-_FIREWALL_WORDS = ("firewall-backend", "iptables", "ip6tables")
+_FIREWALL_KEYS = ("firewall-backend", "iptables", "ip6tables")
 
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 STATES = (PRESENT, EXACT, ABSENT)
 
-# In place of names, where state is absent: everything that was declared of this part.
+# With state absent, instead of entries: everything that was declared of this part.
 ALL = "all"
-# Of what a call does not name: the place may be that of a file, or of the standard input, of another run.
+# For entries that a call does not name. Their place in a message may be a file that an earlier run was given.
 _EARLIER = "was declared by an earlier run, and"
 ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
 
-# The part of a declaration that each scope is of.
+# The option that each scope is given by.
 PARTS = {
     DOCKER_USER: "docker_user",
     DEFAULT_NETWORKS: "host",
@@ -42,29 +43,27 @@ PARTS = {
     BOOT: "boot",
 }
 
-Words = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Declared:
-    """Words, as they were given, but without what is passed over.
+    """The declaration as it was given, except for the keys that are passed over.
 
-    `host` is None as long as the default networks are not declared, `docker_user` as long as no rule is, and `boot` as
-    long as nothing is to bring the networks back when the host boots. `firewall` has those of a host's words that say
-    by what rules are made, for rules that are declared alone.
+    `host` is None if the default networks are not declared, `docker_user` if no rules are, and `boot` if nothing
+    restores the networks at boot. `firewall` has the host's keys for the firewall backend, which the admin's rules need
+    even if the default networks are not declared.
     """
 
-    host: Optional[Words] = None
-    networks: Words = field(default_factory=dict)
-    containers: Words = field(default_factory=dict)
+    host: Optional[Raw] = None
+    networks: Raw = field(default_factory=dict)
+    containers: Raw = field(default_factory=dict)
     docker_user: Optional[List[Any]] = None
-    firewall: Words = field(default_factory=dict)
-    boot: Optional[Words] = None
+    firewall: Raw = field(default_factory=dict)
+    boot: Optional[Raw] = None
 
     def __post_init__(self) -> None:
-        # Ledgers from before have all of it.
-        for part, words in without_passed_over(vars(self)).items():
-            object.__setattr__(self, part, words)
+        # The ledgers of earlier versions have the keys that are passed over.
+        for part, raw in without_passed_over(vars(self)).items():
+            object.__setattr__(self, part, raw)
 
     @property
     def is_empty(self) -> bool:
@@ -73,19 +72,19 @@ class Declared:
 
 @dataclass(frozen=True)
 class Call:
-    """What one call was given; what is None was not given, and what is empty names nothing.
+    """The options of one call. None: the option was not given; an empty value names nothing.
 
-    With the state absent, ALL in place of names lets go all of a part, and a call that was given no part at all lets
-    all of its scopes go. `scopes` are the parts that it declares; the rest of what it is given is only known to the
-    planner. `recover`: where the ledger is lost, it is recovered from the marks on the host. `repeats`: it was given
-    nothing, and brings the host to what is declared already. `places` names what it was given, in messages.
+    With state absent, ALL instead of entries removes all of a part, and a call without any part removes all of its
+    scopes. `scopes` are the parts that the call declares; it may be given others, which only the planner uses.
+    `recover`: a lost ledger is recovered from the marks on the host. `repeats`: the call declares nothing, and
+    converges the host to what is declared already. `places` names the options in messages.
     """
 
-    host: Optional[Words] = None
-    networks: Optional[Words] = None
-    containers: Optional[Words] = None
+    host: Optional[Raw] = None
+    networks: Optional[Raw] = None
+    containers: Optional[Raw] = None
     docker_user: Optional[List[Any]] = None
-    boot: Optional[Words] = None
+    boot: Optional[Raw] = None
     state: str = PRESENT
     scopes: FrozenSet[str] = frozenset(SCOPES)
     check: bool = False
@@ -107,10 +106,10 @@ class Call:
             elif scope == BOOT:
                 self._check_boot(given or {}, problems)
         problems.raise_if_any()
-        for part, words in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
-            object.__setattr__(self, part, words)
+        for part, raw in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
+            object.__setattr__(self, part, raw)
 
-    def _check_boot(self, given: Words, problems: ProblemCollector) -> None:
+    def _check_boot(self, given: Raw, problems: ProblemCollector) -> None:
         for key, value in given.items():
             path = f"{self.places.part(PARTS[BOOT])}.{key}"
             if key not in ("services", SOURCE):
@@ -120,38 +119,38 @@ class Call:
 
     @property
     def declares_rules(self) -> bool:
-        """Whether it was given rules of the admin's that are to hold."""
+        """Whether the call declares rules of the admin."""
         return self.docker_user is not None and self.state != ABSENT
 
     def named(self, scope: str) -> Any:
-        """What a call with the state absent names of a scope; ALL, empty, or None if nothing."""
+        """What a call with state absent removes of a scope: the named entries, ALL, or None for nothing."""
         if all(getattr(self, part) is None for part in PARTS.values()):
             return ALL
         return getattr(self, PARTS[scope])
 
     def names(self, scope: str) -> bool:
-        """Whether a call with the state absent names anything of a scope; any settings name the default networks."""
+        """Whether a call with state absent removes anything of a scope. For `host` and `boot`, an empty value does."""
         named = self.named(scope)
         return named is not None if scope in (DEFAULT_NETWORKS, BOOT) else bool(named)
 
-    def lets_rest_go(self, scope: str) -> bool:
-        """Whether everything of a scope goes that was declared before and is not declared by this call."""
+    def removes_rest(self, scope: str) -> bool:
+        """Whether the call removes all entries of a scope that it does not declare itself."""
         if scope not in self.scopes:
             return False
         if self.state == EXACT:
             return getattr(self, PARTS[scope]) is not None
         return self.state == ABSENT and self.named(scope) == ALL
 
-    def stands_on(self, scope: str) -> bool:
-        """Whether a scope that this call declares stands on another one."""
+    def depends_on(self, scope: str) -> bool:
+        """Whether one of the call's own scopes depends on this one."""
         return any(SCOPES.index(scope) < SCOPES.index(each) for each in self.scopes - {BOOT})
 
 
 def declare(before: Declared, call: Call) -> Declared:
-    """What is declared once the call is through.
+    """What is declared after the call.
 
     Raises:
-        ModelError: the default networks would go from under others.
+        ModelError: the default networks would go while networks or containers are declared, which depend on them.
     """
     if call.repeats:
         return before
@@ -159,29 +158,29 @@ def declare(before: Declared, call: Call) -> Declared:
     for scope in SCOPES:
         if scope in call.scopes:
             after = _with_scope(after, call, scope, call.state)
-        elif call.stands_on(scope) and call.state != ABSENT:
-            # What a call stands on, and is given, it declares as well.
+        elif call.depends_on(scope) and call.state != ABSENT:
+            # Entries of a part that the call's own scopes depend on are declared, too.
             after = _with_scope(after, call, scope, PRESENT)
     if after.host is None and (after.networks or after.containers):
-        others = ", ".join([*after.networks, *after.containers])
-        message = f"the default networks cannot go while these are declared: {others}"
+        dependent = ", ".join([*after.networks, *after.containers])
+        message = f"the default networks cannot go while these are declared: {dependent}"
         raise ModelError.at(call.places.option("state"), message)
     return after
 
 
 def known(declared: Declared, call: Call) -> Declared:
-    """What the planner is to know: what is declared, and what else a call was given that makes things present."""
+    """What the planner should know: what is declared, and the other entries that a call was given."""
     if call.state == ABSENT:
         return declared
-    stood_on = USER_NETWORKS in call.scopes or call.stands_on(USER_NETWORKS)
-    # What a call stands on and finds declared, it leaves.
+    declares_networks = USER_NETWORKS in call.scopes or call.depends_on(USER_NETWORKS)
+    # `declare` has put the call's networks into `declared` already, if it declares them.
     networks = (
         {**(call.networks or {}), **declared.networks}
-        if stood_on
-        else _foreseen(declared.networks, call, call.networks)
+        if declares_networks
+        else _expected(declared.networks, call, call.networks)
     )
     containers = (
-        declared.containers if CONTAINERS in call.scopes else _foreseen(declared.containers, call, call.containers)
+        declared.containers if CONTAINERS in call.scopes else _expected(declared.containers, call, call.containers)
     )
     host = call.host or {} if networks or containers else None
     return replace(
@@ -190,7 +189,7 @@ def known(declared: Declared, call: Call) -> Declared:
 
 
 def not_given(before: Declared, call: Call) -> FrozenSet[str]:
-    """The networks that were declared before, and of which this call says nothing: by their names on the host."""
+    """The networks that were declared before, and that this call was not given, by their names on the host."""
     given = call.networks if isinstance(call.networks, Mapping) else {}
     names = {network_name(*network) for network in before.networks.items() if network[0] not in given}
     is_default_given = before.host is None or call.host is not None
@@ -198,7 +197,7 @@ def not_given(before: Declared, call: Call) -> FrozenSet[str]:
 
 
 def unnamed(before: Declared, call: Call) -> List[str]:
-    """Warnings: what the state of a call might be expected to let go, and which stays since the call names nothing."""
+    """Warnings about a call that might be expected to remove entries, but removes none since it names nothing."""
     if call.repeats:
         return []
     if call.state == EXACT:
@@ -219,7 +218,7 @@ def unnamed(before: Declared, call: Call) -> List[str]:
     return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]
 
 
-def refuse_leaving(before: Declared, after: Declared) -> None:
+def check_removed_networks(before: Declared, after: Declared) -> None:
     """
     Raises:
         ModelError: networks go while containers are on them.
@@ -227,26 +226,26 @@ def refuse_leaving(before: Declared, after: Declared) -> None:
     problems = ProblemCollector()
     for key in before.networks.keys() - after.networks.keys():
         names = {key, network_name(key, before.networks[key])}
-        there = names.intersection(network_name(*network) for network in after.networks.items())
-        on_it = [container for container, words in after.containers.items() if names & _networks_of(words)]
-        if on_it and not there:
+        declared = names.intersection(network_name(*network) for network in after.networks.items())
+        on_it = [container for container, raw in after.containers.items() if names & _networks_of(raw)]
+        if on_it and not declared:
             remedy = "let them go before, or put them on another network"
             path = Places().of(before.networks[key], f"networks.{key}")
             problems.add(path, f"{_EARLIER} cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
     problems.raise_if_any()
 
 
-def _networks_of(words: Any) -> FrozenSet[str]:
-    """The names by which a container's words call its networks."""
-    if not isinstance(words, Mapping):
+def _networks_of(raw: Any) -> FrozenSet[str]:
+    """The names that a container's entry has for its networks."""
+    if not isinstance(raw, Mapping):
         return frozenset()
-    networks = words.get("networks")
-    named = networks if isinstance(networks, (Mapping, list, tuple)) else [words.get("network_mode")]
+    networks = raw.get("networks")
+    named = networks if isinstance(networks, (Mapping, list, tuple)) else [raw.get("network_mode")]
     return frozenset(str(name) for name in named)
 
 
-def _foreseen(before: Words, call: Call, given: Optional[Words]) -> Words:
-    """What other calls of the same play will make of entries that are not in the scope of this one."""
+def _expected(before: Raw, call: Call, given: Optional[Raw]) -> Raw:
+    """The entries of a part outside the call's scopes, as other calls of the same play will declare them."""
     return before if given is None else _entries(before, given, call.state)
 
 
@@ -265,32 +264,32 @@ def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declare
     return replace(before, networks=entries) if scope == USER_NETWORKS else replace(before, containers=entries)
 
 
-def _host(before: Declared, call: Call, state: str) -> Optional[Words]:
-    """The default networks have no names: `host` stands for them, whatever it says."""
+def _host(before: Declared, call: Call, state: str) -> Optional[Raw]:
+    """The default networks have no entries of their own: `host` declares them, whatever its settings are."""
     if state == ABSENT:
         return None if call.names(DEFAULT_NETWORKS) else before.host
     return call.host if call.host is not None else before.host or {}
 
 
 def _rules(before: Declared, call: Call, state: str) -> Optional[List[Any]]:
-    """Rules have no names: a list stands for all that are declared."""
+    """Rules have no names: a list replaces all declared rules."""
     if state == ABSENT:
         return None if call.names(DOCKER_USER) else before.docker_user
     return before.docker_user if call.docker_user is None else call.docker_user or None
 
 
-def _boot(before: Declared, call: Call, state: str) -> Optional[Words]:
-    """What brings the networks back has no names either."""
+def _boot(before: Declared, call: Call, state: str) -> Optional[Raw]:
+    """The settings of the layer `boot` are replaced as a whole."""
     if state == ABSENT:
         return None if call.names(BOOT) else before.boot
     return before.boot if call.boot is None else call.boot
 
 
-def _firewall(before: Declared, host: Optional[Words]) -> Words:
-    return before.firewall if host is None else {key: host[key] for key in _FIREWALL_WORDS if key in host}
+def _firewall(before: Declared, host: Optional[Raw]) -> Raw:
+    return before.firewall if host is None else {key: host[key] for key in _FIREWALL_KEYS if key in host}
 
 
-def _entries(before: Words, given: Any, state: str) -> Words:
+def _entries(before: Raw, given: Any, state: str) -> Raw:
     if given == ALL:
         return {} if state == ABSENT else before
     named = given or {}
@@ -298,13 +297,13 @@ def _entries(before: Words, given: Any, state: str) -> Words:
         return {**before, **named}
     if state == EXACT:
         return before if given is None else named
-    # What goes may be called by its name on the host, where that is nobody's key.
+    # An entry to remove may be named by its name on the host, if that is not the key of another entry.
     names = {real_name(*entry) for entry in named.items() if entry[0] not in before}
-    return {key: words for key, words in before.items() if key not in named and real_name(key, words) not in names}
+    return {key: raw for key, raw in before.items() if key not in named and real_name(key, raw) not in names}
 
 
-def real_name(key: str, words: Any) -> str:
-    """The name on the host of the network or container that is declared by this key."""
-    if isinstance(words, Mapping) and words.get("container_name"):
-        return str(words["container_name"])
-    return network_name(key, words)
+def real_name(key: str, raw: Any) -> str:
+    """The name on the host of the network or container with this key."""
+    if isinstance(raw, Mapping) and raw.get("container_name"):
+        return str(raw["container_name"])
+    return network_name(key, raw)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The networking words of Compose's `services` -> a container."""
+"""The networking keys of an entry of Compose's `services` -> a container."""
 
 from __future__ import annotations
 
@@ -26,86 +26,97 @@ from .model import (
 )
 from .parse_ports import PortMapping, port_range, protocol
 from .places import SOURCE
-from .section import Words, wrong
+from .section import Section, wrong
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
 
-# What Docker refuses beside a network stack that belongs to another container, or to the host, or to nobody.
+# The keys that Docker refuses for a container that shares another container's network stack.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
 MODES = "bridge, host, none, service:NAME, container:NAME, or a network's name"
 
 
 class _Mode(NamedTuple):
-    """A mode, the container whose stack is shared, the network to join, and the word that says so."""
+    """A container's mode, the container whose sandbox it shares, the network it joins, and the value as declared."""
 
-    mode: str
+    kind: str
     shares: str
     network: str
     written: str
 
 
 class Names(NamedTuple):
-    """The real names of all declared networks and containers, by the keys they are called by."""
+    """The names on the host of all declared networks and containers, by their keys."""
 
     networks: Mapping[str, str]
     containers: Mapping[str, str]
 
 
 def parse_container(key: str, value: Any, path: str, names: Names, problems: ProblemCollector) -> Container:
-    words = Words(value, path, problems)
-    name = words.take("container_name", read.object_name, "") or key
+    section = Section(value, path, problems)
+    name = section.take("container_name", read.object_name, "") or key
     with problems.collect():
         read.object_name(name, path)
     before = len(problems.problems)
-    given_mode = words.take_optional("network_mode", _network_mode)
-    mode, shares, network, written = given_mode or _Mode(NETWORKED, "", DEFAULT_NETWORK, "")
+    mode = section.take_optional("network_mode", _network_mode)
     attachments: Tuple[Attachment, ...] = ()
-    if mode == NETWORKED:
-        named = words.take_all("networks", _attachments(names.networks))
-        joined = Attachment(names.networks.get(network, network), f"{path}.network_mode" if given_mode else path)
-        attachments = named or ((joined,) if len(problems.problems) == before else ())
-        if given_mode and named:
+    if mode is None or mode.kind == NETWORKED:
+        attachments = section.take_all("networks", _attachments(names.networks))
+        if mode and attachments:
             problems.add(f"{path}.network_mode", "cannot stand beside networks: give one of the two")
+        if not attachments and len(problems.problems) == before:
+            network = mode.network if mode else DEFAULT_NETWORK
+            place = f"{path}.network_mode" if mode else path
+            attachments = (Attachment(names.networks.get(network, network), place),)
     else:
-        if mode != NONE_MODE:
-            words.refuse(
-                ["sysctls"], f"belong to the owner of the network stack, which is another one in network_mode {written}"
-            )
-        words.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {written}: leave it out")
-    if mode == CONTAINER_MODE:
-        words.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {shares}")
-    words.take("scale", _one, 1)
-    deploy = words.inner("deploy")
-    deploy.take("replicas", _one, 1)
-    deploy.finish(passed_over=DEPLOY_KEYS_PASSED_OVER, extensible=True)
-    links = (*words.take_all("links", read.list_of(_link)), *words.take_all("external_links", read.list_of(_link)))
-    extension = words.inner(EXTENSION)
+        _refuse_for_mode(section, mode)
+    _refuse_replicas(section)
+    links = (*section.take_all("links", read.list_of(_link)), *section.take_all("external_links", read.list_of(_link)))
+    extension = section.inner(EXTENSION)
     container = Container(
         name=name,
         path=path,
-        mode=mode,
+        mode=mode.kind if mode else NETWORKED,
         sandbox=extension.take("sandbox", parse_sandbox, SandboxRef(NETNS, name)),
-        shares=names.containers.get(shares, shares),
-        attachments=_with_primary_mac(attachments, words.take("mac_address", read.mac, ""), f"{path}.mac_address"),
-        ports=words.take_all("ports", read.list_of(PortMapping.parse)),
-        expose=words.take_all("expose", read.list_of(_exposed)),
+        shares=names.containers.get(mode.shares, mode.shares) if mode else "",
+        attachments=_with_primary_mac(attachments, section.take("mac_address", read.mac, ""), f"{path}.mac_address"),
+        ports=section.take_all("ports", read.list_of(PortMapping.parse)),
+        expose=section.take_all("expose", read.list_of(_exposed)),
         links=tuple(replace(link, target=names.containers.get(link.target, link.target)) for link in links),
-        hostname=words.take("hostname", read.host_name, ""),
-        domainname=words.take("domainname", read.host_name, ""),
-        dns=words.take_all("dns", read.list_of(read.address)),
-        dns_search=words.take_all("dns_search", read.list_of(read.one_line)),
-        dns_opt=words.take_all("dns_opt", read.list_of(read.one_line)),
-        extra_hosts=words.take_all("extra_hosts", _extra_hosts),
-        sysctls=words.take_all("sysctls", _network_sysctls),
+        hostname=section.take("hostname", read.host_name, ""),
+        domainname=section.take("domainname", read.host_name, ""),
+        dns=section.take_all("dns", read.list_of(read.address)),
+        dns_search=section.take_all("dns_search", read.list_of(read.one_line)),
+        dns_opt=section.take_all("dns_opt", read.list_of(read.one_line)),
+        extra_hosts=section.take_all("extra_hosts", _extra_hosts),
+        sysctls=section.take_all("sysctls", _network_sysctls),
         routes=extension.take_all("routes", read.list_of(_route)),
     )
     extension.finish()
-    words.refuse(
+    section.refuse(
         ["extends"], "is followed in Compose files only (wharf_compose_files): say here what the other service says"
     )
-    words.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
+    section.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
     return container
+
+
+def _refuse_for_mode(section: Section, mode: _Mode) -> None:
+    """Refuse the keys that have no meaning in the modes host, none and container."""
+    if mode.kind != NONE_MODE:
+        section.refuse(
+            ["sysctls"],
+            f"belong to the owner of the network stack, which is another one in network_mode {mode.written}",
+        )
+    section.refuse(_ONLY_ON_NETWORKS, f"has no meaning with network_mode {mode.written}: leave it out")
+    if mode.kind == CONTAINER_MODE:
+        section.refuse(_ONLY_WITH_OWN_STACK, f"belongs to the owner of the network stack: set it on {mode.shares}")
+
+
+def _refuse_replicas(section: Section) -> None:
+    section.take("scale", _one, 1)
+    deploy = section.inner("deploy")
+    deploy.take("replicas", _one, 1)
+    deploy.finish(passed_over=DEPLOY_KEYS_PASSED_OVER, extensible=True)
 
 
 def _one(value: Any, path: str) -> int:
@@ -134,11 +145,11 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
             given = dict.fromkeys(read.list_of(read.text)(value, path))
         problems = ProblemCollector()
         parsed: List[Attachment] = []
-        for name, attachment_words in given.items():
-            # In a Compose file a network has another name than the one that it gets on the host.
-            own = attachment_words.get(SOURCE) if isinstance(attachment_words, dict) else None
-            place = str(own or f"{path}.{name}")
-            parsed.append(_attachment(networks.get(name, name), attachment_words, place, problems))
+        for name, raw in given.items():
+            # An entry of a Compose file has its place noted, since a network's name there is not its name on the host.
+            noted = raw.get(SOURCE) if isinstance(raw, dict) else None
+            place = str(noted or f"{path}.{name}")
+            parsed.append(_attachment(networks.get(name, name), raw, place, problems))
             if parsed[-1].network in [attachment.network for attachment in parsed[:-1]]:
                 problems.add(place, f"is network {parsed[-1].network} again: leave one of the two out")
         problems.raise_if_any()
@@ -148,27 +159,27 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
 
 
 def _attachment(network: str, value: Any, path: str, problems: ProblemCollector) -> Attachment:
-    words = Words(value, path, problems)
+    section = Section(value, path, problems)
     attachment = Attachment(
         network=network,
         path=path,
-        ipv4=words.take_optional("ipv4_address", read.address_of(4)),
-        ipv6=words.take_optional("ipv6_address", read.address_of(6)),
-        link_local=words.take_all("link_local_ips", read.list_of(_link_local)),
-        mac=words.take_optional("mac_address", read.mac),
+        ipv4=section.take_optional("ipv4_address", read.address_of(4)),
+        ipv6=section.take_optional("ipv6_address", read.address_of(6)),
+        link_local=section.take_all("link_local_ips", read.list_of(_link_local)),
+        mac=section.take_optional("mac_address", read.mac),
         mac_path=f"{path}.mac_address",
-        interface=words.take_optional("interface_name", read.interface_name),
-        aliases=words.take_all("aliases", read.list_of(read.host_name)),
-        gw_priority=words.take("gw_priority", read.number, 0),
-        priority=words.take("priority", read.number, 0),
-        sysctls=words.take_all("driver_opts", _endpoint_sysctls),
+        interface=section.take_optional("interface_name", read.interface_name),
+        aliases=section.take_all("aliases", read.list_of(read.host_name)),
+        gw_priority=section.take("gw_priority", read.number, 0),
+        priority=section.take("priority", read.number, 0),
+        sysctls=section.take_all("driver_opts", _endpoint_sysctls),
     )
-    words.finish(extensible=True)
+    section.finish(extensible=True)
     return attachment
 
 
 def _with_primary_mac(attachments: Tuple[Attachment, ...], mac: str, path: str) -> Tuple[Attachment, ...]:
-    """The service's own `mac_address` is that of the network with the highest priority, as in Compose."""
+    """The service's own `mac_address` is for the network with the highest priority, as in Compose."""
     if not mac or not attachments:
         return attachments
     primary = min(attachments, key=lambda attachment: (-attachment.priority, attachment.network))
@@ -183,7 +194,7 @@ def _link_local(value: Any, path: str) -> read.Address:
 
 
 def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
-    """`net.ipv4.conf.IFNAME.log_martians=1,…`, of which each becomes `ipv4.log_martians`."""
+    """`net.ipv4.conf.IFNAME.log_martians=1,…`: each name becomes the form `ipv4.log_martians`."""
     options = dict(read.pairs("=")(value, path))
     given = options.pop(ENDPOINT_SYSCTLS, "")
     if options:
@@ -206,7 +217,7 @@ def parse_sandbox(value: Any, path: str) -> SandboxRef:
     if ref.is_managed or ref.has_runtime:
         if not ref.name:
             raise wrong(path, value, f"must be {ref.kind}:NAME")
-        read.foreign_name(ref.name, path)
+        read.docker_name(ref.name, path)
         return ref
     raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 
@@ -247,7 +258,7 @@ def _host_address(value: str, path: str) -> str:
 
 
 def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
-    """Those below `net.`: the others are about other namespaces, and the runtime's to set."""
+    """The parameters below `net.`. Others belong to other namespaces, and the runtime sets them."""
     found = [(key, item) for key, item in read.pairs("=")(value, path) if re.match(r"net[./]", key)]
     for key, _item in found:
         if not re.fullmatch(r"net(\.[\w-]+(/[\w-]+)*)+", key):
@@ -256,7 +267,11 @@ def _network_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
 
 
 def _each_once(parameters: List[Tuple[str, str]], path: str) -> Tuple[Tuple[str, str], ...]:
-    """In the order of their names."""
+    """The parameters in the order of their names.
+
+    Raises:
+        ModelError: one has two values.
+    """
     found: Dict[str, str] = {}
     for key, value in parameters:
         if found.setdefault(key, value) != value:
@@ -266,10 +281,10 @@ def _each_once(parameters: List[Tuple[str, str]], path: str) -> Tuple[Tuple[str,
 
 def _route(value: Any, path: str) -> StaticRoute:
     problems = ProblemCollector()
-    words = Words(value, path, problems)
-    to = words.take_optional("to", read.subnet)
-    via = words.take_optional("via", read.address)
-    words.finish()
+    section = Section(value, path, problems)
+    to = section.take_optional("to", read.subnet)
+    via = section.take_optional("via", read.address)
+    section.finish()
     problems.raise_if_any()
     if to is None or via is None or to.version != via.version:
         raise ModelError.at(path, "needs `to` (a subnet) and `via` (a gateway), both of one family")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of a whole host -> the model, with everything that is wrong in one report."""
+"""The declaration of a whole host -> the model, with all problems in one report."""
 
 from __future__ import annotations
 
@@ -12,33 +12,25 @@ from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
 from .parse_container import MODES, Names, parse_container
-from .parse_network import (
-    check_named,
-    default_network,
-    is_external,
-    network_name,
-    option_path,
-    parse_host,
-    parse_network,
-)
+from .parse_host import default_network, parse_host
+from .parse_network import check_reference, is_external, network_name, option_path, parse_network
 from .parse_user_rules import parse_user_rules
 from .places import SOURCE, Places
 from .record_references import check_records
-from .user_rule_references import idle_rules
+from .section import Raw
+from .user_rule_references import ineffective_rules
 
 _VARIABLES = Places()
 
 # The kernel's BR_MAX_PORTS is 1024, and port number 0 is not used.
 _BRIDGE_PORTS = 1023
 
-MappingOfWords = Mapping[str, Any]
 
-
-def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: MappingOfWords) -> Model:
-    """Read the words of a whole host.
+def parse_model(host: Raw, networks: Raw, containers: Raw) -> Model:
+    """The model of a declaration.
 
     Raises:
-        ModelError: with every problem of the words themselves and between them.
+        ModelError: with all problems, in single entries and between them.
     """
     problems = ProblemCollector()
     model = read_model(host, networks, containers, (), problems)
@@ -47,47 +39,47 @@ def parse_model(host: MappingOfWords, networks: MappingOfWords, containers: Mapp
 
 
 def read_model(
-    host: Optional[MappingOfWords],
-    networks: MappingOfWords,
-    containers: MappingOfWords,
+    host: Optional[Raw],
+    networks: Raw,
+    containers: Raw,
     docker_user: Sequence[Any],
     problems: ProblemCollector,
     idle: Optional[ProblemCollector] = None,
-    firewall: Optional[MappingOfWords] = None,
+    firewall: Optional[Raw] = None,
     places: Places = _VARIABLES,
 ) -> Model:
-    """What of a host's words has no problem, so that it can be planned for the sake of the problems which that has.
+    """The model of the entries without problems, so that planning it can report further problems.
 
-    Where `host` is None, somebody else has the default network, and publishes ports; `firewall` has then the words that
-    say by what rules are made. `idle` takes the problems of rules that hold for nothing. Where it is not given, these
-    are problems like others. `places` are those of the call that gave the words, where these do not say otherwise.
+    Where `host` is None, a dockerd, say, has the default network and publishes ports; `firewall` has the host's keys
+    for the firewall backend then. `idle` collects the problems of rules that match nothing, which are ordinary problems
+    if it is not given. `places` are those of the call, for entries that do not note their own.
 
     Raises:
         ModelError: `host` has a problem, on which all others depend.
     """
-    host_words = {"bridge": "none", SOURCE: places.part("host"), **(firewall or {})} if host is None else host
-    read = read_words(host_words, networks, containers, docker_user, places, problems)
+    raw_host = {"bridge": "none", SOURCE: places.part("host"), **(firewall or {})} if host is None else host
+    read = parse_declaration(raw_host, networks, containers, docker_user, places, problems)
     settings, names = read.host, read.names
     parsed_networks, parsed_containers, rules = read.networks, read.containers, read.rules
     for things in (parsed_networks, parsed_containers):
-        for thing, other in _twins([(thing.name, thing) for thing in things]):
+        for thing, other in _duplicates([(thing.name, thing) for thing in things]):
             problems.add(thing.path, f"its name {thing.name} is also that of {other.path}: rename one")
     if docker_user and len(settings.without_rules) == len(RULES_KEYS):
         keys = " or ".join(f"{settings.path}.{key}" for key in RULES_KEYS.values())
         problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
-    # A port that cannot be read may be the one that a rule means.
+    # A port mapping with problems may be the one that a rule names.
     knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
-    for path, message in idle_rules(model, _declared_networks(model, names), knows_ports):
+    for path, message in ineffective_rules(model, _declared_networks(model, names), knows_ports):
         (problems if idle is None else idle).add(path, message)
     if _has_any(settings, problems.problems):
         problems.raise_if_any()
-    return replace(model, containers=_sound_containers(model, problems.problems))
+    return replace(model, containers=_containers_without_problems(model, problems.problems))
 
 
-class _Read(NamedTuple):
-    """What words say, each for itself."""
+class _Parsed(NamedTuple):
+    """The parsed entries of a declaration, whose references are not resolved."""
 
     host: Host
     networks: List[Network]
@@ -96,67 +88,69 @@ class _Read(NamedTuple):
     names: Names
 
 
-def read_words(
-    host: MappingOfWords,
-    networks: MappingOfWords,
-    containers: MappingOfWords,
+def parse_declaration(
+    host: Raw,
+    networks: Raw,
+    containers: Raw,
     docker_user: Sequence[Any],
     places: Places,
     problems: ProblemCollector,
-) -> _Read:
-    """Read the words of a whole host, each for itself: what they refer to may be known elsewhere."""
+) -> _Parsed:
+    """Parse the entries of a declaration, without resolving references between them."""
     settings = parse_host(host, places.of_host(host), problems)
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
     names = Names(
-        {key: network_name(key, words) for key, words in networks.items()},
+        {key: network_name(key, raw) for key, raw in networks.items()},
         _real_names(containers, "container_name"),
     )
     declaring = _declaring(networks, names)
-    paths = {key: places.of(words, f"networks.{key}") for key, words in networks.items()}
-    for key, words in networks.items():
-        if not is_external(words) or key in declaring.values():
-            parsed_networks += parse_network(key, words, paths[key], settings, problems)
+    paths = {key: places.of(raw, f"networks.{key}") for key, raw in networks.items()}
+    for key, raw in networks.items():
+        if not is_external(raw) or key in declaring.values():
+            parsed_networks += parse_network(key, raw, paths[key], settings, problems)
         else:
-            check_named(words, paths[key], paths[declaring[names.networks[key]]], problems)
+            check_reference(raw, paths[key], paths[declaring[names.networks[key]]], problems)
     parsed_containers = [
-        parse_container(key, words, places.of(words, f"containers.{key}"), names, problems)
-        for key, words in containers.items()
+        parse_container(key, raw, places.of(raw, f"containers.{key}"), names, problems)
+        for key, raw in containers.items()
     ]
     rules = parse_user_rules(docker_user, names.containers, names.networks, places, problems)
-    return _Read(settings, parsed_networks, parsed_containers, rules, names)
+    return _Parsed(settings, parsed_networks, parsed_containers, rules, names)
 
 
-def sound(model: Model, problems: Sequence[Problem]) -> Model:
-    """What of the model has none of these problems; without the admin's rules, which may name what has."""
+def without_problems(model: Model, problems: Sequence[Problem]) -> Model:
+    """The model without the networks and containers that have problems, and without the admin's rules, which may name
+    these.
+    """
     networks = {name: network for name, network in model.networks.items() if not _has_any(network, problems)}
     model = replace(model, networks=networks, docker_user=())
-    return replace(model, containers=_sound_containers(model, problems))
+    return replace(model, containers=_containers_without_problems(model, problems))
 
 
 def _has_any(thing: Union[Host, Network, Container], problems: Sequence[Problem]) -> bool:
     return any(is_within(each.path, thing.path) for each in problems)
 
 
-def _sound_containers(model: Model, problems: Sequence[Problem]) -> Dict[str, Container]:
-    """Without those that have a problem, that are on a network which has, or that share such a stack."""
+def _containers_without_problems(model: Model, problems: Sequence[Problem]) -> Dict[str, Container]:
+    """The containers that have no problem, are on networks without problems, and share no sandbox of one that has."""
     if not problems:
         return dict(model.containers)
 
-    def is_sound(container: Container) -> bool:
+    def is_valid(container: Container) -> bool:
         return not _has_any(container, problems) and all(a.network in model.networks for a in container.attachments)
 
-    sound = {name: container for name, container in model.containers.items() if is_sound(container)}
+    valid = {name: container for name, container in model.containers.items() if is_valid(container)}
     return {
-        name: replace(container, links=tuple(link for link in container.links if link.target in sound))
-        for name, container in sound.items()
-        if not container.shares or container.shares in sound
+        name: replace(container, links=tuple(link for link in container.links if link.target in valid))
+        for name, container in valid.items()
+        if not container.shares or container.shares in valid
     }
 
 
-def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
-    """By real name, the key whose words are the network's; of those that only call it external, one that says more."""
+def _declaring(networks: Raw, names: Names) -> Dict[str, str]:
+    """For each network's name on the host, the key that declares it. Of external ones only, the longest does."""
     by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -_weight(networks[key])))
     declaring: Dict[str, str] = {}
     for key in by_weight:
@@ -164,22 +158,22 @@ def _declaring(networks: MappingOfWords, names: Names) -> Dict[str, str]:
     return declaring
 
 
-def _weight(words: Any) -> int:
-    said = {key: value for key, value in words.items() if key != SOURCE} if isinstance(words, Mapping) else words
+def _weight(raw: Any) -> int:
+    said = {key: value for key, value in raw.items() if key != SOURCE} if isinstance(raw, Mapping) else raw
     return len(str(said))
 
 
 def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
-    """The model with references resolved; a network that has problems of its own counts as there."""
+    """The model with references resolved. A network with problems of its own counts as declared."""
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
         _check_rules(model.host, network, problems)
         check_records(model, network, problems)
-    for thing, other in _twins([(n.bridge, n) for n in model.networks.values() if not n.external]):
+    for thing, other in _duplicates([(n.bridge, n) for n in model.networks.values() if not n.external]):
         problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
-    for container, twin in _twins([(c.sandbox, c) for c in model.containers.values()]):
+    for container, other in _duplicates([(c.sandbox, c) for c in model.containers.values()]):
         problems.add(
-            container.path, f"{container.sandbox} is also the sandbox of {twin.path}: give it an x-wharf.sandbox"
+            container.path, f"{container.sandbox} is also the sandbox of {other.path}: give it an x-wharf.sandbox"
         )
     resolved = {}
     for container in model.containers.values():
@@ -188,7 +182,7 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
 
 
 def _check_endpoints(model: Model, network: Network, problems: ProblemCollector) -> None:
-    """A bridge has room for so many ports, and no MAC is on it twice."""
+    """Check the number of a bridge's ports, and that no MAC is on it twice."""
     on_network = [a for c in model.containers.values() for a in c.attachments if a.network == network.name]
     if len(on_network) > _BRIDGE_PORTS:
         problems.add(
@@ -196,7 +190,7 @@ def _check_endpoints(model: Model, network: Network, problems: ProblemCollector)
             f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "
             "(BR_MAX_PORTS): spread them over several networks",
         )
-    for attachment, other in _twins([(a.mac, a) for a in on_network if a.mac]):
+    for attachment, other in _duplicates([(a.mac, a) for a in on_network if a.mac]):
         problems.add(
             attachment.mac_path,
             f'"{attachment.mac}": is also {other.mac_path}: give one of them another',
@@ -204,7 +198,7 @@ def _check_endpoints(model: Model, network: Network, problems: ProblemCollector)
 
 
 def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> None:
-    """What only rules can bring about is not promised where the rules are left to others."""
+    """Refuse options that need firewall rules for an IP family that has none (`iptables: false`)."""
     icc = option_path(network, "com.docker.network.bridge.enable_icc")
     for version, key in host.without_rules.items():
         wanted = {
@@ -220,7 +214,7 @@ def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> No
 
 
 def _declared_networks(model: Model, names: Names) -> Set[str]:
-    """Also those that have problems of their own, and are not in the model."""
+    """All declared networks, also those with problems, which are not in the model."""
     default = set() if model.host.bridge is None else {DEFAULT_NETWORK}
     return {*model.networks, *names.networks.values(), *default}
 
@@ -261,7 +255,7 @@ def _not_declared(model: Model, network: str) -> str:
 
 
 def _owner_of_stack(model: Model, container: Container, problems: ProblemCollector) -> str:
-    """The container at the end of a chain of `container:X`, which owns the stack they all share."""
+    """The container at the end of a chain of `container:X`, which owns the network stack that all of them share."""
     seen = [container.name]
     while True:
         current = model.containers[seen[-1]]
@@ -274,23 +268,21 @@ def _owner_of_stack(model: Model, container: Container, problems: ProblemCollect
             )
             return ""
         if current.shares in seen:
-            circle = " -> ".join([*seen, current.shares])
-            problems.add(f"{container.path}.network_mode", f"{circle}: none of these owns a network stack")
+            loop = " -> ".join([*seen, current.shares])
+            problems.add(f"{container.path}.network_mode", f"{loop}: none of these owns a network stack")
             return ""
         seen.append(current.shares)
 
 
-def _real_names(entries: MappingOfWords, key: str) -> Dict[str, str]:
-    return {
-        name: str(words[key]) if isinstance(words, dict) and words.get(key) else name for name, words in entries.items()
-    }
+def _real_names(entries: Raw, key: str) -> Dict[str, str]:
+    return {name: str(raw[key]) if isinstance(raw, dict) and raw.get(key) else name for name, raw in entries.items()}
 
 
 def _by_name(things: List[Any]) -> Dict[str, Any]:
     return {thing.name: thing for thing in sorted(things, key=lambda thing: str(thing.name))}
 
 
-def _twins(keyed: Sequence[Tuple[Hashable, Any]]) -> List[Tuple[Any, Any]]:
-    """Pairs of things that have the same key: the later one and the first."""
+def _duplicates(keyed: Sequence[Tuple[Hashable, Any]]) -> List[Tuple[Any, Any]]:
+    """Pairs of things with the same key: the later one, and the first one."""
     first: Dict[Hashable, Any] = {}
     return [(thing, first[key]) for key, thing in keyed if first.setdefault(key, thing) is not thing]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ..errors import ModelError, ProblemCollector
-from .section import Address, Subnet, Words, address, addresses, list_of, text, wrong
+from .section import Address, Section, Subnet, address, addresses, list_of, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -35,7 +35,7 @@ def port_range(value: Any, path: str) -> PortRange:
 def _as_text(value: Any, path: str) -> str:
     """
     Raises:
-        ModelError: it is a number: YAML 1.1, which Ansible reads, takes 22:22 for 1342, to the base of 60.
+        ModelError: it is a number. YAML 1.1, which Ansible reads, takes an unquoted 22:22 for 1342 (base 60).
     """
     mapping = text(value, path)
     if isinstance(value, float):
@@ -63,11 +63,11 @@ def size(ports: PortRange) -> int:
 
 @dataclass(frozen=True)
 class PortMapping:
-    """Target ports of a container that are reached through ports of the host.
+    """Target ports of a container that are published on ports of the host.
 
-    `published` is None where a free port is to be taken; it may be a range for a single target, of which
-    one free port is taken. `host_ip` is None for all addresses of the host, of both families.
-    `allow_from` are the sources that may reach the published ports, None for all.
+    `published` is None if any free port will do. It may be a range for a single target port, which gets one free port
+    of the range. `host_ip` is None for all addresses of the host, in both IP families. `allow_from` are the sources
+    that may reach the published ports, None for all.
     """
 
     path: str
@@ -79,7 +79,7 @@ class PortMapping:
 
     @property
     def leaves_choice(self) -> bool:
-        """Whether any free port of the host will do, or any of a range."""
+        """Whether the planner chooses the port of the host, from all ports or from a range."""
         return self.published is None or size(self.published) != size(self.target)
 
     @classmethod
@@ -122,18 +122,18 @@ class PortMapping:
     @classmethod
     def _parse_long(cls, value: Any, path: str) -> PortMapping:
         problems = ProblemCollector()
-        words = Words(value, path, problems)
-        words.refuse_blank("host_ip")
-        target = words.take_optional("target", port_range)
-        published = words.take_optional("published", port_range)
-        address_of_host = words.take_optional("host_ip", host_ip)
-        chosen = words.take("protocol", protocol, "tcp")
-        words.take("mode", _mode, "host")
-        extension = words.inner("x-wharf")
+        section = Section(value, path, problems)
+        section.refuse_blank("host_ip")
+        target = section.take_optional("target", port_range)
+        published = section.take_optional("published", port_range)
+        address_of_host = section.take_optional("host_ip", host_ip)
+        chosen = section.take("protocol", protocol, "tcp")
+        section.take("mode", _mode, "host")
+        extension = section.inner("x-wharf")
         extension.refuse_blank("allow_from")
         allow_from = extension.take_optional("allow_from", list_of(addresses))
         extension.finish()
-        words.finish(passed_over=("app_protocol", "name"), extensible=True)
+        section.finish(passed_over=("app_protocol", "name"), extensible=True)
         if value.get("target") is None:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
@@ -141,7 +141,7 @@ class PortMapping:
 
 
 def host_ip(value: Any, path: str) -> Address:
-    """An address of the host to publish on; the unspecified one is all of its family."""
+    """An address of the host to publish on. The unspecified address stands for all addresses of its IP family."""
     found = address(value, path)
     if found == ipaddress.IPv6Address("::1"):
         raise wrong(path, value, "the kernel cannot translate [::1]; publish on 127.0.0.1 or on another address")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words `dns`, `dhcp`, `ra` and `boot` below a network's `x-wharf` -> what its dnsmasq does."""
+"""The keys `dns`, `dhcp`, `ra` and `boot` below a network's `x-wharf` -> the services of its dnsmasq."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, Tuple
 
 from ..errors import ModelError, ProblemCollector
 from . import section as read
-from .section import Words, wrong
+from .section import Section, wrong
 from .services import (
     ARCHITECTURES,
     CNAME,
@@ -31,8 +31,8 @@ RECORD_TYPES = ("A", "AAAA", CNAME, SRV, TXT)
 _MOST_TEXT = 255
 
 
-def parse_services(extension: Words) -> Services:
-    """What the words below `x-wharf` say of dnsmasq's work on a network."""
+def parse_services(extension: Section) -> Services:
+    """The services of a network that its `x-wharf` declares."""
     return Services(
         names=extension.take("dns", _names, Names()),
         dhcp=extension.take_optional("dhcp", _dhcp),
@@ -45,14 +45,14 @@ def _names(value: Any, path: str) -> Names:
     if isinstance(value, bool):
         return Names(answered=value)
     problems = ProblemCollector()
-    words = Words(value, path, problems)
+    section = Section(value, path, problems)
     names = Names(
         answered=True,
-        domain=words.take("domain", _domain, ""),
-        upstreams=words.take_all("upstreams", read.list_of(read.address)),
-        records=words.take_all("records", _records),
+        domain=section.take("domain", _domain, ""),
+        upstreams=section.take_all("upstreams", read.list_of(read.address)),
+        records=section.take_all("records", _records),
     )
-    words.finish()
+    section.finish()
     problems.raise_if_any()
     return names
 
@@ -100,9 +100,9 @@ def _service(value: Any, path: str) -> Tuple[str, ...]:
     """`PRIORITY WEIGHT PORT TARGET`, as in a zone file, or a mapping of these."""
     if isinstance(value, dict):
         problems = ProblemCollector()
-        words = Words(value, path, problems)
-        given = [words.take(key, read.text, "") for key in ("priority", "weight", "port", "target")]
-        words.finish()
+        section = Section(value, path, problems)
+        given = [section.take(key, read.text, "") for key in ("priority", "weight", "port", "target")]
+        section.finish()
         problems.raise_if_any()
         value = " ".join(given)
     fields = read.text(value, path).split()
@@ -122,14 +122,14 @@ def _dhcp(value: Any, path: str) -> Dhcp:
     if value is True:
         return Dhcp(path)
     problems = ProblemCollector()
-    words = Words(value, path, problems)
+    section = Section(value, path, problems)
     dhcp = Dhcp(
         path=path,
-        ranges=words.take_all("range", read.list_of(_range)),
-        lease_time=words.take("lease_time", _lease_time, "1h"),
-        options=words.take_all("options", _dhcp_options),
+        ranges=section.take_all("range", read.list_of(_range)),
+        lease_time=section.take("lease_time", _lease_time, "1h"),
+        options=section.take_all("options", _dhcp_options),
     )
-    words.finish()
+    section.finish()
     problems.raise_if_any()
     return dhcp
 
@@ -178,9 +178,9 @@ def _ra(value: Any, path: str) -> str:
         return SLAAC
     if isinstance(value, dict):
         problems = ProblemCollector()
-        words = Words(value, path, problems)
-        mode = words.take("mode", _ra, SLAAC)
-        words.finish()
+        section = Section(value, path, problems)
+        mode = section.take("mode", _ra, SLAAC)
+        section.finish()
         problems.raise_if_any()
         return mode
     if value not in RA_MODES:
@@ -190,15 +190,15 @@ def _ra(value: Any, path: str) -> str:
 
 def _boot(value: Any, path: str) -> Boot:
     problems = ProblemCollector()
-    words = Words(value, path, problems)
+    section = Section(value, path, problems)
     boot = Boot(
         path=path,
-        tftp_root=words.take("tftp_root", _folder, ""),
-        file=words.take("file", _boot_file, ""),
-        files=words.take_all("files", _boot_files),
-        server=words.take_optional("server", read.address_of(4)),
+        tftp_root=section.take("tftp_root", _folder, ""),
+        file=section.take("file", _boot_file, ""),
+        files=section.take_all("files", _boot_files),
+        server=section.take_optional("server", read.address_of(4)),
     )
-    words.finish()
+    section.finish()
     if isinstance(value, dict) and not value.get("file") and not value.get("files"):
         problems.add(path, "needs file, or files for each architecture of clients")
     problems.raise_if_any()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of `wharf_docker_user` -> the admin's rules, each checked by itself."""
+"""The entries of `wharf_docker_user` -> the admin's rules, each checked by itself."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from . import section as read
 from .model import Rate, UserRule
 from .parse_ports import PROTOCOLS, port_range
 from .places import Places
-from .section import Words, wrong
+from .section import Section, wrong
 
 ACCEPT, DROP, REJECT, RETURN, LOG = "accept", "drop", "reject", "return", "log"
 ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
 ICMP = "icmp"
 STATES = ("new", "established", "related", "invalid", "untracked")
 
-# Without any of these a rule is about every connection.
+# A rule without any of these keys matches every connection.
 _RESTRICTING = (
     "source",
     "destination",
@@ -35,7 +35,7 @@ _RESTRICTING = (
 )
 
 UNITS = ("second", "minute", "hour", "day")
-# What iptables takes: the kernel's XT_LIMIT_SCALE, and 29 characters of a log's prefix.
+# The limits of iptables: the kernel's XT_LIMIT_SCALE, and 29 characters for the prefix of log lines.
 _MOST_PACKETS = 10000
 _LONGEST_PREFIX = 29
 _LONGEST_COMMENT = 100
@@ -48,37 +48,37 @@ def parse_user_rules(
     places: Places,
     problems: ProblemCollector,
 ) -> Tuple[UserRule, ...]:
-    """`containers` and `networks` are the real names by the keys that they are called by."""
+    """The rules. `containers` and `networks` are the names on the host, by key."""
     rules = []
     for number, value in enumerate({} if rule is None else rule for rule in given):
-        words = Words(value, places.of(value, f"docker_user[{number}]"), problems)
-        rules.append(_rule(words, value, containers, networks, problems))
-        words.finish()
+        section = Section(value, places.of(value, f"docker_user[{number}]"), problems)
+        rules.append(_rule(section, value, containers, networks, problems))
+        section.finish()
     return tuple(rules)
 
 
 def _rule(
-    words: Words, value: Any, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
+    section: Section, value: Any, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
 ) -> UserRule:
-    words.refuse_blank(*_RESTRICTING)
-    action = words.take("action", read.one_of(*ACTIONS), "")
-    container = words.take("container", read.object_name, "")
-    network = words.take("network", read.object_name, "")
+    section.refuse_blank(*_RESTRICTING)
+    action = section.take("action", read.one_of(*ACTIONS), "")
+    container = section.take("container", read.object_name, "")
+    network = section.take("network", read.object_name, "")
     rule = UserRule(
-        path=words.path,
+        path=section.path,
         action=action,
-        sources=words.take_all("source", _networks),
-        destinations=words.take_all("destination", _networks),
-        in_interface=words.take("in_interface", _interface, ""),
-        out_interface=words.take("out_interface", _interface, ""),
-        protocol=words.take("protocol", read.one_of(*PROTOCOLS, ICMP), ""),
-        published_ports=words.take_optional("published_port", port_range),
+        sources=section.take_all("source", _networks),
+        destinations=section.take_all("destination", _networks),
+        in_interface=section.take("in_interface", _interface, ""),
+        out_interface=section.take("out_interface", _interface, ""),
+        protocol=section.take("protocol", read.one_of(*PROTOCOLS, ICMP), ""),
+        published_ports=section.take_optional("published_port", port_range),
         container=containers.get(container, container),
         network=networks.get(network, network),
-        states=words.take_all("state", _states),
-        limit=words.take_optional("limit", _limit),
-        log=words.take("log", _log(action), "") or (_default_prefix(action) if action == LOG else ""),
-        comment=words.take("comment", _text(_LONGEST_COMMENT), ""),
+        states=section.take_all("state", _states),
+        limit=section.take_optional("limit", _limit),
+        log=section.take("log", _log(action), "") or (_default_prefix(action) if action == LOG else ""),
+        comment=section.take("comment", _text(_LONGEST_COMMENT), ""),
     )
     if isinstance(value, dict):
         for key, message in _contradictions(rule, value):
@@ -100,7 +100,7 @@ def _contradictions(rule: UserRule, value: Mapping[str, Any]) -> Iterator[Tuple[
 
 
 def versions(rule: UserRule) -> Tuple[int, ...]:
-    """The families of the packets that the rule's addresses leave."""
+    """The IP families of the packets that the rule can match."""
     return tuple(
         version
         for version in (4, 6)
@@ -112,7 +112,7 @@ def versions(rule: UserRule) -> Tuple[int, ...]:
 
 
 def _networks(value: Any, path: str) -> Tuple[read.Subnet, ...]:
-    """A list, or a single network, whose problem is then that of the word itself."""
+    """A list of networks, or a single one, whose problems are reported at the key itself."""
     if isinstance(value, (list, tuple)):
         if not value:
             raise wrong(path, value, "names no address, so the rule would match nothing: leave the rule out")
@@ -121,7 +121,7 @@ def _networks(value: Any, path: str) -> Tuple[read.Subnet, ...]:
 
 
 def _interface(value: Any, path: str) -> str:
-    """The name of a link, or as in iptables the beginning of one and `+`."""
+    """The name of a link, or as in iptables a prefix of names and `+`."""
     name = read.text(value, path)
     if name == "lo":
         raise wrong(path, value, "nothing that is forwarded comes or goes by lo")
@@ -129,7 +129,7 @@ def _interface(value: Any, path: str) -> str:
 
 
 def _states(value: Any, path: str) -> Tuple[str, ...]:
-    """A list, or as in iptables a text with commas."""
+    """A list of states, or as in iptables a text with commas."""
     items = value.split(",") if isinstance(value, str) else value
     if not items:
         raise wrong(path, value, "names no state, so the rule would match nothing: leave the rule out")
@@ -142,10 +142,10 @@ def _limit(value: Any, path: str) -> Rate:
     if not isinstance(value, dict):
         return _rate(value, path)
     problems = ProblemCollector()
-    words = Words(value, path, problems)
-    rate = words.take_optional("rate", _rate)
-    burst = words.take("burst", _burst, Rate.burst)
-    words.finish()
+    section = Section(value, path, problems)
+    rate = section.take_optional("rate", _rate)
+    burst = section.take("burst", _burst, Rate.burst)
+    section.finish()
     if rate is None and value.get("rate") in (None, ""):
         problems.add(f"{path}.rate", "must be given, such as 10/second")
     problems.raise_if_any()
@@ -168,7 +168,7 @@ def _burst(value: Any, path: str) -> int:
 
 
 def _log(action: str) -> read.Parser[str]:
-    """True, or the prefix of the lines in the kernel's log."""
+    """A parser of true, or the prefix of log lines."""
 
     def parse(value: Any, path: str) -> str:
         if str(value).lower() in ("true", "false"):
@@ -183,7 +183,7 @@ def _default_prefix(action: str) -> str:
 
 
 def _text(longest: int) -> read.Parser[str]:
-    """A text that both nft and iptables can have between quotes."""
+    """A parser of texts that both nft and iptables can quote."""
 
     def parse(value: Any, path: str) -> str:
         found = read.one_line(value, path)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the declared CNAMEs of a network lead to, and what else is called as they are."""
+"""Checks of the declared CNAMEs of a network against its other names."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from .services import CNAME, Record
 
 
 def check_records(model: Model, network: Network, problems: ProblemCollector) -> None:
-    """It is a problem if a CNAME hides something else of its name, or leads to nothing that is ever known here."""
+    """Report a CNAME that has the name of another record or container, or whose target cannot be resolved here."""
     records = network.services.names.records
-    aliases = {_known_as(network, record.name): record for record in records if record.type == CNAME}
+    aliases = {_relative(network, record.name): record for record in records if record.type == CNAME}
     if not aliases:
         return
-    others = _others(model, network)
+    other_names = _other_names(model, network)
     for name, record in aliases.items():
-        target = _known_as(network, record.data[0])
-        if name in others:
-            problems.add(record.path, f'"{record.name}" is also {others[name]}: a CNAME stands alone: rename one')
-        if _is_circle(network, aliases, name):
+        target = _relative(network, record.data[0])
+        if name in other_names:
+            problems.add(record.path, f'"{record.name}" is also {other_names[name]}: a CNAME stands alone: rename one')
+        if _is_loop(network, aliases, name):
             problems.add(record.path, f'"{record.data[0]}": leads back to {record.name}')
-        elif "." in target and target not in others and target not in aliases:
+        elif "." in target and target not in other_names and target not in aliases:
             problems.add(
                 record.path,
                 f'"{record.data[0]}": a CNAME leads to a record or container of its network, and none is called so',
             )
 
 
-def _others(model: Model, network: Network) -> Mapping[str, str]:
-    """All else that has a name on the network, and where it is declared."""
+def _other_names(model: Model, network: Network) -> Mapping[str, str]:
+    """The names on the network that are no CNAME, and where each is declared."""
     found: Dict[str, str] = {}
     for record in network.services.names.records:
         if record.type != CNAME:
-            found.setdefault(_known_as(network, record.name), record.path)
+            found.setdefault(_relative(network, record.name), record.path)
     for container in model.containers.values():
         for attachment in container.attachments:
             if attachment.network == network.name:
                 for name in (*container.names(attachment), container.full_hostname):
-                    found.setdefault(_known_as(network, name), f"what {container.path} is called")
+                    found.setdefault(_relative(network, name), f"what {container.path} is called")
     return found
 
 
-def _is_circle(network: Network, aliases: Mapping[str, Record], name: str) -> bool:
+def _is_loop(network: Network, aliases: Mapping[str, Record], name: str) -> bool:
     seen = {name}
     while name in aliases:
-        name = _known_as(network, aliases[name].data[0])
+        name = _relative(network, aliases[name].data[0])
         if name in seen:
             return True
         seen.add(name)
     return False
 
 
-def _known_as(network: Network, name: str) -> str:
-    """The name without what the network adds to each."""
+def _relative(network: Network, name: str) -> str:
+    """The name without the network's domain, in which every name on the network is answered, too."""
     known = name.rstrip(".").lower()
     for domain in (network.services.names.domain, network.name.lower()):
         if domain and known.endswith(f".{domain}"):

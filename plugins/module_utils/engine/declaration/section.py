@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading what somebody typed: each value becomes typed, or a problem that names its path."""
+"""Parsers for declared values: each value becomes typed, or a problem that names its path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import difflib
 import ipaddress
 import json
 import re
-from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from ..errors import ModelError, ProblemCollector
 from .places import SOURCE
@@ -21,13 +21,16 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
+# An entry as it was given, before it is parsed.
+Raw = Mapping[str, Any]
+
 NOT_YET = "is not supported yet: leave it out"
 _MOST_DIGITS = 18
 BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
 def wrong(path: str, value: Any, reason: str) -> ModelError:
-    """The error that quotes what was typed and says what would be right."""
+    """The error that quotes the value as declared, and says what would be right."""
     return ModelError.at(path, f"{json.dumps(value, default=str, ensure_ascii=False)}: {reason}")
 
 
@@ -39,12 +42,12 @@ def text(value: Any, path: str) -> str:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """The one of the known words that this is most likely a misspelling of; empty where none is really near."""
+    """The known word that this one is most likely a misspelling of; empty if none is close."""
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.7)), "")
 
 
 def unknown_key(key: str, known: Collection[str], passed_over: Collection[str], otherwise: str) -> str:
-    """What is said of an unknown key. A key that is passed over is never proposed: it would do nothing either."""
+    """The message about an unknown key. Keys that are passed over are never proposed: they would have no effect."""
     if key[:1] in ("x", "X") and resembles_extension(key):
         return f"unknown key; {f'did you mean {EXTENSION}?' if EXTENSION in known else EXTENSION_MEANS_NOTHING}"
     near = nearest(key, [*known, *passed_over])
@@ -135,12 +138,12 @@ def addresses(value: Any, path: str) -> Subnet:
 
 
 def shortest(network: Subnet) -> str:
-    """As a text, without the length of a prefix that is a single address."""
+    """A network as text, without the prefix length if it is a single address."""
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
 def union(networks: Iterable[Subnet], version: int) -> Tuple[Subnet, ...]:
-    """Those of a family, none of which lies in another."""
+    """The networks of one IP family, without those that lie within another."""
     if version == 4:
         return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv4Network)))
     return tuple(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network)))
@@ -196,9 +199,9 @@ def mac(value: Any, path: str) -> str:
 
 
 def interface_name(value: Any, path: str) -> str:
-    """The name of a link: at most 15 bytes (`dev_valid_name` of the kernel), none of which means more to a program.
+    """The name of a link: at most 15 bytes (`dev_valid_name` of the kernel), without the wildcards of other programs.
 
-    To iptables `e+` is every name that begins so, to nftables `e*`; to dnsmasq `br,eth0` are two links.
+    iptables matches every name that begins with `e` by `e+`, nftables by `e*`; dnsmasq reads `br,eth0` as two links.
     """
     name = text(value, path)
     if not 1 <= len(name.encode()) <= 15:
@@ -217,14 +220,14 @@ def interface_name(value: Any, path: str) -> str:
 
 def object_name(value: Any, path: str) -> str:
     """The name of a container or network, by Docker's rule, but without a dot at its end, which the DNS would drop."""
-    name = foreign_name(value, path)
+    name = docker_name(value, path)
     if name.endswith("."):
         raise wrong(path, name, "ends with a dot, without which the DNS has the same name: leave the dot out")
     return name
 
 
-def foreign_name(value: Any, path: str) -> str:
-    """What a container or network may be called by Docker, short enough for the marks on links."""
+def docker_name(value: Any, path: str) -> str:
+    """A name that Docker allows for a container or network, short enough for the marks on links."""
     name = text(value, path)
     if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}", name):
         raise wrong(path, name, "a name begins with a letter or digit, and goes on with up to 99 of [a-zA-Z0-9_.-]")
@@ -232,12 +235,12 @@ def foreign_name(value: Any, path: str) -> str:
 
 
 def host_name(value: Any, path: str) -> str:
-    """A host or domain name, without the dot that may be at its end."""
+    """A host or domain name; a dot at its end is removed."""
     return dns_name(value, path).removesuffix(".")
 
 
 def dns_name(value: Any, path: str) -> str:
-    """A name as a zone file has it, absolute with a dot at its end (RFC 1123; an underscore passes, as in SRV)."""
+    """A name as in a zone file, absolute with a dot at its end (RFC 1123, and underscores as in SRV records)."""
     name = text(value, path)
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(re.fullmatch(r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,62})?", label) for label in labels):
@@ -250,6 +253,17 @@ def one_line(value: Any, path: str) -> str:
     if not found.isprintable():
         raise wrong(path, found, "must be one line of printable characters")
     return found
+
+
+def only(supported: Any, parse_value: Parser[Any]) -> Parser[Any]:
+    """A parser for a setting of which only one value is supported so far."""
+
+    def parse(value: Any, path: str) -> Any:
+        if parse_value(value, path) != supported:
+            raise wrong(path, value, f"is not supported yet: leave it out, or say {str(supported).lower()}")
+        return supported
+
+    return parse
 
 
 def list_of(parse: Parser[T]) -> Parser[Tuple[T, ...]]:
@@ -295,11 +309,11 @@ def pairs(separators: str, form: str = "KEY=VALUE") -> Parser[Tuple[Tuple[str, s
     return parse
 
 
-class Words:
-    """A mapping that somebody typed, taken key by key; what is left in the end was not known.
+class Section:
+    """A mapping of a declaration, from which a parser takes key by key. Keys that are left in the end are unknown.
 
-    An empty text is no value either: an unset variable leaves one in a Compose file. A key that restricts something
-    is not to have none (`refuse_blank`).
+    An empty text counts as no value: an unset variable leaves one in a Compose file. For keys that restrict something
+    a missing value is a problem (`refuse_blank`).
     """
 
     def __init__(self, value: Any, path: str, problems: ProblemCollector) -> None:
@@ -307,12 +321,12 @@ class Words:
         self._problems = problems
         self._left: Dict[str, Any] = {}
         self._taken: List[str] = []
-        self._inner: Dict[str, Words] = {}
+        self._inner: Dict[str, Section] = {}
         with problems.collect():
             self._left = mapping({} if value is None else value, path)
 
     def take(self, key: str, parse: Parser[T], default: T) -> T:
-        """The value of a key, parsed; the default where it is not given, is null, or is a problem."""
+        """The parsed value of a key; the default if the key is missing, its value is null, or it has a problem."""
         found = self.take_optional(key, parse)
         return default if found is None else found
 
@@ -326,18 +340,18 @@ class Words:
         return None
 
     def take_all(self, key: str, parse: Parser[Tuple[T, ...]]) -> Tuple[T, ...]:
-        """The values of a key, parsed; none where it is not given, is null, or is a problem."""
+        """The parsed values of a key; none if the key is missing, its value is null, or it has a problem."""
         return self.take_optional(key, parse) or ()
 
     def refuse_blank(self, *keys: str) -> None:
-        """Report those of the keys that are given without a value; for keys that restrict something."""
+        """Report those of the keys that have no value; for keys that restrict something."""
         for key in keys:
             if key in self._left and self._left[key] in (None, ""):
                 self._problems.add(f"{self.path}.{key}", BLANK)
 
-    def inner(self, key: str) -> Words:
-        """The mapping below a key, which is to be finished by itself."""
-        self._inner[key] = Words(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
+    def inner(self, key: str) -> Section:
+        """The section below a key, which has to be finished separately."""
+        self._inner[key] = Section(self.take_optional(key, mapping), f"{self.path}.{key}", self._problems)
         return self._inner[key]
 
     def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
@@ -348,9 +362,9 @@ class Words:
                 self._problems.add(f"{self.path}.{key}", why)
 
     def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
-        """Report every key that is neither taken nor passed over; where Compose has extensions (`x-…`), they pass.
+        """Report every key that was neither taken nor passed over. `extensible`: extensions (`x-…`) are allowed.
 
-        For a key that is taken below `x-wharf`, all keys there have to be taken before.
+        All keys below `x-wharf` must have been taken before, for the hint that an unknown key belongs there.
         """
         known = sorted(set(self._taken))
         for key in self._left:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What dnsmasq does on a network: names, addresses by DHCP, router advertisement, network boot."""
+"""The services of a network's dnsmasq: names, DHCP, router advertisement, network boot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TFTP_PORT = 69
 
 @dataclass(frozen=True)
 class Record:
-    """A record that a network's resolver has beside the names of containers.
+    """A declared DNS record.
 
-    `type` is HOST (an address, of either family), CNAME, SRV or TXT. `name` is as declared: relative, unless it ends
-    in a dot. The fields of `data` are in the order of a zone file.
+    `type` is HOST (an address of either IP family), CNAME, SRV or TXT. `name` is as declared: relative, unless it ends
+    in a dot. `data` has the fields in the order of a zone file.
     """
 
     path: str
@@ -31,7 +31,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Names:
-    """What a network's resolver knows and asks. `answered`: whether there is one, None where nobody says."""
+    """The settings of a network's resolver. `answered`: whether there is one, None if that is not declared."""
 
     answered: Optional[bool] = None
     domain: str = ""
@@ -41,7 +41,7 @@ class Names:
 
 @dataclass(frozen=True)
 class AddressRange:
-    """Addresses from which leases are taken, both ends included."""
+    """A range of addresses for leases, both ends included."""
 
     path: str
     first: Address
@@ -60,9 +60,9 @@ class AddressRange:
 
 @dataclass(frozen=True)
 class Dhcp:
-    """DHCP on a network. `lease_time` is dnsmasq's word for it, as `12h` or `infinite`.
+    """DHCP on a network. `lease_time` is in dnsmasq's form, such as `12h` or `infinite`.
 
-    `options` are further ones, each the name or number that dnsmasq has for it and its values.
+    `options` are further DHCP options, each with the name or number that dnsmasq knows it by, and its values.
     """
 
     path: str
@@ -73,7 +73,7 @@ class Dhcp:
 
 @dataclass(frozen=True)
 class Boot:
-    """Network boot. `files` are those for an architecture of clients, by its name in `ARCHITECTURES`."""
+    """Network boot. `files` are the boot files for client architectures, by the names in `ARCHITECTURES`."""
 
     path: str
     tftp_root: str = ""
@@ -82,7 +82,7 @@ class Boot:
     server: Optional[Address] = None
 
 
-# The numbers that clients have for their architecture (RFC 4578 and the registry that it began).
+# The numbers of client architectures (RFC 4578, and IANA's registry).
 ARCHITECTURES = {
     "bios": (0,),
     "efi32": (6,),
@@ -94,15 +94,15 @@ ARCHITECTURES = {
     "riscv64": (27,),
 }
 
-# How hosts may come by their IPv6 address and what else they should know: by the advertised prefix alone, by it and
-# the rest by DHCPv6, by DHCPv6 alone.
+# How clients get their IPv6 address and other settings: both by router advertisements; the address by these and the
+# rest by DHCPv6; both by DHCPv6.
 SLAAC, STATELESS, STATEFUL = "slaac", "stateless", "stateful"
 RA_MODES = (SLAAC, STATELESS, STATEFUL)
 
 
 @dataclass(frozen=True)
 class Services:
-    """All of a network. `ra` is one of RA_MODES, empty where nothing is advertised."""
+    """All services of a network. `ra` is one of RA_MODES, empty without router advertisements."""
 
     names: Names = Names()
     dhcp: Optional[Dhcp] = None
@@ -111,12 +111,12 @@ class Services:
 
     @property
     def leases(self) -> bool:
-        """Whether the network's dnsmasq hands out more than names."""
+        """Whether the network's dnsmasq serves DHCP, router advertisements or network boot."""
         return bool(self.dhcp or self.ra or self.boot)
 
     @property
     def ports(self) -> Tuple[Tuple[int, int], ...]:
-        """Where clients ask for leases and for what they boot by TFTP: families and ports of UDP."""
+        """The UDP ports that clients use for leases and for TFTP, each with its IP family."""
         dhcp4 = ((4, 67),) if self.dhcp else ()
         dhcp6 = (
             ((6, 547),) if self.ra or any(each.version == 6 for each in (self.dhcp.ranges if self.dhcp else ())) else ()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the admin's rules say of containers, networks and published ports, held against the model."""
+"""Checks of the containers, networks and published ports that the admin's rules name against the model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .parse_user_rules import ICMP, versions
 Problem = Tuple[str, str]
 
 
-def idle_rules(model: Model, networks: Collection[str], knows_ports: bool) -> Iterator[Problem]:
-    """Paths and problems of the rules that hold for nothing, as what they name is not there.
+def ineffective_rules(model: Model, networks: Collection[str], knows_ports: bool) -> Iterator[Problem]:
+    """Paths and problems of rules that match nothing, since what they name is not declared.
 
-    `networks` are all that are declared; the model lacks those that have problems of their own. `knows_ports` is False
-    where somebody else publishes them.
+    `networks` are all declared ones, also those that the model lacks since they have problems. `knows_ports` is False
+    if published ports are not known, as where a dockerd publishes them.
     """
     for rule in model.docker_user:
         yield from _container(model, rule)
@@ -39,7 +39,7 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
         remedy = f"there are: {there}" if there else "name where the connection goes by destination or published_port"
         yield path, f"no container {rule.container} is declared; {remedy}"
         return
-    # A shared stack that leads nowhere is a problem of the container's own.
+    # If the owner of a shared sandbox is not declared, that is reported at the container.
     owner = model.containers.get(container.shares, container)
     joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
     if not owner.attachments:
@@ -66,7 +66,7 @@ def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
 
 
 def _may_publish(mapping: PortMapping, rule: UserRule) -> bool:
-    """Whether it publishes one of the rule's ports, or may, as it takes whatever port is free."""
+    """Whether a mapping publishes one of the rule's ports, or may do so since the planner chooses its port."""
     if rule.protocol and rule.protocol != mapping.protocol:
         return False
     if mapping.published is None or rule.published_ports is None:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of daemon.json and of the Compose Specification, by what they are to us."""
+"""The keys of daemon.json and of the Compose Specification: those about networking, and those that are passed over."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SERVICE_KEYS_ABOUT_NETWORKING = frozenset(
     ports sysctls
     """.split()
 )
-# They decide whether there is a container, under which name, and what else is said of it.
+# These keys decide whether a service has a container, which name it has, and from where it inherits settings.
 SERVICE_KEYS_THAT_DECIDE = frozenset(["container_name", "deploy", "extends", "profiles", "provider", "scale"])
 SERVICE_KEYS_PASSED_OVER = frozenset(
     """
@@ -57,10 +57,10 @@ DEPLOY_KEYS_PASSED_OVER = frozenset(
 )
 DEPLOY_KEYS = DEPLOY_KEYS_PASSED_OVER | {"replicas"}
 
-# Of `wharf_containers` each entry is a container, whatever makes it one in a Compose file.
+# Each entry of `wharf_containers` is a container, so the keys that decide this in a Compose file have no effect.
 CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
 
-# What neither vocabulary has stands below it.
+# The key for settings that are neither in daemon.json nor in Compose.
 EXTENSION = "x-wharf"
 EXTENSION_MEANS_NOTHING = (
     f"{EXTENSION} has a meaning only in the settings of a host, a network, a container and a port in long form"
@@ -70,15 +70,15 @@ _CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS
 
 
 def is_extension(key: str) -> bool:
-    """Whether it is one of those keys that Compose lets pass, and not one that is meant to be `x-wharf`."""
+    """Whether a key is an extension that Compose allows, and not a misspelt `x-wharf`."""
     return key.startswith("x-") and key != EXTENSION and not resembles_extension(key)
 
 
 @cache
 def resembles_extension(key: str) -> bool:
-    """Whether it may be a misspelt `x-wharf`, or `x-allow_from`, with other words before or behind it or without.
+    """Whether a key may be a misspelt `x-wharf`, or `x-allow_from`, also with other words before or after it.
 
-    Case, the width of letters, and what is no letter make no difference.
+    Case, the width of letters, and other characters than letters make no difference.
     """
     folded = re.sub(r"^x[-_. ]*", "", unicodedata.normalize("NFKC", key).casefold())
     words = re.findall("[a-z]+", folded)
@@ -89,7 +89,7 @@ def resembles_extension(key: str) -> bool:
 
 
 def _may_be(word: str, meant: str) -> bool:
-    """Whether they differ in one letter only, or have the same letters in any order, of which one may be missing."""
+    """Whether the words differ in one letter only, or consist of the same letters, except for one at most."""
     differ_by_one = not _with_one_less(word).isdisjoint(_with_one_less(meant))
     return differ_by_one or (set(word) <= set(meant) and len(set(word)) >= len(set(meant)) - 1)
 
@@ -99,48 +99,48 @@ def _with_one_less(word: str) -> Set[str]:
 
 
 def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:
-    """The parts of a declaration by name, without what is passed over in them: that may be secret, and nobody needs it.
+    """The parts of a declaration by name, without the keys that are passed over, since their values may be secret.
 
-    What a container has that is unknown keeps its key, for the error's sake, and loses its value.
+    An unknown key of a container loses its value, and stays for the error message.
     """
     return {
-        part: _PARTS[part](words) if part in _PARTS and isinstance(words, Mapping) else words
-        for part, words in declaration.items()
+        part: _PARTS[part](raw) if part in _PARTS and isinstance(raw, Mapping) else raw
+        for part, raw in declaration.items()
     }
 
 
-def _host(words: Any) -> Any:
-    return _without(DAEMON_KEYS_PASSED_OVER, words)
+def _host(raw: Any) -> Any:
+    return _without(DAEMON_KEYS_PASSED_OVER, raw)
 
 
 def _networks(networks: Mapping[str, Any]) -> Any:
-    return {name: _without(NETWORK_KEYS_PASSED_OVER, words) for name, words in networks.items()}
+    return {name: _without(NETWORK_KEYS_PASSED_OVER, raw) for name, raw in networks.items()}
 
 
 def _containers(containers: Mapping[str, Any]) -> Any:
-    return {name: _container(words) for name, words in containers.items()}
+    return {name: _container(raw) for name, raw in containers.items()}
 
 
-def _container(words: Any) -> Any:
-    kept = _known(_CONTAINER_KEYS, _without(CONTAINER_KEYS_PASSED_OVER, words))
+def _container(raw: Any) -> Any:
+    kept = _known(_CONTAINER_KEYS, _without(CONTAINER_KEYS_PASSED_OVER, raw))
     if isinstance(kept, dict) and "deploy" in kept:
         kept["deploy"] = _known(DEPLOY_KEYS, _without(DEPLOY_KEYS_PASSED_OVER, kept["deploy"]))
     return kept
 
 
-def _without(passed_over: Collection[str], words: Any) -> Any:
-    """What is no mapping is wrong, and left for the error."""
-    if not isinstance(words, Mapping):
-        return words
-    return {key: value for key, value in words.items() if not _is_passed_over(key, passed_over)}
+def _without(passed_over: Collection[str], raw: Any) -> Any:
+    """A mapping without the keys that are passed over. Other values are errors, and stay for the message."""
+    if not isinstance(raw, Mapping):
+        return raw
+    return {key: value for key, value in raw.items() if not _is_passed_over(key, passed_over)}
 
 
 def _is_passed_over(key: Any, passed_over: Collection[str]) -> bool:
     return key in passed_over or (key != SOURCE and is_extension(str(key)))
 
 
-def _known(keys: Collection[str], words: Any) -> Any:
-    return {key: value if key in keys else None for key, value in words.items()} if isinstance(words, dict) else words
+def _known(keys: Collection[str], raw: Any) -> Any:
+    return {key: value if key in keys else None for key, value in raw.items()} if isinstance(raw, dict) else raw
 
 
 _PARTS: Dict[str, Callable[[Any], Any]] = {"host": _host, "networks": _networks, "containers": _containers}

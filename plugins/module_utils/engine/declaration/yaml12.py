@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """YAML with the scalars of version 1.2's core schema: `22:22`, `yes`, `on` and `2026-01-01` are strings.
 
-PyYAML is imported when a text is read: a host may lack it.
+PyYAML is only imported to parse a text, since a host may lack it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_INT = 3500
 def to_int(text: str) -> int:
     """
     Raises:
-        ValueError: it is longer than what Python writes as a text again.
+        ValueError: it has more digits than Python converts back to a text.
     """
     if len(text) > _LONGEST_INT:
         raise ValueError(f"a number has at most {_LONGEST_INT} digits here: quote a text of digits")
@@ -57,7 +57,7 @@ def to_float(text: str) -> float:
 def finite(text: str) -> float:
     """
     Raises:
-        ValueError: it is infinite, or no number.
+        ValueError: it is infinite or NaN.
     """
     number = to_float(text)
     if not math.isfinite(number):
@@ -87,7 +87,7 @@ def parse_yaml(text: str, path: str, no_json: str) -> Any:
         raise ModelError.at(path, f"{reason}: install the package python3-yaml, or give JSON") from None
 
     class Loader(yaml.BaseLoader):
-        """Finds out what a scalar is, and makes nothing of it."""
+        """Resolves the tags of scalars, and constructs no values."""
 
     for tag, pattern, first in RESOLVERS:
         Loader.add_implicit_resolver(CORE + tag, re.compile(rf"(?:{pattern})\Z"), first)
@@ -109,7 +109,7 @@ def in_words(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    """Makes values of the nodes of a document; keys are always strings."""
+    """Constructs the values of a document's nodes. Keys are always strings."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -148,7 +148,7 @@ class _Reader:
         return {**merged, **own}
 
     def _to_merge(self, node: Node, within: Tuple[Node, ...]) -> Iterator[Dict[str, Any]]:
-        """What stands below `<<`, the strongest first (https://yaml.org/type/merge.html)."""
+        """The mappings to merge by `<<`; the first one has precedence (https://yaml.org/type/merge.html)."""
         for each in node.value if node.id == "sequence" else [node]:
             if each.id != "mapping":
                 raise self._wrong(each, "below << a mapping is expected, or a list of mappings")

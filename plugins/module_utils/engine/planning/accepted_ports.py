@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is open at a container's own address: published ports on routed networks, and legacy links."""
+"""What the rules accept at a container's own address: published ports on routed networks, and legacy links."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .allotments import Allotments
 
 @dataclass(frozen=True)
 class Access:
-    """What of a network's containers is open at their own addresses: pings, published ports, and all other ports."""
+    """Direct access to a network's containers at their own addresses: pings, published ports, all other ports."""
 
     pings: bool = False
     published: bool = False
-    others: bool = False
+    other_ports: bool = False
 
 
 def access_from(host: Host, network: Network, version: int, interface: str) -> Access:
-    """The access of who comes by another interface of the host than the network's own bridge."""
+    """The direct access of packets that come by this interface, which is not the network's own bridge."""
     mode = network.gateway_mode(version)
     if network.internal:
         return Access()
     if mode == NAT_UNPROTECTED:
-        return Access(pings=True, published=True, others=True)
+        return Access(pings=True, published=True, other_ports=True)
     if mode == ROUTED:
         return Access(pings=True, published=True)
     return Access(network.icmp, host.allow_direct_routing or interface in network.trusted_interfaces)
@@ -38,7 +38,7 @@ def access_from(host: Host, network: Network, version: int, interface: str) -> A
 
 @dataclass(frozen=True)
 class AcceptedPort:
-    """A port of a container that is reached at the container's own address, by `allow_from`, None for everybody."""
+    """A port that is reached at the container's own address, from the sources `allow_from`, None for all."""
 
     container: str
     protocol: str
@@ -53,7 +53,7 @@ class AcceptedPort:
 
 @dataclass(frozen=True)
 class LinkedPort:
-    """A port of a container that one other container reaches, from `source`, although their network has no icc."""
+    """A port at `address` that a link opens to one other container, at `source`, on a network without icc."""
 
     container: str
     source: Address
@@ -67,9 +67,9 @@ class LinkedPort:
 
 
 def accepted_ports(model: Model, allotted: Allotments) -> Tuple[AcceptedPort, ...]:
-    """On every routed network of a container its published ports are open, also where its default route is elsewhere.
+    """The published ports of containers on routed networks, whether or not their default route is by these.
 
-    Which port of the host is asked for does not matter there; the host's address only as it tells the family.
+    The host port of a mapping does not matter there, and its host address only determines the IP family.
     """
     return tuple(
         AcceptedPort(
@@ -102,7 +102,7 @@ def accepted_at(model: Model, allotted: Allotments, container: Container, mappin
 
 
 def linked_ports(model: Model, allotted: Allotments) -> Tuple[LinkedPort, ...]:
-    """What `links` open on the default network without icc: the target's exposed and published ports, for one other."""
+    """The ports that `links` open on the default network without icc: those that the target exposes or publishes."""
     return tuple(
         LinkedPort(container.name, source, protocol, address, port)
         for container, target in _linked_containers(model)
@@ -116,7 +116,7 @@ def linked_ports(model: Model, allotted: Allotments) -> Tuple[LinkedPort, ...]:
 
 
 def _linked_containers(model: Model) -> List[Tuple[Container, Container]]:
-    """Pairs of containers that only a link lets talk to each other: who links, and to whom."""
+    """Pairs of containers that communicate by a link alone: the one that declares the link, and its target."""
     default = model.networks.get(DEFAULT_NETWORK)
     if default is None or default.icc:
         return []

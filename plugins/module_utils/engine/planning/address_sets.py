@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which subnets or addresses of a pool are free, however large it is; the only place that calls netaddr."""
+"""Finds free subnets and addresses in pools of any size. This is the only file that calls netaddr."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Range = Tuple[int, int]
 
 
 def lowest_free(base: Subnet, size: int, taken: Iterable[Range]) -> Iterator[int]:
-    """The first addresses of the subnets of `base` with this prefix length in which nothing is taken, lowest first.
+    """The network addresses of the free subnets of `base` that have the prefix length `size`, lowest first.
 
-    The prefix length of single addresses gives addresses. What is `taken` is of the family of `base`.
+    With a prefix length of 32 or 128 these are free single addresses. `taken` is in the IP family of `base`.
 
-    Ranges that are larger than one such subnet are subtracted as a set. The others are passed over one by one. No more
-    of them can be met than there are, while each of them would break the set into up to 128 pieces.
+    Taken ranges that are larger than one such subnet are subtracted as a set. Smaller ones are skipped one by one,
+    since each of them would split the set into up to 128 parts.
 
     Raises:
         ConflictError: there is no netaddr for the Python that runs this.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is allotted on a host: kept in the ledger, so that what has an address keeps it."""
+"""What is allotted on a host. The ledger keeps it, so that networks and endpoints keep their addresses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PoolAllotment:
 
 @dataclass(frozen=True)
 class EndpointAllotment:
-    """What an endpoint has: the name of its interface, its MAC, and an address in each family of its network."""
+    """The name of an endpoint's interface, its MAC, and its address in each IP family of its network."""
 
     interface: str
     mac: str
@@ -43,10 +43,10 @@ PoolsByVersion = Dict[int, PoolAllotment]
 
 @dataclass(frozen=True)
 class Allotments:
-    """All that is allotted on a host. Endpoints by container and network; `ports` by what asks for one.
+    """All that is allotted on a host. `endpoints` are by container and network; `ports` by the request for each.
 
-    `resolvers` are the ports of those that are not a network's own, by their names. `mtu`, in bytes, is that of
-    networks which declare none: the uplink's, also while there is no uplink.
+    `resolvers` are the ports of resolvers that are not a network's own, by their names. `mtu`, in bytes, is the MTU of
+    networks that declare none: that of the uplink, or of the last uplink while there is none.
     """
 
     networks: Mapping[str, PoolsByVersion] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Allotments:
         return self.networks.get(network, {}).get(version)
 
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
-        """Also what these containers had before and this plan, which left them out, does not have."""
+        """These allotments, with the earlier ones of containers that this plan left out."""
         kept = {key: each for key, each in before.endpoints.items() if key[0] in containers}
         return replace(self, endpoints={**kept, **self.endpoints})
 
-    def as_words(self) -> Dict[str, Any]:
-        """For JSON; `from_words` reads it back."""
+    def as_data(self) -> Dict[str, Any]:
+        """For JSON; `from_data` reads it back."""
         return {
             "networks": {
                 name: {str(pool.subnet): str(pool.gateway) for pool in pools.values()}
@@ -82,24 +82,24 @@ class Allotments:
         }
 
     @classmethod
-    def from_words(cls, words: Mapping[str, Any]) -> Allotments:
+    def from_data(cls, data: Mapping[str, Any]) -> Allotments:
         def pools(subnets: Mapping[str, str]) -> PoolsByVersion:
-            read = [
+            parsed = [
                 PoolAllotment(ipaddress.ip_network(subnet), ipaddress.ip_address(gateway))
                 for subnet, gateway in subnets.items()
             ]
-            return {pool.subnet.version: pool for pool in read}
+            return {pool.subnet.version: pool for pool in parsed}
 
         def endpoint(given: Mapping[str, str]) -> EndpointAllotment:
             addresses = {key: ipaddress.ip_address(given[key]) for key in ("ipv4", "ipv6") if key in given}
             return EndpointAllotment(given["interface"], given["mac"], **addresses)
 
         return cls(
-            {name: pools(subnets) for name, subnets in words.get("networks", {}).items()},
-            {endpoint_key(name): endpoint(given) for name, given in words.get("endpoints", {}).items()},
-            words.get("ports", {}),
-            words.get("resolvers", {}),
-            words.get("mtu", 0),
+            {name: pools(subnets) for name, subnets in data.get("networks", {}).items()},
+            {endpoint_key(name): endpoint(given) for name, given in data.get("endpoints", {}).items()},
+            data.get("ports", {}),
+            data.get("resolvers", {}),
+            data.get("mtu", 0),
         )
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings a host's networks back when it boots: the command `wharf`, and the services of systemd that run it."""
+"""The files and services that restore a host's networks at boot: the command `wharf`, and systemd units that run it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SERVICES = (FOLLOW, APPLY)
 
 COMMAND = "/usr/local/sbin/wharf"
 HEADER = "# Written by wharf.network.\n"
-# The comment of the archive that the command is, before its version.
+# The command is a zip archive. Its comment is this mark, and then the version.
 MARK = b"wharf.network"
 
-# Those that have rules of their own, and may flush all when they start anew.
+# Services that load firewall rules, and may flush the whole ruleset when they restart.
 _FIREWALLS = "nftables.service iptables.service ip6tables.service netfilter-persistent.service"
 
-# It does not wait for an uplink: what depends on that stays as it was, and the other service mends nameservers once it
-# is there. It tries again for some minutes where it lacks something, as a bridge of somebody's that comes late.
+# The unit does not wait for an uplink: until there is one, the MTU stays as allotted, and the follow service updates
+# nameservers afterwards. It retries for some minutes, since an external bridge, for one, may come late.
 _APPLY_UNIT = f"""{HEADER}[Unit]
 Description=Container networks, as declared
 After={FOLLOW} network.target {_FIREWALLS} ufw.service firewalld.service
@@ -48,7 +48,8 @@ TimeoutStartSec=300
 WantedBy=multi-user.target
 """
 
-# It names network namespaces for all to see, so it cannot have mounts of its own, nor what systemd does by these.
+# The service binds names of network namespaces below /run/netns, which all processes must see. So it cannot have a
+# mount namespace of its own, nor any option of systemd that implies one.
 _FOLLOW_UNIT = f"""{HEADER}[Unit]
 Description=Container networks, kept true to the host and to containers that start
 After=network.target
@@ -76,12 +77,12 @@ UNITS = {f"{UNITS_FOLDER}/{APPLY}": _APPLY_UNIT, f"{UNITS_FOLDER}/{FOLLOW}": _FO
 
 
 def digest(content: bytes) -> str:
-    """Tells two programs from each other."""
+    """The digest by which two versions of the program are compared."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def units_and_services(facts: Facts, services: Optional[bool]) -> Iterator[Object]:
-    """`services`: whether to have them, or None for where systemd runs the host."""
+    """The objects of the layer `boot`. `services`: whether to install services; None: where systemd runs the host."""
     if facts.systemd if services is None else services:
         yield from (File(path, text) for path, text in UNITS.items())
         yield from (Service(name, enabled=True, running=facts.systemd) for name in SERVICES)

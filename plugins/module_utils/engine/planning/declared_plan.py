@@ -10,7 +10,7 @@ from typing import Collection, Optional, Tuple
 
 from ..declaration.declared import Declared
 from ..declaration.model import Model
-from ..declaration.parse_model import read_model, sound
+from ..declaration.parse_model import read_model, without_problems
 from ..declaration.places import Places
 from ..errors import ModelError, Problem, ProblemCollector
 from .address_sets import NETADDR
@@ -59,7 +59,7 @@ def make_plan_without(
     Raises:
         ModelError: that part has problems, too.
     """
-    model = sound(_read(declared, ProblemCollector(), None, places), problems)
+    model = without_problems(_read(declared, ProblemCollector(), None, places), problems)
     if any(problem.path == NETADDR for problem in problems):
         model = without_new_allotments(model)
     return _with_parts(Plan.make(model, facts, before), declared)

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan -> what dnsmasq reads, and the processes of it that are to run.
+"""The plan -> dnsmasq's files, and the dnsmasq processes that should run.
 
-What changes from day to day, the names of containers, stands in a file for each container and network, in a folder for
-each network that dnsmasq watches: a change is seen at once, and by all resolvers that know the network.
+The names of containers change often. So they are in files of their own, one for each container and network, in one
+folder a network. dnsmasq watches the folder (`hostsdir`): every resolver that answers the network's names sees a change
+at once.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ LEASES_FOLDER = "/var/lib/wharf/leases"
 
 _HEADER = "# Written by wharf.network.\n"
 
-# No container has this name: theirs begin with a letter or digit.
+# The file of declared records. No container has this name, since names of containers begin with a letter or digit.
 _RECORDS = "_records"
 
 # A label of a name in the DNS (RFC 1035).
 _LONGEST_LABEL = 63
 
-# Top-level domains consist of letters alone, or begin thus (RFC 3696). No other name can be one.
+# A top-level domain consists of letters alone, or begins with this prefix (RFC 3696).
 _PUNYCODE = "xn--"
 
 
-# dnsmasq gives up all but three of these itself, once it has its sockets, its files and its user.
+# dnsmasq drops all but three of these capabilities itself, once it has opened its sockets and files and set its user.
 UNIT_FILE = "/run/systemd/system/wharf-dnsmasq@.service"
 _UNIT = f"""{_HEADER}[Unit]
 Description=dnsmasq for container networks: %i
@@ -107,19 +108,19 @@ def lease_path(resolver: str) -> str:
 
 
 def read_paths(resolver: str) -> Tuple[str, str, str]:
-    """What a process reads when it begins; all but the first one again when it is told to."""
+    """The files that a process reads when it starts. On SIGHUP it reads all but the first one again."""
     return config_path(resolver), claims_path(resolver), hosts_path(resolver)
 
 
 def digests(config: str, reread: Iterable[str]) -> Tuple[str, str]:
-    """Which configuration it is, and which of what is read again."""
+    """The digest of the configuration, and that of the files that are read again on SIGHUP."""
     return _digest(config), _digest("".join(reread))
 
 
 def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[Object]:
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
     reread = {}
-    if resolver.forwards and resolver.knows:
+    if resolver.forwards and resolver.has_names:
         reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
@@ -132,7 +133,7 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
         resolver.name,
         config=config_digest,
         reread=reread_digest,
-        listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.answers),
+        listens=tuple((str(address), resolver.port) for address in resolver.addresses if resolver.serves_dns),
         watches=_names_folders(resolver),
         place=place,
     )
@@ -147,23 +148,25 @@ def _declared_lines(plan: Plan, resolver: Resolver) -> Iterator[Tuple[str, str]]
 
 
 def _names_folders(resolver: Resolver) -> Tuple[str, ...]:
-    return tuple(f"{NAMES_FOLDER}/{network}" for network in resolver.networks) if resolver.knows else ()
+    return tuple(f"{NAMES_FOLDER}/{network}" for network in resolver.networks) if resolver.has_names else ()
 
 
 def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
-    """Nothing is answered but by the network's bridge, and by the process's own user; nothing of the host's is read."""
+    """The process listens on the bridges of its networks only, runs as dnsmasq's user, and reads none of the host's
+    configuration.
+    """
     networks = [plan.model.networks[name] for name in resolver.networks]
     yield f"user={plan.facts.dnsmasq_user}"
-    # Without a group of its own dnsmasq would take one that a user namespace may not have.
+    # dnsmasq's default group may not exist in a user namespace.
     yield f"group={plan.facts.dnsmasq_group}"
     yield f"pid-file={pid_path(resolver.name)}"
-    yield f"port={resolver.port if resolver.answers else 0}"
+    yield f"port={resolver.port if resolver.serves_dns else 0}"
     yield "bind-dynamic"
     yield from _places(resolver, networks)
     if resolver.is_networks_own and networks[0].services.leases:
         yield from lease_lines(plan, networks[0], lease_path(resolver.name), hosts_path(resolver.name))
     yield "no-hosts"
-    if not resolver.knows:
+    if not resolver.has_names:
         yield "cache-size=0"
         yield from _upstreams(plan, resolver, networks)
         return
@@ -176,13 +179,15 @@ def _config(plan: Plan, resolver: Resolver) -> Iterator[str]:
 
 
 def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
-    """Where it listens. By the interface dnsmasq refuses whoever asks by another one, also where no rules stand; leases
-    need that, too. A port that only rules lead to must not be on all addresses of a bridge, and those of a bridge that
-    somebody else made are not all ours.
+    """Where the process listens: a network's own resolver on the bridge, any other one at its address alone.
+
+    With `interface`, dnsmasq refuses queries that come by another interface, even without firewall rules; leases need
+    it, too. A resolver that only a redirect leads to must not listen on all addresses of a bridge. An external bridge
+    may have addresses that are not for containers.
     """
     if resolver.is_networks_own and not networks[0].external:
         yield f"interface={networks[0].bridge}"
-        # It still answers what the host asks of these addresses.
+        # The host's own queries to these addresses are still answered.
         yield "except-interface=lo"
     else:
         for address in resolver.addresses:
@@ -190,56 +195,60 @@ def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
 
 
 def _local_domains(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> Iterator[str]:
-    """What is answered here or not at all: names without a dot, the networks' own, and their addresses.
+    """The domains for which no nameserver outside is asked: names without a dot, those in the networks' domains, and
+    reverse lookups in their subnets.
 
-    Those who got a lease are known to the network's own resolver only, which others ask for them.
+    Only the network's own resolver has the names of DHCP clients, so the other resolvers ask it for them.
     """
-    own = {other.name: other.at for other in plan.resolvers.all if other.name != resolver.name}
-    knows = {n.name: str(own[n.name]) for n in networks if n.services.dhcp and n.name in own}
-    # Of several networks with leases the first one's are known without a domain.
-    yield f"server=//{next(iter(knows.values()), '')}"
+    own = {other.name: other.address for other in plan.resolvers.all if other.name != resolver.name}
+    servers = {n.name: str(own[n.name]) for n in networks if n.services.dhcp and n.name in own}
+    # Of several networks with leases, only the DHCP clients of the first one are found by a name without a domain.
+    yield f"server=//{next(iter(servers.values()), '')}"
     for network in networks:
-        for domain in _claimed_domains(network):
-            yield f"server=/{domain}/{knows.get(network.name, '')}"
+        for domain in _authoritative_domains(network):
+            yield f"server=/{domain}/{servers.get(network.name, '')}"
         for pool in plan.allotted.networks[network.name].values():
-            yield ",".join(filter(None, [f"rev-server={pool.subnet}", knows.get(network.name, "")]))
+            yield ",".join(filter(None, [f"rev-server={pool.subnet}", servers.get(network.name, "")]))
 
 
 def _domains(network: Network) -> List[str]:
-    """What follows the names of containers in longer ones, the declared domain first."""
+    """The domains in which the names of containers are answered, too, the declared one first."""
     return list(dict.fromkeys(filter(None, [network.services.names.domain, network.name.lower()])))
 
 
-def _claimed_domains(network: Network) -> List[str]:
-    """Those in which all names are the network's: of who gets a lease nobody knows beforehand what he is called."""
+def _authoritative_domains(network: Network) -> List[str]:
+    """The domains of which no nameserver outside is asked any name. With DHCP that includes the first domain, since the
+    names of DHCP clients are not known beforehand.
+    """
     domains = _domains(network)
     first = domains[:1] if network.services.names.domain or network.services.dhcp else []
     return list(dict.fromkeys([*first, *(domain for domain in domains if not _may_be_public(domain))]))
 
 
 def _may_be_public(domain: str) -> bool:
-    """Whether names of the public DNS may end so: `app` is a top-level domain, `shop_front` cannot be one."""
+    """Whether the public DNS may have names in this domain: `app` is a top-level domain, `shop_front` cannot be one."""
     top = domain.rpartition(".")[2]
     return "." in domain or top.isalpha() or top.startswith(_PUNYCODE)
 
 
 def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> Iterator[str]:
-    """Whom to ask for the rest, in their order. Nobody outside is believed about addresses in these networks."""
+    """The nameservers for other names, in order. Answers with addresses of these networks are rejected."""
     if not resolver.forwards:
         yield "no-resolv"
         yield "local=/#/"
         return
-    claims = [f"servers-file={claims_path(resolver.name)}"] if resolver.knows else []
-    if resolver.asks:
+    claims = [f"servers-file={claims_path(resolver.name)}"] if resolver.has_names else []
+    if resolver.forwarder:
         yield from claims
-        # It alone looks for loops: whoever finds itself in one asks no more until its nameservers change.
+        # Only the forwarder detects loops: a process that detects one stops using the nameserver until it changes.
         yield "no-resolv"
-        yield f"server={resolver.asks.at}#{resolver.asks.port}"
+        yield f"server={resolver.forwarder.address}#{resolver.forwarder.port}"
         return
     declared = resolver.upstreams or [each for network in networks for each in network.services.names.upstreams]
     declared = declared or plan.model.host.dns
     if (len(set(declared)) or plan.facts.nameservers) > 1:
-        # When the last one in the order refuses or fails, dnsmasq 2.91 answers nothing: not so where there is but one.
+        # With strict-order, dnsmasq 2.91 does not answer at all if the last nameserver refuses or fails. So a single
+        # nameserver goes without it.
         yield "strict-order"
     yield "dns-loop-detect"
     yield from claims
@@ -255,7 +264,7 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
 
 
 def _records(networks: Iterable[Network]) -> Iterator[str]:
-    """The declared records but for addresses. Where two networks have one name, the first one's record counts."""
+    """The declared records other than addresses. Where two networks have a CNAME of one name, the first one counts."""
     aliases: Dict[str, str] = {}
     for network in networks:
         for record in network.services.names.records:
@@ -279,7 +288,7 @@ def _absolute(name: str) -> str:
 
 
 def _record_names(network: Network, record: Record) -> List[str]:
-    """A relative name is known as such, and in the network's domain."""
+    """The names under which a record is answered: a relative name also in the network's domain."""
     if record.name.endswith("."):
         return [_absolute(record.name)]
     domain = network.services.names.domain
@@ -292,7 +301,7 @@ Lines = List[Tuple[str, List[str]]]
 class _NamesByNetwork:
     """The addresses and names in each network's folder, by file: one for each container, one for declared records.
 
-    That one is there even if there are none, since dnsmasq watches the folder, which must not go.
+    The file of records exists even without records, so that the folder which dnsmasq watches is never removed.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -328,7 +337,7 @@ def _address_records(network: Network) -> Lines:
 
 
 def _names_of(container: Container, network: Network, attachment: Attachment) -> List[str]:
-    """The first one is what the container's address is called."""
+    """All names of a container on a network. A reverse lookup answers the first one."""
     called = container.names(attachment)
     longer = [f"{name}.{domain}" for domain in _domains(network) for name in called]
     names = dict.fromkeys([*longer[:1], *called, *longer, container.full_hostname])
@@ -336,12 +345,16 @@ def _names_of(container: Container, network: Network, attachment: Attachment) ->
 
 
 def _claims(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[str]:
-    """Which names with a dot are answered here alone: else a nameserver outside would be asked for those that have,
-    say, no IPv6 address here, and might give one that is somebody else's. Names below them are not ours.
+    """The names with a dot that no nameserver outside is asked for.
+
+    Otherwise a query for, say, the IPv6 address of a container that has none would be forwarded, and might be answered
+    with the address of another host. Subdomains of these names are forwarded all the same.
     """
     if not resolver.forwards:
         return
-    local = [f".{domain}" for network in resolver.networks for domain in _claimed_domains(plan.model.networks[network])]
+    local = [
+        f".{domain}" for network in resolver.networks for domain in _authoritative_domains(plan.model.networks[network])
+    ]
     for name in sorted({name.lower() for name in names.of(resolver.networks) if "." in name}):
         if not name.endswith(tuple(local)):
             yield f"server=/{name}/\nserver=/*.{name}/#\n"

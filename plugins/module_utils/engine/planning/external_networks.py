@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Networks on a bridge that somebody else made: what the bridge is, they are. Nothing about it is ours to change."""
+"""External networks: they take their name, MTU and addresses from a third-party bridge, which stays as it is."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from dataclasses import replace
 from ..declaration.model import Model, Network, Pool
 from ..declaration.section import is_within
 from ..errors import ProblemCollector
-from .facts import Facts, StandingBridge
+from .facts import Facts, ThirdPartyBridge
 
-# By these names a dockerd calls its bridges.
-_OF_A_DOCKERD = re.compile(r"docker0|br-[0-9a-f]{12}")
+# The names that a dockerd gives to bridges.
+_DOCKERD_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 
 
 def adopt(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
-    """The model, with what external networks have of their bridges: name, MTU, subnets and gateways.
+    """The model in which external networks have the name, MTU, subnets and gateways of their bridges.
 
-    It is a problem if there is no such bridge, two networks have the same one, or it lacks addresses. Where nothing is
-    known of the host, they are planned as any other network is.
+    It is a problem if there is no such bridge, if two networks name the same one, or if it lacks addresses. Where
+    nothing is known of the host, external networks are planned like all others.
     """
     networks = dict(model.networks)
-    holders = {network.bridge: network.path for network in networks.values() if not network.external}
+    paths = {network.bridge: network.path for network in networks.values() if not network.external}
     external = [network for network in networks.values() if network.external]
     for network in sorted(external, key=lambda network: not network.is_default):
         adopted = _adopted(network, facts, problems)
-        holder = holders.setdefault(adopted.bridge, network.path)
-        if holder == network.path:
+        path = paths.setdefault(adopted.bridge, network.path)
+        if path == network.path:
             networks[network.name] = adopted
         else:
-            problems.add(_path(network), f"{adopted.bridge} is also the bridge of {holder}: name another one")
+            problems.add(_path(network), f"{adopted.bridge} is also the bridge of {path}: name another one")
     return replace(model, networks=networks)
 
 
 def _adopted(network: Network, facts: Facts, problems: ProblemCollector) -> Network:
-    if facts.other_bridges is None:
+    if facts.third_party_bridges is None:
         return network
-    standing = {bridge.name: bridge for bridge in facts.other_bridges}
+    standing = {bridge.name: bridge for bridge in facts.third_party_bridges}
     bridge = next((standing[name] for name in network.adopts if name in standing), None)
     if bridge is None:
         problems.add(_path(network), _missing(network, facts))
@@ -58,7 +58,7 @@ def _path(network: Network) -> str:
 
 def _missing(network: Network, facts: Facts) -> str:
     names = " or ".join(network.adopts)
-    other = next((name for name in network.adopts if name in (facts.other_links or ())), None)
+    other = next((name for name in network.adopts if name in (facts.third_party_links or ())), None)
     stands = f"{other} is on this host, but is no bridge" if other else f"there is no bridge {names} that others manage"
     if network.is_default:
         return f"{stands}: make it before, or leave this out"
@@ -68,8 +68,8 @@ def _missing(network: Network, facts: Facts) -> str:
     )
 
 
-def _pool(network: Network, pool: Pool, bridge: StandingBridge, problems: ProblemCollector) -> Pool:
-    """The pool, completed by the bridge's first address of its family, or by that in its declared subnet."""
+def _pool(network: Network, pool: Pool, bridge: ThirdPartyBridge, problems: ProblemCollector) -> Pool:
+    """The pool, with subnet and gateway from the bridge's address: the one in its declared subnet, else the first."""
     addresses = [each for each in bridge.addresses if each.version == pool.version]
     own = next((each for each in addresses if not pool.subnet or each.ip in pool.subnet), None)
     subnet = pool.subnet or (own.network if own else None)
@@ -80,7 +80,7 @@ def _pool(network: Network, pool: Pool, bridge: StandingBridge, problems: Proble
     if pool.ip_range and not is_within(pool.ip_range, subnet):
         problems.add(pool.path, f'"{pool.ip_range}": lies outside {subnet}, the subnet of {bridge.name}')
         return pool
-    if not pool.ip_range and _OF_A_DOCKERD.fullmatch(bridge.name):
+    if not pool.ip_range and _DOCKERD_BRIDGE.fullmatch(bridge.name):
         problems.add(
             _path(network),
             f"{bridge.name} is a dockerd's by its name, which gives out addresses there, too: "

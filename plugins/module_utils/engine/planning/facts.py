@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the planner needs to know of the host beside what is declared."""
+"""What the planner must know of the host, beside what is declared."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..declaration.section import Interface, Subnet
 
 
 @dataclass(frozen=True)
-class StandingBridge:
-    """A bridge that is not ours, with the addresses that it was given; `mtu` is in bytes.
+class ThirdPartyBridge:
+    """A bridge that wharf.network does not manage, with its addresses; `mtu` is in bytes.
 
-    `filtered`: what its ports send to each other passes the host's rules (br_netfilter).
+    `filtered`: frames between its ports pass the host's rules (br_netfilter).
     """
 
     name: str
@@ -31,16 +31,19 @@ class Facts:
     """A host as it is; the defaults are those of a host about which nothing is known.
 
     `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes, 0 where there is none. `addresses`
-    are the host's own, None where nothing is known of it. `taken_subnets` are those that the host reaches without a
-    gateway, our own bridges' left out, and its nameservers, each with who has it; `routed_subnets` those that it has a
-    route to by a gateway. `other_bridges` are the bridges that are not ours, and `other_links` the names of all other
-    links that are not; both are None where nothing is known of the host.
-    `resolv_conf` is the host's, or that of systemd-resolved behind it; `nameservers` are so many in the host's own.
-    `firewalld`: whether it is running, or keeps settings of ours although it is stopped.
-    `dnsmasq_user` and `dnsmasq_group` are whom dnsmasq is to run as, `systemd` tells whether that starts services here.
-    `listeners` are the local sockets that wait for others, by protocol, address and port. `forwards_…` tell what
-    the host did before us. `ipv6`: its kernel has IPv6. `max_backlog` is net.core.netdev_max_backlog, in packets, 0
-    where it is not known.
+    are the host's own, None where nothing is known of it. `taken_subnets` are the subnets that the host reaches without
+    a gateway, except those of managed bridges, and the addresses of its nameservers, each with what uses it;
+    `routed_subnets` those that it has a route to by a gateway. `third_party_bridges` are the bridges that wharf.network
+    does not manage, and `third_party_links` the names of all other such links; both are None where nothing is known of
+    the host.
+    `resolv_conf` is the content of the host's file, or of systemd-resolved's where the host's leads there;
+    `nameservers` is the number of nameservers in the host's own file.
+    `firewalld`: whether firewalld runs, or is stopped and keeps settings that wharf.network made.
+    `dnsmasq_user` and `dnsmasq_group` are the user and group that dnsmasq should run as. `systemd`: whether systemd
+    starts services on this host.
+    `listeners` are the listening sockets of the host, by protocol, address and port. `forwards_…`: whether the host
+    forwarded packets before wharf.network changed that. `ipv6`: its kernel has IPv6. `max_backlog` is
+    net.core.netdev_max_backlog, in packets, 0 where it is not known.
     """
 
     uplink: str = ""
@@ -60,8 +63,8 @@ class Facts:
     accepts_ra: Tuple[str, ...] = ()
     bridge_netfilter: bool = False
     ipv6: bool = True
-    other_bridges: Optional[Tuple[StandingBridge, ...]] = None
-    other_links: Optional[Tuple[str, ...]] = None
+    third_party_bridges: Optional[Tuple[ThirdPartyBridge, ...]] = None
+    third_party_links: Optional[Tuple[str, ...]] = None
     firewalld: bool = False
     dnsmasq_user: str = "dnsmasq"
     dnsmasq_group: str = "nogroup"

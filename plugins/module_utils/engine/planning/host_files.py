@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three files that give a container its names: `resolv.conf`, `hosts` and `hostname`."""
+"""The three files of a container that are about names: `resolv.conf`, `hosts` and `hostname`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .resolv_conf import ResolvConf
 NETNS_FILES = "/etc/netns"
 CONTAINER_FILES = ("hostname", "hosts", "resolv.conf")
 
-# What Docker falls back to where the host has no nameserver that a container could reach.
+# Docker's default nameservers, for a host that has none that a container could reach.
 _FALLBACK = {4: ("8.8.8.8", "8.8.4.4"), 6: ("2001:4860:4860::8888", "2001:4860:4860::8844")}
 
 _LOOPBACK_HOSTS = "127.0.0.1\tlocalhost\n"
@@ -31,9 +31,9 @@ _IPV6_HOSTS = (
 
 
 def dns_files(plan: Plan) -> List[Object]:
-    """The files of every container, where its runtime keeps them.
+    """The files of every container: where its runtime keeps them, or below `/etc/netns` for a named namespace.
 
-    Those of a named namespace are bound over `/etc` by `ip netns exec`.
+    `ip netns exec` mounts files from there over those in `/etc`.
     """
     peers = _Peers(plan)
     return [file for container in plan.model.containers.values() for file in _files(plan, container, peers)]
@@ -46,7 +46,7 @@ def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
             path = f"{NETNS_FILES}/{container.sandbox.name}/{file}"
             yield File(path, content, in_place=True, place=container.path)
     elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and container.sandbox.kind == DOCKER):
-        # Docker itself gives a container the files of the one whose stack it shares; Podman does not.
+        # Docker itself gives a container the files of the container whose sandbox it shares; Podman does not.
         for file, content in _contents(plan, owner, peers).items():
             yield ContainerFile(f"{container.sandbox}:/etc/{file}", content, place=container.path)
 
@@ -61,7 +61,7 @@ def _contents(plan: Plan, owner: Container, peers: _Peers) -> Dict[str, str]:
 
 
 def _hostname(container: Container) -> str:
-    """A container in mode host has the host's own name, which no file need say, unless it is given one."""
+    """The content of `hostname`. A container in mode host needs no file for the host's own name."""
     if container.mode == HOST_MODE:
         return f"{container.hostname}\n" if container.hostname else ""
     return f"{container.effective_hostname}\n"
@@ -87,14 +87,14 @@ def _extra_hosts(plan: Plan, container: Container) -> Iterator[Tuple[str, str]]:
 
 
 def _host_gateways(plan: Plan) -> List[str]:
-    """What `host-gateway` stands for: the host's own addresses on the default bridge, unless declared otherwise."""
+    """The addresses that `host-gateway` stands for: the declared ones, or the host's own on the default bridge."""
     if plan.model.host.host_gateway_ips:
         return [str(address) for address in plan.model.host.host_gateway_ips]
     return [str(pool.gateway) for pool in plan.allotted.networks.get(DEFAULT_NETWORK, {}).values()]
 
 
 def _own_names(container: Container) -> str:
-    """A host name may have dots too: as in Docker, the first label is the short name."""
+    """The full host name of a container, and the short one: as in Docker, the first label."""
     return _unique([container.full_hostname, container.full_hostname.partition(".")[0]])
 
 
@@ -107,7 +107,7 @@ def _has_ipv6(plan: Plan, container: Container) -> bool:
 
 
 def _linked(plan: Plan, container: Container) -> Iterator[str]:
-    """A link's alias leads to the target's address on the first network that both are on."""
+    """The lines for links: the alias has the target's addresses on the first network that both containers are on."""
     networks = [attachment.network for attachment in container.attachments]
     for link in container.links:
         target = plan.model.containers[link.target]
@@ -119,66 +119,69 @@ def _linked(plan: Plan, container: Container) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """A container on a network: by which names it is known at which addresses there."""
+class _NamedEndpoint:
+    """The addresses and the names of a container on one network."""
 
     addresses: Tuple[str, ...]
     names: Tuple[str, ...]
 
-    def lines(self, left_out: Collection[str]) -> str:
-        return _lines(self.addresses, [name for name in self.names if name.lower() not in left_out])
+    def lines(self, omitted: Collection[str]) -> str:
+        return _lines(self.addresses, [name for name in self.names if name.lower() not in omitted])
 
 
 @dataclass(frozen=True)
-class _View:
-    """All containers on a set of networks, with their lines, and the names that are left out of these."""
+class _SharedLines:
+    """The lines of all containers on a set of networks, by container, and the names that they omit.
+
+    Containers on the same networks have them in common, so they are made once.
+    """
 
     lines: Tuple[Tuple[str, str], ...]
-    left_out: FrozenSet[str]
+    omitted: FrozenSet[str]
 
 
 class _Peers:
-    """The names of the containers on one's user-defined networks, without and before any resolver.
+    """The lines of `hosts` for the containers on the same user-defined networks.
 
-    A program that finds a name in this file is given the first address alone. So a name that several containers have is
-    left to the resolver, where there is one, which gives all of them in turn.
+    A lookup in `hosts` gives the first address of a name only. So a name that several containers have is omitted where
+    a resolver is assigned, which answers with the addresses of all of them in turn.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._asking = plan.resolvers.choices
-        self._on: Dict[str, Dict[str, _Named]] = {}
-        self._views: Dict[Tuple[Tuple[str, ...], bool], _View] = {}
+        self._assignments = plan.resolvers.assignments
+        self._on: Dict[str, Dict[str, _NamedEndpoint]] = {}
+        self._shared: Dict[Tuple[Tuple[str, ...], bool], _SharedLines] = {}
         for container in plan.model.containers.values():
             for attachment in container.attachments:
                 if attachment.network != DEFAULT_NETWORK:
                     addresses = tuple(plan.addresses(container.name, attachment))
-                    named = _Named(addresses, container.names(attachment))
-                    self._on.setdefault(attachment.network, {})[container.name] = named
+                    endpoint = _NamedEndpoint(addresses, container.names(attachment))
+                    self._on.setdefault(attachment.network, {})[container.name] = endpoint
 
     def lines(self, container: Container) -> str:
-        """The others, after what the others know oneself by."""
+        """The container's own aliases, and then the names of its peers."""
         networks = tuple(a.network for a in container.attachments if a.network in self._on)
-        way = (networks, container.name in self._asking)
-        if way not in self._views:
-            self._views[way] = self._view(*way)
-        view = self._views[way]
-        known = {*_own_names(container).lower().split(), *view.left_out}
-        own = (self._on[network][container.name].lines(known) for network in networks)
-        return "".join([*own, *(lines for name, lines in view.lines if name != container.name)])
+        key = (networks, container.name in self._assignments)
+        if key not in self._shared:
+            self._shared[key] = self._shared_lines(*key)
+        shared = self._shared[key]
+        omitted = {*_own_names(container).lower().split(), *shared.omitted}
+        own = (self._on[network][container.name].lines(omitted) for network in networks)
+        return "".join([*own, *(lines for name, lines in shared.lines if name != container.name)])
 
-    def _view(self, networks: Tuple[str, ...], asks: bool) -> _View:
-        there = [item for network in networks for item in self._on[network].items()]
-        left_out = _shared(there) if asks else frozenset()
-        return _View(tuple((name, named.lines(left_out)) for name, named in there), left_out)
+    def _shared_lines(self, networks: Tuple[str, ...], has_resolver: bool) -> _SharedLines:
+        endpoints = [item for network in networks for item in self._on[network].items()]
+        omitted = _ambiguous_names(endpoints) if has_resolver else frozenset()
+        return _SharedLines(tuple((name, endpoint.lines(omitted)) for name, endpoint in endpoints), omitted)
 
 
-def _shared(there: Iterable[Tuple[str, _Named]]) -> FrozenSet[str]:
+def _ambiguous_names(endpoints: Iterable[Tuple[str, _NamedEndpoint]]) -> FrozenSet[str]:
     """The names that more than one container has."""
-    having: Dict[str, Set[str]] = {}
-    for container, named in there:
-        for name in named.names:
-            having.setdefault(name.lower(), set()).add(container)
-    return frozenset(name for name, containers in having.items() if len(containers) > 1)
+    containers_by_name: Dict[str, Set[str]] = {}
+    for container, endpoint in endpoints:
+        for name in endpoint.names:
+            containers_by_name.setdefault(name.lower(), set()).add(container)
+    return frozenset(name for name, containers in containers_by_name.items() if len(containers) > 1)
 
 
 def _lines(addresses: Iterable[str], names: List[str]) -> str:
@@ -194,20 +197,20 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
     declared = container.dns or container.dns_search or container.dns_opt
     if container.mode == HOST_MODE and not declared:
         return ""
-    given = ResolvConf(plan.facts.resolv_conf)
+    of_host = ResolvConf(plan.facts.resolv_conf)
     nameservers = [str(address) for address in container.dns or host.dns]
-    question = plan.resolvers.choices.get(container.name)
-    if question:
-        # It asks in turn whom the container, its networks or the host name.
-        nameservers = [str(question.resolver.at)]
+    assigned = plan.resolvers.assignments.get(container.name)
+    if assigned:
+        # The resolver forwards to the nameservers that the container, its networks or the host declare.
+        nameservers = [str(assigned.resolver.address)]
     if not nameservers:
-        # Nobody but those on its network may ask a gateway.
+        # The host may use a network's resolver at its gateway, but containers on other networks may not.
         gateways = {str(pool.gateway) for pools in plan.allotted.networks.values() for pool in pools.values()}
-        nameservers = [address for address in given.nameservers if address not in gateways]
+        nameservers = [address for address in of_host.nameservers if address not in gateways]
         if container.mode != HOST_MODE:
             nameservers = _reachable(nameservers, _has_ipv6(plan, container))
-    search = list(container.dns_search or host.dns_search or given.search)
-    options = list(container.dns_opt or host.dns_opts or given.options)
+    search = list(container.dns_search or host.dns_search or of_host.search)
+    options = list(container.dns_opt or host.dns_opts or of_host.options)
     if _on_user_network(plan, container) and not any(option.startswith("ndots:") for option in options):
         options.append("ndots:0")
     lines = [f"nameserver {address}" for address in nameservers]
@@ -222,7 +225,7 @@ def _on_user_network(plan: Plan, container: Container) -> bool:
 
 
 def _reachable(nameservers: List[str], ipv6: bool) -> List[str]:
-    """Those that a container can ask: not the host's loopback, and none of IPv6 where it has no IPv6."""
+    """The nameservers that a container reaches: not on the host's loopback, and by IPv6 only where it has IPv6."""
     addresses = [ipaddress.ip_address(address.partition("%")[0]) for address in nameservers]
     kept = [str(a) for a in addresses if not a.is_loopback and (a.version == 4 or ipv6)]
     return kept or [*_FALLBACK[4], *(_FALLBACK[6] if ipv6 else ())]

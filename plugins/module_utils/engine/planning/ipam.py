@@ -1,20 +1,19 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPAM: which subnet each network has, and which address, MAC and interface name each endpoint.
+"""IPAM: allots a subnet to each network, and an address, a MAC and an interface name to each endpoint.
 
-Pure, deterministic and sticky: the same declaration and the same earlier allotments give the same result, and
-what has an address keeps it for as long as the declaration allows.
+Pure, deterministic and sticky: the same declaration and the same earlier allotments give the same result, and an
+endpoint keeps its address for as long as the declaration allows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import SWITCHES_IPV6_OFF, Attachment, Container, Model, Network, Pool
 from ..declaration.section import Address, Subnet, unusable_addresses
-from ..declaration.services import AddressRange
 from ..errors import ProblemCollector
 from .address_sets import lowest_free
 from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
@@ -29,9 +28,9 @@ def allot(
 ) -> Allotments:
     """Give every network its subnets and every endpoint its addresses.
 
-    It is a problem if subnets overlap, an address is taken or lies outside, a pool is exhausted, or netaddr is missing
-    where something new is allotted. `notes` takes what becomes of subnets that the host uses otherwise, and of
-    addresses that are declared for another container.
+    It is a problem if subnets overlap, an address is taken or lies outside its subnet, a pool is exhausted, or netaddr
+    is missing where something new is allotted. `notes` reports what a run changes that nobody declared: networks that
+    move to another subnet, and containers that move to another address.
     """
     networks = allot_subnets(model, facts, before, problems, notes)
     endpoints = _allot_endpoints(model, networks, before, problems, notes)
@@ -56,8 +55,8 @@ def _allot_endpoints(
         on_network = by_network.get(network.name, [])
         for pool in network.pools:
             allotted = networks[network.name].get(pool.version)
-            able = [(c, a) for c, a in on_network if c.has(network, pool.version)]
-            found = _allot_addresses(network, pool, allotted, able, before, problems, notes) if allotted else {}
+            with_family = [(c, a) for c, a in on_network if c.has(network, pool.version)]
+            found = _allot_addresses(network, pool, allotted, with_family, before, problems, notes) if allotted else {}
             addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
@@ -112,76 +111,100 @@ def _allot_addresses(
     problems: ProblemCollector,
     notes: ProblemCollector,
 ) -> Dict[str, Address]:
-    """The address of each container on one network in one family: static ones, kept ones, then the lowest free."""
-    version, subnet = pool.version, allotted.subnet
-    leased = network.services.dhcp.ranges if network.services.dhcp else ()
-    holders: Dict[Address, str] = {}
-    if _keeps_gateway(network, pool, subnet):
-        holders[allotted.gateway] = "the network's gateway"
-    holders.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses, by default-gateway, or the host's own"))
-    for unusable, what in zip(unusable_addresses(subnet), ("the subnet's own address", "the broadcast address")):
-        holders.setdefault(unusable, what)
-    result: Dict[str, Address] = {}
+    """The address of each container on one network in one IP family.
 
-    def settle(container: Container, address: Address) -> None:
-        holders[address] = f"that of container {container.name}"
-        result[container.name] = address
-
+    The order of precedence: declared addresses, then those that containers have, then the lowest free ones.
+    """
+    addresses = _Addresses(network, pool, allotted, before)
     for container, attachment in on_network:
-        static = attachment.static(version)
-        if not static:
-            continue
-        path = f"{attachment.path}.ipv{version}_address"
-        if static not in subnet:
-            problems.add(path, f'"{static}": lies outside {subnet}, the subnet of network {attachment.network}')
-        elif static in holders:
-            problems.add(path, f'"{static}": is taken, it is {holders[static]}: choose another one')
-        settle(container, static)
-    formers = _former_addresses(on_network, subnet, before)
+        addresses.declare(container, attachment, problems)
     for container, _attachment in on_network:
-        former = formers.get(container.name)
-        if container.name not in result and former and former not in holders:
-            settle(container, former)
-    newcomers = [each for each in on_network if each[0].name not in result]
-    if newcomers:
+        addresses.keep(container)
+    addresses.choose([each for each in on_network if each[0].name not in addresses.found], problems, notes)
+    return addresses.found
+
+
+class _Addresses:
+    """Settles the addresses of one network in one IP family. `found` has those that are settled, by container."""
+
+    def __init__(self, network: Network, pool: Pool, allotted: PoolAllotment, before: Allotments) -> None:
+        self._network, self._pool, self._subnet, self._before = network, pool, allotted.subnet, before
+        self._in_use = _reserved_addresses(network, pool, allotted)
+        self.found: Dict[str, Address] = {}
+
+    def declare(self, container: Container, attachment: Attachment, problems: ProblemCollector) -> None:
+        static = attachment.static(self._pool.version)
+        if not static:
+            return
+        path = f"{attachment.path}.ipv{self._pool.version}_address"
+        if static not in self._subnet:
+            problems.add(path, f'"{static}": lies outside {self._subnet}, the subnet of network {self._network.name}')
+        elif static in self._in_use:
+            problems.add(path, f'"{static}": is taken, it is {self._in_use[static]}: choose another one')
+        self._settle(container, static)
+
+    def keep(self, container: Container) -> None:
+        former = self._former(container)
+        if container.name not in self.found and former and former not in self._in_use:
+            self._settle(container, former)
+
+    def choose(
+        self, endpoints: List[Tuple[Container, Attachment]], problems: ProblemCollector, notes: ProblemCollector
+    ) -> None:
+        """Give each of these endpoints the lowest address that is free, and not in a range for DHCP."""
+        if not endpoints:
+            return
+        ip_range = self._pool.ip_range or self._subnet
         with problems.collect():
-            free = _free_addresses(pool.ip_range or subnet, holders, leased)
-            for container, attachment in newcomers:
-                free_address = next(free, None)
-                if free_address is None:
-                    larger = "a larger ip_range" if pool.ip_range else "a larger subnet"
-                    remedy = f"give network {attachment.network} {larger}"
-                    problems.add(attachment.path, f"no address is left in {pool.ip_range or subnet}: {remedy}")
+            free = self._free(ip_range)
+            for container, attachment in endpoints:
+                address = next(free, None)
+                if address is None:
+                    larger = "a larger ip_range" if self._pool.ip_range else "a larger subnet"
+                    remedy = f"give network {self._network.name} {larger}"
+                    problems.add(attachment.path, f"no address is left in {ip_range}: {remedy}")
                     break
-                settle(container, free_address)
-                former = formers.get(container.name)
+                self._settle(container, address)
+                former = self._former(container)
                 if former:
-                    why = f"moves from {former} to {free_address}: the former is {holders[former]}"
+                    why = f"moves from {former} to {address}: the former is {self._in_use[former]}"
                     notes.add(attachment.path, f"container {container.name} {why}")
-    return result
+
+    def _free(self, ip_range: Subnet) -> Iterator[Address]:
+        leased = self._network.services.dhcp.ranges if self._network.services.dhcp else ()
+        taken = [(int(address), int(address)) for address in self._in_use]
+        taken += [(int(each.first), int(each.last)) for each in leased if each.version == ip_range.version]
+        kind = type(ip_range.network_address)
+        return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
+
+    def _former(self, container: Container) -> Optional[Address]:
+        """The container's address in the earlier allotments, if it lies in the subnet."""
+        endpoint = self._before.endpoints.get((container.name, self._network.name))
+        address = endpoint.address(self._pool.version) if endpoint else None
+        return address if address and address in self._subnet else None
+
+    def _settle(self, container: Container, address: Address) -> None:
+        self._in_use[address] = f"that of container {container.name}"
+        self.found[container.name] = address
 
 
-def _former_addresses(
-    on_network: List[Tuple[Container, Attachment]], subnet: Subnet, before: Allotments
-) -> Dict[str, Address]:
-    """The address in the subnet that each container had before, if it had one."""
-    keys = [(container.name, attachment.network) for container, attachment in on_network]
-    had = {key[0]: before.endpoints[key].address(subnet.version) for key in keys if key in before.endpoints}
-    return {name: address for name, address in had.items() if address and address in subnet}
+def _reserved_addresses(network: Network, pool: Pool, allotted: PoolAllotment) -> Dict[Address, str]:
+    """The addresses that no container can have, each with its use."""
+    reserved: Dict[Address, str] = {}
+    if _reserves_gateway(network, pool, allotted.subnet):
+        reserved[allotted.gateway] = "the network's gateway"
+    reserved.update(dict.fromkeys(pool.reserved, "reserved by aux_addresses, by default-gateway, or the host's own"))
+    unusable = unusable_addresses(allotted.subnet)
+    for address, what in zip(unusable, ("the subnet's own address", "the broadcast address")):
+        reserved.setdefault(address, what)
+    return reserved
 
 
-def _free_addresses(ip_range: Subnet, holders: Iterable[Address], leased: Iterable[AddressRange]) -> Iterator[Address]:
-    """Those of a range that nobody holds, and of which none is given by DHCP, lowest first."""
-    taken = [(int(address), int(address)) for address in holders]
-    taken += [(int(each.first), int(each.last)) for each in leased if each.version == ip_range.version]
-    kind = type(ip_range.network_address)
-    return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
+def _reserves_gateway(network: Network, pool: Pool, subnet: Subnet) -> bool:
+    """Whether the gateway's address is not for containers.
 
-
-def _keeps_gateway(network: Network, pool: Pool, subnet: Subnet) -> bool:
-    """As in Docker, two containers have both addresses of a network where nobody needs a gateway.
-
-    In larger ones it is kept, so that they need no other address when the network's mode changes.
+    As in Docker, two containers can have both addresses of a network that needs no gateway. In larger subnets the
+    gateway is always reserved, so that no container must move when the network's mode changes.
     """
     return bool(pool.gateway) or network.needs_gateway(pool.version) or subnet.num_addresses > 2
 
@@ -189,9 +212,9 @@ def _keeps_gateway(network: Network, pool: Pool, subnet: Subnet) -> bool:
 def _interface_names(
     container: Container, model: Model, before: Allotments, problems: ProblemCollector
 ) -> Dict[str, str]:
-    """The interface of each network of a container: declared names, kept ones, then the lowest free `ethN`.
+    """The name of a container's interface on each network: the declared one, the one it has, or the lowest free `ethN`.
 
-    New ones are numbered by priority, as Compose connects them, and then by the network's name.
+    New interfaces are numbered by the priority of their networks, as Compose connects them, and then by name.
     """
     ordered = sorted(container.attachments, key=lambda a: (-a.priority, a.network))
     names: Dict[str, str] = {}
@@ -225,7 +248,7 @@ def _interface_prefix(model: Model, attachment: Attachment) -> str:
 
 
 def _macs(wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
-    """Declared MACs, else one from a hash of the endpoint's name: stable, locally administered."""
+    """The MAC of each endpoint: the declared one, or one from a hash of the endpoint's name."""
     macs = {(c.name, a.network): a.mac for c, a in wanted if a.mac}
     used: Set[str] = set(macs.values())
     for container, attachment in wanted:
@@ -237,7 +260,7 @@ def _macs(wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
 
 
 def stable_macs(name: str) -> Iterator[str]:
-    """Locally administered unicast MACs for a name, the first one preferred; `02:42` as Docker's once were."""
+    """Locally administered unicast MACs for a name, to be tried in order. They begin with `02:42`, as Docker's did."""
     number = 0
     while True:
         digest = hashlib.sha256(f"{name} {number}".encode() if number else name.encode()).hexdigest()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What dnsmasq's configuration says of leases, router advertisement and network boot on a network."""
+"""The lines of dnsmasq's configuration for leases, router advertisement and network boot on a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ..declaration.services import ARCHITECTURES, SLAAC, STATEFUL, STATELESS, Ad
 from .allotments import PoolAllotment
 from .plan import Plan
 
-# In seconds: how often routers advertise themselves, and for how long they are one (RFC 4861).
+# The interval of router advertisements, and the lifetime of the default router that they announce, in seconds
+# (RFC 4861).
 _RA_INTERVAL, _ROUTER_LIFETIME = 600, 1800
 
-# What dnsmasq takes, instead of for a name, for whether and how long there is a lease (dhcp-host).
+# In a `dhcp-host` line dnsmasq takes these words for the lease time or for `ignore`, instead of for a name.
 _LEASE_WORD = re.compile(r"ignore|infinite|\d+[smhdwSMHDW]?")
 
 
@@ -26,7 +27,7 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
     services, pools = network.services, plan.allotted.networks[network.name]
     yield f"domain={_domain(network)}"
     yield "dhcp-authoritative"
-    # Who is called so would be asked by others on the network through whom they should reach the web.
+    # A DHCP client with the name `wpad` would become the web proxy of others on the network (proxy auto-discovery).
     yield "dhcp-name-match=set:proxy,wpad"
     yield "dhcp-ignore-names=tag:proxy"
     yield f"dhcp-leasefile={lease_path}"
@@ -68,11 +69,11 @@ def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp, pool: PoolAllotment) -
 
 
 def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllotment) -> Iterator[str]:
-    """Addresses by DHCPv6 if there is a range of them, or if nothing else is to give them; hosts have to be told."""
+    """DHCPv6 where a range is declared, and router advertisements, which tell hosts whether to use DHCPv6."""
     dhcp, length = services.dhcp, pool.subnet.prefixlen
     time = dhcp.lease_time if dhcp else "1h"
     ranges = _ranges(dhcp, 6) if dhcp else []
-    # Who has got a name by DHCP is called so, too, at the address that it makes of the prefix.
+    # With ra-names, the name that a client has by DHCPv4 is answered with its SLAAC address, too.
     named = ",ra-names" if dhcp and network.has(4) and services.ra != STATEFUL else ""
     by_prefix = f",slaac{named}" if services.ra in (SLAAC, STATELESS) else ""
     for each in ranges:
@@ -91,7 +92,7 @@ def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllo
 
 
 def _usable(leased: AddressRange, pool: PoolAllotment) -> Tuple[Address, Address]:
-    """Without the subnet's own address, and without that for broadcasts."""
+    """The first and last address of a range, without the subnet's own address and the broadcast address."""
     unusable = unusable_addresses(pool.subnet)
     first = leased.first + 1 if leased.first in unusable else leased.first
     return first, leased.last - 1 if leased.last in unusable else leased.last
@@ -106,7 +107,7 @@ def _option(name: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text of which dnsmasq would take a part for a quote, a comment or an indentation, so that it takes none."""
+    """A value as dnsmasq reads it back unchanged: quoted where it has quotes, `#`, or space at an end."""
     if not re.search(r'"|#|^\s|\s$', text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -123,7 +124,7 @@ def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
             yield f"dhcp-match=set:{architecture},option:client-arch,{number}"
         yield f"dhcp-boot=tag:{architecture},{quoted(file)}{server}"
         if architecture.startswith("http_"):
-            # An offer without it is none to a client that boots by HTTP (UEFI 2.10, 24.7.3).
+            # A client that boots by HTTP ignores offers without this option (UEFI 2.10, 24.7.3).
             yield f"dhcp-option-force=tag:{architecture},option:vendor-class,HTTPClient"
     if boot.file:
         others = "".join(f"tag:!{architecture}," for architecture, _file in boot.files)
@@ -131,7 +132,7 @@ def _boot_lines(network: Network, boot: Boot) -> Iterator[str]:
 
 
 def _ipv6_boot_lines(boot: Boot, server: Address) -> Iterator[str]:
-    """There the file has an URL, and the same tags say for whom it is (RFC 5970)."""
+    """DHCPv6 names the boot file by a URL (RFC 5970), for the same client architectures as DHCPv4."""
     files = [(each, file) for each, file in boot.files if not each.startswith("http_")]
     for architecture, file in files:
         for number in ARCHITECTURES[architecture]:
@@ -147,7 +148,7 @@ def _url(server: Address, file: str) -> str:
 
 
 def dhcp_hosts(plan: Plan, network: Network) -> Iterator[str]:
-    """Each container's own address, by the MAC of its endpoint."""
+    """Reservations: each container's own address, by the MAC of its endpoint."""
     for container in plan.model.containers.values():
         for attachment in container.attachments:
             if attachment.network == network.name:

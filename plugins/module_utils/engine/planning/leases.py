@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is declared of leases and router advertisement, held against the networks' subnets and containers."""
+"""Checks of the declared DHCP, router advertisement and network boot against the subnets and addresses of the plan."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from .allotments import PoolAllotment
 
 
 def check_leases(model: Model, allotted: Mapping[str, Mapping[int, PoolAllotment]], problems: ProblemCollector) -> None:
-    """It is a problem if leases could not be given as is declared, or to who has not been given them otherwise."""
+    """Report what dnsmasq could not do as it is declared: ranges outside their subnet or across addresses that are in
+    use, services that lack an IP family, services on a bridge where dnsmasq has no address or is not alone.
+    """
     for network in model.networks.values():
         pools = allotted.get(network.name, {})
         path = f"{network.path}.x-wharf"
         services = network.services
-        for each in services.dhcp.ranges if services.dhcp else ():
-            _check_range(model, network, each, pools, problems)
-        for index, one in enumerate(services.dhcp.ranges if services.dhcp else ()):
-            for other in services.dhcp.ranges[:index] if services.dhcp else ():
-                if one.first in other or other.first in one:
-                    problems.add(one.path, f'"{one}": overlaps {other.path}: leave one of them out')
+        ranges = services.dhcp.ranges if services.dhcp else ()
+        for index, leased in enumerate(ranges):
+            _check_range(model, network, leased, pools, problems)
+            for other in ranges[:index]:
+                if leased.first in other or other.first in leased:
+                    problems.add(leased.path, f'"{leased}": overlaps {other.path}: leave one of them out')
         if services.ra and 6 not in pools:
             problems.add(f"{path}.ra", "the network has no IPv6: set enable_ipv6: true on it")
         elif services.ra and pools[6].subnet.prefixlen != 64:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The model -> the desired state, one function a layer. Pure: reads nothing of the host but the facts it is given."""
+"""The model -> the plan -> the desired state, one function a layer. Pure: it knows the host by its facts alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .ipam import allot, stable_macs
 from .leases import check_leases
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
-from .stacks import check_stacks, interface_parameter
+from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 ROUTE_LOCALNET = "ipv4.route_localnet"
@@ -34,12 +34,13 @@ DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A model with everything allotted that it left open.
+    """A model, with everything allotted that the declaration leaves open.
 
-    `has_networks`: networks are declared; else there may be rules of the admin for networks that others manage.
-    `has_rules`: rules are declared, those of the admin or those of networks. `boot` are the settings of what brings all
-    of it back when the host boots, None for nothing.
-    `notes` say which subnets change, and which are kept although the host uses a part of them otherwise.
+    `has_networks`: networks are declared. Without networks there may be the admin's rules, for networks that dockerd,
+    say, manages. `has_rules`: the admin's rules or networks are declared. `boot` are the settings of the layer `boot`,
+    None to leave that layer out.
+    `notes` report the subnets and addresses that change, and subnets that are kept although the host uses a part of
+    them otherwise.
     """
 
     model: Model
@@ -56,10 +57,10 @@ class Plan:
 
     @classmethod
     def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
-        """The plan of a model, of which `problems` may be known already.
+        """The plan of a model.
 
         Raises:
-            ModelError: with those, and addresses, ports or routes that cannot be had.
+            ModelError: with the `problems` that were found before, and those of addresses, ports and routes.
         """
         problems = ProblemCollector() if problems is None else problems
         model = adopt(model, facts, problems)
@@ -75,18 +76,18 @@ class Plan:
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
-        check_stacks(model, allotted, problems)
+        check_routes_and_sysctls(model, allotted, problems)
         problems.raise_if_any()
         return plan
 
     @cached_property
     def linked_addresses(self) -> Dict[Optional[Address], Set[Address]]:
-        """By address, those that a link joins it with, in whatever direction."""
-        joined: Dict[Optional[Address], Set[Address]] = {}
+        """For each address at an end of a link, the addresses at the other end."""
+        peers: Dict[Optional[Address], Set[Address]] = {}
         for linked in self.linked_ports:
-            joined.setdefault(linked.source, set()).add(linked.address)
-            joined.setdefault(linked.address, set()).add(linked.source)
-        return joined
+            peers.setdefault(linked.source, set()).add(linked.address)
+            peers.setdefault(linked.address, set()).add(linked.source)
+        return peers
 
     @property
     def has_ipv6(self) -> bool:
@@ -94,19 +95,20 @@ class Plan:
 
     @property
     def chosen_ports(self) -> Tuple[Publication, ...]:
-        """The ports of the host that were taken where the declaration leaves the choice."""
+        """The publications whose host port the planner chose."""
         free = {m.path for container in self.model.containers.values() for m in container.ports if m.leaves_choice}
         return tuple(publication for publication in self.publications if publication.path in free)
 
     @property
     def warnings(self) -> List[str]:
         notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges())
-        return [*dict.fromkeys((*notes, *self._ports_of_no_host(), *self._ports_of_no_address()))]
+        return [*dict.fromkeys((*notes, *self._host_ports_without_effect(), *self._unreachable_host_addresses()))]
 
     def _crowded_bridges(self) -> Iterator[str]:
-        """A bridge copies a broadcast to all ports at once, into one queue, and an answer is lost where that is full.
+        """Bridges with more ports than the backlog queue has room for.
 
-        With net.core.netdev_max_backlog at 1000, 1001 ports are the most by which an ARP request is answered.
+        A bridge copies a broadcast to all of its ports at once, into one queue per CPU, and the kernel drops packets
+        once it is full. With net.core.netdev_max_backlog at 1000, ARP fails on a bridge of more than 1001 ports.
         """
         endpoints = Counter(key[1] for key in self.allotted.endpoints)
         for name, count in endpoints.items():
@@ -119,8 +121,8 @@ class Plan:
                     f"{2 * count} on this host, or divide the network"
                 )
 
-    def _ports_of_no_host(self) -> Iterator[str]:
-        """The host's ports that are asked for where networks are routed."""
+    def _host_ports_without_effect(self) -> Iterator[str]:
+        """Host ports that are declared for containers on routed networks, where no host port is translated."""
         published = {publication.path for publication in self.publications}
         for container in self.model.containers.values():
             for mapping in container.ports:
@@ -130,8 +132,8 @@ class Plan:
                         "the port is open at the container's own address"
                     )
 
-    def _ports_of_no_address(self) -> Iterator[str]:
-        """An address may come later, as one that moves between hosts does."""
+    def _unreachable_host_addresses(self) -> Iterator[str]:
+        """Host addresses that the host does not have. It is no error, since an address may move between hosts."""
         if self.facts.addresses is None:
             return
         gateways = {str(pool.gateway) for pools in self.allotted.networks.values() for pool in pools.values()}
@@ -163,7 +165,7 @@ class Plan:
         return {a.network: self.allotted.endpoints[container.name, a.network].interface for a in container.attachments}
 
     def next_hop(self, network: Network, version: int) -> str:
-        """Where the containers of a network send what is for elsewhere."""
+        """The address of the containers' default gateway."""
         declared = [hop for hop in network.next_hops if hop.version == version]
         return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
 
@@ -174,8 +176,8 @@ class Plan:
                 problems.add(network.family_path(6), f"the kernel of this host has no IPv6: {remedy}")
 
     def _check_reach(self, problems: ProblemCollector) -> None:
-        """What is published on an adopted bridge needs an address of the host there."""
-        bridges = {bridge.name: bridge for bridge in self.facts.other_bridges or ()}
+        """A port published on an adopted bridge needs an address of the host in the bridge's subnet."""
+        bridges = {bridge.name: bridge for bridge in self.facts.third_party_bridges or ()}
         for publication in self.publications:
             container = self.model.containers[publication.container]
             attachment = gateway_attachment(self.model, container, publication.version)
@@ -197,12 +199,13 @@ class Plan:
 
 
 def forwarding(plan: Plan) -> List[Object]:
-    """The host forwards what containers send and get, and keeps to do so after a reboot."""
+    """The kernel parameters by which the host forwards, and the file of sysctl.d that sets them after a reboot."""
     if not plan.model.host.ip_forward:
         return []
     kept = [Sysctl("net.ipv4.ip_forward", "1")]
     if plan.has_ipv6:
-        # A host that forwards ignores router advertisements, and would lose its own default route, unless told 2.
+        # With forwarding on, an interface accepts router advertisements only if accept_ra is 2. Otherwise a host that
+        # has its default route from them would lose it.
         kept += [Sysctl(of_interface(uplink, "ipv6.accept_ra"), "2") for uplink in plan.facts.accepts_ra]
         kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
     lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
@@ -213,18 +216,18 @@ def forwarding(plan: Plan) -> List[Object]:
 def bridges(plan: Plan) -> List[Object]:
     published = _published_on_loopback(plan)
     networks = plan.model.networks.values()
-    ours = [_bridge(plan, network, network.name in published) for network in networks if not network.external]
+    managed = [_bridge(plan, network, network.name in published) for network in networks if not network.external]
     adopted = [network for network in networks if network.external and network.name in published]
-    return [*ours, *(_route_localnet(network) for network in adopted)]
+    return [*managed, *(_route_localnet(network) for network in adopted)]
 
 
 def _route_localnet(network: Network) -> Sysctl:
-    """All that an adopted bridge needs that it need not have: it is given back."""
+    """The only parameter of an adopted bridge that is changed. It gets back its prior value."""
     return Sysctl(of_interface(network.bridge, ROUTE_LOCALNET), "1")
 
 
 def _published_on_loopback(plan: Plan) -> Set[str]:
-    """The networks whose containers have ports that are reached by the host's 127.0.0.1."""
+    """The networks whose containers have ports that are published on the host's 127.0.0.1."""
     return {
         attachment.network
         for publication in plan.publications
@@ -235,10 +238,11 @@ def _published_on_loopback(plan: Plan) -> Set[str]:
 
 
 def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
-    """`route_localnet` stands only where it is needed: what else it would open, the rules close.
+    """A network's bridge.
 
-    Without duplicate address detection (`accept_dad`) the bridge has a link-local address at once; as long as it has
-    none, the kernel asks for no neighbour on behalf of what it forwards.
+    `route_localnet` is set only where it is needed; the rules drop what else would reach the host's loopback by it.
+    Without duplicate address detection (`accept_dad`) the bridge has its link-local address at once; without one, the
+    kernel sends no neighbour solicitations for the IPv6 packets that it forwards.
     """
     pools = plan.allotted.networks[network.name]
     return Bridge(
@@ -259,12 +263,12 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
 
 
 def _is_filtered(plan: Plan, network: Network) -> bool:
-    """Whether the network's bridge hands over to the rules what its containers say to each other, who may not.
+    """Whether the frames between containers of a network without icc pass the host's rules (br_netfilter).
 
-    Somebody else's bridge does so if it is told to, and ours where it can be told.
+    A managed bridge is set so where the kernel has br_netfilter; an adopted bridge stays as it is.
     """
     if network.external:
-        standing = {bridge.name: bridge for bridge in plan.facts.other_bridges or ()}
+        standing = {bridge.name: bridge for bridge in plan.facts.third_party_bridges or ()}
         return not network.icc and network.bridge in standing and standing[network.bridge].filtered
     return not network.icc and plan.facts.bridge_netfilter
 
@@ -276,7 +280,9 @@ def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
 
 
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
-    """A stack that is another's gets a name; where somebody else runs the container, that one sees to it."""
+    """The sandbox of a container. One that shares another sandbox in mode `host` or `container` has a sandbox of its
+    own only as a second name of that one, and only with `netns:`: a runtime does it by itself for its containers.
+    """
     if container.mode in (CONTAINER_MODE, HOST_MODE):
         if container.sandbox.is_managed:
             owner = plan.model.owner_of_stack(container)
@@ -317,7 +323,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
 
 
 def host_interface(container: str, network: str) -> str:
-    """The host's end of an endpoint's veth pair: `veth` and eleven digits of a hash, as long as a name may be."""
+    """The name of the host's end of an endpoint's veth pair: `veth` and a hash, 15 bytes as a name may have."""
     return "veth" + hashlib.sha256(f"{container}/{network}".encode()).hexdigest()[:11]
 
 
@@ -326,12 +332,13 @@ def _endpoint_sysctls(
 ) -> Tuple[Tuple[str, str], ...]:
     """The parameters of a container's interface, in the order of their names.
 
-    A container takes its routes from us and not from whoever advertises some (CVE-2020-13401).
+    Containers ignore router advertisements, by which another container could become their router (CVE-2020-13401).
     """
     has_ipv6 = container.has(network, 6)
     own = {"ipv6.accept_dad": "0", "ipv6.accept_ra": "0"} if has_ipv6 else {}
     if has_ipv6 and not network.icc:
-        # The host would send linked containers the direct way, which is closed.
+        # Linked containers reach each other by the host alone. It would redirect them to the direct path, which is
+        # closed without icc.
         own["ipv6.accept_redirects"] = "0"
     of_container = {key: value for _name, key, value in _of_interface(container, interface)}
     return tuple(sorted({**own, **of_container, **dict(attachment.sysctls)}.items()))
@@ -378,19 +385,21 @@ def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterato
 
 
 def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) -> Iterator[Route]:
-    """Linked containers on a network without icc talk by the host: their ports of the bridge are isolated."""
+    """Routes by the host to linked containers: on a network without icc, the ports of the bridge are isolated."""
     for other in sorted(plan.linked_addresses.get(address, ())):
         yield Route(f"{other}/{other.max_prefixlen}", str(gateway))
 
 
 def asymmetric_replies(plan: Plan, container: Container, version: int) -> Iterator[Tuple[Subnet, Address]]:
-    """Who asks a container at its address on one network, and is known to it by an address on another one of its own.
+    """Subnets and addresses between which a container's replies would bypass the host, unless they are masqueraded.
 
-    Its answer would not come back by the host. Masqueraded networks are known by the host's address anyway.
+    A container is on two networks. A packet from the subnet of one of them to its address on the other one passes the
+    host, but the container has the sender's subnet on its own link, and replies there directly. Packets from networks
+    that are masqueraded anyway have an address of the host as source.
     """
-    for asking, asked in permutations(container.attachments, 2):
-        network = plan.model.networks[asking.network]
+    for sending, receiving in permutations(container.attachments, 2):
+        network = plan.model.networks[sending.network]
         pool = plan.allotted.networks[network.name].get(version)
-        address = plan.allotted.endpoints[container.name, asked.network].address(version)
+        address = plan.allotted.endpoints[container.name, receiving.network].address(version)
         if pool and address and not network.masquerade(version):
             yield pool.subnet, address

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Published ports, made concrete: which port of which host address leads to which address and port."""
+"""Published ports: which port of which host address leads to which address and port of a container."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
 
 @dataclass(frozen=True)
 class Publication:
-    """One port of the host that leads to one port of a container, in one family.
+    """One port of the host that leads to one port of a container, in one IP family.
 
-    `host_ip` is None for every address of the host in that family. `allow_from` are the sources that may reach it, None
-    for all. `candidates` are the first and last host port that the declaration leaves to choose from, and `key` is that
-    of the choice in `Allotments.ports`.
+    `host_ip` is None where the port is published on every address of the host in that family. `allow_from` are the
+    sources that may reach it, None for all. `candidates` are the first and last host port that the declaration leaves
+    to choose from, and `key` is that of the choice in `Allotments.ports`.
     """
 
     container: str
@@ -45,13 +45,13 @@ class Publication:
     def version(self) -> int:
         return self.address.version
 
-    def is_for(self, source: Address) -> bool:
+    def allows(self, source: Address) -> bool:
         return self.allow_from is None or any(source in network for network in self.allow_from)
 
 
 @dataclass(frozen=True)
 class Translation:
-    """The same as either backend's rules have it; `host_ip` is empty for every address."""
+    """A publication as read back from the rules of either backend; `host_ip` is empty for every address of the host."""
 
     protocol: str
     host_ip: str
@@ -60,72 +60,72 @@ class Translation:
 
 
 def gateway_attachment(model: Model, container: Container, version: int) -> Optional[Attachment]:
-    """The attachment that gives a container its default route in one family, by Docker's order.
+    """The attachment that gives a container its default route in one IP family.
 
-    The highest `gw_priority` wins, then a network with both families, then the name. An internal network
-    gives none.
+    Docker's order decides: the highest `gw_priority`, then a network with both families, then the first name. An
+    internal network gives no default route.
     """
 
     def rank(attachment: Attachment) -> Tuple[int, bool, str]:
         network = model.networks[attachment.network]
         return -attachment.gw_priority, not (network.ipv4 and network.ipv6), network.name
 
-    able = [
+    candidates = [
         attachment
         for attachment in container.attachments
         for network in [model.networks[attachment.network]]
         if not network.internal and container.has(network, version)
     ]
-    return min(able, key=rank, default=None)
+    return min(candidates, key=rank, default=None)
 
 
 def publish(
     model: Model, allotted: Allotments, facts: Facts, problems: ProblemCollector
 ) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
-    """All publications of a host, and the ports of the host that were taken for them.
+    """All publications of a host, and the host port that each request got, for the ledger.
 
-    Fixed ports are settled first, then those that were taken before, so that no free port is taken that another
-    container asks for by number, or has already. It is a problem if a port is wanted twice, or a local process
-    listens on one that is not published yet, or the container has no address that could be reached.
+    Ports that are declared by number are allotted first, then those that the ledger has, then free ones: so a free port
+    is never one that another container asks for or has. It is a problem if two publications ask for one port, if a
+    local process listens on a port that is not published yet, or if the container has no address to lead to.
     """
-    demands = [
-        demand
+    requests = [
+        request
         for container in model.containers.values()
         for mapping in container.ports
-        for demand in _demands(model, container, mapping, allotted, problems)
+        for request in _requests(model, container, mapping, allotted, problems)
     ]
     taken = _TakenPorts(facts, allotted.ports)
-    settled: Dict[_Demand, int] = {}
-    # Of two that ask for one port, the problem is the one that is new.
-    for demand in sorted(demands, key=lambda each: each.key not in allotted.ports):
-        if size(demand.candidates) == 1:
+    allocated: Dict[_PortRequest, int] = {}
+    # Of two requests for one port, the problem is reported at the one that the ledger does not have.
+    for request in sorted(requests, key=lambda each: each.key not in allotted.ports):
+        if size(request.candidates) == 1:
             with problems.collect():
-                settled[demand] = taken.take(demand, demand.candidates[0])
-    free = _without_twins((demand for demand in demands if size(demand.candidates) > 1), problems)
-    for demand in free:
-        kept = allotted.ports.get(demand.key, 0)
-        if taken.is_free(demand, kept):
-            settled[demand] = taken.take(demand, kept)
-    for demand in free:
-        if demand not in settled:
+                allocated[request] = taken.take(request, request.candidates[0])
+    free = _without_duplicates((request for request in requests if size(request.candidates) > 1), problems)
+    for request in free:
+        kept = allotted.ports.get(request.key, 0)
+        if taken.is_free(request, kept):
+            allocated[request] = taken.take(request, kept)
+    for request in free:
+        if request not in allocated:
             with problems.collect():
-                settled[demand] = taken.take_free(demand)
-    # What was published before is settled first, and must not come first: the next run would see another order.
-    in_order = {demand: settled[demand] for demand in demands if demand in settled}
-    return tuple(_publications(in_order)), {demand.key: port for demand, port in in_order.items()}
+                allocated[request] = taken.take_free(request)
+    # What was published before is allocated first, and must not come first: the next run would see another order.
+    in_order = {request: allocated[request] for request in requests if request in allocated}
+    return tuple(_publications(in_order)), {request.key: port for request, port in in_order.items()}
 
 
-def _without_twins(demands: Iterable[_Demand], problems: ProblemCollector) -> List[_Demand]:
-    first: Dict[str, _Demand] = {}
-    for demand in demands:
-        if first.setdefault(demand.key, demand) is not demand:
-            problems.add(demand.path, f"asks for the same as {first[demand.key].path}: leave one of the two out")
+def _without_duplicates(requests: Iterable[_PortRequest], problems: ProblemCollector) -> List[_PortRequest]:
+    first: Dict[str, _PortRequest] = {}
+    for request in requests:
+        if first.setdefault(request.key, request) is not request:
+            problems.add(request.path, f"asks for the same as {first[request.key].path}: leave one of the two out")
     return list(first.values())
 
 
 @dataclass(frozen=True)
-class _Demand:
-    """One target port that wants one port of the host, the same in each family it is reached by."""
+class _PortRequest:
+    """The request of one target port for a port of the host, which is the same in both IP families."""
 
     container: str
     path: str
@@ -143,15 +143,15 @@ class _Demand:
         return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
 
     def at(self, port: int) -> str:
-        """The port as people write it, with the host's address if it is on one only."""
+        """The port as users write it, with the host's address if it is published on one address only."""
         if self.host_ip is None:
             return f"{port}/{self.protocol}"
         return f"{f'[{self.host_ip}]' if self.host_ip.version == 6 else self.host_ip}:{port}/{self.protocol}"
 
 
-def _demands(
+def _requests(
     model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
-) -> Iterator[_Demand]:
+) -> Iterator[_PortRequest]:
     host_ip, versions = _binding(model, container, mapping)
     reached = [
         (attachment.network, version)
@@ -168,7 +168,7 @@ def _demands(
         )
         return
     given = (allotted.endpoints[container.name, network].address(version) for network, version in held)
-    # One that could not be allotted is a problem already.
+    # An address that could not be allotted is reported by IPAM.
     addresses = tuple(address for address in given if address)
     if not reached:
         if not accepted_at(model, allotted, container, mapping):
@@ -180,7 +180,7 @@ def _demands(
         candidates = mapping.published or _ANY_PORT
         if not mapping.leaves_choice:
             candidates = (candidates[0] + offset, candidates[0] + offset)
-        yield _Demand(
+        yield _PortRequest(
             container.name,
             mapping.path,
             mapping.protocol,
@@ -193,7 +193,7 @@ def _demands(
 
 
 def _binding(model: Model, container: Container, mapping: PortMapping) -> Tuple[Optional[Address], Tuple[int, ...]]:
-    """The host's address to publish on, None for all, and the families that this concerns."""
+    """The host's address to publish on, None for all, and the IP families in which the port is published."""
     host_ip = mapping.host_ip or _default_binding(model, container)
     if host_ip is None:
         return None, (4, 6)
@@ -201,83 +201,92 @@ def _binding(model: Model, container: Container, mapping: PortMapping) -> Tuple[
 
 
 def _default_binding(model: Model, container: Container) -> Optional[Address]:
-    """The network's: `host_binding_ipv4`, or `ip` for the default one; Docker takes `0.0.0.0` for both families."""
+    """The network's `host_binding_ipv4`, or the host's `ip` on the default network. As in Docker, `0.0.0.0` stands for
+    all addresses of both families.
+    """
     attachment = gateway_attachment(model, container, 4) or gateway_attachment(model, container, 6)
     binding = model.networks[attachment.network].host_binding if attachment else None
     return None if binding == _ALL_ADDRESSES else binding
 
 
-_Holders = Dict[Tuple[int, str, int], Dict[Optional[str], str]]
+# By family, protocol and port: who uses the port on which address, None for all addresses.
+_PortUsers = Dict[Tuple[int, str, int], Dict[Optional[str], str]]
 
 _LISTENER = "a process of the host, which listens there"
 
 
 class _TakenPorts:
-    """The host's ports in use, each with who has it on which address (None for all addresses)."""
+    """The host's ports in use: those that are published, and those that processes of the host listen on."""
 
     def __init__(self, facts: Facts, before: Mapping[str, int]) -> None:
         self._facts = facts
         self._before = before
-        self._holders: _Holders = {}
-        self._listeners: _Holders = {}
+        self._published: _PortUsers = {}
+        self._listeners: _PortUsers = {}
         for protocol, address, port in facts.listeners:
-            for version, on in _heard_on(ipaddress.ip_address(address)):
+            for version, on in _listens_on(ipaddress.ip_address(address)):
                 self._listeners.setdefault((version, protocol, port), {})[on] = _LISTENER
 
-    def take(self, demand: _Demand, port: int) -> int:
+    def take(self, request: _PortRequest, port: int) -> int:
         """
         Raises:
-            ModelError: somebody has it.
+            ModelError: the port is in use.
         """
-        holder = self._holder(demand, port)
-        if holder and holder.startswith(demand.path.rpartition("ports[")[0]):
-            same = f"port {demand.at(port)} is published by {holder} already: leave one of the two out"
-            raise ModelError.at(demand.path, same)
-        if holder:
-            raise ModelError.at(demand.path, f"port {demand.at(port)} is taken by {holder}: publish another one")
-        for address in demand.addresses:
-            on = str(demand.host_ip) if demand.host_ip else None
-            self._holders.setdefault((address.version, demand.protocol, port), {})[on] = demand.path
+        user = self._user(request, port)
+        if user and user.startswith(request.path.rpartition("ports[")[0]):
+            same = f"port {request.at(port)} is published by {user} already: leave one of the two out"
+            raise ModelError.at(request.path, same)
+        if user:
+            raise ModelError.at(request.path, f"port {request.at(port)} is taken by {user}: publish another one")
+        for address in request.addresses:
+            on = str(request.host_ip) if request.host_ip else None
+            self._published.setdefault((address.version, request.protocol, port), {})[on] = request.path
         return port
 
-    def take_free(self, demand: _Demand) -> int:
-        """The lowest port that is free.
+    def take_free(self, request: _PortRequest) -> int:
+        """Take the lowest free port.
 
         Raises:
-            ModelError: none is.
+            ModelError: no port is free.
         """
-        first, last = self._range(demand)
+        first, last = self._range(request)
         for port in range(first, last + 1):
-            if self.is_free(demand, port):
-                return self.take(demand, port)
-        raise ModelError.at(demand.path, f"no port is free from {first} to {last}/{demand.protocol}: free or add some")
+            if self.is_free(request, port):
+                return self.take(request, port)
+        raise ModelError.at(
+            request.path, f"no port is free from {first} to {last}/{request.protocol}: free or add some"
+        )
 
-    def is_free(self, demand: _Demand, port: int) -> bool:
-        first, last = self._range(demand)
-        barred = demand.candidates == _ANY_PORT and self._reserved(port)
-        return first <= port <= last and not barred and not self._holder(demand, port)
+    def is_free(self, request: _PortRequest, port: int) -> bool:
+        first, last = self._range(request)
+        # Reserved ports are excluded only where any port would do: a declared range may consist of them on purpose.
+        reserved = request.candidates == _ANY_PORT and self._is_reserved(port)
+        return first <= port <= last and not reserved and not self._user(request, port)
 
-    def _range(self, demand: _Demand) -> PortRange:
-        return self._facts.local_ports if demand.candidates == _ANY_PORT else demand.candidates
+    def _range(self, request: _PortRequest) -> PortRange:
+        return self._facts.local_ports if request.candidates == _ANY_PORT else request.candidates
 
-    def _reserved(self, port: int) -> bool:
-        """Whether the kernel keeps the port from those who take any: whoever names a range may have reserved it."""
+    def _is_reserved(self, port: int) -> bool:
+        """Whether the kernel excludes the port from automatic assignment (`net.ipv4.ip_local_reserved_ports`)."""
         return any(first <= port <= last for first, last in self._facts.reserved_ports)
 
-    def _holder(self, demand: _Demand, port: int) -> Optional[str]:
-        """Who has it. A port that is published already is no longer heard by who listens on it meanwhile."""
-        held_by = [self._holders] if self._before.get(demand.key) == port else [self._holders, self._listeners]
-        for address in demand.addresses:
-            on = str(demand.host_ip) if demand.host_ip else None
-            for holders in held_by:
-                for taken, holder in holders.get((address.version, demand.protocol, port), {}).items():
+    def _user(self, request: _PortRequest, port: int) -> Optional[str]:
+        """Who uses the port, if anybody does.
+
+        On a port that is published already, a process of the host may listen, but its traffic goes to the container.
+        """
+        in_use = [self._published] if self._before.get(request.key) == port else [self._published, self._listeners]
+        for address in request.addresses:
+            on = str(request.host_ip) if request.host_ip else None
+            for users in in_use:
+                for taken, user in users.get((address.version, request.protocol, port), {}).items():
                     if on is None or taken is None or on == taken:
-                        return holder
+                        return user
         return None
 
 
-def _heard_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
-    """The families in which a socket of this address is reached, each with the address, None for all of them."""
+def _listens_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
+    """The IP families in which a socket with this address listens, each with the address, None for all addresses."""
     if listener == ipaddress.IPv6Address("::"):
         yield 4, None
         yield 6, None
@@ -287,20 +296,20 @@ def _heard_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
     yield address.version, None if address.is_unspecified else str(address)
 
 
-def _publications(settled: Mapping[_Demand, int]) -> List[Publication]:
+def _publications(allocated: Mapping[_PortRequest, int]) -> List[Publication]:
     return [
         Publication(
-            demand.container,
-            demand.path,
-            demand.protocol,
-            demand.host_ip,
+            request.container,
+            request.path,
+            request.protocol,
+            request.host_ip,
             port,
             address,
-            demand.target_port,
-            None if demand.allow_from is None else union(demand.allow_from, address.version),
-            demand.candidates,
-            demand.key,
+            request.target_port,
+            None if request.allow_from is None else union(request.allow_from, address.version),
+            request.candidates,
+            request.key,
         )
-        for demand, port in settled.items()
-        for address in demand.addresses
+        for request, port in allocated.items()
+        for address in request.addresses
     ]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""By which ports containers are reached, and by whom: what must agree with the flows that connection tracking knows."""
+"""The ports by which containers are reached, and the sources that may reach them, to compare with tracked flows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Port(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Port:
-        """What `str` gives, as the ledger has it."""
+        """Parse the form that `str` gives, which the ledger keeps."""
         address, protocol, number = text.split(" ")
         return cls(None if address == "*" else ipaddress.ip_address(address), protocol, int(number))
 
@@ -39,32 +39,32 @@ PortOfFamily = Tuple[int, Port]
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """A network's subnet in one family.
+class NetworkSubnet:
+    """A network's subnet in one IP family.
 
-    `mutual`: its containers reach each other. `unprotected`: everybody reaches all their ports that are not restricted.
+    `icc`: its containers reach each other. `unprotected`: everybody reaches all their ports that are not restricted.
     """
 
     subnet: Subnet
-    mutual: bool
+    icc: bool
     unprotected: bool
 
 
 @dataclass(frozen=True)
 class Reach:
-    """`published` are the host's ports, each with the container's address and port that it leads to.
+    """`published` are the host's ports, each with the address and port of the container that it leads to.
 
-    `restricted` are ports, of the host or of a container's own address, that only these sources may use.
-    `opened` are ports of containers' own addresses that those outside their network may use.
+    `restricted` are ports, of the host or of a container's own address, each with the only sources that may use it.
+    `opened` are ports of containers' own addresses that may be used from outside their network.
     """
 
     published: Mapping[PortOfFamily, Tuple[Address, int]] = field(default_factory=dict)
     restricted: Mapping[PortOfFamily, Sources] = field(default_factory=dict)
     opened: FrozenSet[Port] = frozenset()
-    networks: Tuple[Surroundings, ...] = ()
+    networks: Tuple[NetworkSubnet, ...] = ()
 
     def changed_from(self, before: Reach) -> Set[Port]:
-        """The ports that now lead elsewhere or nowhere, or that other sources may use: their flows may be stale."""
+        """The ports that lead elsewhere than before, or nowhere, or whose sources changed: their flows may be stale."""
         moved = self.published.items() ^ before.published.items()
         narrowed = self.restricted.items() - before.restricted.items()
         return {port for (_version, port), _value in moved | narrowed} | (before.opened - self.opened)
@@ -80,15 +80,15 @@ def reach_of(plan: Plan) -> Reach:
     for target in targets(plan.publications, plan.accepted_ports):
         at_container = Port(target.address, target.protocol, target.port)
         opened.add(at_container)
-        if not target.is_for_all:
+        if not target.is_unrestricted:
             version = target.address.version
             restricted[version, at_container] = target.sources
             for each in target.publications:
                 restricted[version, Port(each.host_ip, each.protocol, each.host_port)] = sources(each)
-    return Reach(published, restricted, frozenset(opened), tuple(_surroundings(plan)))
+    return Reach(published, restricted, frozenset(opened), tuple(_network_subnets(plan)))
 
 
-def _surroundings(plan: Plan) -> Iterator[Surroundings]:
+def _network_subnets(plan: Plan) -> Iterator[NetworkSubnet]:
     for network in plan.model.networks.values():
         for version, pool in plan.allotted.networks[network.name].items():
-            yield Surroundings(pool.subnet, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)
+            yield NetworkSubnet(pool.subnet, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a `resolv.conf`, as resolv.conf(5) has it."""
+"""Parsing a `resolv.conf` as resolv.conf(5) describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import List
 
 
 class ResolvConf:
-    """What a `resolv.conf` says; the last `search` or `domain` counts (resolv.conf(5))."""
+    """The settings of a `resolv.conf`. Of several `search` and `domain` lines the last one counts."""
 
     def __init__(self, content: str) -> None:
         self.nameservers: List[str] = []

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which resolvers a host needs, and which of them answers each container.
+"""Which resolvers (dnsmasq processes) a host needs, and which of them each container is assigned.
 
-A resolver knows the names of certain networks and asks certain nameservers. Every network has one of its own, for the
-containers on this network alone. Containers on several networks, or with nameservers of their own, have one for each
-such combination, and where leases are given on one of the networks, another one that asks outside on its behalf. All
-containers ask the gateway of one of their networks; the rules lead those that have another resolver than that network's
-own to its port.
+A resolver answers the names of certain networks, and forwards other queries to certain nameservers. Every network has
+its own resolver, for containers that are on this network alone. Containers on several networks, or with nameservers of
+their own, get a resolver for each such combination; where leases are given on one of the networks, this resolver
+forwards through a second one. All containers send their queries to the gateway of one of their networks. The firewall
+rules redirect the queries of containers that are assigned another resolver than that network's own to its port.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .facts import Facts
 
 DNS_PORT = 53
 
-# For resolvers that are not a network's own; nobody may ask these ports but by way of the rules.
+# The ports of resolvers that are not a network's own. The firewall rules drop queries that were not redirected there.
 FIRST_PORT, LAST_PORT = 20053, 20563
 
 _LONGEST_NAME = 150
@@ -32,24 +32,24 @@ _LONGEST_NAME = 150
 
 @dataclass(frozen=True)
 class Resolver:
-    """`networks` are those whose names it knows, `upstreams` the nameservers that its containers name, if any.
+    """A dnsmasq process. `networks` are those whose names it answers, `upstreams` the nameservers of its containers.
 
-    `at` is where its containers ask it: the gateway of the first of its networks that has IPv4, else of the first one.
-    A network's own also listens at the gateway of the other family, `beside`. `forwards`: it asks others for what it
-    does not know, by way of `asks` if there is such a one, which has no names itself (`knows`). Without `answers` it is
-    there for other things than names.
+    `address` is where its containers send their queries: the gateway of the first of its networks that has IPv4, else
+    of the first one. A network's own resolver also listens at the gateway of the other family, `second_address`.
+    `forwards`: queries for other names go to nameservers, through `forwarder` where it has one. A forwarder itself has
+    no names (`has_names`). Without `serves_dns` the process gives leases only.
     """
 
     name: str
     networks: Tuple[str, ...]
     upstreams: Tuple[Address, ...]
     forwards: bool
-    at: Address
+    address: Address
     port: int
-    beside: Optional[Address] = None
-    answers: bool = True
-    knows: bool = True
-    asks: Optional[Resolver] = None
+    second_address: Optional[Address] = None
+    serves_dns: bool = True
+    has_names: bool = True
+    forwarder: Optional[Resolver] = None
 
     @property
     def is_networks_own(self) -> bool:
@@ -57,12 +57,12 @@ class Resolver:
 
     @property
     def addresses(self) -> Tuple[Address, ...]:
-        return tuple(address for address in (self.at, self.beside) if address)
+        return tuple(address for address in (self.address, self.second_address) if address)
 
 
 @dataclass(frozen=True)
-class ResolverChoice:
-    """Where a container asks: the resolver, by the attachment to the network of the gateway that it sends to."""
+class ResolverAssignment:
+    """The resolver of a container, and the attachment whose network's gateway it sends its queries to."""
 
     resolver: Resolver
     attachment: Attachment
@@ -70,50 +70,50 @@ class ResolverChoice:
 
 @dataclass(frozen=True)
 class Resolvers:
-    """All of a host, and where containers ask, by their names; one that is not there has no resolver."""
+    """All resolvers of a host, and the assignments by container. A container without one asks nameservers itself."""
 
     all: Tuple[Resolver, ...] = ()
-    choices: Mapping[str, ResolverChoice] = field(default_factory=dict)
+    assignments: Mapping[str, ResolverAssignment] = field(default_factory=dict)
 
     @property
     def ports(self) -> Dict[str, int]:
-        """To be kept in the ledger."""
+        """The ports to keep in the ledger, by the names of the resolvers."""
         return {resolver.name: resolver.port for resolver in self.all if not resolver.is_networks_own}
 
 
 def find_resolvers(
     model: Model, allotted: Allotments, before: Allotments, facts: Facts, problems: ProblemCollector
 ) -> Resolvers:
-    """The networks' own, and those that containers need besides."""
+    """The networks' own resolvers, and those that containers need besides."""
     ports = _Ports(before, facts)
     found: Dict[str, Resolver] = {}
     for network in model.networks.values():
         own = _own(network, allotted)
         if own:
             found[network.name] = own
-    for path, message in _circles(model, found):
+    for path, message in _loops(model, found):
         problems.add(path, message)
-    choices: Dict[str, ResolverChoice] = {}
+    assignments: Dict[str, ResolverAssignment] = {}
     for container in model.containers.values():
-        attachments = [a for a in container.attachments if a.network in found and found[a.network].answers]
+        attachments = [a for a in container.attachments if a.network in found and found[a.network].serves_dns]
         if not attachments or any(address.is_loopback for address in container.dns):
             continue
-        asked = min(attachments, key=lambda each: (found[each.network].at.version, each.network))
-        if not model.host.has_rules(found[asked.network].at.version):
-            # Nobody leads it further. The nameservers that it names, it asks itself.
+        asked = min(attachments, key=lambda each: (found[each.network].address.version, each.network))
+        if not model.host.has_rules(found[asked.network].address.version):
+            # No rule redirects its queries. A container with nameservers of its own asks these directly.
             if not container.dns:
-                choices[container.name] = ResolverChoice(found[asked.network], asked)
+                assignments[container.name] = ResolverAssignment(found[asked.network], asked)
             continue
         networks = tuple(sorted(attachment.network for attachment in attachments))
         forwards = any(_leads_outside(model, attachment) for attachment in container.attachments)
         name = _name(networks, container.dns, forwards and not any(found[each].forwards for each in networks))
         if name not in found:
-            at = found[asked.network].at
-            resolver = Resolver(name, networks, container.dns, forwards, at, ports.take(name))
+            address = found[asked.network].address
+            resolver = Resolver(name, networks, container.dns, forwards, address, ports.take(name))
             if forwards and any(model.networks[each].services.dhcp for each in networks):
-                resolver = replace(resolver, asks=_outward(resolver, ports))
-            found.update({each.name: each for each in (resolver, resolver.asks) if each})
-        choices[container.name] = ResolverChoice(found[name], asked)
+                resolver = replace(resolver, forwarder=_forwarder(resolver, ports))
+            found.update({each.name: each for each in (resolver, resolver.forwarder) if each})
+        assignments[container.name] = ResolverAssignment(found[name], asked)
         if ports.exhausted:
             problems.add(
                 container.path,
@@ -121,12 +121,12 @@ def find_resolvers(
                 "put containers on the same combinations of networks and nameservers",
             )
             break
-    return Resolvers(tuple(found.values()), choices)
+    return Resolvers(tuple(found.values()), assignments)
 
 
-def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, str]]:
-    """Paths and problems of nameservers by which resolvers of networks ask themselves, or each other in a circle."""
-    listening = {address: name for name, each in own.items() if each.answers for address in each.addresses}
+def _loops(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, str]]:
+    """Paths and problems of declared nameservers that make a forwarding loop of networks' resolvers."""
+    listening = {address: name for name, each in own.items() if each.serves_dns for address in each.addresses}
     asked = {
         name: [(listening[address], address, path) for address, path in _upstreams(model, name) if address in listening]
         for name, each in own.items()
@@ -147,7 +147,7 @@ def _circles(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, s
 
 
 def _reached(first: str, asked: Mapping[str, Sequence[Tuple[str, Address, str]]]) -> Set[str]:
-    """The networks whose resolvers are asked for what this one's is, that one included."""
+    """The networks whose resolvers get what is forwarded to the resolver of the first one, which is included."""
     reached, waiting = {first}, [first]
     while waiting:
         further = {other for other, _address, _path in asked.get(waiting.pop(), ())} - reached
@@ -157,7 +157,7 @@ def _reached(first: str, asked: Mapping[str, Sequence[Tuple[str, Address, str]]]
 
 
 def _upstreams(model: Model, network: str) -> List[Tuple[Address, str]]:
-    """The nameservers that are declared for a network's own resolver, each with its path."""
+    """The nameservers that a network's own resolver forwards to as declared, each with its path."""
     path = f"{model.networks[network].path}.x-wharf.dns.upstreams"
     declared = model.networks[network].services.names.upstreams
     if not declared:
@@ -171,35 +171,39 @@ def _leads_outside(model: Model, attachment: Attachment) -> bool:
 
 
 def _answers(network: Network) -> bool:
-    """As in Docker, those that users define; on a bridge of somebody else's there may be a resolver already."""
+    """Whether names are answered on the network: as in Docker on user-defined ones, and by default not on external
+    ones, since the owner of the bridge may run a resolver there.
+    """
     answered = network.services.names.answered
     return not network.is_default and (not network.external if answered is None else answered)
 
 
 def _own(network: Network, allotted: Allotments) -> Optional[Resolver]:
-    """The network's own, where it answers names or has leases to give, and an address to do so."""
+    """The network's own resolver, where names are answered or leases given on it, and its bridge has an address."""
     pools = allotted.networks.get(network.name, {})
     gateways = [pools[version].gateway for version in (4, 6) if version in pools and network.has_gateway(version)]
     if not gateways or not (_answers(network) or network.services.leases):
         return None
-    at, beside = gateways[0], gateways[1] if gateways[1:] else None
+    address, second = gateways[0], gateways[1] if gateways[1:] else None
     forwards = not network.internal
-    return Resolver(network.name, (network.name,), (), forwards, at, DNS_PORT, beside, _answers(network))
+    return Resolver(network.name, (network.name,), (), forwards, address, DNS_PORT, second, _answers(network))
 
 
-def _outward(resolver: Resolver, ports: _Ports) -> Resolver:
-    """Who drops what is said outside of the networks' addresses, which the resolver itself is told by those who know of
-    leases: dnsmasq cannot tell the one from the other.
+def _forwarder(resolver: Resolver, ports: _Ports) -> Resolver:
+    """The process that rejects answers from nameservers outside with addresses in the networks' subnets.
+
+    The resolver itself gets such addresses legitimately, from the networks' own resolvers, which know the leases; and
+    dnsmasq's `bogus-nxdomain` cannot distinguish by who answers.
     """
     name = f"{resolver.name}:@outward"
-    return replace(resolver, name=name, port=ports.take(name), knows=False)
+    return replace(resolver, name=name, port=ports.take(name), has_names=False)
 
 
 def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bool) -> str:
-    """The network's name, or a name that no network can have, for want of the colon. What is no network in it begins
-    with `@`, as none does.
+    """The name of a resolver: that of its network, or several parts with colons between them.
 
-    `outside`: it forwards, though its networks are all internal, since its containers are on others, too.
+    No network's name has a colon, or begins with `@` as the parts do that are no network. `outside`: the resolver
+    forwards although all of its networks are internal, since its containers are on networks without a resolver, too.
     """
     name = ":".join(networks)
     if len(name) > _LONGEST_NAME:
@@ -218,12 +222,12 @@ def _digest(text: str) -> str:
 
 
 class _Ports:
-    """Ports for resolvers: each keeps the one that it has, and then takes the lowest that is free."""
+    """The ports of resolvers: each keeps the port that the ledger has; a new resolver gets the lowest free one."""
 
     def __init__(self, before: Allotments, facts: Facts) -> None:
         self._kept = before.resolvers
-        heard = {port for _protocol, _address, port in facts.listeners}
-        self._taken = {*self._kept.values(), *heard}
+        listened_on = {port for _protocol, _address, port in facts.listeners}
+        self._taken = {*self._kept.values(), *listened_on}
         self.exhausted = False
 
     def take(self, name: str) -> int:

@@ -17,13 +17,13 @@ from ..errors import ModelError, ProblemCollector
 from .address_sets import lowest_free, require_netaddr
 from .allotments import Allotments, PoolAllotment, PoolsByVersion
 from .facts import Facts
-from .taken_subnets import Holder, TakenSubnets
+from .taken_subnets import TakenSubnet, TakenSubnets
 
-# Reserved addresses, which a declaration is refused to name.
+# Reserved ranges, in which no declaration can have a subnet.
 _RESERVED = ipaddress.IPv4Network("240.0.0.0/4"), ipaddress.IPv6Network("8000::/3")
 
-# How many containers are named of those that are on a network.
-_NAMED = 3
+# A message names at most so many of the containers on a network.
+_MOST_NAMED = 3
 
 # Docker's own default pools.
 _DEFAULT_POOLS = (
@@ -37,10 +37,12 @@ def allot_subnets(
 ) -> Dict[str, PoolsByVersion]:
     """The subnet of every network in each family, and the bridge's address there.
 
-    A network on which there are containers keeps its subnet, as long as no other one is declared for it. Then come
-    declared subnets, then those of networks without containers, then new ones, the default network's first.
+    The order of precedence: networks with containers keep their subnet, unless another one is declared for them; then
+    come declared subnets; then networks without containers keep theirs; then the rest get new ones, the default network
+    first.
 
-    `notes` takes the subnets that change, and those that are kept although the host uses a part of them otherwise.
+    `notes` reports the subnets that change, and those that a network keeps although the host uses a part of them
+    otherwise.
     """
     ordered = sorted(model.networks.values(), key=lambda n: (not n.external, not n.is_default, n.name))
     subnets = _Subnets(model, facts, before, problems, notes)
@@ -48,7 +50,7 @@ def allot_subnets(
     is_open = [(network, pool) for network, pool in wanted if not pool.subnet]
     for network, pool in is_open:
         subnets.keep_used(network, pool)
-    # What has its subnet already is not to blame for an overlap.
+    # Of two networks whose subnets overlap, the problem is reported at the one whose subnet is new.
     for network, pool in sorted(wanted, key=lambda each: each[1].subnet != subnets.former(*each)):
         subnets.declare(network, pool)
     for network, pool in is_open:
@@ -66,9 +68,10 @@ def allot_subnets(
 
 
 def without_new_allotments(model: Model) -> Model:
-    """The model without containers, its networks with subnets that no declaration can have, where they declare none.
+    """The model without containers, in which every network has a subnet.
 
-    For what else is wrong, or in the way, on a host where nothing can be allotted.
+    Networks that declare none get one of the reserved ranges. It serves to find further problems on a host where
+    nothing can be allotted.
     """
     ipv4, ipv6 = _RESERVED
     stand_ins: Dict[int, Iterator[Subnet]] = {4: ipv4.subnets(new_prefix=24), 6: ipv6.subnets(new_prefix=64)}
@@ -85,7 +88,7 @@ def without_new_allotments(model: Model) -> Model:
 
 
 class _Subnets:
-    """The subnets of networks, one by one. `found` has them by network and family."""
+    """Settles the subnets of networks, one by one. `found` has those that are settled, by network and family."""
 
     def __init__(
         self, model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
@@ -107,31 +110,31 @@ class _Subnets:
         if not former or not users:
             return
         path, while_used = _subnet_path(network, pool), f"while containers are on it ({_some(users)})"
-        holder = self._taken.holder(former)
-        if holder:
+        taken = self._taken.overlapping(former)
+        if taken:
             self._notes.add(
                 path,
-                f"network {network.name} keeps {former} {while_used}, although it overlaps {holder}: "
+                f"network {network.name} keeps {former} {while_used}, although it overlaps {taken}: "
                 "declare another subnet here when they may be renumbered",
             )
         remedy = f"choose another one, or declare another one for network {network.name} too, by {path}"
-        self._settle(network, Holder(former, f"which network {network.name} keeps {while_used}", remedy))
+        self._settle(network, TakenSubnet(former, f"which network {network.name} keeps {while_used}", remedy))
 
     def declare(self, network: Network, pool: Pool) -> None:
         if not pool.subnet:
             return
-        holder = self._taken.holder(pool.subnet)
-        if holder:
-            self._problems.add(pool.path, f"subnet {pool.subnet} overlaps {holder}: {holder.remedy}")
+        taken = self._taken.overlapping(pool.subnet)
+        if taken:
+            self._problems.add(pool.path, f"subnet {pool.subnet} overlaps {taken}: {taken.remedy}")
         self._settle(network, self._declared(network, pool.subnet))
 
     def keep_unused(self, network: Network, pool: Pool) -> None:
         former = self.former(network, pool)
-        if former and (network.name, pool.version) not in self.found and not self._taken.holder(former):
-            self._settle(network, Holder(former, f"the subnet of network {network.name}"))
+        if former and (network.name, pool.version) not in self.found and not self._taken.overlapping(former):
+            self._settle(network, TakenSubnet(former, f"the subnet of network {network.name}"))
 
     def choose(self, network: Network, pool: Pool) -> None:
-        """The lowest that is free, if the network has none yet."""
+        """Give the network the lowest free subnet, if it has none yet."""
         if (network.name, pool.version) in self.found:
             return
         with self._problems.collect():
@@ -149,51 +152,55 @@ class _Subnets:
                 self._notes.add(
                     _subnet_path(network, pool),
                     f"network {network.name}, which no container is on, moves from {former} to {subnet}: the former "
-                    f"overlaps {self._taken.holder(former)}",
+                    f"overlaps {self._taken.overlapping(former)}",
                 )
-            self._settle(network, Holder(subnet, f"the subnet of network {network.name}"))
+            self._settle(network, TakenSubnet(subnet, f"the subnet of network {network.name}"))
 
-    def _declared(self, network: Network, subnet: Subnet) -> Holder:
+    def _declared(self, network: Network, subnet: Subnet) -> TakenSubnet:
         what = f"the subnet of network {network.name}"
         if network.name not in self._model.earlier:
-            return Holder(subnet, what)
+            return TakenSubnet(subnet, what)
         remedy = (
             f"declare another {self._model.host.path}.bip"
             if network.is_default
             else f"let network {network.name} go before (state: absent)"
         )
-        return Holder(subnet, f"{what} (declared earlier; it is in the ledger)", f"choose another one, or {remedy}")
+        return TakenSubnet(
+            subnet, f"{what} (declared earlier; it is in the ledger)", f"choose another one, or {remedy}"
+        )
 
-    def _settle(self, network: Network, holder: Holder) -> None:
-        self._taken.add(holder)
-        self.found[network.name, holder.subnet.version] = holder.subnet
+    def _settle(self, network: Network, taken: TakenSubnet) -> None:
+        self._taken.add(taken)
+        self.found[network.name, taken.subnet.version] = taken.subnet
 
 
 def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:
-    """By network, the containers that are declared on it, and those that were and are about to go."""
+    """The containers on each network: those that are declared, and those that the ledger has and this run removes."""
     users: Dict[str, Set[str]] = {}
     for container in model.containers.values():
         for attachment in container.attachments:
             users.setdefault(attachment.network, set()).add(container.name)
     for name, network in before.endpoints:
-        # The ledger also has where a container was before it moved.
+        # A declared container may have moved to another network since: the ledger still has the old one.
         if name not in model.containers:
             users.setdefault(network, set()).add(name)
     return users
 
 
 def _some(names: Set[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(sorted(names)[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MOST_NAMED
+    return ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _subnet_path(network: Network, pool: Pool) -> str:
-    """Where a subnet is declared for the network."""
+    """The path at which a subnet for the network can be declared."""
     return pool.path if network.is_default else f"{network.path}.ipam.config"
 
 
 def _free_subnets(pools: Tuple[AddressPool, ...], taken: TakenSubnets) -> Iterator[Subnet]:
-    """Those of the pools, in their order, that overlap nothing which is taken when a pool's first one is asked for."""
+    """The free subnets of the pools, in order. What is taken is looked up once a pool, when its first subnet is asked
+    for.
+    """
     for pool in pools:
         kind = type(pool.base)
         for first in lowest_free(pool.base, pool.size, taken.within(pool.base)):
@@ -208,7 +215,7 @@ def _pools(model: Model, facts: Facts, version: int) -> Tuple[AddressPool, ...]:
 
 
 def _unique_local_pool(machine_id: str) -> AddressPool:
-    """A /48 of the host's own (RFC 4193), from a hash of its id as Docker does it, in /64s."""
+    """A /48 that is unique to the host (RFC 4193), cut into /64s. Like Docker's, it is a hash of the machine id."""
     global_id = hashlib.sha256(f"wharf {machine_id}".encode()).digest()[:5]
     prefix = int.from_bytes(b"\xfd" + global_id, "big") << 80
     return AddressPool(ipaddress.IPv6Network((prefix, 48)), 64)
@@ -217,21 +224,23 @@ def _unique_local_pool(machine_id: str) -> AddressPool:
 def _with_gateway(
     network: Network, pool: Pool, subnet: Subnet, before: Allotments, problems: ProblemCollector
 ) -> PoolAllotment:
-    """The declared gateway, the former one, or the lowest address that is not reserved and no container has."""
+    """The declared gateway, else the one that the network has, else the lowest address that is neither reserved nor a
+    container's.
+    """
     if pool.gateway:
         return PoolAllotment(subnet, pool.gateway)
-    barred = {*pool.reserved, *unusable_addresses(subnet)}
-    among: Subnet = pool.ip_range or subnet
+    reserved = {*pool.reserved, *unusable_addresses(subnet)}
+    ip_range: Subnet = pool.ip_range or subnet
     former = before.pool(network.name, pool.version)
-    if former and former.subnet == subnet and former.gateway in among and former.gateway not in barred:
+    if former and former.subnet == subnet and former.gateway in ip_range and former.gateway not in reserved:
         return former
     endpoints = (endpoint for (_container, on), endpoint in before.endpoints.items() if on == network.name)
     held = {endpoint.address(pool.version) for endpoint in endpoints}
-    candidates: Iterable[Address] = among
-    for taken in (barred | held, barred):
-        # There is a free one among so many.
+    candidates: Iterable[Address] = ip_range
+    for taken in (reserved | held, reserved):
+        # Of one candidate more than there are taken addresses, one is free, if the range has so many.
         for candidate in islice(candidates, len(taken) + 1):
             if candidate not in taken:
                 return PoolAllotment(subnet, candidate)
-    problems.add(pool.path, f"no address is left in {among} for the gateway: give it a larger one")
+    problems.add(pool.path, f"no address is left in {ip_range} for the gateway: give it a larger one")
     return PoolAllotment(subnet, subnet[0])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The subnets that are in use on a host, and what has each of them."""
+"""The subnets that are in use on a host, and what uses each of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .facts import Facts
 
 
 @dataclass(frozen=True)
-class Holder:
-    """What has a subnet, and the remedy for whoever declares one that overlaps it."""
+class TakenSubnet:
+    """A subnet in use, what uses it, and the remedy for whoever declares a subnet that overlaps it."""
 
     subnet: Subnet
     what: str
@@ -32,15 +32,15 @@ class Holder:
         return int(self.subnet.network_address), int(self.subnet.broadcast_address)
 
 
-# With the number of the holder in the order in which they came.
-_Numbered = Tuple[int, Holder]
+# A taken subnet, after its number in the order in which they were added.
+_Numbered = Tuple[int, TakenSubnet]
 
 
-class _Holders:
-    """Holders, found by a subnet without comparing it with each of them.
+class _SubnetIndex:
+    """Taken subnets, with lookups that do not compare a subnet with each of them.
 
-    Of two subnets that overlap, one lies within the other. So those around a subnet are found by the prefix lengths
-    that there are, and those within it are neighbours in the order of their addresses.
+    Of two subnets that overlap, one lies within the other. So `around` needs one lookup for each prefix length in use,
+    and the subnets within another one are neighbours in the order of their addresses.
     """
 
     def __init__(self) -> None:
@@ -48,17 +48,17 @@ class _Holders:
         self._lengths: Dict[int, Set[int]] = {4: set(), 6: set()}
         self._in_order: Dict[int, List[Tuple[int, int]]] = {4: [], 6: []}
 
-    def add(self, holder: Holder) -> None:
-        """Of several with the same subnet the first one counts."""
-        subnet = holder.subnet
+    def add(self, taken: TakenSubnet) -> None:
+        """Add a taken subnet. Of several that are the same subnet, the first one counts."""
+        subnet = taken.subnet
         version, first, length = subnet.version, int(subnet.network_address), subnet.prefixlen
         if (version, first, length) not in self._found:
-            self._found[version, first, length] = len(self._found), holder
+            self._found[version, first, length] = len(self._found), taken
             self._lengths[version].add(length)
             insort(self._in_order[version], (first, length))
 
     def around(self, subnet: Subnet) -> Iterator[_Numbered]:
-        """Those that the subnet lies within, which may be its own."""
+        """The taken subnets that contain this one, which may be the same subnet."""
         version, first = subnet.version, int(subnet.network_address)
         for length in self._lengths[version]:
             bits = subnet.max_prefixlen - length
@@ -67,7 +67,7 @@ class _Holders:
                 yield found
 
     def within(self, subnet: Subnet) -> Iterator[_Numbered]:
-        """Those that lie within the subnet, which may be its own."""
+        """The taken subnets that this one contains, which may be the same subnet."""
         version, in_order = subnet.version, self._in_order[subnet.version]
         begin = bisect_left(in_order, (int(subnet.network_address), subnet.prefixlen))
         end = bisect_right(in_order, (int(subnet.broadcast_address), subnet.max_prefixlen))
@@ -75,36 +75,36 @@ class _Holders:
 
 
 class TakenSubnets:
-    """The subnets in use, each with its holder.
+    """The subnets in use on a host.
 
-    A route by a gateway is in the way of a network only where it would lead off a part of it: a narrower one wins. But
-    no network is given a subnet, unasked, to which the host has a route. What lies within an adopted bridge's subnet is
-    that bridge's.
+    A declared subnet conflicts with a route by a gateway only where the route is the narrower of the two, and so would
+    divert a part of the network's traffic. A subnet that the planner chooses overlaps no route at all. Subnets and
+    routes within the subnet of an adopted bridge belong to that bridge, and are in nobody's way.
     """
 
     def __init__(self, model: Model, facts: Facts) -> None:
-        adopted = _Holders()
+        adopted = _SubnetIndex()
         for network in model.networks.values():
             for pool in network.pools:
                 if network.external and pool.subnet:
-                    adopted.add(Holder(pool.subnet, network.name))
-        self._holders, self._routed = _Holders(), _Holders()
-        for holders, subnets in ((self._holders, facts.taken_subnets), (self._routed, facts.routed_subnets)):
+                    adopted.add(TakenSubnet(pool.subnet, network.name))
+        self._connected, self._routed = _SubnetIndex(), _SubnetIndex()
+        for index, subnets in ((self._connected, facts.taken_subnets), (self._routed, facts.routed_subnets)):
             for subnet, what in subnets:
                 if not any(adopted.around(subnet)):
-                    holders.add(Holder(subnet, what))
+                    index.add(TakenSubnet(subnet, what))
 
-    def add(self, holder: Holder) -> None:
-        self._holders.add(holder)
+    def add(self, taken: TakenSubnet) -> None:
+        self._connected.add(taken)
 
-    def holder(self, subnet: Subnet) -> Optional[Holder]:
-        """What has a part of this subnet already; of several the one that came first."""
-        overlapping = chain(self._holders.around(subnet), self._holders.within(subnet))
+    def overlapping(self, subnet: Subnet) -> Optional[TakenSubnet]:
+        """The taken subnet that a declared one conflicts with; of several the one that was added first."""
+        overlapping = chain(self._connected.around(subnet), self._connected.within(subnet))
         found = min(overlapping, default=None) or min(self._routed.within(subnet), default=None)
         return found[1] if found else None
 
     def within(self, base: Subnet) -> Iterator[Range]:
-        """What no network may be given, unasked, of a pool."""
-        for holders in (self._holders, self._routed):
-            for _number, holder in chain(holders.around(base), holders.within(base)):
-                yield holder.range
+        """The address ranges of a pool from which the planner must choose no subnet."""
+        for index in (self._connected, self._routed):
+            for _number, taken in chain(index.around(base), index.within(base)):
+                yield taken.range

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's tables of neighbours: one for each family, of all network namespaces together.
+"""The kernel's neighbour tables: one for each IP family, for all network namespaces together.
 
-When one is full, nobody on the machine finds a new neighbour. Entries are dropped to make room, but none that is
-younger than five seconds (`neigh_forced_gc`).
+When a table is full, no namespace of the machine can resolve a new neighbour. The kernel drops entries to make room,
+but none that is younger than five seconds (`neigh_forced_gc`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENTRIES_AT = 4
 
 @dataclass(frozen=True)
 class Table:
-    """`wanted` is the number of entries from which the kernel drops old ones, `most` that which it never exceeds."""
+    """A neighbour table. Above `wanted` entries the kernel drops old ones; it never has more than `most`."""
 
     entries: int
     wanted: int

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packets as raw sockets send and receive them, and filters that let a raw socket see no others.
+"""Packets as raw sockets send and receive them, and filters by which a raw socket receives packets of probes only.
 
-The kernel gives a raw socket a copy of what a network stack takes in, after the rules of that stack and before
-whoever listens: so one sees that a packet arrives without listening, and nobody's port is in use by it.
+The kernel gives a raw socket a copy of each packet that a network namespace accepts: after its firewall rules, and
+before the socket that listens on the port. So a probe is seen to arrive without listening on any port.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INSTRUCTION = struct.Struct("HBBI")
 
 @dataclass(frozen=True)
 class Received:
-    """A packet from the transport header on; `hops` is its TTL or hop limit, as it was left on arrival."""
+    """A packet from the transport header on; `hops` is its remaining TTL or hop limit on arrival."""
 
     source: str
     hops: int
@@ -52,7 +52,7 @@ class Received:
 
     @property
     def ports(self) -> Tuple[int, int]:
-        """Of TCP and UDP: the sender's, and the receiver's."""
+        """Source and destination port of TCP and UDP."""
         source, destination = struct.unpack_from("!HH", self.data)
         return source, destination
 
@@ -66,19 +66,19 @@ class Received:
 
     @property
     def payload(self) -> bytes:
-        """Of UDP and of an echo."""
+        """The payload of UDP and of an ICMP echo."""
         return self.data[_HEADER_BYTES:]
 
 
 def raw_socket(version: int, protocol: str) -> socket.socket:
-    """A socket that sees the beginnings and refusals of TCP connections, or the datagrams and echoes of probes.
+    """A raw socket in the thread's network namespace. `protocol` is tcp, udp or ping.
 
-    `protocol` is tcp, udp or ping. The socket is of the network namespace that the thread is in.
+    It receives TCP's SYN and RST, or the datagrams and echoes of probes.
     """
     icmp = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
     number = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "ping": icmp}[protocol]
     opened = socket.socket(FAMILIES[version], socket.SOCK_RAW | socket.SOCK_NONBLOCK, number)
-    # A raw socket of IPv6 has no IP header before the rest.
+    # A raw IPv6 socket receives packets without the IP header.
     header = (_LOAD_IPV4_HEADER_LENGTH, 0) if version == 4 else (_LOAD_HEADER_LENGTH, 0)
     if protocol == "tcp":
         _attach_filter(opened, header, (_LOAD_BYTE, 13), (_JUMP_IF_BITS, TCP_SYN | TCP_RST))
@@ -90,7 +90,7 @@ def raw_socket(version: int, protocol: str) -> socket.socket:
 
 
 def socket_before_rules(version: int) -> socket.socket:
-    """A socket that sees the echoes of probes as they come to the network stack, before any rule of that stack."""
+    """A socket that receives the echoes of probes before the firewall rules of the thread's network namespace."""
     opened = socket.socket(
         socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETHERTYPES[version])
     )
@@ -122,7 +122,7 @@ def _attach_filter(opened: socket.socket, header: _Step, load: _Step, jump: _Ste
 
 
 def receive_all(opened: socket.socket, version: int) -> List[Received]:
-    """What has come to a raw socket until now."""
+    """The packets that a raw socket has received until now."""
     received: List[Received] = []
     while True:
         try:
@@ -135,7 +135,7 @@ def receive_all(opened: socket.socket, version: int) -> List[Received]:
 
 
 def receive_before_rules(opened: socket.socket, version: int) -> List[Received]:
-    """What has come to a `socket_before_rules` until now, but for what is another one's by its MAC."""
+    """The packets that a `socket_before_rules` has received until now, except those to another MAC."""
     received: List[Received] = []
     while True:
         try:
@@ -157,7 +157,7 @@ def _hops(ancillary: Iterable[Tuple[int, int, bytes]]) -> int:
 
 
 def keep_refusals(opened: socket.socket, version: int) -> None:
-    """Have a UDP socket keep what ICMP says of its datagrams, for `hops_of_refusal`."""
+    """Have a UDP socket keep ICMP errors about its datagrams, for `hops_of_refusal`."""
     if version == 4:
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
@@ -167,7 +167,7 @@ def keep_refusals(opened: socket.socket, version: int) -> None:
 
 
 def hops_of_refusal(opened: socket.socket) -> int:
-    """The TTL or hop limit of the ICMP message that refused a datagram, as it was left on arrival; 0 if unknown."""
+    """The remaining TTL or hop limit of the ICMP error that refused a datagram; 0 if unknown."""
     try:
         return _hops(opened.recvmsg(2048, 512, socket.MSG_ERRQUEUE)[1])
     except OSError:
@@ -175,14 +175,15 @@ def hops_of_refusal(opened: socket.socket) -> int:
 
 
 def new_payload() -> bytes:
-    """What a datagram or an echo is known by: text for whoever finds it in a log, and a token."""
+    """A payload that identifies one datagram or echo: a text for readers of logs, and a random token."""
     return MARK + os.urandom(_TOKEN_BYTES)
 
 
 def echo_request(version: int, payload: bytes) -> bytes:
-    """The kernel fills in the checksum of ICMPv6, but not that of ICMP (RFC 1071).
+    """An ICMP echo request. The kernel fills in the checksum of ICMPv6, but not that of ICMP (RFC 1071).
 
-    Echoes of one identifier are one flow to connection tracking, which goes where its first packet went.
+    Each request has an identifier of its own: connection tracking treats echoes of one identifier as one flow, and
+    translates all of them like the first.
     """
     identifier = int.from_bytes(payload[-2:], "big")
     message = struct.pack("!BBHHH", ECHO_REQUEST[version], 0, 0, identifier, 1) + payload

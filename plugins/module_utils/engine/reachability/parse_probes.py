@@ -1,38 +1,36 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probes as somebody typed them: names become addresses, in the eyes of who asks."""
+"""The option `probes` -> probes: names become addresses, as the source of the probe would resolve them."""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-from typing import Any, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, Container
 from ..declaration.parse_container import parse_sandbox
-from ..declaration.section import Address, address, number, wrong
+from ..declaration.section import Address, Raw, address, number, wrong
 from ..errors import ProblemCollector
 from ..planning.host_files import NETNS_FILES, dns_files
 from ..planning.plan import Plan
 from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
 
-Words = Mapping[str, Any]
 
-
-def parse_probes(given: Sequence[Words], plan: Plan, own: Iterable[Address]) -> List[Probe]:
-    """The probes that are asked for: one for each address that a name stands for.
+def parse_probes(given: Sequence[Raw], plan: Plan, own: Iterable[Address]) -> List[Probe]:
+    """The given probes: one for each address of their target.
 
     Raises:
-        ModelError: with every problem of them.
+        ModelError: with all problems.
     """
     problems = ProblemCollector()
     names = _Names(plan, own)
     probes: List[Probe] = []
-    for index, words in enumerate(given):
+    for index, raw in enumerate(given):
         with problems.collect():
-            probes += _parse(words, f"probes[{index}]", names)
+            probes += _parse(raw, f"probes[{index}]", names)
     problems.raise_if_any()
     return probes
 
@@ -41,7 +39,7 @@ def parse_hosts(given: Sequence[str], path: str) -> Tuple[Tuple[Address, int], .
     """`192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`, each as address and port.
 
     Raises:
-        ModelError: with every problem of them.
+        ModelError: with all problems.
     """
     problems = ProblemCollector()
     parsed: List[Tuple[Address, int]] = []
@@ -66,25 +64,25 @@ def _port(value: Any, path: str) -> int:
     return port
 
 
-def _parse(words: Words, path: str, names: _Names) -> Iterator[Probe]:
-    protocol = words.get("protocol") or TCP
-    source = str(words.get("from") or HOST)
+def _parse(raw: Raw, path: str, names: _Names) -> Iterator[Probe]:
+    protocol = raw.get("protocol") or TCP
+    source = str(raw.get("from") or HOST)
     names.check_source(source, f"{path}.from")
     port = 0
     if protocol == PING:
-        if words.get("port") is not None:
-            raise wrong(f"{path}.port", words["port"], "a ping has no port: leave it out")
-    elif words.get("port") is None:
+        if raw.get("port") is not None:
+            raise wrong(f"{path}.port", raw["port"], "a ping has no port: leave it out")
+    elif raw.get("port") is None:
         raise wrong(f"{path}.port", None, f"is missing: {protocol} asks a port")
     else:
-        port = _port(words["port"], f"{path}.port")
-    via = str(address(words["via"], f"{path}.via")) if words.get("via") else ""
-    for each in names.addresses(str(words["to"]), source, f"{path}.to"):
-        yield Probe(source, each, protocol, port, words.get("expected") or OPEN, words.get("name") or "", via)
+        port = _port(raw["port"], f"{path}.port")
+    via = str(address(raw["via"], f"{path}.via")) if raw.get("via") else ""
+    for each in names.addresses(str(raw["to"]), source, f"{path}.to"):
+        yield Probe(source, each, protocol, port, raw.get("expected") or OPEN, raw.get("name") or "", via)
 
 
 class _Names:
-    """What names stand for: containers, the host, and what a container finds in its `hosts`."""
+    """Resolves names: of containers, of the host, and those in a container's `hosts`."""
 
     def __init__(self, plan: Plan, own: Iterable[Address]) -> None:
         self._plan = plan
@@ -118,22 +116,22 @@ class _Names:
         return [str(each) for version in (4, 6) for each in [a for a in self._own if a.version == version][:1]]
 
     def _of_container(self, container: Container, source: str) -> List[str]:
-        """Those on a network that both are on, if there is any."""
+        """The container's addresses on networks that the source is on, too; all of its addresses if there are none."""
         target = self._plan.model.owner_of_stack(container)
-        asking = self._plan.model.containers.get(source)
-        shared = {a.network for a in self._plan.model.owner_of_stack(asking).attachments} if asking else set()
-        near = [a for a in target.attachments if a.network in shared]
-        return [each for a in near or target.attachments for each in self._plan.addresses(target.name, a)]
+        sender = self._plan.model.containers.get(source)
+        networks = {a.network for a in self._plan.model.owner_of_stack(sender).attachments} if sender else set()
+        shared = [a for a in target.attachments if a.network in networks]
+        return [each for a in shared or target.attachments for each in self._plan.addresses(target.name, a)]
 
     def _of_families(self, source: str, addresses: List[str]) -> List[str]:
-        """Those of a family that who asks has."""
-        asking = self._plan.model.containers.get(source)
-        stack = self._plan.model.owner_of_stack(asking) if asking else None
-        if stack is None or not stack.attachments:
+        """The addresses in IP families that the source has."""
+        sender = self._plan.model.containers.get(source)
+        owner = self._plan.model.owner_of_stack(sender) if sender else None
+        if owner is None or not owner.attachments:
             return addresses
-        networks = [self._plan.model.networks[a.network] for a in stack.attachments]
-        able = {version: any(stack.has(network, version) for network in networks) for version in (4, 6)}
-        return [each for each in addresses if able[6 if ":" in each else 4]]
+        networks = [self._plan.model.networks[a.network] for a in owner.attachments]
+        has_family = {version: any(owner.has(network, version) for network in networks) for version in (4, 6)}
+        return [each for each in addresses if has_family[6 if ":" in each else 4]]
 
     def _in_hosts_of(self, source: str, name: str) -> List[str]:
         container = self._plan.model.containers.get(source)
@@ -142,7 +140,7 @@ class _Names:
         path = f"{NETNS_FILES}/{container.sandbox.name}/hosts"
         files = [file for file in dns_files(self._plan) if isinstance(file, File) and file.name == path]
         lines = [line.split() for file in files for line in file.content.splitlines()]
-        return [words[0] for words in lines if name in words[1:]]
+        return [fields[0] for fields in lines if name in fields[1:]]
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probes as values: who asks whom, what should become of it, what did, and what that says."""
+"""Probes as values: from where to where they are sent, what is expected, and what was seen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ HOST = "host"
 
 TCP, UDP, PING = "tcp", "udp", "ping"
 PROTOCOLS = (TCP, UDP, PING)
+# The port of probes for which any port would do. RFC 863's service ignores what it gets.
+DISCARD = 9
 
 OPEN, CLOSED = "open", "closed"
 EXPECTED = (OPEN, CLOSED)
-# What is derived of pings to the host: that they come to it. Whether it answers is said by its own rules.
+# Expected of derived pings to the host: that they arrive. Whether the host answers is decided by its own rules.
 REACHED = "reached"
 
-# What else may be seen. Of two ways only the first is open; something else answers; the sender's sandbox is not there.
+# Other outcomes. One-way: the probe arrives, but no reply. Elsewhere: another host or container replies. Absent: the
+# sandbox that should send the probe does not exist.
 REFUSED, ONE_WAY, ELSEWHERE, ABSENT, UNKNOWN = "refused", "one-way", "elsewhere", "absent", "unknown"
 
 _FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY)}
@@ -26,10 +29,10 @@ _FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY)}
 
 @dataclass(frozen=True)
 class Probe:
-    """One packet's way. `source` is a container's name, a sandbox such as `netns:web`, or `host`.
+    """A probe. `source` is a container's name, a sandbox such as `netns:web`, or `host`.
 
-    `name` says what is proved. `via` is the address of a host that forwards the probe: it is only given where
-    that host cannot be asked itself what arrives.
+    `name` says what the probe proves. `via` is the address of a host that forwards the probe, for probes from other
+    hosts, which cannot watch whether the probe arrives.
     """
 
     source: str
@@ -41,20 +44,20 @@ class Probe:
     via: str = ""
 
     @property
-    def way(self) -> Tuple[str, str, str, int]:
-        """What two probes have in common of which one replaces the other."""
+    def key(self) -> Tuple[str, str, str, int]:
+        """What identifies a probe: a declared probe replaces the derived one with the same key."""
         return self.source, self.address, self.protocol, self.port
 
     @property
     def target(self) -> str:
-        """As people write it: `192.0.2.1:80/tcp`, `[2001:db8::1]:80/udp`, `192.0.2.1/ping`."""
+        """Address, port and protocol for reports: `192.0.2.1:80/tcp`, `[2001:db8::1]:80/udp`, `192.0.2.1/ping`."""
         if self.protocol == PING:
             return f"{self.address}/{PING}"
         return f"{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}/{self.protocol}"
 
-    def as_words(self) -> Dict[str, Any]:
-        """As the module takes it."""
-        words = {
+    def as_data(self) -> Dict[str, Any]:
+        """The probe in the form of the option `probes`."""
+        data = {
             "from": self.source,
             "to": self.address,
             "port": self.port,
@@ -63,12 +66,12 @@ class Probe:
             "name": self.name,
             "via": self.via,
         }
-        return {key: value for key, value in words.items() if value}
+        return {key: value for key, value in data.items() if value}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a probe. `seconds` passed until that was known, `seen_as` is whom the target saw it come from."""
+    """The outcome of a probe, known after `seconds`. `seen_as` is its source address as seen where it arrived."""
 
     seen: str
     why: str = ""
@@ -76,5 +79,5 @@ class Outcome:
     seen_as: str = ""
 
     def fulfils(self, expected: str) -> Optional[bool]:
-        """Whether it is as expected; None where that cannot be told."""
+        """Whether the outcome is as expected; None if it is unknown."""
         return None if self.seen == UNKNOWN else self.seen in _FULFILS[expected]

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends packets from inside network namespaces, many at once, and watches inside others what arrives.
+"""Sends probes from inside network namespaces, many at once, and watches inside other namespaces which of them arrive.
 
-One process, one thread: sockets are opened inside each namespace, and one selector waits for all of them.
+There is one process with one thread: it opens sockets inside each namespace, and waits for all of them with one
+selector.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ..kernel import namespaces, rtnetlink
+from .batches import ResolvedProbe, batches
 from .packets import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -33,38 +35,38 @@ from .packets import (
     socket_before_rules,
 )
 from .probes import ABSENT, CLOSED, ELSEWHERE, ONE_WAY, OPEN, PING, REFUSED, TCP, UDP, UNKNOWN, Outcome
-from .trials import Trial, portions
 
 NOBODY_LISTENS = "it arrives, but nothing listens there"
 
 
-def send(trials: Sequence[Trial], timeout: float) -> List[Outcome]:
-    """Send all and wait for what becomes of them; who does not answer in `timeout` seconds does not answer."""
+def send(probes: Sequence[ResolvedProbe], timeout: float) -> List[Outcome]:
+    """Send all probes and wait for their outcomes, at most `timeout` seconds a batch."""
     outcomes: Dict[int, Outcome] = {}
-    for portion in portions(trials):
-        with _Round([trials[number] for number in portion]) as under_way:
-            outcomes.update(zip(portion, under_way.outcomes(timeout)))
-    return [outcomes[number] for number in range(len(trials))]
+    for batch in batches(probes):
+        with _Batch([probes[number] for number in batch]) as under_way:
+            outcomes.update(zip(batch, under_way.outcomes(timeout)))
+    return [outcomes[number] for number in range(len(probes))]
 
 
-# A TCP connection by the ports of both ends, anything else by its payload.
+# What identifies a probe on arrival: the ports of both ends of a TCP connection, the payload of anything else.
 Tag = Union[Tuple[int, int], bytes]
 
 
 class _Watch:
-    """A raw socket inside a namespace, and what it has seen: what arrived and from whom, and refusals.
+    """A raw socket inside a namespace, with what it has received.
 
-    `hops_of_refusals` are by the ports of who refuses and who is refused.
+    `arrived` has the source address of each probe that arrived. `hops_of_refusals` has the remaining TTL of each TCP
+    reset, by its source and destination port.
     """
 
-    def __init__(self, place: str, version: int, protocol: str, before_rules: bool) -> None:
+    def __init__(self, namespace: str, version: int, protocol: str, before_rules: bool) -> None:
         self.arrived: Dict[Tag, str] = {}
         self.hops_of_refusals: Dict[Tag, int] = {}
         self._version, self._protocol, self._before_rules = version, protocol, before_rules
-        with namespaces.entered(place):
+        with namespaces.entered(namespace):
             self.socket = socket_before_rules(version) if before_rules else raw_socket(version, protocol)
 
-    def attend(self) -> None:
+    def handle(self) -> None:
         receive = receive_before_rules if self._before_rules else receive_all
         for packet in receive(self.socket, self._version):
             if self._protocol == TCP:
@@ -80,68 +82,68 @@ class _Watch:
 
 
 class _Attempt:
-    """A trial under way."""
+    """A probe under way."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    def __init__(self, probe: ResolvedProbe) -> None:
+        self.probe = probe
         self.tag: Tag = b""
         self.answered = self.done = self.is_absent = False
         self.error: Optional[OSError] = None
-        # Of the answer to a ping, or of the refusal of a datagram, as it was left on arrival.
+        # The remaining TTL or hop limit of the reply to a ping, or of the ICMP error that refused a datagram.
         self.hops = 0
         self.socket: Optional[socket.socket] = None
         self._began = time.monotonic()
         self.seconds = 0.0
 
     def start(self) -> None:
-        if not namespaces.is_namespace(self.trial.place):
+        if not namespaces.is_namespace(self.probe.namespace):
             self.is_absent = self.done = True
             return
         try:
-            with namespaces.entered(self.trial.place):
+            with namespaces.entered(self.probe.namespace):
                 self.socket = self._opened()
             self._send(self.socket)
         except OSError as error:
             self._finish(error=error)
 
     def _opened(self) -> socket.socket:
-        if self.trial.protocol == PING:
-            return raw_socket(self.trial.version, PING)
-        kind = socket.SOCK_STREAM if self.trial.protocol == TCP else socket.SOCK_DGRAM
-        opened = socket.socket(FAMILIES[self.trial.version], kind | socket.SOCK_NONBLOCK)
-        if self.trial.via and self.trial.protocol == UDP:
-            keep_refusals(opened, self.trial.version)
+        if self.probe.protocol == PING:
+            return raw_socket(self.probe.version, PING)
+        kind = socket.SOCK_STREAM if self.probe.protocol == TCP else socket.SOCK_DGRAM
+        opened = socket.socket(FAMILIES[self.probe.version], kind | socket.SOCK_NONBLOCK)
+        if self.probe.via and self.probe.protocol == UDP:
+            keep_refusals(opened, self.probe.version)
         return opened
 
     def _send(self, opened: socket.socket) -> None:
-        if self.trial.protocol == TCP:
-            # A connection may be refused before `connect` returns, and has no port then.
+        if self.probe.protocol == TCP:
+            # Bound before, since a connection that is refused before `connect` returns no longer has a port.
             opened.bind(("", 0))
-            self.tag = (opened.getsockname()[1], self.trial.arrival_port)
+            self.tag = (opened.getsockname()[1], self.probe.arrival_port)
         with suppress(BlockingIOError):
-            opened.connect((self.trial.address, self.trial.port))
-        if self.trial.protocol == TCP:
+            opened.connect((self.probe.address, self.probe.port))
+        if self.probe.protocol == TCP:
             return
         self.tag = new_payload()
-        opened.send(echo_request(self.trial.version, self.tag) if self.trial.protocol == PING else self.tag)
+        opened.send(echo_request(self.probe.version, self.tag) if self.probe.protocol == PING else self.tag)
 
     @property
     def awaited_events(self) -> int:
-        return selectors.EVENT_WRITE if self.trial.protocol == TCP else selectors.EVENT_READ
+        return selectors.EVENT_WRITE if self.probe.protocol == TCP else selectors.EVENT_READ
 
-    def attend(self) -> None:
+    def handle(self) -> None:
         if self.socket is None:
             return
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            if self.trial.via and self.trial.protocol == UDP:
+            if self.probe.via and self.probe.protocol == UDP:
                 self.hops = hops_of_refusal(self.socket)
             self._finish(error=OSError(code, os.strerror(code)))
-        elif self.trial.protocol != PING:
+        elif self.probe.protocol != PING:
             self._finish(answered=True)
         else:
-            for packet in receive_all(self.socket, self.trial.version):
-                if packet.icmp_type == ECHO_REPLY[self.trial.version] and packet.payload == self.tag:
+            for packet in receive_all(self.socket, self.probe.version):
+                if packet.icmp_type == ECHO_REPLY[self.probe.version] and packet.payload == self.tag:
                     self.hops = packet.hops
                     self._finish(answered=True)
 
@@ -154,29 +156,32 @@ class _Attempt:
         return isinstance(self.error, ConnectionRefusedError)
 
 
-# Which namespace, family and protocol is watched, and whether before the rules.
+# What a watch receives: its namespace, IP family and protocol, and whether before the firewall rules.
 _Watched = Tuple[Tuple[int, int], int, str, bool]
 
 
-def _watched(place: str, trial: Trial) -> _Watched:
-    return namespaces.identity(place), trial.version, trial.protocol, trial.before_rules
+def _watched(namespace: str, probe: ResolvedProbe) -> _Watched:
+    return namespaces.identity(namespace), probe.version, probe.protocol, probe.before_rules
 
 
-class _Round:
-    """Trials that are under way together."""
+class _Batch:
+    """Probes that are under way together.
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
+    `_references` are pings to the hosts that forward probes (`via`), for comparing the TTL of refusals.
+    """
+
+    def __init__(self, probes: Sequence[ResolvedProbe]) -> None:
         self._selector = selectors.DefaultSelector()
         self._watches: Dict[_Watched, _Watch] = {}
-        self._attempts = [_Attempt(trial) for trial in trials]
+        self._attempts = [_Attempt(probe) for probe in probes]
         self._references = {
-            key: _Attempt(Trial(trial.place, PING, trial.via))
-            for trial in trials
-            for key in [(trial.place, trial.via)]
-            if trial.via
+            key: _Attempt(ResolvedProbe(probe.namespace, PING, probe.via))
+            for probe in probes
+            for key in [(probe.namespace, probe.via)]
+            if probe.via
         }
 
-    def __enter__(self) -> _Round:
+    def __enter__(self) -> _Batch:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -188,33 +193,35 @@ class _Round:
 
     def outcomes(self, timeout: float) -> List[Outcome]:
         for attempt in self._attempts:
-            self._watch(attempt.trial)
+            self._watch(attempt.probe)
         under_way = [*self._attempts, *self._references.values()]
         deadline = time.monotonic() + timeout
         for attempt in under_way:
             attempt.start()
             if attempt.socket and not attempt.done:
                 self._selector.register(attempt.socket, attempt.awaited_events, attempt)
-        self._attend(under_way, deadline)
+        self._handle_events(under_way, deadline)
         for watch in self._watches.values():
-            watch.attend()
+            watch.handle()
         return [self._outcome(attempt) for attempt in self._attempts]
 
-    def _watch(self, trial: Trial) -> None:
-        """Watch where it should arrive; where nobody can, watch for the way that a refusal has come."""
-        for place in [trial.witness] if trial.witness else [trial.place] if trial.via and trial.protocol == TCP else []:
-            # It may be gone, and then nothing arrives there.
+    def _watch(self, probe: ResolvedProbe) -> None:
+        """Watch where the probe should arrive; if that is not on this host, watch its source for TCP resets."""
+        for namespace in (
+            [probe.witness] if probe.witness else [probe.namespace] if probe.via and probe.protocol == TCP else []
+        ):
+            # The namespace may no longer exist. Then nothing arrives there.
             with suppress(OSError):
-                key = _watched(place, trial)
+                key = _watched(namespace, probe)
                 if key not in self._watches:
-                    self._watches[key] = watch = _Watch(place, *key[1:])
+                    self._watches[key] = watch = _Watch(namespace, *key[1:])
                     self._selector.register(watch.socket, selectors.EVENT_READ, watch)
 
-    def _attend(self, under_way: Iterable[_Attempt], deadline: float) -> None:
+    def _handle_events(self, under_way: Iterable[_Attempt], deadline: float) -> None:
         waiting = {id(attempt) for attempt in under_way if not attempt.done}
         while waiting and time.monotonic() < deadline:
             for key, _events in self._selector.select(max(deadline - time.monotonic(), 0)):
-                key.data.attend()
+                key.data.handle()
                 if isinstance(key.data, _Attempt) and key.data.done:
                     waiting.discard(id(key.data))
                     self._selector.unregister(key.fileobj)
@@ -223,58 +230,61 @@ class _Round:
         if attempt.is_absent:
             return Outcome(ABSENT, "the sandbox that it should come from is not there")
         seen_as = self._seen_as(attempt)
-        seen, why = self._judged(attempt, seen_as)
+        seen, why = self._result(attempt, seen_as)
         return Outcome(seen, why, round(attempt.seconds, 4), seen_as)
 
     def _seen_as(self, attempt: _Attempt) -> str:
-        """Whom the witness saw it come from; empty if it saw nothing."""
-        watch = self._watch_of(attempt.trial.witness, attempt.trial)
+        """The source address that the witness saw; empty if nothing arrived."""
+        watch = self._watch_of(attempt.probe.witness, attempt.probe)
         return watch.arrived.get(attempt.tag, "") if watch else ""
 
-    def _watch_of(self, place: str, trial: Trial) -> Optional[_Watch]:
+    def _watch_of(self, namespace: str, probe: ResolvedProbe) -> Optional[_Watch]:
         with suppress(OSError):
-            return self._watches.get(_watched(place, trial))
+            return self._watches.get(_watched(namespace, probe))
         return None
 
-    def _judged(self, attempt: _Attempt, seen_as: str) -> Tuple[str, str]:
-        trial = attempt.trial
+    def _result(self, attempt: _Attempt, seen_as: str) -> Tuple[str, str]:
+        probe = attempt.probe
         if attempt.answered:
-            misled = trial.witness and not seen_as and not trial.before_rules
-            return (ELSEWHERE, "something else answers") if misled else (OPEN, "")
-        if trial.before_rules and seen_as:
+            answered_elsewhere = probe.witness and not seen_as and not probe.before_rules
+            return (ELSEWHERE, "something else answers") if answered_elsewhere else (OPEN, "")
+        if probe.before_rules and seen_as:
             return ONE_WAY, "it arrives, and the host answers no pings here"
         if attempt.refused and (seen_as or self._is_refused_behind(attempt)):
             return OPEN, NOBODY_LISTENS
-        if attempt.refused and trial.via and self._hops_of_host(trial) is None:
-            return UNKNOWN, f"refused, by {trial.via} or by whom it forwards to: a ping would tell, and is not answered"
+        if attempt.refused and probe.via and self._hops_of_host(probe) is None:
+            return UNKNOWN, f"refused, by {probe.via} or by whom it forwards to: a ping would tell, and is not answered"
         if attempt.refused:
             return REFUSED, "refused"
         if seen_as:
-            return (OPEN, "it arrives") if trial.protocol == UDP else (ONE_WAY, "it arrives, and no answer comes back")
+            return (OPEN, "it arrives") if probe.protocol == UDP else (ONE_WAY, "it arrives, and no answer comes back")
         if attempt.error:
             return CLOSED, (attempt.error.strerror or str(attempt.error)).lower()
-        if trial.protocol == UDP and not trial.witness:
+        if probe.protocol == UDP and not probe.witness:
             return UNKNOWN, "no answer, which is all that many UDP services have to say"
         return CLOSED, "no answer"
 
     def _is_refused_behind(self, attempt: _Attempt) -> bool:
-        """Whether who refuses is one hop further than the host that forwards, so not that host itself."""
-        reference = self._hops_of_host(attempt.trial)
+        """Whether the refusal comes from one hop behind the host that forwards, so not from that host itself."""
+        reference = self._hops_of_host(attempt.probe)
         return reference is not None and self._hops_of_refusal(attempt) == reference - 1
 
     def _hops_of_refusal(self, attempt: _Attempt) -> int:
-        watch = self._watch_of(attempt.trial.place, attempt.trial)
+        watch = self._watch_of(attempt.probe.namespace, attempt.probe)
         if watch is None or not isinstance(attempt.tag, tuple):
             return attempt.hops
-        return watch.hops_of_refusals.get((attempt.trial.port, attempt.tag[0]), 0)
+        return watch.hops_of_refusals.get((attempt.probe.port, attempt.tag[0]), 0)
 
-    def _hops_of_host(self, trial: Trial) -> Optional[int]:
-        reference = self._references.get((trial.place, trial.via))
+    def _hops_of_host(self, probe: ResolvedProbe) -> Optional[int]:
+        reference = self._references.get((probe.namespace, probe.via))
         return reference.hops if reference and reference.answered else None
 
 
-def is_own_ground(place: str, address: str) -> bool:
-    """Whether an address is reached from the namespace without any router: then it is not what others mean by it."""
-    with suppress(OSError), namespaces.entered(place):
+def is_on_link(namespace: str, address: str) -> bool:
+    """Whether the namespace reaches an address without a router.
+
+    If so, the address belongs to another host here than where the probe was derived.
+    """
+    with suppress(OSError), namespaces.entered(namespace):
         return not rtnetlink.gateway_to(address)
     return False

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether it is up to a rule of the admin's what becomes of a packet that is forwarded. Pure."""
+"""Whether one of the admin's rules may decide about a forwarded packet. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .probes import OPEN, PING
 
 @dataclass(frozen=True)
 class Forwarded:
-    """A packet as it is when the rules see it; `port` is the one that it was first sent to.
+    """A forwarded packet as the rules see it; `port` is the original destination port.
 
-    `container` is where it goes, empty for the outside. `sources` and `bridges` are those by which it may come, None
-    where that is not known.
+    `container` is its destination, empty for the outside. It has one of these `sources`, and comes by one of these
+    `bridges`; both are None if unknown.
     """
 
     protocol: str
@@ -31,18 +31,23 @@ class Forwarded:
 
 
 def may_decide(model: Model, packet: Forwarded, expected: str) -> bool:
-    """Whether a rule may close what would be open, or open what would be closed. When in doubt, it may."""
+    """Whether a rule may drop a packet that is expected to pass, or accept one that is expected to be dropped."""
     actions = (DROP, REJECT) if expected == OPEN else (ACCEPT,)
-    return any(rule.action in actions and _may_hold(model, rule, packet) for rule in model.docker_user)
+    return any(rule.action in actions and _may_match(model, rule, packet) for rule in model.docker_user)
 
 
-def _may_hold(model: Model, rule: UserRule, packet: Forwarded) -> bool:
-    # What is established was let through before.
-    lets_in = rule.action != ACCEPT or not rule.states or "new" in rule.states
-    return lets_in and _is_meant(rule, packet) and _goes_there(model, rule, packet) and _comes_from(rule, packet)
+def _may_match(model: Model, rule: UserRule, packet: Forwarded) -> bool:
+    # An accept of established packets does not let a new flow begin.
+    matches_new = rule.action != ACCEPT or not rule.states or "new" in rule.states
+    return (
+        matches_new
+        and _matches_protocol(rule, packet)
+        and _matches_destination(model, rule, packet)
+        and _matches_source(rule, packet)
+    )
 
 
-def _is_meant(rule: UserRule, packet: Forwarded) -> bool:
+def _matches_protocol(rule: UserRule, packet: Forwarded) -> bool:
     protocol = ICMP if packet.protocol == PING else packet.protocol
     first, last = rule.published_ports or (0, packet.port)
     return (
@@ -52,7 +57,7 @@ def _is_meant(rule: UserRule, packet: Forwarded) -> bool:
     )
 
 
-def _goes_there(model: Model, rule: UserRule, packet: Forwarded) -> bool:
+def _matches_destination(model: Model, rule: UserRule, packet: Forwarded) -> bool:
     if rule.container and rule.container in model.containers:
         owner = model.owner_of_stack(model.containers[rule.container]).name
         return packet.container == owner
@@ -62,13 +67,13 @@ def _goes_there(model: Model, rule: UserRule, packet: Forwarded) -> bool:
     return not rule.destinations or _is_in([packet.destination], rule.destinations)
 
 
-def _comes_from(rule: UserRule, packet: Forwarded) -> bool:
+def _matches_source(rule: UserRule, packet: Forwarded) -> bool:
     if rule.sources and packet.sources is not None and not _is_in(packet.sources, rule.sources):
         return False
     if not rule.in_interface or packet.bridges is None:
         return True
-    beginning = rule.in_interface[:-1] if rule.in_interface.endswith("+") else ""
-    return any(bridge == rule.in_interface or (beginning and bridge.startswith(beginning)) for bridge in packet.bridges)
+    prefix = rule.in_interface[:-1] if rule.in_interface.endswith("+") else ""
+    return any(bridge == rule.in_interface or (prefix and bridge.startswith(prefix)) for bridge in packet.bridges)
 
 
 def _is_in(addresses: Iterable[Address], networks: Iterable[Subnet]) -> bool:

@@ -1,21 +1,23 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one network's options come to as iptables text, in one family: table and chain, and the rule.
+"""The rules that follow from one network's options, as iptables text, in one IP family.
 
-On a bridge of ours the rules are for whatever comes and goes by it; on one that others use, too, they are for our
-containers' addresses only.
+On a managed bridge the rules match all packets from and to the bridge; on an adopted one, which third parties use, too,
+they match the addresses of declared containers only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Host, Network
 from ..declaration.section import Subnet
 
 INTERNAL, CT, BRIDGE, FORWARD = (f"filter DOCKER-{name}" for name in ("INTERNAL", "CT", "BRIDGE", "FORWARD"))
+FAMILIES = {4: "ip", 6: "ip6"}
+
 LINKS = "filter DOCKER-LINKS"
 RAW, INPUT = "raw WHARF-PREROUTING", "filter WHARF-INPUT"
 POSTROUTING, MSS = "nat WHARF-POSTROUTING", "mangle WHARF-FORWARD"
@@ -26,18 +28,21 @@ _IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _ICMP = {4: "-p icmp", 6: "-p ipv6-icmp"}
 _ECHO_REQUEST = {4: "-p icmp -m icmp --icmp-type 8", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type 128"}
-# Errors that the answers to pings meet on their way: unreachable, too big, time exceeded, parameter problem.
+# ICMP errors about replies to pings: unreachable, too big, time exceeded, parameter problem.
 _ERRORS = {
     4: [f"-p icmp -m icmp --icmp-type {number}" for number in (3, 11, 12)],
     6: [f"-p ipv6-icmp -m icmp6 --icmpv6-type {number}" for number in (1, 2, 3, 4)],
 }
 
+DNS_PROTOCOLS = ("udp", "tcp")
+
+# Table and chain, and the text of the rule.
 Element = Tuple[str, str]
 
 
 @dataclass(frozen=True)
 class RuleContext:
-    """A network in one family, or with an `address` that of one container on a bridge that others use, too."""
+    """A network in one IP family; with an `address`, a single container on an adopted bridge."""
 
     host: Host
     network: Network
@@ -53,7 +58,7 @@ class RuleContext:
         return f"-s {self.address} -i {self.network.bridge}" if self.address else f"-i {self.network.bridge}"
 
     def going(self, interface: str = "") -> str:
-        """What matches that goes there, by any interface or by this one."""
+        """The match of packets to the network, that come by any interface or by this one."""
         by = f"-i {interface} " if interface else ""
         return f"{f'-d {self.address} ' if self.address else ''}{by}-o {self.network.bridge}"
 
@@ -62,11 +67,18 @@ class RuleContext:
         within = f"-i {self.network.bridge} -o {self.network.bridge}"
         return [f"{end} {self.address} {within}" for end in ("-s", "-d")] if self.address else [within]
 
-    def forwarding(self) -> Iterator[Element]:
-        """What is forwarded from and to it.
+    def rules(self, addresses: Optional[Subnet]) -> Iterator[Element]:
+        """All rules of the network's options. `addresses` are its subnet, or the single address."""
+        yield from self._forwarding()
+        yield from self._clamping()
+        yield from self._protection(addresses)
+        yield from self._outward(addresses)
 
-        Internal networks come before what is established: a container that is on an outer network, too, may forward for
-        them, and then the answers to what it let out would come back here.
+    def _forwarding(self) -> Iterator[Element]:
+        """The rules for packets that are forwarded from and to the network.
+
+        The rules of internal networks come before the accept of established flows. Otherwise a container
+        that forwards between an internal network and another one would get replies for the internal one accepted.
         """
         if self.network.internal:
             if self.network.icc:
@@ -80,7 +92,7 @@ class RuleContext:
         yield FORWARD, f"{self.coming} -j ACCEPT"
 
     def _to_containers(self) -> Iterator[str]:
-        """Nothing that goes to them leaves these rules without a verdict."""
+        """The rules for packets to containers. Every such packet gets a verdict."""
         if self.network.icc:
             yield from (f"{match} -j ACCEPT" for match in self.among)
         mark = self.host.bridge_accept_fwmark
@@ -89,7 +101,8 @@ class RuleContext:
             yield f"{self.going()} -m mark --mark {mark.mark & mark.mask:#x}{of} -j ACCEPT"
         yield f"{self.going()} {_IS_TRANSLATED} -j DOCKER"
         if not self.network.icc:
-            # Only the default network has links. From an adopted bridge others are reached, and the end drops the rest.
+            # Only the default network has links. On an adopted bridge third parties stay reachable, and the last rule
+            # drops the rest.
             verdicts = [
                 *(["DOCKER-LINKS"] if self.network.is_default else []),
                 *([] if self.network.external else ["DROP"]),
@@ -99,9 +112,9 @@ class RuleContext:
         yield f"{self.going()} -j DROP"
 
     def _direct_access(self) -> Iterator[str]:
-        """What others reach at the containers' own addresses."""
+        """The rules for direct access to the containers' own addresses."""
         if self.mode == NAT_UNPROTECTED:
-            # There stands which ports are not for all.
+            # In DOCKER are the rules for ports with `allow_from`.
             yield f"{self.going()} -j DOCKER"
             yield f"{self.going()} -j ACCEPT"
         if self.mode == ROUTED:
@@ -113,19 +126,19 @@ class RuleContext:
         else:
             yield from (f"{self.going(interface)} -j DOCKER" for interface in self.network.trusted_interfaces)
 
-    def clamping(self) -> Iterator[Element]:
-        """TCP segments are made to fit the way, to and fro, where an ICMP error would not come through to say so."""
+    def _clamping(self) -> Iterator[Element]:
+        """Clamp the MSS of TCP connections to the path's MTU in both directions, for paths that drop ICMP errors."""
         if self.network.mss_clamp:
             for match in (self.coming, self.going()):
                 syn = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
                 yield MSS, f"{match} {syn} -j TCPMSS --clamp-mss-to-pmtu"
 
-    def protection(self, addresses: Optional[Subnet]) -> Iterator[Element]:
-        """Nobody reaches these addresses but by their bridge.
+    def _protection(self, addresses: Optional[Subnet]) -> Iterator[Element]:
+        """Drop packets to these addresses that come by another interface than their bridge (direct access).
 
-        Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no
-        connection is known yet in the table raw: there `DOCKER-BRIDGE` alone keeps strangers out. An isolated network's
-        bridge has no address, but any other of the host's would do, or that of all on the link.
+        For a network that is not masqueraded, replies come to its containers' own addresses, and the table raw is
+        before connection tracking. So there, `DOCKER-BRIDGE` alone drops direct access. An isolated network must not
+        reach the host: its bridge has no address, but any other address of the host, or a multicast one, would do.
         """
         bridge = self.network.bridge
         if self.mode == ISOLATED:
@@ -140,8 +153,8 @@ class RuleContext:
             yield RAW, f"-d {addresses} -i {interface} -j RETURN"
         yield RAW, f"-d {addresses} ! -i {bridge} {_NOT_TO_LOCAL} -j DROP"
 
-    def outward(self, addresses: Optional[Subnet]) -> Iterator[Element]:
-        """By which address these are known to others."""
+    def _outward(self, addresses: Optional[Subnet]) -> Iterator[Element]:
+        """The source NAT of packets that leave the network from these addresses."""
         bridge, snat = self.network.bridge, self.network.snat(self.version)
         source = f"-j SNAT --to-source {snat}" if snat else "-j MASQUERADE"
         if addresses and snat and not self.address:
@@ -154,3 +167,7 @@ class RuleContext:
 
     def hairpin(self, subnet: Subnet) -> Element:
         return POSTROUTING, f"-s {subnet} -o {self.network.bridge} {_IS_TRANSLATED} -j MASQUERADE"
+
+
+def in_family(version: int, elements: Iterable[Element]) -> Iterator[Element]:
+    return ((f"{FAMILIES[version]} {chain}", rule) for chain, rule in elements)

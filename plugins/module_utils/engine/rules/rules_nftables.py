@@ -1,25 +1,22 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The firewall, as nftables text: what Docker's chains do, in one table, with maps instead of one rule per port.
+"""The firewall as nftables text: the work of Docker's chains, in one table, with maps instead of one rule per port.
 
-The chains and the declarations of sets and maps never depend on how much is published: networks and containers
-only contribute elements. So a packet pays for a few look-ups, whatever the number of ports, and a change is a
-change of elements.
+The chains, sets and maps are the same however many ports are published: networks and containers only have elements. So
+a packet costs a few look-ups, whatever the number of ports, and changes of a declaration are changes of elements.
 """
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Set, Tuple
+from typing import Iterable, Iterator, List
 
-from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Host, Network
-from ..declaration.section import shortest
-from ..planning.accepted_ports import LinkedPort
-from ..planning.plan import Plan, asymmetric_replies
-from ..planning.publications import Publication, Translation
-from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT, ResolverChoice
-from ..planning.targets import Target, sources, targets
-from ..state import Chain, ElementSet, Object, Rules
+from ..declaration.model import Host
+from ..planning.plan import Plan
+from ..planning.publications import Translation
+from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
+from ..state import Chain, ElementSet, Object
+from .elements_nftables import FAMILIES, Element, container_rules, network_rules
 from .user_rules_nftables import user_rules
 
 TABLE = "inet wharf"
@@ -27,21 +24,17 @@ USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 OWN_CHAINS = (DECLARED_CHAIN, USER_CHAIN, "DOCKER-FORWARD")
 
-_FAMILIES = ((4, "ip"), (6, "ip6"))
-
-# The ends of `forward` where the host did not forward before us. If the ledger is lost, they tell of that, too.
+# The last rules of `forward` if wharf.network turned forwarding on. Recovery of a lost ledger finds that out by them.
 NOT_A_ROUTER = {
-    version: f'meta nfproto ipv{version} drop comment "not a router for others"' for version, _family in _FAMILIES
+    version: f'meta nfproto ipv{version} drop comment "not a router for others"' for version, _family in FAMILIES
 }
 
-# What a ping is, and what else must come through where pings do: the errors that its answers meet on their way.
+# Pings, and ICMP errors about the replies to them.
 _ECHO_REQUEST = {4: "icmp type echo-request", 6: "icmpv6 type echo-request"}
 _PING_AND_ERRORS = {
     4: "icmp type { destination-unreachable, echo-request, time-exceeded, parameter-problem }",
     6: "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-request }",
 }
-
-Element = Tuple[str, str]
 
 
 def rules(plan: Plan) -> List[Object]:
@@ -51,13 +44,13 @@ def rules(plan: Plan) -> List[Object]:
     return [
         *_sets(plan),
         *_chains(plan),
-        *(_network_rules(plan, network) for network in plan.model.networks.values()),
-        *_container_rules(plan),
+        *(network_rules(plan, network) for network in plan.model.networks.values()),
+        *container_rules(plan),
     ]
 
 
 def _adopts(plan: Plan) -> bool:
-    """Whether a network is on a bridge that others use, too: there the rules are for our containers' addresses only."""
+    """Whether a network is on an adopted bridge, where the rules match the addresses of declared containers only."""
     return any(network.external for network in plan.model.networks.values())
 
 
@@ -68,7 +61,7 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
     yield ElementSet("mss_clamp", ("type ifname",))
     yield ElementSet("no_icc", ("type ifname . ifname",))
     yield from (ElementSet(mode, ("type nf_proto . ifname",)) for mode in ("isolated", "routed", "unprotected"))
-    for version, _family in _FAMILIES:
+    for version, _family in FAMILIES:
         address = f"ipv{version}_addr"
         port = "inet_proto . inet_service"
         yield ElementSet(f"networks{version}", (f"type {address} . ifname", "flags interval"))
@@ -96,7 +89,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     raw = _raw_prerouting(plan.model.host)
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
-    # nft 1.0.6 does not call that `dstnat` here.
+    # nft 1.0.6 does not take the name `dstnat` at the hook output.
     yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
     yield _hooked(plan, "input", "filter hook input priority filter", _input())
@@ -108,17 +101,17 @@ def _chains(plan: Plan) -> Iterator[Chain]:
 
 
 def _hooked(plan: Plan, name: str, hook: str, rules: Iterable[str]) -> Chain:
-    """A chain that packets come to by themselves. Those of a family whose rules are left to others leave it at once."""
-    others = [
+    """A base chain. Packets of an IP family without rules (`iptables: false`) leave it at once."""
+    without_rules = [
         f'meta nfproto ipv{version} accept comment "left to others"'
-        for version, _family in _FAMILIES
+        for version, _family in FAMILIES
         if not plan.model.host.has_rules(version)
     ]
-    return Chain(name, (f"type {hook}; policy accept;", *others, *rules))
+    return Chain(name, (f"type {hook}; policy accept;", *without_rules, *rules))
 
 
 def _user_chains(plan: Plan) -> Iterator[Chain]:
-    """The rules that are declared come before those that admins put into DOCKER-USER themselves."""
+    """The chains of the admin's rules: declared rules come before those that admins put into DOCKER-USER themselves."""
     yield Chain(USER_CHAIN, ())
     yield Chain(DECLARED_CHAIN, tuple(user_rules(plan)))
 
@@ -132,55 +125,55 @@ _TO_DOCKER = "fib daddr type local jump DOCKER"
 
 
 def _raw_prerouting(host: Host) -> Iterator[str]:
-    """Nobody reaches a protected network's container but by its bridge, nor the host's loopback but by `lo`.
+    """Drop direct access to containers of protected networks, and access to the host's loopback by another link.
 
-    Where a network is not masqueraded, answers from elsewhere come for its containers' own addresses, and no connection
-    is known here yet: there the end of `DOCKER-FORWARD` alone keeps strangers out. An isolated network's bridge has no
-    address, but any other of the host's would do.
+    For a network that is not masqueraded, replies come to its containers' own addresses, and this chain is before
+    connection tracking. So there, the end of `DOCKER-FORWARD` alone drops direct access. An isolated network must not
+    reach the host: its bridge has no address, but any other address of the host would do.
     """
     for direction in ("daddr", "saddr"):
         # `route_localnet` lets both through.
         yield f'iifname != "lo" ip {direction} 127.0.0.0/8 drop comment "loopback is the host\'s own"'
     yield 'meta nfproto . iifname @isolated fib daddr type local drop comment "isolated"'
-    for version, family in () if host.allow_direct_routing else _FAMILIES:
+    for version, family in () if host.allow_direct_routing else FAMILIES:
         yield f"{family} daddr @icmp{version} {_PING_AND_ERRORS[version]} accept"
         strangers = " ".join(f"{family} daddr . iifname != @{known}{version}" for known in ("networks", "trusted"))
         yield f'{family} daddr @protected{version} {strangers} fib daddr type != local drop comment "direct access"'
 
 
 def _prerouting() -> Iterator[str]:
-    """Who asks a gateway for names is led to the resolver that knows its networks, and to no published port 53."""
-    for version, family in _FAMILIES:
-        asking = f"{family} daddr @resolvers{version} {_DNS} fib daddr . iif type local"
-        yield f"{asking} redirect to : {family} saddr . iifname map @resolver_ports{version}"
-        yield f'{asking} accept comment "the network\'s own resolver"'
+    """Redirect DNS queries to the resolver that their container is assigned. A published port 53 does not get them."""
+    for version, family in FAMILIES:
+        query = f"{family} daddr @resolvers{version} {_DNS} fib daddr . iif type local"
+        yield f"{query} redirect to : {family} saddr . iifname map @resolver_ports{version}"
+        yield f'{query} accept comment "the network\'s own resolver"'
     yield _TO_DOCKER
 
 
 def _input() -> Iterator[str]:
-    """A network's resolver answers who is on the network, and one that knows several whom the rules have led there.
+    """Drop packets from isolated networks to the host, multicast included, and DNS queries from outside a network.
 
-    To the host of an isolated network nobody sends anything, to all on the link neither.
+    Other resolvers than the networks' own only get queries that the rules redirected to them.
     """
     yield 'meta nfproto . iifname @isolated drop comment "isolated"'
-    for version, family in _FAMILIES:
-        asking = f'iifname != "lo" {family} daddr @resolvers{version} meta l4proto {{ tcp, udp }}'
-        yield f'{asking} th dport {FIRST_PORT}-{LAST_PORT} ct status & dnat != dnat drop comment "names"'
-        yield f'{asking} th dport {DNS_PORT} fib daddr . iif type != local drop comment "names"'
+    for version, family in FAMILIES:
+        query = f'iifname != "lo" {family} daddr @resolvers{version} meta l4proto {{ tcp, udp }}'
+        yield f'{query} th dport {FIRST_PORT}-{LAST_PORT} ct status & dnat != dnat drop comment "names"'
+        yield f'{query} th dport {DNS_PORT} fib daddr . iif type != local drop comment "names"'
 
 
 def _docker() -> Iterator[str]:
-    """Published ports. `[::1]` is left alone, since the kernel cannot route its answers."""
+    """Published ports. `[::1]` is excluded, since the kernel cannot route the replies."""
     yield "ip6 daddr ::1 return"
-    for version, family in _FAMILIES:
+    for version, family in FAMILIES:
         yield f"dnat {family} to meta l4proto . th dport map @published{version}"
         yield f"dnat {family} to {family} daddr . meta l4proto . th dport map @published_at{version}"
 
 
 def _mangle_forward() -> Iterator[str]:
-    """TCP segments are made to fit the way, to and fro, where an ICMP error would not come through to say so.
+    """Clamp the MSS of TCP connections to the path's MTU in both directions, for paths that drop ICMP errors.
 
-    `rt mtu` takes the smaller of the MTUs of both directions, and never makes a segment larger.
+    `rt mtu` is the smaller of the MTUs of both directions, and never increases the MSS.
     """
     for direction in ("iifname", "oifname"):
         yield f"tcp flags & (syn | rst) == syn {direction} @mss_clamp tcp option maxseg size set rt mtu"
@@ -190,16 +183,16 @@ def _forward(plan: Plan) -> Iterator[str]:
     yield from _TO_USER_CHAINS
     yield "iifname @bridges jump DOCKER-FORWARD"
     yield "oifname @bridges jump DOCKER-FORWARD"
-    for version, family in _FAMILIES if _adopts(plan) else ():
+    for version, family in FAMILIES if _adopts(plan) else ():
         yield f"{family} saddr . iifname @adopted{version} jump DOCKER-FORWARD"
         yield f"{family} daddr . oifname @adopted{version} jump DOCKER-FORWARD"
     if plan.model.host.ip_forward and not plan.model.host.ip_forward_no_drop:
-        # Where forwarding was off before us, turning it on must not make the host a router for its neighbours.
-        # With bridge-nf-call-iptables what machines on one bridge say to each other comes by here, too.
-        bridged = ", ".join(f'"{bridge.name}" . "{bridge.name}"' for bridge in plan.facts.other_bridges or ())
+        # If wharf.network turned forwarding on, the host must not become a router for other hosts. With
+        # bridge-nf-call-iptables, frames between the ports of a third-party bridge pass this chain, too.
+        bridged = ", ".join(f'"{bridge.name}" . "{bridge.name}"' for bridge in plan.facts.third_party_bridges or ())
         if bridged:
             yield f'iifname . oifname {{ {bridged} }} accept comment "bridged"'
-        # The rule for IPv6 stands without any such network, too: one may have been here, and the host still forward.
+        # The rule for IPv6 is there even without an IPv6 network: there may have been one, and the host still forwards.
         if not plan.facts.forwards_ipv4:
             yield NOT_A_ROUTER[4]
         if not plan.facts.forwards_ipv6:
@@ -207,10 +200,10 @@ def _forward(plan: Plan) -> Iterator[str]:
 
 
 def _docker_forward(plan: Plan) -> Iterator[str]:
-    """What is forwarded from or to one of our bridges; nothing leaves this chain without a verdict.
+    """Packets from and to managed bridges. Every packet gets a verdict in this chain.
 
-    Internal networks come before what is established: a container that is on an outer network, too, may forward for
-    them, and then the answers to what it let out would come back here.
+    The rules of internal networks come before the accept of established flows. Otherwise a container that
+    forwards between an internal network and another one would get replies for the internal one accepted.
     """
     yield 'iifname . oifname @icc accept comment "between containers of a network"'
     yield 'iifname @internal drop comment "internal"'
@@ -220,37 +213,37 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     if mark:
         yield f'meta mark & {mark.mask:#x} == {mark.mark & mark.mask:#x} accept comment "bridge-accept-fwmark"'
     yield "ct status dnat jump DOCKER-TARGETS"
-    for version, family in _FAMILIES:
-        # Within the bridge, or anybody would be let in who sends by the address of a container that has a link.
+    for version, family in FAMILIES:
+        # Only within the bridge, since a packet from outside may have the source address of a linked container.
         linked = f"{family} saddr . {family} daddr . meta l4proto . th dport @linked{version} accept"
         yield f"iifname . oifname @no_icc {linked}"
         if _adopts(plan):
             ends = f"{family} saddr . iifname @adopted{version} {family} daddr . oifname @adopted{version}"
             yield f"{ends} {linked}"
     yield 'iifname . oifname @no_icc drop comment "between containers of a network"'
-    for version, family in _FAMILIES:
+    for version, family in FAMILIES:
         guarded = f"meta nfproto . oifname @unprotected {family} daddr . meta l4proto . th dport @guarded{version}"
         yield f"{guarded} jump DOCKER-TARGETS"
         yield f'{guarded} drop comment "allow_from"'
     yield "meta nfproto . oifname @unprotected accept"
     yield "meta nfproto . oifname @routed meta l4proto { icmp, icmpv6 } accept"
-    for version, family in _FAMILIES:
+    for version, family in FAMILIES:
         yield f"{family} daddr @icmp{version} {_ECHO_REQUEST[version]} accept"
     if plan.model.host.allow_direct_routing:
         yield "jump DOCKER-TARGETS"
     else:
         yield "meta nfproto . oifname @routed jump DOCKER-TARGETS"
-        for version, family in _FAMILIES:
+        for version, family in FAMILIES:
             yield f"{family} daddr . iifname @trusted{version} jump DOCKER-TARGETS"
     yield 'oifname @bridges drop comment "isolation"'
-    for version, family in _FAMILIES if _adopts(plan) else ():
+    for version, family in FAMILIES if _adopts(plan) else ():
         yield f'{family} daddr . oifname @adopted{version} drop comment "isolation"'
     yield "accept"
 
 
 def _docker_targets() -> Iterator[str]:
-    """The containers' published ports, for whoever may reach them: by the port to which a connection was first sent."""
-    for version, family in _FAMILIES:
+    """Accept packets to published ports, for those with `allow_from` by source and original destination port."""
+    for version, family in FAMILIES:
         target = f"{family} daddr . meta l4proto . th dport"
         asked = f"meta l4proto . ct original proto-dst . {family} saddr"
         yield f"{target} @targets{version} accept"
@@ -260,137 +253,17 @@ def _docker_targets() -> Iterator[str]:
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:
-    for version, family in _FAMILIES:
+    for version, family in FAMILIES:
         yield f"oifname @bridges fib saddr type local snat {family} to {family} daddr map @translated{version}"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'
     if _adopts(plan):
         yield 'ip saddr 127.0.0.0/8 ip daddr . oifname @adopted4 masquerade comment "published on loopback"'
-    for version, family in _FAMILIES:
+    for version, family in FAMILIES:
         yield f'{family} saddr . oifname @networks{version} ct status dnat masquerade comment "hairpin"'
         yield f'{family} saddr . {family} daddr @asymmetric{version} masquerade comment "answered by another network"'
         elsewhere = f"{family} saddr . oifname != @networks{version}"
         yield f"{elsewhere} snat {family} to {family} saddr map @translated{version}"
         yield f"{family} saddr @masqueraded{version} {elsewhere} masquerade"
-
-
-def _network_rules(plan: Plan, network: Network) -> Rules:
-    return Rules(f"network {network.name}", tuple(sorted(_network_elements(plan, network))))
-
-
-def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
-    bridge = f'"{network.bridge}"'
-    if not network.external:
-        yield "bridges", bridge
-    if network.icc:
-        yield "icc", f"{bridge} . {bridge}"
-    elif not network.external:
-        yield "no_icc", f"{bridge} . {bridge}"
-    if network.internal:
-        yield "internal", bridge
-    if network.mss_clamp:
-        yield "mss_clamp", bridge
-    for version, pool in plan.allotted.networks[network.name].items():
-        yield from _mode_elements(network, version)
-        subnet = shortest(pool.subnet)
-        yield f"networks{version}", f"{subnet} . {bridge}"
-        for interface in network.trusted_interfaces:
-            yield f"trusted{version}", f'{subnet} . "{interface}"'
-        if not network.external:
-            yield from _outward_elements(network, version, subnet)
-        if network.icmp:
-            yield f"icmp{version}", subnet
-    for resolver in plan.resolvers.all:
-        for address in resolver.addresses if resolver.name == network.name and resolver.answers else ():
-            yield f"resolvers{address.version}", str(address)
-
-
-_MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}
-
-
-def _mode_elements(network: Network, version: int) -> Iterator[Element]:
-    mode = network.gateway_mode(version)
-    if mode in _MODE_SETS:
-        yield _MODE_SETS[mode], f'ipv{version} . "{network.bridge}"'
-
-
-def _outward_elements(network: Network, version: int, addresses: str) -> Iterator[Element]:
-    """How these addresses of the network, a subnet or a single one, are known outside."""
-    if network.masquerade(version) and network.gateway_mode(version) == NAT:
-        yield f"protected{version}", addresses
-    if network.snat(version):
-        yield f"translated{version}", f"{addresses} : {network.snat(version)}"
-    elif network.masquerade(version):
-        yield f"masqueraded{version}", addresses
-
-
-def _container_rules(plan: Plan) -> Iterator[Rules]:
-    elements: Dict[str, Set[Element]] = {}
-    for publication in plan.publications:
-        elements.setdefault(publication.container, set()).add(_published(publication))
-    for target in targets(plan.publications, plan.accepted_ports):
-        elements.setdefault(target.container, set()).update(_target_elements(target))
-    for linked in plan.linked_ports:
-        elements.setdefault(linked.container, set()).add(_linked(linked))
-    for container in plan.model.containers.values():
-        for version, _family in _FAMILIES:
-            for subnet, asked in asymmetric_replies(plan, container, version):
-                elements.setdefault(container.name, set()).add(
-                    (f"asymmetric{version}", f"{shortest(subnet)} . {asked}")
-                )
-        for attachment in container.attachments:
-            if plan.model.networks[attachment.network].external:
-                elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
-    for name, question in plan.resolvers.choices.items():
-        if not question.resolver.is_networks_own:
-            elements.setdefault(name, set()).add(_asker(plan, name, question))
-    for name, own in elements.items():
-        yield Rules(f"container {name}", tuple(sorted(own)))
-
-
-def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Element]:
-    network = plan.model.networks[attachment.network]
-    endpoint = plan.allotted.endpoints[container.name, network.name]
-    for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
-        yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
-        yield from _outward_elements(network, address.version, str(address))
-
-
-def _linked(linked: LinkedPort) -> Element:
-    return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
-
-
-def _asker(plan: Plan, container: str, question: ResolverChoice) -> Element:
-    network = plan.model.networks[question.attachment.network]
-    version = question.resolver.at.version
-    address = plan.allotted.endpoints[container, network.name].address(version)
-    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {question.resolver.port}'
-
-
-def _published(publication: Publication) -> Element:
-    p = publication
-    target = f"{p.address} . {p.target_port}"
-    if p.host_ip is None:
-        return f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
-    return f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
-
-
-def _target_elements(target: Target) -> Iterator[Element]:
-    """Who reaches a container's port. Where one of the ways to it is not for all, each of them is looked at."""
-    key = f"{target.address} . {target.protocol} . {target.port}"
-    version = target.address.version
-    if target.is_for_all:
-        yield f"targets{version}", key
-        return
-    yield f"guarded{version}", key
-    for publication in target.publications:
-        asked = f"{publication.protocol} . {publication.host_port}"
-        for source in sources(publication):
-            if publication.host_ip is None:
-                yield f"allowed{version}", f"{asked} . {shortest(source)}"
-            else:
-                yield f"allowed_at{version}", f"{publication.host_ip} . {asked} . {shortest(source)}"
-    for source in target.sources:
-        yield f"allowed_at{version}", f"{key} . {shortest(source)}"
 
 
 def translations(elements: Iterable[Element]) -> Iterator[Translation]:

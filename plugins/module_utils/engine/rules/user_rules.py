@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The admin's rules -> what they say of packets, with the addresses and bridges of what they name."""
+"""The admin's rules -> conditions on packets, with the addresses and bridges of the containers and networks named."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..planning.plan import Plan
 
 @dataclass(frozen=True)
 class PacketRule:
-    """A rule of one family, or of both where `version` is None; what is empty is no condition.
+    """A rule for one IP family, or for both if `version` is None; what is empty is no condition.
 
-    `only_original`: it holds in the direction in which the connection was opened. `protocols` are those of which a
-    packet may be one.
+    `only_original`: it matches packets in the original direction of a connection only. `protocols`: it matches packets
+    of any of these.
     """
 
     rule: UserRule
@@ -34,7 +34,7 @@ class PacketRule:
 
 
 def packet_rules(plan: Plan) -> Iterator[PacketRule]:
-    """In the order in which they hold; none for a rule that names what is not there."""
+    """The admin's rules in order, without those that name a container or network which is not declared."""
     for rule in plan.model.docker_user:
         destinations = _addresses(plan, rule.container) if rule.container else rule.destinations
         bridge = plan.model.networks[rule.network].bridge if rule.network in plan.model.networks else ""

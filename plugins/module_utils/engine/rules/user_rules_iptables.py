@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The admin's rules as iptables text. The twin of `user_rules_nftables`.
+"""The admin's rules as iptables text, the counterpart of `user_rules_nftables`.
 
-iptables takes one network of each kind and one protocol a rule, and logs by a rule of its own.
+A rule of iptables takes one source, one destination and one protocol, and logging needs a rule of its own.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def user_rules(plan: Plan, version: int) -> Iterator[str]:
 
 
 def _matches(packet: PacketRule, version: int) -> Iterator[str]:
-    """What must hold of a packet, each time with one network and protocol."""
+    """The conditions of a rule, once for each combination of source, destination and protocol."""
     several = product(packet.sources or [None], packet.destinations or [None], packet.protocols or [None])
     for source, destination, protocol in several:
-        words = [
+        conditions = [
             *_network("-s", source),
             *_network("-d", destination),
             *(["-i", packet.rule.in_interface] if packet.rule.in_interface else []),
             *(["-o", packet.out_interface] if packet.out_interface else []),
             *(["-p", _ICMP[version] if protocol == ICMP else protocol] if protocol else []),
             *_conntrack(packet),
-            # By a match of its own: of several states in one, any would do.
+            # In a match of its own, since a match of several states takes any of them.
             *(["-m conntrack --ctstate DNAT"] if packet.rule.published_ports else []),
             *_limit(packet.rule.limit),
             *(["-m comment --comment", f'"{packet.rule.comment}"'] if packet.rule.comment else []),
         ]
-        yield "".join(f"{word} " for word in words)
+        yield "".join(f"{condition} " for condition in conditions)
 
 
 def _network(direction: str, network: Optional[Subnet]) -> Iterator[str]:

@@ -20,14 +20,14 @@ _ICMP = {4: ("icmp",), 6: ("icmpv6",), None: ("icmp", "icmpv6")}
 
 def user_rules(plan: Plan) -> Iterator[str]:
     for packet in packet_rules(plan):
-        # nft 1.0.6 knows what `ct original proto-dst` is where one protocol stands before it.
+        # nft 1.0.6 takes `ct original proto-dst` only after a single protocol.
         alone = [(name,) for name in packet.protocols] if packet.rule.published_ports else [packet.protocols]
         for protocols in alone:
-            yield " ".join(_words(replace(packet, protocols=protocols)))
+            yield " ".join(_statements(replace(packet, protocols=protocols)))
 
 
-def _words(packet: PacketRule) -> Iterator[str]:
-    """What must hold of a packet, in nft's words, and then what is done with it."""
+def _statements(packet: PacketRule) -> Iterator[str]:
+    """The conditions of a rule, and then its statements."""
     rule = packet.rule
     yield from _addresses(packet)
     if rule.in_interface:
@@ -41,7 +41,7 @@ def _words(packet: PacketRule) -> Iterator[str]:
         yield "ct direction original"
     if rule.published_ports:
         first, last = rule.published_ports
-        # What containers ask of others at the same port is none of it.
+        # Only translated packets, and not those of containers to the same port of other hosts.
         yield f"ct status dnat ct original proto-dst {first}" + (f"-{last}" if last > first else "")
     if rule.states:
         yield f"ct state {','.join(rule.states)}"
@@ -67,8 +67,8 @@ def _interface(name: str) -> str:
     return f'"{name[:-1]}*"' if name.endswith("+") else f'"{name}"'
 
 
-def _one_of(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{{ {', '.join(words)} }}"
+def _one_of(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
 
 
 def _limit(rate: Rate) -> str:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which rules of others drop what ours accept, and what would let it through. Pure.
+"""Finds third-party rules that drop required flows, and the commands that would let these through. Pure.
 
-An `accept` is final in its own base chain only: a packet that we accept still goes through every other base chain at
-its hook, whatever the priority, and a `drop` in any of them is final.
+An `accept` is final in its own base chain only. A packet that our rules accept still passes every other base chain at
+the hook, whatever their priorities, and a `drop` in any of them is final.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NFT = "nft"
 _FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _USER_CHAIN = "DOCKER-USER"
 _DECLARED_CHAIN = "WHARF-USER"
-# Of the networks and ports that a rule hits, as many are named.
+# A message names at most so many of the networks and ports that a rule affects.
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """Tables of others, as one `tool` lists them: nft, or one of the iptables programs."""
+    """Third-party tables, as listed by one `tool`: nft, or one of the iptables programs."""
 
     tool: str
     objects: Sequence[Mapping[str, Any]]
@@ -35,10 +35,11 @@ class Ruleset:
 
 @dataclass(frozen=True)
 class ThirdPartyDrop:
-    """A rule of somebody else, or a base chain's policy, that drops what we accept, or a rule that cannot be read.
+    """A third-party rule, or the policy of a base chain, that drops required flows; or a rule that cannot be parsed.
 
-    `rule` is its text or, in nft, its handle; empty for the policy. `chain` is where it stands, `base` the chain at the
-    `hook` that leads there. `drops` says what, and is empty for a rule that cannot be read; `remedy` what to do.
+    `rule` is the rule's text or, in nft, its handle; empty for the policy. `chain` is the chain that it is in, `base`
+    the base chain at `hook` that leads there. `drops` describes the dropped flows, and is empty for a rule that cannot
+    be parsed. `remedy` says what to do.
     """
 
     tool: str
@@ -59,16 +60,13 @@ class ThirdPartyDrop:
         return f"{by} drops {'; '.join(self.drops)}. To let it through: {self.remedy}"
 
 
-def third_party_drops(rulesets: Iterable[Ruleset], ways: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
-    """What of these required_flows is dropped for sure, by the rule that drops it, in the order of the rule sets.
-
-    Beside them are the rules that cannot be read.
-    """
+def third_party_drops(rulesets: Iterable[Ruleset], flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
+    """The rules that certainly drop some of these flows, and the rules that cannot be parsed."""
     found: List[ThirdPartyDrop] = []
     for ruleset in rulesets:
         found += _unread(ruleset)
         for (family, name), table in tables_of(ruleset.objects).items():
-            found += _of_table(ruleset.tool, family, name, table, ways)
+            found += _of_table(ruleset.tool, family, name, table, flows)
     return found
 
 
@@ -81,65 +79,65 @@ def _unread(ruleset: Ruleset) -> Iterator[ThirdPartyDrop]:
             yield ThirdPartyDrop(ruleset.tool, family, table, "", chain, rule["text"], "", remedy=remedy)
 
 
-def _of_table(tool: str, family: str, name: str, table: Table, ways: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
-    victims: Dict[ThirdPartyDrop, List[RequiredFlow]] = {}
+def _of_table(tool: str, family: str, name: str, table: Table, flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
+    dropped: Dict[ThirdPartyDrop, List[RequiredFlow]] = {}
     bases = {hook: table.at(hook) for hook in {chain.hook for chain in table.chains.values()} if hook}
     if family == "bridge":
         bases = {BRIDGED: bases.get(FORWARD, [])}
     elif family not in _FAMILIES:
         return []
-    for way in ways:
-        if family != "bridge" and way.version not in _FAMILIES[family]:
+    for flow in flows:
+        if family != "bridge" and flow.version not in _FAMILIES[family]:
             continue
-        for drop in _dropped(tool, family, name, table, bases, way):
-            victims.setdefault(drop, []).append(way)
+        for drop in _drops_of(tool, family, name, table, bases, flow):
+            dropped.setdefault(drop, []).append(flow)
     return [
-        replace(drop, drops=tuple(_described(required_flows)), remedy=_remedy(drop, table, required_flows))
-        for drop, required_flows in victims.items()
+        replace(drop, drops=tuple(_described(of_drop)), remedy=_remedy(drop, table, of_drop))
+        for drop, of_drop in dropped.items()
     ]
 
 
-def _dropped(
-    tool: str, family: str, name: str, table: Table, bases: Mapping[str, List[Chain]], way: RequiredFlow
+def _drops_of(
+    tool: str, family: str, name: str, table: Table, bases: Mapping[str, List[Chain]], flow: RequiredFlow
 ) -> Iterable[ThirdPartyDrop]:
     found = {}
-    for hook, packet in way.hops:
+    for hook, packet in flow.packets:
         for base in bases.get(hook, ()):
             end = table.drops(base, packet)
-            # What the admin declares to be dropped, is meant to be.
+            # A drop that the admin declared is intended.
             if end and end.chain != _DECLARED_CHAIN:
                 found[ThirdPartyDrop(tool, family, name, base.name, end.chain, end.rule, base.hook)] = True
     return found
 
 
-def _described(ways: Sequence[RequiredFlow]) -> Iterator[str]:
-    """What is dropped; the family is named where the other one passes."""
+def _described(flows: Sequence[RequiredFlow]) -> Iterator[str]:
+    """The texts for dropped flows. They name the IP family where only one is dropped."""
     versions: Dict[Tuple[str, str], Set[int]] = {}
-    for way in ways:
-        versions.setdefault((way.what, way.whom), set()).add(way.version)
-    victims: Dict[Tuple[str, str], List[str]] = {}
-    for (what, whom), of in versions.items():
+    for flow in flows:
+        versions.setdefault((flow.description, flow.subject), set()).add(flow.version)
+    subjects: Dict[Tuple[str, str], List[str]] = {}
+    for (description, subject), of in versions.items():
         family = "" if len(of) > 1 else f" (IPv{min(of)})"
-        victims.setdefault((what, family), []).append(whom)
-    for (what, family), of_whom in victims.items():
-        more = f" and {len(of_whom) - _MOST_NAMED} more" if len(of_whom) > _MOST_NAMED else ""
-        yield f"{what} {', '.join(of_whom[:_MOST_NAMED])}{more}{family}"
+        subjects.setdefault((description, family), []).append(subject)
+    for (description, family), names in subjects.items():
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield f"{description} {', '.join(names[:_MOST_NAMED])}{more}{family}"
 
 
 def _table(tool: str) -> str:
     return "nftables" if tool == NFT else tool
 
 
-def _remedy(drop: ThirdPartyDrop, table: Table, ways: Sequence[RequiredFlow]) -> str:
-    bridges = list(dict.fromkeys(way.bridge for way in ways))
+def _remedy(drop: ThirdPartyDrop, table: Table, flows: Sequence[RequiredFlow]) -> str:
+    bridges = list(dict.fromkeys(flow.bridge for flow in flows))
     if drop.table == "firewalld":
         return (
             f"`firewall-cmd --get-zone-of-interface={bridges[0]}` names the zone whose target and policies decide; "
             "`firewall-cmd --permanent --zone=ZONE --set-target=ACCEPT` and `firewall-cmd --reload` make it accept"
         )
-    services = [way for way in ways if way.service]
+    services = [flow for flow in flows if flow.service]
     if drop.hook == INPUT and services:
-        others = [way for way in ways if not way.service]
+        others = [flow for flow in flows if not flow.service]
         return "; ".join([_let_in(drop, table, services), *([_remedy(drop, table, others)] if others else [])])
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
@@ -155,14 +153,15 @@ _UFW = {
     FORWARD: ("ufw route allow in on {0}", "ufw route allow out on {0}"),
     OUTPUT: ("ufw allow out on {0}",),
 }
-# What else must come in are the answers to what the host asks of containers; all else would open the host to them.
+# At the hook input, these are the only required packets beside requests to services: replies of containers to the host.
+# A remedy that accepts more would open the host to containers.
 _REPLIES_TO_IPTABLES = "-m conntrack --ctstate ESTABLISHED,RELATED"
 _REPLIES_TO_NFT = "ct state established,related"
 _INTERFACES = {FORWARD: ("iifname", "oifname"), INPUT: ("iifname",), OUTPUT: ("oifname",)}
 
 
-def _let_in(drop: ThirdPartyDrop, table: Table, ways: Sequence[RequiredFlow]) -> str:
-    """What asks for one port of the host each, and no more."""
+def _let_in(drop: ThirdPartyDrop, table: Table, flows: Sequence[RequiredFlow]) -> str:
+    """Commands that accept requests to single ports of the host, and nothing else."""
     kept = ", and keep them where that host keeps its rules"
     if drop.tool == NFT:
         form = f'nft insert rule {drop.family} {drop.table} {drop.base} iifname "{{0}}" {{1}} dport {{2}} accept'
@@ -171,7 +170,7 @@ def _let_in(drop: ThirdPartyDrop, table: Table, ways: Sequence[RequiredFlow]) ->
     else:
         where = f"-I {drop.base}" if drop.table == "filter" else f"-t {drop.table} -I {drop.base}"
         form = f"{drop.tool} {where} -i {{0}} -p {{1}} --dport {{2}} -j ACCEPT"
-    asked = dict.fromkeys((way.bridge, *way.service) for way in ways if way.service)
+    asked = dict.fromkeys((flow.bridge, *flow.service) for flow in flows if flow.service)
     return ", ".join(f"`{form.format(*each)}`" for each in asked) + kept
 
 
@@ -182,7 +181,7 @@ def _commands(each: Sequence[str], bridges: Sequence[str]) -> str:
 def _iptables(drop: ThirdPartyDrop, table: Table, bridges: Sequence[str]) -> str:
     replies = f" {_REPLIES_TO_IPTABLES}" if drop.hook == INPUT else ""
     options = {FORWARD: "io", INPUT: "i", OUTPUT: "o"}[drop.hook]
-    # A dockerd keeps this chain for the admin, and before its own.
+    # dockerd leaves DOCKER-USER to the admin, and evaluates it before its own chains.
     chain = _USER_CHAIN if drop.hook == FORWARD and _USER_CHAIN in table.chains else drop.base
     where = f"-I {chain}" if drop.table == "filter" else f"-t {drop.table} -I {drop.base}"
     commands = [f"{drop.tool} {where} -{option} {{0}}{replies} -j ACCEPT" for option in options]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `iptables-save` prints -> rules in the form of `nft -j`."""
+"""The output of `iptables-save` -> rules in the form of `nft -j`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 from .nft_rules import Expression
 
-# The hooks that the chains of each table are at; others are called by these.
+# The built-in chains, by their hooks.
 _HOOKS = {
     "PREROUTING": "prerouting",
     "INPUT": "input",
@@ -18,7 +18,7 @@ _HOOKS = {
     "OUTPUT": "output",
     "POSTROUTING": "postrouting",
 }
-# Of the table that comes before connections are tracked.
+# The table raw is evaluated before connection tracking.
 _PRIORITIES = {"raw": -300}
 _TARGETS = {
     "ACCEPT": "accept",
@@ -34,20 +34,20 @@ _TARGETS = {
     "NETMAP": "dnat",
     "TPROXY": "tproxy",
 }
-# Options that say nothing of a packet.
+# Options that are no condition on a packet.
 _WITHOUT_MEANING = ("-m", "--comment")
 
-# As iptables-restore reads: nothing but double quotes joins words, and within them what follows a backslash is meant.
+# The syntax of iptables-restore: double quotes group words, and within them a backslash escapes the next character.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WORD = re.compile(rf'(?:[^\s"]|{_QUOTED.pattern})+')
 _ESCAPED = re.compile(r"\\(.)")
 
 
-def words_of(line: str) -> List[str]:
-    """The words of a line that iptables-save prints.
+def split_arguments(line: str) -> List[str]:
+    """The arguments in a line that iptables-save prints.
 
     Raises:
-        ValueError: a quote is not closed. Some matches, `recent` for one, print names as they are.
+        ValueError: a quote is not closed. Some matches, such as `recent`, print names without quoting them.
     """
     if _WORD.sub("", line).strip():
         raise ValueError("a quote is not closed")
@@ -56,7 +56,10 @@ def words_of(line: str) -> List[str]:
 
 
 def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
-    """`family` is `ip` or `ip6`; of a rule the `text` is kept. One that is `unread` may do anything."""
+    """The chains and rules of a save. `family` is `ip` or `ip6`.
+
+    Each rule keeps its `text`. A rule that cannot be parsed is marked `unread`, and may have any effect.
+    """
     table = ""
     chains: List[str] = []
     for line in save.split("\n"):
@@ -78,7 +81,7 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
 
 def _rule(line: str, family: str, chains: List[str]) -> Dict[str, Any]:
     try:
-        words = words_of(line)
+        words = split_arguments(line)
     except ValueError:
         return {"chain": line.split()[1], "expr": [{"unknown": line}, {"accept": None}], "unread": True}
     return {"chain": words[1], "expr": list(_expression(words[2:], family, chains))}
@@ -110,7 +113,7 @@ def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Ex
 
 
 def _target(word: str, name: str, chains: List[str]) -> Iterator[Expression]:
-    """Any other target only marks or counts, and lets the packet on."""
+    """The verdict of a rule. Other targets only mark or count, and the packet continues with the next rule."""
     if name in _TARGETS:
         yield {_TARGETS[name]: None}
     elif name in chains:
@@ -127,7 +130,7 @@ def _condition(word: str, values: List[str], negated: bool, family: str, protoco
 def _header(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
     def parse(value: str, family: str, _protocol: str) -> Tuple[Expression, Expression]:
         address, _slash, length = value.partition("/")
-        # A mask that is no prefix is not understood.
+        # A mask that is no prefix makes a length that no address has, so that the condition is unknown.
         bits = int(length) if length.isdigit() else -1 if length else 32 if family == "ip" else 128
         return {"payload": {"protocol": family, "field": field}}, {"prefix": {"addr": address, "len": bits}}
 
@@ -159,7 +162,7 @@ def _protocol(value: str, _family: str, _own: str) -> Tuple[Expression, Expressi
 
 
 def _state(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-    """Whether a flow is translated is a state, too, here."""
+    """`--ctstate` also takes the statuses DNAT and SNAT, which nft has under another key."""
     states = value.lower().split(",")
     if states == ["dnat"]:
         return {"ct": {"key": "status"}}, states

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules in the form of `nft -j` -> chains that a packet can be walked through.
+"""Rules in the form of `nft -j` -> chains that can be evaluated for a packet.
 
-What of a rule is not understood here may be so or otherwise for any packet.
+A condition that is not implemented here is unknown: it may hold or not for any packet.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Sets = Mapping[str, Sequence[Any]]
 
 # The priority at which connections are tracked (NF_IP_PRI_CONNTRACK).
 _TRACKING = -200
-# What no packet of the kind at hand has at all.
-_NOTHING = object()
+# The value of a field that the packet does not have, such as the IPv6 source of an IPv4 packet.
+_ABSENT = object()
 
 _META = {
     "iif": "in",
@@ -34,7 +34,7 @@ _META = {
     "obrname": "out bridge",
     "nfproto": "family",
     "l4proto": "protocol",
-    "pkttype": "addressed",
+    "pkttype": "packet type",
 }
 _IP_FIELDS = {"saddr": "source", "daddr": "destination", "protocol": "protocol", "nexthdr": "protocol"}
 _PORTS = {"sport": "source port", "dport": "destination port"}
@@ -42,14 +42,14 @@ _IP_FAMILIES = {"ip": "ipv4", "ip6": "ipv6"}
 _CONNECTION = {
     ("state", ""): "state",
     ("direction", ""): "direction",
-    ("daddr", "original"): "asked address",
-    ("ip daddr", "original"): "asked address",
-    ("ip6 daddr", "original"): "asked address",
-    ("proto-dst", "original"): "asked port",
+    ("daddr", "original"): "original destination",
+    ("ip daddr", "original"): "original destination",
+    ("ip6 daddr", "original"): "original destination",
+    ("proto-dst", "original"): "original destination port",
 }
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp", "icmpv6": "ipv6-icmp"}
 
-# Statements that end a packet's way through a base chain, NAT's among them.
+# Statements that end the evaluation of a chain. Those of NAT accept the packet.
 _VERDICTS = {
     **dict.fromkeys(("accept", "queue", "dnat", "snat", "masquerade", "redirect", "tproxy"), ACCEPT),
     **dict.fromkeys(("drop", "reject"), DROP),
@@ -58,14 +58,14 @@ _VERDICTS = {
     "jump": JUMP,
     "goto": GOTO,
 }
-# Statements that let every packet on.
-_REMARKS = frozenset(
+# Statements after which every packet continues with the next rule.
+_NON_VERDICTS = frozenset(
     "counter log mangle notrack ct_helper ct_timeout ct_expectation set map dup flow secmark last comment".split()
 )
 
 
 def tables_of(objects: Iterable[Mapping[str, Any]]) -> Dict[TableName, Table]:
-    """The tables of a listing; a rule's label is its `text` if it has one, else its handle."""
+    """The tables of a listing. A rule's label is its `text` if it has one, else its handle."""
     sets: Dict[TableName, Dict[str, Sequence[Any]]] = {}
     chains: Dict[TableName, Dict[str, Mapping[str, Any]]] = {}
     rules: Dict[Tuple[str, str, str], List[Rule]] = {}
@@ -105,7 +105,7 @@ def _rule(thing: Mapping[str, Any], sets: Sets) -> Rule:
             elif kind in _VERDICTS:
                 target = what["target"] if kind in (JUMP, GOTO) else ""
                 verdicts = functools.partial(_always, [Verdict(_VERDICTS[kind], target)])
-            elif kind.replace(" ", "_") not in _REMARKS:
+            elif kind.replace(" ", "_") not in _NON_VERDICTS:
                 conditions.append(_not_known)
     return Rule(thing.get("text") or str(thing.get("handle", "")), tuple(conditions), verdicts)
 
@@ -123,7 +123,7 @@ def _not_known(_packet: Packet) -> Known:
 
 
 def _looked_up(vmap: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[List[Verdict], bool]:
-    """The verdicts of a verdict map whose keys the packet may have."""
+    """The verdicts in a verdict map that the packet may get, and whether it certainly gets one of them."""
     value = _value(vmap["key"], packet)
     data = vmap["data"]
     elements = sets.get(data[1:], ()) if isinstance(data, str) else data["set"]
@@ -140,7 +140,7 @@ def _looked_up(vmap: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[Lis
 
 def _matches(match: Mapping[str, Any], sets: Sets, packet: Packet) -> Known:
     value = _value(match["left"], packet)
-    if value is _NOTHING:
+    if value is _ABSENT:
         return False
     operator, right = match["op"], match["right"]
     if operator in ("==", "in"):
@@ -153,7 +153,7 @@ def _matches(match: Mapping[str, Any], sets: Sets, packet: Packet) -> Known:
 
 
 def _value(expression: Expression, packet: Packet) -> Any:
-    """What the packet has there: None if that is not known."""
+    """The packet's value of an expression: None if it is unknown."""
     if not isinstance(expression, dict):
         return None
     ((kind, what),) = expression.items()
@@ -167,18 +167,18 @@ def _value(expression: Expression, packet: Packet) -> Any:
         return packet["destination type"]
     if kind == "concat":
         values = [_value(part, packet) for part in what]
-        return _NOTHING if any(value is _NOTHING for value in values) else tuple(values)
+        return _ABSENT if any(value is _ABSENT for value in values) else tuple(values)
     return None
 
 
 def _header(protocol: str, field: str, packet: Packet) -> Any:
     if protocol in _IP_FAMILIES:
         if packet["family"] != _IP_FAMILIES[protocol]:
-            return _NOTHING
+            return _ABSENT
         return packet[_IP_FIELDS[field]] if field in _IP_FIELDS else None
     own = packet["protocol"]
     if protocol not in ("th", "ether", "vlan", "arp", "") and own and own != _PROTOCOLS.get(protocol, protocol):
-        return _NOTHING
+        return _ABSENT
     return packet[_PORTS[field]] if field in _PORTS else None
 
 
@@ -190,7 +190,7 @@ def _of_connection(what: Mapping[str, Any], packet: Packet) -> Any:
 
 
 def _contains(right: Expression, value: Any, sets: Sets) -> Known:
-    """Whether a value is what stands on the right side: one thing, or one of several."""
+    """Whether a value matches the right side of a condition: a single value, or one of a set."""
     if isinstance(value, frozenset):
         return _has_status(right, value)
     if isinstance(right, str) and right.startswith("@"):
@@ -214,7 +214,7 @@ def _contains(right: Expression, value: Any, sets: Sets) -> Known:
 
 
 def _has_status(right: Expression, status: frozenset[str]) -> Known:
-    """A connection has more marks than the one that is known of it."""
+    """Whether a connection has a status. Only `dnat` is known of it; it may have other statuses."""
     wanted = [right] if isinstance(right, str) else right if isinstance(right, list) else []
     if "dnat" in wanted and "dnat" in status:
         return True

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the host must let through for its networks: plan -> packets at the hooks that they come by. Pure."""
+"""The flows that the host's firewalls must let through for its networks: plan -> packets at hooks. Pure."""
 
 from __future__ import annotations
 
@@ -15,134 +15,134 @@ from ..planning.publications import Publication, gateway_attachment
 from ..planning.resolvers import DNS_PORT
 from .rule_evaluation import Packet
 
-# One packet: where it comes by, and its properties there.
-Hop = Tuple[str, Packet]
-
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = "prerouting", "input", "forward", "output", "postrouting"
-# The bridge family's, where frames pass from port to port.
+# The hook forward of nft's bridge family, which frames pass from port to port.
 BRIDGED = "bridge forward"
 
-_Hops = List[Tuple[str, Dict[str, Any]]]
+# Packets of a flow in order, each as its hook and its known properties there.
+_Packets = List[Tuple[str, Dict[str, Any]]]
 
 _NEW = {"state": "new", "direction": "original"}
-# Of what is sent to any port, as an example.
+# Stands for packets to any port.
 _SOME_TCP = {"protocol": "tcp"}
 _REPLY = {"state": "established", "direction": "reply"}
 
 
 @dataclass(frozen=True)
 class RequiredFlow:
-    """Something that must pass, both ways: `what` of `whom`. `bridge` is that of the network it is for.
+    """A flow whose packets and replies must pass. `bridge` is that of its network.
 
-    `service` is the protocol and port of the host that is asked, if one is.
+    Messages call it by `description` and `subject`, as in "what the host sends to containers of network" "app".
+    `packets` are its packets, each with the hook that it passes. `service` is the protocol and port of the host that
+    the flow is a request to, if it is one.
     """
 
-    what: str
-    whom: str
+    description: str
+    subject: str
     bridge: str
     version: int
-    hops: Tuple[Hop, ...]
+    packets: Tuple[Tuple[str, Packet], ...]
     service: Optional[Tuple[str, int]] = None
 
 
 def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
-    """`bridged`: what containers of a network say to each other comes by the rules for IP, too."""
+    """The required flows of all networks. `bridged`: frames within a bridge pass the rules for IP (br_netfilter)."""
     for network in plan.model.networks.values():
         for version in plan.allotted.networks[network.name]:
-            ways = _Ways(plan, network, version)
+            flows = _NetworkFlows(plan, network, version)
             forwarding = not network.internal and plan.model.host.ip_forward
             if network.gateway_mode(version) != ISOLATED:
-                yield ways.from_host()
+                yield flows.from_host()
             if network.icc:
-                yield ways.between_containers(bridged)
+                yield flows.between_containers(bridged)
             if forwarding and network.gateway_mode(version) != ISOLATED:
-                yield ways.to_outside()
+                yield flows.to_outside()
             if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
-                yield ways.to_containers("what others send to containers' own addresses on network", {})
+                yield flows.to_containers("what others send to containers' own addresses on network", {})
     for resolver in plan.resolvers.all:
         if resolver.is_networks_own:
             network = plan.model.networks[resolver.name]
-            for protocol in ("udp", "tcp") if resolver.answers else ():
-                yield to_host(network, resolver.at.version, protocol, resolver.port, resolver.at)
+            for protocol in ("udp", "tcp") if resolver.serves_dns else ():
+                yield to_host(network, resolver.address.version, protocol, resolver.port, resolver.address)
             for version, port in network.services.ports:
                 yield to_host(network, version, "udp", port)
-    yield from _by_several_networks(plan)
+    yield from _redirected_queries(plan)
     if plan.model.host.ip_forward:
         yield from _published(plan)
         yield from _directly(plan)
 
 
 def _published(plan: Plan) -> Iterator[RequiredFlow]:
-    ways: Dict[Tuple[str, int], Optional[_Ways]] = {}
+    flows: Dict[Tuple[str, int], Optional[_NetworkFlows]] = {}
     for publication in plan.publications:
         name, version = publication.container, publication.version
         if publication.allow_from == () or (publication.host_ip and publication.host_ip.is_loopback):
             continue
-        if (name, version) not in ways:
+        if (name, version) not in flows:
             attachment = gateway_attachment(plan.model, plan.model.containers[name], version)
             network = plan.model.networks[attachment.network] if attachment else None
-            ways[name, version] = _Ways(plan, network, version) if network else None
-        way = ways[name, version]
-        if way:
-            yield way.to_published(publication)
+            flows[name, version] = _NetworkFlows(plan, network, version) if network else None
+        of_network = flows[name, version]
+        if of_network:
+            yield of_network.to_published(publication)
 
 
-def _by_several_networks(plan: Plan) -> Iterator[RequiredFlow]:
-    """Containers that have another resolver than their network's own are led to its port."""
-    led = {
-        (question.attachment.network, question.resolver.at, question.resolver.port)
-        for question in plan.resolvers.choices.values()
-        if not question.resolver.is_networks_own
+def _redirected_queries(plan: Plan) -> Iterator[RequiredFlow]:
+    """DNS queries that the rules redirect to a resolver which is not the network's own."""
+    redirected = {
+        (assigned.attachment.network, assigned.resolver.address, assigned.resolver.port)
+        for assigned in plan.resolvers.assignments.values()
+        if not assigned.resolver.is_networks_own
     }
-    for network, at, port in sorted(led, key=str):
+    for network, address, port in sorted(redirected, key=str):
         for protocol in ("udp", "tcp"):
-            yield to_host(plan.model.networks[network], at.version, protocol, DNS_PORT, at, port)
+            yield to_host(plan.model.networks[network], address.version, protocol, DNS_PORT, address, port)
 
 
 def _directly(plan: Plan) -> Iterator[RequiredFlow]:
-    """Published ports that are reached at the containers' own addresses."""
-    for opening in plan.accepted_ports:
-        container = plan.model.containers[opening.container]
+    """Flows to published ports at the containers' own addresses."""
+    for accepted in plan.accepted_ports:
+        container = plan.model.containers[accepted.container]
         for attachment in container.attachments:
             endpoint = plan.allotted.endpoints[container.name, attachment.network]
-            if endpoint.address(opening.version) == opening.address:
-                ways = _Ways(plan, plan.model.networks[attachment.network], opening.version)
+            if endpoint.address(accepted.version) == accepted.address:
+                flows = _NetworkFlows(plan, plan.model.networks[attachment.network], accepted.version)
                 known = {
-                    "destination": opening.address,
-                    "protocol": opening.protocol,
-                    "destination port": opening.port,
+                    "destination": accepted.address,
+                    "protocol": accepted.protocol,
+                    "destination port": accepted.port,
                 }
-                whom = f"{opening.port}/{opening.protocol} of {container.name}"
-                yield ways.to_containers("what others send to the container's own published port", known, whom)
+                subject = f"{accepted.port}/{accepted.protocol} of {container.name}"
+                yield flows.to_containers("what others send to the container's own published port", known, subject)
 
 
 def to_host(
-    network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None, led_to: int = 0
+    network: Network, version: int, protocol: str, port: int, gateway: Optional[Address] = None, redirected_to: int = 0
 ) -> RequiredFlow:
-    """What the containers of a network ask of a service of the host, such as its DNS: `udp`, 53.
+    """The requests of a network's containers to a service of the host, such as DNS: `udp`, 53.
 
-    `led_to` is another port, to which the rules lead what comes for this one.
+    `redirected_to` is another port, to which the rules redirect them.
     """
     there = {"in": network.bridge, "protocol": protocol, "destination": gateway, "destination type": "local"}
-    back = {"out": network.bridge, "protocol": protocol, "source": gateway, "source port": led_to or port}
-    flow = {"dnat": bool(led_to), "asked address": gateway, "asked port": port}
-    return _passage(
-        f"what containers ask of the host at {led_to or port}/{protocol}, of network",
+    back = {"out": network.bridge, "protocol": protocol, "source": gateway, "source port": redirected_to or port}
+    tracked = {"dnat": bool(redirected_to), "original destination": gateway, "original destination port": port}
+    return _flow(
+        f"what containers ask of the host at {redirected_to or port}/{protocol}, of network",
         network.name,
         network.bridge,
         version,
         [
             (PREROUTING, {**_NEW, **there, "destination port": port}),
-            (INPUT, {**_NEW, **there, **flow, "destination port": led_to or port}),
-            (OUTPUT, {**_REPLY, **back, **flow}),
-            (POSTROUTING, {**_REPLY, **back, **flow}),
+            (INPUT, {**_NEW, **there, **tracked, "destination port": redirected_to or port}),
+            (OUTPUT, {**_REPLY, **back, **tracked}),
+            (POSTROUTING, {**_REPLY, **back, **tracked}),
         ],
-        (protocol, led_to or port),
+        (protocol, redirected_to or port),
     )
 
 
-class _Ways:
-    """The ways to and from one network in one family. An uplink, address or port that is not given is not known."""
+class _NetworkFlows:
+    """The flows of one network in one IP family. Properties that are not given are unknown."""
 
     def __init__(self, plan: Plan, network: Network, version: int) -> None:
         self._plan = plan
@@ -161,7 +161,7 @@ class _Ways:
     def from_host(self) -> RequiredFlow:
         there = {**_SOME_TCP, "out": self._network.bridge, "destination": self._address}
         back = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
-        return self._passage(
+        return self._flow(
             "what the host sends to containers of network",
             [
                 (OUTPUT, {**_NEW, **there}),
@@ -177,14 +177,14 @@ class _Ways:
         if bridged:
             own = {**_SOME_TCP, "in": self._network.bridge, "out": self._network.bridge}
             hops += [(FORWARD, {**_NEW, **own}), (FORWARD, {**_REPLY, **own})]
-        return self._passage("what containers send to each other on network", hops)
+        return self._flow("what containers send to each other on network", hops)
 
     def to_outside(self) -> RequiredFlow:
         there = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
         back = {**_SOME_TCP, "in": self._uplink}
         out = {"out": self._uplink}
         home = {"out": self._network.bridge, "destination": self._address}
-        return self._passage(
+        return self._flow(
             "what containers send to the outside from network",
             [
                 (PREROUTING, {**_NEW, **there, "destination type": "unicast"}),
@@ -196,14 +196,14 @@ class _Ways:
             ],
         )
 
-    def to_containers(self, what: str, known: Dict[str, Any], whom: str = "") -> RequiredFlow:
-        """By their own addresses, from outside."""
+    def to_containers(self, description: str, known: Dict[str, Any], subject: str = "") -> RequiredFlow:
+        """Flows from outside to the containers' own addresses."""
         there = {**_SOME_TCP, "destination": self._address, **known}
         turned = (("destination", "source"), ("destination port", "source port"), ("protocol", "protocol"))
         back = {after: there[before] for before, after in turned if before in there}
         own = self._network.bridge
-        return self._passage(
-            what,
+        return self._flow(
+            description,
             [
                 (PREROUTING, {**_NEW, **there, "in": self._uplink, "destination type": "unicast"}),
                 (FORWARD, {**_NEW, **there, "in": self._uplink, "out": own}),
@@ -212,41 +212,46 @@ class _Ways:
                 (FORWARD, {**_REPLY, **back, "in": own, "out": self._uplink}),
                 (POSTROUTING, {**_REPLY, **back, "in": own, "out": self._uplink}),
             ],
-            whom,
+            subject,
         )
 
     def to_published(self, port: Publication) -> RequiredFlow:
         of_flow = {
             "protocol": port.protocol,
             "dnat": True,
-            "asked address": port.host_ip,
-            "asked port": port.host_port,
+            "original destination": port.host_ip,
+            "original destination port": port.host_port,
         }
         outer = {"in": self._uplink, "destination": port.host_ip, "destination port": port.host_port}
         there: Dict[str, Any] = {"in": self._uplink, "out": self._network.bridge}
         there = {**there, "destination": port.address, "destination port": port.target_port}
         back = {"in": self._network.bridge, "source": port.address, "source port": port.target_port}
-        asked, answered = {**of_flow, **_NEW}, {**of_flow, **_REPLY}
-        return self._passage(
+        request, reply = {**of_flow, **_NEW}, {**of_flow, **_REPLY}
+        return self._flow(
             "what others send to published port",
             [
-                (PREROUTING, {**asked, "dnat": False, **outer, "destination type": "local"}),
-                (FORWARD, {**asked, **there}),
-                (POSTROUTING, {**asked, **there}),
-                (PREROUTING, {**answered, **back}),
-                (FORWARD, {**answered, **back, "out": self._uplink}),
-                (POSTROUTING, {**answered, **back, "out": self._uplink}),
+                (PREROUTING, {**request, "dnat": False, **outer, "destination type": "local"}),
+                (FORWARD, {**request, **there}),
+                (POSTROUTING, {**request, **there}),
+                (PREROUTING, {**reply, **back}),
+                (FORWARD, {**reply, **back, "out": self._uplink}),
+                (POSTROUTING, {**reply, **back, "out": self._uplink}),
             ],
             f"{port.host_port}/{port.protocol} of {port.container}",
         )
 
-    def _passage(self, what: str, hops: _Hops, whom: str = "") -> RequiredFlow:
-        return _passage(what, whom or self._network.name, self._network.bridge, self._version, hops)
+    def _flow(self, description: str, packets: _Packets, subject: str = "") -> RequiredFlow:
+        return _flow(description, subject or self._network.name, self._network.bridge, self._version, packets)
 
 
-def _passage(
-    what: str, whom: str, bridge: str, version: int, hops: _Hops, service: Optional[Tuple[str, int]] = None
+def _flow(
+    description: str,
+    subject: str,
+    bridge: str,
+    version: int,
+    packets: _Packets,
+    service: Optional[Tuple[str, int]] = None,
 ) -> RequiredFlow:
-    of_all = {"family": f"ipv{version}", "addressed": "host"}
-    packets = tuple((hook, Packet({**of_all, **known})) for hook, known in hops)
-    return RequiredFlow(what, whom, bridge, version, packets, service)
+    of_all = {"family": f"ipv{version}", "packet type": "host"}
+    at_hooks = tuple((hook, Packet({**of_all, **known})) for hook, known in packets)
+    return RequiredFlow(description, subject, bridge, version, at_hooks, service)

@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a chain of rules makes of a packet of which not everything is known.
+"""Evaluates chains of rules for a packet of which some properties are unknown.
 
-What is not known may be so or otherwise. A packet that may pass counts as one that passes; only one that is
-dropped whatever the unknown is counts as dropped.
+A condition on an unknown property may hold or not. A packet counts as dropped only if it is dropped in every case.
 """
 
 from __future__ import annotations
@@ -12,34 +11,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-# Whether something holds; None where that depends on what is not known.
+# Whether a condition holds; None where that depends on an unknown property.
 Known = Optional[bool]
 
 ACCEPT, DROP, RETURN, CONTINUE, JUMP, GOTO = "accept", "drop", "return", "continue", "jump", "goto"
 
 
 class Packet:
-    """A packet at one hook, by its properties. One that is missing, or None, is not known.
+    """A packet at one hook, by its properties. A property that is missing, or None, is unknown.
 
-    `asked` are the properties that somebody has looked at.
+    `read` are the properties that the evaluation has read.
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self.properties = properties
-        self.asked: Set[str] = set()
+        self.read: Set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        self.asked.add(name)
+        self.read.add(name)
         return self.properties.get(name)
 
     def before_tracking(self) -> Packet:
-        """The same before its connection is known, when the kernel says of it that it has none."""
+        """The packet as rules before connection tracking see it: without a connection, which is the state invalid."""
         return Packet({**self.properties, "state": "invalid", "direction": None, "dnat": None})
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a packet; `target` is the chain that a jump or goto leads to."""
+    """A verdict on a packet; `target` is the chain of a jump or goto."""
 
     kind: str
     target: str = ""
@@ -47,9 +46,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rule:
-    """`label` tells it from others of its chain: its handle or its text.
+    """A rule. `label` identifies it in its chain: its handle or its text.
 
-    `verdicts` says what may become of a packet that meets all conditions, and whether one of these surely does.
+    `verdicts` gives the verdicts that a packet may get that meets all conditions, and whether it certainly gets one.
     """
 
     label: str
@@ -68,9 +67,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain; with a `hook` it is one that packets enter by themselves, and `policy` decides at its end.
+    """A chain. With a `hook` it is a base chain, whose `policy` decides at its end.
 
-    `is_early`: packets come by before their connection is known.
+    `is_early`: the hook is before connection tracking.
     """
 
     name: str
@@ -82,7 +81,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class End:
-    """Where a packet's way through some chains ends: `passed`, dropped by a chain's rule, or at the chain's end."""
+    """Where the evaluation of a packet ends: `passed`, dropped by a rule of a chain, or at the end of the chain."""
 
     chain: str = ""
     rule: str = ""
@@ -94,33 +93,34 @@ _AT_END = End()
 
 
 class Table:
-    """Chains that jump to each other, and what they make of packets."""
+    """The chains of a table, which may jump to each other."""
 
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = {chain.name: chain for chain in chains}
-        # For each chain: which properties were asked for, and the answer by their values.
-        self._answers: Dict[str, Dict[FrozenSet[str], Dict[Tuple[Any, ...], Optional[End]]]] = {}
+        # For each base chain: the properties that an evaluation read, and the result by their values.
+        self._results: Dict[str, Dict[FrozenSet[str], Dict[Tuple[Any, ...], Optional[End]]]] = {}
 
     def at(self, hook: str) -> List[Chain]:
         return [chain for chain in self.chains.values() if chain.hook == hook]
 
     def drops(self, chain: Chain, packet: Packet) -> Optional[End]:
-        """Where this base chain drops the packet, whatever is not known of it; None where it may pass.
+        """Where this base chain drops the packet, whatever its unknown properties are; None if the packet may pass.
 
-        Two packets that agree in all that was asked of the first have one answer.
+        Packets that agree in all properties which the evaluation of the first one read have the same result, so they
+        are evaluated once.
         """
         if chain.is_early:
             packet = packet.before_tracking()
-        known = self._answers.setdefault(chain.name, {})
-        for asked, answers in known.items():
-            values = _values(packet, asked)
-            if values in answers:
-                return answers[values]
-        packet.asked = set()
-        answer = self._drops(chain, packet)
-        asked = frozenset(packet.asked)
-        known.setdefault(asked, {})[_values(packet, asked)] = answer
-        return answer
+        known = self._results.setdefault(chain.name, {})
+        for read, results in known.items():
+            values = _values(packet, read)
+            if values in results:
+                return results[values]
+        packet.read = set()
+        result = self._drops(chain, packet)
+        read = frozenset(packet.read)
+        known.setdefault(read, {})[_values(packet, read)] = result
+        return result
 
     def _drops(self, chain: Chain, packet: Packet) -> Optional[End]:
         ends = self._walk(chain, packet)
@@ -129,7 +129,7 @@ class Table:
         return End(chain.name) if _AT_END in ends else ends[-1]
 
     def _walk(self, chain: Chain, packet: Packet) -> List[End]:
-        """All ends that are possible; when the packet may pass, that alone."""
+        """All possible ends; only `passed` if the packet may pass."""
         ends: List[End] = []
         for rule in chain.rules:
             met = rule.is_met(packet)
@@ -150,7 +150,7 @@ class Table:
         return [*ends, _AT_END]
 
     def _follow(self, verdict: Verdict, chain: Chain, rule: Rule, packet: Packet) -> Iterator[Optional[End]]:
-        """Where a verdict leads to: an end, or None for the chain's next rule."""
+        """The ends that a verdict leads to; None for the chain's next rule."""
         if verdict.kind == ACCEPT:
             yield _PASSED
         elif verdict.kind == DROP:

@@ -14,7 +14,8 @@ from ...diff import Change
 from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import namespaces, programs
 from ...kernel.iptables_variants import RESTORE_OPTIONS
-from ...rules.rules_iptables import DECLARED_CHAIN, FAMILIES
+from ...rules.network_rules_iptables import FAMILIES
+from ...rules.rules_iptables import DECLARED_CHAIN
 from ...state import IptablesChain, IptablesRules, Key, State
 from ..resource import Observation, Resource
 from .iptables_save import (

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, List, Set, Tuple
 
-from ...rules.rules_iptables import CHAINS, GROUPS, HOOKS, USER_CHAIN
+from ...rules.container_rules_iptables import GROUPS
+from ...rules.rules_iptables import CHAINS, HOOKS, USER_CHAIN
 from ...state import IptablesChain, IptablesHook, IptablesRules, Key, Object, State, state_of
 
 # The rules of each chain, as they are printed after its name; by the chain's own name, as `ip filter DOCKER`.

@@ -14,7 +14,7 @@ from ...kernel import iptables_variants
 from ...kernel.iptables_variants import Variant
 from ...state import Key, State, ThirdPartyAccept, state_of
 from ...third_party.accepts import ACCEPTS, JUMP
-from ...third_party.iptables_rules import words_of
+from ...third_party.iptables_rules import split_arguments
 from ..resource import Observation, Resource
 from . import nftables
 
@@ -76,7 +76,7 @@ def _managed_rules(save: str) -> List[Tuple[str, str]]:
         elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
             # No managed rule has a quote within a word.
             with suppress(ValueError):
-                words = words_of(line)
+                words = split_arguments(line)
                 found.append((words[words.index("--comment") + 1], line))
     return found
 

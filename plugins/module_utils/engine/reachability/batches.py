@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be sent, and how much of it at once: what is probed must not suffer from it."""
+"""Probes to send, in batches that leave the host's traffic enough file descriptors and neighbour entries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ..kernel import namespaces
 from . import neighbours
 from .packets import FAMILIES
 
-# How many probes are under way at a time.
+# The most probes of a batch.
 AT_ONCE = 500
+# A batch may add so many neighbour entries, however full the kernel's tables are.
 _LEAST_ROOM = 64
 _SPARE_DESCRIPTORS = 200
 _DESCRIPTORS_A_PROBE = 3
@@ -25,14 +26,15 @@ _GATEWAY = "gateway"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What is to be sent. `place` and `witness` are the paths of network namespaces.
+class ResolvedProbe:
+    """A probe with the network namespaces of its two ends, by their paths: it is sent in `namespace`.
 
-    In `witness` it should arrive, at `arrival_port`; it is empty where nobody can tell. `before_rules`: a ping counts
-    as arrived there although the rules of that stack drop it then. `near`: both are on one link.
+    It should arrive in `witness`, at `arrival_port`; `witness` is empty where the probe leaves the host.
+    `before_rules`: a ping counts as arrived there even if the firewall rules of the witness drop it. `near`: both ends
+    are on one link.
     """
 
-    place: str
+    namespace: str
     protocol: str
     address: str
     port: int = 0
@@ -47,21 +49,21 @@ class Trial:
         return 6 if ":" in self.address else 4
 
 
-def portions(trials: Sequence[Trial]) -> Iterator[List[int]]:
-    """The numbers of trials that go together: as many as there are descriptors, and room for neighbours."""
-    if not trials:
+def batches(probes: Sequence[ResolvedProbe]) -> Iterator[List[int]]:
+    """The probes of each batch, by their numbers: as many as file descriptors and neighbour tables have room for."""
+    if not probes:
         return
     at_once = _allowed_at_once()
     batch: List[int] = []
-    met: Set[_Meeting] = set()
+    known: Set[_NeighbourEntry] = set()
     room = _room_for_neighbours()
-    for number in sorted(range(len(trials)), key=lambda number: trials[number].place):
-        new = _meetings(trials[number]) - met
+    for number in sorted(range(len(probes)), key=lambda number: probes[number].namespace):
+        new = _neighbour_entries(probes[number]) - known
         if batch and (len(batch) == at_once or len(new) > room):
             yield batch
             batch, room = [], _room_for_neighbours()
         batch.append(number)
-        met |= new
+        known |= new
         room -= len(new)
     if batch:
         yield batch
@@ -75,21 +77,24 @@ def _allowed_at_once() -> int:
     return max(1, min(AT_ONCE, (hard - _SPARE_DESCRIPTORS) // _DESCRIPTORS_A_PROBE))
 
 
-# Who will know whom as a neighbour: two network namespaces, or one and its gateway.
-_Meeting = Tuple[str, str]
+# An entry of a neighbour table: the network namespace that has it, and the one that it is about, or its gateway.
+_NeighbourEntry = Tuple[str, str]
 
 
-def _meetings(trial: Trial) -> Set[_Meeting]:
-    """At most these: whom the two ends meet directly or by the gateway, and whom the host meets."""
-    ends = [trial.place, *([trial.witness] if trial.witness else [])]
-    met = {meeting for end in ends if end != namespaces.OWN for meeting in ((end, _GATEWAY), (namespaces.OWN, end))}
-    if trial.near:
-        met |= {(trial.place, trial.witness), (trial.witness, trial.place)}
-    return met
+def _neighbour_entries(probe: ResolvedProbe) -> Set[_NeighbourEntry]:
+    """The neighbour entries that a probe may need: of each end for the gateway, of the host, and between the ends."""
+    ends = [probe.namespace, *([probe.witness] if probe.witness else [])]
+    inside = [end for end in ends if end != namespaces.OWN]
+    entries = {entry for end in inside for entry in ((end, _GATEWAY), (namespaces.OWN, end))}
+    if probe.near:
+        entries |= {(probe.namespace, probe.witness), (probe.witness, probe.namespace)}
+    return entries
 
 
 def _room_for_neighbours() -> int:
-    """Half of what the kernel's tables take now; where that is little, wait until the kernel may drop old entries."""
+    """Half of the free entries in the kernel's neighbour tables. Where these are nearly full, this waits until the
+    kernel may drop old entries.
+    """
     tables = []
     for family in FAMILIES.values():
         with suppress(OSError):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The declared routes and kernel parameters of containers, held against their networks and interfaces."""
+"""Checks of the declared routes and kernel parameters of containers against their networks and interfaces."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from .publications import gateway_attachment
 Problem = Tuple[str, str]
 
 
-def check_stacks(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
-    """It is a problem if a container cannot have a route or a parameter beside what its networks give it."""
+def check_routes_and_sysctls(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
+    """Report the routes and parameters that a container cannot have, given its networks and their settings."""
     for container in model.containers.values():
-        for check in (_unreachable, _taken_routes, _third_party_interfaces, _at_odds):
+        for check in (_unreachable_gateways, _conflicting_routes, _unknown_interfaces, _conflicting_sysctls):
             for path, message in check(model, allotted, container):
                 problems.add(path, message)
 
@@ -52,7 +52,7 @@ def _own_addresses(allotted: Allotments, container: Container) -> Iterator[Addre
         yield from (address for address in (endpoint.ipv4, endpoint.ipv6) if address)
 
 
-def _unreachable(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+def _unreachable_gateways(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
     reachable = [subnet for _attachment, subnet in _subnets(model, allotted, container)]
     own = set(_own_addresses(allotted, container))
     for route in container.routes:
@@ -64,8 +64,8 @@ def _unreachable(model: Model, allotted: Allotments, container: Container) -> It
             yield f"{route.path}.via", f'"{route.via}": is the container\'s own address: name that of a router'
 
 
-def _taken_routes(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
-    """A stack has one route to each destination, whether a network brings it or it is declared."""
+def _conflicting_routes(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    """A network namespace has one route to each destination, whether it follows from a network or is declared."""
     taken = {
         subnet: f"is the subnet of network {attachment.network}, on which the container is itself: leave the route out"
         for attachment, subnet in _subnets(model, allotted, container)
@@ -83,7 +83,7 @@ def _taken_routes(model: Model, allotted: Allotments, container: Container) -> I
             yield f"{route.path}.to", f'"{route.to}": {message}'
 
 
-def _third_party_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+def _unknown_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
     own = [allotted.endpoints[container.name, attachment.network].interface for attachment in container.attachments]
     for name, _value in container.sysctls:
         interface = interface_parameter(name)[0]
@@ -93,8 +93,10 @@ def _third_party_interfaces(_model: Model, allotted: Allotments, container: Cont
             yield f"{container.path}.sysctls.{name}", message
 
 
-def _at_odds(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
-    """What is said of an interface both for the container and for its network, and what would switch IPv6 on again."""
+def _conflicting_sysctls(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
+    """Parameters of an interface that the container and its attachment set differently, or that would enable IPv6
+    again on a container that disables it.
+    """
     for attachment in container.attachments:
         interface = allotted.endpoints[container.name, attachment.network].interface
         given = [(*interface_parameter(name), name, value) for name, value in container.sysctls]

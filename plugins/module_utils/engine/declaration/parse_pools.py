@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compose's `ipam` of a network -> its address pools, one for each IP family."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Tuple
+
+from ..errors import ModelError, ProblemCollector
+from . import section as read
+from .model import Pool
+from .section import Section, wrong
+
+
+def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, ...]:
+    section.take("driver", read.only("default", read.text), "default")
+    pools = section.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
+    section.finish(passed_over=("options",), extensible=True)
+    return pools
+
+
+def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
+    """A parser of `ipam.config`, which gives one pool for each IP family that the network has."""
+
+    def parse(value: Any, path: str) -> Tuple[Pool, ...]:
+        given = {}
+        for index, pool in enumerate(read.list_of(_pool)(value, path)):
+            if pool.version in given:
+                raise ModelError.at(
+                    f"{path}[{index}]", f"a second IPv{pool.version} subnet: one per family is supported"
+                )
+            if pool.version not in versions:
+                remedy = "set enable_ipv6: true" if pool.version == 6 else "leave out enable_ipv4: false"
+                raise wrong(
+                    f"{path}[{index}].subnet",
+                    str(pool.subnet),
+                    f"the network has no IPv{pool.version}: {remedy}",
+                )
+            given[pool.version] = pool
+        return tuple(given.get(version, Pool(path, version)) for version in versions)
+
+    return parse
+
+
+def _pool(value: Any, path: str) -> Pool:
+    problems = ProblemCollector()
+    section = Section(value, path, problems)
+    subnet = section.take_optional("subnet", read.subnet)
+    ip_range = section.take_optional("ip_range", read.subnet)
+    gateway = section.take_optional("gateway", read.address)
+    reserved = section.take_all("aux_addresses", _aux_addresses)
+    section.finish(extensible=True)
+    problems.raise_if_any()
+    if subnet is None:
+        raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")
+    check_usable(subnet, f"{path}.subnet")
+    check_inside(subnet, path, ip_range=ip_range, gateway=gateway)
+    for other in reserved:
+        check_inside(subnet, path, aux_addresses=other)
+    if gateway:
+        check_gateway(subnet, gateway, reserved, f"{path}.gateway")
+    return Pool(path, subnet.version, subnet, ip_range, gateway, reserved)
+
+
+def check_usable(subnet: read.Subnet, path: str) -> None:
+    unusable = subnet.is_loopback or subnet.is_multicast or subnet.is_reserved or subnet.network_address.is_unspecified
+    if not subnet.prefixlen or unusable:
+        raise wrong(path, str(subnet), "no host of a network has an address there: choose a private subnet")
+
+
+def check_inside(subnet: read.Subnet, path: str, **parts: Any) -> None:
+    for key, part in parts.items():
+        if part is None:
+            continue
+        if not (read.is_within(part, subnet) if hasattr(part, "prefixlen") else part in subnet):
+            raise wrong(f"{path}.{key}", str(part), f"lies outside the subnet {subnet}")
+
+
+def check_gateway(subnet: read.Subnet, gateway: read.Address, reserved: Tuple[read.Address, ...], path: str) -> None:
+    if gateway in reserved:
+        raise wrong(path, str(gateway), "is also one of aux_addresses: give another address to one of them")
+    if gateway in read.unusable_addresses(subnet):
+        raise wrong(path, str(gateway), f"is the first or last address of {subnet}, which no host can have")
+
+
+def _aux_addresses(value: Any, path: str) -> Tuple[read.Address, ...]:
+    given: Mapping[str, Any] = read.mapping(value, path)
+    return tuple(read.address(item, f"{path}.{key}") for key, item in given.items())

@@ -1,0 +1,144 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The elements of networks and containers in the sets and maps of the nftables table."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, Set, Tuple
+
+from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Network
+from ..declaration.section import shortest
+from ..planning.accepted_ports import LinkedPort
+from ..planning.plan import Plan, asymmetric_replies
+from ..planning.publications import Publication
+from ..planning.resolvers import ResolverAssignment
+from ..planning.targets import Target, sources, targets
+from ..state import Rules
+
+FAMILIES = ((4, "ip"), (6, "ip6"))
+
+# The name of a set or map, and the text of the element.
+Element = Tuple[str, str]
+
+
+def network_rules(plan: Plan, network: Network) -> Rules:
+    return Rules(f"network {network.name}", tuple(sorted(_network_elements(plan, network))))
+
+
+def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
+    bridge = f'"{network.bridge}"'
+    if not network.external:
+        yield "bridges", bridge
+    if network.icc:
+        yield "icc", f"{bridge} . {bridge}"
+    elif not network.external:
+        yield "no_icc", f"{bridge} . {bridge}"
+    if network.internal:
+        yield "internal", bridge
+    if network.mss_clamp:
+        yield "mss_clamp", bridge
+    for version, pool in plan.allotted.networks[network.name].items():
+        yield from _mode_elements(network, version)
+        subnet = shortest(pool.subnet)
+        yield f"networks{version}", f"{subnet} . {bridge}"
+        for interface in network.trusted_interfaces:
+            yield f"trusted{version}", f'{subnet} . "{interface}"'
+        if not network.external:
+            yield from _outward_elements(network, version, subnet)
+        if network.icmp:
+            yield f"icmp{version}", subnet
+    for resolver in plan.resolvers.all:
+        for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
+            yield f"resolvers{address.version}", str(address)
+
+
+_MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}
+
+
+def _mode_elements(network: Network, version: int) -> Iterator[Element]:
+    mode = network.gateway_mode(version)
+    if mode in _MODE_SETS:
+        yield _MODE_SETS[mode], f'ipv{version} . "{network.bridge}"'
+
+
+def _outward_elements(network: Network, version: int, addresses: str) -> Iterator[Element]:
+    """Direct access and source NAT of these addresses of the network, a subnet or a single address."""
+    if network.masquerade(version) and network.gateway_mode(version) == NAT:
+        yield f"protected{version}", addresses
+    if network.snat(version):
+        yield f"translated{version}", f"{addresses} : {network.snat(version)}"
+    elif network.masquerade(version):
+        yield f"masqueraded{version}", addresses
+
+
+def container_rules(plan: Plan) -> Iterator[Rules]:
+    elements: Dict[str, Set[Element]] = {}
+    for publication in plan.publications:
+        elements.setdefault(publication.container, set()).add(_published(publication))
+    for target in targets(plan.publications, plan.accepted_ports):
+        elements.setdefault(target.container, set()).update(_target_elements(target))
+    for linked in plan.linked_ports:
+        elements.setdefault(linked.container, set()).add(_linked(linked))
+    for container in plan.model.containers.values():
+        for version, _family in FAMILIES:
+            for subnet, asked in asymmetric_replies(plan, container, version):
+                elements.setdefault(container.name, set()).add(
+                    (f"asymmetric{version}", f"{shortest(subnet)} . {asked}")
+                )
+        for attachment in container.attachments:
+            if plan.model.networks[attachment.network].external:
+                elements.setdefault(container.name, set()).update(_adopted_elements(plan, container, attachment))
+    for name, assigned in plan.resolvers.assignments.items():
+        if not assigned.resolver.is_networks_own:
+            elements.setdefault(name, set()).add(_resolver_port(plan, name, assigned))
+    for name, own in elements.items():
+        yield Rules(f"container {name}", tuple(sorted(own)))
+
+
+def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Element]:
+    network = plan.model.networks[attachment.network]
+    endpoint = plan.allotted.endpoints[container.name, network.name]
+    for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
+        yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
+        yield from _outward_elements(network, address.version, str(address))
+
+
+def _linked(linked: LinkedPort) -> Element:
+    return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
+
+
+def _resolver_port(plan: Plan, container: str, assigned: ResolverAssignment) -> Element:
+    network = plan.model.networks[assigned.attachment.network]
+    version = assigned.resolver.address.version
+    address = plan.allotted.endpoints[container, network.name].address(version)
+    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {assigned.resolver.port}'
+
+
+def _published(publication: Publication) -> Element:
+    p = publication
+    target = f"{p.address} . {p.target_port}"
+    if p.host_ip is None:
+        return f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
+    return f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
+
+
+def _target_elements(target: Target) -> Iterator[Element]:
+    """The elements that accept packets to a container's port. If one of its ingress rules has `allow_from`, each of
+    them gets elements with its sources.
+    """
+    key = f"{target.address} . {target.protocol} . {target.port}"
+    version = target.address.version
+    if target.is_unrestricted:
+        yield f"targets{version}", key
+        return
+    yield f"guarded{version}", key
+    for publication in target.publications:
+        asked = f"{publication.protocol} . {publication.host_port}"
+        for source in sources(publication):
+            if publication.host_ip is None:
+                yield f"allowed{version}", f"{asked} . {shortest(source)}"
+            else:
+                yield f"allowed_at{version}", f"{publication.host_ip} . {asked} . {shortest(source)}"
+    for source in target.sources:
+        yield f"allowed_at{version}", f"{key} . {shortest(source)}"
