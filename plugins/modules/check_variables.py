@@ -16,6 +16,11 @@ description:
   - An empty value, and a text of nothing but white space as surveys of AWX give it, counts as not given.
   - It checks that C(wharf_host), C(wharf_networks) and C(wharf_containers) are dictionaries, and C(wharf_docker_user) a
     list, or texts of these. The modules of the layers read what is within them, and Compose files.
+options:
+  group:
+    description: A group of the inventory to which the host is added for the rest of the run, if a variable declares
+      something of it.
+    type: str
 attributes:
   action:
     support: full
