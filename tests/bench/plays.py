@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,8 +76,16 @@ class Play:
         assert bool(run.changes) == (self.name == FROM_NOTHING), run.output
 
     @property
-    def median(self) -> Cost:
-        return Cost(statistics.median(each.clock for each in self.costs), statistics.median(c.cpu for c in self.costs))
+    def cost(self) -> Cost:
+        return median(self.costs)
+
+    def beyond(self, other: Play) -> Cost:
+        """What it costs more than another play of the same round."""
+        return median([own - others for own, others in zip(self.costs, other.costs, strict=True)])
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    return Cost(statistics.median(each.clock for each in costs), statistics.median(each.cpu for each in costs))
 
 
 START_UP = "a play without tasks"
@@ -118,16 +126,18 @@ def _controller(started: ExitStack) -> Controller:
 
 
 def tell(measured: list[Play]) -> None:
-    start_up, empty = measured[0].median, measured[1].median
-    print(f"\nMedians of {ROUNDS} rounds. A: the whole play, by the whole play of one empty module call.")
-    print("B: the same less the play without tasks, which is Ansible's own start-up, in both.\n")
-    print(f"{'':42} {'seconds':^14}  {'A':^14}  {'B':^14}  {'':7}")
-    print(f"{'':42} {' clock     CPU'}  {' clock     CPU'}  {' clock     CPU'}   target")
+    start_up, empty, *_sites = measured
+    columns = f"{' clock':6}  {'   CPU':6}"
+    print(f"\nOf {ROUNDS} rounds the medians.")
+    print("A: the whole play, as a multiple of the whole play of one empty module call.")
+    print("B: the same without Ansible's own start-up, which is the play without tasks of the same round.\n")
+    print(f"{'':40} {'seconds':^14}  {'A':^14}  {'B':^14}")
+    print(f"{'':40} {columns}  {columns}  {columns}  target")
     for play in measured:
-        cost = play.median
-        net = (cost - start_up).times(empty - start_up) if play.name != START_UP else ""
+        net = "" if play is start_up else play.beyond(start_up).times(empty.beyond(start_up))
         most = f"{play.most:g} at most" if play.most else ""
-        print(f"{play.name:42} {cost.clock:6.2f}  {cost.cpu:6.2f}  {cost.times(empty)}  {net:14}   {most}")
+        seconds = f"{play.cost.clock:6.2f}  {play.cost.cpu:6.2f}"
+        print(f"{play.name:40} {seconds}  {play.cost.times(empty.cost)}  {net:14}  {most}".rstrip())
 
 
 def main() -> None:
@@ -141,7 +151,7 @@ def main() -> None:
             for play in measured:
                 play.measure()
                 cost = play.costs[-1]
-                print(f"round {number + 1}: {play.name:42} {cost.clock:6.2f} s, CPU {cost.cpu:6.2f} s", flush=True)
+                print(f"round {number + 1}: {play.name:40} {cost.clock:6.2f} s, CPU {cost.cpu:6.2f} s", flush=True)
         tell(measured)
 
 
