@@ -52,6 +52,7 @@ bench: venv ## measure what is claimed of costs, on throwaway hosts
 	@tools/preflight
 	@.venv/bin/python tests/bench/ipam.py
 	@.venv/bin/python tests/bench/names.py
+	@.venv/bin/python tests/bench/plays.py
 	@.venv/bin/python tests/bench/fleet.py
 
 .PHONY: test-unit

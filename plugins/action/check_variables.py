@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
-        self.validate_argument_spec(argument_spec={})
+        _validated, options = self.validate_argument_spec(argument_spec={"group": {"type": "str"}})
         problems = ProblemCollector()
         try:
             with problems.collect():
@@ -43,7 +43,25 @@ class ActionModule(ActionBase):
         except ModelError as error:
             told = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": told}
+        if declaring and options["group"]:
+            result.update(self._add_to_group(options["group"], variables))
         return {**result, "changed": False, "declaring": declaring, "settings": settings}
+
+    def _add_to_group(self, group: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """By Ansible's own action: how that tells the inventory of it depends on Ansible's version."""
+        task = self._task.copy()
+        task.args = {"key": group}
+        loader = self._shared_loader_obj.action_loader
+        group_by = loader.get(
+            "ansible.builtin.group_by",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        return group_by.run(task_vars=variables)
 
     def _values(self, variables: Mapping[str, Any], problems: ProblemCollector) -> dict[str, Any]:
         """

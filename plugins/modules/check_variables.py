@@ -18,6 +18,11 @@ description:
     list, or texts of these. The modules of the layers read what is within them, and Compose files.
 extends_documentation_fragment:
   - wharf.network.attributes.read_only
+options:
+  group:
+    description: A group of the inventory to which the host is added for the rest of the run, if a variable declares
+      something of it.
+    type: str
 attributes:
   action:
     support: full

@@ -11,11 +11,17 @@ import pkgutil
 import sys
 import zipfile
 from functools import cache
-from typing import Iterator, Tuple
+from typing import TYPE_CHECKING, Iterator, Tuple
 
 from .planning.boot import COMMAND, MARK, digest
 from .state import Program
 from .version import VERSION
+
+if TYPE_CHECKING:
+    # Ansible sends the modules that are imported anywhere, also where that is never done: so all the command needs.
+    from . import __main__  # noqa: F401
+
+_MAIN = b"import sys\n\nfrom engine.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
 
 
 @cache
@@ -34,21 +40,16 @@ def _installed() -> bytes:
 
 
 def _archive() -> bytes:
-    """The engine as a program that the Python which runs this one runs; the same sources give the same bytes."""
+    """The engine as a program that the Python which runs this one runs; the same sources give the same bytes.
+
+    Each run packs it, to see whether the installed one is the same: so quickly rather than small.
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, source in sorted([("__main__.py", _main_source()), *_sources()]):
-            archive.writestr(_entry(path), source, zipfile.ZIP_DEFLATED)
+        for path, source in sorted([("__main__.py", _MAIN), *_sources()]):
+            archive.writestr(_entry(path), source, zipfile.ZIP_DEFLATED, compresslevel=1)
         archive.comment = MARK + f" {VERSION}".encode()
     return f"#!{_interpreter()}\n".encode() + packed.getvalue()
-
-
-def _main_source() -> bytes:
-    # Ansible sends the modules that are imported anywhere, and so all that the command needs.
-    from .__main__ import main
-
-    name = main.__name__
-    return f"import sys\n\nfrom engine.__main__ import {name}\n\nsys.exit({name}(sys.argv[1:]))\n".encode()
 
 
 def _entry(path: str) -> zipfile.ZipInfo:
@@ -60,7 +61,7 @@ def _entry(path: str) -> zipfile.ZipInfo:
 def _sources() -> Iterator[Tuple[str, bytes]]:
     """Each module of the engine, by its path in the archive."""
     package = sys.modules[__name__.rpartition(".")[0]]
-    yield "engine/__init__.py", b""
+    yield "engine/__init__.py", pkgutil.get_data(package.__name__, "__init__.py") or b""
     for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         path = each.name[len(package.__name__) + 1 :].replace(".", "/") + ("/__init__" if each.ispkg else "")
         yield f"engine/{path}.py", pkgutil.get_data(package.__name__, f"{path}.py") or b""

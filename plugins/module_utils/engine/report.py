@@ -13,8 +13,7 @@ from .converge import Result
 from .diff import CREATE, UPDATE, Change
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
-from .rules.rules_iptables import DECLARED_CHAIN
-from .rules.rules_nftables import TABLE
+from .rules.rules_nftables import DECLARED_CHAIN, TABLE
 from .state import Object, field_values
 
 # Of which whole these objects are parts, which are the same on each host.

@@ -246,3 +246,22 @@ def test_what_declares_something_is_of_its_type() -> None:
         "wharf_docker_user: must be a list of rules",
         "wharf_compose_files: line 1",
     ]
+
+
+def _loaded(path: str) -> Any:
+    return yaml.safe_load((CHECKOUT / path).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("role", sorted(SPECS))
+def test_each_role_begins_by_checking_the_variables_of_all_hosts(role: str) -> None:
+    first, *_others = _loaded(f"roles/{role}/tasks/main.yml")
+    assert "wharf.network.check_variables" in first
+    assert first["any_errors_fatal"] is True
+
+
+@pytest.mark.parametrize("playbook", ["site", "teardown", "verify"])
+def test_each_playbook_begins_by_checking_the_variables_of_all_hosts(playbook: str) -> None:
+    first, *_others = _loaded(f"playbooks/{playbook}.yml")
+    assert (first["hosts"], first["any_errors_fatal"], first["tags"]) == ("all", True, ["always"])
+    assert [task["ansible.builtin.import_tasks"] for task in first["tasks"]] == ["tasks/variables.yml"]
+    assert "wharf.network.check_variables" in _loaded("playbooks/tasks/variables.yml")[0]

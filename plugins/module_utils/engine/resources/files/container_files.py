@@ -18,7 +18,6 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional,
 
 from ...diff import Change
 from ...kernel.processes import start_time
-from ...runtimes import runtimes
 from ...runtimes.namespace_processes import NoFilesError, Running, name_of, opened_etc, opened_folder
 from ...state import DOCKER, MACHINE, ContainerFile, Digest, Key, Object, SandboxRef, State, state_of
 from ..links.sandboxes import is_present
@@ -265,8 +264,19 @@ def _container(name: str) -> Optional[Running]:
     """Whose file it is, where that is known; it is nobody's that `ip netns exec` gives to whatever it runs."""
     sandbox, _path = ContainerFile(name, "").location
     with suppress(NoFilesError):
-        return None if name_of(sandbox) else runtimes.running(sandbox)
+        return None if name_of(sandbox) else _running(sandbox)
     return None
+
+
+def _running(sandbox: SandboxRef) -> Optional[Running]:
+    """
+    Raises:
+        NoFilesError: several run in it.
+    """
+    # Only for what somebody else runs: most hosts have namespaces alone, and do without this.
+    from ...runtimes.runtimes import running
+
+    return running(sandbox)
 
 
 @contextmanager
@@ -280,7 +290,7 @@ def _folder(name: str, tree: str = "") -> Iterator[Tuple[int, str]]:
     sandbox, path = ContainerFile(name, "").location
     base = os.path.basename(path)
     named = _folder_of_named(name)
-    container = None if named else runtimes.running(sandbox)
+    container = None if named else _running(sandbox)
     if container:
         kept = container.files.get(base, "")
         with opened_folder(os.path.dirname(kept)) if kept else opened_etc(container.root) as folder:

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`counting_engine.py`: converges what the JSON on its standard input declares, and prints what that took.
+
+The output is `{"changes": NUMBER, "programs": [COMMAND LINE, …], "observed": {RESOURCE: NUMBER},
+"searched": {RESOURCE: NUMBER}}`. A resource is `LAYER CLASS`. `searched` are the observations by which a host without
+a ledger is searched for the marks of a lost one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine import layers, recovery
+from engine.converge import converge
+from engine.declaration.declared import Call
+from engine.ledger import Ledger
+from engine.resources.resource import Resource
+
+Make = Callable[[Ledger], Sequence[Resource]]
+
+programs: list[str] = []
+observed: Counter[str] = Counter()
+searched: Counter[str] = Counter()
+
+
+def note_program(event: str, details: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        programs.append(" ".join(map(str, details[1])))
+
+
+def count_observations(counts: Counter[str]) -> None:
+    """Count each time that one of the resources which layers make from now on is observed.
+
+    Where a resource asks another one, as the firewall does its backend, that is one observation.
+    """
+    for layer, make in made.items():
+        object.__setattr__(layer, "resources", _counting(layer.name, make, counts))
+
+
+def _counting(layer: str, make: Make, counts: Counter[str]) -> Make:
+    def counted(resource: Resource) -> Resource:
+        observe = resource.observe
+
+        def counting(*arguments: Any) -> Any:
+            counts[f"{layer} {type(resource).__name__}"] += 1
+            return observe(*arguments)
+
+        vars(resource)["observe"] = counting
+        return resource
+
+    return lambda ledger: [counted(resource) for resource in make(ledger)]
+
+
+def search(*arguments: Any) -> Any:
+    count_observations(searched)
+    try:
+        return recovered(*arguments)
+    finally:
+        count_observations(observed)
+
+
+made = {layer: layer.resources for layer in layers.LAYERS}
+recovered, recovery.recovered = recovery.recovered, search
+count_observations(observed)
+sys.addaudithook(note_program)
+result = converge(Call(**json.load(sys.stdin)))
+print(json.dumps({"changes": len(result.changes), "programs": programs, "observed": observed, "searched": searched}))
