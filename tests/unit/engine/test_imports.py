@@ -9,6 +9,7 @@ Its rooms stand on each other in one direction.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils import engine
 
+CHECKOUT = Path(__file__).parents[3]
 ENGINE = Path(next(iter(engine.__path__)))
 MODULES = sorted(path.relative_to(ENGINE) for path in ENGINE.rglob("*.py"))
 
@@ -115,3 +117,8 @@ def imports_of(module: Path) -> list[tuple[str, bool]]:
 )
 def test_this_test_sees(code: str, found: list[tuple[str, bool]]) -> None:
     assert list(imported(ast.parse(code), ("planning",))) == found
+
+
+def test_the_docs_name_each_file_of_the_engine() -> None:
+    named = set(re.findall(r"`(?:\w+/)*(\w+\.py)`", (CHECKOUT / "docs/architecture.md").read_text()))
+    assert [str(path) for path in MODULES if path.name not in named] == []
