@@ -74,8 +74,7 @@ class Part:
 
         An object that was not observed in full becomes what was declared `earlier`.
         """
-        partial = {key for key in self.current.keys() - self.wanted.keys() if not self.resource.observes_all}
-        partial.update(key for key, thing in self.current.items() if not thing.is_whole)
+        partial = {key for key, thing in self.current.items() if not thing.is_whole or key in self.observation.partial}
         again = {key: earlier[key] for key in partial & earlier.keys()}
         wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
         owned = self.owned | self.wanted.keys()
@@ -207,6 +206,14 @@ def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List
     Returns:
         The parts as they are then, and what could not be rolled back.
     """
+    after, problems = _rolled_back_once(parts, earlier)
+    if problems:
+        # What one layer gave back may have changed what another layer had seen before that.
+        after, problems = _rolled_back_once(parts, earlier)
+    return after, problems
+
+
+def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
     problems: List[str] = []
     back: List[Part] = []
     for part in parts:

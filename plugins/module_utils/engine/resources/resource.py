@@ -17,9 +17,10 @@ class Observation:
     """The objects of a resource on the host, and what the ledger must know before they change.
 
     `current` are the desired objects that exist, and those that wharf.network made and that are not desired any more.
-    `desired` are the desired objects as `current` would have them, but for the `pending` ones. `pending` are left
-    alone, each with the reason, or an empty text where the container does not run. `edited` are files that an admin has
-    changed since wharf.network wrote them.
+    `desired` are the desired objects as `current` would have them, but for the `pending` ones. `partial` are those of
+    the current objects that could not be made again from what is observed of them. `pending` are left alone, each with
+    the reason, or an empty text where the container does not run. `edited` are files that an admin has changed since
+    wharf.network wrote them.
 
     `prior` are, by name, the values and files that new objects will replace; a teardown gives them back. `released` are
     the names of prior values that need not be given back any more. `digests` are those of the desired files, by which
@@ -29,6 +30,7 @@ class Observation:
 
     current: State
     desired: State
+    partial: FrozenSet[Key] = frozenset()
     pending: Mapping[Key, str] = field(default_factory=dict)
     edited: FrozenSet[Key] = frozenset()
     prior: Mapping[str, str] = field(default_factory=dict)
@@ -41,12 +43,10 @@ class Resource:
     """Reads and writes the objects of `kinds`. It keeps nothing from one call to the next.
 
     `goes_first`: its objects are deleted before those of any resource are made, since they might be in the way.
-    `observes_all`: what is observed of an object that is not desired is enough to make it again.
     """
 
     kinds: FrozenSet[str] = frozenset()
     goes_first = False
-    observes_all = True
 
     def require(self, new: State) -> None:
         """See that the host has what it takes to make these objects; called only if something changes.

@@ -58,9 +58,9 @@ class ContainerFiles(Resource):
         return Observation(
             current,
             wanted,
-            {**others, **self._reasons()},
-            edited(current, wanted, ContainerFile, self._digests, _started),
-            self._new_prior([file for file in _files(wanted.values()) if self._is_new(file, owned)]),
+            pending={**others, **self._reasons()},
+            edited=edited(current, wanted, ContainerFile, self._digests, _started),
+            prior=self._new_prior([file for file in _files(wanted.values()) if self._is_new(file, owned)]),
             digests={file.name: digest(file.content, _started(file.name)) for file in _files(wanted.values())},
         )
 

@@ -46,7 +46,6 @@ class Bridges(Resource):
 
     kinds = frozenset(["bridge"])
     goes_first = True
-    observes_all = False
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -61,7 +60,8 @@ class Bridges(Resource):
             raise ConflictError(*problems)
         addresses = rtnetlink.addresses()
         managed = [_observed(link, addresses, wanted.get(link.name)) for link in links if is_managed_bridge(link)]
-        return Observation(state_of([*managed]), desired)
+        current = state_of([*managed])
+        return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         with opened() as ip:

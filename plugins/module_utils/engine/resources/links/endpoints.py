@@ -50,7 +50,6 @@ class Endpoints(Resource):
 
     kinds = frozenset(["endpoint"])
     goes_first = True
-    observes_all = False
 
     def __init__(
         self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None
@@ -78,7 +77,8 @@ class Endpoints(Resource):
         return Observation(
             current,
             as_desired,
-            pending,
+            partial=frozenset(current.keys() - as_desired.keys()),
+            pending=pending,
             prior=self._prior(rest.values()),
             released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
         )

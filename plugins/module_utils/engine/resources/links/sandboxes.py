@@ -102,7 +102,6 @@ class Sandboxes(Resource):
 
     kinds = frozenset(["sandbox"])
     goes_first = True
-    observes_all = False
 
     def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
@@ -121,7 +120,8 @@ class Sandboxes(Resource):
         return Observation(
             current,
             wanted,
-            pending,
+            partial=frozenset(current.keys() - wanted.keys()) | _rebound(current, wanted),
+            pending=pending,
             prior=self._prior(wanted.values()),
             released=self._released(frozenset(pending), wanted, current),
         )
@@ -224,6 +224,20 @@ class Sandboxes(Resource):
             values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
             with self._changing(sandbox, refused):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
+
+
+def _rebound(current: State, wanted: State) -> FrozenSet[Key]:
+    """The sandboxes of each stack of which a name is about to be bound to another stack, or to one of its own.
+
+    Such a stack may pass to another sandbox as it is. So nothing tells any more whose it was, but what was declared.
+    """
+    sandboxes = [thing for thing in current.values() if isinstance(thing, Sandbox) and thing.ref.is_managed]
+    moved = [thing for thing in sandboxes if getattr(wanted.get(thing.key), "of", thing.of) != thing.of]
+    if not moved:
+        return frozenset()
+    stacks = {thing: namespaces.identity(sandbox_path(thing.ref)) for thing in sandboxes if is_present(thing.ref)}
+    of_moved = {stacks[thing] for thing in moved if thing in stacks}
+    return frozenset(thing.key for thing, stack in stacks.items() if stack in of_moved)
 
 
 def marks() -> Dict[SandboxRef, str]:
