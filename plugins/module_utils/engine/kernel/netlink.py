@@ -156,6 +156,7 @@ def values(data: bytes) -> Iterator[bytes]:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
+    """An attribute of a message. The next one begins at a multiple of four bytes."""
     whole = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
     return whole.ljust(aligned(len(whole)), b"\0")
 
