@@ -20,8 +20,6 @@ description:
     C(ip netns exec NAME) works for all of them.
 extends_documentation_fragment:
   - wharf.network.layer
-requirements:
-  - pyroute2 0.7 to 0.9, where something is to be changed
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,7 @@ import pyroute2
 from engine import ledger
 from engine.errors import ApplyError
 from engine.kernel import conntrack, namespaces, proc_sys, rtnetlink
+from engine.kernel.rtnetlink_changes import Rtnetlink
 
 Function = Callable[..., Any]
 
@@ -79,6 +80,8 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     for name in ("delete_address", "delete_route"):
         _hook(act, rtnetlink, name)
+    for name in ("add_veth", "set_link", "delete_links", "replace_address", "add_route"):
+        _hook(act, Rtnetlink, name)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 
 

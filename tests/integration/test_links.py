@@ -392,14 +392,25 @@ def test_a_foreign_link_of_an_endpoints_name_is_a_conflict() -> None:
 
 
 @on_a_host_of_its_own
-def test_only_a_change_needs_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
-    converge(BRIDGE, WEB, ENDPOINT)
+def test_only_a_change_of_a_bridge_needs_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+    converge(BRIDGE)
     monkeypatch.setitem(sys.modules, "pyroute2", None)
-    assert converge(BRIDGE, WEB, ENDPOINT) == []
+    converge(BRIDGE, WEB, ENDPOINT)
+    converge(BRIDGE, WEB, replace(ENDPOINT, mtu=1300, addresses=("172.20.0.3/16",), routes=()))
+    converge(BRIDGE)
     with pytest.raises(
-        ConflictError, match="pyroute2: is needed on this host to change links: install python3-pyroute2"
+        ConflictError, match="pyroute2: is needed on this host to change bridges: install python3-pyroute2"
     ):
-        converge(BRIDGE, WEB)
+        converge()
+
+
+@on_a_host_of_its_own
+def test_a_refusal_is_told_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+    converge(BRIDGE)
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    monkeypatch.setattr(endpoints_module, "_bridge_index", lambda _endpoint: 4711)
+    with pytest.raises(ApplyError, match=r"^web/app.*: endpoint web/app: creating veth veth0web: "):
+        converge(BRIDGE, WEB, replace(ENDPOINT, place="web/app"))
 
 
 @on_a_host_of_its_own

@@ -49,9 +49,8 @@ def direction(source: str, address: str, port: int, source_port: int) -> bytes:
     ends = [ipaddress.ip_address(each).packed for each in (source, address)]
     first = 1 if len(ends[0]) == 4 else 3
     addresses = b"".join(attribute(first + number, end) for number, end in enumerate(ends))
-    # Each attribute begins at a multiple of four bytes.
-    ports = b"".join(attribute(kind, each.to_bytes(2, "big")) + b"\0\0" for kind, each in ((2, source_port), (3, port)))
-    return attribute(1, addresses) + attribute(2, attribute(1, bytes([TCP])) + b"\0\0\0" + ports)
+    ports = b"".join(attribute(kind, each.to_bytes(2, "big")) for kind, each in ((2, source_port), (3, port)))
+    return attribute(1, addresses) + attribute(2, attribute(1, bytes([TCP])) + ports)
 
 
 def message(source: str, address: str, port: int, answering: str, answering_port: int) -> bytes:

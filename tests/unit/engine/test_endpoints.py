@@ -48,7 +48,7 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
             return netlink.dump(0, 0, b"")
         return endpoint_ends.SandboxSnapshot(7, False, [], [], [])
 
-    monkeypatch.setattr(netlink, "_dumped", lambda *_arguments: False)
+    monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
     monkeypatch.setattr(rtnetlink, "links", list)
     monkeypatch.setattr(endpoint_ends, "is_present", lambda _sandbox: True)
     monkeypatch.setattr(endpoint_ends, "_look_inside", look_inside)
@@ -72,7 +72,7 @@ def test_a_veth_that_root_in_the_container_deletes_as_it_is_made(
 
     web = endpoint("web")
     module = Endpoints.__module__
-    monkeypatch.setattr(f"{module}.opened", lambda: nullcontext(Mock()))
+    monkeypatch.setattr(f"{module}.Rtnetlink", lambda: nullcontext(Mock()))
     monkeypatch.setattr(f"{module}.conntrack.forget_addresses", lambda _addresses: None)
     monkeypatch.setattr(f"{module}.announce.packet_sockets", nullcontext)
     monkeypatch.setattr(f"{module}.rtnetlink.links", list)
@@ -89,7 +89,7 @@ def test_a_veth_that_root_in_the_container_deletes_as_it_is_made(
 
 
 def test_what_keeps_changing_is_told_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netlink, "_dumped", lambda *_arguments: False)
+    monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
     with pytest.raises(BlockingIOError) as error:
         rtnetlink.addresses()
     assert error.value.errno == errno.EAGAIN

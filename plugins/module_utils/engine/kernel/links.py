@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What bridges and endpoints have in common; the only place that calls pyroute2."""
+"""What bridges and endpoints have in common; the only place that imports pyroute2."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import errno
 import importlib.util
 import os
 import re
+import sys
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, TypeVar
+from typing import Any, Iterable, Iterator, Optional, Tuple, Type, TypeVar
 
 from ..errors import ApplyError, ConflictError
 from . import proc_sys, rtnetlink
 from .rtnetlink import AddressInfo
+from .rtnetlink_changes import Rtnetlink
 
 T = TypeVar("T")
 
@@ -26,9 +28,7 @@ UNDONE_PORTS = 0x77686172
 UNDONE_BRIDGES = 0x77686173
 DONE = 0
 
-IFA_F_NODAD = 2
-
-# Earlier versions cannot delete links by their group.
+# Earlier versions are untried.
 _FIRST_PYROUTE2 = (0, 6, 10)
 
 # The error of a kernel that does not know this kind of link.
@@ -55,13 +55,13 @@ def doing(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except _pyroute2().NetlinkError as error:
-        lacking = ", which is a module that this kernel has not, or cannot load" if error.code in _UNKNOWN_KIND else ""
-        raise ApplyError(f"{what}: {os.strerror(error.code)}{lacking}") from error
-    except OSError as error:
-        raise ApplyError(f"{what}: {error.strerror or error}") from error
     except ApplyError as error:
         raise ApplyError(f"{what}: {error}") from error
+    except _refusals() as error:
+        code = error_number(error)
+        why = getattr(error, "strerror", "") or (str(error) if isinstance(error, OSError) else os.strerror(code))
+        lacking = ", which is a module that this kernel has not, or cannot load" if code in _UNKNOWN_KIND else ""
+        raise ApplyError(f"{what}: {why}{lacking}") from error
 
 
 def error_number(error: Optional[BaseException]) -> int:
@@ -78,12 +78,15 @@ def forgiving(*codes: int) -> Iterator[None]:
     """Pass over these errors: what was to go is gone already."""
     try:
         yield
-    except _pyroute2().NetlinkError as error:
-        if error.code not in codes:
+    except _refusals() as error:
+        if error_number(error) not in codes:
             raise
-    except OSError as error:
-        if error.errno not in codes:
-            raise
+
+
+def _refusals() -> Tuple[Type[Exception], ...]:
+    """What is raised where the kernel refuses something. Unless pyroute2 is loaded, that is none of its errors."""
+    pyroute2 = sys.modules.get("pyroute2")
+    return (OSError, pyroute2.NetlinkError) if pyroute2 else (OSError,)
 
 
 def require_pyroute2() -> None:
@@ -98,14 +101,14 @@ def _pyroute2() -> Any:
     if importlib.util.find_spec("pyroute2") is None:
         raise ConflictError.at(
             "pyroute2",
-            "is needed on this host to change links: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
+            "is needed on this host to change bridges: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
         )
     version = _version_of_pyroute2()
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     if numbers and numbers < _FIRST_PYROUTE2:
         raise ConflictError.at(
             "pyroute2",
-            f"{version} on this host is too old to change links: pip install 'pyroute2>=0.7,<0.10', or take a "
+            f"{version} on this host is too old to change bridges: pip install 'pyroute2>=0.7,<0.10', or take a "
             "python3-pyroute2 of 0.7 or later",
         )
     try:
@@ -141,7 +144,9 @@ def declared_addresses(wanted: Tuple[str, ...], found: Iterable[AddressInfo]) ->
     return in_order_of(wanted, (str(info) for info in found if given(info)))
 
 
-def set_addresses(netlink: Any, interface: str, index: int, before: Tuple[str, ...], after: Tuple[str, ...]) -> None:
+def set_addresses(
+    netlink: Rtnetlink, interface: str, index: int, before: Tuple[str, ...], after: Tuple[str, ...]
+) -> None:
     """Add what comes, then remove what goes, and keep what stays.
 
     What goes is removed first where it is the same address with another prefix or peer: the kernel would keep it.
@@ -157,7 +162,7 @@ def set_addresses(netlink: Any, interface: str, index: int, before: Tuple[str, .
     for info in (each for each in going if _plain(each.address) in again):
         _delete_address(info)
     for address in new:
-        netlink.addr("replace", index=index, **_words(address))
+        netlink.replace_address(index, address)
     for info in (each for each in going if _plain(each.address) not in again):
         _delete_address(info)
 
@@ -169,9 +174,3 @@ def _delete_address(info: AddressInfo) -> None:
 
 def _plain(address: str) -> str:
     return address.partition("/")[0]
-
-
-def _words(address: str) -> Dict[str, Any]:
-    plain, _slash, prefix = address.partition("/")
-    # Duplicate address detection would keep the address from being used for a second or more.
-    return {"address": plain, "prefixlen": int(prefix), "flags": IFA_F_NODAD if ":" in plain else 0}

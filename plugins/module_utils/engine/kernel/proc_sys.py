@@ -69,7 +69,7 @@ def set_ipv6(interface: str, on: bool) -> None:
         ApplyError: there is no IPv6 to switch on, since the kernel has none or the MTU is below 1280.
     """
     name = of_interface(interface, "ipv6.disable_ipv6")
-    if on or read(name) is not None:
+    if on or os.path.exists(_path(name)):
         write(name, "0" if on else "1")
 
 

@@ -35,7 +35,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_PERMANENT = 0x80
 IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
 
-RT_TABLE_MAIN, RTN_UNICAST = 254, 1
+RT_TABLE_MAIN, RTN_UNICAST, RT_SCOPE_UNIVERSE = 254, 1, 0
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 2, 4, 5, 6, 7, 8, 9
 RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
@@ -207,7 +207,7 @@ def delete_route(route: RouteInfo) -> None:
         # The kernel lists the next hop beside the number of the nexthop object, and takes only one of both.
         selecting = (RTA_DST, RTA_SRC, RTA_PRIORITY, RTA_TABLE, RTA_NH_ID)
         kept = (attribute(kind, found[kind]) for kind in selecting if kind in found)
-        message = route.message[: _ROUTE.size] + b"".join(each.ljust(aligned(len(each)), b"\0") for each in kept)
+        message = route.message[: _ROUTE.size] + b"".join(kept)
     ask(socket.NETLINK_ROUTE, RTM_DELROUTE, message, NLM_F_ACK)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
-from typing import Any, Collection, Dict, Mapping, Optional, Tuple
+from functools import cached_property
+from typing import Any, Collection, Dict, FrozenSet, Mapping, Optional, Tuple
 
 from ..declaration.section import Address, Subnet
 
@@ -54,6 +55,11 @@ class Allotments:
     ports: Mapping[str, int] = field(default_factory=dict)
     resolvers: Mapping[str, int] = field(default_factory=dict)
     mtu: int = 0
+
+    @cached_property
+    def gateways(self) -> FrozenSet[str]:
+        """The bridges' own addresses."""
+        return frozenset(str(pool.gateway) for pools in self.networks.values() for pool in pools.values())
 
     def pool(self, network: str, version: int) -> Optional[PoolAllotment]:
         return self.networks.get(network, {}).get(version)

@@ -45,7 +45,7 @@ class Files(Resource):
             except OSError as error:
                 problems.append(_problem(file, f"cannot be read as a file: {error.strerror}: move it away"))
                 continue
-            if content is None and file not in wanted and self._is_begun(Path(file.name)):
+            if content is None and file.key not in desired and self._is_begun(Path(file.name)):
                 content = ""
             if content is None:
                 continue
@@ -76,7 +76,7 @@ class Files(Resource):
 
     def _is_begun(self, path: Path) -> bool:
         """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
-        return _draft(path).exists() or any(not any(folder.iterdir()) for folder in self._made_for(path))
+        return _draft(path).exists() or any(_is_empty(folder) for folder in self._made_for(path))
 
     def _made_for(self, path: Path) -> List[Path]:
         """The folders that were made for a file, as far as they are there, the inner ones first."""
@@ -109,12 +109,18 @@ class Files(Resource):
         path.unlink(missing_ok=True)
         _draft(path).unlink(missing_ok=True)
         for folder in self._made_for(path):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            if not _is_empty(folder):
+                break
+            folder.rmdir()
 
 
 def _problem(file: File, message: str) -> Problem:
     return Problem(file.place, f"{file.name} {message}") if file.place else Problem(file.name, message)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:

@@ -22,6 +22,7 @@ from ...kernel.links import (
     set_addresses,
 )
 from ...kernel.rtnetlink import AddressInfo, LinkInfo
+from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation, Resource
 from .marks import MARK, is_managed_bridge, marked_for
@@ -137,6 +138,7 @@ def _update(ip: Any, before: Bridge, after: Bridge) -> None:
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     known = before.sysctls if before.mtu == after.mtu else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
-    set_addresses(ip, after.name, index, before.addresses, after.addresses)
+    with Rtnetlink() as netlink:
+        set_addresses(netlink, after.name, index, before.addresses, after.addresses)
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")

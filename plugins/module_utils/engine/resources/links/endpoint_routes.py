@@ -9,12 +9,13 @@ import errno
 import socket
 from dataclasses import replace
 from ipaddress import ip_interface
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Collection, Iterable, Iterator, List, Optional, Sequence
 
 from ...diff import Change
 from ...kernel import rtnetlink
 from ...kernel.links import doing, forgiving
-from ...kernel.rtnetlink import RTPROT_BOOT, RTPROT_STATIC, RouteInfo
+from ...kernel.rtnetlink import RTPROT_BOOT, RTPROT_KERNEL, RTPROT_STATIC, RouteInfo
+from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Endpoint, Route
 
 # Of routes that the kernel makes for addresses.
@@ -58,7 +59,7 @@ def remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
                 rtnetlink.delete_route(info)
 
 
-def add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+def add_routes(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
     """Add the routes that are missing: new ones, and those that the kernel dropped as addresses or links changed."""
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
@@ -69,9 +70,9 @@ def add_routes(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
     for route in after.routes:
         if route not in there:
             # Several interfaces may be on one network, such as that of link-local addresses.
-            command = "append" if route.destination in others and not route.gateway else "replace"
+            beside = route.destination in others and not route.gateway
             with doing(f"endpoint {after.name}: adding the route {route}"):
-                ip.route(command, **_words(after, route))
+                _add(netlink, after, route, beside)
 
 
 def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
@@ -80,14 +81,18 @@ def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
     return [info for info in routes if {*info.indexes} == {index}]
 
 
-def _words(endpoint: Endpoint, route: Route) -> Dict[str, object]:
-    words = {"dst": route.destination, "oif": socket.if_nametoindex(endpoint.interface)}
+def _add(netlink: Rtnetlink, endpoint: Endpoint, route: Route, beside: bool) -> None:
+    index = socket.if_nametoindex(endpoint.interface)
+    # Without a gateway, the same as the kernel makes for the address: root in the container may have deleted that.
     if route.gateway:
-        return {**words, "gateway": route.gateway}
-    # The same as the kernel makes for the address: root in the container may have deleted that.
-    if ":" in route.destination:
-        return {**words, "proto": rtnetlink.RTPROT_KERNEL, "priority": _IPV6_PRIORITY}
-    return {**words, "proto": rtnetlink.RTPROT_KERNEL, "scope": _SCOPE_LINK, "prefsrc": _source(endpoint, route)}
+        netlink.add_route(route.destination, index, route.gateway)
+    elif ":" in route.destination:
+        netlink.add_route(route.destination, index, beside=beside, protocol=RTPROT_KERNEL, priority=_IPV6_PRIORITY)
+    else:
+        source = _source(endpoint, route)
+        netlink.add_route(
+            route.destination, index, beside=beside, protocol=RTPROT_KERNEL, scope=_SCOPE_LINK, source=source
+        )
 
 
 def _source(endpoint: Endpoint, route: Route) -> str:

@@ -10,12 +10,14 @@ import socket
 import time
 import zlib
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...diff import Change
 from ...errors import ApplyError
 from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
-from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, opened, require_pyroute2, set_addresses
+from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, set_addresses
+from ...kernel.rtnetlink import PortInfo
+from ...kernel.rtnetlink_changes import Rtnetlink, VethEnd
 from ...planning.ipam import ETHERNET_MTU
 from ...state import Endpoint, Key, SandboxRef, State, state_of
 from ..resource import Observation, Resource
@@ -59,7 +61,6 @@ class Endpoints(Resource):
         self._declared = declared or {}
 
     def require(self, new: State) -> None:
-        require_pyroute2()
         parameters.refuse_unsettable(new)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
@@ -116,17 +117,17 @@ class Endpoints(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         refused: Dict[Key, str] = {}
         gone, steps = _steps(changes)
-        with opened() as ip:
-            _remove(ip, gone)
+        with Rtnetlink() as netlink:
+            _remove(netlink, gone)
             with suppress(OSError):
                 # Without connection tracking in the kernel, there are no flows.
                 conntrack.forget_addresses(_new_addresses(steps))
             _pin_mac_and_mtu(
-                ip, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
+                netlink, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
             )
             for before, after in steps:
                 with self._refusing(refused, [after], *_MEANWHILE):
-                    _make_port(ip, before, after)
+                    _make_port(netlink, before, after)
         by_sandbox: Dict[SandboxRef, List[Step]] = {}
         for step in steps:
             if step[1].key not in refused:
@@ -161,8 +162,8 @@ class Endpoints(Resource):
 def _take_back(half_made: Sequence[Endpoint]) -> None:
     """Remove those endpoints that were refused and did not exist before. Others stay as far as they were changed."""
     if half_made:
-        with opened() as ip:
-            _remove(ip, half_made)
+        with Rtnetlink() as netlink:
+            _remove(netlink, half_made)
 
 
 def _new_addresses(steps: Iterable[Step]) -> Set[str]:
@@ -189,34 +190,36 @@ def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
     return gone, steps
 
 
-def _remove(ip: Any, endpoints: Sequence[Endpoint]) -> None:
+def _remove(netlink: Rtnetlink, endpoints: Sequence[Endpoint]) -> None:
     """Delete them in one message, by the group of their links: one by one, each would take 20 ms."""
     if not endpoints:
         return
     with doing(f"deleting endpoints {', '.join(endpoint.name for endpoint in endpoints)}"):
+        indexes = {name: index for index, name in socket.if_nameindex()}
         for endpoint in endpoints:
             # The kernel deletes a veth some time after the sandbox that its other end is in.
-            with suppress(OSError), forgiving(errno.ENODEV):
-                ip.link("set", index=socket.if_nametoindex(endpoint.host_interface), group=UNDONE_PORTS)
+            if endpoint.host_interface in indexes:
+                with forgiving(errno.ENODEV):
+                    netlink.set_link(indexes[endpoint.host_interface], group=UNDONE_PORTS)
         with forgiving(errno.ENODEV):
-            ip.link("del", group=UNDONE_PORTS)
+            netlink.delete_links(UNDONE_PORTS)
 
 
-def _make_port(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+def _make_port(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
     """Make or change the end on the host; a new veth pair comes with its other end in the sandbox."""
     if before is None:
         what = f"endpoint {after.name}: creating veth {after.host_interface}"
         with doing(what):
-            _create(ip, after)
+            _create(netlink, after)
         with _unless_deleted(after, what):
             # A port of a bridge needs no link-local address of its own.
             proc_sys.set_ipv6(after.host_interface, False)
-            _set_port(ip, after)
+            _set_port(netlink, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
         with _unless_deleted(after, f"endpoint {after.name}: changing {after.host_interface}"):
             if before.port.bridge != after.port.bridge:
-                _move(ip, after)
-            _set_port(ip, after)
+                _move(netlink, after)
+            _set_port(netlink, after)
             proc_sys.set_ipv6(after.host_interface, False)
 
 
@@ -237,22 +240,18 @@ def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
         raise ApplyError(f"{what}: {gone.strerror}") from gone
 
 
-def _create(ip: Any, endpoint: Endpoint) -> None:
-    # A veth gains nothing by more than one queue, and each more costs two of the kernel's grace periods.
-    both = {"mtu": endpoint.mtu, "num_tx_queues": 1, "num_rx_queues": 1}
+def _create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
+    end = VethEnd(endpoint.host_interface, _port_mac(endpoint))
+    peer = VethEnd(endpoint.interface, endpoint.mac)
     with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
-        peer = {"ifname": endpoint.interface, "net_ns_fd": sandbox, "address": endpoint.mac, **both}
-        ip.link(
-            "add", kind="veth", ifname=endpoint.host_interface, group=UNDONE_PORTS, address=_port_mac(endpoint),
-            master=_bridge_index(endpoint), peer=peer, **both,
-        )  # fmt: skip
+        netlink.add_veth(end, peer, sandbox, endpoint.mtu, _bridge_index(endpoint), UNDONE_PORTS)
 
 
-def _move(ip: Any, endpoint: Endpoint) -> None:
+def _move(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     """Make the link a port of another bridge. It is down meanwhile, since it is not isolated there yet."""
     index = socket.if_nametoindex(endpoint.host_interface)
-    ip.link("set", index=index, state="down", address=_port_mac(endpoint))
-    ip.link("set", index=index, master=_bridge_index(endpoint))
+    netlink.set_link(index, up=False, mac=_port_mac(endpoint))
+    netlink.set_link(index, master=_bridge_index(endpoint))
 
 
 def _port_mac(endpoint: Endpoint) -> str:
@@ -261,7 +260,7 @@ def _port_mac(endpoint: Endpoint) -> str:
     return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
 
 
-def _pin_mac_and_mtu(ip: Any, bridges: Set[str]) -> None:
+def _pin_mac_and_mtu(netlink: Rtnetlink, bridges: Set[str]) -> None:
     """Set the MAC and the MTU of adopted bridges without ports to their present values.
 
     Otherwise such a bridge takes both from its first port, and loses them with the last one.
@@ -271,25 +270,21 @@ def _pin_mac_and_mtu(ip: Any, bridges: Set[str]) -> None:
     for bridge in links:
         if bridge.name in bridges and not marked_for(bridge) and bridge.index not in with_ports:
             with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
-                ip.link("set", index=bridge.index, address=bridge.mac)
+                netlink.set_link(bridge.index, mac=bridge.mac)
                 if bridge.mtu != ETHERNET_MTU:
                     # Only a change makes the kernel keep an MTU: by a byte more, since below 1280 there is no IPv6.
-                    ip.link("set", index=bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
-                    ip.link("set", index=bridge.index, mtu=bridge.mtu)
+                    netlink.set_link(bridge.index, mtu=bridge.mtu + (1 if bridge.mtu < _LARGEST_MTU else -1))
+                    netlink.set_link(bridge.index, mtu=bridge.mtu)
 
 
-def _set_port(ip: Any, endpoint: Endpoint) -> None:
-    flags = [("IFLA_BRPORT_MODE", int(endpoint.port.hairpin)), ("IFLA_BRPORT_ISOLATED", int(endpoint.port.isolated))]
-    ip.link(
-        "set",
-        index=socket.if_nametoindex(endpoint.host_interface),
+def _set_port(netlink: Rtnetlink, endpoint: Endpoint) -> None:
+    netlink.set_link(
+        socket.if_nametoindex(endpoint.host_interface),
+        up=True,
         mtu=endpoint.mtu,
-        ifalias=MARK + endpoint.name,
+        alias=MARK + endpoint.name,
         group=DONE,
-        state="up",
-        IFLA_LINKINFO={
-            "attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": flags})],
-        },
+        port=PortInfo(endpoint.port.hairpin, endpoint.port.isolated),
     )
 
 
@@ -302,26 +297,26 @@ def _bridge_index(endpoint: Endpoint) -> int:
 
 def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
     """Set the ends in the sandbox. All old routes are deleted first: one may come again on another interface."""
-    with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), opened() as ip:
+    with doing(f"sandbox {sandbox}"), namespaces.entered(sandbox_path(sandbox)), Rtnetlink() as netlink:
         for before, after in steps:
             remove_routes(before, after)
         for before, after in steps:
             with doing(f"endpoint {after.name}: setting {after.interface}"):
-                _set_interface(ip, before, after)
+                _set_interface(netlink, before, after)
         for before, after in steps:
-            add_routes(ip, before, after)
+            add_routes(netlink, before, after)
 
 
-def _set_interface(ip: Any, before: Optional[Endpoint], after: Endpoint) -> None:
+def _set_interface(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
     index = socket.if_nametoindex(after.interface)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):
-        ip.link("set", index=index, mtu=after.mtu, address=after.mac)
+        netlink.set_link(index, mtu=after.mtu, mac=after.mac)
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     _set_parameters(before if before and before.mtu == after.mtu else None, after)
     if before:
         _give_back_parameters(before, after)
-    set_addresses(ip, after.interface, index, before.addresses if before else (), after.addresses)
-    ip.link("set", index=index, state="up")
+    set_addresses(netlink, after.interface, index, before.addresses if before else (), after.addresses)
+    netlink.set_link(index, up=True)
     _set_mtu_of_ipv6(after, index)
 
 

@@ -13,9 +13,10 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional,
 from ...diff import UPDATE, Change
 from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import namespaces, proc_sys, rtnetlink
-from ...kernel.links import doing, opened, require_pyroute2
+from ...kernel.links import doing
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
+from ...kernel.rtnetlink_changes import Rtnetlink
 from ...runtimes.namespace_processes import path_of
 from ...state import HOST_STACK, NETNS, NO_SANDBOX, PODMAN, Key, Object, Sandbox, SandboxRef, State, state_of
 from ..resource import Observation, Resource
@@ -108,7 +109,6 @@ class Sandboxes(Resource):
         self._owned = owned
 
     def require(self, new: State) -> None:
-        require_pyroute2()
         parameters.refuse_unsettable(new)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
@@ -407,11 +407,9 @@ def _settle(sandbox: Sandbox) -> None:
     """Set the loopback and the parameters of the stack that this thread is in."""
     if sandbox.of:
         return
-    words: Dict[str, object] = {"state": "up"} if sandbox.loopback_up else {}
-    if sandbox.ref.is_managed:
-        words["ifalias"] = MARK + sandbox.container
-    with opened() as ip:
-        ip.link("set", index=LOOPBACK_INDEX, **words)
+    mark = MARK + sandbox.container if sandbox.ref.is_managed else ""
+    with Rtnetlink() as netlink:
+        netlink.set_link(LOOPBACK_INDEX, up=sandbox.loopback_up or None, alias=mark)
     proc_sys.apply(sandbox.sysctls)
 
 

@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes links, addresses and routes with the standard library alone: by the messages that are sent per container.
+
+What is set a few times in a run, such as the options of bridges, pyroute2 sets (`links.py`). Names of constants are
+those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from .netlink import (
+    NLA_F_NESTED,
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Connection,
+    attribute,
+)
+from .rtnetlink import (
+    IFA_ADDRESS,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_BRPORT_ISOLATED,
+    IFLA_BRPORT_MODE,
+    IFLA_GROUP,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    RT_SCOPE_UNIVERSE,
+    RT_TABLE_MAIN,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
+    RTN_UNICAST,
+    RTPROT_STATIC,
+    PortInfo,
+)
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
+IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
+VETH_INFO_PEER = 1
+IFA_F_NODAD = 2
+
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBi")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_U32 = struct.Struct("=I")
+
+_NEW_LINK = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class VethEnd:
+    name: str
+    mac: str
+
+
+class Rtnetlink(Connection):
+    """Changes what is in the network namespace that the thread is in when this is opened.
+
+    All methods raise OSError where the kernel refuses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(socket.NETLINK_ROUTE)
+
+    def add_veth(self, end: VethEnd, peer: VethEnd, namespace: int, mtu: int, master: int, group: int) -> None:
+        """Make a veth pair, whose `peer` is in the namespace that is open as the descriptor `namespace`.
+
+        `mtu` is in bytes, and that of both ends. `master` is the index of the bridge that `end` becomes a port of.
+        """
+        # A veth gains nothing by more than one queue, and each more costs two of the kernel's grace periods.
+        both = _number(IFLA_MTU, mtu) + _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
+        there = _NEW_LINK + _name(peer) + _number(IFLA_NET_NS_FD, namespace) + both
+        kind = attribute(IFLA_INFO_KIND, _text("veth")) + _nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, there))
+        here = _name(end) + _number(IFLA_GROUP, group) + _number(IFLA_MASTER, master) + both
+        self._change(RTM_NEWLINK, _NEW_LINK + here + _nested(IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL)
+
+    def set_link(
+        self,
+        index: int,
+        *,
+        up: Optional[bool] = None,
+        mac: str = "",
+        mtu: int = 0,
+        alias: str = "",
+        group: Optional[int] = None,
+        master: int = 0,
+        port: Optional[PortInfo] = None,
+    ) -> None:
+        """Change what is given of a link. `mtu` is in bytes. With `port`, it must be a port of a bridge."""
+        flags, changed = (IFF_UP if up else 0, 0 if up is None else IFF_UP)
+        message = _LINK.pack(socket.AF_UNSPEC, 0, index, flags, changed)
+        if mac:
+            message += attribute(IFLA_ADDRESS, _mac(mac))
+        if mtu:
+            message += _number(IFLA_MTU, mtu)
+        if alias:
+            message += attribute(IFLA_IFALIAS, _text(alias))
+        if group is not None:
+            message += _number(IFLA_GROUP, group)
+        if master:
+            message += _number(IFLA_MASTER, master)
+        if port:
+            of_port = attribute(IFLA_BRPORT_MODE, bytes([port.hairpin]))
+            of_port += attribute(IFLA_BRPORT_ISOLATED, bytes([port.isolated]))
+            kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + _nested(IFLA_INFO_SLAVE_DATA, of_port)
+            message += _nested(IFLA_LINKINFO, kind)
+        self._change(RTM_NEWLINK, message)
+
+    def delete_links(self, group: int) -> None:
+        """Delete all links of a group. One by one, each would take 20 ms."""
+        self._change(RTM_DELLINK, _NEW_LINK + _number(IFLA_GROUP, group))
+
+    def replace_address(self, index: int, address: str) -> None:
+        """Give the interface `index` an `ADDRESS/PREFIX`, or set it anew where it has it."""
+        plain, _slash, prefix = address.partition("/")
+        family, packed = _packed(plain)
+        message = _ADDRESS.pack(family, int(prefix), 0, 0, index) + attribute(IFA_ADDRESS, packed)
+        if family == socket.AF_INET:
+            message += attribute(IFA_LOCAL, packed)
+        else:
+            # Duplicate address detection would keep the address from being used for a second or more.
+            message += _number(IFA_FLAGS, IFA_F_NODAD)
+        self._change(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE)
+
+    def add_route(
+        self,
+        destination: str,
+        index: int,
+        gateway: str = "",
+        *,
+        beside: bool = False,
+        protocol: int = RTPROT_STATIC,
+        scope: int = RT_SCOPE_UNIVERSE,
+        priority: int = 0,
+        source: str = "",
+    ) -> None:
+        """Add a unicast route to the main table: `beside` those to the same destination, or in the place of one."""
+        plain, _slash, prefix = destination.partition("/")
+        family, packed = _packed(plain)
+        header = (family, int(prefix), 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
+        message = _ROUTE.pack(*header) + _number(RTA_OIF, index)
+        if int(prefix):
+            message += attribute(RTA_DST, packed)
+        if gateway:
+            message += attribute(RTA_GATEWAY, _packed(gateway)[1])
+        if priority:
+            message += _number(RTA_PRIORITY, priority)
+        if source:
+            message += attribute(RTA_PREFSRC, _packed(source)[1])
+        self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
+
+    def _change(self, kind: int, message: bytes, flags: int = 0) -> None:
+        self.ask(kind, message, NLM_F_ACK | flags)
+
+
+def _name(end: VethEnd) -> bytes:
+    return attribute(IFLA_IFNAME, _text(end.name)) + attribute(IFLA_ADDRESS, _mac(end.mac))
+
+
+def _nested(kind: int, value: bytes) -> bytes:
+    return attribute(kind | NLA_F_NESTED, value)
+
+
+def _number(kind: int, value: int) -> bytes:
+    return attribute(kind, _U32.pack(value))
+
+
+def _text(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _mac(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _packed(address: str) -> Tuple[int, bytes]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.inet_pton(family, address)
