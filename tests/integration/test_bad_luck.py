@@ -138,7 +138,7 @@ class TestNoRoom:
 
 def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> None:
     host.run("mkdir -p /etc/netns/web; mkfifo /etc/netns/web/hosts")
-    with pytest.raises(EngineError, match="netns/web/hosts: cannot be read as a file: it is no file: move it away"):
+    with pytest.raises(EngineError, match="netns/web/hosts cannot be read as a file: it is no file: move it away"):
         host.apply(WORDS)
     assert "br-front" not in host.run("ip -br link")
     host.run("rm -r /etc/netns")

@@ -23,7 +23,7 @@ DEMO = {
     **gather(
         {"compose_files": [{"files": ["files/shop.compose.yml"]}], "containers": {"shell": {}}},
         [CHECKOUT / "playbooks"],
-    ).words,
+    ).parts,
     "boot": {},
 }
 

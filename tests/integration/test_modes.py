@@ -344,7 +344,7 @@ def test_files_of_others_are_left_alone(host: ThrowawayHost) -> None:
     before = host.snapshot()
     with pytest.raises(EngineError) as refused:
         host.apply({"containers": {"a": {}, "b": {}}})
-    for path in ("a/hostname: exists", "a/resolv.conf: cannot be read", "b/hosts: cannot be read"):
+    for path in ("a/hostname exists", "a/resolv.conf cannot be read", "b/hosts cannot be read"):
         assert f"/etc/netns/{path}" in str(refused.value)
     assert differences(before, host.snapshot()) == ""
 

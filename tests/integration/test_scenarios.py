@@ -28,7 +28,7 @@ def test_scenario_by_nftables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
     with ThrowawayHost.started(bridge_nf=0) as host, host.declared(words), Tracer.started(host) as tracer:
         told = _packets(host, scenario, words)
-        ways = tracer.entries()
+        ways = tracer.ways()
         ruleset = host.run("nft list table inet wharf")
     met = ("".join(f"    {step}\n" for step in ways.get(FIRST_PORT + n, ["no rule"])) for n in range(len(told)))
     packets = "\n".join(f"{line}\n{way}" for line, way in zip(told, met, strict=True))

@@ -622,7 +622,7 @@ def test_a_configuration_that_dnsmasq_refuses_leaves_the_old_one_in_force(host: 
     words = changed()
     words["networks"]["corp"]["x-wharf"]["dns"]["domain"] = "other.example"
     before = pid(host, "corp"), host.read(f"{CONFIG}/corp.conf")
-    message = "corp.conf: dnsmasq refuses this configuration: bad option at line 3"
+    message = "networks.corp: dnsmasq refuses .*/corp.conf: bad option at line 3"
     with program(host, "#!/bin/sh\necho bad option at line 3 >&2; exit 1\n"), pytest.raises(EngineError, match=message):
         host.apply(words)
     assert (pid(host, "corp"), host.read(f"{CONFIG}/corp.conf")) == before

@@ -67,5 +67,40 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
         assert_same(after, lambda: standing(host), "after a run of which nothing was refused")
 
 
+def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
+    """A run lets the container go, and is refused later: what is taken back is the same network stack."""
+    host.apply(SOMETHING, EXACT)
+    stack = host.run("readlink /proc/self/ns/net", "web")
+    host.serve("web", "80/tcp")
+    without_web = {**SOMETHING, "containers": {"app": SOMETHING["containers"]["app"]}}
+    taken_back = 0
+    for number in range(1, TOO_MANY):
+        refusal = host.refused(number, without_web, EXACT)
+        if not refusal.failed or MADE.search(refusal.said):
+            break
+        taken_back += refusal.said.endswith(TAKEN_BACK)
+        assert host.run("readlink /proc/self/ns/net", "web") == stack, refusal
+        assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web", refusal
+    assert taken_back > 10
+
+
+def test_a_stack_that_was_to_pass_to_another_container_is_given_back(host: ThrowawayHost) -> None:
+    def words(owner: str, guest: str) -> Any:
+        return {
+            "networks": {"front": {}},
+            "containers": {owner: {"networks": ["front"]}, guest: {"network_mode": f"service:{owner}"}},
+        }
+
+    before = words("a", "b")
+    host.apply(before, EXACT)
+    for number in range(1, TOO_MANY):
+        refusal = host.refused(number, words("b", "a"), EXACT)
+        if not refusal.failed or MADE.search(refusal.said):
+            break
+        assert "but for these" not in refusal.said
+        assert host.apply(before, EXACT).changes == [], refusal
+    assert number > 10
+
+
 def _but_ledger(standing: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in standing.items() if not key.startswith("/var/lib/")}

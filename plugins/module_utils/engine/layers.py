@@ -56,11 +56,10 @@ def _forwarding(ledger: Ledger) -> Sequence[Resource]:
     return Sysctls(ledger.prior), Files(ledger.prior)
 
 
-def _bridge(ledger: Ledger) -> Sequence[Resource]:
+def _bridge(_ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.bridges import Bridges
-    from .resources.sysctl import Sysctls
 
-    return Bridges(), Sysctls(ledger.prior)
+    return (Bridges(),)
 
 
 def _backend(planned: Plan) -> str:

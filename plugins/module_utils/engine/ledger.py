@@ -112,9 +112,9 @@ class Ledger:
                 "use the one that wrote it, or a later one",
             )
         return cls(
-            declared=Declared(**words["declared"]),
+            declared=_declared(words["declared"]),
             allotted=Allotments.from_data(words["allotted"]),
-            owned={layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words["owned"].items()},
+            owned=_owned(words["owned"]),
             prior=dict(words["prior"]),
             digests={name: _digests(each) for name, each in words.get("digests", {}).items()},
             stale_ports=set(words.get("stale_ports", ())),
@@ -179,6 +179,29 @@ def _digests(words: Any) -> Tuple[Digest, ...]:
     return tuple(Digest(*each) for each in words)
 
 
+def _declared(words: Mapping[str, Any]) -> Declared:
+    """
+    Raises:
+        TypeError: a part is not what it is declared as.
+    """
+    kinds = {"host": Mapping, "networks": Mapping, "containers": Mapping, "boot": Mapping, "docker_user": list}
+    optional = ("host", "boot", "docker_user")
+    for part, kind in kinds.items():
+        if not isinstance(words.get(part, {}), kind) and not (words.get(part) is None and part in optional):
+            raise TypeError(f"{part} is {words[part]!r}")
+    return Declared(**words)
+
+
+def _owned(words: Mapping[str, Any]) -> Dict[str, Set[Key]]:
+    owned = {layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words.items()}
+    # Before, the layer of the bridges had the parameters of external ones.
+    parameters = {key for key in owned.get("bridge", ()) if key[0] == "sysctl"}
+    if parameters:
+        owned["bridge"] -= parameters
+        owned["forwarding"] = owned.get("forwarding", set()) | parameters
+    return owned
+
+
 def _keep_broken_aside() -> None:
     """Give the file a second name, which it keeps when it is replaced."""
     with suppress(FileNotFoundError):
@@ -225,7 +248,11 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
     Raises:
         ConflictError: another run does not come to its end.
     """
-    descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        remedy = "move it away" if os.path.isdir(LOCK) else _REMEDIES.get(error.errno or 0, "see to it that root can")
+        raise ConflictError.at(LOCK, f"cannot be opened for writing ({error.strerror}): {remedy}") from error
     os.set_inheritable(descriptor, True)
     try:
         if not file_lock.acquire(descriptor, TELL_AFTER):

@@ -27,7 +27,7 @@ from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
-from .layers import BOOT, BRIDGE, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
+from .layers import BOOT, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
 from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion, endpoint_key
 from .planning.dnsmasq_files import RUN_FOLDER
@@ -160,7 +160,7 @@ def _own_marked(ledger: Ledger) -> None:
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
         localnet = _prior_localnet()
         ledger.prior.update(localnet)
-        _own(ledger, BRIDGE.name, {("sysctl", name) for name in localnet})
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in localnet})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}

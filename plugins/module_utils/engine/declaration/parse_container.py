@@ -210,9 +210,9 @@ def _endpoint_sysctls(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
 
 def parse_sandbox(value: Any, path: str) -> SandboxRef:
     ref = SandboxRef.parse(read.text(value, path))
-    if ref.kind == PID and re.fullmatch("[0-9]{1,9}", ref.name):
+    if ref.kind == PID and re.fullmatch("[1-9][0-9]{0,8}", ref.name):
         return ref
-    if ref.kind == PATH and ref.name.startswith("/"):
+    if ref.kind == PATH and ref.name.startswith("/") and ref.name.isprintable():
         return ref
     if ref.is_managed or ref.has_runtime:
         if not ref.name:

@@ -94,6 +94,18 @@ def create(name: str, prepare: Callable[[], None]) -> None:
         bind(name, OWN)
 
 
+def name_again(name: str, descriptor: int, prepare: Callable[[], None]) -> None:
+    """Run `prepare` in the namespace of an open descriptor, and give it its name again.
+
+    Raises:
+        OSError: the kernel refused, or a namespace of that name is there.
+    """
+    with _returning():
+        _set_namespace(descriptor)
+        prepare()
+        bind(name, OWN)
+
+
 def bind(name: str, source: str) -> None:
     """Let `name` be a name of the namespace at the path `source`.
 

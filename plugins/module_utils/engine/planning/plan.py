@@ -199,7 +199,17 @@ class Plan:
 
 
 def forwarding(plan: Plan) -> List[Object]:
-    """The kernel parameters by which the host forwards, and the file of sysctl.d that sets them after a reboot."""
+    """The kernel parameters by which the host forwards, and the file of sysctl.d that sets them after a reboot.
+
+    Beside them stand those of external bridges. The rules, which precede, drop what else would reach the host's
+    loopback from there.
+    """
+    published = _published_on_loopback(plan)
+    external = [network for name, network in plan.model.networks.items() if network.external and name in published]
+    return [*(_route_localnet(network) for network in external), *_forwarding(plan)]
+
+
+def _forwarding(plan: Plan) -> List[Object]:
     if not plan.model.host.ip_forward:
         return []
     kept = [Sysctl("net.ipv4.ip_forward", "1")]
@@ -216,13 +226,11 @@ def forwarding(plan: Plan) -> List[Object]:
 def bridges(plan: Plan) -> List[Object]:
     published = _published_on_loopback(plan)
     networks = plan.model.networks.values()
-    managed = [_bridge(plan, network, network.name in published) for network in networks if not network.external]
-    adopted = [network for network in networks if network.external and network.name in published]
-    return [*managed, *(_route_localnet(network) for network in adopted)]
+    return [_bridge(plan, network, network.name in published) for network in networks if not network.external]
 
 
 def _route_localnet(network: Network) -> Sysctl:
-    """The only parameter of an adopted bridge that is changed. It gets back its prior value."""
+    """The only parameter of an external bridge that is changed. It gets back its prior value."""
     return Sysctl(of_interface(network.bridge, ROUTE_LOCALNET), "1")
 
 

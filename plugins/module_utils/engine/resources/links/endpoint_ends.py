@@ -72,6 +72,11 @@ class Snapshot:
     inside: Mapping[SandboxRef, SandboxSnapshot]
     unstable: FrozenSet[SandboxRef] = frozenset()
 
+    def stays_for(self, endpoint: Endpoint) -> bool:
+        """Whether the sandbox exists, and its stack is the one that the endpoint will be in."""
+        inside = self.inside.get(endpoint.sandbox)
+        return inside is not None and inside.stays_for(endpoint)
+
 
 def look(wanted: Wanted) -> Snapshot:
     links = rtnetlink.links()

@@ -87,12 +87,19 @@ class Endpoints(Resource):
     def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
         """Endpoints whose interface's name root in the container has given to another interface, with the reason.
 
-        Where the declared name is new, a taken name is a mistake in the declaration, which `observe_endpoints` refuses.
+        In a third party's sandbox, and in a new one, a taken name that is new is a mistake in the declaration, which
+        `observe_endpoints` refuses.
         """
         same = {name: thing for name, thing in wanted.items() if self._declared.get(name) == thing.interface}
         # In a managed sandbox, an endpoint that is not owned is new: its name may still be bound to another stack.
-        known = (n for n, thing in same.items() if thing.key in self._owned or thing.sandbox.is_third_party)
-        return {wanted[name].key: why for name, why in blocked(same, frozenset(known), snapshot).items()}
+        known = {n for n, thing in same.items() if thing.key in self._owned or thing.sandbox.is_third_party}
+        new = {
+            name: thing
+            for name, thing in wanted.items()
+            if thing.sandbox.is_managed and not is_new(thing.sandbox, self._owned) and snapshot.stays_for(thing)
+        }
+        reasons = blocked({**same, **new}, frozenset(known | new.keys()), snapshot)
+        return {wanted[name].key: why for name, why in reasons.items()}
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import IO, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ...diff import UPDATE, Change
 from ...errors import ApplyError, ConflictError, Problem
@@ -107,6 +107,9 @@ class Sandboxes(Resource):
     def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
         self._owned = owned
+        # The namespaces of deleted sandboxes, open until the end of the run: should the run be taken back, what runs in
+        # them is not cut off.
+        self._deleted: Dict[SandboxRef, IO[bytes]] = {}
 
     def require(self, new: State) -> None:
         parameters.refuse_unsettable(new)
@@ -174,11 +177,11 @@ class Sandboxes(Resource):
         for change in changes:
             before, gone = change.before, change.after is None or "of" in change.fields
             if isinstance(before, Sandbox) and before.ref.is_managed and gone:
-                _delete(before.ref)
+                self._delete(before, is_rebound=change.after is not None)
         new = {thing.ref: thing for thing in (_new(change) for change in changes) if thing}
         made = frozenset(new)
         while new:
-            _make(new.pop(next(iter(new))), new)
+            self._make(new.pop(next(iter(new))), new)
         for change in changes:
             after = change.after
             if isinstance(after, Sandbox) and after.ref not in made:
@@ -189,6 +192,27 @@ class Sandboxes(Resource):
             if isinstance(before, Sandbox) and before.ref not in made:
                 self._give_back(before, after.sysctls if isinstance(after, Sandbox) else (), refused)
         return refused
+
+    def _delete(self, sandbox: Sandbox, is_rebound: bool) -> None:
+        # A name that is bound to another sandbox's stack now, and shall have one of its own, gets a new one.
+        if sandbox.ref not in self._deleted and not (is_rebound and sandbox.of):
+            with suppress(OSError):
+                self._deleted[sandbox.ref] = open(sandbox_path(sandbox.ref), "rb", buffering=0)  # noqa: SIM115
+        with doing(f"sandbox {sandbox.ref}: deleting"):
+            namespaces.delete(sandbox.ref.name)
+
+    def _make(self, sandbox: Sandbox, others: Wanted) -> None:
+        """Make the namespace, after the one of the others whose stack its name is bound to."""
+        if sandbox.of in others:
+            self._make(others.pop(sandbox.of), others)
+        deleted = None if sandbox.of else self._deleted.get(sandbox.ref)
+        with doing(f"{sandbox.title}: creating"):
+            if sandbox.of:
+                namespaces.bind(sandbox.ref.name, sandbox_path(sandbox.of))
+            elif deleted:
+                namespaces.name_again(sandbox.ref.name, deleted.fileno(), lambda: _settle(sandbox))
+            else:
+                namespaces.create(sandbox.ref.name, lambda: _settle(sandbox))
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
@@ -392,17 +416,6 @@ def _new(change: Change) -> Optional[Sandbox]:
     return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.ref) else None
 
 
-def _make(sandbox: Sandbox, others: Wanted) -> None:
-    """Make the namespace, after the one of the others whose stack its name is bound to."""
-    if sandbox.of in others:
-        _make(others.pop(sandbox.of), others)
-    with doing(f"{sandbox.title}: creating"):
-        if sandbox.of:
-            namespaces.bind(sandbox.ref.name, sandbox_path(sandbox.of))
-        else:
-            namespaces.create(sandbox.ref.name, lambda: _settle(sandbox))
-
-
 def _settle(sandbox: Sandbox) -> None:
     """Set the loopback and the parameters of the stack that this thread is in."""
     if sandbox.of:
@@ -411,8 +424,3 @@ def _settle(sandbox: Sandbox) -> None:
     with Rtnetlink() as netlink:
         netlink.set_link(LOOPBACK_INDEX, up=sandbox.loopback_up or None, alias=mark)
     proc_sys.apply(sandbox.sysctls)
-
-
-def _delete(ref: SandboxRef) -> None:
-    with doing(f"sandbox {ref}: deleting"):
-        namespaces.delete(ref.name)
