@@ -60,13 +60,13 @@ def _counting(layer: str, make: Make, counts: Counter[str]) -> Make:
 def search(*arguments: Any) -> Any:
     count_observations(searched)
     try:
-        return recovered(*arguments)
+        return recover(*arguments)
     finally:
         count_observations(observed)
 
 
 made = {layer: layer.resources for layer in layers.LAYERS}
-recovered, recovery.recovered = recovery.recovered, search
+recover, recovery.recover = recovery.recover, search
 count_observations(observed)
 sys.addaudithook(note_program)
 result = converge(Call(**json.load(sys.stdin)))

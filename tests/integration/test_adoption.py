@@ -156,7 +156,7 @@ def test_what_the_bridge_had_to_allow_is_given_back(lan: ThrowawayHost) -> None:
     lan.converge(WORDS)
     assert lan.sysctl(parameter) == "1"
     rest = {**WORDS, "containers": {"peer": WORDS["containers"]["peer"]}}
-    assert ("bridge", "delete", "sysctl", parameter) in lan.converge(rest, EXACT)
+    assert ("forwarding", "delete", "sysctl", parameter) in lan.converge(rest, EXACT)
     assert lan.sysctl(parameter) == "0"
     lan.converge(WORDS)
     lan.run("ip link del br-lan")

@@ -235,7 +235,7 @@ def _standing(name: str, tree: str = "") -> Entry:
         FileNotFoundError: the container does not run, and has no tree.
     """
     _sandbox, path = ContainerFile(name, "").location
-    with _folder(name, tree) as (folder, base), opened(folder, base) as file:
+    with _folder(name, tree) as place, opened(*place) as file:
         return entry_of(file, path)
 
 
