@@ -40,7 +40,8 @@ class Observation:
 
 
 class Resource:
-    """Reads and writes the objects of `kinds`. It keeps nothing from one call to the next.
+    """Reads and writes the objects of `kinds`. It keeps nothing from one call to the next, but what a run
+    that is taken back needs, such as open namespaces.
 
     `goes_first`: its objects are deleted before those of any resource are made, since they might be in the way.
     """
