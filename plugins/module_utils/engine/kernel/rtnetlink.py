@@ -44,11 +44,11 @@ RTAX_MTU = 2
 NETNSA_NSID, NETNSA_FD = 1, 3
 NO_NAMESPACE_ID = -1
 
-_LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBi")
-_ROUTE = struct.Struct("=BBBBBBBBI")
+LINK_HEADER = struct.Struct("=BxHiII")
+ADDRESS_HEADER = struct.Struct("=BBBBi")
+ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
 _NEXT_HOP = struct.Struct("=HBBi")
-_U32 = struct.Struct("=I")
+U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
 _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
@@ -158,8 +158,8 @@ class RouteInfo:
 
 
 def links() -> List[LinkInfo]:
-    leave_out = attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
-    request = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + leave_out
+    leave_out = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    request = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + leave_out
     return [parse_link(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETLINK, request)]
 
 
@@ -168,18 +168,18 @@ def link(index: int) -> LinkInfo:
     Raises:
         OSError: there is none of this index.
     """
-    return parse_link(ask(socket.NETLINK_ROUTE, RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)))
+    return parse_link(ask(socket.NETLINK_ROUTE, RTM_GETLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0)))
 
 
 def addresses() -> List[AddressInfo]:
-    request = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    request = ADDRESS_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     return [parse_address(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETADDR, request)]
 
 
 def routes() -> List[RouteInfo]:
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+        request = ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
         # A namespace without a single route has no main table yet.
         with suppress(FileNotFoundError):
             for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
@@ -201,13 +201,13 @@ def delete_route(route: RouteInfo) -> None:
     Raises:
         OSError: the kernel refused, or there is no such route any more.
     """
-    found = attributes(route.message, _ROUTE.size)
+    found = attributes(route.message, ROUTE_HEADER.size)
     message = route.message
     if RTA_NH_ID in found:
         # The kernel lists the next hop beside the number of the nexthop object, and takes only one of both.
         selecting = (RTA_DST, RTA_SRC, RTA_PRIORITY, RTA_TABLE, RTA_NH_ID)
         kept = (attribute(kind, found[kind]) for kind in selecting if kind in found)
-        message = route.message[: _ROUTE.size] + b"".join(kept)
+        message = route.message[: ROUTE_HEADER.size] + b"".join(kept)
     ask(socket.NETLINK_ROUTE, RTM_DELROUTE, message, NLM_F_ACK)
 
 
@@ -219,20 +219,20 @@ def gateway_to(address: str) -> str:
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     packed = socket.inet_pton(family, address)
-    request = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
+    request = ROUTE_HEADER.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
     answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
-    return _address(family, attributes(answer, _ROUTE.size).get(RTA_GATEWAY))
+    return _address(family, attributes(answer, ROUTE_HEADER.size).get(RTA_GATEWAY))
 
 
 def namespace_id(descriptor: int) -> int:
     """The number by which links of this namespace name the one that is open as `descriptor`, if they do."""
-    request = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute(NETNSA_FD, _U32.pack(descriptor))
+    request = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute(NETNSA_FD, U32.pack(descriptor))
     return int(_S32.unpack(attributes(ask(socket.NETLINK_ROUTE, RTM_GETNSID, request), 4)[NETNSA_NSID])[0])
 
 
 def parse_link(message: bytes) -> LinkInfo:
-    _family, _type, index, flags, _change = _LINK.unpack_from(message)
-    found = attributes(message, _LINK.size)
+    _family, _type, index, flags, _change = LINK_HEADER.unpack_from(message)
+    found = attributes(message, LINK_HEADER.size)
     info = attributes(found.get(IFLA_LINKINFO, b""))
     kind = _text(info.get(IFLA_INFO_KIND, b""))
     return LinkInfo(
@@ -273,8 +273,8 @@ def _port(data: bytes) -> PortInfo:
 
 
 def parse_address(message: bytes) -> AddressInfo:
-    family, prefix, flags, scope, index = _ADDRESS.unpack_from(message)
-    found = attributes(message, _ADDRESS.size)
+    family, prefix, flags, scope, index = ADDRESS_HEADER.unpack_from(message)
+    found = attributes(message, ADDRESS_HEADER.size)
     # On a point-to-point link IFA_ADDRESS is the other end's.
     own = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
     other = found.get(IFA_ADDRESS, own)
@@ -290,8 +290,8 @@ def parse_address(message: bytes) -> AddressInfo:
 
 
 def parse_route(message: bytes) -> Iterator[RouteInfo]:
-    family, prefix, source, tos, table, protocol, scope, kind, _flags = _ROUTE.unpack_from(message)
-    found = attributes(message, _ROUTE.size)
+    family, prefix, source, tos, table, protocol, scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
+    found = attributes(message, ROUTE_HEADER.size)
     if kind != RTN_UNICAST or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
         return
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
@@ -341,7 +341,7 @@ def _next_hops(data: bytes) -> List[Tuple[int, Attributes]]:
 
 
 def _number(found: Attributes, kind: int) -> int:
-    return int(_U32.unpack(found[kind])[0]) if kind in found else 0
+    return int(U32.unpack(found[kind])[0]) if kind in found else 0
 
 
 def _text(data: bytes) -> str:

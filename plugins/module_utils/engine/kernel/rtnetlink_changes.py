@@ -10,7 +10,6 @@ those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
 from __future__ import annotations
 
 import socket
-import struct
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -25,6 +24,7 @@ from .netlink import (
     attribute,
 )
 from .rtnetlink import (
+    ADDRESS_HEADER,
     IFA_ADDRESS,
     IFA_FLAGS,
     IFA_LOCAL,
@@ -42,6 +42,8 @@ from .rtnetlink import (
     IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_MTU,
+    LINK_HEADER,
+    ROUTE_HEADER,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
     RTA_DST,
@@ -51,6 +53,7 @@ from .rtnetlink import (
     RTA_PRIORITY,
     RTN_UNICAST,
     RTPROT_STATIC,
+    U32,
     PortInfo,
 )
 
@@ -59,12 +62,7 @@ IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
 VETH_INFO_PEER = 1
 IFA_F_NODAD = 2
 
-_LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBi")
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_U32 = struct.Struct("=I")
-
-_NEW_LINK = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+_NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Rtnetlink(Connection):
     ) -> None:
         """Change what is given of a link. `mtu` is in bytes. With `port`, it must be a port of a bridge."""
         flags, changed = (IFF_UP if up else 0, 0 if up is None else IFF_UP)
-        message = _LINK.pack(socket.AF_UNSPEC, 0, index, flags, changed)
+        message = LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, flags, changed)
         if mac:
             message += attribute(IFLA_ADDRESS, _mac(mac))
         if mtu:
@@ -134,7 +132,7 @@ class Rtnetlink(Connection):
         """Give the interface `index` an `ADDRESS/PREFIX`, or set it anew where it has it."""
         plain, _slash, prefix = address.partition("/")
         family, packed = _packed(plain)
-        message = _ADDRESS.pack(family, int(prefix), 0, 0, index) + attribute(IFA_ADDRESS, packed)
+        message = ADDRESS_HEADER.pack(family, int(prefix), 0, 0, index) + attribute(IFA_ADDRESS, packed)
         if family == socket.AF_INET:
             message += attribute(IFA_LOCAL, packed)
         else:
@@ -158,7 +156,7 @@ class Rtnetlink(Connection):
         plain, _slash, prefix = destination.partition("/")
         family, packed = _packed(plain)
         header = (family, int(prefix), 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
-        message = _ROUTE.pack(*header) + _number(RTA_OIF, index)
+        message = ROUTE_HEADER.pack(*header) + _number(RTA_OIF, index)
         if int(prefix):
             message += attribute(RTA_DST, packed)
         if gateway:
@@ -182,7 +180,7 @@ def _nested(kind: int, value: bytes) -> bytes:
 
 
 def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, _U32.pack(value))
+    return attribute(kind, U32.pack(value))
 
 
 def _text(text: str) -> bytes:
