@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
+from hosts import ABSENT, BACKENDS, ENGINE, EXACT, ThrowawayHost
 from standing import assert_same, standing
 from test_killed import FOREIGN, THREE, TOO_MANY, TWO
 
@@ -82,6 +83,17 @@ def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
         assert host.run("readlink /proc/self/ns/net", "web") == stack, refusal
         assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web", refusal
     assert taken_back > 10
+
+
+def test_more_containers_go_than_a_process_may_have_files_open(host: ThrowawayHost) -> None:
+    """Up to the hard limit, their stacks are kept; beyond that, they go all the same."""
+    containers = {f"c{number}": {"network_mode": "none"} for number in range(300)}
+    for limits in ("nofile=256:4096", "nofile=256:256"):
+        host.apply({"host": {"bridge": "none"}, "containers": containers}, EXACT)
+        command = [*host.enter(), "prlimit", f"--{limits}", *ENGINE, "-m", "engine", "apply", "--state", ABSENT]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr) == (0, ""), limits
+        assert not host.run("ls /run/netns").split()
 
 
 def test_a_stack_that_was_to_pass_to_another_container_is_given_back(host: ThrowawayHost) -> None:

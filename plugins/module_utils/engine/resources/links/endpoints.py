@@ -26,7 +26,7 @@ from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
-from .sandboxes import is_awaited, is_new, is_unreadable, refusal, sandbox_path
+from .sandboxes import is_awaited, is_new, is_unreadable, not_kept, refusal, sandbox_path
 
 # An endpoint before and after a change; None before, if it has to be made.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -103,11 +103,7 @@ class Endpoints(Resource):
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
-            endpoint.key: refusal(
-                [endpoint.name],
-                endpoint.sandbox,
-                f"{', '.join(change.fields) or 'its interface'} did not stay as set",
-            )
+            endpoint.key: not_kept(change, endpoint.sandbox, "its interface")
             for change in left
             for endpoint in [change.after]
             if isinstance(endpoint, Endpoint) and self._is_its_own(change, endpoint)

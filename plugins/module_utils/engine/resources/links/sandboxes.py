@@ -12,7 +12,7 @@ from typing import IO, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optio
 
 from ...diff import UPDATE, Change
 from ...errors import ApplyError, ConflictError, Problem
-from ...kernel import namespaces, proc_sys, rtnetlink
+from ...kernel import namespaces, open_files, proc_sys, rtnetlink
 from ...kernel.links import doing
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
@@ -69,6 +69,11 @@ def refusal(names: Sequence[str], sandbox: SandboxRef, why: object) -> str:
     )
 
 
+def not_kept(change: Change, sandbox: SandboxRef, whole: str) -> str:
+    """The warning that what was set inside a sandbox differs again; `whole` names it where no fields are told."""
+    return refusal([change.subject.name], sandbox, f"{', '.join(change.fields) or whole} did not stay as set")
+
+
 def is_unreadable(sandbox: SandboxRef) -> bool:
     """Whether the sandbox's container has a runtime that does not answer: it may run all the same."""
     if not sandbox.has_runtime:
@@ -107,8 +112,8 @@ class Sandboxes(Resource):
     def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
         self._before = before
         self._owned = owned
-        # The namespaces of deleted sandboxes, open until the end of the run: should the run be taken back, what runs in
-        # them is not cut off.
+        # The namespaces of deleted sandboxes, as many as the process may keep open until the end of the run. So what
+        # runs in them is not cut off if the run is taken back.
         self._deleted: Dict[SandboxRef, IO[bytes]] = {}
 
     def require(self, new: State) -> None:
@@ -195,7 +200,8 @@ class Sandboxes(Resource):
 
     def _delete(self, sandbox: Sandbox, is_rebound: bool) -> None:
         # A name that is bound to another sandbox's stack now, and shall have one of its own, gets a new one.
-        if sandbox.ref not in self._deleted and not (is_rebound and sandbox.of):
+        is_kept = sandbox.ref not in self._deleted and not (is_rebound and sandbox.of)
+        if is_kept and open_files.allow(len(self._deleted) + 1):
             with suppress(OSError):
                 self._deleted[sandbox.ref] = open(sandbox_path(sandbox.ref), "rb", buffering=0)  # noqa: SIM115
         with doing(f"sandbox {sandbox.ref}: deleting"):
@@ -227,11 +233,7 @@ class Sandboxes(Resource):
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
-            sandbox.key: refusal(
-                [sandbox.name],
-                sandbox.ref,
-                f"{', '.join(change.fields) or 'what was set in it'} did not stay as set",
-            )
+            sandbox.key: not_kept(change, sandbox.ref, "what was set in it")
             for change in left
             for sandbox in [change.subject]
             if isinstance(sandbox, Sandbox) and self._is_its_own(change, sandbox.ref)
