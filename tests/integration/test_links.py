@@ -45,8 +45,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 
 ETH_P_ALL, ND_NEIGHBOR_ADVERT = 3, 136
 
-RESOURCES: dict[Resource, str] = {Bridges(): "bridge", Sandboxes({}): "sandbox", Endpoints({}): "endpoint"}
-
 BRIDGE = Bridge(
     "br-app", network="app", mtu=1400, mac="02:00:00:00:00:01", addresses=("172.20.0.1/16", "fd00:20::1/64"),
     sysctls=(("ipv6.accept_ra", "0"), ("ipv6.disable_ipv6", "0")),
@@ -72,14 +70,16 @@ SECOND = Endpoint(
 def converge(*objects: Object, owned: frozenset[Key] = frozenset()) -> list[Change]:
     """What a run does: what goes, goes in reverse order, then the rest; and then nothing may be left to do."""
     desired = state_of([*objects])
+    # As in each run, new ones: they remember what they have read.
+    of_run: dict[Resource, str] = {Bridges(): "bridge", Sandboxes({}): "sandbox", Endpoints({}): "endpoint"}
 
     def observed() -> list[Change]:
-        seen = {resource: resource.observe(_of(kind, desired), owned) for resource, kind in RESOURCES.items()}
+        seen = {resource: resource.observe(_of(kind, desired), owned) for resource, kind in of_run.items()}
         return [change for each in seen.values() for change in diff(each.current, each.desired)]
 
     changes = observed()
     goes = [change for change in changes if not change.after]
-    for part, resources in ((goes, reversed(RESOURCES.items())), ([c for c in changes if c.after], RESOURCES.items())):
+    for part, resources in ((goes, reversed(of_run.items())), ([c for c in changes if c.after], of_run.items())):
         for resource, kind in resources:
             of_kind = [change for change in part if change.subject.kind == kind]
             if of_kind:

@@ -30,7 +30,7 @@ from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger
 from .planning.declared_plan import make_plan
 from .planning.plan import Plan
-from .resources.links.sandboxes import sandbox_path
+from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
 from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Sandbox, SandboxRef
 from .transaction import Part

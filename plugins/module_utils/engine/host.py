@@ -22,8 +22,8 @@ from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
 from .resources.resource import Resource
-from .state import Rules, State, state_of
-from .transaction import Part, planned
+from .state import Object, Rules, State, state_of
+from .transaction import Part, of_kinds
 
 FactsReader = Callable[[Ledger], Facts]
 
@@ -144,25 +144,27 @@ def _lacking(layers: Sequence[Layer], plan: Plan) -> List[Problem]:
 
 def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> List[Part]:
     """What each resource has to do, in the order of the layers. `problems` collects what the host lacks for it."""
-    pairs = [(layer, resource) for layer in layers for resource in layer.resources(ledger)]
-    parts = [_observe_one(layer, resource, plan, ledger, problems) for layer, resource in pairs]
-    return [part for part in parts if part]
+    parts = []
+    for layer in layers:
+        planned = layer.desired(plan)
+        for resource in layer.resources(ledger):
+            part = _observe_one(layer, resource, planned, ledger, problems)
+            if part:
+                parts.append(part)
+    return parts
 
 
 def _observe_one(
-    layer: Layer, resource: Resource, plan: Plan, ledger: Ledger, problems: ProblemCollector
+    layer: Layer, resource: Resource, planned: Sequence[Object], ledger: Ledger, problems: ProblemCollector
 ) -> Optional[Part]:
     part = None
     blockers = ProblemCollector()
     with blockers.collect():
-        part = Part.observed(layer, resource, plan, ledger)
-    if part is None:
-        # One report names what is in the way, and also what the planned objects need.
-        new = planned(layer, resource, plan)
-    else:
-        new = state_of([change.after for change in part.changes if change.after])
+        part = Part.observed(layer, resource, planned, ledger)
+    # One report names what is in the way, and also what the planned objects need.
+    new = [change.after for change in part.changes if change.after] if part else planned
     if part is None or part.changes:
         with problems.collect():
-            resource.require(new)
+            resource.require(of_kinds(resource.kinds, new))
     problems.problems += blockers.problems
     return part

@@ -88,9 +88,10 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
 
 def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
     """Where a third-party object is in the way, that is a problem, and nothing of its kind is observed."""
+    planned = layer.desired(plan)
     for resource in layer.resources(ledger):
         with problems.collect():
-            yield Part.observed(layer, resource, plan, ledger)
+            yield Part.observed(layer, resource, planned, ledger)
 
 
 def _current(parts: Iterable[Part]) -> State:

@@ -39,7 +39,8 @@ from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
 from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
-from .resources.links.sandboxes import is_present, marks, sandbox_path
+from .resources.links.sandboxes import marks
+from .resources.links.stacks import is_present, sandbox_path
 from .rules import rules_iptables, rules_nftables
 from .rules.network_rules_iptables import FAMILIES
 from .rules.rules_iptables import possible_skeleton

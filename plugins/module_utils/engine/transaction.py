@@ -8,15 +8,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, WharfError
 from .layers import Layer
 from .ledger import Ledger
-from .planning.plan import Plan
 from .resources.resource import Observation, Resource
-from .state import Key, State, state_of
+from .state import Key, Object, State, state_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,13 @@ class Part:
     left_alone: FrozenSet[Key] = frozenset()
 
     @classmethod
-    def observed(cls, layer: Layer, resource: Resource, plan: Plan, ledger: Ledger) -> Part:
-        """
+    def observed(cls, layer: Layer, resource: Resource, planned: Iterable[Object], ledger: Ledger) -> Part:
+        """`planned` are all objects of the layer.
+
         Raises:
             ConflictError: a third-party object is in the way.
         """
-        wanted = planned(layer, resource, plan)
+        wanted = of_kinds(resource.kinds, planned)
         owned = frozenset(key for key in ledger.owned_by(layer.name) if key[0] in resource.kinds)
         seen = _observed(resource, wanted, owned)
         part = cls(layer.name, resource, wanted, owned, seen, seen.current, seen.desired)
@@ -101,9 +101,8 @@ def with_places(reasons: Mapping[Key, str], wanted: State) -> Dict[Key, str]:
     }
 
 
-def planned(layer: Layer, resource: Resource, plan: Plan) -> State:
-    """What a layer is planned to have of a resource's kinds of objects."""
-    return state_of([thing for thing in layer.desired(plan) if thing.kind in resource.kinds])
+def of_kinds(kinds: Collection[str], objects: Iterable[Object]) -> State:
+    return state_of([thing for thing in objects if thing.kind in kinds])
 
 
 def _without(keys: FrozenSet[Key], state: State) -> State:
@@ -182,14 +181,17 @@ def _unless_empty(part: Part, changes: Sequence[Change]) -> Iterator[Tuple[Part,
 
 
 def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
-    """The parts as they are after the changes; what differs inside a single sandbox is `refused`, too.
+    """The parts as they are after the changes, of which those that had any are observed again.
+
+    What differs inside a single sandbox is `refused`, too.
 
     Raises:
         VerifyError: something is not as desired, although nothing refused it.
     """
     again = []
     for part in parts:
-        now = part.observed_again(part.desired).without_changes_of(frozenset(refused))
+        now = part.observed_again(part.desired) if part.changes else part
+        now = now.without_changes_of(frozenset(refused))
         refused.update(with_places(now.resource.tolerate(now.changes), now.wanted))
         again.append(now.without_changes_of(frozenset(refused)))
     different = "; ".join(str(change) for part in again for change in part.changes)

@@ -25,7 +25,7 @@ from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
 from .reachability.topology import HostAddresses
 from .resources.links.marks import marked_for
-from .resources.links.sandboxes import is_awaited, sandbox_path
+from .resources.links.stacks import is_awaited, sandbox_path
 from .state import SandboxRef
 
 _ON_LINK = "no router leads there from here, so it is another one's address here"

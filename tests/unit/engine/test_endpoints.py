@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
@@ -14,9 +15,11 @@ import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink
-from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import endpoint_ends
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import namespaces, netlink, rtnetlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import LinkInfo
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import stacks
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.endpoints import Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.stacks import LOOPBACK_INDEX, Stack
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     PATH,
     Endpoint,
@@ -42,23 +45,27 @@ def endpoint(container: str) -> Endpoint:
 
 def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says of each of its lists that it is not whole."""
-
-    def look_inside(path: str) -> Any:
-        if path == "/run/web":
-            return netlink.dump(0, 0, b"")
-        return endpoint_ends.SandboxSnapshot(7, False, [], [], [])
-
-    monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
-    monkeypatch.setattr(rtnetlink, "links", list)
-    monkeypatch.setattr(endpoint_ends, "is_present", lambda _sandbox: True)
-    monkeypatch.setattr(endpoint_ends, "_look_inside", look_inside)
-    monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
     web, db = endpoint("web"), endpoint("db")
-    resource = Endpoints({}, declared={"web/front": "eth0"})
+    monkeypatch.setattr(rtnetlink, "links", list)
+    monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
+    reader = Mock(read=lambda _refs: {each.sandbox: stack(stable=each is not web) for each in (web, db)})
+    resource = Endpoints({}, declared={"web/front": "eth0"}, stacks=reader)
     assert resource.observe(state_of([web, db]), frozenset()).pending == {
         web.key: "web/front is pending: what is in /run/web keeps changing while it is read: end what changes "
         "addresses or links there"
     }
+
+
+def stack(stable: bool) -> Stack:
+    return Stack((4, 4711), 7, [LinkInfo(LOOPBACK_INDEX, "lo", "", 65536, up=True)], [], [], stable)
+
+
+def test_a_stack_that_keeps_changing_has_only_its_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
+    with netlink.Connection(socket.NETLINK_ROUTE) as host, namespaces.opened(namespaces.OWN) as descriptor:
+        read = stacks.read_open(descriptor, host, lambda _descriptor: None)
+    assert not read.stable
+    assert (read.loopback.name, read.addresses, read.routes) == ("lo", [], [])
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, Tuple
+from typing import Callable, Iterator, Tuple, Union
 
 RUN_NETNS = "/run/netns"
 OWN = "/proc/thread-self/ns/net"
@@ -26,8 +26,8 @@ def path_of(name: str) -> str:
     return f"{RUN_NETNS}/{name}"
 
 
-def identity(path: str) -> Tuple[int, int]:
-    """What two paths have in common that lead to the same namespace.
+def identity(path: Union[str, int]) -> Tuple[int, int]:
+    """What two paths, or open descriptors, have in common that lead to the same namespace.
 
     Raises:
         OSError: there is nothing.
@@ -66,6 +66,13 @@ def entered(path: str) -> Iterator[None]:
     with opened(path) as descriptor, _returning():
         _set_namespace(descriptor)
         yield
+
+
+@contextmanager
+def visiting() -> Iterator[Callable[[int], None]]:
+    """A function that enters the namespace of an open descriptor. After the block the thread is where it was before."""
+    with _returning():
+        yield _set_namespace
 
 
 @contextmanager

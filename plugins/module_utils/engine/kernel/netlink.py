@@ -26,7 +26,8 @@ SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10,
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
 DUMP_ATTEMPTS = 10
-BUFFER_SIZE = 1 << 18
+# The kernel sends dumps in pieces of 32 KiB at most. A larger buffer would be mapped and unmapped for each piece.
+BUFFER_SIZE = 1 << 16
 
 _MESSAGE = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")

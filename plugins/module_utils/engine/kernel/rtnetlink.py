@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from .netlink import NLM_F_ACK, Attributes, aligned, ask, attribute, attributes, dump, values
+from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, values
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 RTM_DELADDR, RTM_DELROUTE = 21, 25
@@ -23,7 +23,8 @@ RTM_DELADDR, RTM_DELROUTE = 21, 25
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
-IFLA_OPERSTATE, IFLA_PROP_LIST = 16, 52
+IFLA_OPERSTATE, IFLA_AF_SPEC, IFLA_PROP_LIST = 16, 26, 52
+IFLA_INET6_CONF = 2
 IF_OPER_UP = 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
@@ -53,6 +54,8 @@ _S32 = struct.Struct("=i")
 _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
 _ANY_ADDRESS: Dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+# Where a link's message has an interface's parameters of IPv6: the numbers of linux/ipv6.h.
+_TOLD_PARAMETERS = {"accept_ra": 3, "accept_redirects": 4, "disable_ipv6": 26, "accept_dad": 27}
 # Of a route that is added without a metric.
 _USUAL_PRIORITY: Dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 1024}
 
@@ -100,6 +103,17 @@ class LinkInfo:
     other_names: Tuple[str, ...] = ()
     # Whether it is up, with a carrier, and the kernel has done all that follows from it.
     ready: bool = field(default=False, compare=False)
+    # What the kernel adds for each address family.
+    families: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def has_ipv6(self) -> bool:
+        return self.parameters6().get("disable_ipv6") == "0"
+
+    def parameters6(self) -> Dict[str, str]:
+        """Some parameters of IPv6, as their files below /proc/sys have them; none where the link can have no IPv6."""
+        values = attributes(attributes(self.families).get(socket.AF_INET6, b"")).get(IFLA_INET6_CONF, b"")
+        return {name: str(_S32.unpack_from(values, 4 * at)[0]) for name, at in _TOLD_PARAMETERS.items() if values}
 
 
 @dataclass(frozen=True)
@@ -157,32 +171,33 @@ class RouteInfo:
     message: bytes = field(default=b"", compare=False, repr=False)
 
 
-def links() -> List[LinkInfo]:
+def links(connection: Optional[Connection] = None) -> List[LinkInfo]:
+    """The links, read by the connection, or by one that is opened for it; as are addresses and routes."""
     leave_out = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
     request = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + leave_out
-    return [parse_link(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETLINK, request)]
+    return [parse_link(message) for message in _dump(RTM_GETLINK, request, connection)]
 
 
-def link(index: int) -> LinkInfo:
+def link(index: int, connection: Optional[Connection] = None) -> LinkInfo:
     """
     Raises:
         OSError: there is none of this index.
     """
-    return parse_link(ask(socket.NETLINK_ROUTE, RTM_GETLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0)))
+    return parse_link(_ask(RTM_GETLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0), connection))
 
 
-def addresses() -> List[AddressInfo]:
+def addresses(connection: Optional[Connection] = None) -> List[AddressInfo]:
     request = ADDRESS_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    return [parse_address(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETADDR, request)]
+    return [parse_address(message) for message in _dump(RTM_GETADDR, request, connection)]
 
 
-def routes() -> List[RouteInfo]:
+def routes(connection: Optional[Connection] = None) -> List[RouteInfo]:
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         request = ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
         # A namespace without a single route has no main table yet.
         with suppress(FileNotFoundError):
-            for message in dump(socket.NETLINK_ROUTE, RTM_GETROUTE, request):
+            for message in _dump(RTM_GETROUTE, request, connection):
                 found.extend(parse_route(message))
     return found
 
@@ -224,10 +239,18 @@ def gateway_to(address: str) -> str:
     return _address(family, attributes(answer, ROUTE_HEADER.size).get(RTA_GATEWAY))
 
 
-def namespace_id(descriptor: int) -> int:
+def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> int:
     """The number by which links of this namespace name the one that is open as `descriptor`, if they do."""
     request = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute(NETNSA_FD, U32.pack(descriptor))
-    return int(_S32.unpack(attributes(ask(socket.NETLINK_ROUTE, RTM_GETNSID, request), 4)[NETNSA_NSID])[0])
+    return int(_S32.unpack(attributes(_ask(RTM_GETNSID, request, connection), 4)[NETNSA_NSID])[0])
+
+
+def _dump(kind: int, request: bytes, connection: Optional[Connection]) -> List[bytes]:
+    return connection.dump(kind, request) if connection else dump(socket.NETLINK_ROUTE, kind, request)
+
+
+def _ask(kind: int, request: bytes, connection: Optional[Connection]) -> bytes:
+    return connection.ask(kind, request) if connection else ask(socket.NETLINK_ROUTE, kind, request)
 
 
 def parse_link(message: bytes) -> LinkInfo:
@@ -251,6 +274,7 @@ def parse_link(message: bytes) -> LinkInfo:
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
         ready=found.get(IFLA_OPERSTATE, b"\0")[0] == IF_OPER_UP,
         other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
+        families=found.get(IFLA_AF_SPEC, b""),
     )
 
 

@@ -89,6 +89,14 @@ class Plan:
             peers.setdefault(linked.address, set()).add(linked.source)
         return peers
 
+    @cached_property
+    def published_addresses(self) -> Dict[str, Set[Address]]:
+        """For each container that publishes ports, its addresses that they lead to."""
+        published: Dict[str, Set[Address]] = {}
+        for publication in self.publications:
+            published.setdefault(publication.container, set()).add(publication.address)
+        return published
+
     @property
     def has_ipv6(self) -> bool:
         return any(network.ipv6 for network in self.model.networks.values())
@@ -303,7 +311,7 @@ def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
 
 
 def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
-    published = {publication.address for publication in plan.publications if publication.container == container.name}
+    published = plan.published_addresses.get(container.name, set())
     for attachment in container.attachments:
         network = plan.model.networks[attachment.network]
         allotted = plan.allotted.endpoints[container.name, network.name]

@@ -40,8 +40,8 @@ class Observation:
 
 
 class Resource:
-    """Reads and writes the objects of `kinds`. It keeps nothing from one call to the next, but what a run
-    that is taken back needs, such as open namespaces.
+    """Reads and writes the objects of `kinds`, in one run. From one call to the next it keeps what a run that is taken
+    back needs, such as open namespaces, and what it has read and not changed since.
 
     `goes_first`: its objects are deleted before those of any resource are made, since they might be in the way.
     """

@@ -20,7 +20,7 @@ from ...diff import Change
 from ...kernel.processes import start_time
 from ...runtimes.namespace_processes import NoFilesError, Running, name_of, opened_etc, opened_folder
 from ...state import DOCKER, MACHINE, ContainerFile, Digest, Key, Object, SandboxRef, State, state_of
-from ..links.sandboxes import is_present
+from ..links.stacks import is_present
 from ..resource import Observation, Resource
 from .edits import digest, edited, is_written
 from .etc_entries import ABSENT, Entry, entry_of, opened, put, reason_of, refuse_unless_replaceable

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...errors import ConflictError, Problem
 from ...kernel import namespaces, proc_sys, rtnetlink
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
-from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
+from ...kernel.proc_sys import Parameters
+from ...kernel.rtnetlink import LinkInfo
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef
 from . import parameters
 from .endpoint_routes import declared_routes
 from .marks import is_managed_port, marked_for
-from .sandboxes import LOOPBACK_INDEX, is_present, sandbox_path
+from .stacks import Stack, StackReader, Stacks, is_present, sandbox_path
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
@@ -34,71 +35,47 @@ NOBODY = "?"
 
 
 @dataclass(frozen=True)
-class SandboxSnapshot:
-    """What is in a network stack; `netnsid` is the host's number for it. `is_hosts`: it is the host's own stack."""
-
-    netnsid: int
-    is_hosts: bool
-    links: List[LinkInfo]
-    addresses: List[AddressInfo]
-    routes: List[RouteInfo]
-
-    def stays_for(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint will be in this stack. The name of a managed namespace may still be bound to another."""
-        marks = (marked_for(link) for link in self.links if link.index == LOOPBACK_INDEX)
-        return endpoint.sandbox.is_third_party or endpoint.container in marks
-
-    def peer(self, port: LinkInfo) -> Optional[LinkInfo]:
-        """The other end of the host's `port`, if it is in here."""
-        if port.link_netnsid != self.netnsid:
-            return None
-        return next((link for link in self.links if link.index == port.link), None)
-
-    def third_party_names(self, ports: Ports) -> Set[str]:
-        """The names that are taken in here: those of third-party links, and alternative names of all links."""
-        managed = _indexes_in(self.netnsid, ports)
-        third_party = (link.name for link in self.links if link.index not in managed)
-        return {*third_party}.union(*(link.other_names for link in self.links))
-
-
-@dataclass(frozen=True)
 class Snapshot:
-    """The host's links, and what is in each sandbox that exists, read at one time.
+    """The host's links, and what is in each sandbox that exists.
 
     The `unstable` sandboxes could not be read: root in a container changed links or addresses all the while.
     """
 
     links: List[LinkInfo]
-    inside: Mapping[SandboxRef, SandboxSnapshot]
+    inside: Stacks
     unstable: FrozenSet[SandboxRef] = frozenset()
 
     def stays_for(self, endpoint: Endpoint) -> bool:
         """Whether the sandbox exists, and its stack is the one that the endpoint will be in."""
         inside = self.inside.get(endpoint.sandbox)
-        return inside is not None and inside.stays_for(endpoint)
+        return inside is not None and _stays_for(inside, endpoint)
 
 
-def look(wanted: Wanted) -> Snapshot:
+def look(wanted: Wanted, reader: StackReader) -> Snapshot:
     links = rtnetlink.links()
-    inside, unstable = {}, set()
-    for sandbox in {endpoint.sandbox: None for endpoint in wanted.values()}:
-        # A container may end meanwhile.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
-            if sandbox and is_present(sandbox):
-                try:
-                    inside[sandbox] = _look_inside(sandbox_path(sandbox))
-                except BlockingIOError:
-                    unstable.add(sandbox)
-    return Snapshot(links, inside, frozenset(unstable))
+    # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
+    stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
+    inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
+    return Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()))
 
 
-def _look_inside(path: str) -> SandboxSnapshot:
-    is_hosts = namespaces.identity(path) == namespaces.identity(namespaces.OWN)
-    with namespaces.opened(path) as descriptor:
-        netnsid = rtnetlink.namespace_id(descriptor)
-    with namespaces.entered(path):
-        return SandboxSnapshot(netnsid, is_hosts, rtnetlink.links(), rtnetlink.addresses(), rtnetlink.routes())
+def _stays_for(stack: Stack, endpoint: Endpoint) -> bool:
+    """Whether the endpoint will be in this stack. The name of a managed namespace may still be bound to another."""
+    return endpoint.sandbox.is_third_party or endpoint.container == marked_for(stack.loopback)
+
+
+def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:
+    """The other end of the host's `port`, if it is in this stack."""
+    if port.link_netnsid != stack.number:
+        return None
+    return next((link for link in stack.links if link.index == port.link), None)
+
+
+def _third_party_names(stack: Stack, ports: Ports) -> Set[str]:
+    """The names that are taken in a stack: those of third-party links, and alternative names of all links."""
+    managed = _indexes_in(stack.number, ports)
+    third_party = (link.name for link in stack.links if link.index not in managed)
+    return {*third_party}.union(*(link.other_names for link in stack.links))
 
 
 def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[str, str]:
@@ -116,7 +93,7 @@ def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[s
 
 def _has_blocker(endpoint: Endpoint, ports: Ports, snapshot: Snapshot) -> bool:
     inside = snapshot.inside.get(endpoint.sandbox)
-    return inside is not None and not inside.is_hosts and endpoint.interface in inside.third_party_names(ports)
+    return inside is not None and not inside.is_hosts and endpoint.interface in _third_party_names(inside, ports)
 
 
 def _name_is_taken(endpoint: Endpoint) -> str:
@@ -146,11 +123,11 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     for sandbox, endpoints in _by_sandbox(wanted).items():
         inside = snapshot.inside.get(sandbox)
         if inside:
-            third_party = inside.third_party_names(ports)
+            third_party = _third_party_names(inside, ports)
             problems += [
                 _third_party_interface(each)
                 for each in endpoints
-                if each.interface in third_party and inside.stays_for(each)
+                if each.interface in third_party and _stays_for(inside, each)
             ]
             # A container may end meanwhile.
             with suppress(FileNotFoundError, ProcessLookupError):
@@ -237,29 +214,26 @@ def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
 def _complete(
     sandbox: SandboxRef,
     endpoints: List[Endpoint],
-    inside: SandboxSnapshot,
+    inside: Stack,
     ports: Ports,
     found: Dict[str, Endpoint],
     known: Known,
 ) -> None:
     """Complete the endpoints in `found` by their interfaces in the sandbox."""
-    with namespaces.entered(sandbox_path(sandbox)):
-        for wanted in endpoints:
-            port = ports.get(wanted.name)
-            peer = inside.peer(port) if port else None
-            if port and peer and port.group != UNDONE_PORTS:
-                found[wanted.name] = _with_sandbox_end(
-                    found[wanted.name], wanted, peer, inside, known.get(wanted.name, {})
-                )
+    for wanted in endpoints:
+        port = ports.get(wanted.name)
+        peer = _peer(inside, port) if port else None
+        if port and peer and port.group != UNDONE_PORTS:
+            sysctls = _sysctls(sandbox, wanted, peer, known.get(wanted.name, {}))
+            found[wanted.name] = _with_sandbox_end(found[wanted.name], wanted, peer, inside, sysctls)
 
 
 def _with_sandbox_end(
-    half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: SandboxSnapshot, known: Mapping[str, str]
+    half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Stack, sysctls: Iterable[Tuple[str, str]]
 ) -> Endpoint:
     # An interface that is down has no address or route in use.
     addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
     routes = [info for info in inside.routes if {*info.indexes} == {peer.index} and peer.up]
-    sysctls = [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(wanted, peer, known)]
     return replace(
         half,
         sandbox=wanted.sandbox,
@@ -269,17 +243,32 @@ def _with_sandbox_end(
         mac=peer.mac,
         addresses=declared_addresses(wanted.addresses, addresses),
         routes=in_order_of(wanted.routes, declared_routes(wanted.routes, routes)),
-        ipv6=proc_sys.has_ipv6(peer.name),
+        ipv6=peer.has_ipv6,
         sysctls=in_order_of(wanted.sysctls, sysctls),
     )
 
 
-def _not_given_back(wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]) -> Iterable[Tuple[str, str]]:
+def _sysctls(
+    sandbox: SandboxRef, wanted: Endpoint, peer: LinkInfo, known: Mapping[str, str]
+) -> Sequence[Tuple[str, str]]:
+    """The interface's parameters: those that are wanted, and those that are not given back.
+
+    Most are those that every interface gets, and the kernel tells them with the link.
+    """
+    told = {f"ipv6.{name}": value for name, value in peer.parameters6().items()}
+    let_go = parameters.let_go(known, wanted.sysctls)
+    if not let_go and all(told.get(key) == value for key, value in wanted.sysctls):
+        return wanted.sysctls
+    with namespaces.entered(sandbox_path(sandbox)):
+        return [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(let_go, peer)]
+
+
+def _not_given_back(let_go: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, str]]:
     """The parameters that are no longer wanted, and differ from those of a new interface.
 
     Not `disable_ipv6`, which is the field `ipv6` of an endpoint.
     """
-    for key, _before in parameters.let_go(known, wanted.sysctls):
+    for key, _before in let_go:
         now = proc_sys.read(proc_sys.of_interface(peer.name, key))
         back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
         if now is not None and not back and key != parameters.DISABLE_IPV6:

@@ -26,7 +26,8 @@ from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
-from .sandboxes import is_awaited, is_new, is_unreadable, not_kept, refusal, sandbox_path
+from .sandboxes import is_new, not_kept, refusal
+from .stacks import StackReader, is_awaited, is_unreadable, sandbox_path
 
 # An endpoint before and after a change; None before, if it has to be made.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -54,11 +55,16 @@ class Endpoints(Resource):
     goes_first = True
 
     def __init__(
-        self, before: Before, owned: FrozenSet[Key] = frozenset(), declared: Optional[Mapping[str, str]] = None
+        self,
+        before: Before,
+        owned: FrozenSet[Key] = frozenset(),
+        declared: Optional[Mapping[str, str]] = None,
+        stacks: Optional[StackReader] = None,
     ) -> None:
         self._before = before
         self._owned = owned
         self._declared = declared or {}
+        self._stacks = stacks or StackReader()
 
     def require(self, new: State) -> None:
         parameters.refuse_unsettable(new)
@@ -67,7 +73,7 @@ class Endpoints(Resource):
         """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
-        snapshot = look(wanted)
+        snapshot = look(wanted, self._stacks)
         blocked = self._blocked(wanted, snapshot)
         pending = {**{thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}, **blocked}
         unseen = {*blocked, *(thing.key for thing in wanted.values() if is_unreadable(thing.sandbox))}
@@ -120,6 +126,7 @@ class Endpoints(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         refused: Dict[Key, str] = {}
         gone, steps = _steps(changes)
+        self._stacks.forget({after.sandbox for _before, after in steps}, _stacks_of(gone))
         with Rtnetlink() as netlink:
             _remove(netlink, gone)
             with suppress(OSError):
@@ -160,6 +167,12 @@ class Endpoints(Resource):
                 raise ApplyError(f"{places}: {error}" if places else str(error)) from error
             why = refusal([each.name for each in endpoints], sandbox, error)
             refused.update({each.key: why for each in endpoints})
+
+
+def _stacks_of(endpoints: Sequence[Endpoint]) -> Set[int]:
+    """The host's numbers of the stacks that these endpoints lead into."""
+    names = {endpoint.host_interface for endpoint in endpoints}
+    return {link.link_netnsid for link in rtnetlink.links() if link.name in names} if names else set()
 
 
 def _take_back(half_made: Sequence[Endpoint]) -> None:

@@ -17,43 +17,27 @@ from ...kernel.links import doing
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
 from ...kernel.rtnetlink_changes import Rtnetlink
-from ...runtimes.namespace_processes import path_of
 from ...state import HOST_STACK, NETNS, NO_SANDBOX, PODMAN, Key, Object, Sandbox, SandboxRef, State, state_of
 from ..resource import Observation, Resource
 from . import parameters
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, Before
+from .stacks import (
+    LOOPBACK_INDEX,
+    Identity,
+    Stack,
+    StackReader,
+    Stacks,
+    is_awaited,
+    is_present,
+    is_unreadable,
+    sandbox_path,
+)
 
-LOOPBACK_INDEX = 1
-
-Identity = Tuple[int, int]
 Wanted = Dict[SandboxRef, Sandbox]
 
 # Of each sandbox the kernel parameters that wharf.network has set, with their values before.
 Known = Mapping[SandboxRef, Mapping[str, str]]
-
-
-def sandbox_path(sandbox: SandboxRef) -> str:
-    """The file that stands for the network stack: `/run/netns/web` for `netns:web`. It need not exist.
-
-    Empty for a runtime's container that does not run, and where the runtime does not answer.
-    """
-    if sandbox.has_runtime:
-        from ...runtimes.runtimes import running
-
-        container = running(sandbox)
-        return container.namespace if container else ""
-    return path_of(sandbox)
-
-
-def is_present(sandbox: SandboxRef) -> bool:
-    """Whether this network stack exists now."""
-    return namespaces.is_namespace(sandbox_path(sandbox))
-
-
-def is_awaited(sandbox: SandboxRef) -> bool:
-    """Whether a third party has yet to start this sandbox's container."""
-    return sandbox.is_third_party and not is_present(sandbox)
 
 
 def is_new(sandbox: SandboxRef, owned: FrozenSet[Key]) -> bool:
@@ -74,26 +58,24 @@ def not_kept(change: Change, sandbox: SandboxRef, whole: str) -> str:
     return refusal([change.subject.name], sandbox, f"{', '.join(change.fields) or whole} did not stay as set")
 
 
-def is_unreadable(sandbox: SandboxRef) -> bool:
-    """Whether the sandbox's container has a runtime that does not answer: it may run all the same."""
-    if not sandbox.has_runtime:
-        return False
-    from ...runtimes import runtimes
-
-    return runtimes.is_unreadable(sandbox)
-
-
 @dataclass(frozen=True)
-class Stack:
-    """A network stack as observed; `mark` is the container that the alias of its loopback names, if any."""
+class SandboxStack:
+    """The stack of a sandbox; `sysctls` are those of its parameters that are declared, or not given back."""
 
-    identity: Identity
-    mark: str
-    loopback_up: bool
+    stack: Stack
     sysctls: Tuple[Tuple[str, str], ...]
 
+    @property
+    def identity(self) -> Identity:
+        return self.stack.identity
 
-Stacks = Dict[SandboxRef, Stack]
+    @property
+    def mark(self) -> str:
+        """The container that the alias of its loopback names, if any."""
+        return marked_for(self.stack.loopback)
+
+
+SandboxStacks = Dict[SandboxRef, SandboxStack]
 Owners = Dict[Identity, SandboxRef]
 
 
@@ -109,9 +91,12 @@ class Sandboxes(Resource):
     kinds = frozenset(["sandbox"])
     goes_first = True
 
-    def __init__(self, before: Before, owned: FrozenSet[Key] = frozenset()) -> None:
+    def __init__(
+        self, before: Before, owned: FrozenSet[Key] = frozenset(), stacks: Optional[StackReader] = None
+    ) -> None:
         self._before = before
         self._owned = owned
+        self._stacks = stacks or StackReader()
         # The namespaces of deleted sandboxes, as many as the process may keep open until the end of the run. So what
         # runs in them is not cut off if the run is taken back.
         self._deleted: Dict[SandboxRef, IO[bytes]] = {}
@@ -140,13 +125,15 @@ class Sandboxes(Resource):
         managed = [ref for ref in refs if ref.is_managed]
         known = self._known()
         third_party = [ref for ref in known if ref.is_third_party]
-        stacks = _read_all(dict.fromkeys([*wanted, *managed, *third_party]), wanted, known)
+        read = self._stacks.read([*wanted, *managed, *third_party])
+        stacks = _with_parameters(read, wanted, known)
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(ref, container="") for ref in managed if _is_left(ref) and ref not in wanted]
-        problems = [_in_hosts_stack(wanted[ref]) for ref in stacks if ref in wanted and _is_hosts(ref, stacks[ref])]
+        in_hosts = (ref for ref in stacks if ref.is_third_party and ref in wanted and stacks[ref].stack.is_hosts)
+        problems = [_in_hosts_stack(wanted[ref]) for ref in in_hosts]
         for ref, stack in stacks.items():
             if ref not in wanted and ref.is_third_party:
-                if stack.sysctls and not _is_hosts(ref, stack):
+                if stack.sysctls and not stack.stack.is_hosts:
                     found.append(Sandbox(ref, container="", sysctls=stack.sysctls))
             elif ref.is_third_party or _is_managed(ref, stack, owners, wanted, owned):
                 found.append(_observed(ref, stack, owners, wanted))
@@ -179,6 +166,7 @@ class Sandboxes(Resource):
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         refused: Dict[Key, str] = {}
+        self._stacks.forget(_refs(changes))
         for change in changes:
             before, gone = change.before, change.after is None or "of" in change.fields
             if isinstance(before, Sandbox) and before.ref.is_managed and gone:
@@ -252,6 +240,12 @@ class Sandboxes(Resource):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 
+def _refs(changes: Sequence[Change]) -> Iterator[SandboxRef]:
+    for thing in (thing for change in changes for thing in (change.before, change.after)):
+        if isinstance(thing, Sandbox):
+            yield from (thing.ref, thing.of)
+
+
 def _rebound(current: State, wanted: State) -> FrozenSet[Key]:
     """The sandboxes of each stack of which a name is about to be bound to another stack, or to one of its own.
 
@@ -269,12 +263,9 @@ def _rebound(current: State, wanted: State) -> FrozenSet[Key]:
 def marks() -> Dict[SandboxRef, str]:
     """The named namespaces that have a mark, with the container that each mark names."""
     names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
-    stacks = _read_all((SandboxRef(NETNS, name) for name in sorted(names)), {}, {})
-    return {ref: stack.mark for ref, stack in stacks.items() if stack.mark}
-
-
-def _is_hosts(ref: SandboxRef, stack: Stack) -> bool:
-    return ref.is_third_party and stack.identity == namespaces.identity(namespaces.OWN)
+    stacks = StackReader().read(SandboxRef(NETNS, name) for name in sorted(names))
+    found = {ref: marked_for(stack.loopback) for ref, stack in stacks.items()}
+    return {ref: mark for ref, mark in found.items() if mark}
 
 
 def _in_hosts_stack(sandbox: Sandbox) -> Problem:
@@ -305,25 +296,24 @@ def _is_left(ref: SandboxRef) -> bool:
     return os.path.isfile(sandbox_path(ref)) and not is_present(ref)
 
 
-def _read_all(refs: Iterable[SandboxRef], wanted: Wanted, known: Known) -> Stacks:
-    stacks = {}
-    for ref in refs:
+def _with_parameters(stacks: Stacks, wanted: Wanted, known: Known) -> SandboxStacks:
+    found = {}
+    for ref, stack in stacks.items():
         # A container may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
-            if is_present(ref):
-                stacks[ref] = _read(ref, wanted.get(ref), known.get(ref, {}))
-    return stacks
+            found[ref] = SandboxStack(stack, tuple(_parameters(ref, wanted.get(ref), known.get(ref, {}))))
+    return found
 
 
-def _read(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> Stack:
-    path = sandbox_path(ref)
+def _parameters(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> List[Tuple[str, str]]:
+    declared = wanted.sysctls if wanted else ()
     # A managed namespace that is no longer declared is deleted, so its parameters need not be restored.
     is_kept = wanted is not None or ref.is_third_party
-    let_go = _before_us(dict(parameters.let_go(known, wanted.sysctls if wanted else ()))) if is_kept else {}
-    with namespaces.entered(path):
-        loopback = rtnetlink.link(LOOPBACK_INDEX)
-        sysctls = (*(proc_sys.observe(wanted.sysctls) if wanted else ()), *_not_given_back(let_go))
-    return Stack(namespaces.identity(path), marked_for(loopback), loopback.up, sysctls)
+    let_go = _before_us(dict(parameters.let_go(known, declared))) if is_kept else {}
+    if not declared and not let_go:
+        return []
+    with namespaces.entered(sandbox_path(ref)):
+        return [*proc_sys.observe(declared), *_not_given_back(let_go)]
 
 
 def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
@@ -350,7 +340,7 @@ def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, 
             yield name, now
 
 
-def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
+def _owners(stacks: SandboxStacks, wanted: Wanted) -> Owners:
     """For each stack the sandbox that it belongs to; the names of other sandboxes may be bound to the same stack."""
     owners = {namespaces.identity(namespaces.OWN): HOST_STACK}
     for ref, stack in stacks.items():
@@ -361,7 +351,7 @@ def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
     return owners
 
 
-def _is_managed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted, owned: FrozenSet[Key]) -> bool:
+def _is_managed(ref: SandboxRef, stack: SandboxStack, owners: Owners, wanted: Wanted, owned: FrozenSet[Key]) -> bool:
     is_owned = ref.key in owned
     if owners.get(stack.identity, ref) != ref:
         return is_owned
@@ -381,14 +371,14 @@ def _has_endpoint(ref: SandboxRef) -> bool:
     return False
 
 
-def _observed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted) -> Sandbox:
+def _observed(ref: SandboxRef, stack: SandboxStack, owners: Owners, wanted: Wanted) -> Sandbox:
     sandbox = wanted.get(ref, Sandbox(ref, container=""))
     of = _of(ref, owners.get(stack.identity, ref), wanted)
     if of:
         # The stack's loopback and parameters belong to the other sandbox.
         return replace(sandbox, of=of)
     container = stack.mark if ref.is_managed else sandbox.container
-    return replace(sandbox, container=container, of=of, loopback_up=stack.loopback_up, sysctls=stack.sysctls)
+    return replace(sandbox, container=container, of=of, loopback_up=stack.stack.loopback.up, sysctls=stack.sysctls)
 
 
 def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:

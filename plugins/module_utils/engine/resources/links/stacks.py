@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads what is in network stacks, each once in a run, for sandboxes and endpoints alike."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
+
+from ...kernel import namespaces, rtnetlink
+from ...kernel.netlink import Connection
+from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
+from ...runtimes.namespace_processes import path_of
+from ...state import SandboxRef
+
+LOOPBACK_INDEX = 1
+
+Identity = Tuple[int, int]
+
+
+def sandbox_path(sandbox: SandboxRef) -> str:
+    """The file that stands for the network stack: `/run/netns/web` for `netns:web`. It need not exist.
+
+    Empty for a runtime's container that does not run, and where the runtime does not answer.
+    """
+    if sandbox.has_runtime:
+        from ...runtimes.runtimes import running
+
+        container = running(sandbox)
+        return container.namespace if container else ""
+    return path_of(sandbox)
+
+
+def is_present(sandbox: SandboxRef) -> bool:
+    """Whether this network stack exists now."""
+    return namespaces.is_namespace(sandbox_path(sandbox))
+
+
+def is_awaited(sandbox: SandboxRef) -> bool:
+    """Whether a third party has yet to start this sandbox's container."""
+    return sandbox.is_third_party and not is_present(sandbox)
+
+
+def is_unreadable(sandbox: SandboxRef) -> bool:
+    """Whether the sandbox's container has a runtime that does not answer: it may run all the same."""
+    if not sandbox.has_runtime:
+        return False
+    from ...runtimes import runtimes
+
+    return runtimes.is_unreadable(sandbox)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is in a network stack; `number` is the host's id of it, by which the host's links name it.
+
+    Of a stack that is not `stable` only the loopback is known: root in a container changed links or addresses all the
+    while that they were read.
+    """
+
+    identity: Identity
+    number: int
+    links: List[LinkInfo]
+    addresses: List[AddressInfo]
+    routes: List[RouteInfo]
+    stable: bool = True
+
+    @property
+    def is_hosts(self) -> bool:
+        return self.identity == namespaces.identity(namespaces.OWN)
+
+    @property
+    def loopback(self) -> LinkInfo:
+        return next(link for link in self.links if link.index == LOOPBACK_INDEX)
+
+
+Stacks = Dict[SandboxRef, Stack]
+
+
+class StackReader:
+    """Reads stacks, and remembers them until a resource says that it changes them."""
+
+    def __init__(self) -> None:
+        self._read: Stacks = {}
+
+    def read(self, sandboxes: Iterable[SandboxRef]) -> Stacks:
+        """The stacks of those sandboxes that exist.
+
+        Raises:
+            OSError: a stack may not be entered.
+        """
+        wanted = list(dict.fromkeys(sandboxes))
+        unread = [ref for ref in wanted if ref not in self._read]
+        if unread:
+            with Connection(socket.NETLINK_ROUTE) as host, namespaces.visiting() as enter:
+                for ref in unread:
+                    # A container may end meanwhile.
+                    with suppress(FileNotFoundError, ProcessLookupError), _opened(ref) as descriptor:
+                        if descriptor is not None:
+                            self._read[ref] = read_open(descriptor, host, enter)
+        return {ref: self._read[ref] for ref in wanted if ref in self._read}
+
+    def forget(self, sandboxes: Iterable[SandboxRef], numbers: Collection[int] = ()) -> None:
+        """Read these sandboxes' stacks anew the next time, and those that have these numbers."""
+        for ref in [*sandboxes, *(ref for ref, stack in self._read.items() if stack.number in numbers)]:
+            self._read.pop(ref, None)
+
+
+@contextmanager
+def _opened(sandbox: SandboxRef) -> Iterator[Optional[int]]:
+    path = sandbox_path(sandbox)
+    if namespaces.is_namespace(path):
+        with namespaces.opened(path) as descriptor:
+            yield descriptor
+    else:
+        yield None
+
+
+def read_open(descriptor: int, host: Connection, enter: Callable[[int], None]) -> Stack:
+    """Read the stack of an open descriptor. `host` is a connection in the host's stack."""
+    identity, number = namespaces.identity(descriptor), rtnetlink.namespace_id(descriptor, host)
+    enter(descriptor)
+    with Connection(socket.NETLINK_ROUTE) as own:
+        try:
+            return Stack(identity, number, rtnetlink.links(own), rtnetlink.addresses(own), rtnetlink.routes(own))
+        except BlockingIOError:
+            return Stack(identity, number, [rtnetlink.link(LOOPBACK_INDEX, own)], [], [], stable=False)
