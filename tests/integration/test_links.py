@@ -115,6 +115,11 @@ def links(netns: str = "") -> set[str]:
     return {each["ifname"] for each in ip("link", netns=netns)}
 
 
+def neighbours(address: str) -> list[str]:
+    """The MACs that the host has for an address."""
+    return [each["lladdr"] for each in ip("neigh", "show", address) if "lladdr" in each]
+
+
 def addresses(name: str, netns: str = "") -> set[str]:
     infos = ip("addr", "show", name, netns=netns)[0]["addr_info"]
     return {f"{info['local']}/{info['prefixlen']}" for info in infos if info["scope"] == "global"}
@@ -469,14 +474,14 @@ def test_an_endpoint_left_half_deleted_is_no_endpoint() -> None:
 
 @on_a_host_of_its_own
 def test_new_addresses_are_announced() -> None:
-    converge(BRIDGE)
+    converge(BRIDGE, WEB, ENDPOINT)
     listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     listener.bind(("br-app", ETH_P_ALL))
     listener.settimeout(2)
     others = [replace(ENDPOINT, network=f"{n}", interface=f"eth{n}", host_interface=f"v{n}", routes=(),
                       addresses=(f"172.20.1.{n}/16", f"fd00:20::1:{n:x}/64"), mac=f"02:00:00:00:02:{n:02x}")
               for n in range(1, 30)]  # fmt: skip
-    converge(BRIDGE, WEB, *others)
+    converge(BRIDGE, WEB, ENDPOINT, *others, owned=frozenset({WEB.key}))
     arp, advertisements = set(), set()
     while (len(arp), len(advertisements)) != (29, 29):
         frame = listener.recv(2000)
@@ -484,6 +489,22 @@ def test_new_addresses_are_announced() -> None:
             arp.add(frame[28:32])
         if frame[12:14] == b"\x86\xdd" and frame[54] == ND_NEIGHBOR_ADVERT:
             advertisements.add(frame[62:78])
+
+
+@on_a_host_of_its_own
+def test_on_a_bridge_without_ports_nobody_knows_where_an_address_was() -> None:
+    converge(BRIDGE, WEB, ENDPOINT)
+    addresses = ["172.20.0.2", "fd00:20::2"]
+    for address in addresses:
+        run(f"ping -c 1 -W 2 {address}")
+        assert ENDPOINT.mac in neighbours(address)
+    run("ip neigh add 172.20.0.9 lladdr 02:00:00:00:00:09 dev br-app nud permanent")
+    converge(BRIDGE, WEB, owned=frozenset({WEB.key}))
+    converge(BRIDGE, WEB, replace(ENDPOINT, mac="02:00:00:00:00:77"), owned=frozenset({WEB.key}))
+    for address in addresses:
+        assert not neighbours(address)
+        run(f"ping -c 1 -W 2 {address}")
+    assert neighbours("172.20.0.9")
 
 
 @on_a_host_of_its_own

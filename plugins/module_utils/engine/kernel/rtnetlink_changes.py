@@ -4,12 +4,14 @@
 """Changes links, addresses and routes with the standard library alone: by the messages that are sent per container.
 
 What is set a few times in a run, such as the options of bridges, pyroute2 sets (`links.py`). Names of constants are
-those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
+those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour.h.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -22,6 +24,7 @@ from .netlink import (
     NLM_F_REPLACE,
     Connection,
     attribute,
+    attributes,
 )
 from .rtnetlink import (
     ADDRESS_HEADER,
@@ -60,8 +63,12 @@ from .rtnetlink import (
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
 VETH_INFO_PEER = 1
+RTM_DELNEIGH, RTM_GETNEIGH = 29, 30
+NDA_DST, NDA_IFINDEX = 1, 8
+NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
 IFA_F_NODAD = 2
 
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
@@ -166,6 +173,17 @@ class Rtnetlink(Connection):
         if source:
             message += attribute(RTA_PREFSRC, _packed(source)[1])
         self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
+
+    def forget_neighbours(self, index: int) -> None:
+        """Delete what the kernel has learned of who is at which address by the interface `index`."""
+        request = _NEIGHBOUR.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _number(NDA_IFINDEX, index)
+        for message in self.dump(RTM_GETNEIGH, request):
+            family, of_link, state, _flags, _type = _NEIGHBOUR.unpack_from(message)
+            # A kernel that does not know the filter lists those of all interfaces.
+            if of_link == index and not state & (NUD_NOARP | NUD_PERMANENT):
+                address = attribute(NDA_DST, attributes(message, _NEIGHBOUR.size)[NDA_DST])
+                with suppress(FileNotFoundError):
+                    self._change(RTM_DELNEIGH, _NEIGHBOUR.pack(family, index, 0, 0, 0) + address)
 
     def _change(self, kind: int, message: bytes, flags: int = 0) -> None:
         self.ask(kind, message, NLM_F_ACK | flags)

@@ -124,7 +124,8 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _missing_folders(paths: Iterable[str]) -> Dict[str, str]:
-    folders = {str(folder) for path in paths for folder in Path(path).parents}
+    innermost = {os.path.dirname(path) for path in paths}
+    folders = innermost | {str(folder) for path in innermost for folder in Path(path).parents}
     return {folder: ABSENT for folder in sorted(folders) if not os.path.isdir(folder)}
 
 

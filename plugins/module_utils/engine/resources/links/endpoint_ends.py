@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...errors import ConflictError, Problem
@@ -19,7 +20,7 @@ from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef
 from . import parameters
 from .endpoint_routes import declared_routes
 from .marks import is_managed_port, marked_for
-from .stacks import Stack, StackReader, Stacks, is_present, sandbox_path
+from .stacks import Stack, StackReader, Stacks, sandbox_path
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
@@ -44,6 +45,24 @@ class Snapshot:
     links: List[LinkInfo]
     inside: Stacks
     unstable: FrozenSet[SandboxRef] = frozenset()
+
+    @cached_property
+    def _managed_indexes(self) -> Dict[int, Set[int]]:
+        """By the number of a stack, the indexes of the managed endpoints' interfaces in it."""
+        indexes: Dict[int, Set[int]] = defaultdict(set)
+        for link in self.links:
+            if is_managed_port(link):
+                indexes[link.link_netnsid].add(link.link)
+        return indexes
+
+    def is_third_party(self, index: int, stack: Stack) -> bool:
+        """Whether the link of this index in a stack is not the end of a managed endpoint."""
+        return index not in self._managed_indexes.get(stack.number, ())
+
+    def third_party_names(self, stack: Stack) -> Set[str]:
+        """The names that are taken in a stack: those of third-party links, and alternative names of all links."""
+        third_party = (link.name for link in stack.links if self.is_third_party(link.index, stack))
+        return {*third_party}.union(*(link.other_names for link in stack.links))
 
     def stays_for(self, endpoint: Endpoint) -> bool:
         """Whether the sandbox exists, and its stack is the one that the endpoint will be in."""
@@ -71,13 +90,6 @@ def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:
     return next((link for link in stack.links if link.index == port.link), None)
 
 
-def _third_party_names(stack: Stack, ports: Ports) -> Set[str]:
-    """The names that are taken in a stack: those of third-party links, and alternative names of all links."""
-    managed = _indexes_in(stack.number, ports)
-    third_party = (link.name for link in stack.links if link.index not in managed)
-    return {*third_party}.union(*(link.other_names for link in stack.links))
-
-
 def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[str, str]:
     """The endpoints that are pending, each with the reason.
 
@@ -86,14 +98,14 @@ def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[s
     """
     ports = _ports(snapshot.links, wanted)
     existing = (endpoint for name, endpoint in wanted.items() if name in ports or name in known)
-    taken = {each.name: _name_is_taken(each) for each in existing if _has_blocker(each, ports, snapshot)}
+    taken = {each.name: _name_is_taken(each) for each in existing if _has_blocker(each, snapshot)}
     unseen = (endpoint for endpoint in wanted.values() if endpoint.sandbox in snapshot.unstable)
     return {**taken, **{endpoint.name: _is_unstable(endpoint) for endpoint in unseen}}
 
 
-def _has_blocker(endpoint: Endpoint, ports: Ports, snapshot: Snapshot) -> bool:
+def _has_blocker(endpoint: Endpoint, snapshot: Snapshot) -> bool:
     inside = snapshot.inside.get(endpoint.sandbox)
-    return inside is not None and not inside.is_hosts and endpoint.interface in _third_party_names(inside, ports)
+    return inside is not None and not inside.is_hosts and endpoint.interface in snapshot.third_party_names(inside)
 
 
 def _name_is_taken(endpoint: Endpoint) -> str:
@@ -123,7 +135,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     for sandbox, endpoints in _by_sandbox(wanted).items():
         inside = snapshot.inside.get(sandbox)
         if inside:
-            third_party = _third_party_names(inside, ports)
+            third_party = snapshot.third_party_names(inside)
             problems += [
                 _third_party_interface(each)
                 for each in endpoints
@@ -137,33 +149,18 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     return list(found.values())
 
 
-def leave_default_routes(wanted: Wanted) -> Iterator[Endpoint]:
+def leave_default_routes(wanted: Wanted, snapshot: Snapshot) -> Iterator[Endpoint]:
     """The endpoints in third parties' sandboxes, without the default routes that third-party interfaces have there."""
-    in_third_party = {name: each for name, each in wanted.items() if each.sandbox.is_third_party}
-    ports = _ports(rtnetlink.links(), wanted) if in_third_party else {}
-    for sandbox, endpoints in _by_sandbox(in_third_party).items():
-        # A container may end meanwhile.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            taken = _third_party_default_routes(sandbox, ports) if is_present(sandbox) else set()
-            for endpoint in endpoints:
-                yield replace(
-                    endpoint, routes=tuple(route for route in endpoint.routes if route.destination not in taken)
-                )
-
-
-def _third_party_default_routes(sandbox: SandboxRef, ports: Ports) -> Set[str]:
-    path = sandbox_path(sandbox)
-    with namespaces.opened(path) as descriptor:
-        netnsid = rtnetlink.namespace_id(descriptor)
-    with namespaces.entered(path):
-        routes = rtnetlink.routes()
-    managed = _indexes_in(netnsid, ports)
-    return {route.destination for route in routes if route.destination in _DEFAULT and route.index not in managed}
-
-
-def _indexes_in(netnsid: int, ports: Ports) -> Set[int]:
-    """The indexes of the endpoints' interfaces in this namespace."""
-    return {port.link for port in ports.values() if port.link_netnsid == netnsid}
+    for endpoint in wanted.values():
+        inside = snapshot.inside.get(endpoint.sandbox)
+        if inside and endpoint.sandbox.is_third_party:
+            taken = {
+                route.destination
+                for route in inside.routes
+                if route.destination in _DEFAULT and snapshot.is_third_party(route.index, inside)
+            }
+            left = tuple(route for route in endpoint.routes if route.destination not in taken)
+            yield replace(endpoint, routes=left)
 
 
 def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:

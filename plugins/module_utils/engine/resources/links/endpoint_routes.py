@@ -63,7 +63,7 @@ def add_routes(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) 
     """Add the routes that are missing: new ones, and those that the kernel dropped as addresses or links changed."""
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
-    found = rtnetlink.routes()
+    found = rtnetlink.routes(netlink)
     ours = _by(after.interface, found)
     there = {*declared_routes(after.routes, ours)}
     others = {info.destination for info in found if info not in ours}

@@ -16,7 +16,7 @@ from ...diff import Change
 from ...errors import ApplyError
 from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
 from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, set_addresses
-from ...kernel.rtnetlink import PortInfo
+from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import Rtnetlink, VethEnd
 from ...planning.ipam import ETHERNET_MTU
 from ...state import Endpoint, Key, SandboxRef, State, state_of
@@ -72,8 +72,8 @@ class Endpoints(Resource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
-        wanted.update({thing.name: thing for thing in leave_default_routes(wanted)})
         snapshot = look(wanted, self._stacks)
+        wanted.update({thing.name: thing for thing in leave_default_routes(wanted, snapshot)})
         blocked = self._blocked(wanted, snapshot)
         pending = {**{thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}, **blocked}
         unseen = {*blocked, *(thing.key for thing in wanted.values() if is_unreadable(thing.sandbox))}
@@ -132,9 +132,13 @@ class Endpoints(Resource):
             with suppress(OSError):
                 # Without connection tracking in the kernel, there are no flows.
                 conntrack.forget_addresses(_new_addresses(steps))
-            _pin_mac_and_mtu(
-                netlink, {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
+            without_ports = _without_ports(
+                {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
             )
+            _pin_mac_and_mtu(netlink, without_ports)
+            for bridge in without_ports:
+                with doing(f"bridge {bridge.name}: forgetting who had its addresses"):
+                    netlink.forget_neighbours(bridge.index)
             for before, after in steps:
                 with self._refusing(refused, [after], *_MEANWHILE):
                     _make_port(netlink, before, after)
@@ -147,8 +151,10 @@ class Endpoints(Resource):
                 _set_inside(sandbox, inside)
         _take_back([after for before, after in steps if before is None and after.key in refused])
         with announce.packet_sockets() as open_socket:
+            # Nobody else is there yet who could know an address of a bridge that had no port.
+            unknown = {bridge.name for bridge in without_ports}
             for sandbox, inside in by_sandbox.items():
-                _announce(sandbox, inside, open_socket)
+                _announce(sandbox, [step for step in inside if step[1].port.bridge not in unknown], open_socket)
         return refused
 
     @contextmanager
@@ -276,15 +282,20 @@ def _port_mac(endpoint: Endpoint) -> str:
     return ":".join(["fe", "ff", *(digits[i : i + 2] for i in range(0, 8, 2))])
 
 
-def _pin_mac_and_mtu(netlink: Rtnetlink, bridges: Set[str]) -> None:
-    """Set the MAC and the MTU of adopted bridges without ports to their present values.
-
-    Otherwise such a bridge takes both from its first port, and loses them with the last one.
-    """
+def _without_ports(bridges: Set[str]) -> List[LinkInfo]:
+    """Those of the bridges that have no port yet."""
     links = rtnetlink.links() if bridges else []
     with_ports = {link.master for link in links}
-    for bridge in links:
-        if bridge.name in bridges and not marked_for(bridge) and bridge.index not in with_ports:
+    return [link for link in links if link.name in bridges and link.index not in with_ports]
+
+
+def _pin_mac_and_mtu(netlink: Rtnetlink, bridges: Sequence[LinkInfo]) -> None:
+    """Set the MAC and the MTU of adopted bridges to their present values.
+
+    Otherwise a bridge without ports takes both from its first port, and loses them with the last one.
+    """
+    for bridge in bridges:
+        if not marked_for(bridge):
             with doing(f"bridge {bridge.name}: keeping its MAC and MTU"):
                 netlink.set_link(bridge.index, mac=bridge.mac)
                 if bridge.mtu != ETHERNET_MTU:
