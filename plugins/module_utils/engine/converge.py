@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
-from . import flows, transaction
+from . import flows, keep_compiled, transaction
 from . import ledger as ledger_file
 from .declaration.declared import Call
 from .diff import Change
@@ -66,6 +66,7 @@ def converge(
         refused: Dict[Key, str] = {}
         if not call.check:
             after, refused = _commit(host, before)
+        keep_compiled()
         return _result(host, before, after, refused, call.check)
 
 

@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import pytest
 
+from ansible_collections.wharf.network.plugins.module_utils.engine import CompiledModules
 from ansible_collections.wharf.network.plugins.module_utils.engine.program import program
 
 _COMPILED = """
@@ -49,6 +54,51 @@ def test_each_module_is_compiled_once(archive: Path) -> None:
     modules = [name for name in compiled if name.startswith(str(archive)) and name != f"{archive}/engine/__init__.py"]
     assert len(modules) > 50
     assert len(modules) == len(set(modules))
+
+
+def test_compiled_modules_are_kept_by_their_source(tmp_path: Path) -> None:
+    path = str(tmp_path / "compiled")
+    first = CompiledModules(path)
+    assert run(first.code("value = 1", "one.py")) == 1
+    first.save()
+    again = CompiledModules(path)
+    code = again.code("value = 1", "elsewhere.py")
+    # That of the first, which was not compiled again.
+    assert (run(code), code.co_filename) == (1, "one.py" if os.geteuid() == 0 else "elsewhere.py")
+    assert run(again.code("value = 2", "one.py")) == 2
+
+
+def run(code: CodeType) -> Any:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["value"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b"wrong" + path.read_bytes()),
+        lambda path: path.chmod(0o666),
+        lambda path: os.replace(path, path.with_name("other")) or path.symlink_to("other"),
+        lambda path: path.unlink() or os.mkfifo(path),
+    ],
+)
+def test_a_file_of_compiled_modules_that_cannot_be_trusted_is_not_used(
+    tmp_path: Path, harm: Callable[[Path], Any]
+) -> None:
+    path = tmp_path / "compiled"
+    first = CompiledModules(str(path))
+    first.code("value = 1", "one.py")
+    first.save()
+    if not path.exists():
+        pytest.skip("only root keeps compiled modules")
+    harm(path)
+    again = CompiledModules(str(path))
+    assert again.code("value = 1", "two.py").co_filename == "two.py"
+    again.save()
+    assert CompiledModules(str(path)).code("value = 1", "three.py").co_filename == "two.py"
 
 
 def test_an_error_names_its_line_in_the_archive(archive: Path) -> None:
