@@ -52,15 +52,14 @@ class Module(AnsibleModule):
         raise AssertionError
 
 
-def run_layers(*names: str) -> None:
-    """Converge the layers that the options name, or these ones; leave with the result."""
-    spec = {name: option for name, option in ARGUMENT_SPEC.items() if not names or name != "layers"}
-    module = Module(argument_spec=spec, supports_check_mode=True)
+def run_layers() -> None:
+    """Converge the layers that the options name; leave with the result."""
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             module.fail_json(msg=f"{option} is read on the controller: call this module by its full name")
     given = {part: module.params[part] for part in PARTS.values()}
-    _run(module, names or module.params["layers"], frozenset(module.params["scope"]), given)
+    _run(module, module.params["layers"], frozenset(module.params["scope"]), given)
 
 
 def run_boot() -> None:

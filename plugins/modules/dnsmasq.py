@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+# The action plugin wharf.network.layers, which meta/runtime.yml names, runs the module `layers` for this one.
+
 DOCUMENTATION = r"""
 module: dnsmasq
 short_description: Names, leases and network boot on user-defined networks
@@ -86,13 +88,3 @@ problems:
   elements: dict
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
-
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
-
-
-def main() -> None:
-    run_layers("dnsmasq")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+# The action plugin wharf.network.layers, which meta/runtime.yml names, runs the module `layers` for this one.
+
 DOCUMENTATION = r"""
 module: forwarding
 short_description: Forwarding of IP packets by the host
@@ -71,13 +73,3 @@ problems:
   elements: dict
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
-
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
-
-
-def main() -> None:
-    run_layers("forwarding")
-
-
-if __name__ == "__main__":
-    main()
