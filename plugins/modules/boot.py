@@ -17,6 +17,8 @@ description:
     start anew, keeps containers' files of names true to the host's, and loads rules again that somebody has flushed.
     Both are enabled and started.
   - Where it does not, only the command is installed.
+extends_documentation_fragment:
+  - wharf.network.attributes.linux
 options:
   services:
     description:
@@ -45,10 +47,6 @@ attributes:
   idempotent:
     support: full
     description: A second run changes nothing.
-  platform:
-    support: full
-    description: The systems that this runs on.
-    platforms: linux
 requirements:
   - Python 3.9 or later
   - root on the target

@@ -46,28 +46,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What changed, or in check mode would change, in the order in which it is done.
+  description: What changed, or in check mode would change, as in RV(wharf.network.layers#module:changes).
   returned: success
   type: list
   elements: dict
   sample: [{layer: dns_files, kind: file, name: /etc/netns/web/hosts, action: update, fields: [content]}]
-  contains:
-    layer:
-      description: The layer that the object belongs to.
-      type: str
-    kind:
-      description: The kind of the object, such as V(file).
-      type: str
-    name:
-      description: The object's name.
-      type: str
-    action:
-      description: One of V(create), V(update) and V(delete).
-      type: str
-    fields:
-      description: What of the object an update changes.
-      type: list
-      elements: str
 edited:
   description: The C(resolv.conf) files that somebody has edited since they were written here. They are left as they
     are, also by the next call; one that is emptied or deleted is written anew. One that a container's runtime has made
@@ -83,8 +66,7 @@ pending:
   elements: str
   sample: []
 problems:
-  description: What stands in the way, each with the C(path) of its place and a C(message) that says what
-    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  description: What stands in the way, as in RV(wharf.network.layers#module:problems).
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict

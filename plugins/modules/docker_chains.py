@@ -54,28 +54,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What changed, or in check mode would change, in the order in which it is done.
+  description: What changed, or in check mode would change, as in RV(wharf.network.layers#module:changes).
   returned: success
   type: list
   elements: dict
   sample: [{layer: docker_chains, kind: rules, name: container web, action: update, fields: [elements]}]
-  contains:
-    layer:
-      description: The layer that the object belongs to.
-      type: str
-    kind:
-      description: The kind of the object, such as V(rules).
-      type: str
-    name:
-      description: The object's name.
-      type: str
-    action:
-      description: One of V(create), V(update) and V(delete).
-      type: str
-    fields:
-      description: What of the object an update changes.
-      type: list
-      elements: str
 pending:
   description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
   returned: success
@@ -114,8 +97,7 @@ published:
       type: list
       elements: str
 problems:
-  description: What stands in the way, each with the C(path) of its place and a C(message) that says what
-    would be right. What is wrong in a text or Compose file itself, is in the error message alone.
+  description: What stands in the way, as in RV(wharf.network.layers#module:problems).
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict
