@@ -13,13 +13,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
-    KNOWN,
-    read_declaring,
-    read_settings,
-    refuse_unknown,
-)
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from ..plugin_utils.variables import KNOWN, read_declaring, read_settings, refuse_unknown
 
 
 class ActionModule(ActionBase):

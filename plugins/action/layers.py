@@ -11,13 +11,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING, gather, is_blank
+from ..module_utils.engine.declaration.places import Places
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from ..plugin_utils.declaration import DECLARING, gather, is_blank
 
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
 _MODULE = "wharf.network.layers"

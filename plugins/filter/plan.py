@@ -11,15 +11,15 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import Declared
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT, LAYERS
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.declared_plan import make_plan
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.report import objects_as_data
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
+from ..module_utils.engine.declaration.declared import Declared
+from ..module_utils.engine.declaration.places import Places
+from ..module_utils.engine.errors import ModelError
+from ..module_utils.engine.layers import BOOT, LAYERS
+from ..module_utils.engine.planning.allotments import Allotments
+from ..module_utils.engine.planning.declared_plan import make_plan
+from ..module_utils.engine.planning.facts import Facts
+from ..module_utils.engine.report import objects_as_data
+from ..plugin_utils.declaration import gather
 
 # The keys of the declaration.
 _PLACES = Places("", "")

@@ -12,23 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import is_external
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-    is_within,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, check_key
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_files import FileSet, compose
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_project import (
-    Named,
-    Project,
-    ProjectDeclaration,
-    resolve,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader
-from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+from ..module_utils.engine.declaration.parse_network import is_external
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector, is_within
+from .compose_document import Raw, check_key
+from .compose_files import FileSet, compose
+from .compose_project import Named, Project, ProjectDeclaration, resolve
+from .compose_reader import FileReader
+from .interpolation import interpolate
 
 ITEM_KEYS = ("files", "project_name", "environment", "profiles")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.section import unknown_key
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
+from ..module_utils.engine.declaration.section import unknown_key
+from ..module_utils.engine.declaration.vocabulary import (
     DEPLOY_KEYS_PASSED_OVER,
     EXTENSION,
     SERVICE_KEYS_ABOUT_NETWORKING,
@@ -17,8 +17,8 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS_THAT_DECIDE,
     is_extension,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import parse_yaml, through_tag
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .yaml12 import parse_yaml, through_tag
 
 # A map of a Compose file as it was parsed from YAML.
 Raw = dict[str, object]

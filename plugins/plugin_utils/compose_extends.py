@@ -16,16 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, check_key
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_service
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import locate
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import (
-    retagged,
-    through_tag,
-    untagged,
-    without_tags,
-)
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .compose_document import Raw, check_key
+from .compose_merge import merge_service
+from .compose_reader import locate
+from .yaml12 import retagged, through_tag, untagged, without_tags
 
 EXTENDS_KEYS = ("service", "file")
 

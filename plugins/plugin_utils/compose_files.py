@@ -14,13 +14,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_extends import ServicesFile, extend_services
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_include import Include, parse_includes
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_merge import merge_documents
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_reader import FileReader, locate
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import through_tag, untagged, without_tags
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .compose_document import Raw
+from .compose_extends import ServicesFile, extend_services
+from .compose_include import Include, parse_includes
+from .compose_merge import merge_documents
+from .compose_reader import FileReader, locate
+from .yaml12 import through_tag, untagged, without_tags
 
 _SECTIONS = ("networks", "services")
 

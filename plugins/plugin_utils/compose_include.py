@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import check_key
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import without_tags
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .compose_document import check_key
+from .yaml12 import without_tags
 
 INCLUDE_KEYS = ("path", "project_directory", "env_file")
 

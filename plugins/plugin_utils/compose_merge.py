@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
-from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import LEFT_OUT
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import Override, Reset, without_tags
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .compose_document import Raw
+from .interpolation import LEFT_OUT
+from .yaml12 import Override, Reset, without_tags
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import (
-    is_external,
-    network_name,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
-    SERVICE_KEYS_ABOUT_NETWORKING,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_repeats import drop_repeats
+from ..module_utils.engine.declaration.parse_network import is_external, network_name
+from ..module_utils.engine.declaration.vocabulary import SERVICE_KEYS_ABOUT_NETWORKING
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from .compose_document import Raw
+from .compose_repeats import drop_repeats
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 

@@ -10,14 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import Raw, read_document
-from ansible_collections.wharf.network.plugins.plugin_utils.dotenv import parse_dotenv
-from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate_rest
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from .compose_document import Raw, read_document
+from .dotenv import parse_dotenv
+from .interpolation import interpolate_rest
 
 # What Compose would fetch: Git repositories and OCI artifacts
 _REMOTE = re.compile(r"[a-z]+://|git@|github\.com[:/]")

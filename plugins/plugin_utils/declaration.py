@@ -14,23 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
-    ABSENT,
-    ALL,
-    ALL_WITHOUT_ABSENT,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import SOURCE, Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
-    EXTENSION,
-    without_passed_over,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-    is_within,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
+from ..module_utils.engine.declaration.declared import ABSENT, ALL, ALL_WITHOUT_ABSENT
+from ..module_utils.engine.declaration.places import SOURCE, Places
+from ..module_utils.engine.declaration.vocabulary import EXTENSION, without_passed_over
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector, is_within
+from ..module_utils.engine.state import RUNTIMES
 
 if TYPE_CHECKING:
     from .compose import ComposeDeclaration
@@ -128,7 +116,7 @@ def _wrong_besides(parts: Mapping[str, Any], left_out: tuple[str, ...], places: 
 
     References between entries are not checked: only the host knows what is declared there already.
     """
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_declaration
+    from ..module_utils.engine.declaration.parse_model import parse_declaration
 
     found = ProblemCollector()
     marked = places.marked(without_passed_over({key: value for key, value in parts.items() if value is not None}))
@@ -237,7 +225,7 @@ def _joined(compose: dict[str, Any], given: Any, path: str, problems: ProblemCol
     """
     if given == ALL:
         return ALL
-    from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_network import is_external
+    from ..module_utils.engine.declaration.parse_network import is_external
 
     given = given or {}
     for name in sorted(compose.keys() & given.keys()):

@@ -9,12 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.interpolation import interpolate
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from .interpolation import interpolate
 
 _BLANK = re.compile(r"\s*(?:#[^\n]*)?(?:\n|\Z)")
 _KEY = re.compile(r"\s*(?:export[ \t]+)?(?P<key>[\w.-]+)[ \t]*(?P<separator>[=:])?")

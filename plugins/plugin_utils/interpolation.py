@@ -9,12 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import (
-    ModelError,
-    Problem,
-    ProblemCollector,
-)
-from ansible_collections.wharf.network.plugins.plugin_utils.yaml12 import through_tag
+from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from .yaml12 import through_tag
 
 _NAME = r"[_a-zA-Z][_a-zA-Z0-9]*"
 # A dollar sign before anything else stands for itself, as in Compose

@@ -15,12 +15,12 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import PRESENT, STATES
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import RUNTIMES
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import DECLARING as OPTIONS_THAT_DECLARE
-from ansible_collections.wharf.network.plugins.plugin_utils.declaration import NETNS, from_text, is_blank, read_parts
+from ..module_utils.engine.declaration.declared import PRESENT, STATES
+from ..module_utils.engine.declaration.places import Places
+from ..module_utils.engine.errors import ModelError, ProblemCollector
+from ..module_utils.engine.state import RUNTIMES
+from .declaration import DECLARING as OPTIONS_THAT_DECLARE
+from .declaration import NETNS, from_text, is_blank, read_parts
 
 # Each of these says what a host is to have, or which of it is to go. The modules of the layers read them.
 DECLARING = tuple(f"wharf_{option}" for option in OPTIONS_THAT_DECLARE)
@@ -162,7 +162,7 @@ def _patterns(value: Any, path: str) -> list[str]:
 
 def _hosts(value: Any, path: str) -> list[str]:
     """Addresses, with or without ports: a list, or the text of one."""
-    from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.parse_probes import parse_hosts
+    from ..module_utils.engine.reachability.parse_probes import parse_hosts
 
     hosts = _some(_texts(value), value, path)
     parse_hosts(hosts, path)

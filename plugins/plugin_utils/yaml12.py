@@ -12,14 +12,8 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.yaml12 import (
-    CORE,
-    RESOLVERS,
-    SCALARS,
-    in_words,
-    to_float,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, Problem
+from ..module_utils.engine.declaration.yaml12 import CORE, RESOLVERS, SCALARS, in_words, to_float
+from ..module_utils.engine.errors import ModelError, Problem
 
 
 @dataclass(frozen=True)
