@@ -12,14 +12,7 @@ from typing import Any, List, Mapping, Optional, Tuple, TypeVar
 from ..errors import ProblemCollector
 from ..state import DEFAULT_NETWORK
 from . import section as read
-from .model import (
-    GATEWAY_MODES,
-    ISOLATED,
-    NAT,
-    Host,
-    Network,
-    PerFamily,
-)
+from .model import GATEWAY_MODES, ISOLATED, NAT, Host, Network, PerFamily
 from .parse_pools import parse_ipam
 from .parse_ports import host_ip
 from .parse_services import parse_services

@@ -8,15 +8,7 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, Tuple
 
-from ..declaration.model import (
-    ENDPOINT_SYSCTLS,
-    SWITCHES_IPV6_OFF,
-    Attachment,
-    Container,
-    Model,
-    StaticRoute,
-    is_off,
-)
+from ..declaration.model import ENDPOINT_SYSCTLS, SWITCHES_IPV6_OFF, Attachment, Container, Model, StaticRoute, is_off
 from ..declaration.section import Address, Subnet
 from ..errors import ProblemCollector
 from .allotments import Allotments
