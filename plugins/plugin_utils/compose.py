@@ -52,31 +52,16 @@ class _Item:
     profiles: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Document:
-    """One file, by the path that the user gave, before variables and tags are resolved."""
-
-    path: str
-    raw: Raw
-
-
-def load_compose_files(items: object, base: Path, path: str = "wharf_compose_files") -> ComposeDeclaration:
-    """Read every project that the items at `path` name; relative paths are relative to `base`.
-
-    Raises:
-        ModelError: with the problems of all projects.
-    """
-    problems = ProblemCollector()
-    read = read_compose_files(items, base, path, problems)
-    problems.raise_if_any()
-    return read
+# A file by the path that the user gave, before variables and tags are resolved.
+_Document = tuple[str, Raw]
 
 
 def read_compose_files(items: object, base: Path, path: str, problems: ProblemCollector) -> ComposeDeclaration:
     """The entries of all projects that have no problems, so that these can be checked further.
 
-    An item is a path or `{files, project_name, environment, profiles}`. The `.env` file beside an item's first file is
-    read, the environment of this process is not.
+    The items at `path` name the projects; relative paths are relative to `base`. An item is a path or `{files,
+    project_name, environment, profiles}`. The `.env` file beside an item's first file is read, the environment of this
+    process is not.
     """
     found = ProblemCollector()
     reader = FileReader(base, found)
@@ -165,7 +150,7 @@ def _read_project(item: _Item, base: Path, reader: FileReader, problems: Problem
     documents: list[_Document] = []
     for file in item.files:
         with problems.collect():
-            documents.append(_Document(file, reader.document(file, item.path)))
+            documents.append((file, reader.document(file, item.path)))
     environment = reader.environment(reader.default_env_files(directory), item.environment, item.path)
     # A stand-in that no other project has.
     name = f"unnamed{len(problems.problems)}"
@@ -196,10 +181,10 @@ def _project_name(item: _Item, base: Path, documents: Sequence[_Document], envir
         return item.project_name
     if from_environment := environment.get("COMPOSE_PROJECT_NAME"):
         return _checked_project_name(from_environment, f"{item.path}: COMPOSE_PROJECT_NAME")
-    for document in reversed(documents):
-        if document.raw.get("name") is not None:
-            path = f"{document.path}: name"
-            return _checked_project_name(interpolate(document.raw["name"], environment, path).value, path)
+    for file, raw in reversed(documents):
+        if raw.get("name") is not None:
+            path = f"{file}: name"
+            return _checked_project_name(interpolate(raw["name"], environment, path).value, path)
     folder = Path(os.path.abspath(base / item.files[0])).parent.name
     normalised = re.sub(r"[^a-z0-9_-]", "", folder.lower()).lstrip("_-")
     if not normalised:

@@ -44,7 +44,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.fil
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import parameters
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Dnsmasq, state_of
 from ansible_collections.wharf.network.plugins.module_utils.engine.transaction import with_places
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
 ENTRIES = [
     pytest.param(entry, id=f"{path.stem}: {name}")
@@ -78,8 +78,7 @@ def test_what_is_from_a_compose_file_is_named_as_in_it(entry: dict[str, Any], tm
     (tmp_path / "compose.yml").write_text(yaml.safe_dump({"name": "x", **document}, sort_keys=False))
     given = marked({part: entry.get(part) for part in ("host", "docker_user")}, OPTIONS)
     try:
-        read = load_compose_files("compose.yml", tmp_path, "compose_files")
-        words = {**given, "networks": read.networks, "containers": read.containers}
+        words = {**given, **gather({"compose_files": "compose.yml"}, [tmp_path], OPTIONS).parts}
         plan(words, facts_of(entry.get("facts", {})), places=OPTIONS)
     except ModelError as error:
         for problem in error.problems:
@@ -214,8 +213,8 @@ def test_networks_of_a_compose_service(tmp_path: Path) -> None:
     services = "{web: {networks: {back: {ipv4_address: 10.0.0.1}}}, one: {}, two: {}}"
     networks = "{default: {ipam: {config: [{subnet: 10.1.0.0/31}]}}, back: {ipam: {config: [{subnet: 10.0.0.0/24}]}}}"
     (tmp_path / "compose.yml").write_text(f"name: shop\nservices: {services}\nnetworks: {networks}")
-    read = load_compose_files("compose.yml", tmp_path)
-    assert [text.partition(": is taken")[0].partition(": no address")[0] for text in problems(vars(read))] == [
+    read = gather({"compose_files": "compose.yml"}, [tmp_path]).parts
+    assert [text.partition(": is taken")[0].partition(": no address")[0] for text in problems(read)] == [
         'compose.yml: services.web.networks.back.ipv4_address: "10.0.0.1"',
         "compose.yml: services.two",
     ]

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from loading import load_compose_files
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration, load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration
 
 
 def write(path: Path, text: str) -> Path:

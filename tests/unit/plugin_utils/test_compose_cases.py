@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 import yaml
+from loading import load_compose_files
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration, load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration
 
 HERE = Path(__file__).parent
 CASES = sorted((HERE / "cases").iterdir())

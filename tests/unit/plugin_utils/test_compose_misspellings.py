@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from loading import load_compose_files
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.vocabulary import (
     DEPLOY_KEYS,
@@ -24,7 +25,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.layer_module import ARGUMENT_SPEC
-from ansible_collections.wharf.network.plugins.plugin_utils.compose import ITEM_KEYS, load_compose_files
+from ansible_collections.wharf.network.plugins.plugin_utils.compose import ITEM_KEYS
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import TOP_LEVEL_KEYS, read_document
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_extends import EXTENDS_KEYS
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_include import INCLUDE_KEYS
