@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from ..module_utils.engine.declaration.yaml12 import CORE, RESOLVERS, SCALARS, in_words, to_float
-from ..module_utils.engine.errors import ModelError, Problem
+from ..module_utils.engine.declaration.yaml12 import SCALARS, Node, Reader, to_float
 
 
 @dataclass(frozen=True)
@@ -64,137 +61,36 @@ def retagged(value: object, tagged: object) -> object:
     return value
 
 
-def parse_yaml(text: str, path: str) -> object:
+def parse_yaml(text: str, path: str) -> Any:
     """Parse one YAML document. Keys are always strings; what is tagged becomes a `Reset` or an `Override`.
 
     Raises:
         ModelError: at `path`, naming line and column.
     """
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if loader.duplicates:
-            raise ModelError(*(Problem(path, in_words(duplicate)) for duplicate in loader.duplicates))
-        # deep: a value that contains itself is reported here, and not while it is walked
-        return None if node is None else loader.construct_object(node, deep=True)
-    except yaml.MarkedYAMLError as error:
-        raise ModelError.at(path, in_words(error)) from error
-    except yaml.YAMLError as error:
-        raise ModelError.at(path, f"is not YAML text: {error}") from error
+    return _Reader(path).parse(text)
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the 1.2 core schema: `22:22`, `yes`, `on` and `2026-01-01` are strings."""
-
-    # Tables of its own: inherited ones would bring YAML 1.1 back in
-    yaml_implicit_resolvers: dict[Any, Any] = {}
-    yaml_constructors = {}
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.duplicates: list[yaml.MarkedYAMLError] = []
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Before `<<` is resolved, since overriding a merged key is no duplicate
-        node = super().compose_mapping_node(anchor)
-        self.duplicates += _duplicate_keys(node)
-        return node
-
-    def value_of(self, node: yaml.Node) -> object:
-        return self.construct_object(node, deep=True)
-
-
-def _duplicate_keys(node: yaml.MappingNode) -> Iterator[yaml.MarkedYAMLError]:
-    lines: dict[str, int] = {}
-    for key, _value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a string", key.start_mark)
-        if key.value in lines:
-            first = f"the key {key.value!r} stands here again, first in line {lines[key.value]}"
-            yield yaml.constructor.ConstructorError(None, None, first, key.start_mark)
-            continue
-        lines[key.value] = key.start_mark.line + 1
-
-
-def _construct_map(loader: _Loader, node: yaml.Node) -> dict[str, object]:
-    if not isinstance(node, yaml.MappingNode):
-        raise yaml.constructor.ConstructorError(None, None, "a mapping is expected here", node.start_mark)
-    merged: dict[str, object] = {}
-    own: dict[str, object] = {}
-    for key, value in node.value:
-        if key.tag == CORE + "merge":
-            for other in _mappings_to_merge(loader, value):
-                merged = {**other, **merged}
-        else:
-            own[key.value] = loader.value_of(value)
-    return {**merged, **own}
-
-
-def _mappings_to_merge(loader: _Loader, node: yaml.Node) -> list[dict[str, object]]:
-    """What stands below `<<`, the strongest first (https://yaml.org/type/merge.html)."""
-    value = loader.value_of(node)
-    mappings: list[Any] = value if isinstance(value, list) else [value]
-    if not all(isinstance(mapping, dict) for mapping in mappings):
-        problem = "below << a mapping is expected, or a list of mappings"
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    return mappings
-
-
-def _construct_list(loader: _Loader, node: yaml.Node) -> list[object]:
-    if not isinstance(node, yaml.SequenceNode):
-        raise yaml.constructor.ConstructorError(None, None, "a list is expected here", node.start_mark)
-    return [_list_item(loader, item) for item in node.value]
-
-
-def _list_item(loader: _Loader, node: yaml.Node) -> object:
-    value = loader.value_of(node)
-    if isinstance(value, (Reset, Override)):
-        problem = f"{node.tag} belongs to the value of a key, not to an item of a list; tag the whole list"
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    return value
-
-
-def _construct_reset(loader: _Loader, node: yaml.Node) -> Reset:
-    return Reset()
-
-
-def _construct_override(loader: _Loader, node: yaml.Node) -> Override:
-    return Override(loader.value_of(_untagged(loader, node)))
-
-
-def _untagged(loader: _Loader, node: yaml.Node) -> yaml.Node:
-    """The node with the tag that it would have without its `!override`."""
-    implicit = (True, False) if isinstance(node, yaml.ScalarNode) and node.style is None else (False, True)
-    tag = loader.resolve(type(node), node.value, implicit)  # type: ignore[no-untyped-call]
-    if isinstance(node, yaml.ScalarNode):
-        return yaml.ScalarNode(tag, node.value, node.start_mark, node.end_mark, style=node.style)
-    return type(node)(tag, node.value, node.start_mark, node.end_mark)
-
-
-def _scalar(convert: Callable[[str], object]) -> Callable[[_Loader, yaml.Node], object]:
-    def construct(loader: _Loader, node: yaml.Node) -> object:
-        if not isinstance(node, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, "a scalar is expected here", node.start_mark)
-        try:
-            return convert(node.value)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
-
-    return construct
-
-
-_CONSTRUCTORS: dict[str | None, Callable[[_Loader, yaml.Node], object]] = {
-    **{CORE + name: _scalar(convert) for name, convert in SCALARS.items()},
+class _Reader(Reader):
     # Whoever takes the value says what is wrong with a number that is none.
-    CORE + "float": _scalar(to_float),
-    CORE + "seq": _construct_list,
-    CORE + "map": _construct_map,
-    "!reset": _construct_reset,
-    "!override": _construct_override,
-    None: yaml.SafeLoader.construct_undefined,
-}
+    scalars = {**SCALARS, "float": to_float}
 
-for _name, _pattern, _first in RESOLVERS:
-    _Loader.add_implicit_resolver(CORE + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
-for _tag, _construct in _CONSTRUCTORS.items():
-    _Loader.add_constructor(_tag, _construct)
+    def _read(self, node: Node, within: tuple[Node, ...]) -> Any:
+        if node.tag == "!reset":
+            return Reset()
+        if node.tag == "!override":
+            return Override(self._read(self._untagged(node), within))
+        return super()._read(node, within)
+
+    def _item(self, node: Node, within: tuple[Node, ...]) -> Any:
+        value = super()._item(node, within)
+        if isinstance(value, (Reset, Override)):
+            remedy = "belongs to the value of a key, not to an item of a list; tag the whole list"
+            raise self._wrong(node, f"{node.tag} {remedy}")
+        return value
+
+    def _untagged(self, node: Node) -> Node:
+        """The node with the tag that it would have without its `!override`."""
+        found = copy.copy(node)
+        implicit = (True, False) if node.id == "scalar" and node.style is None else (False, True)
+        found.tag = self._loader.resolve(type(node), node.value, implicit)
+        return found

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Tuple
 
-from ..errors import ModelError
+from ..errors import ModelError, Problem, ProblemCollector
 
 if TYPE_CHECKING:
     import yaml
@@ -81,26 +81,13 @@ def parse_yaml(text: str, path: str, no_json: str) -> Any:
         ModelError: at `path`, naming line and column; or the host has no PyYAML.
     """
     try:
-        import yaml
+        return Reader(path).parse(text)
     except ImportError:
         reason = f"is not JSON ({no_json}), and this host has nothing that reads YAML"
         raise ModelError.at(path, f"{reason}: install the package python3-yaml, or give JSON") from None
 
-    class Loader(yaml.BaseLoader):
-        """Resolves the tags of scalars, and constructs no values."""
 
-    for tag, pattern, first in RESOLVERS:
-        Loader.add_implicit_resolver(CORE + tag, re.compile(rf"(?:{pattern})\Z"), first)
-    try:
-        node = yaml.compose(text, Loader)
-    except yaml.MarkedYAMLError as error:
-        raise ModelError.at(path, in_words(error)) from error
-    except yaml.YAMLError as error:
-        raise ModelError.at(path, f"is not YAML: {error}") from error
-    return None if node is None else _Reader(path).value(node)
-
-
-def in_words(error: yaml.MarkedYAMLError) -> str:
+def _in_words(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     hint = "; indent with spaces, YAML does not take tabs" if "'\\t'" in str(error.problem) else ""
@@ -108,21 +95,53 @@ def in_words(error: yaml.MarkedYAMLError) -> str:
     return f"{place}{error.problem or error.context}{context if error.problem else ''}{hint}"
 
 
-class _Reader:
-    """Constructs the values of a document's nodes. Keys are always strings."""
+class Reader:
+    """Constructs the values of a document. Keys are always strings."""
+
+    scalars = SCALARS
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._problems = ProblemCollector()
+        self._loader: Any = None
 
-    def value(self, node: Node, above: Tuple[Node, ...] = ()) -> Any:
+    def parse(self, text: str) -> Any:
+        """
+        Raises:
+            ModelError: with the first thing that cannot be read, and the keys before it that stand twice.
+            ImportError: there is no PyYAML.
+        """
+        import yaml
+
+        class Loader(yaml.BaseLoader):
+            """Resolves the tags of scalars, and constructs no values."""
+
+        for tag, pattern, first in RESOLVERS:
+            Loader.add_implicit_resolver(CORE + tag, re.compile(rf"(?:{pattern})\Z"), first)
+        try:
+            self._loader = Loader(text)
+            node = self._loader.get_single_node()
+        except yaml.MarkedYAMLError as error:
+            raise ModelError.at(self._path, _in_words(error)) from error
+        except yaml.YAMLError as error:
+            raise ModelError.at(self._path, f"is not YAML: {error}") from error
+        value = None
+        with self._problems.collect():
+            value = None if node is None else self._value(node)
+        self._problems.raise_if_any()
+        return value
+
+    def _value(self, node: Node, above: Tuple[Node, ...] = ()) -> Any:
         if node in above:
             raise self._wrong(node, "this value contains itself")
-        within = (*above, node)
+        return self._read(node, (*above, node))
+
+    def _read(self, node: Node, within: Tuple[Node, ...]) -> Any:
         if node.id == "mapping" and node.tag == f"{CORE}map":
             return self._mapping(node, within)
         if node.id == "sequence" and node.tag == f"{CORE}seq":
-            return [self.value(item, within) for item in node.value]
-        convert = SCALARS.get(node.tag[len(CORE) :]) if node.tag.startswith(CORE) else None
+            return [self._item(item, within) for item in node.value]
+        convert = self.scalars.get(node.tag[len(CORE) :]) if node.tag.startswith(CORE) else None
         if node.id != "scalar" or convert is None:
             raise self._wrong(node, f"the tag {node.tag} is not known here")
         try:
@@ -130,29 +149,36 @@ class _Reader:
         except ValueError as error:
             raise self._wrong(node, str(error)) from error
 
+    def _item(self, node: Node, within: Tuple[Node, ...]) -> Any:
+        return self._value(node, within)
+
     def _mapping(self, node: Node, within: Tuple[Node, ...]) -> Dict[str, Any]:
         merged: Dict[str, Any] = {}
         own: Dict[str, Any] = {}
         lines: Dict[str, int] = {}
+        repeated: List[Problem] = []
         for key, value in node.value:
             if key.id != "scalar":
                 raise self._wrong(key, "a key must be a text")
             if key.value in lines:
-                raise self._wrong(key, f"the key {key.value!r} stands here again, first in line {lines[key.value]}")
-            lines[key.value] = key.start_mark.line + 1
+                again = f"the key {key.value!r} stands here again, first in line {lines[key.value]}"
+                repeated += self._wrong(key, again).problems
+            lines.setdefault(key.value, key.start_mark.line + 1)
             if key.tag == f"{CORE}merge":
                 for other in self._to_merge(value, within):
                     merged = {**other, **merged}
             else:
-                own[key.value] = self.value(value, within)
+                own[key.value] = self._value(value, within)
+        self._problems.problems += repeated
         return {**merged, **own}
 
     def _to_merge(self, node: Node, within: Tuple[Node, ...]) -> Iterator[Dict[str, Any]]:
         """The mappings to merge by `<<`; the first one has precedence (https://yaml.org/type/merge.html)."""
-        for each in node.value if node.id == "sequence" else [node]:
-            if each.id != "mapping":
+        for each in node.value if node.tag == f"{CORE}seq" else [node]:
+            mapping = self._value(each, within)
+            if not isinstance(mapping, dict):
                 raise self._wrong(each, "below << a mapping is expected, or a list of mappings")
-            yield self.value(each, within)
+            yield mapping
 
     def _wrong(self, node: Node, message: str) -> ModelError:
         place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
