@@ -10,6 +10,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 
 from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
+from .parse_container import container_name
 from .parse_network import network_name
 from .places import SOURCE, Places
 from .section import Raw
@@ -173,19 +174,18 @@ def known(declared: Declared, call: Call) -> Declared:
     if call.state == ABSENT:
         return declared
     declares_networks = USER_NETWORKS in call.scopes or call.depends_on(USER_NETWORKS)
-    # `declare` has put the call's networks into `declared` already, if it declares them.
-    networks = (
-        {**(call.networks or {}), **declared.networks}
-        if declares_networks
-        else _expected(declared.networks, call, call.networks)
-    )
-    containers = (
-        declared.containers if CONTAINERS in call.scopes else _expected(declared.containers, call, call.containers)
-    )
-    host = call.host or {} if networks or containers else None
-    return replace(
-        declared, host=host if declared.host is None else declared.host, networks=networks, containers=containers
-    )
+    networks, containers, host = declared.networks, declared.containers, declared.host
+    # What is outside the call's scopes, other calls of the same play will declare. `declare` has put the call's
+    # networks into `declared` already, if it declares them.
+    if declares_networks:
+        networks = {**(call.networks or {}), **networks}
+    else:
+        networks = _entries(networks, call.networks, call.state)
+    if CONTAINERS not in call.scopes:
+        containers = _entries(containers, call.containers, call.state)
+    if host is None and (networks or containers):
+        host = call.host or {}
+    return replace(declared, host=host, networks=networks, containers=containers)
 
 
 def not_given(before: Declared, call: Call) -> FrozenSet[str]:
@@ -244,45 +244,23 @@ def _networks_of(raw: Any) -> FrozenSet[str]:
     return frozenset(str(name) for name in named)
 
 
-def _expected(before: Raw, call: Call, given: Optional[Raw]) -> Raw:
-    """The entries of a part outside the call's scopes, as other calls of the same play will declare them."""
-    return before if given is None else _entries(before, given, call.state)
-
-
 def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
+    part = PARTS[scope]
+    earlier, given = getattr(before, part), getattr(call, part)
+    if scope in (USER_NETWORKS, CONTAINERS):
+        entries = _entries(earlier, call.named(scope) if state == ABSENT else given, state)
+        return replace(before, networks=entries) if scope == USER_NETWORKS else replace(before, containers=entries)
+    # The others have no entries with names: each is replaced as a whole.
+    declared = earlier if given is None else given
+    if state == ABSENT:
+        declared = None if call.names(scope) else earlier
     if scope == DEFAULT_NETWORKS:
-        host = _host(before, call, state)
+        # They are declared whatever their settings are.
+        host = declared if state == ABSENT else declared or {}
         return replace(before, host=host, firewall=_firewall(before, host))
     if scope == DOCKER_USER:
-        firewall = _firewall(before, before.host or call.host)
-        return replace(before, docker_user=_rules(before, call, state), firewall=firewall)
-    if scope == BOOT:
-        return replace(before, boot=_boot(before, call, state))
-    part = PARTS[scope]
-    given = call.named(scope) if state == ABSENT else getattr(call, part)
-    entries = _entries(getattr(before, part), given, state)
-    return replace(before, networks=entries) if scope == USER_NETWORKS else replace(before, containers=entries)
-
-
-def _host(before: Declared, call: Call, state: str) -> Optional[Raw]:
-    """The default networks have no entries of their own: `host` declares them, whatever its settings are."""
-    if state == ABSENT:
-        return None if call.names(DEFAULT_NETWORKS) else before.host
-    return call.host if call.host is not None else before.host or {}
-
-
-def _rules(before: Declared, call: Call, state: str) -> Optional[List[Any]]:
-    """Rules have no names: a list replaces all declared rules."""
-    if state == ABSENT:
-        return None if call.names(DOCKER_USER) else before.docker_user
-    return before.docker_user if call.docker_user is None else call.docker_user or None
-
-
-def _boot(before: Declared, call: Call, state: str) -> Optional[Raw]:
-    """The settings of the layer `boot` are replaced as a whole."""
-    if state == ABSENT:
-        return None if call.names(BOOT) else before.boot
-    return before.boot if call.boot is None else call.boot
+        return replace(before, docker_user=declared or None, firewall=_firewall(before, before.host or call.host))
+    return replace(before, boot=declared)
 
 
 def _firewall(before: Declared, host: Optional[Raw]) -> Raw:
@@ -304,6 +282,4 @@ def _entries(before: Raw, given: Any, state: str) -> Raw:
 
 def real_name(key: str, raw: Any) -> str:
     """The name on the host of the network or container with this key."""
-    if isinstance(raw, Mapping) and raw.get("container_name"):
-        return str(raw["container_name"])
-    return network_name(key, raw)
+    return container_name(network_name(key, raw), raw)

@@ -26,7 +26,7 @@ from .model import (
 )
 from .parse_ports import PortMapping, port_range, protocol
 from .places import SOURCE
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
@@ -98,6 +98,11 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     )
     section.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
     return container
+
+
+def container_name(key: str, raw: Any) -> str:
+    """The name on the host of the container that is declared by this key."""
+    return str(raw.get("container_name") or key) if isinstance(raw, Mapping) else key
 
 
 def _refuse_for_mode(section: Section, mode: _Mode) -> None:
@@ -280,12 +285,9 @@ def _each_once(parameters: List[Tuple[str, str]], path: str) -> Tuple[Tuple[str,
 
 
 def _route(value: Any, path: str) -> StaticRoute:
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    to = section.take_optional("to", read.subnet)
-    via = section.take_optional("via", read.address)
-    section.finish()
-    problems.raise_if_any()
+    with whole_section(value, path) as section:
+        to = section.take_optional("to", read.subnet)
+        via = section.take_optional("via", read.address)
     if to is None or via is None or to.version != via.version:
         raise ModelError.at(path, "needs `to` (a subnet) and `via` (a gateway), both of one family")
     return StaticRoute(path, to, via)

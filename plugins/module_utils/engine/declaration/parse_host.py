@@ -15,10 +15,11 @@ from .model import IPTABLES, NFTABLES, AddressPool, FirewallMark, Host, Network,
 from .parse_network import UNSUPPORTED_DRIVERS, check_mtu, per_family, with_options
 from .parse_pools import check_gateway, check_inside, check_usable
 from .parse_ports import host_ip
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 from .vocabulary import DAEMON_KEYS_PASSED_OVER, EXTENSION
 
 DEFAULT_BRIDGE = "docker0"
+_NO_BRIDGE = "none"
 
 
 def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
@@ -27,11 +28,11 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     section.take("userland-proxy", read.only(False, read.flag), False)
     ip_masq = section.take("ip-masq", read.flag, True)
     extension = section.inner(EXTENSION)
-    bridge = section.take("bridge", _default_bridge, _Bridge(DEFAULT_BRIDGE)).name
-    if bridge not in (None, DEFAULT_BRIDGE):
+    bridge = section.take("bridge", read.interface_name, DEFAULT_BRIDGE)
+    if bridge not in (_NO_BRIDGE, DEFAULT_BRIDGE):
         section.refuse(("bip", "bip6"), f"cannot stand beside bridge: the addresses of {bridge} are what they are")
     host = Host(
-        bridge=bridge,
+        bridge=None if bridge == _NO_BRIDGE else bridge,
         bip=section.take_optional("bip", read.interface_of(4)),
         bip6=section.take_optional("bip6", read.interface_of(6)),
         fixed_cidr=section.take_optional("fixed-cidr", read.subnet_of(4)),
@@ -78,18 +79,6 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     return host
 
 
-class _Bridge:
-    """The value of `bridge`: a name, or None for `none`, which is not the same as a missing key."""
-
-    def __init__(self, name: Optional[str]) -> None:
-        self.name = name
-
-
-def _default_bridge(value: Any, path: str) -> _Bridge:
-    name = read.interface_name(value, path)
-    return _Bridge(None if name == "none" else name)
-
-
 def _firewall_backend(value: Any, path: str) -> str:
     backend = read.text(value, path)
     if backend not in (NFTABLES, IPTABLES):
@@ -111,12 +100,9 @@ def _firewall_mark(value: Any, path: str) -> FirewallMark:
 
 
 def _address_pool(value: Any, path: str) -> AddressPool:
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    base = section.take_optional("base", read.subnet)
-    size = section.take_optional("size", read.number)
-    section.finish()
-    problems.raise_if_any()
+    with whole_section(value, path) as section:
+        base = section.take_optional("base", read.subnet)
+        size = section.take_optional("size", read.number)
     if base is None or size is None:
         raise ModelError.at(path, "needs base (a subnet) and size (the prefix length of each network cut from it)")
     check_usable(base, f"{path}.base")

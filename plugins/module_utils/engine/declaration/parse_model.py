@@ -11,7 +11,7 @@ from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Seq
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
-from .parse_container import MODES, Names, parse_container
+from .parse_container import MODES, Names, container_name, parse_container
 from .parse_host import default_network, parse_host
 from .parse_network import check_reference, is_external, network_name, option_path, parse_network
 from .parse_user_rules import parse_user_rules
@@ -103,7 +103,7 @@ def parse_declaration(
         parsed_networks += default_network(settings)
     names = Names(
         {key: network_name(key, raw) for key, raw in networks.items()},
-        _real_names(containers, "container_name"),
+        {key: container_name(key, raw) for key, raw in containers.items()},
     )
     declaring = _declaring(networks, names)
     paths = {key: places.of(raw, f"networks.{key}") for key, raw in networks.items()}
@@ -272,10 +272,6 @@ def _owner_of_stack(model: Model, container: Container, problems: ProblemCollect
             problems.add(f"{container.path}.network_mode", f"{loop}: none of these owns a network stack")
             return ""
         seen.append(current.shares)
-
-
-def _real_names(entries: Raw, key: str) -> Dict[str, str]:
-    return {name: str(raw[key]) if isinstance(raw, dict) and raw.get(key) else name for name, raw in entries.items()}
 
 
 def _by_name(things: List[Any]) -> Dict[str, Any]:

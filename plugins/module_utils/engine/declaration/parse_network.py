@@ -17,7 +17,7 @@ from .parse_pools import parse_ipam
 from .parse_ports import host_ip
 from .parse_services import parse_services
 from .places import SOURCE
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 from .vocabulary import EXTENSION, NETWORK_KEYS_PASSED_OVER
 
 T = TypeVar("T")
@@ -101,19 +101,15 @@ def _external(value: Any, path: str) -> Optional[str]:
     """None if the network is not external; else the name that files before Compose 3.5 give here, or an empty one."""
     if not isinstance(value, dict):
         return "" if read.flag(value, path) else None
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    name = section.take("name", read.object_name, "")
-    section.finish(extensible=True)
-    problems.raise_if_any()
+    with whole_section(value, path, extensible=True) as section:
+        name = section.take("name", read.object_name, "")
     return name
 
 
 def _check_driver(driver: str, path: str) -> None:
-    if driver in UNSUPPORTED_DRIVERS:
-        raise wrong(path, driver, "is not supported yet: leave it out, or say bridge")
     if driver != "bridge":
-        raise wrong(path, driver, "is no driver that is known here: leave it out, or say bridge")
+        why = "is not supported yet" if driver in UNSUPPORTED_DRIVERS else "is no driver that is known here"
+        raise wrong(path, driver, f"{why}: leave it out, or say bridge")
 
 
 def _versions(section: Section, problems: ProblemCollector) -> List[int]:
@@ -178,8 +174,8 @@ def _with_extension(network: Network, extension: Section, problems: ProblemColle
         network,
         icmp=extension.take("icmp", read.flag, False),
         mss_clamp=extension.take("mss_clamp", read.flag, False),
+        services=parse_services(extension),
     )
-    shaped = replace(shaped, services=parse_services(extension))
     extension.finish()
     if shaped.icmp and shaped.internal:
         problems.add(

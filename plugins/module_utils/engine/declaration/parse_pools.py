@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Tuple
 
-from ..errors import ModelError, ProblemCollector
+from ..errors import ModelError
 from . import section as read
 from .model import Pool
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 
 
 def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, ...]:
@@ -44,14 +44,11 @@ def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
 
 
 def _pool(value: Any, path: str) -> Pool:
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    subnet = section.take_optional("subnet", read.subnet)
-    ip_range = section.take_optional("ip_range", read.subnet)
-    gateway = section.take_optional("gateway", read.address)
-    reserved = section.take_all("aux_addresses", _aux_addresses)
-    section.finish(extensible=True)
-    problems.raise_if_any()
+    with whole_section(value, path, extensible=True) as section:
+        subnet = section.take_optional("subnet", read.subnet)
+        ip_range = section.take_optional("ip_range", read.subnet)
+        gateway = section.take_optional("gateway", read.address)
+        reserved = section.take_all("aux_addresses", _aux_addresses)
     if subnet is None:
         raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")
     check_usable(subnet, f"{path}.subnet")

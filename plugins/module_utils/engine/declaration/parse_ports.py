@@ -57,6 +57,12 @@ def protocol(value: Any, path: str) -> str:
     return name
 
 
+def port_text(ports: PortRange) -> str:
+    """The range as `port_range` parses it."""
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
 def size(ports: PortRange) -> int:
     return ports[1] - ports[0] + 1
 

@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, Tuple
 
 from ..errors import ModelError, ProblemCollector
 from . import section as read
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 from .services import (
     ARCHITECTURES,
     CNAME,
@@ -44,16 +44,13 @@ def parse_services(extension: Section) -> Services:
 def _names(value: Any, path: str) -> Names:
     if isinstance(value, bool):
         return Names(answered=value)
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    names = Names(
-        answered=True,
-        domain=section.take("domain", _domain, ""),
-        upstreams=section.take_all("upstreams", read.list_of(read.address)),
-        records=section.take_all("records", _records),
-    )
-    section.finish()
-    problems.raise_if_any()
+    with whole_section(value, path) as section:
+        names = Names(
+            answered=True,
+            domain=section.take("domain", _domain, ""),
+            upstreams=section.take_all("upstreams", read.list_of(read.address)),
+            records=section.take_all("records", _records),
+        )
     return names
 
 
@@ -99,11 +96,8 @@ def _records_of(name: str, kind: str, data: Any, path: str) -> Iterator[Record]:
 def _service(value: Any, path: str) -> Tuple[str, ...]:
     """`PRIORITY WEIGHT PORT TARGET`, as in a zone file, or a mapping of these."""
     if isinstance(value, dict):
-        problems = ProblemCollector()
-        section = Section(value, path, problems)
-        given = [section.take(key, read.text, "") for key in ("priority", "weight", "port", "target")]
-        section.finish()
-        problems.raise_if_any()
+        with whole_section(value, path) as section:
+            given = [section.take(key, read.text, "") for key in ("priority", "weight", "port", "target")]
         value = " ".join(given)
     fields = read.text(value, path).split()
     if len(fields) != 4 or not all(re.fullmatch("[0-9]{1,5}", field) and int(field) <= 65535 for field in fields[:3]):
@@ -121,16 +115,13 @@ def _text(value: Any, path: str) -> str:
 def _dhcp(value: Any, path: str) -> Dhcp:
     if value is True:
         return Dhcp(path)
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    dhcp = Dhcp(
-        path=path,
-        ranges=section.take_all("range", read.list_of(_range)),
-        lease_time=section.take("lease_time", _lease_time, "1h"),
-        options=section.take_all("options", _dhcp_options),
-    )
-    section.finish()
-    problems.raise_if_any()
+    with whole_section(value, path) as section:
+        dhcp = Dhcp(
+            path=path,
+            ranges=section.take_all("range", read.list_of(_range)),
+            lease_time=section.take("lease_time", _lease_time, "1h"),
+            options=section.take_all("options", _dhcp_options),
+        )
     return dhcp
 
 
@@ -177,11 +168,8 @@ def _ra(value: Any, path: str) -> str:
     if value is True:
         return SLAAC
     if isinstance(value, dict):
-        problems = ProblemCollector()
-        section = Section(value, path, problems)
-        mode = section.take("mode", _ra, SLAAC)
-        section.finish()
-        problems.raise_if_any()
+        with whole_section(value, path) as section:
+            mode = section.take("mode", _ra, SLAAC)
         return mode
     if value not in RA_MODES:
         raise wrong(path, value, f"must be one of {', '.join(RA_MODES)}")

@@ -144,7 +144,8 @@ def _limit(value: Any, path: str) -> Rate:
     problems = ProblemCollector()
     section = Section(value, path, problems)
     rate = section.take_optional("rate", _rate)
-    burst = section.take("burst", _burst, Rate.burst)
+    rule = f"must be a number of packets from 1 to {_MOST_PACKETS}"
+    burst = section.take("burst", read.number_from(1, _MOST_PACKETS, rule), Rate.burst)
     section.finish()
     if rate is None and value.get("rate") in (None, ""):
         problems.add(f"{path}.rate", "must be given, such as 10/second")
@@ -158,13 +159,6 @@ def _rate(value: Any, path: str) -> Rate:
         units = ", ".join(f"10/{unit}" for unit in UNITS)
         raise wrong(path, value, f"must be a rate such as {units}, of at most {_MOST_PACKETS}")
     return Rate(int(match[1]), match[2])
-
-
-def _burst(value: Any, path: str) -> int:
-    burst = read.number(value, path)
-    if not 1 <= burst <= _MOST_PACKETS:
-        raise wrong(path, value, f"must be a number of packets from 1 to {_MOST_PACKETS}")
-    return burst
 
 
 def _log(action: str) -> read.Parser[str]:

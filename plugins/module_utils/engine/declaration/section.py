@@ -9,7 +9,8 @@ import difflib
 import ipaddress
 import json
 import re
-from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
+from contextlib import contextmanager
+from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from ..errors import ModelError, ProblemCollector
 from .places import SOURCE
@@ -84,12 +85,18 @@ def number(value: Any, path: str) -> int:
     return int(value)
 
 
-def mtu(value: Any, path: str) -> int:
-    """A link's MTU in bytes: from 68 (RFC 791) to 65535."""
-    size = number(value, path)
-    if not 68 <= size <= 65535:
-        raise wrong(path, value, "an MTU is from 68 to 65535 bytes")
-    return size
+def number_from(least: int, most: int, rule: str) -> Parser[int]:
+    def parse(value: Any, path: str) -> int:
+        found = number(value, path)
+        if not least <= found <= most:
+            raise wrong(path, value, rule)
+        return found
+
+    return parse
+
+
+# A link's MTU in bytes (RFC 791 for the least one).
+mtu = number_from(68, 65535, "an MTU is from 68 to 65535 bytes")
 
 
 def address(value: Any, path: str) -> Address:
@@ -100,13 +107,19 @@ def address(value: Any, path: str) -> Address:
 
 
 def address_of(version: int) -> Parser[Address]:
-    def parse(value: Any, path: str) -> Address:
-        found = address(value, path)
-        if found.version != version:
-            raise wrong(path, value, f"must be an IPv{version} address")
-        return found
+    return _of_version(version, address, f"must be an IPv{version} address")
 
-    return parse
+
+def _of_version(version: int, parse: Parser[T], rule: str) -> Parser[T]:
+    """A parser of what `parse` gives, if that is of this IP family."""
+
+    def parse_version(value: Any, path: str) -> T:
+        found: Any = parse(value, path)
+        if found.version != version:
+            raise wrong(path, value, rule)
+        return found  # type: ignore[no-any-return]
+
+    return parse_version
 
 
 def subnet(value: Any, path: str) -> Subnet:
@@ -118,15 +131,8 @@ def subnet(value: Any, path: str) -> Subnet:
 
 
 def subnet_of(version: int) -> Parser[Subnet]:
-    def parse(value: Any, path: str) -> Subnet:
-        found = subnet(value, path)
-        if found.version != version:
-            raise wrong(
-                path, value, f"must be of IPv{version}, as {'10.1.0.0/24' if version == 4 else 'fd00:1::/64'} is"
-            )
-        return found
-
-    return parse
+    example = "10.1.0.0/24" if version == 4 else "fd00:1::/64"
+    return _of_version(version, subnet, f"must be of IPv{version}, as {example} is")
 
 
 def addresses(value: Any, path: str) -> Subnet:
@@ -169,14 +175,8 @@ def interface(value: Any, path: str) -> Interface:
 
 
 def interface_of(version: int) -> Parser[Interface]:
-    def parse(value: Any, path: str) -> Interface:
-        found = interface(value, path)
-        if found.version != version:
-            example = "10.1.0.1/24" if version == 4 else "fd00:1::1/64"
-            raise wrong(path, value, f"must be of IPv{version}, as {example} is")
-        return found
-
-    return parse
+    example = "10.1.0.1/24" if version == 4 else "fd00:1::1/64"
+    return _of_version(version, interface, f"must be of IPv{version}, as {example} is")
 
 
 def _with_prefix(value: Any, path: str) -> str:
@@ -374,3 +374,17 @@ class Section:
             if EXTENSION in self._inner and key in self._inner[EXTENSION]._taken:
                 message = f"unknown key; did you mean {EXTENSION}.{key}?"
             self._problems.add(f"{self.path}.{key}", message)
+
+
+@contextmanager
+def whole_section(value: Any, path: str, extensible: bool = False) -> Iterator[Section]:
+    """A section that is finished at the end of the block.
+
+    Raises:
+        ModelError: with all problems in it.
+    """
+    problems = ProblemCollector()
+    section = Section(value, path, problems)
+    yield section
+    section.finish(extensible=extensible)
+    problems.raise_if_any()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Collection, Iterator, Tuple
 
 from .model import Model, UserRule
-from .parse_ports import PortMapping
+from .parse_ports import PortMapping, port_text
 from .parse_user_rules import ICMP, versions
 
 Problem = Tuple[str, str]
@@ -57,10 +57,8 @@ def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
         return
     mappings = [mapping for container in model.containers.values() for mapping in container.ports]
     if not any(_may_publish(mapping, rule) for mapping in mappings):
-        first, last = rule.published_ports
-        ports = str(first) if first == last else f"{first}-{last}"
-        of = f"/{rule.protocol}" if rule.protocol else ""
-        published = sorted({f"{_text(m)}/{m.protocol}" for m in mappings if m.published})
+        ports, of = port_text(rule.published_ports), f"/{rule.protocol}" if rule.protocol else ""
+        published = sorted({f"{port_text(m.published)}/{m.protocol}" for m in mappings if m.published})
         there = ", ".join(published[:10]) + (", …" if len(published) > 10 else "") or "none"
         yield f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}"
 
@@ -72,8 +70,3 @@ def _may_publish(mapping: PortMapping, rule: UserRule) -> bool:
     if mapping.published is None or rule.published_ports is None:
         return True
     return mapping.published[0] <= rule.published_ports[1] and rule.published_ports[0] <= mapping.published[1]
-
-
-def _text(mapping: PortMapping) -> str:
-    first, last = mapping.published or (0, 0)
-    return str(first) if first == last else f"{first}-{last}"

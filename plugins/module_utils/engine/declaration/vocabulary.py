@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
-from typing import Any, Callable, Collection, Dict, Mapping, Set
+from typing import Any, Collection, Dict, Mapping, Set
 
 from .places import SOURCE
 
@@ -103,22 +103,14 @@ def without_passed_over(declaration: Mapping[str, Any]) -> Dict[str, Any]:
 
     An unknown key of a container loses its value, and stays for the error message.
     """
-    return {
-        part: _PARTS[part](raw) if part in _PARTS and isinstance(raw, Mapping) else raw
-        for part, raw in declaration.items()
-    }
-
-
-def _host(raw: Any) -> Any:
-    return _without(DAEMON_KEYS_PASSED_OVER, raw)
-
-
-def _networks(networks: Mapping[str, Any]) -> Any:
-    return {name: _without(NETWORK_KEYS_PASSED_OVER, raw) for name, raw in networks.items()}
-
-
-def _containers(containers: Mapping[str, Any]) -> Any:
-    return {name: _container(raw) for name, raw in containers.items()}
+    kept = dict(declaration)
+    if "host" in kept:
+        kept["host"] = _without(DAEMON_KEYS_PASSED_OVER, kept["host"])
+    if isinstance(networks := kept.get("networks"), Mapping):
+        kept["networks"] = {name: _without(NETWORK_KEYS_PASSED_OVER, raw) for name, raw in networks.items()}
+    if isinstance(containers := kept.get("containers"), Mapping):
+        kept["containers"] = {name: _container(raw) for name, raw in containers.items()}
+    return kept
 
 
 def _container(raw: Any) -> Any:
@@ -141,6 +133,3 @@ def _is_passed_over(key: Any, passed_over: Collection[str]) -> bool:
 
 def _known(keys: Collection[str], raw: Any) -> Any:
     return {key: value if key in keys else None for key, value in raw.items()} if isinstance(raw, dict) else raw
-
-
-_PARTS: Dict[str, Callable[[Any], Any]] = {"host": _host, "networks": _networks, "containers": _containers}

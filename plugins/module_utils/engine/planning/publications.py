@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import ROUTED, Attachment, Container, Model
-from ..declaration.parse_ports import PortMapping, PortRange, size
+from ..declaration.parse_ports import PortMapping, PortRange, port_text, size
 from ..declaration.section import Address, Subnet, union
 from ..errors import ModelError, ProblemCollector
 from .accepted_ports import accepted_at
@@ -138,8 +138,7 @@ class _PortRequest:
 
     @property
     def key(self) -> str:
-        first, last = self.candidates
-        wanted = "" if self.candidates == _ANY_PORT else f"{first}:" if first == last else f"{first}-{last}:"
+        wanted = "" if self.candidates == _ANY_PORT else f"{port_text(self.candidates)}:"
         return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
 
     def at(self, port: int) -> str:
