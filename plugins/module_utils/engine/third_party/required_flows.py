@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
@@ -180,19 +180,14 @@ class _NetworkFlows:
         return self._flow("what containers send to each other on network", hops)
 
     def to_outside(self) -> RequiredFlow:
-        there = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
-        back = {**_SOME_TCP, "in": self._uplink}
-        out = {"out": self._uplink}
-        home = {"out": self._network.bridge, "destination": self._address}
+        there = {**_NEW, **_SOME_TCP, "source": self._address}
+        back = {**_REPLY, **_SOME_TCP, "destination": self._address}
         return self._flow(
             "what containers send to the outside from network",
             [
-                (PREROUTING, {**_NEW, **there, "destination type": "unicast"}),
-                (FORWARD, {**_NEW, **there, **out}),
-                (POSTROUTING, {**_NEW, **there, **out}),
-                (PREROUTING, {**_REPLY, **back}),
-                (FORWARD, {**_REPLY, **back, **home}),
-                (POSTROUTING, {**_REPLY, **back, **home}),
+                *_forwarded(there, self._network.bridge, self._uplink, {"destination type": "unicast"}),
+                # Before its translation is undone, a reply goes to an address of the host.
+                *_forwarded(back, self._uplink, self._network.bridge, {"destination": None}),
             ],
         )
 
@@ -201,19 +196,11 @@ class _NetworkFlows:
         there = {**_SOME_TCP, "destination": self._address, **known}
         turned = (("destination", "source"), ("destination port", "source port"), ("protocol", "protocol"))
         back = {after: there[before] for before, after in turned if before in there}
-        own = self._network.bridge
-        return self._flow(
-            description,
-            [
-                (PREROUTING, {**_NEW, **there, "in": self._uplink, "destination type": "unicast"}),
-                (FORWARD, {**_NEW, **there, "in": self._uplink, "out": own}),
-                (POSTROUTING, {**_NEW, **there, "in": self._uplink, "out": own}),
-                (PREROUTING, {**_REPLY, **back, "in": own}),
-                (FORWARD, {**_REPLY, **back, "in": own, "out": self._uplink}),
-                (POSTROUTING, {**_REPLY, **back, "in": own, "out": self._uplink}),
-            ],
-            subject,
-        )
+        packets = [
+            *_forwarded({**_NEW, **there}, self._uplink, self._network.bridge, {"destination type": "unicast"}),
+            *_forwarded({**_REPLY, **back}, self._network.bridge, self._uplink),
+        ]
+        return self._flow(description, packets, subject)
 
     def to_published(self, port: Publication) -> RequiredFlow:
         of_flow = {
@@ -222,26 +209,26 @@ class _NetworkFlows:
             "original destination": port.host_ip,
             "original destination port": port.host_port,
         }
-        outer = {"in": self._uplink, "destination": port.host_ip, "destination port": port.host_port}
-        there: Dict[str, Any] = {"in": self._uplink, "out": self._network.bridge}
-        there = {**there, "destination": port.address, "destination port": port.target_port}
-        back = {"in": self._network.bridge, "source": port.address, "source port": port.target_port}
-        request, reply = {**of_flow, **_NEW}, {**of_flow, **_REPLY}
-        return self._flow(
-            "what others send to published port",
-            [
-                (PREROUTING, {**request, "dnat": False, **outer, "destination type": "local"}),
-                (FORWARD, {**request, **there}),
-                (POSTROUTING, {**request, **there}),
-                (PREROUTING, {**reply, **back}),
-                (FORWARD, {**reply, **back, "out": self._uplink}),
-                (POSTROUTING, {**reply, **back, "out": self._uplink}),
-            ],
-            f"{port.host_port}/{port.protocol} of {port.container}",
-        )
+        untranslated = {"destination": port.host_ip, "destination port": port.host_port, "destination type": "local"}
+        there = {**of_flow, **_NEW, "destination": port.address, "destination port": port.target_port}
+        back = {**of_flow, **_REPLY, "source": port.address, "source port": port.target_port}
+        packets = [
+            *_forwarded(there, self._uplink, self._network.bridge, {**untranslated, "dnat": False}),
+            *_forwarded(back, self._network.bridge, self._uplink),
+        ]
+        subject = f"{port.host_port}/{port.protocol} of {port.container}"
+        return self._flow("what others send to published port", packets, subject)
 
     def _flow(self, description: str, packets: _Packets, subject: str = "") -> RequiredFlow:
         return _flow(description, subject or self._network.name, self._network.bridge, self._version, packets)
+
+
+def _forwarded(
+    known: Mapping[str, Any], by: Optional[str], to: Optional[str], at_first: Optional[Mapping[str, Any]] = None
+) -> _Packets:
+    """A packet that is forwarded from one interface to another. `at_first` are its properties before translation."""
+    first = (PREROUTING, {**known, "in": by, **(at_first or {})})
+    return [first, *((hook, {**known, "in": by, "out": to}) for hook in (FORWARD, POSTROUTING))]
 
 
 def _flow(
