@@ -103,11 +103,13 @@ def read_parts(given: Mapping[str, Any], places: Places, problems: ProblemCollec
     parts: dict[str, Any] = {}
     for key in _MAPPINGS:
         with problems.collect():
-            parts[key] = _as_mapping(given.get(key), places.part(key), is_absent, may_be_all=key != "host")
+            rule = "must be a mapping, or the JSON or YAML text of one"
+            parts[key] = _read_part(given.get(key), places.part(key), Mapping, rule, is_absent, key != "host")
             if key != "host" and parts[key] != ALL:
                 _refuse_sources(parts[key], places.part(key))
     with problems.collect():
-        parts["docker_user"] = _as_list(given.get("docker_user"), places.part("docker_user"), is_absent)
+        rule = "must be a list of rules, in the order in which they hold, or its JSON or YAML text"
+        parts["docker_user"] = _read_part(given.get("docker_user"), places.part("docker_user"), list, rule, is_absent)
     return parts
 
 
@@ -137,19 +139,14 @@ def _read_compose_files(
     return read_compose_files(items, _base(items, bases), path, problems)
 
 
-def _as_mapping(value: Any, path: str, is_absent: bool, may_be_all: bool) -> Any:
+def _read_part(value: Any, path: str, kind: type, rule: str, is_absent: bool, may_be_all: bool = True) -> Any:
     parsed = from_text(value, path)
     if parsed == ALL and may_be_all:
-        return _all(path, is_absent)
-    if parsed is not None and not isinstance(parsed, Mapping):
-        raise ModelError.at(path, "must be a mapping, or the JSON or YAML text of one")
+        if not is_absent:
+            raise ModelError.at(path, ALL_WITHOUT_ABSENT)
+    elif parsed is not None and not isinstance(parsed, kind):
+        raise ModelError.at(path, rule)
     return parsed
-
-
-def _all(path: str, is_absent: bool) -> str:
-    if not is_absent:
-        raise ModelError.at(path, ALL_WITHOUT_ABSENT)
-    return ALL
 
 
 def _refuse_sources(entries: Mapping[str, Any] | None, variable: str) -> None:
@@ -188,15 +185,6 @@ def _in_sandbox(runtime: str, key: str, entry: Any) -> Any:
         return entry
     sandbox = f"{runtime}:{given.get('container_name') or key}"
     return {**given, EXTENSION: {"sandbox": sandbox, **extension}}
-
-
-def _as_list(value: Any, path: str, is_absent: bool) -> Any:
-    parsed = from_text(value, path)
-    if parsed == ALL:
-        return _all(path, is_absent)
-    if parsed is not None and not isinstance(parsed, list):
-        raise ModelError.at(path, "must be a list of rules, in the order in which they hold, or its JSON or YAML text")
-    return parsed
 
 
 def from_text(value: Any, path: str) -> Any:

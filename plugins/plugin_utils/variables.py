@@ -76,11 +76,14 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
         ModelError: with all problems.
     """
     problems = ProblemCollector()
-    settings = dict(_DEFAULTS)
-    for name, read in _READERS.items():
+    settings: dict[str, Any] = {}
+    for name, (read, default) in _SETTINGS.items():
+        setting = name.removeprefix(_PREFIX)
+        if default is not None:
+            settings[setting] = default
         if not is_blank(given.get(name)):
             with problems.collect():
-                settings[name.removeprefix(_PREFIX)] = read(given[name], name)
+                settings[setting] = read(given[name], name)
     patterns = settings["verify_from"]
     settings["verify_from"] = hosts(patterns)
     for each in patterns:
@@ -200,33 +203,21 @@ def _wrong(path: str, value: Any, message: str) -> ModelError:
     return ModelError.at(path, f'"{value}": {message}')
 
 
-_READERS: dict[str, Callable[[Any, str], Any]] = {
-    "wharf_recover": _boolean,
-    "wharf_boot": _boolean,
-    "wharf_boot_services": _boolean,
-    "wharf_runtime": _choice(NETNS, *RUNTIMES),
-    "wharf_serial": _serial,
-    "wharf_state": _choice(*STATES),
-    "wharf_verify_addresses": _hosts,
-    "wharf_verify_beyond": _hosts,
-    "wharf_verify_fail_on": _choice("mismatch", "unproven"),
-    "wharf_verify_from": _patterns,
-    "wharf_verify_probes": _probes,
-    "wharf_verify_timeout": _seconds,
+# The reader of each variable that is a setting, and its default, None for none. Which services there are by default
+# depends on the host.
+_SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
+    "wharf_recover": (_boolean, False),
+    "wharf_boot": (_boolean, True),
+    "wharf_boot_services": (_boolean, None),
+    "wharf_runtime": (_choice(NETNS, *RUNTIMES), NETNS),
+    "wharf_serial": (_serial, None),
+    "wharf_state": (_choice(*STATES), PRESENT),
+    "wharf_verify_addresses": (_hosts, []),
+    "wharf_verify_beyond": (_hosts, []),
+    "wharf_verify_fail_on": (_choice("mismatch", "unproven"), "mismatch"),
+    "wharf_verify_from": (_patterns, []),
+    "wharf_verify_probes": (_probes, []),
+    "wharf_verify_timeout": (_seconds, 1.0),
 }
 
-# `boot_services` has none: it depends on the host.
-_DEFAULTS: dict[str, Any] = {
-    "recover": False,
-    "boot": True,
-    "runtime": NETNS,
-    "state": PRESENT,
-    "verify_addresses": [],
-    "verify_beyond": [],
-    "verify_fail_on": "mismatch",
-    "verify_from": [],
-    "verify_probes": [],
-    "verify_timeout": 1.0,
-}
-
-KNOWN = frozenset([*DECLARING, *_READERS])
+KNOWN = frozenset([*DECLARING, *_SETTINGS])

@@ -144,8 +144,7 @@ class Plan:
         """Host addresses that the host does not have. It is no error, since an address may move between hosts."""
         if self.facts.addresses is None:
             return
-        gateways = {str(pool.gateway) for pools in self.allotted.networks.values() for pool in pools.values()}
-        own = {*self.facts.addresses, *gateways}
+        own = {*self.facts.addresses, *self.allotted.gateways}
         for publication in self.publications:
             address = publication.host_ip
             if address and not address.is_loopback and str(address) not in own:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from typing import Any, Iterable, Iterator, List, Sequence, Tuple
+from typing import Iterable, Iterator, List, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, Container
 from ..declaration.parse_container import parse_sandbox
-from ..declaration.section import Address, Raw, address, number, wrong
+from ..declaration.section import Address, Raw, address, number_from, wrong
 from ..errors import ProblemCollector
 from ..planning.host_files import NETNS_FILES, dns_files
 from ..planning.plan import Plan
 from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
+
+_port = number_from(1, 65535, "a port is from 1 to 65535")
 
 
 def parse_probes(given: Sequence[Raw], plan: Plan, own: Iterable[Address]) -> List[Probe]:
@@ -55,13 +57,6 @@ def _parse_host(text: str, path: str) -> Tuple[Address, int]:
     if not colon or (":" in host and not text.startswith("[")) or text.endswith("]"):
         return address(text, path), 0
     return address(host, path), _port(port, path)
-
-
-def _port(value: Any, path: str) -> int:
-    port = number(value, path)
-    if not 1 <= port <= 65535:
-        raise wrong(path, value, "a port is from 1 to 65535")
-    return port
 
 
 def _parse(raw: Raw, path: str, names: _Names) -> Iterator[Probe]:
