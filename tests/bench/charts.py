@@ -14,6 +14,8 @@ from report import Chart, figure
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 80, 550, 50, 365
+# The marks of logarithmic axes.
+_ROUND = [float(f"{factor}e{power}") for power in range(-9, 13) for factor in (1, 2, 5)]
 _COLOURS = ("#0b62a4", "#d1495b", "#2e8b57", "#a05195", "#e08214", "#555555", "#00a0b0", "#7f5539")
 
 
@@ -30,8 +32,9 @@ class _Axis:
     @classmethod
     def over(cls, values: Sequence[float], begin: float, end: float, is_log: bool) -> _Axis:
         if is_log:
-            first, last = 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values)))
-            return cls(first, last if last > first else first * 10, begin, end, True)
+            below = [mark for mark in _ROUND if mark <= min(values)]
+            above = [mark for mark in _ROUND if mark >= max(values) and mark > below[-1]]
+            return cls(below[-1], above[0], begin, end, True)
         step = _step(max(values))
         return cls(0, step * math.ceil(max(values) / step), begin, end, False)
 
@@ -45,7 +48,7 @@ class _Axis:
     @property
     def marks(self) -> list[float]:
         if self.is_log:
-            return [self.first * 10**power for power in range(round(math.log10(self.last / self.first)) + 1)]
+            return [mark for mark in _ROUND if self.first <= mark <= self.last]
         step = _step(self.last)
         return [step * number for number in range(round(self.last / step) + 1)]
 
