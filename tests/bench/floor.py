@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The floor: what the kernel alone takes for what a run makes, by as few system calls as it can be made with.
 
-    python floor.py CONTAINERS NETWORKS
+    python floor.py CONTAINERS NETWORKS [keep]
 
-run in a throwaway host, prints seconds as JSON, and leaves the network namespaces. All messages are packed before the
-clock starts, so that Python takes no part in it: `links` is the kernel, and some ten system calls a container.
+run in a throwaway host, prints seconds as JSON, and leaves the network namespaces; with `keep` also the links. All
+messages are packed before the clock starts, so that Python takes no part in it: `links` is the kernel, and some ten
+system calls a container. `test_floor.py` holds that these are the links that the engine makes.
 """
 
 from __future__ import annotations
@@ -79,14 +80,15 @@ def bridge(network: int, snooping: int) -> bytes:
 
 
 def new_bridge(network: int) -> bytes:
-    body = link(FIRST_BRIDGE + network) + text(IFLA_IFNAME, f"br-net{network}") + text(IFLA_IFALIAS, f"net{network}")
+    body = link(FIRST_BRIDGE + network) + text(IFLA_IFNAME, f"br-net{network}")
     return message(RTM_NEWLINK, body + mac(0x0242, network) + number(IFLA_MTU, MTU) + bridge(network, 0), NLM_F_NEW)
 
 
 def bridge_up(network: int) -> bytes:
     """Only a filled bridge listens for multicast: each message of a new port would go to all others."""
     index = FIRST_BRIDGE + network
-    return message(RTM_NEWLINK, link(index, IFF_UP)) + message(RTM_NEWLINK, link(index) + bridge(network, 1))
+    up = link(index, IFF_UP) + text(IFLA_IFALIAS, f"wharf:net{network}")
+    return message(RTM_NEWLINK, up) + message(RTM_NEWLINK, link(index) + bridge(network, 1))
 
 
 def new_veth(number_: int, network: int) -> bytes:
@@ -94,8 +96,13 @@ def new_veth(number_: int, network: int) -> bytes:
     both = number(IFLA_MTU, MTU) + number(IFLA_NUM_TX_QUEUES, 1) + number(IFLA_NUM_RX_QUEUES, 1)
     there = link(IN_SANDBOX) + number(IFLA_NET_NS_FD, 0) + text(IFLA_IFNAME, "eth0") + mac(0x0244, number_)
     data = attribute(INFO_DATA, attribute(VETH_INFO_PEER, there + both))
-    here = text(IFLA_IFNAME, f"veth{number_:x}") + text(IFLA_IFALIAS, f"wharf:c{number_}/net{network}") + both
-    here += number(IFLA_MASTER, FIRST_BRIDGE + network) + number(IFLA_GROUP, GROUP) + mac(0xFE44, number_)
+    here = (
+        text(IFLA_IFNAME, f"veth{number_:x}")
+        + both
+        + number(IFLA_MASTER, FIRST_BRIDGE + network)
+        + number(IFLA_GROUP, GROUP)
+        + mac(0xFE44, number_)
+    )
     info = attribute(IFLA_LINKINFO, text(INFO_KIND, "veth") + data)
     # The descriptor comes first of all that is behind this, so that it is found again.
     return message(RTM_NEWLINK, link(FIRST_VETH + number_) + info + here, NLM_F_NEW)
@@ -105,12 +112,16 @@ def descriptor_place(veth: bytes) -> int:
     return veth.index(struct.pack("=HHI", 8, IFLA_NET_NS_FD, 0)) + 4
 
 
-def port_up(number_: int) -> bytes:
-    """Without a link-local address, of which all other ports would hear; with hairpin, for published ports."""
+def port_up(number_: int, network: int) -> bytes:
+    """Without a link-local address, of which all other ports would hear; with hairpin, for published ports.
+
+    A link takes no alias when it is made.
+    """
     index = FIRST_VETH + number_
     inet6 = attribute(socket.AF_INET6, attribute(INET6_ADDR_GEN_MODE, bytes([ADDR_GEN_MODE_NONE])))
     port = text(INFO_SLAVE_KIND, "bridge") + attribute(INFO_SLAVE_DATA, attribute(BRPORT_MODE, b"\1"))
-    silent = message(RTM_NEWLINK, link(index) + attribute(IFLA_AF_SPEC, inet6))
+    alias = text(IFLA_IFALIAS, f"wharf:c{number_}/net{network}")
+    silent = message(RTM_NEWLINK, link(index) + alias + attribute(IFLA_AF_SPEC, inet6))
     return silent + message(RTM_NEWLINK, link(index, IFF_UP) + attribute(IFLA_LINKINFO, port))
 
 
@@ -185,7 +196,7 @@ def packed_batch(numbers: Sequence[int], networks: int) -> Batch:
     for each in numbers:
         veth = new_veth(each, each % networks)
         places.append(len(veths) + descriptor_place(veth))
-        veths += veth + port_up(each)
+        veths += veth + port_up(each, each % networks)
     paths = [f"{NETNS}/f{each}" for each in numbers]
     return Batch(paths, acknowledged(veths), places, [packed_sandbox(each, networks) for each in numbers])
 
@@ -248,7 +259,7 @@ def seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def main(containers: int, networks: int) -> None:
+def main(containers: int, networks: int, keep: bool) -> None:
     own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     batches = [
         packed_batch(range(first, min(first + BATCH, containers)), networks) for first in range(0, containers, BATCH)
@@ -258,10 +269,11 @@ def main(containers: int, networks: int) -> None:
     took = {
         "namespaces": seconds(lambda: make_namespaces(containers, own)),
         "links": seconds(lambda: make_links(bridges, up, batches, own)),
-        "deleting": seconds(delete_links),
     }
+    if not keep:
+        took["deleting"] = seconds(delete_links)
     print(json.dumps(took))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), keep="keep" in sys.argv[3:])

@@ -183,16 +183,16 @@ def _quiet(namespaces: int) -> Iterator[None]:
     before = _namespaces()
     yield
     deadline = time.monotonic() + 5 + namespaces / 50
-    while _namespaces() > before + 20 + namespaces / 20 and time.monotonic() < deadline:
+    while time.monotonic() < deadline and _namespaces() > before + 20 + namespaces / 20:
         time.sleep(0.1)
 
 
 def _namespaces() -> int:
-    """How many network namespaces the kernel has in memory, of this host and of others."""
-    for line in Path("/proc/slabinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("net_namespace "):
-            return int(line.split()[1])
-    return 0
+    """How many network namespaces the kernel has in memory. Only root may know: others do not wait."""
+    if os.geteuid():
+        return 0
+    lines = Path("/proc/slabinfo").read_text(encoding="utf-8").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("net_namespace ")), 0)
 
 
 # Peers
