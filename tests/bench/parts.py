@@ -26,10 +26,10 @@ _seconds: dict[str, float] = defaultdict(float)
 def _clocked(kind: type, name: str) -> None:
     inner = getattr(kind, name)
 
-    def clocked(*arguments: Any) -> Any:
+    def clocked(*arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
         try:
-            return inner(*arguments)
+            return inner(*arguments, **options)
         finally:
             _seconds[f"{kind.__name__}.{name}"] += time.perf_counter() - began
 
