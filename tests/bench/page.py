@@ -105,8 +105,8 @@ def _said(command: str) -> str:
         ran = subprocess.run(command.split(), capture_output=True, text=True, env=environment)
     except OSError:
         return "not installed"
-    lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "ersion" in line or " v" in line]
-    return lines[0].strip() if lines else ran.stdout.strip()
+    lines = [*ran.stdout.splitlines(), "gives no version"]
+    return " ".join(lines[0].partition("Copyright")[0].split())
 
 
 if __name__ == "__main__":
