@@ -47,13 +47,12 @@ test-vm-all: ## run all scenarios on VMs of each Debian that there are images of
 	@$(MAKE) --no-print-directory test-vm SUITE=bookworm
 
 .PHONY: bench
-bench: venv ## measure what is claimed of costs, on throwaway hosts
+bench: venv ## measure what networks cost beside peers, and write docs/performance.md (QUICK=1 tries it, in 2 minutes)
 	@tools/need $(TEST_COMMANDS)
+	@tools/want-dockerd
+	@tools/want-peers
 	@tools/preflight
-	@.venv/bin/python tests/bench/ipam.py
-	@.venv/bin/python tests/bench/names.py
-	@.venv/bin/python tests/bench/plays.py
-	@.venv/bin/python tests/bench/fleet.py
+	@.venv/bin/python tests/bench/page.py $(ARGS)
 
 .PHONY: test-unit
 test-unit: venv ## run the tests that need no namespaces

@@ -1,10 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What it costs to allot subnets and addresses, in CPU time: compare how the figures grow, not the figures.
-
-IPAM alone, without reading a declaration, on no host.
-"""
+"""What it costs to allot subnets and addresses, in CPU time; IPAM alone, on no host."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / ".venv/collections"))
+
+from report import Section, Table, Tell, figure
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
@@ -86,14 +85,24 @@ def with_containers(addresses: int) -> Model:
     return model_of({"host": HOST, "networks": {f"n{n:03}": {} for n in range(NETWORKS)}, "containers": containers})
 
 
-def timed(what: str, model: Model, before: Allotments, facts: Facts | None = None) -> Allotments:
-    problems = ProblemCollector()
-    began = time.process_time()
-    allotted = allot(model, facts or Facts(), before, problems, ProblemCollector())
-    took = (time.process_time() - began) * 1000
-    refused = " (refused)" if problems.problems else ""
-    print(f"{what + refused:70} {took:9.1f} ms", flush=True)
-    return allotted
+class Clock:
+    """Notes what each allotment takes."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self.rows: list[tuple[str, str]] = []
+
+    def note(self, what: str, began: float) -> None:
+        took = (time.process_time() - began) * 1000
+        self.rows.append((what, figure(took)))
+        self._tell(f"{what}: {figure(took)} ms")
+
+    def allot(self, what: str, model: Model, before: Allotments, facts: Facts | None = None) -> Allotments:
+        problems = ProblemCollector()
+        began = time.process_time()
+        allotted = allot(model, facts or Facts(), before, problems, ProblemCollector())
+        self.note(what + (" (refused)" if problems.problems else ""), began)
+        return allotted
 
 
 def without(allotted: Allotments, network: str = "", container: str = "") -> Allotments:
@@ -105,26 +114,32 @@ def without(allotted: Allotments, network: str = "", container: str = "") -> All
     )
 
 
-def main() -> None:
+def sections(quick: bool, tell: Tell) -> list[Section]:
+    clock = Clock(tell)
     began = time.process_time()
     importlib.import_module("netaddr")
-    print(f"{'importing netaddr, in a run that allots something':70} {(time.process_time() - began) * 1000:9.1f} ms")
-    for count in (100, 200, 400, NETWORKS):
-        timed(f"{count} networks from /24s of 10.0.0.0/8", networks(count), Allotments())
-    everything = networks(NETWORKS)
-    allotted = timed(f"{NETWORKS} networks once more", everything, Allotments())
-    timed(f"one network more than {NETWORKS - 1}", everything, without(allotted, network=f"n{NETWORKS - 1:03}"))
-    timed(f"{NETWORKS} networks that have their subnets", everything, allotted)
-    for count in (ADDRESSES // 4, ADDRESSES // 2, ADDRESSES):
-        everything = with_containers(count)
-        allotted = timed(f"{count} addresses on {NETWORKS} networks", everything, Allotments())
-    last = f"c{ADDRESSES - 1:05}"
-    timed(f"one address more than {ADDRESSES - 1}", everything, without(allotted, container=last))
-    timed(f"{ADDRESSES} addresses that containers have", everything, allotted)
+    clock.note("importing netaddr, in a run that allots something", began)
+    _networks(clock)
+    _addresses(clock, ADDRESSES // 10 if quick else ADDRESSES)
     for what, (words, routes) in _LARGE.items():
         taken = tuple((ipaddress.ip_network(route), _ROUTE) for route in routes)
-        timed(what, model_of(words), Allotments(), Facts(taken_subnets=taken))
+        clock.allot(what, model_of(words), Allotments(), Facts(taken_subnets=taken))
+    text = "What it takes to allot subnets and addresses, in CPU time: what counts is how it grows."
+    return [Section("Subnets and addresses", text, [Table(["", "ms"], clock.rows)])]
 
 
-if __name__ == "__main__":
-    main()
+def _networks(clock: Clock) -> None:
+    for count in (100, 200, 400, NETWORKS):
+        clock.allot(f"{count} networks from /24s of 10.0.0.0/8", networks(count), Allotments())
+    everything = networks(NETWORKS)
+    allotted = clock.allot(f"{NETWORKS} networks once more", everything, Allotments())
+    clock.allot(f"one network more than {NETWORKS - 1}", everything, without(allotted, network=f"n{NETWORKS - 1:03}"))
+    clock.allot(f"{NETWORKS} networks that have their subnets", everything, allotted)
+
+
+def _addresses(clock: Clock, most: int) -> None:
+    for count in (most // 4, most // 2, most):
+        everything = with_containers(count)
+        allotted = clock.allot(f"{count} addresses on {NETWORKS} networks", everything, Allotments())
+    clock.allot(f"one address more than {most - 1}", everything, without(allotted, container=f"c{most - 1:05}"))
+    clock.allot(f"{most} addresses that containers have", everything, allotted)

@@ -38,7 +38,7 @@ STARTED_WITHIN = 30
 
 # Containers are run from this machine's own programs, read-only.
 IMAGE = "machine"
-_IMPORT_IMAGE = f"cd / && tar c $(ls -d bin lib* sbin) | docker import - {IMAGE}"
+IMPORT_IMAGE = f"cd / && tar c $(ls -d bin lib* sbin) | docker import - {IMAGE}"
 
 # Words of today's Docker that Engine 26.1 does not know.
 LATER_OPTIONS = frozenset(
@@ -132,7 +132,7 @@ class Dockerd:
 
     def make(self, words: Words) -> Addresses:
         """Have networks and containers made; the host then knows the containers' places by their names."""
-        self.tell(_IMPORT_IMAGE)
+        self.tell(IMPORT_IMAGE)
         for command in commands(words):
             self.tell(shlex.join(command))
         containers = self.name_places(words["containers"])
