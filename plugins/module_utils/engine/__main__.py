@@ -23,6 +23,8 @@ from .report import describe, summary, unified, visible
 from .version import VERSION
 
 DONE, FAILED, DIFFERS = 0, 1, 2
+# Of `explain`, whose errors must not be taken for a verdict.
+VERDICTS, NO_VERDICT = {"open": 0, "closed": 1, "unknown": 2}, 3
 
 _FILE = (
     f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; without it, what is declared already. With the "
@@ -32,6 +34,7 @@ _CODES = {
     "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error",
     "apply": "ends with 0: the host is what is declared; 1: an error",
     "diff": "ends with 0: nothing differs; 2: it differs; 1: an error",
+    "explain": "ends with 0: open; 1: closed; 2: it cannot be known; 3: an error",
 }
 _NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is declared"}
 
@@ -40,7 +43,7 @@ def main(arguments: List[str]) -> int:
     options = _parse(arguments)
     if os.geteuid() != 0:
         sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
-        return FAILED
+        return _code_of_error(options.command)
     try:
         if options.command == "show":
             _show()
@@ -48,20 +51,26 @@ def main(arguments: List[str]) -> int:
             _recover(options)
         elif options.command == "follow":
             _follow()
+        elif options.command == "explain":
+            return _explain(options)
         else:
             return _converge(options)
     except (WharfError, OSError) as error:
         sys.stderr.write(visible(f"{error}\n"))
-        return FAILED
+        return _code_of_error(options.command)
     return DONE
 
 
+def _code_of_error(command: str) -> int:
+    return NO_VERDICT if command == "explain" else FAILED
+
+
 class _Parser(argparse.ArgumentParser):
-    """Ends with the code of any error, and not with that of a difference."""
+    """Ends with the code of any error, and not with that of a difference, or of a verdict."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(FAILED, f"{self.prog}: {message}\n")
+        self.exit(_code_of_error(self.prog.rpartition(" ")[2]), f"{self.prog}: {message}\n")
 
 
 def _parse(arguments: List[str]) -> argparse.Namespace:
@@ -87,7 +96,29 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         "recover", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
     command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
+    command = commands.add_parser(
+        "explain", help="say whether and why a packet passes, from what stands in the kernel", epilog=_CODES["explain"]
+    )
+    command.add_argument("source", metavar="FROM", help="outside, an address, a container, or host")
+    command.add_argument(
+        "target", metavar="TO", help="a container, an address, host, or a name as FROM would resolve it; with :PORT/udp"
+    )
+    command.add_argument("--icmp", action="store_true", help="a ping, which has no port")
+    command.add_argument("--send", action="store_true", help="send one such packet, and see whether it arrives")
+    command.add_argument("--json", action="store_true", help="print one JSON document for machines")
     return parser.parse_args(arguments)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    # A host that boots without this pays nothing for it.
+    from .explain import Asked, explain, lines
+
+    told = visible(explain(Asked(options.source, options.target, options.icmp, options.send)))
+    if options.json:
+        sys.stdout.write(json.dumps(told) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines(told))
+    return VERDICTS[told["verdict"]]
 
 
 def _show() -> None:

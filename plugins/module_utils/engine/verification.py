@@ -86,7 +86,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
     with ledger_file.locked(tell):
         ledger = Ledger.load()
         plan = make_plan(ledger.declared, read_facts(ledger), ledger.allotted, ProblemCollector())
-        host = _Host.observe(plan)
+        host = ObservedHost.observe(plan)
         host_addresses = host.host_addresses(request)
         probes = parse_probes(request.probes, plan, host_addresses.own)
         derived: List[Probe] = []
@@ -104,7 +104,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
 
 
 @dataclass(frozen=True)
-class _Host:
+class ObservedHost:
     """The host's addresses, all and those that are not of our bridges, the uplink's first."""
 
     every: Tuple[str, ...]
@@ -112,7 +112,7 @@ class _Host:
     of_uplink: Tuple[Address, ...]
 
     @classmethod
-    def observe(cls, plan: Plan) -> _Host:
+    def observe(cls, plan: Plan) -> ObservedHost:
         links = {link.index: link for link in rtnetlink.links()}
         bridges = {network.bridge for network in plan.model.networks.values()}
         found = [(links[a.index], a.address.partition("/")[0]) for a in rtnetlink.addresses() if a.index in links]
@@ -137,7 +137,7 @@ class _Host:
 class _Sender:
     """Sends probes from where they come from, and watches where they arrive."""
 
-    def __init__(self, plan: Plan, host: _Host, timeout: float) -> None:
+    def __init__(self, plan: Plan, host: ObservedHost, timeout: float) -> None:
         self._plan = plan
         self._timeout = timeout
         self._destinations = Destinations(plan, host.every)

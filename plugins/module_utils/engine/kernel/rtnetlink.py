@@ -9,6 +9,8 @@ message that listed it. Names of constants are those of linux/rtnetlink.h, linux
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from contextlib import suppress
@@ -33,12 +35,13 @@ IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 RTEXT_FILTER_SKIP_STATS = 8
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
-IFA_F_PERMANENT = 0x80
+IFA_F_SECONDARY, IFA_F_PERMANENT = 0x01, 0x80
 IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
 
-RT_TABLE_MAIN, RTN_UNICAST, RT_SCOPE_UNIVERSE = 254, 1, 0
+RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL, RT_SCOPE_UNIVERSE = 254, 1, 2, 0
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
-RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 2, 4, 5, 6, 7, 8, 9
+RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
+RTA_METRICS, RTA_MULTIPATH = 8, 9
 RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
 RTAX_MTU = 2
 
@@ -237,6 +240,40 @@ def gateway_to(address: str) -> str:
     request = ROUTE_HEADER.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
     answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
     return _address(family, attributes(answer, ROUTE_HEADER.size).get(RTA_GATEWAY))
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where the kernel sends a packet: to itself (`local`), or by the interface `index`, to a gateway if not empty.
+
+    `source` is the address that it would give to a packet of its own, if it tells.
+    """
+
+    local: bool
+    index: int
+    gateway: str = ""
+    source: str = ""
+
+
+def way_to(destination: str, source: str = "", incoming: int = 0) -> Way:
+    """The way of a packet of this namespace's own, or of one that comes in by the interface `incoming`.
+
+    Raises:
+        OSError: there is no way, or the kernel would not take the packet from there.
+    """
+    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+    packed = socket.inet_pton(family, destination)
+    from_ = socket.inet_pton(family, source) if source else b""
+    request = ROUTE_HEADER.pack(family, 8 * len(packed), 8 * len(from_), 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
+    request += attribute(RTA_SRC, from_) if from_ else b""
+    request += attribute(RTA_IIF, U32.pack(incoming)) if incoming else b""
+    answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
+    kind = ROUTE_HEADER.unpack_from(answer)[7]
+    found = attributes(answer, ROUTE_HEADER.size)
+    if kind not in (RTN_UNICAST, RTN_LOCAL):
+        raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+    gateway, own = _address(family, found.get(RTA_GATEWAY)), _address(family, found.get(RTA_PREFSRC))
+    return Way(kind == RTN_LOCAL, _number(found, RTA_OIF), gateway, own)
 
 
 def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> int:

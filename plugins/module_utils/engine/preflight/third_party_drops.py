@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Iterable, List, Sequence
 
-from ..kernel import iptables_variants, proc_sys
+from ..kernel import proc_sys
 from ..planning.plan import Plan
 from ..resources.firewall import nftables
+from ..resources.firewall.rulesets import read_rulesets
 from ..third_party.drops import NFT, Ruleset, ThirdPartyDrop, third_party_drops
-from ..third_party.iptables_rules import objects_of
 from ..third_party.required_flows import RequiredFlow, required_flows
 
 
@@ -22,7 +22,7 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
     Raises:
         ApplyError: they cannot be listed.
     """
-    rulesets = _rulesets()
+    rulesets = read_rulesets(nftables.third_party_tables())
     if not rulesets:
         return []
     bridged = proc_sys.read("net.bridge.bridge-nf-call-iptables") == "1"
@@ -31,28 +31,6 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
 
 def drops(rulesets: Iterable[Ruleset], flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
     return [_with_text(drop) for drop in third_party_drops(rulesets, flows)]
-
-
-def _rulesets() -> List[Ruleset]:
-    """Third-party rules, listed by iptables if that wrote them, since nft does not show all of these."""
-    tables = nftables.third_party_tables()
-    found: List[Ruleset] = []
-    saved: Set[Tuple[str, str]] = set()
-    for variant in iptables_variants.variants():
-        if variant.tables([name for family, name in tables if family == variant.family]) and variant.program("save"):
-            objects = list(objects_of(variant.save(), variant.family))
-            found.append(Ruleset(variant.name, objects))
-            if variant.kind == iptables_variants.NFT:
-                saved |= {(variant.family, name) for name in _tables_of(objects)}
-    listed: List[Mapping[str, Any]] = []
-    for family, name in tables:
-        if (family, name) not in saved:
-            listed += nftables.table_as_data(family, name)
-    return [*found, Ruleset(NFT, listed)] if listed else found
-
-
-def _tables_of(objects: Iterable[Mapping[str, Any]]) -> Set[str]:
-    return {each["chain"]["table"] for each in objects if "chain" in each}
 
 
 def _with_text(drop: ThirdPartyDrop) -> ThirdPartyDrop:

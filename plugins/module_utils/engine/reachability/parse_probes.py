@@ -28,7 +28,7 @@ def parse_probes(given: Sequence[Raw], plan: Plan, own: Iterable[Address]) -> Li
         ModelError: with all problems.
     """
     problems = ProblemCollector()
-    names = _Names(plan, own)
+    names = Names(plan, own)
     probes: List[Probe] = []
     for index, raw in enumerate(given):
         with problems.collect():
@@ -59,7 +59,7 @@ def _parse_host(text: str, path: str) -> Tuple[Address, int]:
     return address(host, path), _port(port, path)
 
 
-def _parse(raw: Raw, path: str, names: _Names) -> Iterator[Probe]:
+def _parse(raw: Raw, path: str, names: Names) -> Iterator[Probe]:
     protocol = raw.get("protocol") or TCP
     source = str(raw.get("from") or HOST)
     names.check_source(source, f"{path}.from")
@@ -76,7 +76,7 @@ def _parse(raw: Raw, path: str, names: _Names) -> Iterator[Probe]:
         yield Probe(source, each, protocol, port, raw.get("expected") or OPEN, raw.get("name") or "", via)
 
 
-class _Names:
+class Names:
     """Resolves names: of containers, of the host, and those in a container's `hosts`."""
 
     def __init__(self, plan: Plan, own: Iterable[Address]) -> None:

@@ -75,8 +75,8 @@ def _unread(ruleset: Ruleset) -> Iterator[ThirdPartyDrop]:
         rule = each.get("rule", {})
         if rule.get("unread"):
             family, table, chain = rule["family"], rule["table"], rule["chain"]
-            remedy = f"a name in it has a quote, which {ruleset.tool}-restore cannot read either: give it another name"
-            yield ThirdPartyDrop(ruleset.tool, family, table, "", chain, rule["text"], "", remedy=remedy)
+            advice = f"a name in it has a quote, which {ruleset.tool}-restore cannot read either: give it another name"
+            yield ThirdPartyDrop(ruleset.tool, family, table, "", chain, rule["text"], "", remedy=advice)
 
 
 def _of_table(tool: str, family: str, name: str, table: Table, flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
@@ -92,7 +92,7 @@ def _of_table(tool: str, family: str, name: str, table: Table, flows: Sequence[R
         for drop in _drops_of(tool, family, name, table, bases, flow):
             dropped.setdefault(drop, []).append(flow)
     return [
-        replace(drop, drops=tuple(_described(of_drop)), remedy=_remedy(drop, table, of_drop))
+        replace(drop, drops=tuple(_described(of_drop)), remedy=remedy(drop, table, of_drop))
         for drop, of_drop in dropped.items()
     ]
 
@@ -128,7 +128,8 @@ def _table(tool: str) -> str:
     return "nftables" if tool == NFT else tool
 
 
-def _remedy(drop: ThirdPartyDrop, table: Table, flows: Sequence[RequiredFlow]) -> str:
+def remedy(drop: ThirdPartyDrop, table: Table, flows: Sequence[RequiredFlow]) -> str:
+    """What would let these flows through, in the words of whoever owns the table."""
     bridges = list(dict.fromkeys(flow.bridge for flow in flows))
     if drop.table == "firewalld":
         return (
@@ -138,7 +139,7 @@ def _remedy(drop: ThirdPartyDrop, table: Table, flows: Sequence[RequiredFlow]) -
     services = [flow for flow in flows if flow.service]
     if drop.hook == INPUT and services:
         others = [flow for flow in flows if not flow.service]
-        return "; ".join([_let_in(drop, table, services), *([_remedy(drop, table, others)] if others else [])])
+        return "; ".join([_let_in(drop, table, services), *([remedy(drop, table, others)] if others else [])])
     if drop.tool != NFT:
         if any(name.startswith("ufw") for name in table.chains):
             return _commands(_UFW[drop.hook], bridges) if drop.hook in _UFW else _by_hand(drop)

@@ -18,8 +18,9 @@ _HOOKS = {
     "OUTPUT": "output",
     "POSTROUTING": "postrouting",
 }
-# The table raw is evaluated before connection tracking.
-_PRIORITIES = {"raw": -300}
+# Of a table's chains; the table raw is evaluated before connection tracking.
+_PRIORITIES = {"raw": -300, "mangle": -150, "security": 50}
+_NAT_PRIORITIES = {"PREROUTING": -100, "OUTPUT": -100, "INPUT": 100, "POSTROUTING": 100}
 _TARGETS = {
     "ACCEPT": "accept",
     "DROP": "drop",
@@ -34,6 +35,8 @@ _TARGETS = {
     "NETMAP": "dnat",
     "TPROXY": "tproxy",
 }
+_NAT_TARGETS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP")
+_TO = re.compile(r"(?:\[(?P<ip6>[0-9a-fA-F:.]+)\]|(?P<ip>[0-9.]+|[0-9a-fA-F:]*::[0-9a-fA-F:]*))?(?::(?P<port>\d+))?")
 # Options that are no condition on a packet.
 _WITHOUT_MEANING = ("-m", "--comment")
 
@@ -70,7 +73,7 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
             chains.append(name)
             chain = {"family": family, "table": table, "name": name}
             hook = (
-                {"hook": _HOOKS[name], "policy": policy.lower(), "prio": _PRIORITIES.get(table, 0)}
+                {"hook": _HOOKS[name], "policy": policy.lower(), **_kind(table, name)}
                 if name in _HOOKS and policy != "-"
                 else {}
             )
@@ -79,12 +82,19 @@ def objects_of(save: str, family: str) -> Iterator[Mapping[str, Any]]:
             yield {"rule": {"family": family, "table": table, "text": line, **_rule(line, family, chains)}}
 
 
+def _kind(table: str, chain: str) -> Dict[str, Any]:
+    if table == "nat":
+        return {"type": "nat", "prio": _NAT_PRIORITIES.get(chain, 0)}
+    return {"type": "filter", "prio": _PRIORITIES.get(table, 0)}
+
+
 def _rule(line: str, family: str, chains: List[str]) -> Dict[str, Any]:
     try:
         words = split_arguments(line)
     except ValueError:
         return {"chain": line.split()[1], "expr": [{"unknown": line}, {"accept": None}], "unread": True}
-    return {"chain": words[1], "expr": list(_expression(words[2:], family, chains))}
+    comment = words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
+    return {"chain": words[1], "expr": list(_expression(words[2:], family, chains)), "comment": comment}
 
 
 def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Expression]:
@@ -103,7 +113,7 @@ def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Ex
             negated = True
             continue
         if word in ("-j", "-g"):
-            yield from _target(word, values[0], chains)
+            yield from _target(word, values[0], chains, words[position:])
             return
         if word == "-p":
             protocol = values[0]
@@ -112,18 +122,35 @@ def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Ex
         negated = False
 
 
-def _target(word: str, name: str, chains: List[str]) -> Iterator[Expression]:
+def _target(word: str, name: str, chains: List[str], options: List[str]) -> Iterator[Expression]:
     """The verdict of a rule. Other targets only mark or count, and the packet continues with the next rule."""
     if name in _TARGETS:
-        yield {_TARGETS[name]: None}
+        yield {_TARGETS[name]: _to(options) if name in _NAT_TARGETS else None}
     elif name in chains:
         yield {"goto" if word == "-g" else "jump": {"target": name}}
+    elif name in ("MARK", "CONNMARK"):
+        yield {"mangle": {"key": {"meta": {"key": "mark"}}}}
+    elif name == "NOTRACK" or (name == "CT" and "--notrack" in options):
+        yield {"notrack": None}
+
+
+def _to(options: List[str]) -> Dict[str, Any]:
+    """What a target of NAT translates to; a range is kept as a mapping, which no address or port is."""
+    given = dict(zip(options, options[1:]))
+    if "--to-ports" in given:
+        return {"port": int(given["--to-ports"]) if given["--to-ports"].isdigit() else {"range": given["--to-ports"]}}
+    to = given.get("--to-destination") or given.get("--to-source") or ""
+    found = _TO.fullmatch(to)
+    if not found:
+        return {"addr": {"range": to}} if to or "--to" in given else {}
+    port = {"port": int(found["port"])} if found["port"] else {}
+    return {"addr": found["ip6"] or found["ip"], **port} if found["ip6"] or found["ip"] else port
 
 
 def _condition(word: str, values: List[str], negated: bool, family: str, protocol: str) -> Expression:
     if word not in _OPTIONS or not values:
         return {"unknown": word}
-    left, right = _OPTIONS[word](values[0], family, protocol)
+    left, right = _OPTIONS[word](" ".join(values), family, protocol)
     return {"match": {"op": "!=" if negated else "==", "left": left, "right": right}}
 
 
@@ -173,9 +200,52 @@ def _status(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expre
     return {"ct": {"key": "status"}}, value.lower().split(",")
 
 
-def _destination_type(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-    return {"fib": {"result": "type", "flags": ["daddr"]}}, value.lower().split(",")
+def _type(direction: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+    def parse(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+        return {"fib": {"result": "type", "flags": [direction]}}, value.lower().split(",")
 
+    return parse
+
+
+def _original(key: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+    """A property of the first packet of the connection, before any translation."""
+
+    def parse(value: str, family: str, protocol: str) -> Tuple[Expression, Expression]:
+        right = _ports(value) if key == "proto-dst" else _header(key)(value, family, protocol)[1]
+        return {"ct": {"key": key, "dir": "original"}}, right
+
+    return parse
+
+
+def _direction(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    return {"ct": {"key": "direction"}}, value.lower()
+
+
+def _mark(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    mark, _slash, mask = value.partition("/")
+    left: Expression = {"meta": {"key": "mark"}}
+    return ({"&": [left, int(mask, 0)]} if mask else left), int(mark, 0)
+
+
+def _icmp_type(value: str, family: str, protocol: str) -> Tuple[Expression, Expression]:
+    names = _ICMP_TYPES.get(family, {})
+    if value == "any":
+        return {"meta": {"key": "l4proto"}}, protocol
+    kind = "icmp" if family == "ip" else "icmpv6"
+    return {"payload": {"protocol": kind, "field": "type"}}, names.get(value.partition("/")[0], value)
+
+
+def _tcp_flags(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+    """`FIN,SYN,RST,ACK SYN`: the mask, and those of these flags that are set."""
+    mask, _space, flags = value.lower().partition(" ")
+    left = {"payload": {"protocol": "tcp", "field": "flags"}}
+    return {"&": [left, mask.split(",")]}, [] if flags == "none" else flags.split(",")
+
+
+_ICMP_TYPES = {
+    "ip": {"8": "echo-request", "0": "echo-reply"},
+    "ip6": {"128": "echo-request", "129": "echo-reply", "135": "nd-neighbor-solicit", "136": "nd-neighbor-advert"},
+}
 
 _OPTIONS: Dict[str, Callable[[str, str, str], Tuple[Expression, Expression]]] = {
     "-i": _interface("iifname"),
@@ -190,5 +260,14 @@ _OPTIONS: Dict[str, Callable[[str, str, str], Tuple[Expression, Expression]]] = 
     "--ctstate": _state,
     "--state": _state,
     "--ctstatus": _status,
-    "--dst-type": _destination_type,
+    "--dst-type": _type("daddr"),
+    "--src-type": _type("saddr"),
+    "--ctorigsrc": _original("saddr"),
+    "--ctorigdst": _original("daddr"),
+    "--ctorigdstport": _original("proto-dst"),
+    "--ctdir": _direction,
+    "--mark": _mark,
+    "--icmp-type": _icmp_type,
+    "--icmpv6-type": _icmp_type,
+    "--tcp-flags": _tcp_flags,
 }

@@ -10,10 +10,38 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from ..declaration.section import Address, Subnet
-from .rule_evaluation import ACCEPT, CONTINUE, DROP, GOTO, JUMP, RETURN, Chain, Known, Packet, Rule, Table, Verdict
+from .rule_evaluation import (
+    ACCEPT,
+    CONTINUE,
+    DROP,
+    GOTO,
+    JUMP,
+    RETURN,
+    Chain,
+    Known,
+    Packet,
+    Rule,
+    SomeAddress,
+    SomePort,
+    Table,
+    Translation,
+    Verdict,
+)
 
 # Family and name of a table
 TableName = Tuple[str, str]
@@ -35,10 +63,16 @@ _META = {
     "nfproto": "family",
     "l4proto": "protocol",
     "pkttype": "packet type",
+    "mark": "mark",
 }
 _IP_FIELDS = {"saddr": "source", "daddr": "destination", "protocol": "protocol", "nexthdr": "protocol"}
 _PORTS = {"sport": "source port", "dport": "destination port"}
 _IP_FAMILIES = {"ip": "ipv4", "ip6": "ipv6"}
+_TYPES = {
+    ("daddr",): "destination type",
+    ("saddr",): "source type",
+    ("daddr", "iif"): "destination type on in",
+}
 _CONNECTION = {
     ("state", ""): "state",
     ("direction", ""): "direction",
@@ -46,7 +80,11 @@ _CONNECTION = {
     ("ip daddr", "original"): "original destination",
     ("ip6 daddr", "original"): "original destination",
     ("proto-dst", "original"): "original destination port",
+    ("saddr", "original"): "original source",
+    ("ip saddr", "original"): "original source",
+    ("ip6 saddr", "original"): "original source",
 }
+_ICMP = {"icmp": "icmp", "icmpv6": "ipv6-icmp"}
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp", "icmpv6": "ipv6-icmp"}
 
 # Statements that end the evaluation of a chain. Those of NAT accept the packet.
@@ -58,10 +96,16 @@ _VERDICTS = {
     "jump": JUMP,
     "goto": GOTO,
 }
+_MARK = {"meta": {"key": "mark"}}
+_NAT = ("dnat", "snat", "masquerade", "redirect", "tproxy")
 # Statements after which every packet continues with the next rule.
 _NON_VERDICTS = frozenset(
     "counter log mangle notrack ct_helper ct_timeout ct_expectation set map dup flow secmark last comment".split()
 )
+
+
+class TcpFlags(FrozenSet[str]):
+    """The flags of a TCP segment."""
 
 
 def tables_of(objects: Iterable[Mapping[str, Any]]) -> Dict[TableName, Table]:
@@ -86,7 +130,17 @@ def tables_of(objects: Iterable[Mapping[str, Any]]) -> Dict[TableName, Table]:
 
 
 def _chain(thing: Mapping[str, Any], rules: Sequence[Rule]) -> Chain:
-    return Chain(thing["name"], tuple(rules), thing.get("hook", ""), thing.get("policy", ACCEPT), _is_early(thing))
+    devices = thing.get("dev", ())
+    return Chain(
+        thing["name"],
+        tuple(rules),
+        thing.get("hook", ""),
+        thing.get("policy", ACCEPT),
+        _is_early(thing),
+        thing.get("prio", 0),
+        thing.get("type") == "nat",
+        (devices,) if isinstance(devices, str) else tuple(devices),
+    )
 
 
 def _is_early(thing: Mapping[str, Any]) -> bool:
@@ -102,12 +156,22 @@ def _rule(thing: Mapping[str, Any], sets: Sets) -> Rule:
                 conditions.append(functools.partial(_matches, what, sets))
             elif kind == "vmap":
                 verdicts = functools.partial(_looked_up, what, sets)
+            elif kind in _NAT:
+                verdicts = functools.partial(_translated, kind, what or {}, sets)
             elif kind in _VERDICTS:
-                target = what["target"] if kind in (JUMP, GOTO) else ""
-                verdicts = functools.partial(_always, [Verdict(_VERDICTS[kind], target)])
+                verdicts = functools.partial(_always, [_verdict({kind: what})])
             elif kind.replace(" ", "_") not in _NON_VERDICTS:
                 conditions.append(_not_known)
-    return Rule(thing.get("text") or str(thing.get("handle", "")), tuple(conditions), verdicts)
+    set_to = [each["mangle"].get("value") for each in thing["expr"] if each.get("mangle", {}).get("key") == _MARK]
+    return Rule(
+        thing.get("text") or str(thing.get("handle", "")),
+        tuple(conditions),
+        verdicts,
+        marks=bool(set_to),
+        mark=set_to[-1] if set_to and isinstance(set_to[-1], int) else None,
+        untracks=any("notrack" in each for each in thing["expr"]),
+        comment=thing.get("comment", ""),
+    )
 
 
 def _goes_on(_packet: Packet) -> Tuple[List[Verdict], bool]:
@@ -122,20 +186,53 @@ def _not_known(_packet: Packet) -> Known:
     return None
 
 
+def _verdict(statement: Mapping[str, Any], comment: str = "") -> Verdict:
+    ((kind, what),) = statement.items()
+    return Verdict(_VERDICTS[kind], what["target"] if kind in (JUMP, GOTO) else "", kind, by_element=comment)
+
+
 def _looked_up(vmap: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[List[Verdict], bool]:
     """The verdicts in a verdict map that the packet may get, and whether it certainly gets one of them."""
-    value = _value(vmap["key"], packet)
-    data = vmap["data"]
+    found, surely = _mapped(vmap, sets, packet)
+    return [_verdict(data, comment) for data, comment in found], surely
+
+
+def _mapped(expression: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[List[Tuple[Any, str]], bool]:
+    """What a map may have for the packet, with the comments of the elements, and whether it certainly has something."""
+    value = _value(expression["key"], packet)
+    data = expression["data"]
     elements = sets.get(data[1:], ()) if isinstance(data, str) else data["set"]
-    found: List[Verdict] = []
-    for key, verdict in elements:
+    found: List[Tuple[Any, str]] = []
+    for key, mapped in elements if value is not _ABSENT else ():
         known = _contains(key, value, sets)
         if known is not False:
-            ((kind, what),) = verdict.items()
-            found.append(Verdict(_VERDICTS[kind], what["target"] if kind in (JUMP, GOTO) else ""))
+            found.append((mapped, key["elem"].get("comment", "") if isinstance(key, dict) and "elem" in key else ""))
         if known:
             return found, True
     return found, False
+
+
+def _translated(kind: str, what: Mapping[str, Any], sets: Sets, packet: Packet) -> Tuple[List[Verdict], bool]:
+    """The verdicts of a statement of NAT: the packet is translated, and accepted."""
+    if what.get("family", "") and packet["family"] not in (None, _IP_FAMILIES[what["family"]]):
+        return [], False
+    address, port = what.get("addr"), what.get("port")
+    for expression in (address, port):
+        if isinstance(expression, dict) and "map" in expression:
+            found, surely = _mapped(expression["map"], sets, packet)
+            ends = [_address_and_port(data, port) if expression is address else (address, data) for data, _of in found]
+            return [_translation(kind, *end, comment) for end, (_data, comment) in zip(ends, found)], surely
+    return [_translation(kind, address, port)], True
+
+
+def _address_and_port(data: Any, port: Any) -> Tuple[Any, Any]:
+    return tuple(data["concat"]) if isinstance(data, dict) and "concat" in data else (data, port)
+
+
+def _translation(kind: str, address: Any, port: Any, comment: str = "") -> Verdict:
+    known = isinstance(address, (str, type(None))) and isinstance(port, (int, type(None))) and kind != "tproxy"
+    to = Translation(kind, _address(address) if address and known else None, port if known else None, known)
+    return Verdict(ACCEPT, "", kind, to, comment)
 
 
 def _matches(match: Mapping[str, Any], sets: Sets, packet: Packet) -> Known:
@@ -143,6 +240,9 @@ def _matches(match: Mapping[str, Any], sets: Sets, packet: Packet) -> Known:
     if value is _ABSENT:
         return False
     operator, right = match["op"], match["right"]
+    if isinstance(value, TcpFlags):
+        common = value & _flags(right)
+        return bool(common) if operator == "in" else (value == _flags(right)) is (operator == "==")
     if operator in ("==", "in"):
         return _contains(right, value, sets)
     if operator == "!=":
@@ -163,12 +263,32 @@ def _value(expression: Expression, packet: Packet) -> Any:
         return _header(what.get("protocol", ""), what.get("field", ""), packet)
     if kind == "ct":
         return _of_connection(what, packet)
-    if kind == "fib" and what["result"] == "type" and what["flags"] == ["daddr"]:
-        return packet["destination type"]
+    if kind == "fib" and what["result"] == "type":
+        name = _TYPES.get(tuple(what["flags"]))
+        return packet[name] if name else None
+    if kind == "&":
+        return _masked(what[0], what[1], packet)
     if kind == "concat":
         values = [_value(part, packet) for part in what]
         return _ABSENT if any(value is _ABSENT for value in values) else tuple(values)
     return None
+
+
+def _flags(names: Any) -> TcpFlags:
+    """`syn`, a list of flags, or the expression `{"|": […]}`."""
+    if isinstance(names, dict):
+        names = names.get("|", ())
+    return TcpFlags([names] if isinstance(names, str) else names)
+
+
+def _masked(expression: Expression, mask: Expression, packet: Packet) -> Any:
+    """The bits of a value, or those of a packet's flags, that a mask has."""
+    value = _value(expression, packet)
+    if isinstance(value, TcpFlags):
+        return TcpFlags(value & _flags(mask))
+    if isinstance(value, frozenset):
+        return value & _flags(mask)
+    return value & mask if isinstance(value, int) and isinstance(mask, int) else value if value is _ABSENT else None
 
 
 def _header(protocol: str, field: str, packet: Packet) -> Any:
@@ -179,6 +299,10 @@ def _header(protocol: str, field: str, packet: Packet) -> Any:
     own = packet["protocol"]
     if protocol not in ("th", "ether", "vlan", "arp", "") and own and own != _PROTOCOLS.get(protocol, protocol):
         return _ABSENT
+    if protocol in _ICMP and field == "type":
+        return packet["icmp type"]
+    if protocol == "tcp" and field == "flags":
+        return packet["tcp flags"]
     return packet[_PORTS[field]] if field in _PORTS else None
 
 
@@ -248,6 +372,11 @@ def _not(known: Known) -> Known:
 
 
 def _is(right: Union[str, int], value: Any) -> Known:
+    if isinstance(value, SomeAddress):
+        address = _address(right)
+        return None if address is None else value.is_in(ipaddress.ip_network(address))
+    if isinstance(value, SomePort):
+        return value.is_in(right, right) if isinstance(right, int) else None
     if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
         return value == _address(right)
     if isinstance(right, str) and right.endswith("*") and isinstance(value, str):
@@ -258,12 +387,16 @@ def _is(right: Union[str, int], value: Any) -> Known:
 def _within(subnet: Optional[Subnet], value: Any) -> Known:
     if subnet is None or value is None or isinstance(value, str):
         return None
+    if isinstance(value, SomeAddress):
+        return value.is_in(subnet)
     return value.version == subnet.version and value in subnet
 
 
 def _in_range(limits: Sequence[Any], value: Any) -> Known:
-    if value is None:
+    if value is None or isinstance(value, SomeAddress):
         return None
+    if isinstance(value, SomePort):
+        return value.is_in(*limits) if all(isinstance(each, int) for each in limits) else None
     first, last = (_address(each) if isinstance(each, str) else each for each in limits)
     try:
         return bool(first <= value <= last)

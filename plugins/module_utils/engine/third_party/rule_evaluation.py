@@ -11,21 +11,56 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ..declaration.section import Address, Subnet
+
 # Whether a condition holds; None where that depends on an unknown property.
 Known = Optional[bool]
 
 ACCEPT, DROP, RETURN, CONTINUE, JUMP, GOTO = "accept", "drop", "return", "continue", "jump", "goto"
 
 
+@dataclass(frozen=True)
+class SomeAddress:
+    """An address of which it is only known that it is in none of these subnets."""
+
+    version: int
+    outside: Tuple[Subnet, ...] = ()
+
+    def is_in(self, subnet: Subnet) -> Known:
+        if subnet.version != self.version:
+            return False
+        if not subnet.prefixlen:
+            return True
+        inner = subnet.network_address, subnet.broadcast_address
+        return False if any(all(end in other for end in inner) for other in self.outside) else None
+
+
+@dataclass(frozen=True)
+class SomePort:
+    """A port of which it is only known that it is one of these."""
+
+    first: int
+    last: int
+
+    def is_in(self, first: int, last: int) -> Known:
+        if first <= self.first and self.last <= last:
+            return True
+        return None if first <= self.last and self.first <= last else False
+
+
 class Packet:
     """A packet at one hook, by its properties. A property that is missing, or None, is unknown.
 
-    `read` are the properties that the evaluation has read.
+    `read` are the properties that the evaluation has read. Rules may change the `mark`, if it is given.
     """
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self.properties = properties
+        self.properties = dict(properties)
         self.read: Set[str] = set()
+
+    def set_mark(self, mark: Optional[int]) -> None:
+        if "mark" in self.properties:
+            self.properties["mark"] = mark
 
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
@@ -37,11 +72,31 @@ class Packet:
 
 
 @dataclass(frozen=True)
+class Translation:
+    """What NAT makes of a packet: another destination (dnat, redirect) or source (snat, masquerade).
+
+    `address` is None for that of the interface; `port` is None where the port stays as it is. `is_known` is false where
+    the rule leaves a choice, such as that of a range.
+    """
+
+    kind: str
+    address: Optional[Address] = None
+    port: Optional[int] = None
+    is_known: bool = True
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """A verdict on a packet; `target` is the chain of a jump or goto."""
+    """A verdict on a packet; `target` is the chain of a jump or goto. `statement` is the rule's own word for it.
+
+    `by_element` is the comment of the element of a map that the verdict is from, if it has one.
+    """
 
     kind: str
     target: str = ""
+    statement: str = ""
+    translation: Optional[Translation] = None
+    by_element: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,11 +104,16 @@ class Rule:
     """A rule. `label` identifies it in its chain: its handle or its text.
 
     `verdicts` gives the verdicts that a packet may get that meets all conditions, and whether it certainly gets one.
+    `marks`: it sets a mark on the packet, which is `mark`, or unknown. `untracks`: its connection is not tracked.
     """
 
     label: str
     conditions: Tuple[Callable[[Packet], Known], ...]
     verdicts: Callable[[Packet], Tuple[List[Verdict], bool]]
+    marks: bool = False
+    mark: Optional[int] = None
+    untracks: bool = False
+    comment: str = ""
 
     def is_met(self, packet: Packet) -> Known:
         known: Known = True
@@ -69,7 +129,8 @@ class Rule:
 class Chain:
     """A chain. With a `hook` it is a base chain, whose `policy` decides at its end.
 
-    `is_early`: the hook is before connection tracking.
+    `is_early`: the hook is before connection tracking. `is_nat`: only the first packet of a connection comes here.
+    `device` is the interface of a hook of the family netdev.
     """
 
     name: str
@@ -77,19 +138,34 @@ class Chain:
     hook: str = ""
     policy: str = ACCEPT
     is_early: bool = False
+    priority: int = 0
+    is_nat: bool = False
+    devices: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class End:
-    """Where the evaluation of a packet ends: `passed`, dropped by a rule of a chain, or at the end of the chain."""
+    """How the evaluation of a packet may end: with a verdict by a rule of a chain, or by the policy, without a rule.
 
-    chain: str = ""
-    rule: str = ""
-    passed: bool = False
+    `doubts` are the rules on the way, this one included, of which it is not known whether the packet meets them.
+    """
+
+    verdict: Verdict
+    chain: str
+    rule: Optional[Rule] = None
+    doubts: Tuple[Tuple[str, Rule], ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict.kind == ACCEPT
 
 
-_PASSED = End(passed=True)
-_AT_END = End()
+@dataclass(frozen=True)
+class Drop:
+    """The chain that drops, and the label of its rule; empty for the policy."""
+
+    chain: str
+    rule: str
 
 
 class Table:
@@ -98,12 +174,12 @@ class Table:
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = {chain.name: chain for chain in chains}
         # For each base chain: the properties that an evaluation read, and the result by their values.
-        self._results: Dict[str, Dict[FrozenSet[str], Dict[Tuple[Any, ...], Optional[End]]]] = {}
+        self._results: Dict[str, Dict[FrozenSet[str], Dict[Tuple[Any, ...], Optional[Drop]]]] = {}
 
     def at(self, hook: str) -> List[Chain]:
         return [chain for chain in self.chains.values() if chain.hook == hook]
 
-    def drops(self, chain: Chain, packet: Packet) -> Optional[End]:
+    def drops(self, chain: Chain, packet: Packet) -> Optional[Drop]:
         """Where this base chain drops the packet, whatever its unknown properties are; None if the packet may pass.
 
         Packets that agree in all properties which the evaluation of the first one read have the same result, so they
@@ -122,44 +198,49 @@ class Table:
         known.setdefault(read, {})[_values(packet, read)] = result
         return result
 
-    def _drops(self, chain: Chain, packet: Packet) -> Optional[End]:
-        ends = self._walk(chain, packet)
-        if _PASSED in ends or (_AT_END in ends and chain.policy != DROP):
-            return None
-        return End(chain.name) if _AT_END in ends else ends[-1]
-
-    def _walk(self, chain: Chain, packet: Packet) -> List[End]:
-        """All possible ends; only `passed` if the packet may pass."""
+    def _drops(self, chain: Chain, packet: Packet) -> Optional[Drop]:
         ends: List[End] = []
+        for end in self.ends(chain, packet):
+            if end.passed:
+                return None
+            ends.append(end)
+        by_policy = not all(end.rule for end in ends)
+        return Drop(chain.name, "") if by_policy else Drop(ends[-1].chain, ends[-1].rule.label if ends[-1].rule else "")
+
+    def ends(self, chain: Chain, packet: Packet) -> Iterator[End]:
+        """All ends that the evaluation of this base chain may come to, in the order of the rules."""
+        for end in self._walk(chain, packet, ()):
+            yield end or End(Verdict(chain.policy), chain.name)
+
+    def _walk(self, chain: Chain, packet: Packet, doubts: Tuple[Tuple[str, Rule], ...]) -> Iterator[Optional[End]]:
+        """None where the packet may come to the end of the chain."""
         for rule in chain.rules:
             met = rule.is_met(packet)
             if met is False:
                 continue
+            if rule.marks:
+                packet.set_mark(rule.mark if met and not doubts else None)
             verdicts, surely = rule.verdicts(packet)
             goes_on = not (met and surely)
+            in_doubt = (*doubts, (chain.name, rule)) if goes_on and verdicts else doubts
             for verdict in verdicts:
-                for end in self._follow(verdict, chain, rule, packet):
-                    if end == _PASSED:
-                        return [_PASSED]
-                    if end is None:
+                for end in self._follow(verdict, chain, rule, packet, in_doubt):
+                    if end is None and verdict.kind not in (RETURN, GOTO):
                         goes_on = True
                     else:
-                        ends.append(end)
+                        yield end
             if not goes_on:
-                return ends
-        return [*ends, _AT_END]
+                return
+        yield None
 
-    def _follow(self, verdict: Verdict, chain: Chain, rule: Rule, packet: Packet) -> Iterator[Optional[End]]:
-        """The ends that a verdict leads to; None for the chain's next rule."""
-        if verdict.kind == ACCEPT:
-            yield _PASSED
-        elif verdict.kind == DROP:
-            yield End(chain.name, rule.label)
-        elif verdict.kind == RETURN:
-            yield _AT_END
+    def _follow(
+        self, verdict: Verdict, chain: Chain, rule: Rule, packet: Packet, doubts: Tuple[Tuple[str, Rule], ...]
+    ) -> Iterator[Optional[End]]:
+        """The ends that a verdict leads to; None for the end of the chain that it leads to, or for the next rule."""
+        if verdict.kind in (ACCEPT, DROP):
+            yield End(verdict, chain.name, rule, doubts)
         elif verdict.kind in (JUMP, GOTO) and verdict.target in self.chains:
-            for end in self._walk(self.chains[verdict.target], packet):
-                yield None if end == _AT_END and verdict.kind == JUMP else end
+            yield from self._walk(self.chains[verdict.target], packet, doubts)
         else:
             yield None
 

@@ -34,6 +34,21 @@ def blocks(listing: str) -> Iterator[Tuple[str, str, List[str]]]:
         yield match[1], match[2], [line.strip() for line in match[3].splitlines()]
 
 
+def parse_rule_texts(listing: str) -> Dict[Tuple[str, str, str, str], str]:
+    """The rules of a whole rule set that is listed with handles, by family, table, chain and handle."""
+    texts: Dict[Tuple[str, str, str, str], str] = {}
+    family = table = chain = ""
+    for line in listing.splitlines():
+        text, _hash, handle = line.strip().rpartition(" # handle ")
+        if line.startswith("table "):
+            family, table = text.split()[1:3]
+        elif line.startswith("\tchain "):
+            chain = text.split()[1]
+        elif handle and line.startswith("\t\t"):
+            texts[family, table, chain, handle] = text
+    return texts
+
+
 def user_chains_in_use(listing: str) -> Set[Key]:
     return {("chain", name) for kind, name, rules in blocks(listing) if name == USER_CHAIN and rules}
 

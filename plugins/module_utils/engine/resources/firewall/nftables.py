@@ -16,7 +16,7 @@ from ...kernel import namespaces, programs
 from ...rules.rules_nftables import OWN_CHAINS, TABLE, USER_CHAIN
 from ...state import Key, Rules, State
 from ..resource import Observation, Resource
-from .nft_listing import blocks, parse_listing, user_chains_in_use
+from .nft_listing import blocks, parse_listing, parse_rule_texts, user_chains_in_use
 from .nft_script import definition, nft_script
 
 
@@ -119,13 +119,18 @@ def _run(script: str) -> None:
 
 def third_party_tables() -> List[Tuple[str, str]]:
     """Family and name of every third-party table; none where there is no nft to list them."""
+    return [(family, name) for family, name in all_tables() if f"{family} {name}" != TABLE]
+
+
+def all_tables() -> List[Tuple[str, str]]:
+    """Family and name of every table; none where there is no nft to list them."""
     if not programs.find("nft"):
         return []
     listing, errors = _nft(["list", "tables"], "")
     if errors:
         raise ApplyError(f"nft list tables: {errors}")
     tables = [line.split(maxsplit=2)[1:] for line in listing.splitlines()]
-    return [(family, name) for family, name in tables if f"{family} {name}" != TABLE]
+    return [(family, name) for family, name in tables]
 
 
 def table_as_data(family: str, name: str) -> List[Dict[str, Any]]:
@@ -146,6 +151,11 @@ def rule_text(family: str, table: str, chain: str, handle: str) -> str:
     listing, _errors = _nft(["--handle", "--stateless", "list", "chain", family, table, chain], "")
     found = re.search(rf"^\s*(.*?) # handle {handle}$", listing, re.MULTILINE)
     return found[1] if found else ""
+
+
+def rule_texts() -> Dict[Tuple[str, str, str, str], str]:
+    """Every rule as nft writes it, by family, table, chain and handle."""
+    return parse_rule_texts(_nft(["--handle", "--stateless", "--terse", "list", "ruleset"], "")[0])
 
 
 def _nft(arguments: List[str], script: str) -> Tuple[str, str]:

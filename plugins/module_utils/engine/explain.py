@@ -1,0 +1,433 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a packet passes, and why: from what stands in the kernel, not from what is declared. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
+
+from . import ledger as ledger_file
+from .declaration.model import HOST_MODE, Container
+from .declaration.section import Address
+from .diff import Change
+from .errors import ModelError, ProblemCollector
+from .explanation.cases import CLOSED, OPEN, UNKNOWN, Case, verdict_of, walk_cases
+from .explanation.headers import Header
+from .explanation.owners import holder, origin, publication_at
+from .explanation.question import OUTSIDE, Names, Question, parse_question
+from .explanation.remedies import APPLY, Advice, Adviser
+from .explanation.stacks import HOST, Base, Stack, Stacks, read_stack
+from .explanation.walk import Doubt, Step
+from .facts_reader import read_facts
+from .kernel import namespaces, programs
+from .kernel.nft_trace import Trace, traced
+from .layers import BRIDGE, DOCKER_CHAINS, FORWARDING, VETH
+from .ledger import Ledger
+from .planning.declared_plan import make_sound_plan
+from .planning.plan import Plan
+from .reachability import probing
+from .reachability.batches import ResolvedProbe
+from .reachability.probes import PROTOCOLS
+from .resources.links.stacks import is_present, sandbox_path
+from .state import Endpoint, Rules, Sysctl
+from .third_party.rule_evaluation import Rule
+from .transaction import Part
+from .verification import ObservedHost
+
+# Seconds to wait for an answer.
+_TIMEOUT = 1.0
+
+_MARKS = {True: "✓", False: "✗", None: "?"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked, in words. `send`: such a packet is sent, too. `names` is how messages call these words."""
+
+    source: str
+    target: str
+    icmp: bool = False
+    send: bool = False
+    names: Names = Names()
+
+
+def explain(asked: Asked, tell: Callable[[str], None] = ledger_file.on_stderr) -> Dict[str, Any]:
+    """Keys: `verdict` (open, closed or unknown), `why` in one sentence, `steps`, `remedies`, `unknown` and others.
+
+    The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
+
+    Raises:
+        ModelError: the question makes no sense.
+        ConflictError: the ledger cannot be read.
+    """
+    with ledger_file.locked(tell):
+        return Seen.read().explain(asked)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A host as it is seen once, to be asked about any number of packets."""
+
+    ledger: Ledger
+    plan: Plan
+    own: Tuple[Address, ...]
+    stacks: Stacks
+
+    @classmethod
+    def read(cls) -> Seen:
+        ledger = Ledger.load()
+        plan, _unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
+        return cls(ledger, plan, ObservedHost.observe(plan).own, _read_stacks(plan))
+
+    def explain(self, asked: Asked) -> Dict[str, Any]:
+        question = parse_question(asked.source, asked.target, asked.icmp, self.plan, self.own, asked.names)
+        if question.source == OUTSIDE and not self.plan.facts.uplink:
+            reason = "this host has no default route, so the outside is nowhere: name an address instead"
+            raise ModelError.at(asked.names.source, f'"{OUTSIDE}": {reason}')
+        first, *others = question.targets
+        explanation = _Explanation(self, question, first)
+        told = explanation.as_data()
+        told["sent"] = explanation.sent(asked.names.send) if asked.send else None
+        told["others"] = [_Explanation(self, question, other).in_short() for other in others]
+        return told
+
+    @cached_property
+    def drift(self) -> Tuple[Change, ...]:
+        """What differs in the kernel from what is declared, of all that a packet meets."""
+        changes: List[Change] = []
+        for layer in (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH):
+            planned = layer.desired(self.plan)
+            for resource in layer.resources(self.ledger):
+                collector = ProblemCollector()
+                with collector.collect():
+                    changes += Part.observed(layer, resource, planned, self.ledger).changes
+        return tuple(changes)
+
+
+def _read_stacks(plan: Plan) -> Stacks:
+    def read(name: str) -> Optional[Stack]:
+        container = plan.model.containers.get(name)
+        owner = plan.model.owner_of_stack(container) if container else None
+        if owner is None or owner.mode == HOST_MODE:
+            return host if owner else None
+        if owner.name != name:
+            return stacks.of(owner.name)
+        return read_stack(name, sandbox_path(owner.sandbox)) if is_present(owner.sandbox) else None
+
+    host = read_stack(HOST, namespaces.OWN)
+    stacks = Stacks(host, read)
+    return stacks
+
+
+class _Explanation:
+    """What is said of one packet, to one address."""
+
+    def __init__(self, seen: Seen, question: Question, target: Address) -> None:
+        self._seen = seen
+        self._plan = seen.plan
+        self._question = question
+        self._target = target
+        self._cases = walk_cases(question, target, seen.plan, seen.stacks)
+        unread = [stack for stack in seen.stacks.met if stack.rules.unread]
+        verdict = verdict_of(self._cases)
+        self._unread = unread
+        self._verdict = UNKNOWN if unread and verdict == OPEN else verdict
+        # What is told step by step: of an unknown verdict, the case in which it does not pass.
+        closed = [case for case in self._cases if case.verdict == CLOSED]
+        self._case = (closed or self._cases)[0]
+
+    def in_short(self) -> Dict[str, Any]:
+        return {"address": str(self._target), "verdict": self._verdict}
+
+    def as_data(self) -> Dict[str, Any]:
+        drift = [*self._drift()]
+        advised = [self._advice(case) for case in self._cases if case.verdict == CLOSED]
+        remedies = [remedy for advice in advised for remedy in advice.remedies if not (drift and remedy == APPLY)]
+        return {
+            "from": self._question.source or str(self._question.source_address),
+            "to": self._question.to,
+            "address": str(self._target),
+            "port": self._question.port or None,
+            "protocol": self._question.protocol,
+            "verdict": self._verdict,
+            "why": self._why(),
+            "steps": [self._step(step) for step in self._case.steps],
+            "remedies": list(dict.fromkeys([*drift, *remedies])) if self._verdict != OPEN else [],
+            "unknown": [*self._doubts(), *self._beyond()],
+        }
+
+    def _why(self) -> str:
+        if self._verdict == OPEN:
+            arrival = self._case.arrival
+            if arrival and arrival.stack:
+                now = "" if self._listens(arrival.stack, arrival.header) else ", once something listens there"
+                return f"it arrives at {arrival.stack.called}, and the answer comes back{now}"
+            return f"it leaves the host by {arrival.link.name}, and an answer would come back" if arrival else ""
+        if self._unread and not self._case.cause:
+            return f"the rules of {self._unread[0].called} cannot be read: {self._unread[0].rules.unread}"
+        depends = "it depends on what is not known; if closed, " if self._verdict == UNKNOWN else ""
+        answer = "the answer does not come back: " if self._case.arrival else ""
+        return f"{depends}{answer}{self._advice(self._case).why or self._case.why}"
+
+    def _advice(self, case: Case) -> Advice:
+        if case.cause is None:
+            return Advice()
+        source = self._container(self._question.source or holder(self._plan, self._question.source_address))
+        target = self._container(holder(self._plan, self._target) or self._named_target())
+        is_here = self._seen.stacks.host.is_local(self._target)
+        return Adviser(self._plan, source, target, case.asked, is_here).advise(case.cause)
+
+    def _container(self, name: str) -> Optional[Container]:
+        container = self._plan.model.containers.get(name)
+        return self._plan.model.owner_of_stack(container) if container else None
+
+    def _named_target(self) -> str:
+        return self._question.to.partition(":")[0]
+
+    # Steps
+
+    def _step(self, step: Step) -> Dict[str, Any]:
+        told: Dict[str, Any] = {
+            "where": step.stack,
+            "what": step.what,
+            "owner": "",
+            "place": "",
+            "chain": "",
+            "rule": "",
+            "passes": step.passes,
+            "answer": step.answer,
+        }
+        if step.base is not None and step.end is not None:
+            made = origin(self._plan, step)
+            family = f"{step.base.family} {step.base.name}"
+            told.update(owner=made.owner, place=made.place, chain=f"{family} {step.end.chain}")
+            rule, chain = step.end.rule, step.end.chain
+            told["rule"] = self._text(step.stack, step.base, chain, rule) if rule else "policy drop"
+        return told
+
+    def _text(self, stack: str, base: Base, chain: str, rule: Rule) -> str:
+        found = self._seen.stacks.of(stack)
+        texts = found.rules.texts if found else {}
+        return texts.get((base.family, base.name, chain, rule.label), rule.label)
+
+    # What cannot be known
+
+    def _doubts(self) -> Iterator[Dict[str, Any]]:
+        for stack in self._unread:
+            yield {"what": f"the rules of {stack.called}: {stack.rules.unread}", "matters": self._verdict == UNKNOWN}
+        found: Dict[str, bool] = {}
+        for what in (choice.what for case in self._cases for choice in case.choices):
+            for text in self._doubt(what) if isinstance(what, Doubt) else [str(what)]:
+                found[text] = found.get(text, False) or self._matters(what)
+        yield from ({"what": text, "matters": matters} for text, matters in found.items())
+
+    def _matters(self, what: object) -> bool:
+        """Whether the verdict depends on it: two cases that differ in it come out otherwise."""
+        verdicts = {case.verdict for case in self._cases for choice in case.choices if choice.what == what}
+        return len(verdicts) > 1
+
+    def _doubt(self, doubt: Doubt) -> Iterator[str]:
+        where = "the host" if doubt.stack == HOST else doubt.stack
+        for chain, rule, end in doubt.rules:
+            step = Step(doubt.stack, "", None, doubt.base.chain.hook, doubt.base, replace(end, chain=chain, rule=rule))
+            made = origin(self._plan, step)
+            place = f", {made.place}" if made.place else ""
+            text = self._text(doubt.stack, doubt.base, chain, rule)
+            yield f"whether it meets the rule `{text}` in chain {chain} of {where}, of {made.owner}{place}"
+
+    def _beyond(self) -> Iterator[Dict[str, Any]]:
+        """What is not on this host, and so is not part of the verdict."""
+        case = self._case
+        if case.verdict != OPEN or case.arrival is None:
+            return
+        arrival = case.arrival
+        if arrival.stack is None:
+            yield {"what": f"what is beyond {arrival.link.name}, and whether anybody answers there", "matters": False}
+            source = arrival.header.source
+            near = any(source in each.network for each in self._seen.stacks.host.interfaces(arrival.link))
+            if not near:
+                what = f"whether there is a way back to {source}, which is not translated to an address of this host"
+                yield {"what": what, "matters": False}
+
+    def _listens(self, stack: Stack, header: Header) -> bool:
+        return not header.destination_port or stack.listens(
+            header.protocol, header.destination, header.destination_port
+        )
+
+    # Sending
+
+    def sent(self, option: str) -> Dict[str, Any]:
+        """Send such a packet, and say what was seen.
+
+        Raises:
+            ModelError: this host cannot send it.
+        """
+        question = self._question
+        name = question.source or holder(self._plan, question.source_address)
+        is_here = question.source_address and self._seen.stacks.host.is_local(question.source_address)
+        source = self._container(name)
+        if not (name == HOST or is_here or source):
+            asked = question.source or question.source_address
+            remedy = "let that host send it: wharf_verify_from, and wharf_verify_probes for one of your own"
+            raise ModelError.at(option, f"this host cannot send what comes from {asked}: {remedy}")
+        if question.protocol not in PROTOCOLS:
+            raise ModelError.at(option, f"{question.protocol} cannot be sent: only {', '.join(PROTOCOLS)} are")
+        probe = ResolvedProbe(
+            namespaces.OWN if source is None or source.mode == HOST_MODE else sandbox_path(source.sandbox),
+            question.protocol,
+            str(self._target),
+            question.port,
+            *self._witness(),
+        )
+        sources = [step.header.source for step in self._case.steps if step.header and step.header.source]
+        with self._traced() as trace:
+            outcome = probing.send([probe], _TIMEOUT)[0]
+            rules = trace.rules(str(sources[0])) if trace and sources else []
+        if (outcome.seen == OPEN) != (self._verdict == OPEN):
+            # One packet may be lost, by a neighbour that is still to be found for instance.
+            outcome = probing.send([probe], _TIMEOUT)[0]
+        # Whoever is beyond this host may be silent, or refuse, for reasons of its own.
+        beyond = self._verdict == OPEN and any(case.arrival and case.arrival.stack is None for case in self._cases)
+        tells = UNKNOWN not in (self._verdict, outcome.seen) and (outcome.seen == OPEN or not beyond)
+        agrees = (outcome.seen == OPEN) == (self._verdict == OPEN) if tells else None
+        return {
+            "seen": outcome.seen,
+            "why": outcome.why,
+            "seen_as": outcome.seen_as or None,
+            "seconds": outcome.seconds,
+            "agrees": agrees,
+            "trace": rules,
+        }
+
+    def _traced(self) -> ContextManager[Optional[Trace]]:
+        """Have the kernel tell which rules of nftables the packet meets, where there is an nft."""
+        if not programs.find("nft"):
+            return nullcontext()
+        target, protocol = self._target, self._question.protocol
+        return traced(target.version, protocol, str(target), self._question.port)
+
+    def _witness(self) -> Tuple[str, int]:
+        """The network stack in which the packet should arrive, and the port; none beyond the host, and none here."""
+        arrivals = [case.arrival for case in self._cases if case.arrival and case.arrival.stack]
+        header = arrivals[0].header if arrivals and arrivals[0] else None
+        container = self._container(arrivals[0].stack.name) if arrivals and arrivals[0].stack else None
+        if container is None or header is None or container.mode == HOST_MODE:
+            published = publication_at(self._plan, self._cases[0].asked)
+            container = self._container(published.container if published else holder(self._plan, self._target))
+            port = published.target_port if published else self._question.port
+        else:
+            port = header.destination_port if isinstance(header.destination_port, int) else 0
+        return (sandbox_path(container.sandbox), port) if container and is_present(container.sandbox) else ("", 0)
+
+    # Drift
+
+    def _drift(self) -> Iterator[str]:
+        """What is declared, and missing or other in the kernel, of all that this packet is concerned with."""
+        missing = [text for change in self._seen.drift for text in self._missing(change)]
+        if missing:
+            more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
+            yield f"`wharf apply`, since this is declared, but missing in the kernel: {', '.join(missing[:3])}{more}"
+
+    def _missing(self, change: Change) -> Iterator[str]:
+        before, after = change.before, change.after
+        if after is None or not self._concerns(after):
+            return
+        if isinstance(after, Rules):
+            there = set(before.elements) if isinstance(before, Rules) else set()
+            for name, element in after.elements:
+                if (name, element) not in there and self._is_met(element):
+                    yield f"{name} {element} ({after.name})"
+        elif before is None:
+            yield f"{after.kind} {after.name}"
+        elif isinstance(after, Sysctl):
+            yield f"{after.name} = {after.value}"
+        else:
+            yield f"{after.kind} {after.name} as it was declared"
+
+    def _is_met(self, element: str) -> bool:
+        """Whether an element, or a rule of iptables, has a port of this packet, or else no port at all."""
+        ports = {int(word) for word in re.findall(r"(?<![\w.:/-])\d+(?![\w.:/-])", element)}
+        headers = [self._case.asked, *(step.header for step in self._case.steps if step.header)]
+        published = publication_at(self._plan, self._case.asked)
+        own = {header.destination_port for header in headers} | {published.target_port if published else None}
+        return not ports or bool(ports & own)
+
+    def _concerns(self, thing: Any) -> bool:
+        kind, _space, name = thing.name.partition(" ")
+        if isinstance(thing, Rules):
+            return kind == "groups" or name in (self._names if kind == "container" else self._networks)
+        if isinstance(thing, Endpoint):
+            return thing.container in self._names
+        if thing.kind == "bridge":
+            return thing.network in self._networks
+        return thing.kind in ("set", "chain", "iptables_chain", "iptables_hook", "sysctl")
+
+    @cached_property
+    def _names(self) -> List[str]:
+        ends = [
+            self._question.source,
+            holder(self._plan, self._question.source_address),
+            holder(self._plan, self._target),
+        ]
+        headers = [self._case.asked, *(step.header for step in self._case.steps if step.header)]
+        ports = {(header.protocol, header.destination_port) for header in headers}
+        published = [each.container for each in self._plan.publications if (each.protocol, each.host_port) in ports]
+        return [*ends, self._named_target(), *published]
+
+    @cached_property
+    def _networks(self) -> List[str]:
+        containers = [self._container(name) for name in self._names]
+        return [each.network for container in containers if container for each in container.attachments]
+
+
+# For people
+
+
+def lines(told: Dict[str, Any]) -> Iterator[str]:
+    """The verdict first, then each step, and what would let the packet pass."""
+    yield f"{told['verdict']}: {told['from']} -> {_target(told)}: {told['why']}"
+    yield ""
+    width = max((len(step["where"]) for step in told["steps"]), default=0)
+    for step in told["steps"]:
+        mark = _MARKS[step["passes"]]
+        arrow = "<" if step["answer"] else ">"
+        yield f"  {mark} {arrow} {step['where']:{width}}  {_does(step)}"
+        if step["owner"]:
+            place = f", {step['place']}" if step["place"] else ""
+            yield f"      {'':{width}}  of {step['owner']}{place}"
+    if told["sent"]:
+        yield f"sent: {_seen(told['sent'])}"
+        yield from (f"  by the kernel's trace: {rule}" for rule in told["sent"]["trace"])
+    for other in told["others"]:
+        yield f"by {other['address']}: {other['verdict']}"
+    for remedy in told["remedies"]:
+        yield f"to open: {remedy}"
+    for unknown in told["unknown"]:
+        if unknown["matters"]:
+            yield f"not known, and it decides: {unknown['what']}"
+    others = [unknown["what"] for unknown in told["unknown"] if not unknown["matters"]]
+    if others:
+        more = f", and {len(others) - 1} more (--json)" if len(others) > 1 else ""
+        yield f"not known, but the verdict does not depend on it: {others[0]}{more}"
+
+
+def _seen(sent: Dict[str, Any]) -> str:
+    why = f" ({sent['why']})" if sent["why"] else ""
+    source = f", seen to come from {sent['seen_as']}" if sent["seen_as"] else ""
+    agrees = {True: "as explained", False: "NOT as explained", None: "which tells nothing"}[sent["agrees"]]
+    return f"{sent['seen']}{why}{source}, {agrees}"
+
+
+def _target(told: Dict[str, Any]) -> str:
+    address = f"[{told['address']}]" if ":" in told["address"] else told["address"]
+    at = f"{address}:{told['port']}/{told['protocol']}" if told["port"] else f"{told['address']}, a ping"
+    return at if told["to"].partition("/")[0] in (at.partition("/")[0], told["address"]) else f"{told['to']} ({at})"
+
+
+def _does(step: Dict[str, Any]) -> str:
+    return f"{step['chain']}: `{step['rule']}` {step['what']}" if step["chain"] else str(step["what"])

@@ -1,0 +1,155 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All cases of one packet, from its sender to its destination and back. Each says whether it and its answer arrive."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Dict, List, Optional, Tuple
+
+from ..declaration.section import Address
+from ..kernel.rtnetlink import LinkInfo
+from ..planning.plan import Plan
+from ..resources.links.marks import marked_for
+from ..third_party.rule_evaluation import SomeAddress, SomePort
+from .choices import MOST_CASES, Choice, all_cases
+from .headers import Header
+from .owners import holder
+from .question import OUTSIDE, Question
+from .stacks import HOST, Stack, Stacks
+from .walk import ABSENT, LOST_ANSWER, MISSED, Arrival, Cause, Step, Stopped, Walk
+
+OPEN, CLOSED, UNKNOWN = "open", "closed", "unknown"
+
+# The ports that clients of other hosts have.
+_UNPRIVILEGED = SomePort(1024, 65535)
+
+
+# Sources that no packet from another host has: loopback's, and multicast addresses.
+_NOBODYS = {
+    version: tuple(map(ipaddress.ip_network, networks))
+    for version, networks in ((4, ("127.0.0.0/8", "224.0.0.0/4")), (6, ("::1/128", "ff00::/8")))
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """`verdict` is open or closed; if closed, `why` and `cause` say what keeps the packet, or its answer, back.
+
+    `asked` is the packet as it was sent, and `arrival` where it came, if it did. `choices` are what was assumed.
+    """
+
+    verdict: str
+    steps: Tuple[Step, ...]
+    asked: Header
+    why: str = ""
+    cause: Optional[Cause] = None
+    arrival: Optional[Arrival] = None
+    choices: Tuple[Choice, ...] = ()
+
+
+def walk_cases(question: Question, target: Address, plan: Plan, stacks: Stacks) -> List[Case]:
+    ports = _ports(stacks.host)
+    found = all_cases(lambda choices: _walked(question, target, plan, Walk(stacks, ports, choices)))
+    return [replace(case, choices=tuple(choices)) for case, choices in found]
+
+
+def verdict_of(cases: List[Case]) -> str:
+    """What all cases come to; unknown if they differ, or if there are more of them than are tried."""
+    if len(cases) == MOST_CASES:
+        return UNKNOWN
+    verdicts = {case.verdict for case in cases}
+    return verdicts.pop() if len(verdicts) == 1 else UNKNOWN
+
+
+def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
+    """The ports of each bridge, with the containers that they are for; empty for a third party's."""
+    found: Dict[int, List[Tuple[LinkInfo, str]]] = {}
+    for link in host.links.values():
+        if link.master:
+            found.setdefault(link.master, []).append((link, marked_for(link).partition("/")[0]))
+    return found
+
+
+def _walked(question: Question, target: Address, plan: Plan, walk: Walk) -> Case:
+    asked = Header(target.version, question.protocol, question.source_address, target, None, question.port or None)
+    arrival = None
+    try:
+        stack, link, asked = _origin(question, asked, plan, walk)
+        if question.port:
+            asked = replace(asked, source_port=stack.client_ports if stack else _UNPRIVILEGED)
+        arrival = _sent(walk, stack, link, asked)
+        _check_arrival(plan, arrival)
+        back = _sent(walk, arrival.stack, arrival.link, arrival.header.answer())
+        _check_answer(stack, asked, back)
+    except Stopped as stopped:
+        return Case(CLOSED, tuple(walk.steps), asked, str(stopped), stopped.cause, arrival)
+    return Case(OPEN, tuple(walk.steps), asked, arrival=arrival)
+
+
+def _sent(walk: Walk, stack: Optional[Stack], link: Optional[LinkInfo], header: Header) -> Arrival:
+    """Send by a stack, or have the host receive by a link what comes from beyond."""
+    if stack:
+        return walk.send(stack, header)
+    assert link is not None
+    return walk.come_from_beyond(link, header)
+
+
+def _origin(
+    question: Question, header: Header, plan: Plan, walk: Walk
+) -> Tuple[Optional[Stack], Optional[LinkInfo], Header]:
+    """The stack that sends; or the link of the host by which the packet comes from beyond."""
+    host, address = walk.stacks.host, question.source_address
+    if question.source == HOST or (address and host.is_local(address)):
+        return host, None, header
+    container = question.source or holder(plan, address)
+    if container and container != OUTSIDE:
+        stack = walk.stacks.of(container)
+        if stack is None:
+            raise Stopped(Cause(ABSENT, container, header), f"container {container} does not run, so it sends nothing")
+        return stack, None, header
+    if address is None:
+        uplink = _uplink(host, plan)
+        others = (link for link in host.links.values() if link != uplink)
+        own = [each.network for link in others for each in host.interfaces(link) if each.version == header.version]
+        return None, uplink, replace(header, source=SomeAddress(header.version, (*_NOBODYS[header.version], *own)))
+    with suppress(OSError):
+        return None, host.links[host.way(address).index], header
+    return None, _uplink(host, plan), header
+
+
+def _uplink(host: Stack, plan: Plan) -> LinkInfo:
+    found = host.link(plan.facts.uplink)
+    assert found is not None
+    return found
+
+
+def _check_arrival(plan: Plan, arrival: Arrival) -> None:
+    """
+    Raises:
+        Stopped: it leaves the host, although its destination is on one of the networks.
+    """
+    destination = arrival.header.destination
+    if arrival.stack or isinstance(destination, SomeAddress):
+        return
+    for name, pools in plan.allotted.networks.items():
+        pool = pools.get(destination.version)
+        if pool and destination in pool.subnet and arrival.link.name != plan.model.networks[name].bridge:
+            who = holder(plan, destination) or f"network {name}, which {destination} is an address of"
+            what = f"it leaves the host by {arrival.link.name}, and does not come to {who}"
+            raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)
+
+
+def _check_answer(stack: Optional[Stack], asked: Header, back: Arrival) -> None:
+    """
+    Raises:
+        Stopped: what comes back is no answer to what was asked.
+    """
+    source = (back.header.source, back.header.source_port)
+    if back.stack is not stack or source != (asked.destination, asked.destination_port):
+        where = back.stack.called if back.stack else "the outside"
+        what = f"the answer comes to {where} from {back.header.by}, which is not what was asked ({asked.to})"
+        raise Stopped(Cause(LOST_ANSWER, HOST, back.header), what)

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody asks: `wharf explain web db:5432` -> from which stack a packet is sent to which addresses."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ..declaration.section import Address, wrong
+from ..errors import ModelError
+from ..planning.plan import Plan
+from ..reachability.parse_probes import Names as ResolvedNames
+from .headers import PING, SCTP, TCP, UDP
+
+OUTSIDE, HOST = "outside", "host"
+PROTOCOLS = (TCP, UDP, SCTP)
+
+_TARGET = re.compile(r"(?P<name>\[[^\]]+\]|[^:/]*)(?::(?P<port>[^/]*))?(?:/(?P<protocol>.*))?")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What messages call the parts of the question: as the command has them, or the options of the module."""
+
+    source: str = "FROM"
+    target: str = "TO"
+    icmp: str = "--icmp"
+    send: str = "--send"
+
+
+@dataclass(frozen=True)
+class Question:
+    """`source` is `outside`, `host`, a container, or an address (`source_address`). `targets` are all that TO means."""
+
+    source: str
+    source_address: Optional[Address]
+    to: str
+    targets: Tuple[Address, ...]
+    port: int
+    protocol: str
+
+
+def parse_question(
+    given_from: str, given_to: str, icmp: bool, plan: Plan, own: Sequence[Address], names: Names
+) -> Question:
+    """
+    Raises:
+        ModelError: with what is wrong, by its name.
+    """
+    known = _Known(plan, own, names)
+    source, source_address = known.source(given_from)
+    name, port, protocol = _target(given_to, icmp, names)
+    targets = known.targets(name, source)
+    if source_address:
+        targets = [each for each in targets if each.version == source_address.version]
+        if not targets:
+            raise ModelError.at(
+                names.target, f'"{given_to}": has no IPv{source_address.version} address, as {source_address} is'
+            )
+    return Question(source, source_address, given_to, tuple(targets), port, protocol)
+
+
+def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
+    try:
+        return str(ipaddress.ip_address(text)), *_port_and_protocol(text, "", "", icmp, names)
+    except ValueError:
+        found = _TARGET.fullmatch(text)
+    if not found or not found["name"]:
+        raise wrong(names.target, text, f"write NAME:PORT, ADDRESS:PORT/udp or [IPV6]:PORT, or NAME and {names.icmp}")
+    port, protocol = _port_and_protocol(text, found["port"] or "", found["protocol"] or "", icmp, names)
+    return found["name"], port, protocol
+
+
+def _port_and_protocol(text: str, port: str, protocol: str, icmp: bool, names: Names) -> Tuple[int, str]:
+    if icmp or (protocol in ("icmp", PING) and not port):
+        if port or protocol not in ("", "icmp", PING):
+            raise wrong(names.target, text, f"a ping has no port: leave out the port, or {names.icmp}")
+        return 0, PING
+    if protocol and protocol not in PROTOCOLS:
+        listed = f"{', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}"
+        raise wrong(names.target, text, f"protocol must be {listed}; a ping is {names.icmp}")
+    if not port:
+        bare = text.partition("/")[0]
+        host = f"[{bare}]" if ":" in bare else bare
+        raise wrong(names.target, text, f"which port? Write {host}:PORT, or {names.icmp} for a ping")
+    if not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise wrong(names.target, text, f'"{port}": a port is a number from 1 to 65535')
+    return int(port), protocol or TCP
+
+
+class _Known:
+    """What names mean: containers, by their names or, where only one has it, an alias; and the host."""
+
+    def __init__(self, plan: Plan, own: Sequence[Address], names: Names) -> None:
+        self._plan = plan
+        self._called = names
+        self._names = ResolvedNames(plan, own)
+        self._by_alias: Dict[str, List[str]] = {}
+        for container in plan.model.containers.values():
+            for alias in {alias for each in container.attachments for alias in container.names(each)}:
+                if alias not in plan.model.containers:
+                    self._by_alias.setdefault(alias, []).append(container.name)
+
+    def source(self, text: str) -> Tuple[str, Optional[Address]]:
+        try:
+            return "", ipaddress.ip_address(text.strip("[]"))
+        except ValueError:
+            pass
+        if text in (OUTSIDE, HOST):
+            return text, None
+        return self._container(text, self._called.source, (OUTSIDE, HOST)), None
+
+    def targets(self, name: str, source: str) -> List[Address]:
+        if name == OUTSIDE:
+            raise wrong(self._called.target, name, "name an address of the outside, such as 203.0.113.9")
+        path = self._called.target
+        try:
+            found = self._names.addresses(name, source or HOST, path)
+        except ModelError:
+            if name in self._plan.model.containers:
+                raise
+            found = self._names.addresses(self._container(name, path, (HOST,)), source or HOST, path)
+        return [ipaddress.ip_address(each) for each in found]
+
+    def _container(self, name: str, path: str, others: Sequence[str]) -> str:
+        if name in self._plan.model.containers:
+            return name
+        having = self._by_alias.get(name, ())
+        if len(having) == 1:
+            return having[0]
+        if having:
+            raise wrong(path, name, f"several containers have this name: {', '.join(having)}: name one of them")
+        known = [*others, *self._plan.model.containers, *self._by_alias]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise wrong(path, name, f"is no container that is declared here, and no address; {hint}")

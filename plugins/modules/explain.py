@@ -1,0 +1,253 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: explain
+short_description: Say whether and why a packet passes
+version_added: 0.1.0
+description:
+  - Walks a packet, and the answer to it, through what stands in the kernel of the host. These are the routes, bridges,
+    kernel parameters, NAT and firewall rules of the host and of its containers, whoever made them.
+  - The verdict is about this host. What lies beyond it, such as other routers, is not seen.
+  - It says whose rule each step is, and from which place of the declaration that comes, and what would let the packet
+    pass.
+  - Where something that matters cannot be known, such as the sender or whether a limit of packets is reached, the
+    verdict is V(unknown), and what it depends on is named.
+extends_documentation_fragment:
+  - wharf.network.attributes.read_only
+  - wharf.network.attributes.linux
+attributes:
+  check_mode:
+    support: full
+    description: Does the same, since it changes nothing. With O(send) it sends the same packet.
+options:
+  from:
+    description:
+      - Who asks. It is a container, by its name or by an alias that no other container has, V(host), an address, or
+        V(outside).
+      - V(outside) is any host that is reached by the default route, and of which nothing else is known.
+      - An address that neither this host nor a container has comes by the interface by which the host reaches it.
+    type: str
+    required: true
+  to:
+    description:
+      - Who is asked, and at which port, as in V(db:5432), V(host:8080/tcp), V(192.0.2.10:53/udp) or
+        V([2001:db8::10]:443).
+      - The name is that of a container, V(host), or one from the C(hosts) of the container in O(from). It may also be
+        an address. Of a name with several addresses the first one is explained, and the others have a verdict in
+        RV(others).
+      - The protocol is V(tcp) unless V(/udp) or V(/sctp) says otherwise.
+    type: str
+    required: true
+  icmp:
+    description: Whether a ping is meant. Then O(to) has no port.
+    type: bool
+    default: false
+  send:
+    description:
+      - Whether to send one such packet, and to see whether it arrives. Whatever is in O(from) must be on this host.
+      - Who listens sees a TCP connection that is closed at once, or a UDP datagram that begins with
+        C(wharf.network probe).
+    type: bool
+    default: false
+requirements:
+  - Python 3.9 or later
+  - nftables with JSON (the command nft), and iptables-save where there are rules of iptables
+  - root on the target
+notes:
+  - The packet is the first one of a new connection. What connection tracking lets pass already is not looked at.
+  - A container's port is V(open) where the packet arrives, whether something listens there or not, as it is for
+    M(wharf.network.probe). A port of the host itself is V(closed) if nothing listens.
+  - It sees no eBPF, no traffic control, and no rules for ARP.
+seealso:
+  - module: wharf.network.probe
+  - module: wharf.network.network_info
+author:
+  - The wharf.network authors (@wharf)
+"""
+
+EXAMPLES = r"""
+- name: Ask why the database is not reached
+  wharf.network.explain:
+    from: web
+    to: db:5432
+  register: explained
+
+- name: Print the verdict, and what would open it
+  ansible.builtin.debug:
+    msg: "{{ [explained.verdict ~ ': ' ~ explained.why] + explained.remedies }}"
+
+- name: Fail unless a port is open to one network
+  wharf.network.explain:
+    from: 10.0.0.7
+    to: host:8080/tcp
+  register: explained
+  failed_when: explained.verdict != 'open'
+
+- name: Send a packet as well
+  wharf.network.explain:
+    from: web
+    to: 192.0.2.53
+    icmp: true
+    send: true
+"""
+
+RETURN = r"""
+verdict:
+  description: V(open), V(closed), or V(unknown) where it depends on something that cannot be known.
+  returned: success
+  type: str
+  sample: closed
+why:
+  description: The reason in one sentence.
+  returned: success
+  type: str
+  sample: web is on app, and network back is isolated from that (wharf_networks.back)
+from:
+  description: Who asks, as it was given; the container's name in place of an alias.
+  returned: success
+  type: str
+  sample: web
+to:
+  description: Who is asked, as it was given.
+  returned: success
+  type: str
+  sample: db:5432
+address:
+  description: The address that the packet is sent to.
+  returned: success
+  type: str
+  sample: 172.19.0.2
+port:
+  description: The port; null with a ping.
+  returned: success
+  type: int
+  sample: 5432
+protocol:
+  description: V(tcp), V(udp), V(sctp) or V(ping).
+  returned: success
+  type: str
+  sample: tcp
+steps:
+  description:
+    - The way of the packet, and then that of the answer.
+    - If RV(verdict) is V(unknown), it is the way on which the packet is dropped.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{where: host, what: drops it, owner: wharf.network, place: wharf_networks.back, chain: inet wharf
+    raw-prerouting, rule: "ip daddr @protected4 … drop", passes: false, answer: false}]
+  contains:
+    where:
+      description: The network stack in which it happens, C(host) or the name of a container.
+      type: str
+    what:
+      description: What happens.
+      type: str
+    owner:
+      description: Who made the rule; empty if it is no rule.
+      type: str
+    place:
+      description: The place of the declaration that the rule comes from, if any.
+      type: str
+    chain:
+      description: Family, table and chain of the rule.
+      type: str
+    rule:
+      description: The rule as nft or iptables writes it, or C(policy drop).
+      type: str
+    passes:
+      description: Whether the packet goes on; null where that is not known.
+      type: bool
+    answer:
+      description: Whether the packet is the answer.
+      type: bool
+remedies:
+  description: What would let the packet pass, each by itself. Empty if it is open.
+  returned: success
+  type: list
+  elements: str
+  sample: ["connect both to one network: `networks: [app, back]` in wharf_containers.web",
+    "`ports: [\"5432:5432\"]` in wharf_containers.db, and ask host:5432"]
+unknown:
+  description: What cannot be known.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{what: "what is beyond eth0, and whether anybody answers there", matters: false}]
+  contains:
+    what:
+      description: What it is.
+      type: str
+    matters:
+      description: Whether the verdict depends on it.
+      type: bool
+others:
+  description: The other addresses of O(to), each with its verdict.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{address: "fd00::2", verdict: open}]
+sent:
+  description: What became of the packet that was sent; null without O(send).
+  returned: success
+  type: dict
+  sample: {seen: closed, why: no answer, seen_as: null, seconds: 0.0, agrees: true, trace: [
+    "inet wharf raw-prerouting: ip daddr @protected4 … drop comment \"direct access\""]}
+  contains:
+    seen:
+      description: As RV(wharf.network.probe#module:probes[].seen).
+      type: str
+    why:
+      description: The reason, in words.
+      type: str
+    seen_as:
+      description: The address that it was seen to come from, if it was seen to arrive; else null.
+      type: str
+    seconds:
+      description: How long it took until there was an answer; V(0) if there was none.
+      type: float
+    agrees:
+      description: Whether that is as explained; null where it tells nothing.
+      type: bool
+    trace:
+      description:
+        - The rules of nftables in the host that the packet met, as the kernel says (nftrace).
+        - Empty where there is no nft, or the kernel is older than 5.12.
+      type: list
+      elements: str
+report:
+  description: The same as lines of text, as the command C(wharf explain) prints them.
+  returned: success
+  type: list
+  elements: str
+  sample: ["closed: web -> db:5432 (172.19.0.2:5432/tcp): web is on app, and network back is isolated from that"]
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.explain import Asked, explain, lines
+from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.question import Names
+from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
+
+ARGUMENT_SPEC = {
+    "from": {"type": "str", "required": True},
+    "to": {"type": "str", "required": True},
+    "icmp": {"type": "bool", "default": False},
+    "send": {"type": "bool", "default": False},
+}
+
+
+def main() -> None:
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    given = module.params
+    asked = Asked(given["from"], given["to"], given["icmp"], given["send"], Names("from", "to", "icmp", "send"))
+    with reporting_errors(module):
+        told = explain(asked, module.warn)
+    module.exit_json(changed=False, **told, report=list(lines(told)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,510 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `wharf explain` says is what packets do: over the matrix, and over random declarations beside others' rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from controller import Controller
+from declarations import declarations, prepare, trying
+from hosts import ADDRESSES, BACKENDS, ThrowawayHost, differences
+from hypothesis import given
+from hypothesis import strategies as st
+from matrix import OPEN_TO_ALL, ROWS, WORDS, Addresses, Prober, Row, add_guests
+from probes import Probe
+
+EXPLAIN = """
+import json, sys
+from engine.explain import Asked, Seen
+seen = Seen.read()
+print(json.dumps([seen.explain(Asked(*each)) for each in json.load(sys.stdin)]))
+"""
+
+# FROM, TO, whether a ping is meant, and whether it is sent.
+Asked = tuple[str, str, bool, bool]
+
+
+def explained(host: ThrowawayHost, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    command = host.engine_command("-c", EXPLAIN)
+    ran = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found: list[dict[str, Any]] = json.loads(ran.stdout)
+    return found
+
+
+def asking(who: str, address: str, port: int, protocol: str) -> Asked:
+    if protocol == "ping":
+        return who, address, True, False
+    return who, f"{f'[{address}]' if ':' in address else address}:{port}/{protocol}", False, False
+
+
+def wrong(asked: Sequence[Asked], told: Sequence[dict[str, Any]], are_open: Sequence[bool]) -> str:
+    """What was said otherwise than packets do."""
+    lines = [
+        f"{' '.join(map(str, question))}: {each['verdict']}, really {'open' if is_open else 'closed'}\n"
+        f"{json.dumps(each, indent=1)}"
+        for question, each, is_open in zip(asked, told, are_open, strict=True)
+        if each["verdict"] != ("open" if is_open else "closed")
+    ]
+    return "\n".join(lines[:5])
+
+
+# The matrix
+
+# Machines of a bridge that is not managed speak to each other without the host.
+ASKED_ROWS = [row for row in ROWS if row.who != "guest"]
+
+
+@pytest.mark.parametrize("bridge_nf", [0, 1])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_matrix(backend: str, bridge_nf: int) -> None:
+    with ThrowawayHost.started(bridge_nf, backend) as host:
+        add_guests(host)
+        with host.declared(WORDS):
+            addresses = Addresses.allotted(host)
+            prober = Prober(host, addresses)
+            asked = [_asked(row, addresses) for row in ASKED_ROWS]
+            told = explained(host, asked)
+            are_open = [prober.answers[str(row)].is_open for row in ASKED_ROWS]
+    assert wrong(asked, told, are_open) == ""
+    assert len(asked) > 1000
+
+
+def _asked(row: Row, addresses: Addresses) -> Asked:
+    who = ADDRESSES[row.who][row.version == 6] if row.who in ("outside", "neighbour", "friend") else row.who
+    where, _colon, port = row.target.rpartition(":")
+    return asking(who, addresses.of(where, row.version), int(port), row.protocol)
+
+
+# Random declarations, beside other firewalls
+
+# Each is a script for the host; those of nft are in tables of their own.
+FOREIGN = [
+    """nft -f - <<'END'
+table inet mine {
+    chain forward {
+        type filter hook forward priority 10; policy drop;
+        ct state established,related accept
+        iifname { "br-n1", "br-n2" } accept
+        tcp dport { 80, 90-92 } accept
+    }
+}
+END""",
+    """nft -f - <<'END'
+table inet hard {
+    set friends { type ipv4_addr; flags interval; elements = { 10.20.0.0/15, 192.0.2.1 }; }
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ct state vmap { established : accept, related : accept, invalid : drop }
+        iif lo accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+        ip saddr @friends icmp type echo-request accept
+        meta l4proto { tcp, udp } th dport vmap { 7001 : goto services, 22 : accept }
+    }
+    chain services { iifname "eth0" accept; meta nfproto ipv6 accept; reject; }
+}
+END""",
+    """nft -f - <<'END'
+table ip early {
+    chain raw { type filter hook prerouting priority raw; ip saddr 192.0.2.66 udp dport 8000-8100 drop; }
+    chain nat { type nat hook prerouting priority dstnat; tcp dport 9999 redirect to :7001; }
+    chain away { type nat hook postrouting priority srcnat - 10; oifname "eth0" ip daddr 203.0.113.1 masquerade; }
+}
+END""",
+    """nft -f - <<'END'
+table inet marks {
+    chain early { type filter hook prerouting priority mangle; iifname "eth0" tcp dport 8000-8100 meta mark set 0x2; }
+    chain forward { type filter hook forward priority 5; tcp flags & (fin|syn|rst|ack) != syn ct state new drop; }
+}
+END""",
+    """nft -f - <<'END'
+table bridge frames {
+    chain forward { type filter hook forward priority 0; ip protocol udp drop; ip6 nexthdr tcp tcp dport 81 drop; }
+}
+END""",
+    """
+iptables -P FORWARD DROP; ip6tables -P FORWARD DROP
+iptables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -A FORWARD -p tcp -m multiport --dports 80,81 -s 10.20.0.0/15 -j ACCEPT
+iptables -A FORWARD -i eth0 -m addrtype --src-type UNICAST -m conntrack --ctstate DNAT -j ACCEPT
+""",
+    """
+iptables -N mine; iptables -I INPUT -j mine; iptables -A mine -p icmp --icmp-type 8 -s 192.0.2.0/24 -j REJECT
+iptables -A mine -p udp --dport 7001 ! -i lo -j DROP
+iptables -t nat -A OUTPUT -p tcp -d 192.0.2.11 --dport 9998 -j DNAT --to-destination 127.0.0.1:7001
+""",
+    """for name in $(ip netns list | cut -d' ' -f1); do
+    ip netns exec $name nft 'add table inet own; add chain inet own in { type filter hook input priority 0; };
+        add rule inet own in tcp dport 81 drop; add rule inet own in ip saddr 192.0.2.0/24 icmp type echo-request drop'
+done""",
+]
+
+SERVED = (80, 81, 90, 91, 92)
+
+
+@pytest.mark.parametrize("bridge_nf", [0, 1])
+@trying(5)
+@given(words=declarations(), foreign=st.lists(st.sampled_from(FOREIGN), max_size=3, unique=True))
+def test_any_declaration_beside_any_firewall(bridge_nf: int, words: dict[str, Any], foreign: list[str]) -> None:
+    with ThrowawayHost.started(bridge_nf) as host:
+        prepare(host)
+        host.apply(words)
+        for script in foreign:
+            host.run(script)
+        _serve(host, words)
+        ways = list(dict.fromkeys(_ways(host, words)))
+        asked = [asking(*_who(who, address), port, protocol) for who, address, port, protocol in ways]
+        told = explained(host, asked)
+        probes = [Probe(host.path(who), protocol, address, port) for who, address, port, protocol in ways]
+        said_open = [each["verdict"] == "open" for each in told]
+        are_open = [answer.is_open for answer in host.agent.probe_patiently(probes, said_open)]
+    assert wrong(asked, told, are_open) == ""
+
+
+def _serve(host: ThrowawayHost, words: dict[str, Any]) -> None:
+    ports = [f"{port}/{protocol}" for port in SERVED for protocol in ("tcp", "udp")]
+    for name, container in words["containers"].items():
+        if container.get("network_mode", "none") == "none":
+            host.serve(name, *ports)
+    host.serve("outside", *ports)
+    host.serve("machine", *ports)
+    host.run("ip route add default via 10.5.0.1", "machine")
+    host.serve("host", f"{OPEN_TO_ALL}/tcp", f"{OPEN_TO_ALL}/udp")
+
+
+def _ways(host: ThrowawayHost, words: dict[str, Any]) -> Iterator[tuple[str, str, int, str]]:
+    """Who asks whom: everybody each container's addresses, the host's, its published ports, and the outside."""
+    ledger = host.ledger()
+    endpoints = ledger["allotted"]["endpoints"].values()
+    of_containers = [each[key] for each in endpoints for key in ("ipv4", "ipv6") if each.get(key)]
+    gateways = [gateway for pools in ledger["allotted"]["networks"].values() for gateway in pools.values()]
+    published = sorted({*ledger["allotted"]["ports"].values()})
+    for who in (*words["containers"], "host", "outside", "neighbour"):
+        for address in of_containers:
+            yield from _at(who, address, (80, 81))
+        for address in (*ADDRESSES["host"], *ADDRESSES["second"], *gateways):
+            yield from _at(who, address, (OPEN_TO_ALL, 9998, 9999))
+            yield from ((who, address, port, protocol) for port in published for protocol in ("tcp", "udp"))
+        if who not in ("outside", "neighbour"):
+            yield from (each for address in ADDRESSES["internet"] for each in _at(who, address, (80,)))
+            yield from _at(who, "10.5.0.50", (80,))
+        if who == "host":
+            yield from ((who, "127.0.0.1", port, protocol) for port in published for protocol in ("tcp", "udp"))
+
+
+def _at(who: str, address: str, ports: Sequence[int]) -> Iterator[tuple[str, str, int, str]]:
+    yield who, address, 0, "ping"
+    yield from ((who, address, port, protocol) for port in ports for protocol in ("tcp", "udp"))
+
+
+def _who(who: str, address: str) -> tuple[str, str]:
+    return ADDRESSES[who][":" in address] if who in ("outside", "neighbour") else who, address
+
+
+# The command, the module, and the page
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/explain.md"
+BLOCK = re.compile(r"^```(yaml|console)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    output: str
+    errors: str
+
+
+def wharf(host: ThrowawayHost, *arguments: str) -> Ran:
+    command = host.engine_command("-m", "engine", *arguments)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def test_the_page() -> None:
+    """What docs/how-to/explain.md shows is what is printed. `UPDATE_GOLDEN=1` writes it anew."""
+    page = PAGE.read_text()
+    blocks = BLOCK.findall(page)
+    with ThrowawayHost.started() as host:
+        host.write("/etc/wharf.yml", blocks[0][1])
+        assert wharf(host, "apply", "/etc/wharf.yml").code == 0
+        before = host.snapshot()
+
+        def printed(match: re.Match[str]) -> str:
+            if match[1] == "yaml":
+                return match[0]
+            broken = "deleted an element" in page[: match.start()]
+            if broken and "published4 { tcp . 8080 }" not in done:
+                host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
+                done.append("published4 { tcp . 8080 }")
+            commands = re.findall(r"^\$ wharf (.*)", match[2], re.MULTILINE)
+            shown = (f"$ wharf {each}\n{wharf(host, *each.split()).output}" for each in commands)
+            return f"```console\n{chr(10).join(shown)}```\n"
+
+        done: list[str] = []
+        now = BLOCK.sub(printed, page)
+        assert done
+        wharf(host, "apply")
+        assert differences(before, host.snapshot()) == ""
+    if "UPDATE_GOLDEN" in os.environ:
+        PAGE.write_text(now)
+    assert now == page
+
+
+# Broken by hand
+
+DECLARED = {
+    "networks": {
+        "front": {"enable_ipv6": True},
+        "back": {},
+        "quiet": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},
+        "vault": {"internal": True},
+    },
+    "containers": {
+        "web": {"networks": ["front"], "ports": ["8080:80", "127.0.0.1:9000:80", "8053:53/udp"]},
+        "db": {"networks": {"back": {"aliases": ["postgres", "store"]}}},
+        "spare": {"networks": {"back": {"aliases": ["store"]}}},
+        "one": {"networks": ["quiet"]},
+        "two": {"networks": ["quiet"]},
+        "safe": {"networks": ["vault"]},
+        "alone": {"network_mode": "none"},
+        "late": {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/late"}},
+    },
+    "docker_user": [
+        {"source": "10.9.0.0/16", "published_port": 8080, "action": "drop"},
+        {"source": "192.0.2.66", "container": "web", "action": "reject"},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=BACKENDS[:2])
+def declared_host(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started(backend=request.param) as host:
+        host.apply(DECLARED)
+        yield host
+
+
+@pytest.fixture(name="host")
+def whole_host(declared_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
+    yield declared_host
+    declared_host.run("nft delete table inet mine 2>/dev/null || true")
+    declared_host.apply(DECLARED)
+
+
+def told(host: ThrowawayHost, *arguments: str) -> dict[str, Any]:
+    ran = wharf(host, "explain", *arguments, "--json")
+    assert ran.errors == ""
+    found: dict[str, Any] = json.loads(ran.output)
+    assert ran.code == {"open": 0, "closed": 1, "unknown": 2}[found["verdict"]]
+    return found
+
+
+APPLY = "`wharf apply`"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why", "remedies"),
+    [
+        (
+            "web db:5432",
+            "web is on front, and network back is isolated from that",
+            ["networks: [front, back]", "ports"],
+        ),
+        ("web postgres:5432", "network back is isolated", ["networks: [front, back]", '["5432:5432"]']),
+        ("203.0.113.9 db:53/udp", "by published ports only", ['["53:53/udp"]']),
+        ("203.0.113.9 web:80", "by published ports only", ["ask host:8080/tcp"]),
+        ("db web --icmp", "is isolated from that", ["networks: [back, front]", "{icmp: true}"]),
+        ("one two:80", "may not talk to each other", ["enable_icc: true", '["80:80"]']),
+        ("safe 203.0.113.1:80", "all networks of safe are internal", ["not internal"]),
+        ("safe web:80", "all networks of safe are internal", ["networks: [vault, front]"]),
+        ("alone web:80", "network_mode none", ["networks: [front]"]),
+        ("203.0.113.9 host:9000", "published on 127.0.0.1 only", ["`9000:80`"]),
+        ("203.0.113.9 host:81", "no container publishes port 81/tcp", ['["81:PORT"]', "start a service"]),
+        ("10.9.1.1 host:8080", "a rule of the admin's forbids it (wharf_docker_user[0])", ["wharf_docker_user[0]"]),
+        ("192.0.2.66 host:8053/udp", "a rule of the admin's forbids it", ["wharf_docker_user[1]"]),
+        ("late web:80", "does not run", ["start the container: path:/run/late"]),
+        ("web late:80", "late is not there", ["start late", APPLY]),
+        ("203.0.113.9 198.51.100.7:80", "since it did not forward before", ["ip-forward-no-drop: true"]),
+    ],
+)
+def test_why_it_is_closed_and_what_would_open_it(
+    host: ThrowawayHost, asked: str, why: str, remedies: list[str]
+) -> None:
+    found = told(host, *("--icmp" if word == "icmp" else word for word in asked.split()))
+    assert found["verdict"] == "closed"
+    assert why in found["why"]
+    assert len(found["remedies"]) >= len(remedies)
+    assert [each for each in remedies if not any(each in remedy for remedy in found["remedies"])] == []
+
+
+# An element of nftables, or the rule of iptables.
+DELETED = """
+nft delete element inet wharf published4 '{ tcp . 8080 }' 2>/dev/null || true
+rules=$(iptables -t nat -L DOCKER-tcp-8064-8127 --line-numbers -n 2>/dev/null) || true
+number=$(echo "$rules" | grep 'dpt:8080' | cut -d' ' -f1) || true
+[ -z "$number" ] || iptables -t nat -D DOCKER-tcp-8064-8127 "$number"
+"""
+
+
+@pytest.mark.parametrize(
+    ("harm", "asked", "why", "missing"),
+    [
+        (DELETED, "203.0.113.9 host:8080", "is declared (wharf_containers.web.ports[0]), but missing", "8080"),
+        ("ip link set br-front down", "203.0.113.9 host:8080", "", ""),
+        ("ip link set br-back nomaster; ip link delete br-back", "host db:80", "", "br-back"),
+        ("sysctl -qw net.ipv4.ip_forward=0", "web 203.0.113.1 --icmp", "should be 1, and is not", "ip_forward = 1"),
+        ("ip netns exec web ip route del default", "web 203.0.113.1:80", "has no way", "endpoint web/front"),
+        ("ip netns exec db ip addr flush dev eth0", "host db:80", "db is not there", "endpoint db/back"),
+        ("nft flush ruleset; iptables -F; iptables -t nat -F", "203.0.113.9 host:8080", "missing in the kernel", ""),
+    ],
+)
+def test_what_is_missing_in_the_kernel_shows(
+    host: ThrowawayHost, harm: str, asked: str, why: str, missing: str
+) -> None:
+    """And it is what a packet does, where this host can send it."""
+    host.run(harm)
+    found = told(host, *asked.split(), *(["--send"] if not asked.startswith("203") else []))
+    assert found["verdict"] == "closed"
+    assert why in found["why"]
+    assert any(remedy.startswith(APPLY) and missing in remedy for remedy in found["remedies"])
+    assert found["sent"] is None or found["sent"]["agrees"]
+
+
+def test_rules_put_there_by_hand(host: ThrowawayHost) -> None:
+    by = {
+        "nftables": "nft add rule inet wharf DOCKER-USER ip saddr 198.51.100.0/24 drop",
+        "iptables": "iptables -A DOCKER-USER -s 198.51.100.0/24 -j DROP",
+    }
+    host.run(by[host.backend])
+    found = told(host, "198.51.100.7", "host:8080")
+    assert found["steps"][-1]["owner"] == "the admin (chain DOCKER-USER)"
+    (remedy,) = found["remedies"]
+    host.run(remedy.strip("`"))
+    assert told(host, "198.51.100.7", "host:8080")["verdict"] == "open"
+
+
+def test_third_party_rules_have_their_owner_and_remedy(host: ThrowawayHost) -> None:
+    host.run(
+        "nft add table inet mine;"
+        "nft add chain inet mine forward '{ type filter hook forward priority 10; policy drop; }';"
+        "nft add rule inet mine forward ct state established accept"
+    )
+    found = told(host, "203.0.113.9", "host:8080")
+    assert found["verdict"] == "closed"
+    assert found["steps"][-1]["rule"] == "policy drop"
+    assert found["steps"][-1]["owner"] == "whoever made the table inet mine"
+    (remedy,) = found["remedies"]
+    for command in re.findall("`(nft [^`]*)`", remedy):
+        host.run(command)
+    assert told(host, "203.0.113.9", "host:8080")["verdict"] == "open"
+
+
+def test_what_cannot_be_known_is_said_and_whether_it_matters(host: ThrowawayHost) -> None:
+    host.run(
+        "nft add table inet mine; nft add chain inet mine forward '{ type filter hook forward priority 10; }';"
+        "nft add rule inet mine forward tcp dport 80 limit rate over 5/second drop"
+    )
+    found = told(host, "203.0.113.9", "host:8080")
+    assert found["verdict"] == "unknown"
+    (unknown,) = found["unknown"]
+    assert "limit rate over 5/second" in unknown["what"]
+    assert unknown["matters"]
+    assert found["steps"][-1]["passes"] is None
+    host.run("nft add rule inet mine forward tcp dport 80 drop")
+    found = told(host, "203.0.113.9", "host:8080")
+    assert found["verdict"] == "closed"
+    assert [each["matters"] for each in found["unknown"]] == [False]
+
+
+def test_outside_is_anybody(host: ThrowawayHost) -> None:
+    found = told(host, "outside", "host:8053/udp")
+    assert found["verdict"] == "unknown"
+    assert any("192.0.2.66" in each["what"] and each["matters"] for each in found["unknown"])
+    assert told(host, "outside", "host", "--icmp")["verdict"] == "open"
+
+
+# The question
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["wep", "db:1"], 'FROM: "wep": is no container that is declared here, and no address; did you mean web?\n'),
+        (["web", "dbb:1"], 'TO: "dbb": is no container that is declared here, and no address; did you mean db?\n'),
+        (["store", "web:80"], 'FROM: "store": several containers have this name: db, spare: name one of them\n'),
+        (["web", "db"], 'TO: "db": which port? Write db:PORT, or --icmp for a ping\n'),
+        (["web", "fd00::1"], 'TO: "fd00::1": which port? Write [fd00::1]:PORT, or --icmp for a ping\n'),
+        (["web", "db:0"], 'TO: "db:0": "0": a port is a number from 1 to 65535\n'),
+        (["web", "db:http"], 'TO: "db:http": "http": a port is a number from 1 to 65535\n'),
+        (["web", "db:80/tpc"], 'TO: "db:80/tpc": protocol must be tcp, udp or sctp; a ping is --icmp\n'),
+        (["web", "db:80", "--icmp"], 'TO: "db:80": a ping has no port: leave out the port, or --icmp\n'),
+        (["web", "outside:80"], 'TO: "outside": name an address of the outside, such as 203.0.113.9\n'),
+        (["outside", "host:80", "--send"], "--send: this host cannot send what comes from outside: "),
+        (["2001:db8::9", "db:80"], 'TO: "db:80": has no IPv6 address, as 2001:db8::9 is\n'),
+        (["web"], "usage: "),
+    ],
+)
+def test_a_question_that_makes_no_sense(host: ThrowawayHost, arguments: list[str], message: str) -> None:
+    ran = wharf(host, "explain", *arguments)
+    assert (ran.code, ran.output) == (3, "")
+    assert ran.errors.startswith(message)
+
+
+def test_the_codes_are_documented(host: ThrowawayHost) -> None:
+    assert "0: open; 1: closed; 2: it cannot be known; 3: an error" in " ".join(
+        wharf(host, "explain", "--help").output.split()
+    )
+
+
+def test_what_is_sent_comes_out_as_explained(host: ThrowawayHost) -> None:
+    asked = [
+        *("web host:8080", "db host:8080", "db 127.0.0.1:80", "host db:5432", "host db:53/udp", "web db:80"),
+        *("db web:53/udp", "one two:80", "db host:8053/udp", "host 127.0.0.1:9000", "db host --icmp", "host host:99"),
+        *("web 203.0.113.1 --icmp", "web [2001:db8::10]:8080", "safe 203.0.113.1:80"),
+    ]
+    before = host.snapshot()
+    ways = [(*each.split()[:2], "--icmp" in each, True) for each in asked]
+    told = dict(zip(asked, explained(host, ways), strict=True))
+    assert differences(before, host.snapshot()) == ""
+    assert [each for each in asked if told[each]["sent"]["agrees"] is not True] == []
+    if host.backend == "nftables":
+        # The rules that decide are those that the kernel itself says that the packet met.
+        rules = {each: _rules_of_the_host(told[each]) for each in asked}
+        assert [each for each in asked if not rules[each] <= {*told[each]["sent"]["trace"]}] == []
+        assert sum(map(len, rules.values())) > len(asked)
+
+
+def _rules_of_the_host(found: dict[str, Any]) -> set[str]:
+    steps = [step for step in found["steps"] if step["rule"] and step["where"] == "host" and not step["answer"]]
+    return {f"{step['chain']}: {step['rule']}" for step in steps}
+
+
+def test_the_module_returns_the_same(tmp_path: Path) -> None:
+    with ThrowawayHost.started() as host:
+        host.apply(DECLARED)
+        controller = Controller(host, tmp_path)
+        tasks = [
+            {"wharf.network.explain": {"from": "web", "to": "db:5432"}},
+            {"wharf.network.explain": {"from": "203.0.113.9", "to": "host:8080"}},
+            {"wharf.network.explain": {"from": "wep", "to": "db"}, "ignore_errors": True},
+        ]
+        by_command = [told(host, "web", "db:5432"), told(host, "203.0.113.9", "host:8080")]
+        for options in ((), ("--check",)):
+            played = controller.play({"tasks": tasks}, *options)
+            assert played.returncode == 0, played.output
+            *returned, failed = played.results
+            for each, expected in zip(returned, by_command, strict=True):
+                assert each["changed"] is False
+                assert {key: each[key] for key in expected} == expected
+                assert each["report"][0].startswith(f"{expected['verdict']}: ")
+            assert failed["problems"][0]["path"] == "from"
