@@ -3,10 +3,11 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * Traffic for the benchmarks of the data path and of names: one thread, and as little beside the system calls as can be.
+ * What sends is alone on its CPU, so that what else the machine does is not measured.
  *
  *   traffic accept PORT                           accept connections, and close each
  *   traffic drain PORT                            accept connections one after the other, and read all that comes
- *   traffic hold PORT                             have a UDP port and read nothing, so that no error is sent back
+ *   traffic hold PORT                             answer greetings at a UDP port, and read nothing more
  *   traffic connect ADDRESS PORT MS SOURCE...     connect again and again from these addresses, closing by a reset
  *   traffic datagrams ADDRESS PORT MS             send datagrams that fill Ethernet's smallest frame
  *   traffic stream ADDRESS PORT MS                send as much as TCP takes
@@ -20,6 +21,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +34,7 @@
 /* 64 bytes on Ethernet are 14 of its header, 20 of IP's, 8 of UDP's, these, and 4 of the checksum. */
 #define PAYLOAD 18
 #define BATCH 64
+#define GREETING 1
 #define FIRST_PORT 10000
 #define PORTS 50000
 #define MOST_TIMES (1 << 22)
@@ -42,6 +45,24 @@ static void fail(const char *what)
 {
     perror(what);
     exit(1);
+}
+
+/* Stay on the last CPU, or on the first, also before all that others do there: where one may. */
+static void stay(int is_last, int is_first_served)
+{
+    struct sched_param priority = {.sched_priority = 1};
+    cpu_set_t may, own;
+    CPU_ZERO(&own);
+    if (sched_getaffinity(0, sizeof may, &may))
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &may) && (is_last || !CPU_COUNT(&own))) {
+            CPU_ZERO(&own);
+            CPU_SET(cpu, &own);
+        }
+    sched_setaffinity(0, sizeof own, &own);
+    if (is_first_served)
+        sched_setscheduler(0, SCHED_FIFO, &priority);
 }
 
 static uint64_t now(void)
@@ -118,6 +139,16 @@ static void hold(int port)
     int own = bound(SOCK_DGRAM, port);
     puts("ready");
     fflush(stdout);
+    while (comes(own)) {
+        struct sockaddr_in peer;
+        socklen_t size = sizeof peer;
+        char greeting;
+        if (recvfrom(own, &greeting, 1, MSG_DONTWAIT, (void *)&peer, &size) < 0)
+            continue;
+        if (greeting != GREETING)
+            break;
+        sendto(own, &greeting, 1, 0, (void *)&peer, size);
+    }
     while (getchar() != EOF)
         ;
     close(own);
@@ -174,7 +205,14 @@ static void send_datagrams(const char *address, int port, uint64_t length)
     static char payload[PAYLOAD];
     struct iovec part = {payload, sizeof payload};
     struct mmsghdr batch[BATCH] = {0};
+    char greeting = GREETING;
+    struct timeval patience = {.tv_sec = 2};
     int own = connected(SOCK_DGRAM, address, port);
+    if (setsockopt(own, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience))
+        fail("patience");
+    /* A flow is established once it has been answered. */
+    if (send(own, &greeting, 1, 0) != 1 || recv(own, &greeting, 1, 0) != 1)
+        fail("no greeting");
     for (int each = 0; each < BATCH; each++)
         batch[each].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
     uint64_t began = now(), last = began, count = 0;
@@ -253,6 +291,9 @@ int main(int count, char **word)
     signal(SIGPIPE, SIG_IGN);
     const char *what = word[1];
     uint64_t length = count > 4 ? strtoull(word[4], NULL, 10) * 1000000 : 0;
+    /* Who accepts must not wake another CPU for each connection: it waits until there are no more. */
+    if (strcmp(what, "ask"))
+        stay(strcmp(what, "drain"), strcmp(what, "accept"));
     if (!strcmp(what, "accept") || !strcmp(what, "drain"))
         serve(atoi(word[2]), *what == 'd');
     else if (!strcmp(what, "hold"))
