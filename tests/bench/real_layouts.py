@@ -21,6 +21,7 @@ from hosts import ThrowawayHost
 from layouts import Net, Ports, Published, docker_iptables, netavark_id, netavark_nftables
 
 NETAVARK = "/usr/lib/podman/netavark"
+AARDVARK = "/usr/lib/podman/aardvark-dns"
 PORTS_EACH = 20
 
 Rules = dict[str, list[str]]
@@ -42,7 +43,7 @@ def hold_docker() -> None:
     Raises:
         LayoutError: the layout is not what dockerd writes.
     """
-    nets = [_net(f"br-{name}", subnet) for name, subnet in (("one", "172.18.0.0/16"), ("two", "172.19.0.0/16"))]
+    nets = [net_of(f"br-{name}", subnet) for name, subnet in (("one", "172.18.0.0/16"), ("two", "172.19.0.0/16"))]
     # Of one container, the last is matched first.
     ports = [port for number, net in enumerate(nets) for port in reversed(_ports(number, net))]
     networks = {net.bridge: {"driver_opts": {"com.docker.network.bridge.name": net.bridge}} for net in nets}
@@ -65,7 +66,7 @@ def hold_netavark() -> None:
     """
     if not Path(NETAVARK).exists():
         raise FileNotFoundError(f"{NETAVARK} is missing")
-    nets = [_net(f"br-{number}", f"10.88.{number}.0/24") for number in (1, 2)]
+    nets = [net_of(f"br-{number}", f"10.88.{number}.0/24") for number in (1, 2)]
     by_net = [_ports(number, net) for number, net in enumerate(nets)]
     with ThrowawayHost.started() as host:
         host.run("mkdir /run/netavark")
@@ -98,15 +99,21 @@ def netavark_options(number: int, net: Net, name: str, ports: Ports = (), dns: b
 
 
 def set_up_by_netavark(host: ThrowawayHost, options: dict[str, Any]) -> None:
+    host.run(setting_up_by_netavark(host, options))
+
+
+def setting_up_by_netavark(host: ThrowawayHost, options: dict[str, Any]) -> str:
+    """Make the container's namespace, and return the command that has it connected."""
     name = options["container_name"]
-    host.write("/run/netavark/options.json", json.dumps(options))
-    host.run(
-        f"ip netns add {name}; NETAVARK_FW=nftables {NETAVARK} --config /run/netavark "
-        f"--file /run/netavark/options.json setup /run/netns/{name}"
+    host.run(f"ip netns add {name}")
+    host.write(f"/run/netavark/{name}.json", json.dumps(options))
+    return (
+        f"NETAVARK_FW=nftables {NETAVARK} --config /run/netavark --aardvark-binary {AARDVARK} "
+        f"--file /run/netavark/{name}.json setup /run/netns/{name} >/dev/null"
     )
 
 
-def _net(bridge: str, subnet: str) -> Net:
+def net_of(bridge: str, subnet: str) -> Net:
     network = IPv4Network(subnet)
     return Net(bridge, network, IPv4Address(int(network.network_address) + 2))
 
