@@ -39,7 +39,7 @@ DOCKER0 = Net("docker0", IPv4Network("172.17.0.0/16"), IPv4Address("172.17.0.2")
 
 
 def docker_iptables(networks: Sequence[Net], ports: Ports) -> str:
-    """For iptables-restore: as Engine 26.1 writes them. `networks` in the order of their making, `ports` of matching."""
+    """For iptables-restore: as Engine 26.1 writes them. `networks` in the order of making, `ports` of matching."""
     # A newer network's rules are put before those of older ones, and docker0 is the oldest.
     newest_first = [*reversed(networks), DOCKER0]
     lines = [
@@ -188,9 +188,7 @@ def netavark_nftables(networks: Sequence[Net], ports: Ports) -> str:
         ],
         "PREROUTING": ["type nat hook prerouting priority dstnat; policy accept;", to_local],
         "OUTPUT": ["type nat hook output priority dstnat; policy accept;", to_local],
-        "NETAVARK-HOSTPORT-DNAT": [
-            f"{each.protocol} dport {each.port} jump {of_net[each.net]}_dnat" for each in ports
-        ],
+        "NETAVARK-HOSTPORT-DNAT": [f"{each.protocol} dport {each.port} jump {of_net[each.net]}_dnat" for each in ports],
         _SETMARK: ["meta mark set meta mark | 0x00002000"],
         "NETAVARK-ISOLATION-1": [],
         "NETAVARK-ISOLATION-2": [],

@@ -111,7 +111,9 @@ ASKED, ASKER = "db1", "web"
 @contextmanager
 def _ours() -> Iterator[Resolver]:
     with ThrowawayHost.started() as host:
-        host.apply({"networks": {"app": {}}, "containers": {ASKED: {"networks": ["app"]}, ASKER: {"networks": ["app"]}}})
+        host.apply(
+            {"networks": {"app": {}}, "containers": {ASKED: {"networks": ["app"]}, ASKER: {"networks": ["app"]}}}
+        )
         nameserver = next(line for line in _resolv_conf(host).splitlines() if line.startswith("nameserver"))
         yield Resolver(host, ASKER, nameserver.split()[1])
         host.apply({}, "absent")
@@ -184,8 +186,8 @@ def _queries(quick: bool, tell: Tell) -> Section:
         for name in RESOLVERS
     ]
     text = (
-        f"A container asks its resolver for the address of another one on its network. Queries a second with {OPEN} open "
-        f"at once, and the time to an answer with one. Medians of {times} rounds of {length} ms, by turns."
+        f"A container asks its resolver for the address of another one on its network. Queries a second with {OPEN} "
+        f"open at once, and the time to an answer with one. Medians of {times} rounds of {length} ms, by turns."
     )
     note = " ".join(f"Left out: {name}: {why[:WIDTH]}." for name, why in missing.items())
     return Section("Names", text, [Table(["resolver", "queries a second", "µs to an answer"], rows, note)])
@@ -197,7 +199,9 @@ def _newcomer(quick: bool, tell: Tell) -> Section:
     few, many = measure(0, times), measure(MANY, times)
     rows = [
         [what, f"{one:.1f}", f"{other:.1f}", f"{other / one:.1f}"]
-        for what, one, other in zip(("from its file to the answer", "the whole call of the layer"), few, many, strict=True)
+        for what, one, other in zip(
+            ("from its file to the answer", "the whole call of the layer"), few, many, strict=True
+        )
     ]
     table = Table(["ms to add one name", "to none", f"to {MANY}", "ratio"], rows)
     return Section("One more name", f"On one network, by dnsmasq. Medians of {times}.", [table])
