@@ -114,8 +114,9 @@ def sections(quick: bool, tell: Tell, sizes: Sequence[int] = ()) -> list[Section
     columns = ["hosts", "s in all", "s a host", "controller's CPU s a host", "hosts' CPU s a host", "MB", "events"]
     text = (
         f"`site.yml` by ansible-runner, {FORKS} forks, for hosts made of namespaces, whose own CPU time is counted "
-        "apart: they share the machine with their controller. Each has two networks at most, two containers and a port. "
-        "Each was measured once. `MB` is ansible-playbook's memory with all its forks, what they share counted once."
+        "apart: they share the machine with their controller. Each has two networks at most, two containers and a "
+        "port. Each was measured once. `MB` is ansible-playbook's memory with all its forks; what they share is "
+        "counted once."
     )
     series = {
         what: [(float(size), costs[size][what].controller / size) for size in sizes]
