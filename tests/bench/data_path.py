@@ -254,7 +254,7 @@ def _connections_section(settings: Settings, new: Connections, said: Sequence[st
     text = (
         f"{_LAID_OUT.strip()}\n{' '.join(said)}\n\nOne client connects, is answered, and resets the connection, again "
         f"and again, for {settings.length} ms; a first packet's latency is the time from its SYN to the SYN/ACK. "
-        f"Figures are medians of {settings.rounds} rounds, by turns. Without any firewall, to the container's own address: "
+        f"Figures are medians of {settings.rounds} rounds, by turns. With no firewall, to the container's own address: "
         f"{figure(new.rates.median(NONE))} connections a second, {figure(new.waits.median(NONE))} µs."
     )
     columns = ["published ports", *map(str, settings.sizes)]
