@@ -27,7 +27,7 @@ from charts import svg
 from report import Section, Table, markdown
 
 CHECKOUT = Path(__file__).parents[2]
-BENCHMARKS = ("setup", "ipam")
+BENCHMARKS = ("setup", "data_path", "names", "plays", "fleet", "ipam")
 PICTURES = "performance"
 # What people have written of it, and no run can find out.
 NOTES = Path(__file__).with_name("notes.md")

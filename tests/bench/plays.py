@@ -3,19 +3,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `site.yml` costs, as a multiple of a play that calls one module which returns at once.
 
-All plays are run for one host, with the same options and variables, by turns. WHARF_ROUNDS says how often each is run;
-the figures are medians. The ratios hold on any machine, but only on one that does nothing else.
+All plays are run for one host, with the same options and variables, by turns; the figures are medians. The ratios hold
+on any machine, but only on one that does nothing else. What a call ships is looked up in what Ansible leaves there.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import re
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,11 +29,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-from controller import Controller, Run
+from controller import Controller, Run, settings
 from hosts import ABSENT, ThrowawayHost
+from report import NOT_MEASURED, Section, Table, Tell, at_most, figure, markdown
 
-ROUNDS = int(os.environ.get("WHARF_ROUNDS", "5"))
-NETWORKS, FEW, MANY = 3, 3, 300
+NETWORKS, FEW, MANY = 3, 3, 1000
+MOST_CALLS = 6
+STARTS = 9
 SITE = "wharf.network.site"
 
 # Read by all plays, so that Ansible looks for modules in the same folders.
@@ -45,13 +52,10 @@ class Cost:
     def __sub__(self, other: Cost) -> Cost:
         return Cost(self.clock - other.clock, self.cpu - other.cpu)
 
-    def times(self, other: Cost) -> str:
-        return f"{self.clock / other.clock:6.2f}  {self.cpu / other.cpu:6.2f}"
-
 
 @dataclass
 class Play:
-    """`most` is the ratio that a play should not exceed. `prepare` makes its host what the play is measured on."""
+    """`most` is the ratio that a play may not exceed. `prepare` makes its host what the play is measured on."""
 
     name: str
     controller: Controller
@@ -114,9 +118,9 @@ def plays(started: ExitStack) -> list[Play]:
     return [
         Play(START_UP, few, {"tasks": []}),
         Play(EMPTY, few, {"tasks": [{"empty": {}}]}),
-        Play(f"site.yml, nothing to do, {FEW} containers", few, SITE, most=3),
-        Play(f"site.yml, nothing to do, {MANY} containers", many, SITE, MANY, most=5),
-        Play(FROM_NOTHING, fresh, SITE, most=5, prepare=lambda: fresh.host.apply({}, ABSENT)),
+        Play(f"site.yml, nothing to do, {FEW} containers", few, SITE),
+        Play(f"site.yml, nothing to do, {MANY} containers", many, SITE, MANY, most=MOST_CALLS),
+        Play(FROM_NOTHING, fresh, SITE, prepare=lambda: fresh.host.apply({}, ABSENT)),
     ]
 
 
@@ -125,34 +129,115 @@ def _controller(started: ExitStack) -> Controller:
     return Controller(started.enter_context(ThrowawayHost.started()), Path(folder))
 
 
-def tell(measured: list[Play]) -> None:
-    start_up, empty, *_sites = measured
-    columns = f"{' clock':6}  {'   CPU':6}"
-    print(f"\nOf {ROUNDS} rounds the medians.")
-    print("A: the whole play, as a multiple of the whole play of one empty module call.")
-    print("B: the same without Ansible's own start-up, which is the play without tasks of the same round.\n")
-    print(f"{'':40} {'seconds':^14}  {'A':^14}  {'B':^14}")
-    print(f"{'':40} {columns}  {columns}  {columns}  target")
-    for play in measured:
-        net = "" if play is start_up else play.beyond(start_up).times(empty.beyond(start_up))
-        most = f"{play.most:g} at most" if play.most else ""
-        seconds = f"{play.cost.clock:6.2f}  {play.cost.cpu:6.2f}"
-        print(f"{play.name:40} {seconds}  {play.cost.times(empty.cost)}  {net:14}  {most}".rstrip())
-
-
-def main() -> None:
+def _plays_section(rounds: int, tell: Tell) -> Section:
     with ExitStack() as started:
         measured = plays(started)
         # The first time each host is built, and Python compiles what it then keeps.
         for play in measured:
-            print(f"before the rounds: {play.name}", flush=True)
+            tell(f"plays, before the rounds: {play.name}")
             play.run()
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for play in measured:
                 play.measure()
                 cost = play.costs[-1]
-                print(f"round {number + 1}: {play.name:40} {cost.clock:6.2f} s, CPU {cost.cpu:6.2f} s", flush=True)
-        tell(measured)
+                tell(f"plays, round {number + 1}: {play.name}: {cost.clock:.2f} s, CPU {cost.cpu:.2f} s")
+    start_up, empty, *_sites = measured
+    call = empty.beyond(start_up)
+    rows = []
+    for play in measured:
+        own = play.beyond(start_up)
+        calls = figure(own.clock / call.clock) if play is not start_up else NOT_MEASURED
+        most = at_most(own.clock / call.clock, play.most) if play.most else ""
+        whole = figure(play.cost.clock / empty.cost.clock)
+        rows.append([play.name, figure(play.cost.clock), figure(play.cost.cpu), whole, calls, most])
+    text = (
+        "`ansible-playbook` for one host, by a local connection. An empty call is a task with a module that returns at "
+        "once. `calls` leaves out Ansible's own start-up, which is the play without tasks of the same round; `plays` "
+        f"is the whole play by the whole play of one empty call. Medians of {rounds} rounds, by turns."
+    )
+    table = Table(["", "s", "CPU s", "plays", "calls", "calls must be"], rows)
+    return Section("Ansible on one host", text, [table])
+
+
+# What a call ships, and how long it takes to start
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A module as Ansible has sent it: `modules` are its own and what it imports, in bytes before they are packed."""
+
+    wrapper: Path
+    size: int
+    modules: int
+    unpacked: int
+
+    @classmethod
+    def of(cls, wrapper: Path) -> Shipped:
+        found = re.search(r"""['"]([A-Za-z0-9+/=]{1000,})['"]""", wrapper.read_text(encoding="utf-8"))
+        assert found, f"{wrapper} has no archive"
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(found[1]))) as archive:
+            members = archive.infolist()
+        return cls(wrapper, wrapper.stat().st_size, len(members), sum(each.file_size for each in members))
+
+
+def _call_section(times: int, tell: Tell) -> Section:
+    with ExitStack() as started:
+        controller = _controller(started)
+        words = {"networks": {}, "containers": {}}
+        tasks = {"tasks": [{"empty": {}}, {"wharf.network.layers": words}]}
+        os.environ["ANSIBLE_KEEP_REMOTE_FILES"] = "1"
+        try:
+            run = controller.play(tasks)
+        finally:
+            del os.environ["ANSIBLE_KEEP_REMOTE_FILES"]
+        assert run.returncode == 0, run.output
+        modules = {
+            name: Shipped.of(next(controller.folder.glob(f"ansible/**/AnsiballZ_{name}.py")))
+            for name in ("empty", "layers")
+        }
+        commands = {
+            "Python alone": ["-I", "-c", ""],
+            "the empty module": [str(modules["empty"].wrapper)],
+            "wharf.network.layers, with nothing to do": [str(modules["layers"].wrapper)],
+        }
+        seconds: dict[str, list[float]] = {what: [] for what in commands}
+        # The first time, Python compiles what it then keeps.
+        for turn in range(times + 1):
+            for what, command in commands.items():
+                began = time.monotonic()
+                enter = [*controller.host.enter(), sys.executable, *command]
+                subprocess.run(enter, check=True, capture_output=True, env=settings(controller.folder))
+                seconds[what].append(time.monotonic() - began)
+            tell(
+                f"call, round {turn}: {', '.join(f'{what} {each[-1] * 1000:.0f} ms' for what, each in seconds.items())}"
+            )
+    shipped = [
+        [
+            each.wrapper.stem.removeprefix("AnsiballZ_"),
+            figure(each.size / 1024),
+            str(each.modules),
+            figure(each.unpacked / 1024),
+        ]
+        for each in modules.values()
+    ]
+    started_in = [[what, figure(statistics.median(each[1:]) * 1000)] for what, each in seconds.items()]
+    text = (
+        "What Ansible copies to a host for one call, with all that the module imports; and how long it takes there, "
+        f"from the start of Python to the end of a module that finds nothing to do. Medians of {times}, by turns."
+    )
+    tables = [
+        Table(["module", "KB shipped", "files", "KB unpacked"], shipped),
+        Table(["on the host", "ms"], started_in),
+    ]
+    return Section("One call", text, tables)
+
+
+def sections(quick: bool, tell: Tell) -> list[Section]:
+    return [_plays_section(1 if quick else 5, tell), _call_section(3 if quick else STARTS, tell)]
+
+
+def main() -> None:
+    print(markdown(sections("--quick" in sys.argv, lambda line: print(line, file=sys.stderr, flush=True)), "."))
 
 
 if __name__ == "__main__":
