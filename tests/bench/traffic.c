@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * Traffic for the benchmarks of the data path and of names: one thread, and as little beside the system calls as can be.
- * What sends is alone on its CPU, so that what else the machine does is not measured.
+ * What sends and what receives stay on a CPU each. The figures hold on a machine that does nothing else.
  *
  *   traffic accept PORT                           accept connections, and close each
  *   traffic drain PORT                            accept connections one after the other, and read all that comes
@@ -47,10 +47,9 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Stay on the last CPU, or on the first, also before all that others do there: where one may. */
-static void stay(int is_last, int is_first_served)
+/* Stay on the last CPU, or on the first. */
+static void stay(int is_last)
 {
-    struct sched_param priority = {.sched_priority = 1};
     cpu_set_t may, own;
     CPU_ZERO(&own);
     if (sched_getaffinity(0, sizeof may, &may))
@@ -61,8 +60,6 @@ static void stay(int is_last, int is_first_served)
             CPU_SET(cpu, &own);
         }
     sched_setaffinity(0, sizeof own, &own);
-    if (is_first_served)
-        sched_setscheduler(0, SCHED_FIFO, &priority);
 }
 
 static uint64_t now(void)
@@ -293,7 +290,7 @@ int main(int count, char **word)
     uint64_t length = count > 4 ? strtoull(word[4], NULL, 10) * 1000000 : 0;
     /* Who accepts must not wake another CPU for each connection: it waits until there are no more. */
     if (strcmp(what, "ask"))
-        stay(strcmp(what, "drain"), strcmp(what, "accept"));
+        stay(strcmp(what, "drain"));
     if (!strcmp(what, "accept") || !strcmp(what, "drain"))
         serve(atoi(word[2]), *what == 'd');
     else if (!strcmp(what, "hold"))
