@@ -54,13 +54,15 @@ _Stack = Tuple[str, Tuple[int, int]]
 @dataclass(frozen=True)
 class Followed:
     """What was done: `rules` of these backends were loaded again, sandboxes were `connected`, files were `changed`, and
-    edited ones `left`. Or the `problem` that was met, and that the next attempt will meet, too.
+    edited ones `left`. `reverted` says which changes that nobody had confirmed in time were reverted. Or the `problem`
+    that was met, and that the next attempt will meet, too.
     """
 
     rules: Tuple[str, ...] = ()
     connected: Tuple[str, ...] = ()
     changed: Tuple[str, ...] = ()
     left: Tuple[str, ...] = ()
+    reverted: str = ""
     problem: str = ""
 
 
@@ -126,6 +128,8 @@ class _Follower:
             if loaded:
                 return Followed(rules=loaded)
         ledger = Ledger.load()
+        if ledger.unconfirmed and ledger.unconfirmed.is_over:
+            return Followed(reverted=revert_what_is_over())
         facts = read_facts(ledger)
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
@@ -161,6 +165,16 @@ def _stack(path: str) -> Optional[_Stack]:
         if namespaces.is_namespace(path):
             return path, namespaces.identity(path)
     return None
+
+
+def revert_what_is_over() -> str:
+    """Revert changes that nobody has confirmed in time, where the process that was to do that has been killed.
+
+    Raises:
+        WharfError: they cannot be reverted.
+    """
+    result = converge(Call(repeats=True), limit=lambda part: part.without_changes())
+    return str(result.reverted or "")
 
 
 def load_lost_rules() -> Tuple[str, ...]:
