@@ -10,7 +10,7 @@ module: confirm
 short_description: Confirm changes of a host's container networks through a new connection
 version_added: 0.1.0
 description:
-  - Confirms changes that a call with O(wharf.network.layers#module:confirm) made, so that the host does not revert them.
+  - Confirms changes of a call with O(wharf.network.layers#module:confirm), so that the host does not revert them.
   - Each attempt makes a new connection to the host. One that stands already, also one that ssh shares
     (C(ControlPersist)), would prove nothing. The attempts go on until one of them succeeds or O(timeout) is over.
   - The modules of the layers confirm their own changes in the same way, unless

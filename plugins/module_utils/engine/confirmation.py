@@ -64,7 +64,7 @@ def begin(host: Host, call: Call) -> None:
     host.ledger.unconfirmed = Unconfirmed.begun(call.by, call.confirm or 0, former, not_before)
 
 
-def start_watchdog(is_first: bool) -> None:
+def start_watchdog(is_first: bool = False) -> None:
     """Start the process that reverts the host at the deadline (`watchdog.py`).
 
     A later run starts another one, since the first may have ended; with all but one of them there is nothing to do.

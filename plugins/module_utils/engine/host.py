@@ -127,11 +127,11 @@ def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:
     """
     standing = ledger.unconfirmed
     if standing and not standing.is_over and call.declares_networks and not call.confirm:
-        seconds = f"{standing.seconds_left:.0f} seconds"
-        remedy = "confirm them (wharf confirm), revert them (wharf revert), or wait"
-        option = call.places.option("confirm")
-        message = f"{standing}, in {seconds}: {remedy}; a run with {option} is confirmed together with them"
-        raise ConflictError.at("this host", message)
+        remedy = (
+            "confirm them (`wharf confirm`, the module wharf.network.confirm), revert them (`wharf revert`), or wait; "
+            f"a run with {call.places.option('confirm')} is confirmed together with them"
+        )
+        raise ConflictError.at("this host", f"{standing}, in {standing.seconds_left:.0f} seconds: {remedy}")
 
 
 def _load_ledger(call: Call, read: FactsReader) -> Ledger:
