@@ -18,9 +18,8 @@ from ansible.plugins.connection import ConnectionBase
 # What runs on the host.
 MODULE = "wharf.network.confirm"
 
-# In seconds.
+# Seconds.
 _TRY_AGAIN_AFTER = 1.0
-_CONNECT_WITHIN = 10
 
 _LOCAL = (
     "the connection is local, so that the controller reaches this host proves nothing of how others reach it by the "
@@ -42,7 +41,8 @@ def confirm_by_new_connection(ask: Callable[[], dict[str, Any]], connection: Any
             break
         if time.monotonic() + _TRY_AGAIN_AFTER >= deadline:
             reason = told.get("module_stderr") or told.get("msg") or "it does not answer"
-            return {"failed": True, "msg": f"no new connection to this host succeeds: {str(reason).strip()}"}
+            words = " ".join(str(reason).split())
+            return {"failed": True, "msg": f"no new connection to this host succeeds: {words}"}
         time.sleep(_TRY_AGAIN_AFTER)
     if connection.transport == "local":
         told["warnings"] = [*told.get("warnings", []), _LOCAL]
@@ -68,7 +68,8 @@ def _new(connection: Any, seconds: float) -> Iterator[None]:
         # Nothing that waits, such as a local connection.
         yield
         return
-    connection.set_option("timeout", max(1, min(int(usual), _CONNECT_WITHIN, int(seconds))))
+    # One that never answers leaves time for another one.
+    connection.set_option("timeout", max(1, min(int(usual), int(seconds / 2))))
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from standing import assert_same, standing
 from test_command import Ran, wharf
 from test_fleet import Fleet
 from test_follow import following
-from test_killed import FOREIGN, THREE, TOO_MANY, TWO
+from test_killed import FOREIGN, PUBLISHED, THREE, TOO_MANY, TWO, words
 
 COPY = "/run/wharf-revert-"
 # Seconds: the shortest that is allowed, and one that no test waits for.
@@ -33,6 +33,12 @@ SOON, LATE = 10, 600
 
 ONE_RULE = {**TWO, "docker_user": [{"action": "drop", "source": "192.0.2.66"}]}
 OTHERS = {**THREE, "docker_user": [{"action": "drop", "source": "192.0.2.67"}]}
+# Little of each: these are killed, and refused, at each single thing.
+OLD = {**PUBLISHED, "docker_user": [{"action": "drop", "source": "192.0.2.66"}]}
+NEW = words(
+    {"front": {**PUBLISHED["networks"]["front"], "driver_opts": {"com.docker.network.driver.mtu": "1400"}}},
+    {"web": {"networks": ["front"], "ports": ["8081:80"], "hostname": "new"}, "more": {"networks": ["front"]}},
+)
 MORE = {"containers": {"more": {"networks": ["front"]}}}
 
 
@@ -234,8 +240,8 @@ def test_a_second_run(host: ThrowawayHost) -> None:
     apply(host, OTHERS, SOON)
     first = noted(host)
     made = stands(host)
-    for words in (MORE, OTHERS):
-        ran = wharf(host, "apply", "-", given=json.dumps(words))
+    for other in (MORE, OTHERS):
+        ran = wharf(host, "apply", "-", given=json.dumps(other))
         assert ran.code == 1
         told = "this host: the changes made by `wharf apply` of root are not confirmed, and will be reverted at "
         assert ran.errors.startswith(told)
@@ -260,12 +266,12 @@ def test_a_second_run(host: ThrowawayHost) -> None:
 
 
 def test_a_run_that_is_killed_is_reverted_wherever_that_was(host: ThrowawayHost) -> None:
-    host.apply(ONE_RULE, EXACT)
-    host.apply(OTHERS, EXACT)
-    host.apply(ONE_RULE, EXACT)
+    host.apply(OLD, EXACT)
+    host.apply(NEW, EXACT)
+    host.apply(OLD, EXACT)
     before = stands(host)
     for fatal in range(1, TOO_MANY):
-        is_killed = host.is_killed(fatal, OTHERS, EXACT, ["--confirm", str(LATE)])
+        is_killed = host.is_killed(fatal, NEW, EXACT, ["--confirm", str(LATE)])
         if "unconfirmed" in host.ledger():
             change_note(host, deadline=0)
         host.engine(["apply"])
@@ -276,10 +282,12 @@ def test_a_run_that_is_killed_is_reverted_wherever_that_was(host: ThrowawayHost)
 
 
 def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
-    host.apply(ONE_RULE, EXACT)
+    host.apply(NEW, EXACT)
+    host.apply(OLD, EXACT)
     before = stands(host)
     for fatal in range(1, TOO_MANY):
-        apply(host, OTHERS)
+        arguments, given = host._given(NEW, EXACT)
+        host.engine(["apply", *arguments, "--confirm", str(LATE)], given)
         kill_watchdog(host)
         change_note(host, deadline=0)
         is_killed = bool(host._runner.ask([["apply"], "", fatal])[0])
@@ -291,13 +299,13 @@ def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
 
 
 def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: ThrowawayHost) -> None:
-    host.apply(ONE_RULE, EXACT)
-    host.apply(OTHERS, EXACT)
-    host.apply(ONE_RULE, EXACT)
+    host.apply(OLD, EXACT)
+    host.apply(NEW, EXACT)
+    host.apply(OLD, EXACT)
     before = stands(host)
     endings = set()
     for number in range(1, TOO_MANY):
-        refusal = host.refused(number, OTHERS, EXACT, ["--confirm", str(LATE)])
+        refusal = host.refused(number, NEW, EXACT, ["--confirm", str(LATE)])
         if not refusal.what:
             break
         if refusal.failed and "all changes were made" not in refusal.said:
