@@ -36,7 +36,7 @@ OTHERS = {**THREE, "docker_user": [{"action": "drop", "source": "192.0.2.67"}]}
 # Little of each: these are killed, and refused, at each single thing.
 OLD = {**PUBLISHED, "docker_user": [{"action": "drop", "source": "192.0.2.66"}]}
 NEW = words(
-    {"front": {**PUBLISHED["networks"]["front"], "driver_opts": {"com.docker.network.driver.mtu": "1400"}}},
+    PUBLISHED["networks"],
     {"web": {"networks": ["front"], "ports": ["8081:80"], "hostname": "new"}, "more": {"networks": ["front"]}},
 )
 MORE = {"containers": {"more": {"networks": ["front"]}}}
