@@ -16,7 +16,7 @@ from . import ledger as ledger_file
 from .declaration.declared import Call
 from .errors import ApplyError, ConflictError
 from .host import Host
-from .kernel import detached
+from .kernel import detached, file_lock
 from .ledger import Ledger
 from .unconfirmed import NOBODY_CONFIRMED, Reverted, Unconfirmed
 
@@ -77,9 +77,10 @@ def start_watchdog(is_first: bool = False) -> None:
 
     path = f"{COPY}{os.urandom(4).hex()}"
     try:
-        # Of processes that were killed. One that still runs has nothing to do any more.
         for left in glob.glob(f"{COPY}*") if is_first else ():
-            os.unlink(left)
+            # Of a process that was killed: one that runs holds a lock.
+            if not file_lock.is_held(left):
+                os.unlink(left)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:
             file.write(program().content)

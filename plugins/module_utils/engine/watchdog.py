@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
-from typing import Callable, Optional, Tuple
+from contextlib import contextmanager, suppress
+from typing import Callable, Iterator, Optional, Tuple
 
 from .confirmation import COPY
 from .converge import converge
 from .declaration.declared import Call
 from .errors import ConflictError, WharfError
+from .kernel import file_lock
 from .ledger import PATH, Ledger
 from .report import summary
 from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
@@ -30,7 +31,7 @@ def watch(tell: Callable[[str], None]) -> None:
     """
     ledger = _Ledger()
     told = ""
-    try:
+    with _own_copy():
         while True:
             pause = _LOOK_EVERY
             try:
@@ -45,8 +46,6 @@ def watch(tell: Callable[[str], None]) -> None:
                     tell(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
                 told, pause = str(error), _TRY_AGAIN_AFTER
             time.sleep(pause)
-    finally:
-        _delete_own_copy()
 
 
 def revert(tell: Callable[[str], None]) -> None:
@@ -87,8 +86,19 @@ class _Ledger:
         return self._unconfirmed
 
 
-def _delete_own_copy() -> None:
+@contextmanager
+def _own_copy() -> Iterator[None]:
+    """Hold a lock on the archive that this process runs from, if it was made for that, and delete it in the end."""
     archive = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if archive.startswith(COPY):
+    if not archive.startswith(COPY):
+        yield
+        return
+    descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        file_lock.acquire(descriptor, _LOOK_EVERY)
+        yield
+        # Not after an error: systemd starts it again.
         with suppress(OSError):
             os.unlink(archive)
+    finally:
+        os.close(descriptor)
