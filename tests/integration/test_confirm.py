@@ -182,6 +182,27 @@ def test_what_is_confirmed_stays(host: ThrowawayHost) -> None:
         assert ran.errors == f"there is nothing to {command}: nothing is unconfirmed on this host\n"
 
 
+def test_the_copy_of_a_process_that_was_killed_goes_with_the_next_change(host: ThrowawayHost) -> None:
+    """And not that of one that runs."""
+
+    def copies_of(processes: int) -> set[str]:
+        until(lambda: len(watchdogs(host)) == processes)
+        return {each for each in host.run("ls /run").split() if each.startswith("wharf-revert-")}
+
+    apply(host, OLD)
+    killed = copies_of(1)
+    os.kill(watchdogs(host)[0], signal.SIGKILL)
+    wharf(host, "confirm")
+    apply(host, NEW)
+    running = copies_of(1)
+    assert len(killed) == len(running) == 1
+    assert killed.isdisjoint(running)
+    apply(host, MORE, state="present")
+    assert running < copies_of(2)
+    wharf(host, "confirm")
+    until(lambda: not watchdogs(host), seconds=5)
+
+
 def test_by_hand_it_is_reverted_before_its_time(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
     before = stands(host)
