@@ -113,7 +113,8 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
     """Confirm the changes of this run and of those before it; without one, all that nobody has confirmed yet.
 
     Returns:
-        What was confirmed; None where no run is given and there is nothing to confirm.
+        What was confirmed; None where there is nothing to confirm. So it is where it was confirmed by an attempt whose
+        answer got lost.
 
     Raises:
         ConflictError: it is too late, or a later run is to be confirmed.
@@ -122,8 +123,8 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
         ledger = Ledger.load()
         found = ledger.unconfirmed
         if not found:
-            if ledger.reverted or run:
-                raise ConflictError.at(_TOO_LATE, str(ledger.reverted or "these changes are not unconfirmed any more"))
+            if ledger.reverted:
+                raise ConflictError.at(_TOO_LATE, str(ledger.reverted))
             return None
         if found.is_over:
             raise ConflictError.at(_TOO_LATE, f"{found}, and they are being reverted")
