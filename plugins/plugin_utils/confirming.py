@@ -68,8 +68,7 @@ def _new(connection: Any, seconds: float) -> Iterator[None]:
         # Nothing that waits, such as a local connection.
         yield
         return
-    # One that never answers leaves time for another one.
-    connection.set_option("timeout", max(1, min(int(usual), int(seconds / 2))))
+    connection.set_option("timeout", max(1, min(int(usual), int(seconds))))
     try:
         yield
     finally:
