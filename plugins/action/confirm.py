@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wharf.network.plugins.plugin_utils.confirming import MODULE, confirm_by_new_connection
+from ..plugin_utils.confirming import MODULE, confirm_by_new_connection
 
 
 class ActionModule(ActionBase):
