@@ -17,6 +17,7 @@ from .errors import ConflictError, WharfError
 from .kernel import file_lock
 from .ledger import PATH, Ledger
 from .report import summary
+from .runtimes import runtimes
 from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
 
 # In seconds.
@@ -60,6 +61,8 @@ def revert(tell: Callable[[str], None]) -> None:
 
 def _converge(call: Call, tell: Callable[[str], None]) -> bool:
     """Whether anything was reverted."""
+    # Since the last attempt, containers may have started.
+    runtimes.look_anew()
     result = converge(call, limit=lambda part: part.without_changes())
     for warning in result.warnings:
         tell(f"warning: {warning}")
