@@ -316,7 +316,7 @@ def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
         assert_same(before, lambda: stands(host), f"after death {fatal}")
         if not is_killed:
             break
-    assert 20 < fatal < TOO_MANY - 1
+    assert 10 < fatal < TOO_MANY - 1
 
 
 def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: ThrowawayHost) -> None:
