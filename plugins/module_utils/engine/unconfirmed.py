@@ -61,11 +61,13 @@ class Unconfirmed:
 
     @property
     def is_over(self) -> bool:
-        return self.boot != clock.boot_id() or self.seconds_left <= 0
+        return self.seconds_left <= 0
 
     @property
     def seconds_left(self) -> float:
-        return self.deadline - clock.since_boot()
+        """None are left from the moment of a reboot on."""
+        deadline = self.deadline if self.boot == clock.boot_id() else 0
+        return deadline - clock.since_boot()
 
     @property
     def until(self) -> str:

@@ -68,7 +68,8 @@ def test_a_later_run_does_not_shorten_the_time_of_an_earlier_one() -> None:
 
 
 def test_after_a_reboot_it_is_over() -> None:
-    assert replace(Unconfirmed.begun("alice", 120, FORMER), boot="another").is_over
+    rebooted = replace(Unconfirmed.begun("alice", 120, FORMER), boot="another")
+    assert (rebooted.is_over, rebooted.seconds_left) == (True, -1000)
 
 
 def test_what_restores_the_networks_at_boot_is_not_taken_away() -> None:
