@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from ..plugin_utils.confirming import MODULE as CONFIRM
+from ..plugin_utils.confirming import confirm_by_new_connection, play
 from ..plugin_utils.declaration import DECLARING, gather, is_blank
 
 # Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
@@ -23,6 +27,9 @@ _MODULE = "wharf.network.layers"
 OPTIONS = (
     "recover",
     "boot",
+    "by",
+    "confirm",
+    "confirm_later",
     "compose_files",
     "containers",
     "docker_user",
@@ -56,13 +63,40 @@ class ActionModule(ActionBase):
         except ModelError as error:
             return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
-        module_args = {**arguments, **declaration.parts}
-        result.update(self._execute_module(module_name=_MODULE, module_args=module_args, task_vars=task_vars))
+        module_args = {"by": play(task_vars), **arguments, **declaration.parts}
+        result.update(self._converge(module_args, task_vars))
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *map(str, declaration.warnings)]
             if result.get("problems"):
                 result.update(_told(declaration.explained(Problem(**problem) for problem in result["problems"])))
         return result
+
+    def _converge(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run the module, and confirm its changes if it says that they are to be confirmed now."""
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=_MODULE, module_args=module_args, task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            if "confirm" not in module_args:
+                raise
+            reverted = f"what it may have changed is reverted after {module_args['confirm']} seconds"
+            raise AnsibleConnectionFailure(f"{error}; nobody confirms this run, so {reverted}") from error
+        unconfirmed = result.get("unconfirmed")
+        if not unconfirmed or result.get("failed") or boolean(module_args.get("confirm_later", False), strict=False):
+            return result
+        confirmed = confirm_by_new_connection(
+            lambda: self._execute_module(
+                module_name=CONFIRM, module_args={"run": unconfirmed["id"]}, task_vars=task_vars
+            ),
+            self._connection,
+            unconfirmed["seconds"],
+        )
+        result["warnings"] = [*result.get("warnings", []), *confirmed.pop("warnings", [])]
+        if confirmed.get("failed"):
+            until = f"the changes of this run will be reverted at {unconfirmed['until']}"
+            return {**result, "failed": True, "msg": f"{confirmed['msg']}; {until}"}
+        return {**result, "unconfirmed": None}
 
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
         """The folders that relative paths are looked up in."""

@@ -143,6 +143,28 @@ options:
         that the rest goes.
     type: bool
     default: false
+  confirm:
+    description:
+      - Seconds, from V(10) to V(86400). The changes of this call must be confirmed within this time after they were
+        made, or the host reverts to what was declared before. Without it, they need not be confirmed.
+      - The controller confirms them itself, through a new connection to the host. Where no new connection succeeds
+        before the deadline, the task fails. The host reverts also where the play, the controller or the connection is
+        gone, and after a reboot.
+      - A call that changes nothing has nothing to confirm. Nor has one that only repairs what differs from a
+        declaration that stays the same, since there is no other one to revert to; a warning says so.
+      - As long as changes of an earlier call are not confirmed, a call without this is refused. A call with this is
+        confirmed together with them; until then the host reverts to what was declared before the first one.
+    type: int
+  confirm_later:
+    description:
+      - With V(true) the changes are left unconfirmed, for the module M(wharf.network.confirm) in a later task, such as
+        one after tests of what the host serves.
+    type: bool
+    default: false
+  by:
+    description: Who makes the call, in messages about changes that are not confirmed. By default it is the play.
+    type: str
+    default: a module
   variable_prefix:
     description:
       - What the names of variables begin with from which the options are given, as in V(wharf_) of C(wharf_networks).

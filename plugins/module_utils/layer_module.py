@@ -11,6 +11,7 @@ from typing import Any, Dict, FrozenSet, Iterator, NoReturn, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .engine.confirmation import confirm
 from .engine.converge import converge
 from .engine.declaration.declared import ABSENT, PARTS, PRESENT, SCOPES, STATES, Call
 from .engine.declaration.places import SOURCE, Places
@@ -33,6 +34,9 @@ ARGUMENT_SPEC = {
     "scope": {"type": "list", "elements": "str", "choices": list(SCOPES), "default": list(SCOPES)},
     "layers": {"type": "list", "elements": "str", "choices": _NAMES, "default": _NAMES},
     "recover": {"type": "bool", "default": False},
+    "confirm": {"type": "int"},
+    "confirm_later": {"type": "bool", "default": False},
+    "by": {"type": "str", "default": "a module"},
     "variable_prefix": {"type": "str", "default": ""},
 }
 
@@ -76,6 +80,18 @@ def run_boot() -> None:
     _run(module, [BOOT.name], frozenset([BOOT.name]), {"boot": boot})
 
 
+def run_confirm() -> None:
+    """Confirm the changes of a run; leave with the result."""
+    spec = {"run": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}}
+    module = Module(argument_spec=spec, supports_check_mode=True)
+    confirmed = None
+    with reporting_errors(module):
+        # In check mode there is nothing to confirm: what earlier tasks of the play would change has not been changed.
+        if not module.check_mode:
+            confirmed = confirm(module.params["run"])
+    module.exit_json(changed=confirmed is not None, confirmed=confirmed.as_data() if confirmed else None)
+
+
 def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:
     prefix = module.params.get("variable_prefix", "")
     with reporting_errors(module):
@@ -85,12 +101,16 @@ def _run(module: AnsibleModule, names: Sequence[str], scopes: FrozenSet[str], gi
             scopes=scopes,
             check=module.check_mode,
             recover=module.params.get("recover", False),
+            confirm=module.params.get("confirm"),
+            by=module.params.get("by", ""),
             places=Places(prefix, prefix),
         )
         result = converge(call, [layer for layer in LAYERS if layer.name in names], tell=module.warn)
     report = describe(result)
     for warning in report.pop("warnings"):
         module.warn(warning)
+    if result.reverted:
+        module.warn(str(result.reverted))
     awaited = ", ".join(name for (_kind, name), reason in result.pending.items() if not reason)
     if awaited:
         module.warn(f"pending until their containers run: {awaited}")

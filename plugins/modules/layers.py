@@ -84,6 +84,18 @@ pending:
   type: list
   elements: str
   sample: []
+unconfirmed:
+  description: What is still to be confirmed of this call, with the C(id) that M(wharf.network.confirm) takes; null
+    where there is nothing to confirm, or it is confirmed already.
+  returned: success
+  type: dict
+  sample: {id: 5f0c2a91, by: 'the play "Networks" of alice at deploy', seconds: 120,
+    until: "2026-11-28 16:04:05 UTC"}
+reverted:
+  description: What this call has reverted first, since nobody had confirmed it; null where there was nothing.
+  returned: success
+  type: dict
+  sample: null
 problems:
   description: What stands in the way, each with the C(path) of its place and a C(message) that says what
     would be right. What is wrong in a text or Compose file itself, is in the error message alone.

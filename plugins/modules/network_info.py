@@ -129,6 +129,19 @@ drift:
   returned: success
   type: dict
   sample: {bridge: [{kind: bridge, name: br-app, action: update, fields: [mtu]}]}
+unconfirmed:
+  description: Changes that are to be confirmed, by whom they were made, and until when; null where there are none.
+  returned: success
+  type: dict
+  sample: {id: 5f0c2a91, by: 'the play "Networks" of alice at deploy', seconds: 120,
+    until: "2026-11-28 16:04:05 UTC"}
+reverted:
+  description: Changes that the host has reverted since nobody confirmed them, until the next run has told of it; null
+    where there are none.
+  returned: success
+  type: dict
+  sample: {by: 'the play "Networks" of alice at deploy', at: "2026-11-28 16:04:06 UTC",
+    reason: since nobody confirmed them}
 trouble:
   description: What an admin has to see first, in sentences; containers that are pending, what is gone or differs, and
     third-party rules that drop what must pass.

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ..module_utils.engine.declaration.declared import PRESENT, STATES
+from ..module_utils.engine.declaration.declared import CONFIRM_RANGE, PRESENT, STATES, is_time_to_confirm
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, ProblemCollector
 from ..module_utils.engine.state import RUNTIMES
@@ -92,6 +92,8 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
             problems.add("wharf_verify_from", f'"{each}": matches no host of the inventory')
     if patterns and not settings["verify_from"] and not problems.problems:
         problems.add("wharf_verify_from", f'"{",".join(patterns)}": leaves no host of the inventory')
+    if settings["confirm_verify"] and "confirm" not in settings and is_blank(given.get("wharf_confirm")):
+        problems.add("wharf_confirm_verify", "is for changes that are to be confirmed: set wharf_confirm as well")
     problems.raise_if_any()
     return settings
 
@@ -143,6 +145,13 @@ def _seconds(value: Any, path: str) -> float:
     if isinstance(value, bool) or not 0 < seconds < float("inf"):
         raise _wrong(path, value, "must be a number of seconds above 0")
     return seconds
+
+
+def _time_to_confirm(value: Any, path: str) -> int:
+    text = str(value).strip()
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not is_time_to_confirm(int(text)):
+        raise _wrong(path, value, CONFIRM_RANGE)
+    return int(text)
 
 
 def _serial(value: Any, path: str) -> list[str]:
@@ -209,6 +218,8 @@ _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "wharf_recover": (_boolean, False),
     "wharf_boot": (_boolean, True),
     "wharf_boot_services": (_boolean, None),
+    "wharf_confirm": (_time_to_confirm, None),
+    "wharf_confirm_verify": (_boolean, False),
     "wharf_runtime": (_choice(NETNS, *RUNTIMES), NETNS),
     "wharf_serial": (_serial, None),
     "wharf_state": (_choice(*STATES), PRESENT),

@@ -20,7 +20,7 @@ from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 # Files of tests that take long each, the longest first. They share nothing that takes long to set up.
 LONG = [
     f"tests/integration/test_{name}.py"
-    for name in ("killed", "transaction", "playbooks", "fleet", "playbook_inputs", "verify", "runner")
+    for name in ("killed", "transaction", "confirm", "playbooks", "fleet", "playbook_inputs", "verify", "runner")
 ]
 
 

@@ -87,7 +87,7 @@ def before_each_change_of_the_kernel(act: Act) -> None:
 
 def before_each_process(act: Act) -> None:
     """Have this called before each time that a process is started that stays, is told something, or noted down."""
-    _hook(act, subprocess, "Popen", lambda command, **_options: command[-1].startswith("--conf-file=/"))
+    _hook(act, subprocess, "Popen", _starts_what_stays)
     _hook(act, os, "kill", lambda pid, _signal: pid != os.getpid())
     _hook(act, builtins, "open", lambda file, mode="r", *_: mode == "w" and str(file).endswith(".started"))
 
@@ -113,6 +113,10 @@ def _opens_for_writing(path: str, flags: int, *_mode: int) -> bool:
 
 def _changes_something(command: Sequence[str], **_options: Any) -> bool:
     return command[0].endswith(("restore", "systemctl")) or "-f" in command
+
+
+def _starts_what_stays(command: Sequence[str], **_options: Any) -> bool:
+    return command[-1].startswith(("--conf-file=/", "--at-deadline"))
 
 
 def _mounts(function: str, *arguments: Any) -> bool:

@@ -306,23 +306,23 @@ class ThrowawayHost:
             raise EngineError(errors.strip())
         return str(output)
 
-    def refused(self, number: int, words: Any, state: str = PRESENT) -> Refusal:
+    def refused(self, number: int, words: Any, state: str = PRESENT, options: Sequence[str] = ()) -> Refusal:
         """Apply, but have the `number`th thing that the run does refused, if it comes to that.
 
         Raises:
             EngineError: nothing was refused, and the run failed all the same.
         """
         arguments, given = self._given(words, state)
-        code, _output, errors = self._runner.ask([["apply", *arguments], json.dumps(given), -number])
+        code, _output, errors = self._runner.ask([["apply", *arguments, *options], json.dumps(given), -number])
         refused, _newline, said = str(errors).partition("\n") if errors.startswith(REFUSED) else ("", "", errors)
         if code and not refused:
             raise EngineError(said.strip())
         return Refusal(refused.removeprefix(REFUSED), said.strip(), bool(code))
 
-    def is_killed(self, fatal: int, words: Any, state: str = PRESENT) -> bool:
+    def is_killed(self, fatal: int, words: Any, state: str = PRESENT, options: Sequence[str] = ()) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
         arguments, given = self._given(words, state)
-        code, _output, errors = self._runner.ask([["apply", *arguments], json.dumps(given), fatal])
+        code, _output, errors = self._runner.ask([["apply", *arguments, *options], json.dumps(given), fatal])
         if code > 0:
             raise EngineError(errors.strip())
         return bool(code)

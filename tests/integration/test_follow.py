@@ -37,9 +37,9 @@ def host() -> Iterator[ThrowawayHost]:
 
 
 @contextmanager
-def following(host: ThrowawayHost) -> Iterator[subprocess.Popen[str]]:
+def following(host: ThrowawayHost, is_confined: bool = True) -> Iterator[subprocess.Popen[str]]:
     """The engine, once it watches, with no more capabilities than its service has."""
-    command = host.engine_command("-m", "engine", "follow", by=confined())
+    command = host.engine_command("-m", "engine", "follow", by=confined() if is_confined else [])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         heard(process)
         try:

@@ -9,17 +9,18 @@ import argparse
 import json
 import os
 import sys
-from typing import List, NoReturn
+from typing import Callable, Dict, List, NoReturn, Optional
 
 from .converge import Result, converge, recover_ledger
 from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, PRESENT, SCOPES, STATES, Call
 from .declaration.places import Places
-from .errors import ProblemCollector, WharfError
+from .errors import ConflictError, ProblemCollector, WharfError
 from .ledger import run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
 from .report import describe, summary, unified, visible
+from .unconfirmed import NOTHING_UNCONFIRMED
 from .version import VERSION
 
 DONE, FAILED, DIFFERS = 0, 1, 2
@@ -35,7 +36,10 @@ _CODES = {
     "apply": "ends with 0: the host is what is declared; 1: an error",
     "diff": "ends with 0: nothing differs; 2: it differs; 1: an error",
     "explain": "ends with 0: open; 1: closed; 2: it cannot be known; 3: an error",
+    "confirm": "ends with 0: confirmed; 1: an error, or there was nothing to confirm",
+    "revert": "ends with 0: reverted; 1: an error, or there was nothing to revert",
 }
+_CONFIRM = "revert what this changes, unless `wharf confirm` confirms it within so many seconds"
 _NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is declared"}
 
 
@@ -45,20 +49,11 @@ def main(arguments: List[str]) -> int:
         sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
         return _code_of_error(options.command)
     try:
-        if options.command == "show":
-            _show()
-        elif options.command == "recover":
-            _recover(options)
-        elif options.command == "follow":
-            _follow()
-        elif options.command == "explain":
-            return _explain(options)
-        else:
-            return _converge(options)
+        code = _COMMANDS[options.command](options)
     except (WharfError, OSError) as error:
         sys.stderr.write(visible(f"{error}\n"))
         return _code_of_error(options.command)
-    return DONE
+    return DONE if code is None else code
 
 
 def _code_of_error(command: str) -> int:
@@ -92,6 +87,17 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         )
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
         command.add_argument("--json", action="store_true", help="print one JSON document for machines")
+        if name == "apply":
+            command.add_argument("--confirm", type=int, metavar="SECONDS", help=_CONFIRM)
+    commands.add_parser("confirm", help="keep the changes that are not confirmed yet", epilog=_CODES["confirm"])
+    command = commands.add_parser(
+        "revert", help="revert the changes that are not confirmed yet", epilog=_CODES["revert"]
+    )
+    command.add_argument(
+        "--at-deadline",
+        action="store_true",
+        help="wait until they are confirmed, or until the deadline, and revert them then: what runs in the background",
+    )
     command = commands.add_parser(
         "recover", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
@@ -121,7 +127,7 @@ def _explain(options: argparse.Namespace) -> int:
     return VERDICTS[told["verdict"]]
 
 
-def _show() -> None:
+def _show(_options: argparse.Namespace) -> None:
     """Above the picture are the problems that keep parts of the host from being observed."""
     problems = ProblemCollector()
     seen = observe_what_can_be(problems)
@@ -130,7 +136,7 @@ def _show() -> None:
     sys.stdout.write(visible(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))])))
 
 
-def _follow() -> None:
+def _follow(_options: argparse.Namespace) -> None:
     """Print a line of JSON once all is watched, and then one each time that something was done."""
     # A host that boots without this pays nothing for it.
     from .follow import Followed, follow
@@ -140,6 +146,28 @@ def _follow() -> None:
         sys.stdout.flush()
 
     follow(tell)
+
+
+def _confirm(_options: argparse.Namespace) -> None:
+    from .confirmation import confirm
+
+    confirmed = confirm()
+    if not confirmed:
+        raise ConflictError.at("there is nothing to confirm", NOTHING_UNCONFIRMED)
+    sys.stdout.write(visible(f"confirmed: the changes made by {confirmed.by} stay\n"))
+
+
+def _revert(options: argparse.Namespace) -> None:
+    from .watchdog import revert, watch
+
+    def tell(message: str) -> None:
+        sys.stdout.write(visible(f"{message}\n"))
+        sys.stdout.flush()
+
+    if options.at_deadline:
+        watch(tell)
+    else:
+        revert(tell)
 
 
 def _recover(options: argparse.Namespace) -> None:
@@ -168,6 +196,8 @@ def _converge(options: argparse.Namespace) -> int:
         check=options.command == "diff",
         recover=options.recover,
         repeats=not options.file and options.state == PRESENT and not options.recover,
+        confirm=options.confirm if options.command == "apply" else None,
+        by=f"`wharf apply` of {os.environ.get('SUDO_USER') or 'root'}",
         places=Places.of_command(options.file),
     )
     result = converge(call)
@@ -180,12 +210,27 @@ def _print(result: Result, options: argparse.Namespace) -> None:
     if options.json:
         sys.stdout.write(json.dumps(visible(describe(result))) + "\n")
         return
-    for warning in result.warnings:
+    for warning in [*result.warnings, *([result.reverted] if result.reverted else [])]:
         sys.stderr.write(visible(f"warning: {warning}\n"))
     if options.command == "diff":
         is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.writelines(f"{line}\n" for line in unified(result, is_coloured))
     sys.stdout.write(visible(f"{summary(result, _NOTHING[options.command])}\n"))
+    if result.unconfirmed:
+        sys.stdout.write(f"reverted at {result.unconfirmed.until}, unless `wharf confirm` confirms it\n")
+
+
+# Each ends with 0, unless it returns another code.
+_COMMANDS: Dict[str, Callable[[argparse.Namespace], Optional[int]]] = {
+    "show": _show,
+    "diff": _converge,
+    "apply": _converge,
+    "confirm": _confirm,
+    "revert": _revert,
+    "recover": _recover,
+    "follow": _follow,
+    "explain": _explain,
+}
 
 
 if __name__ == "__main__":

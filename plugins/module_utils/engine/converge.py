@@ -8,10 +8,10 @@ What is refused takes the whole run back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import flows, keep_compiled, transaction
+from . import confirmation, flows, keep_compiled, transaction
 from . import ledger as ledger_file
 from .declaration.declared import Call
 from .diff import Change
@@ -23,6 +23,7 @@ from .ledger import Ledger
 from .planning.publications import Publication
 from .state import Key
 from .transaction import Part
+from .unconfirmed import Reverted, Unconfirmed
 
 EDITED = "this file was edited by hand and is left as it is: empty it, and the next run writes it again"
 
@@ -33,7 +34,8 @@ class Result:
 
     `pending` are sandboxes, endpoints and files that are left alone for now, each with the reason, or an empty text
     where the container does not run. `published` are the ports of the host that were chosen where the declaration
-    leaves the choice. `edited` are files that are left as an admin has edited them.
+    leaves the choice. `edited` are files that are left as an admin has edited them. `unconfirmed` is this run, if it is
+    to be confirmed; `reverted` is what it has reverted.
     """
 
     changes: Tuple[Change, ...]
@@ -41,6 +43,8 @@ class Result:
     pending: Mapping[Key, str] = field(default_factory=dict)
     published: Tuple[Publication, ...] = ()
     edited: Tuple[str, ...] = ()
+    unconfirmed: Optional[Unconfirmed] = None
+    reverted: Optional[Reverted] = None
 
 
 def converge(
@@ -53,8 +57,9 @@ def converge(
     """Bring this host to what is declared, in one transaction, or say what would change.
 
     The ledger is written before the kernel is touched, so that the next run knows whatever a killed run leaves behind.
-    `limit` takes from a part of the run the changes that are not to be made. `tell` hears of another run that this one
-    waits for.
+    Changes that nobody has confirmed in time are reverted first, in the same transaction.
+    `limit` takes from a part of the run the changes that are not to be made, unless the run reverts something. `tell`
+    hears of another run that this one waits for.
 
     Raises:
         ModelError, ConflictError: nothing was touched.
@@ -62,12 +67,19 @@ def converge(
     """
     with ledger_file.locked(tell):
         host = read_host(call, layers, facts)
-        before = after = [limit(part) for part in host.parts]
+        before = after = list(host.parts) if host.reverts else [limit(part) for part in host.parts]
         refused: Dict[Key, str] = {}
+        warnings = confirmation.warnings(host, call, any(part.changes for part in before))
         if not call.check:
-            after, refused = _commit(host, before)
+            after, refused = _commit(host, call, before)
         keep_compiled()
-        return _result(host, before, after, refused, call.check)
+        result = _result(host, before, after, refused, call.check)
+        return replace(
+            result,
+            warnings=(*warnings, *result.warnings),
+            unconfirmed=host.ledger.unconfirmed if host.ledger.unconfirmed != host.unconfirmed else None,
+            reverted=confirmation.reverted(host.reverts, call) if host.reverts and not call.check else None,
+        )
 
 
 def recover_ledger(call: Call) -> Ledger:
@@ -86,7 +98,7 @@ def recover_ledger(call: Call) -> Ledger:
     return ledger
 
 
-def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, str]]:
+def _commit(host: Host, call: Call, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, str]]:
     """Make the changes. The ledger says before what may come to be on the host, and afterwards what is there.
 
     Returns:
@@ -96,13 +108,18 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
         ApplyError, VerifyError: the message says what was refused and what became of the run.
     """
     ledger = host.ledger
-    ports_to_check = host.ports_to_check([change for part in parts for change in part.changes])
-    transaction.note_before(ledger, parts, ports_to_check)
+    changes = [change for part in parts for change in part.changes]
+    is_to_be_confirmed = confirmation.is_to_be_confirmed(host, call, bool(changes))
+    transaction.note_before(ledger, parts, host.ports_to_check(changes))
     ledger.declared = host.declared
-    ledger.allotted = host.plan.allotted.completed(host.allotted_before, host.declared.containers)
+    ledger.allotted = host.plan.allotted.completed(host.former.allotted, host.declared.containers)
+    if is_to_be_confirmed:
+        confirmation.begin(host, call)
     _save(ledger, "nothing was changed")
+    if is_to_be_confirmed:
+        _start_watchdog(host)
     refused: Dict[Key, str] = {}
-    if any(part.changes for part in parts):
+    if changes:
         try:
             refused = transaction.apply(parts)
             parts = transaction.verified(parts, refused)
@@ -111,6 +128,7 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
             kind = VerifyError if isinstance(error, VerifyError) else ApplyError
             raise kind(f"{error}; {outcome}") from error
     transaction.note_after(ledger, parts)
+    confirmation.end(host, call, is_to_be_confirmed)
     try:
         flows.forget(ledger.stale_ports, host.plan)
         ledger.stale_ports.clear()
@@ -121,10 +139,23 @@ def _commit(host: Host, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, st
     return list(parts), refused
 
 
+def _start_watchdog(host: Host) -> None:
+    """
+    Raises:
+        ApplyError: it could not be started, and what that means.
+    """
+    try:
+        confirmation.start_watchdog(is_first=host.unconfirmed is None)
+    except ApplyError as error:
+        host.ledger.restore()
+        raise ApplyError(f"{error}; nothing was changed") from error
+
+
 def _roll_back(host: Host, parts: Sequence[Part]) -> str:
     """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
     ledger = host.ledger
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before
+    ledger.unconfirmed = host.unconfirmed
     remaining, problems = transaction.roll_back(parts, host.desired_before())
     try:
         if host.plan_before:

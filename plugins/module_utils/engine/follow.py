@@ -12,10 +12,12 @@ written, and rules of which whole chains are gone.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tuple
 
+from .confirmation import start_watchdog
 from .converge import converge
 from .declaration.declared import Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
@@ -34,6 +36,7 @@ from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
 from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Sandbox, SandboxRef
 from .transaction import Part
+from .unconfirmed import Unconfirmed
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
@@ -43,6 +46,9 @@ _RUNTIMES_FOLDERS = ("/run/docker/netns", namespaces.RUN_NETNS, "/run/systemd/ma
 # In seconds. These files appear before the container runs: so there is another look soon, and then ever later.
 _LOOK_AGAIN_AFTER = 0.1
 _LOOK_ANYWAY_AFTER = 30.0
+
+# Seconds. A process that is there begins to revert within the first.
+_REVERTS_WITHIN = 5.0
 
 # The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
@@ -109,6 +115,7 @@ class _Follower:
         self._declared = Declared()
         self._others: FrozenSet[SandboxRef] = frozenset()
         self._connected: Dict[SandboxRef, _Stack] = {}
+        self._look_at_deadline_after = 0.0
 
     def folders(self) -> Iterator[str]:
         """Where something changes when there is something to do."""
@@ -126,6 +133,9 @@ class _Follower:
             if loaded:
                 return Followed(rules=loaded)
         ledger = Ledger.load()
+        if self._is_not_reverted(ledger.unconfirmed):
+            start_watchdog()
+            return Followed(problem=f"{ledger.unconfirmed}: the process that reverts them is started again")
         facts = read_facts(ledger)
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
@@ -142,6 +152,15 @@ class _Follower:
             followed = replace(followed, connected=connect(frozenset(started)))
             self._connected.update(started)
         return followed
+
+    def _is_not_reverted(self, unconfirmed: Optional[Unconfirmed]) -> bool:
+        """Whether the time of changes is over for so long that the process that reverts them must have been killed."""
+        if not unconfirmed or not unconfirmed.is_over or unconfirmed.seconds_left > -_REVERTS_WITHIN:
+            return False
+        if time.monotonic() < self._look_at_deadline_after:
+            return False
+        self._look_at_deadline_after = time.monotonic() + _LOOK_ANYWAY_AFTER
+        return True
 
     def _started(self) -> Dict[SandboxRef, _Stack]:
         """Those that run, and are not known to be connected. Only of these their runtimes are asked."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Callable, Dict, List, Optional, Sequence, Set
 
@@ -24,6 +24,7 @@ from .planning.plan import Plan
 from .resources.resource import Resource
 from .state import Object, Rules, State, state_of
 from .transaction import Part, of_kinds
+from .unconfirmed import Former, Unconfirmed
 
 FactsReader = Callable[[Ledger], Facts]
 
@@ -31,18 +32,32 @@ FactsReader = Callable[[Ledger], Facts]
 @dataclass(frozen=True)
 class Host:
     """`declared` and `plan` are what holds once the run is through, `declared_before` and `allotted_before` what held
-    before it. `warnings` are those of the declaration alone.
+    before it. `former` is what the call was added to: the same, or what was declared before changes that this run
+    `reverts`. `unconfirmed` are those that nobody had confirmed. `warnings` are those of the declaration alone.
     """
 
     ledger: Ledger
     facts: Facts
     declared_before: Declared
     allotted_before: Allotments
+    former: Former
+    unconfirmed: Optional[Unconfirmed]
+    reverts: Optional[Unconfirmed]
     declared: Declared
     plan: Plan
     layers: Sequence[Layer]
     parts: Sequence[Part]
     warnings: Sequence[str]
+
+    @property
+    def declares_anew(self) -> bool:
+        """Whether anything is declared now that was not, or the other way around, so that the host can revert."""
+        return self.declared != self.former.declared
+
+    @property
+    def follows_unconfirmed(self) -> bool:
+        """Whether there are changes that nobody has confirmed, and that this run leaves."""
+        return self.unconfirmed is not None and self.reverts is None
 
     @cached_property
     def plan_before(self) -> Optional[Plan]:
@@ -72,17 +87,23 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
         ConflictError: the host lacks something, or a third-party object is in the way.
     """
     ledger = _load_ledger(call, read)
-    declared = declare(ledger.declared, call)
+    _refuse_beside_unconfirmed(ledger, call)
+    reverts = ledger.unconfirmed if ledger.unconfirmed and (call.reverts or ledger.unconfirmed.is_over) else None
+    former = Former(ledger.declared, ledger.allotted)
+    if reverts:
+        # All layers, since all of them may have been changed.
+        former, layers = replace(reverts.former, declared=reverts.former.reverted_from(ledger.declared)), LAYERS
+    declared = declare(former.declared, call)
     with_given = known(declared, call)
-    check_removed_networks(ledger.declared, with_given)
-    earlier, facts = not_given(ledger.declared, call), read(ledger)
+    check_removed_networks(former.declared, with_given)
+    earlier, facts = not_given(former.declared, call), read(ledger)
     unmatched = ProblemCollector()
     try:
         # Rules that were declared before may name what has gone since.
         is_error = call.declares_rules
-        plan = make_plan(with_given, facts, ledger.allotted, None if is_error else unmatched, earlier, call.places)
+        plan = make_plan(with_given, facts, former.allotted, None if is_error else unmatched, earlier, call.places)
     except ModelError as error:
-        besides = _problems_besides(error, with_given, facts, ledger, layers, call)
+        besides = _problems_besides(error, with_given, facts, former.allotted, ledger, layers, call)
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
@@ -91,9 +112,26 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
         problems.problems += _lacking(layers, plan)
     parts = _observe(layers, plan, ledger, problems)
     problems.raise_if_any(ConflictError)
-    warnings = [*unnamed(ledger.declared, call), *plan.warnings]
+    warnings = [*unnamed(former.declared, call), *plan.warnings]
     warnings += [f"the rule matches nothing: {problem}" for problem in unmatched.problems]
-    return Host(ledger, facts, ledger.declared, ledger.allotted, declared, plan, layers, parts, warnings)
+    return Host(
+        ledger, facts, ledger.declared, ledger.allotted, former, ledger.unconfirmed, reverts,
+        declared, plan, layers, parts, warnings,
+    )  # fmt: skip
+
+
+def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:
+    """
+    Raises:
+        ConflictError: the call would declare something while earlier changes may still be reverted.
+    """
+    standing = ledger.unconfirmed
+    if standing and not standing.is_over and call.declares_networks and not call.confirm:
+        remedy = (
+            "confirm them (`wharf confirm`, the module wharf.network.confirm), revert them (`wharf revert`), or wait; "
+            f"a run with {call.places.option('confirm')} is confirmed together with them"
+        )
+        raise ConflictError.at("this host", f"{standing}, in {standing.seconds_left:.0f} seconds: {remedy}")
 
 
 def _load_ledger(call: Call, read: FactsReader) -> Ledger:
@@ -125,14 +163,20 @@ def _plan_given(ledger: Ledger, call: Call, facts: Facts) -> Plan:
 
 
 def _problems_besides(
-    error: ModelError, declared: Declared, facts: Facts, ledger: Ledger, layers: Sequence[Layer], call: Call
+    error: ModelError,
+    declared: Declared,
+    facts: Facts,
+    allotted: Allotments,
+    ledger: Ledger,
+    layers: Sequence[Layer],
+    call: Call,
 ) -> List[Problem]:
     """What this host lacks, and what is in the way, for the part of a declaration that the error is not about."""
     problems = ProblemCollector()
     if declared.host is None:
         return []
     with suppress(ModelError, ApplyError):
-        plan = make_plan_without(error.problems, declared, facts, ledger.allotted, call.places)
+        plan = make_plan_without(error.problems, declared, facts, allotted, call.places)
         problems.problems += _lacking(layers, plan)
         _observe(layers, plan, ledger, problems)
     return problems.problems

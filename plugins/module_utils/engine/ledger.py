@@ -15,13 +15,14 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
 from .state import Digest, Key
+from .unconfirmed import Former, Reverted, Unconfirmed
 
 PATH = "/var/lib/wharf/ledger.json"
 _NEW = f"{PATH}.new"
@@ -48,7 +49,8 @@ class Ledger:
     `digests` has by its name that of each file which an admin may edit, or two while the file is being written.
     `stale_ports` are the ports that have changed, until the stale flows to them have been forgotten.
     `canonical` keeps how nft lists the text of rules. `knows_boot`: earlier versions did not note whether the
-    networks are to come back when the host boots.
+    networks are to come back when the host boots. `unconfirmed` are changes that somebody is to confirm; `reverted` are
+    changes that nobody has confirmed, until a run has told of them.
     """
 
     declared: Declared = field(default_factory=Declared)
@@ -59,6 +61,8 @@ class Ledger:
     stale_ports: Set[str] = field(default_factory=set)
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
+    unconfirmed: Optional[Unconfirmed] = None
+    reverted: Optional[Reverted] = None
     _on_disk: str = ""
     _as_loaded: str = ""
     _replaces_broken: bool = False
@@ -72,7 +76,8 @@ class Ledger:
 
     @property
     def is_empty(self) -> bool:
-        return self.declared.is_empty and not any(self.owned.values()) and not self.stale_ports
+        is_begun = self.stale_ports or self.unconfirmed
+        return self.declared.is_empty and not any(self.owned.values()) and not is_begun
 
     @property
     def is_new(self) -> bool:
@@ -120,6 +125,8 @@ class Ledger:
             stale_ports=set(words.get("stale_ports", ())),
             canonical=dict(words["canonical"]),
             knows_boot="boot" in words["declared"],
+            unconfirmed=_unconfirmed(words.get("unconfirmed")),
+            reverted=Reverted(**words["reverted"]) if words.get("reverted") else None,
             _on_disk=text,
             _as_loaded=text,
         )
@@ -127,22 +134,27 @@ class Ledger:
     def _as_words(self) -> Dict[str, Any]:
         return {
             "version": VERSION,
-            "declared": vars(self.declared),
-            "allotted": self.allotted.as_data(),
+            **_declaration_as_words(self.declared, self.allotted),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
             "digests": self.digests,
             "stale_ports": sorted(self.stale_ports),
             "canonical": self.canonical,
+            **({"unconfirmed": _unconfirmed_as_words(self.unconfirmed)} if self.unconfirmed else {}),
+            **({"reverted": vars(self.reverted)} if self.reverted else {}),
         }
 
     def save(self) -> None:
         """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
+        That changes were reverted is kept until somebody has been told.
+
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
-        self._replace("" if self.is_empty else json.dumps(self._as_words(), indent=1, default=str))
+        ledger = Ledger(reverted=self.reverted) if self.is_empty else self
+        is_needed = not self.is_empty or self.reverted
+        self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
 
     def restore(self) -> None:
         """Make the file what it was when it was loaded, as if there had been no run since.
@@ -190,6 +202,22 @@ def _declared(words: Mapping[str, Any]) -> Declared:
         if not isinstance(words.get(part, {}), kind) and not (words.get(part) is None and part in optional):
             raise TypeError(f"{part} is {words[part]!r}")
     return Declared(**words)
+
+
+def _declaration_as_words(declared: Declared, allotted: Allotments) -> Dict[str, Any]:
+    return {"declared": vars(declared), "allotted": allotted.as_data()}
+
+
+def _unconfirmed(words: Optional[Mapping[str, Any]]) -> Optional[Unconfirmed]:
+    if not words:
+        return None
+    former = Former(_declared(words["former"]["declared"]), Allotments.from_data(words["former"]["allotted"]))
+    return Unconfirmed(**{**words, "former": former})
+
+
+def _unconfirmed_as_words(unconfirmed: Unconfirmed) -> Dict[str, Any]:
+    former = unconfirmed.former
+    return {**vars(unconfirmed), "former": _declaration_as_words(former.declared, former.allotted)}
 
 
 def _owned(words: Mapping[str, Any]) -> Dict[str, Set[Key]]:

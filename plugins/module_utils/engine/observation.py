@@ -35,7 +35,8 @@ def observe() -> Dict[str, Any]:
     Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses (to
     be pinned, say), third-party rules that drop what those of wharf.network accept (`foreign`), files that were
     `edited` and are left alone, what is `pending` since its container does not run now, `drift`: by layer, the changes
-    that would make the host what is declared, and `trouble`: what of all this an admin has to see first, in sentences.
+    that would make the host what is declared, changes that nobody has confirmed (`unconfirmed`, `reverted`), and
+    `trouble`: what of all this an admin has to see first, in sentences.
 
     Raises:
         ConflictError: not all of it can be seen.
@@ -82,7 +83,12 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
         "pending": pending,
         "drift": {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes},
-        "trouble": [*trouble(plan, parts), *map(str, foreign)] if is_declared else [],
+        "unconfirmed": ledger.unconfirmed.as_data() if ledger.unconfirmed else None,
+        "reverted": ledger.reverted.as_data() if ledger.reverted else None,
+        "trouble": [
+            *(str(each) for each in (ledger.unconfirmed, ledger.reverted) if each),
+            *([*trouble(plan, parts), *map(str, foreign)] if is_declared else []),
+        ],
     }
 
 

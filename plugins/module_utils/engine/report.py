@@ -68,6 +68,8 @@ def describe(result: Result) -> Dict[str, Any]:
         "pending": [name for _kind, name in result.pending],
         "edited": list(result.edited),
         "published": published_as_data(result.published),
+        "unconfirmed": result.unconfirmed.as_data() if result.unconfirmed else None,
+        "reverted": result.reverted.as_data() if result.reverted else None,
     }
 
 

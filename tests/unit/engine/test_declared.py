@@ -289,3 +289,12 @@ def test_the_planner_knows_what_a_call_stands_on() -> None:
 def test_the_planner_knows_nothing_new_of_what_goes() -> None:
     gone = call(CONTAINERS, state=ABSENT, containers={"one": NEW}, networks={"c": NEW})
     assert known(declare(BEFORE, gone), gone) == Declared(BEFORE.host, BEFORE.networks, {"two": OLD})
+
+
+@pytest.mark.parametrize("seconds", [9, 0, -1, 86401, True])
+def test_a_time_to_confirm_is_neither_too_short_nor_too_long(seconds: int) -> None:
+    with pytest.raises(
+        ModelError, match=rf'^--confirm: "{seconds}": must be a whole number of seconds from 10 to 86400'
+    ):
+        Call(confirm=seconds, places=Places("", "--"))
+    assert Call(confirm=10).confirm == 10

@@ -111,6 +111,8 @@ def test_a_result_is_plain_data() -> None:
         "pending": ["pid:1"],
         "edited": ["/etc/netns/web/resolv.conf"],
         "published": [],
+        "unconfirmed": None,
+        "reverted": None,
     }
     assert describe(Result(()))["changed"] is False
 

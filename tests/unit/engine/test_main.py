@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.wharf.network.plugins.module_utils.engine.__main__ import main
 
 
-@pytest.mark.parametrize("command", ["show", "diff", "apply"])
+@pytest.mark.parametrize("command", ["show", "diff", "apply", "confirm", "revert"])
 def test_who_is_not_root_is_told(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -265,3 +265,27 @@ def test_each_playbook_begins_by_checking_the_variables_of_all_hosts(playbook: s
     assert (first["hosts"], first["any_errors_fatal"], first["tags"]) == ("all", True, ["always"])
     assert [task["ansible.builtin.import_tasks"] for task in first["tasks"]] == ["tasks/variables.yml"]
     assert "wharf.network.check_variables" in _loaded("playbooks/tasks/variables.yml")[0]
+
+
+@pytest.mark.parametrize("value", [10, "120", " 86400 "])
+def test_a_time_to_confirm(value: Any) -> None:
+    assert read({"wharf_confirm": value})["confirm"] == int(value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, 9, -120, 86401, True, False, "true", "2m", "two minutes", 12.5, "0x20", [], [120]]
+)
+def test_what_is_no_time_to_confirm(value: Any) -> None:
+    (problem,) = problems_of({"wharf_confirm": value})
+    assert problem == f'wharf_confirm: "{value}": must be a whole number of seconds from 10 to 86400, which is a day'
+
+
+def test_without_a_time_nothing_is_to_be_confirmed() -> None:
+    for blank in BLANK:
+        assert "confirm" not in read({"wharf_confirm": blank, "wharf_confirm_verify": blank})
+    assert read({"wharf_confirm": 60, "wharf_confirm_verify": "yes"})["confirm_verify"] is True
+    told = ["wharf_confirm_verify: is for changes that are to be confirmed: set wharf_confirm as well"]
+    assert problems_of({"wharf_confirm_verify": True}) == told
+    # A wrong time is told, and not that there is none.
+    (problem,) = problems_of({"wharf_confirm_verify": True, "wharf_confirm": 1})
+    assert problem.startswith("wharf_confirm: ")

@@ -35,6 +35,10 @@ ALL = "all"
 _EARLIER = "was declared by an earlier run, and"
 ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by their names'
 
+# Seconds. A new connection may take most of the least of these; a day is too long to leave a host unconfirmed.
+CONFIRM_LEAST, CONFIRM_MOST = 10, 86400
+CONFIRM_RANGE = f"must be a whole number of seconds from {CONFIRM_LEAST} to {CONFIRM_MOST}, which is a day"
+
 # The option that each scope is given by.
 PARTS = {
     DOCKER_USER: "docker_user",
@@ -78,7 +82,9 @@ class Call:
     With state absent, ALL instead of entries removes all of a part, and a call without any part removes all of its
     scopes. `scopes` are the parts that the call declares; it may be given others, which only the planner uses.
     `recover`: a lost ledger is recovered from the marks on the host. `repeats`: the call declares nothing, and
-    converges the host to what is declared already. `places` names the options in messages.
+    converges the host to what is declared already. `reverts`: it reverts what nobody has confirmed yet. `confirm` is
+    for how many seconds after the run its changes may be confirmed before they are reverted; None: they need not be.
+    `by` says in messages who makes the run. `places` names the options in messages.
     """
 
     host: Optional[Raw] = None
@@ -91,6 +97,9 @@ class Call:
     check: bool = False
     recover: bool = False
     repeats: bool = False
+    reverts: bool = False
+    confirm: Optional[int] = None
+    by: str = ""
     places: Places = Places()
 
     def __post_init__(self) -> None:
@@ -106,6 +115,8 @@ class Call:
                 problems.add(self.places.part(part), "must be a mapping")
             elif scope == BOOT:
                 self._check_boot(given or {}, problems)
+        if self.confirm is not None and not is_time_to_confirm(self.confirm):
+            problems.add(self.places.option("confirm"), f'"{self.confirm}": {CONFIRM_RANGE}')
         problems.raise_if_any()
         for part, raw in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
             object.__setattr__(self, part, raw)
@@ -117,6 +128,11 @@ class Call:
                 problems.add(path, "unknown key; known here: services")
             elif key == "services" and not isinstance(value, bool):
                 problems.add(path, f'"{value}": must be true or false')
+
+    @property
+    def declares_networks(self) -> bool:
+        """Whether the call may change what is declared, but for what restores the networks at boot."""
+        return not self.repeats and self.scopes != {BOOT}
 
     @property
     def declares_rules(self) -> bool:
@@ -145,6 +161,10 @@ class Call:
     def depends_on(self, scope: str) -> bool:
         """Whether one of the call's own scopes depends on this one."""
         return any(SCOPES.index(scope) < SCOPES.index(each) for each in self.scopes - {BOOT})
+
+
+def is_time_to_confirm(seconds: int) -> bool:
+    return not isinstance(seconds, bool) and CONFIRM_LEAST <= seconds <= CONFIRM_MOST
 
 
 def declare(before: Declared, call: Call) -> Declared:

@@ -39,6 +39,7 @@ class Files(Resource):
         let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
         standing: List[File] = []
         problems: List[Problem] = []
+        begun = set()
         for file in [*wanted, *let_go]:
             try:
                 content = _read(file.name)
@@ -52,16 +53,21 @@ class Files(Resource):
             if file.key not in owned:
                 remedy = "move it away, or its lines elsewhere"
                 problems.append(_problem(file, f"exists and is not managed by wharf.network: {remedy}"))
+            elif not file.in_place and _draft(Path(file.name)).exists():
+                # To be written again, also where it is what it was before: so the draft goes.
+                content = ""
+                begun.add(file.key)
             standing.append(File(file.name, content, file.in_place))
         if problems:
             raise ConflictError(*problems)
         current = state_of([*standing])
         prior = _missing_folders(file.name for file in wanted if file.key not in owned)
         if self._digests is None:
-            return Observation(current, desired, prior=prior)
+            return Observation(current, desired, partial=frozenset(begun), prior=prior)
         return Observation(
             current,
             desired,
+            partial=frozenset(begun),
             edited=edited(current, desired, File, self._digests),
             prior=prior,
             digests={file.name: digest(file.content) for file in wanted},

@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side of the module `confirm`: a new connection for each attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils.confirming import MODULE, confirm_by_new_connection
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        spec = {"run": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}}
+        _validated, options = self.validate_argument_spec(argument_spec=spec)
+        confirmed = confirm_by_new_connection(
+            lambda: self._execute_module(module_name=MODULE, module_args={"run": options["run"]}, task_vars=task_vars),
+            self._connection,
+            options["timeout"],
+        )
+        return {**result, **confirmed}

@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reverts what nobody has confirmed: by hand, or at the deadline by a process that needs no connection."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+from typing import Callable, Iterator, Optional, Tuple
+
+from .confirmation import COPY
+from .converge import converge
+from .declaration.declared import Call
+from .errors import ConflictError, WharfError
+from .kernel import file_lock
+from .ledger import PATH, Ledger
+from .report import summary
+from .runtimes import runtimes
+from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
+
+# In seconds.
+_LOOK_EVERY = 1.0
+_TRY_AGAIN_AFTER = 10.0
+
+
+def watch(tell: Callable[[str], None]) -> None:
+    """Return once the host has nothing unconfirmed any more, whether that was confirmed or reverted.
+
+    What keeps the host from reverting is told once, and tried again.
+    """
+    ledger = _Ledger()
+    told = ""
+    with _own_copy():
+        while True:
+            pause = _LOOK_EVERY
+            try:
+                unconfirmed = ledger.unconfirmed()
+                if not unconfirmed:
+                    return
+                if unconfirmed.is_over:
+                    # Where somebody has confirmed or prolonged it meanwhile, this changes nothing.
+                    _converge(Call(repeats=True), tell)
+            except (WharfError, OSError) as error:
+                if str(error) != told:
+                    tell(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
+                told, pause = str(error), _TRY_AGAIN_AFTER
+            time.sleep(pause)
+
+
+def revert(tell: Callable[[str], None]) -> None:
+    """Revert what nobody has confirmed yet, before its time is over.
+
+    Raises:
+        WharfError: it cannot be reverted, or there is nothing to revert.
+    """
+    if not Ledger.load().unconfirmed or not _converge(Call(repeats=True, reverts=True), tell):
+        raise ConflictError.at("there is nothing to revert", NOTHING_UNCONFIRMED)
+
+
+def _converge(call: Call, tell: Callable[[str], None]) -> bool:
+    """Whether anything was reverted."""
+    # Since the last attempt, containers may have started.
+    runtimes.look_anew()
+    result = converge(call, limit=lambda part: part.without_changes())
+    for warning in result.warnings:
+        tell(f"warning: {warning}")
+    if result.reverted:
+        tell(f"{result.reverted}: {summary(result)}")
+    return result.reverted is not None
+
+
+class _Ledger:
+    """Reads the file anew where it is another one."""
+
+    def __init__(self) -> None:
+        self._seen: Optional[Tuple[int, int]] = None
+        self._unconfirmed: Optional[Unconfirmed] = None
+
+    def unconfirmed(self) -> Optional[Unconfirmed]:
+        seen = None
+        with suppress(FileNotFoundError):
+            found = os.stat(PATH)
+            seen = found.st_ino, found.st_mtime_ns
+        if seen is None or seen != self._seen:
+            self._unconfirmed = Ledger.load().unconfirmed
+            self._seen = seen
+        return self._unconfirmed
+
+
+@contextmanager
+def _own_copy() -> Iterator[None]:
+    """Hold a lock on the archive that this process runs from, if it was made for that, and delete it in the end."""
+    archive = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not archive.startswith(COPY):
+        yield
+        return
+    descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        file_lock.acquire(descriptor, _LOOK_EVERY)
+        yield
+        # Not after an error: systemd starts it again.
+        with suppress(OSError):
+            os.unlink(archive)
+    finally:
+        os.close(descriptor)
