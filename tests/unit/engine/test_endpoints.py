@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, Iterator
 from unittest.mock import Mock
 
 import pytest
@@ -66,6 +67,48 @@ def test_a_stack_that_keeps_changing_has_only_its_loopback(monkeypatch: pytest.M
         read = stacks.read_open(descriptor, host, lambda _descriptor: None)
     assert not read.stable
     assert (read.loopback.name, read.addresses, read.routes) == ("lo", [], [])
+
+
+def test_each_stack_is_looked_for_from_the_hosts_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere, /proc/self/ns/net would be a container's stack."""
+    inside: list[bool] = []
+    looked_for_inside: list[bool] = []
+
+    @contextmanager
+    def visiting() -> Iterator[Mock]:
+        inside.append(True)
+        yield Mock()
+        inside.pop()
+
+    def path(sandbox: SandboxRef) -> str:
+        looked_for_inside.append(bool(inside))
+        return sandbox.name
+
+    monkeypatch.setattr(stacks, "sandbox_path", path)
+    monkeypatch.setattr(namespaces, "visiting", visiting)
+    monkeypatch.setattr(namespaces, "is_namespace", lambda _path: True)
+    monkeypatch.setattr(namespaces, "opened", lambda _path: nullcontext(0))
+    monkeypatch.setattr(stacks, "read_open", lambda *_arguments: stack(stable=bool(inside)))
+    read = stacks.StackReader().read(SandboxRef(PATH, f"/run/{name}") for name in "ab")
+    assert [each.stable for each in read.values()] == [True, True]
+    assert looked_for_inside == [False, False]
+
+
+def test_a_changed_stack_is_read_anew_by_whatever_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives a stack its number with the first veth that leads into it."""
+    names = [SandboxRef(PATH, f"/run/{name}") for name in ("web", "web-again", "db")]
+    found = dict.fromkeys(names[:2], replace(stack(stable=True), number=-1))
+    found[names[2]] = replace(stack(stable=True), identity=(4, 4712))
+    read: list[int] = []
+    monkeypatch.setattr(stacks, "_opened", lambda ref: nullcontext(names.index(ref)))
+    monkeypatch.setattr(stacks, "read_open", lambda at, *_rest: read.append(at) or found[names[at]])
+    reader = stacks.StackReader()
+    reader.read(names)
+    reader.forget(names[:1])
+    reader.read(names)
+    reader.forget([], {7})
+    reader.read(names)
+    assert read == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -95,18 +95,25 @@ class StackReader:
         wanted = list(dict.fromkeys(sandboxes))
         unread = [ref for ref in wanted if ref not in self._read]
         if unread:
-            with Connection(socket.NETLINK_ROUTE) as host, namespaces.visiting() as enter:
+            with Connection(socket.NETLINK_ROUTE) as host:
                 for ref in unread:
                     # A container may end meanwhile.
                     with suppress(FileNotFoundError, ProcessLookupError), _opened(ref) as descriptor:
                         if descriptor is not None:
-                            self._read[ref] = read_open(descriptor, host, enter)
+                            # Back after each: a path such as /proc/self/ns/net leads to where the thread is, and a
+                            # runtime's program would run there.
+                            with namespaces.visiting() as enter:
+                                self._read[ref] = read_open(descriptor, host, enter)
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
     def forget(self, sandboxes: Iterable[SandboxRef], numbers: Collection[int] = ()) -> None:
-        """Read these sandboxes' stacks anew the next time, and those that have these numbers."""
-        for ref in [*sandboxes, *(ref for ref, stack in self._read.items() if stack.number in numbers)]:
-            self._read.pop(ref, None)
+        """Read these sandboxes' stacks anew the next time, by whatever names, and those that have these numbers."""
+        changed = {self._read[ref].identity for ref in sandboxes if ref in self._read}
+        self._read = {
+            ref: stack
+            for ref, stack in self._read.items()
+            if stack.identity not in changed and stack.number not in numbers
+        }
 
 
 @contextmanager
