@@ -37,7 +37,8 @@ class CompiledModules:
 
     def code(self, source: str, filename: str) -> CodeType:
         content = source.encode()
-        key = importlib.util.source_hash(importlib.util.MAGIC_NUMBER + content)
+        # With -O, Python leaves out assertions, and with -OO the help.
+        key = importlib.util.source_hash(importlib.util.MAGIC_NUMBER + bytes([sys.flags.optimize]) + content)
         if key in self._kept:
             found: CodeType = marshal.loads(self._kept[key])
             return found
