@@ -58,10 +58,8 @@ EXAMPLES = r"""
     containers:
       web: {ports: ["8080:80"]}
 
-- name: What the change must not break
-  ansible.builtin.uri:
-    url: "http://{{ inventory_hostname }}:8080/"
-  delegate_to: localhost
+- name: What must be open and what closed
+  wharf.network.probe:
 
 - name: It stays
   wharf.network.confirm:

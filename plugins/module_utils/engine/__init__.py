@@ -70,8 +70,8 @@ class CompiledModules:
                 if status.st_uid == 0 and not status.st_mode & 0o022:
                     data = file.read()
                     if data[:4] == zlib.crc32(data[4:]).to_bytes(4, "big"):
-                        kept: Dict[bytes, bytes] = marshal.loads(data[4:])
-                        return kept
+                        kept = marshal.loads(data[4:])
+                        return kept if isinstance(kept, dict) else {}
         return {}
 
 
