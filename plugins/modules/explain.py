@@ -71,6 +71,13 @@ author:
 """
 
 EXAMPLES = r"""
+- name: Two networks, with a container each
+  wharf.network.layers:
+    networks: {front: {}, back: {}}
+    containers:
+      web: {networks: [front], ports: ["8080:80"]}
+      db: {networks: [back]}
+
 - name: Ask why the database is not reached
   wharf.network.explain:
     from: web

@@ -62,6 +62,10 @@ class CompiledModules:
             except OSError:
                 os.unlink(draft)
 
+    def remove(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._path)
+
     def _read(self) -> Dict[bytes, bytes]:
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,10 +96,12 @@ class _Importer(zipimporter):
         return _compiled.code(self.get_source(fullname) or "", self.get_filename(fullname))
 
 
-def keep_compiled() -> None:
-    """Let the next run find the modules compiled that this one has imported."""
-    if _compiled:
+def keep_compiled(is_needed: bool) -> None:
+    """Let the next run find the modules compiled that this one has imported, if one is expected."""
+    if _compiled and is_needed:
         _compiled.save()
+    elif _compiled:
+        _compiled.remove()
 
 
 _compiled: Optional[CompiledModules] = None

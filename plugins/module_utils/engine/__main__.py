@@ -63,12 +63,16 @@ def _code_of_error(command: str) -> int:
 class _Parser(argparse.ArgumentParser):
     """Ends with the code of any error, and not with that of a difference, or of a verdict."""
 
+    # The command that was asked for: what follows it may be an error of the parser of all commands.
+    command = ""
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(_code_of_error(self.prog.rpartition(" ")[2]), f"{self.prog}: {message}\n")
+        self.exit(_code_of_error(self.command), f"{self.prog}: {message}\n")
 
 
 def _parse(arguments: List[str]) -> argparse.Namespace:
+    _Parser.command = arguments[0] if arguments else ""
     parser = _Parser(prog="wharf", description="Docker's network model, as declared on this host")
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -72,7 +72,7 @@ def converge(
         warnings = confirmation.warnings(host, call, any(part.changes for part in before))
         if not call.check:
             after, refused = _commit(host, call, before)
-        keep_compiled()
+        keep_compiled(is_needed=not host.declared.is_empty)
         result = _result(host, before, after, refused, call.check)
         return replace(
             result,

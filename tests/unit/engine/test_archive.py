@@ -66,6 +66,8 @@ def test_compiled_modules_are_kept_by_their_source(tmp_path: Path) -> None:
     # That of the first, which was not compiled again.
     assert (run(code), code.co_filename) == (1, "one.py" if os.geteuid() == 0 else "elsewhere.py")
     assert run(again.code("value = 2", "one.py")) == 2
+    again.remove()
+    assert not os.path.exists(path)
 
 
 def run(code: CodeType) -> Any:

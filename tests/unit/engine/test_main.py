@@ -28,3 +28,10 @@ def test_the_version_is_the_collections(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"wharf {collection['version']}\n"
+
+
+@pytest.mark.parametrize("words", [["web"], ["web", "db", "5432"], ["web", "db:5432", "--jsn"]])
+def test_a_wrong_use_of_explain_is_no_verdict(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", *words])
+    assert ended.value.code == 3
