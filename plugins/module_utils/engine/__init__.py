@@ -92,8 +92,8 @@ class _Importer(zipimporter):
         return f"{path}/__init__.py" if self.is_package(fullname) else f"{path}.py"
 
     def get_code(self, fullname: str) -> CodeType:
-        assert _compiled
-        return _compiled.code(self.get_source(fullname) or "", self.get_filename(fullname))
+        kept = _compiled or CompiledModules(os.devnull)
+        return kept.code(self.get_source(fullname) or "", self.get_filename(fullname))
 
 
 def keep_compiled(is_needed: bool) -> None:

@@ -94,7 +94,8 @@ def _sent(walk: Walk, stack: Optional[Stack], link: Optional[LinkInfo], header: 
     """Send by a stack, or have the host receive by a link what comes from beyond."""
     if stack:
         return walk.send(stack, header)
-    assert link is not None
+    if link is None:
+        raise AssertionError("a packet from beyond comes by a link")
     return walk.come_from_beyond(link, header)
 
 
@@ -123,7 +124,8 @@ def _origin(
 
 def _uplink(host: Stack, plan: Plan) -> LinkInfo:
     found = host.link(plan.facts.uplink)
-    assert found is not None
+    if found is None:
+        raise AssertionError(f"the uplink {plan.facts.uplink} is none of the host's links")
     return found
 
 

@@ -57,8 +57,8 @@ class Origin:
 
 def origin(plan: Plan, step: Step) -> Origin:
     """Of a step that a rule makes."""
-    assert step.base is not None
-    assert step.end is not None
+    if step.base is None or step.end is None:
+        raise AssertionError("a rule's step has a base chain and an end")
     if step.stack != HOST:
         return Origin(f"container {step.stack} itself")
     owner = _owner(plan, step.base, step.end)
@@ -86,7 +86,8 @@ def _owner(plan: Plan, base: Base, end: End) -> str:
 
 def _declared_rule(plan: Plan, step: Step) -> str:
     """The place of a rule of the admin's. Each becomes one or several rules in the kernel, in the same order."""
-    assert step.base is not None
+    if step.base is None:
+        raise AssertionError("a rule's step has a base chain")
     chain = step.base.table.chains.get(DECLARED_CHAIN)
     if chain is None or step.end is None or step.end.rule not in chain.rules:
         return ""

@@ -96,7 +96,8 @@ def _await(monitor: subprocess.Popen[bytes]) -> None:
 
 def _read(process: subprocess.Popen[bytes], patience: float) -> Iterator[bytes]:
     """What a process prints, until it has printed nothing for so many seconds."""
-    assert process.stdout is not None
+    if process.stdout is None:
+        raise AssertionError("its output is read")
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while selector.select(patience):
