@@ -114,7 +114,7 @@ def _ours() -> Iterator[Resolver]:
         host.apply(
             {"networks": {"app": {}}, "containers": {ASKED: {"networks": ["app"]}, ASKER: {"networks": ["app"]}}}
         )
-        nameserver = next(line for line in _resolv_conf(host).splitlines() if line.startswith("nameserver"))
+        nameserver, *_others = [line for line in _resolv_conf(host).splitlines() if line.startswith("nameserver")]
         yield Resolver(host, ASKER, nameserver.split()[1])
         host.apply({}, "absent")
 

@@ -102,7 +102,7 @@ def _said(command: str) -> str:
     """The first line of what a program says of its version."""
     environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     try:
-        ran = subprocess.run(command.split(), capture_output=True, text=True, env=environment)
+        ran = subprocess.run(command.split(), capture_output=True, text=True, env=environment, check=False)
     except OSError:
         return "not installed"
     lines = [*ran.stdout.splitlines(), "gives no version"]

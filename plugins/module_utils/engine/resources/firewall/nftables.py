@@ -129,8 +129,8 @@ def all_tables() -> List[Tuple[str, str]]:
     listing, errors = _nft(["list", "tables"], "")
     if errors:
         raise ApplyError(f"nft list tables: {errors}")
-    tables = [line.split(maxsplit=2)[1:] for line in listing.splitlines()]
-    return [(family, name) for family, name in tables]
+    words = (line.split(maxsplit=2) for line in listing.splitlines())
+    return [(family, name) for _table, family, name in words]
 
 
 def table_as_data(family: str, name: str) -> List[Dict[str, Any]]:
