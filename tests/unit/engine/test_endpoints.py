@@ -100,7 +100,10 @@ def test_a_changed_stack_is_read_anew_by_whatever_name(monkeypatch: pytest.Monke
     found = dict.fromkeys(names[:2], replace(stack(stable=True), number=-1))
     found[names[2]] = replace(stack(stable=True), identity=(4, 4712))
     read: list[int] = []
-    monkeypatch.setattr(stacks, "_opened", lambda ref: nullcontext(names.index(ref)))
+    paths = [name.name for name in names]
+    monkeypatch.setattr(namespaces, "is_namespace", paths.__contains__)
+    monkeypatch.setattr(namespaces, "opened", lambda path: nullcontext(paths.index(path)))
+    monkeypatch.setattr(namespaces, "visiting", lambda: nullcontext(None))
     monkeypatch.setattr(stacks, "read_open", lambda at, *_rest: read.append(at) or found[names[at]])
     reader = stacks.StackReader()
     reader.read(names)

@@ -219,7 +219,7 @@ def _read_rules() -> Rules:
 
 
 class Stacks:
-    """The stacks of a host and its containers. `paths` has the namespace of each container that has one now."""
+    """The stacks of a host and its containers. `read` reads that of a container, if it has one now."""
 
     def __init__(self, host: Stack, read: Callable[[str], Optional[Stack]]) -> None:
         self.host = host

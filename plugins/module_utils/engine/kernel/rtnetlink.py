@@ -235,11 +235,7 @@ def gateway_to(address: str) -> str:
     Raises:
         OSError: there is no way.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    packed = socket.inet_pton(family, address)
-    request = ROUTE_HEADER.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
-    answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
-    return _address(family, attributes(answer, ROUTE_HEADER.size).get(RTA_GATEWAY))
+    return _way_to(address)[1].gateway
 
 
 @dataclass(frozen=True)
@@ -261,6 +257,14 @@ def way_to(destination: str, source: str = "", incoming: int = 0) -> Way:
     Raises:
         OSError: there is no way, or the kernel would not take the packet from there.
     """
+    kind, way = _way_to(destination, source, incoming)
+    if kind not in (RTN_UNICAST, RTN_LOCAL):
+        raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+    return way
+
+
+def _way_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int, Way]:
+    """The kind of the route, and the way by it."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
     packed = socket.inet_pton(family, destination)
     from_ = socket.inet_pton(family, source) if source else b""
@@ -270,10 +274,8 @@ def way_to(destination: str, source: str = "", incoming: int = 0) -> Way:
     answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
     kind = ROUTE_HEADER.unpack_from(answer)[7]
     found = attributes(answer, ROUTE_HEADER.size)
-    if kind not in (RTN_UNICAST, RTN_LOCAL):
-        raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
     gateway, own = _address(family, found.get(RTA_GATEWAY)), _address(family, found.get(RTA_PREFSRC))
-    return Way(kind == RTN_LOCAL, _number(found, RTA_OIF), gateway, own)
+    return kind, Way(kind == RTN_LOCAL, _number(found, RTA_OIF), gateway, own)
 
 
 def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> int:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Collection, Dict, Iterable, List, Tuple
 
 from ...kernel import namespaces, rtnetlink
 from ...kernel.netlink import Connection
@@ -98,11 +98,12 @@ class StackReader:
             with Connection(socket.NETLINK_ROUTE) as host:
                 for ref in unread:
                     # A container may end meanwhile.
-                    with suppress(FileNotFoundError, ProcessLookupError), _opened(ref) as descriptor:
-                        if descriptor is not None:
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        path = sandbox_path(ref)
+                        if namespaces.is_namespace(path):
                             # Back after each: a path such as /proc/self/ns/net leads to where the thread is, and a
                             # runtime's program would run there.
-                            with namespaces.visiting() as enter:
+                            with namespaces.opened(path) as descriptor, namespaces.visiting() as enter:
                                 self._read[ref] = read_open(descriptor, host, enter)
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
@@ -114,16 +115,6 @@ class StackReader:
             for ref, stack in self._read.items()
             if stack.identity not in changed and stack.number not in numbers
         }
-
-
-@contextmanager
-def _opened(sandbox: SandboxRef) -> Iterator[Optional[int]]:
-    path = sandbox_path(sandbox)
-    if namespaces.is_namespace(path):
-        with namespaces.opened(path) as descriptor:
-            yield descriptor
-    else:
-        yield None
 
 
 def read_open(descriptor: int, host: Connection, enter: Callable[[int], None]) -> Stack:
