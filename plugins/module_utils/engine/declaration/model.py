@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
 from ..state import DEFAULT_NETWORK, SandboxRef
+from .drivers import BridgeDriver, Driver
 from .parse_ports import PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
@@ -119,6 +120,7 @@ class Pool:
 class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
+    `driver` has what only networks of this driver have.
     `defaults` are the keys of its `driver_opts` that come from the host's `default-network-opts`, at `defaults_path`.
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
@@ -132,6 +134,7 @@ class Network:
     path: str
     bridge: str
     pools: Tuple[Pool, ...]
+    driver: Driver = BridgeDriver()
     internal: bool = False
     defaults: FrozenSet[str] = frozenset()
     defaults_path: str = ""

@@ -12,7 +12,8 @@ from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from . import section as read
 from .model import IPTABLES, NFTABLES, AddressPool, FirewallMark, Host, Network, Pool
-from .parse_network import UNSUPPORTED_DRIVERS, check_mtu, per_family, with_options
+from .parse_bridge import check_mtu, parse_bridge, per_family
+from .parse_driver import DEFAULT_DRIVER, DOCKER_DRIVERS
 from .parse_pools import check_gateway, check_inside, check_usable
 from .parse_ports import host_ip
 from .section import Section, whole_section, wrong
@@ -121,12 +122,14 @@ def _default_network_opts(value: Any, path: str) -> Tuple[Tuple[str, str], ...]:
     problems = ProblemCollector()
     options: Tuple[Tuple[str, str], ...] = ()
     with problems.collect():
-        options = read.pairs("=")(drivers.pop("bridge", None) or {}, f"{path}.bridge")
+        options = read.pairs("=")(drivers.pop(DEFAULT_DRIVER, None) or {}, f"{path}.bridge")
     example = Network("", path, "", (), internal=True)
-    with_options(example, Section(dict(options), f"{path}.bridge", problems), Section(None, path, problems), problems)
-    unknown = drivers.keys() - UNSUPPORTED_DRIVERS
+    section = Section(dict(options), f"{path}.bridge", problems)
+    parse_bridge(example, section, Section(None, path, problems), problems)
+    section.finish()
+    unknown = drivers.keys() - DOCKER_DRIVERS
     if unknown:
-        known = ", ".join(["bridge", *UNSUPPORTED_DRIVERS])
+        known = ", ".join(DOCKER_DRIVERS)
         problems.add(path, f"{', '.join(sorted(unknown))}: is no driver of Docker's; there are: {known}")
     problems.raise_if_any()
     return options

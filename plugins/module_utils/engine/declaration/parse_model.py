@@ -11,9 +11,10 @@ from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Seq
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
+from .parse_bridge import option_path
 from .parse_container import MODES, Names, container_name, parse_container
 from .parse_host import default_network, parse_host
-from .parse_network import check_reference, is_external, network_name, option_path, parse_network
+from .parse_network import check_reference, is_external, network_name, parse_network
 from .parse_user_rules import parse_user_rules
 from .places import SOURCE, Places
 from .record_references import check_records
