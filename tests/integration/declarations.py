@@ -128,10 +128,12 @@ def _networks(draw: st.DrawFn, number: int) -> Words:
         4: {"subnet": f"10.{20 + number}.{third}.0/24", "gateway": f"10.{20 + number}.{third}.{last}"},
         6: {"subnet": f"fd00:{number}::/64"},
     }
+    further = {4: {"subnet": f"10.{20 + number}.9.0/24"}, 6: {"subnet": f"fd00:{number}:0:9::/64"}}
+    more = draw(st.lists(st.sampled_from(families), unique=True, max_size=2)) if draw(st.booleans()) else []
     words: Words = {
         "enable_ipv4": 4 in families,
         "enable_ipv6": 6 in families,
-        "ipam": {"config": [config[version] for version in families]},
+        "ipam": {"config": [*(config[version] for version in families), *(further[version] for version in more)]},
         "driver_opts": draw(_options(families, internal)),
         "x-wharf": draw(_extensions(families, internal, f"10.{20 + number}.{third}")),
     }
@@ -230,6 +232,8 @@ def _can_be_published(port: Any, out: list[Words]) -> bool:
 def _attachment(draw: st.DrawFn, network: Words, name: str, number: int) -> Words:
     host = 140 + 10 * number + draw(st.sampled_from([0, 1]))
     subnets = [each["subnet"] for each in network["ipam"]["config"]]
+    # In either order, so that a container is in the first or the last subnet of a family.
+    subnets = draw(st.sampled_from([subnets, subnets[::-1]]))
     by_family = {"ipv6_address" if ":" in each else "ipv4_address": each for each in subnets}
     words: Words = {"interface_name": f"if-{name}"}
     for key, subnet in by_family.items():

@@ -505,11 +505,11 @@ class Addresses:
     def allotted(cls, host: ThrowawayHost) -> Addresses:
         """Those of a host which the engine has made."""
         allotted = host.ledger()["allotted"]
-        by_name = {
-            (f"gateway@{network}", _version(gateway)): gateway
-            for network, pools in allotted["networks"].items()
-            for gateway in pools.values()
-        }
+        by_name: dict[tuple[str, int], str] = {}
+        for network, pools in allotted["networks"].items():
+            for gateway in pools.values():
+                first, second = (f"gateway@{network}", _version(gateway)), (f"gateway2@{network}", _version(gateway))
+                by_name[second if first in by_name else first] = gateway
         for endpoint, has in allotted["endpoints"].items():
             container, _slash, network = endpoint.partition("/")
             addresses = [has[key] for key in ("ipv4", "ipv6") if has.get(key)]

@@ -168,6 +168,86 @@ SHUT_IN = (
     """,
 )
 
+
+def _subnets(number: int) -> dict[str, Any]:
+    """Two subnets of each family, of which the first of IPv4 has room for one container."""
+    first = {"subnet": f"10.{number}.0.0/24", "gateway": f"10.{number}.0.1", "ip_range": f"10.{number}.0.2/32"}
+    others = (f"10.{number + 1}.0.0/24", f"fd00:{number}::/64", f"fd00:{number + 1}::/64")
+    return {**_BOTH, "ipam": {"config": [first, *({"subnet": each} for each in others)]}}
+
+
+def _second_of(network: str, number: int) -> dict[str, Any]:
+    return {"networks": {network: {"ipv6_address": f"fd00:{number + 1}::9"}}}
+
+
+SUBNETS = (
+    {
+        "host": {"ipv6": True},
+        "networks": {
+            "wide": _subnets(40),
+            "cell": {**_subnets(50), "internal": True},
+            "closed": {**_subnets(60), "driver_opts": {f"{_OPTION}enable_icc": "false"}},
+            "plain": {
+                **_subnets(70),
+                "driver_opts": {f"{_OPTION}gateway_mode_ipv{version}": "routed" for version in (4, 6)},
+            },
+        },
+        "containers": {
+            "low": {"networks": ["wide"], "ports": ["8081:80", "8081:80/udp"]},
+            "top": {**_second_of("wide", 40), "ports": _PORT},
+            "in1": {"networks": ["cell"]},
+            "in2": _second_of("cell", 50),
+            "still1": {"networks": ["closed"]},
+            "still2": _second_of("closed", 60),
+            "near1": {"networks": ["plain"]},
+            "near2": {**_second_of("plain", 70), "ports": ["8082:80", "8082:80/udp"]},
+        },
+    },
+    """
+    # Containers in two subnets of a network are on one link, whatever the network is
+    low          top@wide:80            tcp udp ping  top seeing low@wide
+    low          top@wide:81            tcp udp       top seeing low@wide
+    top          low@wide:81            tcp udp       low seeing top@wide
+    in1          in2@cell:80            tcp udp ping  in2 seeing in1@cell
+    in2          in1@cell:81            tcp udp ping  in1 seeing in2@cell
+    near1        near2@plain:81         tcp udp ping  near2 seeing near1@plain
+    still1       still2@closed:80        tcp udp ping  closed
+    still2       still1@closed:80        tcp udp ping  closed
+
+    # Published ports, and the way out
+    outside      host:8081              tcp udp       low seeing outside
+    outside      host:8080              tcp udp       top seeing outside
+    low          host:8080              tcp udp       top
+    top          host:8081              tcp udp       low
+    top          host:8080              tcp udp       top
+    low          gateway@wide:8080      tcp udp       top
+    still2       host:8080              tcp udp       top
+    host         127.0.0.1:8080         tcp udp       top
+    host         top@wide:81            tcp udp ping  top seeing gateway2@wide
+    host         in2@cell:81            tcp udp ping  in2 seeing gateway2@cell
+    top          gateway@wide:7001      tcp udp ping  host
+    top          gateway2@wide:7001     tcp udp ping  host
+    low          internet:80            tcp udp ping  outside seeing host
+    top          internet:80            tcp udp ping  outside seeing host
+    still2       internet:80            tcp udp ping  outside seeing host
+    near2        internet:80            tcp udp ping  outside seeing near2@plain
+    in2          internet:80            tcp udp ping  unreachable
+    in2          low@wide:80            tcp udp ping  unreachable
+
+    # Who is on another network, or outside, reaches neither subnet
+    outside      top@wide:80            tcp udp ping  closed
+    outside      low@wide:80            tcp udp ping  closed
+    outside      in2@cell:80            tcp udp ping  closed
+    outside      near2@plain:80         tcp udp ping  near2 seeing outside
+    outside      near2@plain:81         tcp udp       closed
+    outside      near1@plain:80         tcp udp       closed
+    still1       top@wide:80            tcp udp ping  closed
+    top          still2@closed:80        tcp udp ping  closed
+    low          in2@cell:80            tcp udp ping  closed
+    neighbour    internet:80            tcp udp ping  closed
+    """,
+)
+
 # As an admin would give packets a mark: by where they come from.
 MARKS = """
 nft -f - <<END
@@ -181,7 +261,7 @@ table inet marks {
 END
 """
 
-TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED, "shut in": SHUT_IN}
+TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED, "shut in": SHUT_IN, "subnets": SUBNETS}
 CELLS = [(name, row) for name, (_words, table) in TOPOLOGIES.items() for row in parse(table)]
 
 

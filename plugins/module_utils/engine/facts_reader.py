@@ -203,7 +203,7 @@ def _managed_listeners(ledger: Ledger, on_bridges: Iterable[str]) -> Iterator[Tu
     """The sockets that resolvers of wharf.network have, or may have: also at link-local addresses of bridges."""
     if not any(kind == "dnsmasq" for kind, _name in ledger.owned_by("dnsmasq")):
         return
-    gateways = (str(pool.gateway) for pools in ledger.allotted.networks.values() for pool in pools.values())
+    gateways = (str(pool.gateway) for pools in ledger.allotted.networks.values() for pool in pools)
     for address in {*gateways, *on_bridges}:
         for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
             for protocol in ("tcp", "udp"):

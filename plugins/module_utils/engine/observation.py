@@ -126,11 +126,11 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         "mtu": bridge.mtu if bridge else plan.mtu(network),
         "mac": bridge.mac if bridge else None,
         "gateways": [str(address) for address in bridge.addresses] if bridge else [],
-        "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name].values()],
+        "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name]],
         "internal": network.internal,
         "icc": network.icc,
-        "gateway_modes": {f"ipv{pool.version}": network.gateway_mode(pool.version) for pool in network.pools},
-        "masquerade": any(network.masquerade(pool.version) for pool in network.pools),
+        "gateway_modes": {f"ipv{version}": network.gateway_mode(version) for version in network.versions},
+        "masquerade": any(map(network.masquerade, network.versions)),
         "endpoints": sorted(e.name for e in endpoints if stands and e.port.bridge == network.bridge),
     }
 

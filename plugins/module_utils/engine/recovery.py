@@ -29,7 +29,7 @@ from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
 from .layers import BOOT, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
-from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion, endpoint_key
+from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, Pools, endpoint_key
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
@@ -258,14 +258,14 @@ def _own_folders_of_dnsmasq(ledger: Ledger) -> None:
     ledger.prior.update({folder: ABSENT for folder in made if folder.startswith(RUN_FOLDER)})
 
 
-def _pools() -> Dict[str, PoolsByVersion]:
+def _pools() -> Dict[str, Pools]:
     networks = {link.index: name for name, link in _bridges_by_network().items()}
-    pools: Dict[str, PoolsByVersion] = {}
+    pools: Dict[str, Pools] = {}
     for info in rtnetlink.addresses():
         if info.index in networks and _is_given(info):
             address = ipaddress.ip_interface(info.address)
-            allotted = PoolAllotment(address.network, address.ip)
-            pools.setdefault(networks[info.index], {}).setdefault(address.version, allotted)
+            name = networks[info.index]
+            pools[name] = *pools.get(name, ()), PoolAllotment(address.network, address.ip)
     return pools
 
 

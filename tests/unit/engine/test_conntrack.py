@@ -21,7 +21,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.conntrack import forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import NetworkSubnet, Port, Reach
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import NetworkSubnets, Port, Reach
 
 HOST4, SECOND4, HOST6 = "192.0.2.10", "192.0.2.11", "2001:db8::10"
 WEB, APP, PEER, WEB6 = "172.17.0.2", "172.17.0.3", "172.17.0.9", "fd00::2"
@@ -105,8 +105,8 @@ ALL = {**TO_WEB, (6, Port(None, "tcp", 8080)): led(f"{WEB6} 80"), **TO_APP}
 CLIENTS = {at("* tcp 8080"): (ipaddress.ip_network(f"{CLIENT}/32"),)}
 
 
-def network(icc: bool = False, unprotected: bool = False) -> tuple[NetworkSubnet, ...]:
-    return (NetworkSubnet(ipaddress.ip_network("172.17.0.0/16"), icc, unprotected),)
+def network(icc: bool = False, unprotected: bool = False) -> tuple[NetworkSubnets, ...]:
+    return (NetworkSubnets((ipaddress.ip_network("172.17.0.0/16"),), icc, unprotected),)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,7 @@ def test_case(case: Path) -> None:
 
 def _line(probe: Probe, planned: Plan | None) -> str:
     """How it goes; without a plan nobody can say where it arrives."""
-    gateways = (
-        [str(p.gateway) for pools in planned.allotted.networks.values() for p in pools.values()] if planned else []
-    )
+    gateways = [str(p.gateway) for pools in planned.allotted.networks.values() for p in pools] if planned else []
     arrives = Destinations(planned, [*map(str, OWN), *gateways]).of(probe) if planned else None
     at = (
         f"  [{arrives[0]}{f':{arrives[1]}' if arrives[1] else ''}]"

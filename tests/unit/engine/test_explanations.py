@@ -106,8 +106,8 @@ def stacks_of(planned: Plan, rules: Rules) -> Stacks:
     gateways = [
         (bridges[name], pool.interface)
         for name, pools in planned.allotted.networks.items()
-        for version, pool in pools.items()
-        if networks[name].has_gateway(version)
+        for pool in pools
+        if networks[name].has_gateway(pool.version)
     ]
     host = _stack(HOST, links, [*((2, each) for each in OWN), *gateways], ROUTERS, rules)
 
@@ -115,11 +115,11 @@ def stacks_of(planned: Plan, rules: Rules) -> Stacks:
         (network, index), *_others = [(key[1], number) for key, number in pairs.items() if key[0] == name]
         endpoint, pools = planned.allotted.endpoints[name, network], planned.allotted.networks[network]
         addresses = [
-            (2, f"{endpoint.address(version)}/{pool.subnet.prefixlen}")
-            for version, pool in pools.items()
-            if endpoint.address(version)
+            (2, f"{endpoint.address(pool.version)}/{pool.subnet.prefixlen}")
+            for pool in pools
+            if endpoint.address(pool.version)
         ]
-        routers = [] if networks[network].internal else [str(pool.gateway) for pool in pools.values()]
+        routers = [] if networks[network].internal else [str(pool.gateway) for pool in pools]
         return _stack(name, [_link(2, "eth0", kind="veth", link=index)], addresses, routers, Rules())
 
     return Stacks(host, container)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from planning import plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments, PoolAllotment
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
@@ -33,8 +33,8 @@ def for_all(*strategies: Any) -> Callable[[Callable[..., None]], Callable[..., N
 
 @st.composite
 def pools(draw: st.DrawFn, number: int) -> list[dict[str, Any]]:
-    """Some of `10.N.0.0/24` and `fd00:N::/64`, with or without a range, a gateway and reserved addresses."""
-    subnets = (f"10.{number}.0.0/24", f"fd00:{number}::/64")
+    """Some of two subnets of each family, with or without a range, a gateway and reserved addresses."""
+    subnets = (f"10.{number}.0.0/24", f"10.{number}.9.0/24", f"fd00:{number}::/64", f"fd00:{number}:0:9::/64")
     return [_pool(draw, subnet) for subnet in subnets if draw(st.booleans())]
 
 
@@ -87,17 +87,24 @@ def declarations(draw: st.DrawFn) -> dict[str, Any]:
     return {"networks": networks, "containers": containers}
 
 
-def pool_words(words: dict[str, Any], planned: Plan) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Each network's words for each of its families."""
+def pools_with_words(words: dict[str, Any], planned: Plan) -> Iterator[tuple[str, PoolAllotment, dict[str, Any]]]:
+    """Each subnet of each network, and the words for it."""
     for name, allotted in planned.allotted.networks.items():
         config = words["networks"].get(name, {}).get("ipam", {}).get("config", [])
-        for version in allotted:
-            yield name, version, next((p for p in config if ("." in p["subnet"]) == (version == 4)), {})
+        by_subnet = {pool["subnet"]: pool for pool in config}
+        for pool in allotted:
+            yield name, pool, by_subnet.pop(str(pool.subnet), {})
+        assert not by_subnet
 
 
 def by_network(planned: Plan, network: str, version: int) -> dict[str, Any]:
     endpoints = planned.allotted.endpoints.items()
     return {container: each.address(version) for (container, name), each in endpoints if name == network}
+
+
+def in_pool(planned: Plan, network: str, pool: PoolAllotment) -> dict[str, Any]:
+    addresses = by_network(planned, network, pool.version)
+    return {container: address for container, address in addresses.items() if address in pool.subnet}
 
 
 def without_container(words: dict[str, Any], container: str) -> dict[str, Any]:
@@ -107,13 +114,16 @@ def without_container(words: dict[str, Any], container: str) -> dict[str, Any]:
 @for_all(declarations())
 def test_every_address_is_one_that_may_be_had(words: dict[str, Any]) -> None:
     planned = plan(words)
-    for network, version, words_of_pool in pool_words(words, planned):
-        pool = planned.allotted.networks[network][version]
-        addresses = by_network(planned, network, version)
+    for network, allotted in planned.allotted.networks.items():
+        for version in {pool.version for pool in allotted}:
+            everybody = by_network(planned, network, version)
+            assert len(set(everybody.values())) == len(everybody)
+            found = [in_pool(planned, network, pool) for pool in allotted if pool.version == version]
+            assert sorted(everybody) == sorted(container for each in found for container in each)
+    for network, pool, words_of_pool in pools_with_words(words, planned):
+        version, addresses = pool.version, in_pool(planned, network, pool)
         key = f"ipv{version}_address"
         static = {c for c in addresses if key in words["containers"][c]["networks"][network]}
-        assert None not in addresses.values()
-        assert len(set(addresses.values())) == len(addresses)
         unusable = {
             pool.gateway,
             pool.subnet[0],
@@ -130,8 +140,7 @@ def test_every_address_is_one_that_may_be_had(words: dict[str, Any]) -> None:
 @for_all(declarations())
 def test_what_is_declared_is_had(words: dict[str, Any]) -> None:
     planned = plan(words)
-    for network, version, words_of_pool in pool_words(words, planned):
-        pool = planned.allotted.networks[network][version]
+    for _network, pool, words_of_pool in pools_with_words(words, planned):
         assert str(pool.subnet) == words_of_pool.get("subnet", str(pool.subnet))
         assert str(pool.gateway) == words_of_pool.get("gateway", str(pool.gateway))
     for (container, network), endpoint in planned.allotted.endpoints.items():
@@ -207,14 +216,14 @@ def test_what_the_host_has_is_left_to_it(seconds: list[int], third: int, count: 
     taken = [ipaddress.ip_network(f"172.{second}.{third}.0/24") for second in seconds]
     facts = Facts(taken_subnets=tuple((subnet, "the host's own network on eth0") for subnet in taken))
     planned = plan({"networks": dict.fromkeys(NETWORKS[:count])}, facts)
-    subnets = [pool.subnet for versions in planned.allotted.networks.values() for pool in versions.values()]
+    subnets = [pool.subnet for pools in planned.allotted.networks.values() for pool in pools]
     assert not any(subnet.overlaps(other) for subnet in subnets for other in taken)
     assert not any(subnets[i].overlaps(subnets[j]) for i in range(len(subnets)) for j in range(i))
 
 
 def test_the_pools_of_docker_in_their_order() -> None:
     planned = plan({"networks": {f"n{number:02}": None for number in range(17)}})
-    subnets = [str(pool[4].subnet) for pool in planned.allotted.networks.values()]
+    subnets = [str(pool[0].subnet) for pool in planned.allotted.networks.values()]
     assert subnets == [
         *(f"172.{second}.0.0/16" for second in range(17, 32)),
         *(f"192.168.{third}.0/20" for third in (0, 16, 32)),
@@ -233,21 +242,21 @@ def test_the_pools_of_docker_end() -> None:
 @for_all(st.text())
 def test_ipv6_is_of_a_prefix_of_the_host_alone(machine_id: str) -> None:
     planned = plan({"networks": {name: {"enable_ipv6": True} for name in NETWORKS}}, Facts(machine_id=machine_id))
-    subnets = [versions[6].subnet for versions in planned.allotted.networks.values() if 6 in versions]
+    subnets = [pool.subnet for pools in planned.allotted.networks.values() for pool in pools if pool.version == 6]
     assert all(subnet.subnet_of(ipaddress.ip_network("fd00::/8")) and subnet.prefixlen == 64 for subnet in subnets)
     assert len({subnet.supernet(new_prefix=48) for subnet in subnets}) == 1
 
 
 def test_hosts_differ_in_their_prefix() -> None:
     prefixes = {
-        str(plan({"networks": {"a": {"enable_ipv6": True}}}, Facts(machine_id=host)).allotted.networks["a"][6].subnet)
+        str(plan({"networks": {"a": {"enable_ipv6": True}}}, Facts(machine_id=host)).allotted.networks["a"][1].subnet)
         for host in ("one", "other")
     }
     assert len(prefixes) == 2
 
 
 def subnets(planned: Plan, network: str) -> list[str]:
-    return [str(pool.subnet) for pool in planned.allotted.networks[network].values()]
+    return [str(pool.subnet) for pool in planned.allotted.networks[network]]
 
 
 def with_subnet(*subnets: str) -> dict[str, Any]:
@@ -398,10 +407,10 @@ def test_a_gateway_that_has_to_move_moves_to_where_no_container_is() -> None:
     reserved = copy.deepcopy(words)
     reserved["networks"]["a"]["ipam"]["config"][0]["aux_addresses"] = {"router": "10.0.0.1"}
     moved = plan(reserved, before=before).allotted
-    assert str(moved.networks["a"][4].gateway) == "10.0.0.3"
+    assert str(moved.networks["a"][0].gateway) == "10.0.0.3"
     assert str(moved.endpoints["web", "a"].ipv4) == "10.0.0.2"
     # It stays there, as all that has an address does.
-    assert str(plan(words, before=moved).allotted.networks["a"][4].gateway) == "10.0.0.3"
+    assert str(plan(words, before=moved).allotted.networks["a"][0].gateway) == "10.0.0.3"
 
 
 def test_of_two_that_ask_for_one_port_the_new_one_is_the_problem() -> None:
@@ -439,7 +448,8 @@ def test_a_gateway_takes_one_of_two_addresses_where_it_is_declared_or_leads_out(
         {"internal": True, "driver_opts": inhibited, "ipam": {"config": [{**config, "gateway": "10.0.0.1"}]}},
     ):
         assert problems(_of_two(**{"enable_ipv6": False, "ipam": {"config": [config]}, **words})) == [
-            "wharf_containers.b.networks.pair: no address is left in 10.0.0.0/31: give network pair a larger subnet"
+            "wharf_containers.b.networks.pair: no address is left in 10.0.0.0/31: give network pair a larger subnet, "
+            "or one more subnet"
         ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.diff import d
 from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST, ports_to_check
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import (
-    NetworkSubnet,
+    NetworkSubnets,
     Port,
     PortOfFamily,
     Reach,
@@ -55,7 +55,7 @@ class Told:
             if Port(address, at[1].protocol, number) in self.guarded
         }
         networks = [
-            NetworkSubnet(subnet, bridge in self.icc, (bridge, subnet.version) in self.unprotected)
+            NetworkSubnets((subnet,), bridge in self.icc, (bridge, subnet.version) in self.unprotected)
             for bridge, subnets in self.subnets.items()
             for subnet in subnets
         ]
@@ -161,7 +161,9 @@ def test_what_is_known_is_what_the_rules_say(
     assert dict(known.published) == told.published
     assert {at: tuple(sorted(sources)) for at, sources in known.restricted.items()} == told.restricted
     assert known.opened == told.opened
-    assert tuple(sorted(known.networks, key=str)) == told.networks
+    # Rules do not say which subnets are of one network.
+    each = [replace(network, subnets=(subnet,)) for network in known.networks for subnet in network.subnets]
+    assert tuple(sorted(each, key=str)) == told.networks
 
 
 def reach_with(*ports: Any, mode: str = "nat") -> Reach:

@@ -106,7 +106,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Pool:
-    """The addresses of a network in one family; IPAM chooses what is None."""
+    """A subnet of a network, and which of its addresses are whose; IPAM chooses what is None."""
 
     path: str
     version: int
@@ -121,6 +121,7 @@ class Network:
     """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
 
     `driver` has what only networks of this driver have.
+    `pools` are in the order in which containers get addresses from them, those of IPv4 first.
     `defaults` are the keys of its `driver_opts` that come from the host's `default-network-opts`, at `defaults_path`.
     `host_binding` is the host's address for ports that name none. `next_hops` stand in for the bridge's
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
@@ -156,6 +157,11 @@ class Network:
     @property
     def external(self) -> bool:
         return bool(self.adopts)
+
+    @property
+    def versions(self) -> Tuple[int, ...]:
+        """The IP families that it has."""
+        return tuple(version for version in (4, 6) if self.has(version))
 
     @property
     def ipv4(self) -> bool:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compose's `ipam` of a network -> its address pools, one for each IP family."""
+"""Compose's `ipam` of a network -> its address pools, at least one for each IP family."""
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from ..errors import ModelError
 from . import section as read
@@ -21,15 +21,11 @@ def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, 
 
 
 def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
-    """A parser of `ipam.config`, which gives one pool for each IP family that the network has."""
+    """A parser of `ipam.config`. An IP family of the network for which nothing is declared has one pool, too."""
 
     def parse(value: Any, path: str) -> Tuple[Pool, ...]:
-        given = {}
+        given: Dict[int, List[Pool]] = {}
         for index, pool in enumerate(read.list_of(_pool)(value, path)):
-            if pool.version in given:
-                raise ModelError.at(
-                    f"{path}[{index}]", f"a second IPv{pool.version} subnet: one per family is supported"
-                )
             if pool.version not in versions:
                 remedy = "set enable_ipv6: true" if pool.version == 6 else "leave out enable_ipv4: false"
                 raise wrong(
@@ -37,8 +33,8 @@ def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:
                     str(pool.subnet),
                     f"the network has no IPv{pool.version}: {remedy}",
                 )
-            given[pool.version] = pool
-        return tuple(given.get(version, Pool(path, version)) for version in versions)
+            given.setdefault(pool.version, []).append(pool)
+        return tuple(pool for version in versions for pool in given.get(version, [Pool(path, version)]))
 
     return parse
 

@@ -138,8 +138,8 @@ def _check_arrival(plan: Plan, arrival: Arrival) -> None:
     if arrival.stack or isinstance(destination, SomeAddress):
         return
     for name, pools in plan.allotted.networks.items():
-        pool = pools.get(destination.version)
-        if pool and destination in pool.subnet and arrival.link.name != plan.model.networks[name].bridge:
+        is_there = any(destination in pool.subnet for pool in pools)
+        if is_there and arrival.link.name != plan.model.networks[name].bridge:
             who = holder(plan, destination) or f"network {name}, which {destination} is an address of"
             what = f"it leaves the host by {arrival.link.name}, and does not come to {who}"
             raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)

@@ -141,8 +141,7 @@ def network_of_step(plan: Plan, step: Step) -> Optional[Network]:
 def network_at(plan: Plan, header: Header) -> Optional[Network]:
     """The network that the destination is an address of."""
     for name, pools in plan.allotted.networks.items():
-        pool = pools.get(header.version)
-        if pool and not isinstance(header.destination, SomeAddress) and header.destination in pool.subnet:
+        if not isinstance(header.destination, SomeAddress) and any(header.destination in pool.subnet for pool in pools):
             return plan.model.networks[name]
     return None
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Collection, Dict, FrozenSet, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.section import Address, Subnet
 
 
 @dataclass(frozen=True)
 class PoolAllotment:
-    """A network's subnet in one family, and the bridge's own address there."""
+    """A subnet of a network, and the bridge's own address there."""
 
     subnet: Subnet
     gateway: Address
+
+    @property
+    def version(self) -> int:
+        return self.subnet.version
 
     @property
     def interface(self) -> str:
@@ -37,9 +41,14 @@ class EndpointAllotment:
     def address(self, version: int) -> Optional[Address]:
         return self.ipv4 if version == 4 else self.ipv6
 
+    @property
+    def addresses(self) -> Tuple[Address, ...]:
+        return tuple(address for address in (self.ipv4, self.ipv6) if address)
+
 
 EndpointKey = Tuple[str, str]
-PoolsByVersion = Dict[int, PoolAllotment]
+# Of one network, in the order in which they are declared.
+Pools = Tuple[PoolAllotment, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Allotments:
     networks that declare none: that of the uplink, or of the last uplink while there is none.
     """
 
-    networks: Mapping[str, PoolsByVersion] = field(default_factory=dict)
+    networks: Mapping[str, Pools] = field(default_factory=dict)
     endpoints: Mapping[EndpointKey, EndpointAllotment] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     resolvers: Mapping[str, int] = field(default_factory=dict)
@@ -59,10 +68,15 @@ class Allotments:
     @cached_property
     def gateways(self) -> FrozenSet[str]:
         """The bridges' own addresses."""
-        return frozenset(str(pool.gateway) for pools in self.networks.values() for pool in pools.values())
+        return frozenset(str(pool.gateway) for pools in self.networks.values() for pool in pools)
 
-    def pool(self, network: str, version: int) -> Optional[PoolAllotment]:
-        return self.networks.get(network, {}).get(version)
+    def pools(self, network: str, version: int) -> Pools:
+        """The network's subnets in one family; none where that is not known yet."""
+        return tuple(pool for pool in self.networks.get(network, ()) if pool.version == version)
+
+    def pool_of(self, network: str, address: Address) -> PoolAllotment:
+        """The subnet of the network that has this address of one of its containers."""
+        return next(pool for pool in self.networks[network] if address in pool.subnet)
 
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
         """These allotments, with the earlier ones of containers that this plan left out."""
@@ -73,8 +87,7 @@ class Allotments:
         """For JSON; `from_data` reads it back."""
         return {
             "networks": {
-                name: {str(pool.subnet): str(pool.gateway) for pool in pools.values()}
-                for name, pools in self.networks.items()
+                name: {str(pool.subnet): str(pool.gateway) for pool in pools} for name, pools in self.networks.items()
             },
             "endpoints": {
                 f"{container}/{network}": {
@@ -89,12 +102,11 @@ class Allotments:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Allotments:
-        def pools(subnets: Mapping[str, str]) -> PoolsByVersion:
-            parsed = [
+        def pools(subnets: Mapping[str, str]) -> Pools:
+            return tuple(
                 PoolAllotment(ipaddress.ip_network(subnet), ipaddress.ip_address(gateway))
                 for subnet, gateway in subnets.items()
-            ]
-            return {pool.subnet.version: pool for pool in parsed}
+            )
 
         def endpoint(given: Mapping[str, str]) -> EndpointAllotment:
             addresses = {key: ipaddress.ip_address(given[key]) for key in ("ipv4", "ipv6") if key in given}
@@ -107,6 +119,12 @@ class Allotments:
             data.get("resolvers", {}),
             data.get("mtu", 0),
         )
+
+
+def subnets_of(network: str, pools: Sequence[PoolAllotment]) -> str:
+    """How messages call the subnets of a network."""
+    called = "the subnet" if len(pools) == 1 else "the subnets"
+    return f"{' and '.join(str(pool.subnet) for pool in pools)}, {called} of network {network}"
 
 
 def endpoint_key(name: str) -> EndpointKey:

@@ -207,7 +207,7 @@ def _local_domains(plan: Plan, resolver: Resolver, networks: Iterable[Network]) 
     for network in networks:
         for domain in _authoritative_domains(network):
             yield f"server=/{domain}/{servers.get(network.name, '')}"
-        for pool in plan.allotted.networks[network.name].values():
+        for pool in plan.allotted.networks[network.name]:
             yield ",".join(filter(None, [f"rev-server={pool.subnet}", servers.get(network.name, "")]))
 
 
@@ -259,7 +259,7 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
     else:
         yield "resolv-file=/etc/resolv.conf"
     for network in networks:
-        for pool in plan.allotted.networks[network.name].values():
+        for pool in plan.allotted.networks[network.name]:
             yield f"bogus-nxdomain={pool.subnet}"
 
 

@@ -90,7 +90,7 @@ def _host_gateways(plan: Plan) -> List[str]:
     """The addresses that `host-gateway` stands for: the declared ones, or the host's own on the default bridge."""
     if plan.model.host.host_gateway_ips:
         return [str(address) for address in plan.model.host.host_gateway_ips]
-    return [str(pool.gateway) for pool in plan.allotted.networks.get(DEFAULT_NETWORK, {}).values()]
+    return [str(pool.gateway) for pool in plan.allotted.networks.get(DEFAULT_NETWORK, ())]
 
 
 def _own_names(container: Container) -> str:

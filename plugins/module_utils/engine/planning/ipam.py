@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPAM: allots a subnet to each network, and an address, a MAC and an interface name to each endpoint.
+"""IPAM: allots subnets to each network, and an address, a MAC and an interface name to each endpoint.
 
 Pure, deterministic and sticky: the same declaration and the same earlier allotments give the same result, and an
 endpoint keeps its address for as long as the declaration allows.
@@ -10,15 +10,16 @@ endpoint keeps its address for as long as the declaration allows.
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import SWITCHES_IPV6_OFF, Attachment, Container, Model, Network, Pool
 from ..declaration.section import Address, Subnet, unusable_addresses
 from ..errors import ProblemCollector
 from .address_sets import lowest_free
-from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, PoolsByVersion
+from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, Pools, subnets_of
 from .facts import Facts
-from .subnets import allot_subnets
+from .subnets import allot_subnets, some
 
 ETHERNET_MTU = 1500
 
@@ -39,7 +40,7 @@ def allot(
 
 def _allot_endpoints(
     model: Model,
-    networks: Mapping[str, PoolsByVersion],
+    networks: Mapping[str, Pools],
     before: Allotments,
     problems: ProblemCollector,
     notes: ProblemCollector,
@@ -53,11 +54,11 @@ def _allot_endpoints(
     addresses: Dict[Tuple[str, str, int], Address] = {}
     for network in model.networks.values():
         on_network = by_network.get(network.name, [])
-        for pool in network.pools:
-            allotted = networks[network.name].get(pool.version)
-            with_family = [(c, a) for c, a in on_network if c.has(network, pool.version)]
-            found = _allot_addresses(network, pool, allotted, with_family, before, problems, notes) if allotted else {}
-            addresses.update({(name, network.name, pool.version): address for name, address in found.items()})
+        for version in network.versions:
+            pools = _pools(network, version, networks[network.name])
+            with_family = [(c, a) for c, a in on_network if c.has(network, version)]
+            found = _allot_addresses(network, pools, with_family, before, problems, notes) if pools else {}
+            addresses.update({(name, network.name, version): address for name, address in found.items()})
         _refuse_other_families(network, on_network, problems)
     interfaces = {
         (container.name, network): interface
@@ -102,10 +103,20 @@ def _refuse_other_families(
             )
 
 
+# What is declared of a subnet, and the subnet itself.
+_PoolWithSubnet = Tuple[Pool, PoolAllotment]
+
+
+def _pools(network: Network, version: int, allotted: Pools) -> List[_PoolWithSubnet]:
+    """The network's pools in one family; none where one of them has no subnet, which is a problem already."""
+    declared = [pool for pool in network.pools if pool.version == version]
+    found = [pool for pool in allotted if pool.version == version]
+    return list(zip(declared, found)) if len(declared) == len(found) else []
+
+
 def _allot_addresses(
     network: Network,
-    pool: Pool,
-    allotted: PoolAllotment,
+    pools: List[_PoolWithSubnet],
     on_network: List[Tuple[Container, Attachment]],
     before: Allotments,
     problems: ProblemCollector,
@@ -113,32 +124,40 @@ def _allot_addresses(
 ) -> Dict[str, Address]:
     """The address of each container on one network in one IP family.
 
-    The order of precedence: declared addresses, then those that containers have, then the lowest free ones.
+    The order of precedence: declared addresses, then those that containers have, then the lowest free ones of the
+    first subnet that has one.
     """
-    addresses = _Addresses(network, pool, allotted, before)
+    addresses = _Addresses(network, pools, before)
     for container, attachment in on_network:
         addresses.declare(container, attachment, problems)
     for container, _attachment in on_network:
         addresses.keep(container)
-    addresses.choose([each for each in on_network if each[0].name not in addresses.found], problems, notes)
+    without = [each for each in on_network if each[0].name not in addresses.found]
+    if not addresses.refuse_removed_subnets([container for container, _attachment in without], problems):
+        addresses.choose(without, problems, notes)
     return addresses.found
 
 
 class _Addresses:
     """Settles the addresses of one network in one IP family. `found` has those that are settled, by container."""
 
-    def __init__(self, network: Network, pool: Pool, allotted: PoolAllotment, before: Allotments) -> None:
-        self._network, self._pool, self._subnet, self._before = network, pool, allotted.subnet, before
-        self._in_use = _reserved_addresses(network, pool, allotted)
+    def __init__(self, network: Network, pools: List[_PoolWithSubnet], before: Allotments) -> None:
+        self._network, self._pools, self._before = network, pools, before
+        self._version = pools[0][0].version
+        self._subnets = [allotted.subnet for _pool, allotted in pools]
+        self._in_use: Dict[Address, str] = {}
+        for pool, allotted in pools:
+            self._in_use.update(_reserved_addresses(network, pool, allotted))
         self.found: Dict[str, Address] = {}
 
     def declare(self, container: Container, attachment: Attachment, problems: ProblemCollector) -> None:
-        static = attachment.static(self._pool.version)
+        static = attachment.static(self._version)
         if not static:
             return
-        path = f"{attachment.path}.ipv{self._pool.version}_address"
-        if static not in self._subnet:
-            problems.add(path, f'"{static}": lies outside {self._subnet}, the subnet of network {self._network.name}')
+        path = f"{attachment.path}.ipv{self._version}_address"
+        if not self._has(static):
+            allotted = [allotted for _pool, allotted in self._pools]
+            problems.add(path, f'"{static}": lies outside {subnets_of(self._network.name, allotted)}')
         elif static in self._in_use:
             problems.add(path, f'"{static}": is taken, it is {self._in_use[static]}: choose another one')
         self._settle(container, static)
@@ -148,21 +167,43 @@ class _Addresses:
         if container.name not in self.found and former and former not in self._in_use:
             self._settle(container, former)
 
+    def refuse_removed_subnets(self, containers: List[Container], problems: ProblemCollector) -> bool:
+        """Whether containers have their addresses in a subnet that is left out while others are kept: a problem.
+
+        Where all subnets of the network are replaced, its containers are renumbered.
+        """
+        former = [pool.subnet for pool in self._before.pools(self._network.name, self._version)]
+        had = {container.name: self._had(container) for container in containers}
+        found = False
+        for subnet in former if {*former} & {*self._subnets} else ():
+            users = [name for name, address in had.items() if address and address in subnet and not self._has(address)]
+            if users:
+                found = True
+                problems.add(
+                    f"{self._network.path}.ipam.config",
+                    f"subnet {subnet} is left out, but containers have their addresses there ({some(users)}): keep it, "
+                    f"or give them an ipv{self._version}_address in another subnet",
+                )
+        return found
+
     def choose(
         self, endpoints: List[Tuple[Container, Attachment]], problems: ProblemCollector, notes: ProblemCollector
     ) -> None:
-        """Give each of these endpoints the lowest address that is free, and not in a range for DHCP."""
+        """Give each of these endpoints the lowest address that is free, and not in a range for DHCP, of the first
+        subnet that has one.
+        """
         if not endpoints:
             return
-        ip_range = self._pool.ip_range or self._subnet
+        ranges: List[Subnet] = [pool.ip_range or allotted.subnet for pool, allotted in self._pools]
         with problems.collect():
-            free = self._free(ip_range)
+            free = chain.from_iterable(map(self._free, ranges))
             for container, attachment in endpoints:
                 address = next(free, None)
                 if address is None:
-                    larger = "a larger ip_range" if self._pool.ip_range else "a larger subnet"
-                    remedy = f"give network {self._network.name} {larger}"
-                    problems.add(attachment.path, f"no address is left in {ip_range}: {remedy}")
+                    larger = "ip_range" if any(pool.ip_range for pool, _allotted in self._pools) else "subnet"
+                    remedy = f"give network {self._network.name} a larger {larger}, or one more subnet"
+                    there = " and ".join(map(str, ranges))
+                    problems.add(attachment.path, f"no address is left in {there}: {remedy}")
                     break
                 self._settle(container, address)
                 former = self._former(container)
@@ -178,10 +219,16 @@ class _Addresses:
         return (kind(number) for number in lowest_free(ip_range, ip_range.max_prefixlen, taken))
 
     def _former(self, container: Container) -> Optional[Address]:
-        """The container's address in the earlier allotments, if it lies in the subnet."""
+        """The container's address in the earlier allotments, if it lies in one of the subnets."""
+        address = self._had(container)
+        return address if address and self._has(address) else None
+
+    def _had(self, container: Container) -> Optional[Address]:
         endpoint = self._before.endpoints.get((container.name, self._network.name))
-        address = endpoint.address(self._pool.version) if endpoint else None
-        return address if address and address in self._subnet else None
+        return endpoint.address(self._version) if endpoint else None
+
+    def _has(self, address: Address) -> bool:
+        return any(address in subnet for subnet in self._subnets)
 
     def _settle(self, container: Container, address: Address) -> None:
         self._in_use[address] = f"that of container {container.name}"

@@ -24,7 +24,7 @@ _LEASE_WORD = re.compile(r"ignore|infinite|\d+[smhdwSMHDW]?")
 
 
 def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) -> Iterator[str]:
-    services, pools = network.services, plan.allotted.networks[network.name]
+    services = network.services
     yield f"domain={_domain(network)}"
     yield "dhcp-authoritative"
     # A DHCP client with the name `wpad` would become the web proxy of others on the network (proxy auto-discovery).
@@ -33,10 +33,10 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
     yield f"dhcp-leasefile={lease_path}"
     if services.dhcp:
         yield f"dhcp-hostsfile={hosts_path}"
-    if services.dhcp and 4 in pools:
-        yield from _ipv4_lines(plan, network, services.dhcp, pools[4])
-    if 6 in pools:
-        yield from _ipv6_lines(plan, network, services, pools[6])
+    if services.dhcp and network.ipv4:
+        yield from _ipv4_lines(plan, network, services.dhcp)
+    if network.ipv6:
+        yield from _ipv6_lines(plan, network, services)
     yield from option_lines(network)
     yield from boot_lines(network)
 
@@ -56,39 +56,43 @@ def _domain(network: Network) -> str:
     return network.services.names.domain or network.name
 
 
-def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp, pool: PoolAllotment) -> Iterator[str]:
-    for each in _ranges(dhcp, 4):
-        first, last = _usable(each, pool)
-        yield f"dhcp-range={first},{last},{pool.subnet.netmask},{dhcp.lease_time}"
-    if not _ranges(dhcp, 4):
-        yield f"dhcp-range={pool.subnet.network_address},static,{pool.subnet.netmask},{dhcp.lease_time}"
+def _ipv4_lines(plan: Plan, network: Network, dhcp: Dhcp) -> Iterator[str]:
+    for pool in plan.allotted.pools(network.name, 4):
+        ranges = _ranges(dhcp, pool)
+        for each in ranges:
+            first, last = _usable(each, pool)
+            yield f"dhcp-range={first},{last},{pool.subnet.netmask},{dhcp.lease_time}"
+        if not ranges:
+            yield f"dhcp-range={pool.subnet.network_address},static,{pool.subnet.netmask},{dhcp.lease_time}"
     yield f"dhcp-option=option:mtu,{plan.mtu(network)}"
     yield f"dhcp-option=option:domain-search,{_domain(network)}"
     if network.internal:
         yield "dhcp-option=option:router"
 
 
-def _ipv6_lines(plan: Plan, network: Network, services: Services, pool: PoolAllotment) -> Iterator[str]:
+def _ipv6_lines(plan: Plan, network: Network, services: Services) -> Iterator[str]:
     """DHCPv6 where a range is declared, and router advertisements, which tell hosts whether to use DHCPv6."""
-    dhcp, length = services.dhcp, pool.subnet.prefixlen
+    dhcp, pools = services.dhcp, plan.allotted.pools(network.name, 6)
     time = dhcp.lease_time if dhcp else "1h"
-    ranges = _ranges(dhcp, 6) if dhcp else []
     # With ra-names, the name that a client has by DHCPv4 is answered with its SLAAC address, too.
     named = ",ra-names" if dhcp and network.has(4) and services.ra != STATEFUL else ""
     by_prefix = f",slaac{named}" if services.ra in (SLAAC, STATELESS) else ""
-    for each in ranges:
-        yield f"dhcp-range={each.first},{each.last}{by_prefix},{length},{time}"
-    if not ranges and services.ra:
-        mode = {SLAAC: "ra-only", STATELESS: "ra-stateless", STATEFUL: "static"}[services.ra]
-        yield f"dhcp-range={pool.subnet.network_address},{mode}{named},{length},{time}"
+    ranges = {pool: _ranges(dhcp, pool) if dhcp else [] for pool in pools}
+    for pool in pools:
+        length = pool.subnet.prefixlen
+        for each in ranges[pool]:
+            yield f"dhcp-range={each.first},{each.last}{by_prefix},{length},{time}"
+        if not ranges[pool] and services.ra:
+            mode = {SLAAC: "ra-only", STATELESS: "ra-stateless", STATEFUL: "static"}[services.ra]
+            yield f"dhcp-range={pool.subnet.network_address},{mode}{named},{length},{time}"
     if services.ra:
         lifetime = 0 if network.internal else _ROUTER_LIFETIME
         yield "enable-ra"
         yield f"ra-param={network.bridge},mtu:{plan.mtu(network)},{_RA_INTERVAL},{lifetime}"
-    if ranges or services.ra:
+    if any(ranges.values()) or services.ra:
         yield f"dhcp-option=option6:domain-search,{_domain(network)}"
         if services.boot and services.boot.tftp_root and not services.boot.server:
-            yield from _ipv6_boot_lines(services.boot, pool.gateway)
+            yield from _ipv6_boot_lines(services.boot, pools[0].gateway)
 
 
 def _usable(leased: AddressRange, pool: PoolAllotment) -> Tuple[Address, Address]:
@@ -98,8 +102,8 @@ def _usable(leased: AddressRange, pool: PoolAllotment) -> Tuple[Address, Address
     return first, leased.last - 1 if leased.last in unusable else leased.last
 
 
-def _ranges(dhcp: Dhcp, version: int) -> List[AddressRange]:
-    return [each for each in dhcp.ranges if each.version == version]
+def _ranges(dhcp: Dhcp, pool: PoolAllotment) -> List[AddressRange]:
+    return [each for each in dhcp.ranges if each.first in pool.subnet]
 
 
 def _option(name: str) -> str:

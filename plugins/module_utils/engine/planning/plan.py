@@ -165,16 +165,16 @@ class Plan:
     def addresses(self, container: str, attachment: Attachment) -> List[str]:
         """The addresses of an endpoint without prefix lengths, IPv4 first."""
         endpoint = self.allotted.endpoints[container, attachment.network]
-        return [str(address) for address in (endpoint.ipv4, endpoint.ipv6) if address]
+        return [str(address) for address in endpoint.addresses]
 
     def interfaces(self, container: Container) -> Dict[str, str]:
         """The interfaces of a container, by network."""
         return {a.network: self.allotted.endpoints[container.name, a.network].interface for a in container.attachments}
 
-    def next_hop(self, network: Network, version: int) -> str:
-        """The address of the containers' default gateway."""
-        declared = [hop for hop in network.next_hops if hop.version == version]
-        return str(declared[0] if declared else self.allotted.networks[network.name][version].gateway)
+    def next_hop(self, network: Network, address: Address) -> str:
+        """The default gateway of the network's container that has this address."""
+        declared = [hop for hop in network.next_hops if hop.version == address.version]
+        return str(declared[0] if declared else self.allotted.pool_of(network.name, address).gateway)
 
     def _check_families(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
@@ -191,18 +191,20 @@ class Plan:
             network = self.model.networks[attachment.network] if attachment else None
             bridge = bridges.get(network.bridge) if network and network.external else None
             if network and bridge:
-                subnet = self.allotted.networks[network.name][publication.version].subnet
-                if not any(address.ip in subnet for address in bridge.addresses):
+                pools = self.allotted.pools(network.name, publication.version)
+                subnet = next((pool.subnet for pool in pools if publication.address in pool.subnet), None)
+                if subnet and not any(address.ip in subnet for address in bridge.addresses):
                     lacking = f"{bridge.name} has no address in {subnet}, by which the host would reach the container"
                     problems.add(publication.path, f"{lacking}: give it one, or publish nothing there")
 
     def _check_next_hops(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
             for hop in network.next_hops:
-                pool = self.allotted.networks[network.name].get(hop.version)
-                if pool and hop not in pool.subnet:
-                    key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
-                    problems.add(f"{network.path}.{key}", f'"{hop}": lies outside {pool.subnet}, the network\'s subnet')
+                for pool in self.allotted.pools(network.name, hop.version):
+                    if hop not in pool.subnet:
+                        key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
+                        outside = f"lies outside {pool.subnet}, the network's subnet"
+                        problems.add(f"{network.path}.{key}", f'"{hop}": {outside}')
 
 
 def forwarding(plan: Plan) -> List[Object]:
@@ -265,7 +267,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         network=network.name,
         mtu=plan.mtu(network),
         mac=next(stable_macs(f"network {network.name}")),
-        addresses=tuple(sorted(pool.interface for version, pool in pools.items() if network.has_gateway(version))),
+        addresses=tuple(sorted(pool.interface for pool in pools if network.has_gateway(pool.version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
             (ROUTE_LOCALNET, "1" if on_loopback else "0"),
@@ -314,7 +316,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
     for attachment in container.attachments:
         network = plan.model.networks[attachment.network]
         allotted = plan.allotted.endpoints[container.name, network.name]
-        addresses = {allotted.ipv4, allotted.ipv6}
+        addresses = {*allotted.addresses}
         yield Endpoint(
             container=container.name,
             network=network.name,
@@ -375,31 +377,29 @@ def _sysctl_places(attachment: Attachment, container: Container, interface: str)
 
 
 def _interface_addresses(plan: Plan, attachment: Attachment, container: Container) -> Iterator[str]:
-    for version, pool in plan.allotted.networks[attachment.network].items():
-        address = plan.allotted.endpoints[container.name, attachment.network].address(version)
-        if address:
-            yield f"{address}/{pool.subnet.prefixlen}"
+    for address in plan.allotted.endpoints[container.name, attachment.network].addresses:
+        yield f"{address}/{plan.allotted.pool_of(attachment.network, address).subnet.prefixlen}"
     for address in attachment.link_local:
         yield f"{address}/{16 if address.version == 4 else 64}"
 
 
 def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Route]:
     network = plan.model.networks[attachment.network]
-    for version, pool in plan.allotted.networks[network.name].items():
-        if not container.has(network, version):
-            continue
-        chosen: Optional[Attachment] = gateway_attachment(plan.model, container, version)
+    for address in plan.allotted.endpoints[container.name, network.name].addresses:
+        own, pools = plan.allotted.pool_of(network.name, address), plan.allotted.pools(network.name, address.version)
+        # Containers in different subnets of a network are on one link.
+        yield from (Route(str(pool.subnet)) for pool in pools if pool is not own)
+        chosen: Optional[Attachment] = gateway_attachment(plan.model, container, address.version)
         if chosen and chosen.network == network.name:
-            yield Route(DEFAULT_DESTINATIONS[version], plan.next_hop(network, version))
+            yield Route(DEFAULT_DESTINATIONS[address.version], plan.next_hop(network, address))
         if network.is_default:
-            address = plan.allotted.endpoints[container.name, network.name].address(version)
-            yield from _routes_to_linked(plan, address, pool.gateway)
+            yield from _routes_to_linked(plan, address, own.gateway)
         for route in container.routes:
-            if route.via in pool.subnet:
+            if any(route.via in pool.subnet for pool in pools):
                 yield Route(str(route.to), str(route.via))
 
 
-def _routes_to_linked(plan: Plan, address: Optional[Address], gateway: Address) -> Iterator[Route]:
+def _routes_to_linked(plan: Plan, address: Address, gateway: Address) -> Iterator[Route]:
     """Routes by the host to linked containers: on a network without icc, the ports of the bridge are isolated."""
     for other in sorted(plan.linked_addresses.get(address, ())):
         yield Route(f"{other}/{other.max_prefixlen}", str(gateway))
@@ -414,7 +414,6 @@ def asymmetric_replies(plan: Plan, container: Container, version: int) -> Iterat
     """
     for sending, receiving in permutations(container.attachments, 2):
         network = plan.model.networks[sending.network]
-        pool = plan.allotted.networks[network.name].get(version)
         address = plan.allotted.endpoints[container.name, receiving.network].address(version)
-        if pool and address and not network.masquerade(version):
-            yield pool.subnet, address
+        if address and not network.masquerade(version):
+            yield from ((pool.subnet, address) for pool in plan.allotted.pools(network.name, version))

@@ -39,13 +39,13 @@ PortOfFamily = Tuple[int, Port]
 
 
 @dataclass(frozen=True)
-class NetworkSubnet:
-    """A network's subnet in one IP family.
+class NetworkSubnets:
+    """A network's subnets in one IP family.
 
     `icc`: its containers reach each other. `unprotected`: everybody reaches all their ports that are not restricted.
     """
 
-    subnet: Subnet
+    subnets: Tuple[Subnet, ...]
     icc: bool
     unprotected: bool
 
@@ -61,7 +61,7 @@ class Reach:
     published: Mapping[PortOfFamily, Tuple[Address, int]] = field(default_factory=dict)
     restricted: Mapping[PortOfFamily, Sources] = field(default_factory=dict)
     opened: FrozenSet[Port] = frozenset()
-    networks: Tuple[NetworkSubnet, ...] = ()
+    networks: Tuple[NetworkSubnets, ...] = ()
 
     def changed_from(self, before: Reach) -> Set[Port]:
         """The ports that lead elsewhere than before, or nowhere, or whose sources changed: their flows may be stale."""
@@ -88,7 +88,8 @@ def reach_of(plan: Plan) -> Reach:
     return Reach(published, restricted, frozenset(opened), tuple(_network_subnets(plan)))
 
 
-def _network_subnets(plan: Plan) -> Iterator[NetworkSubnet]:
+def _network_subnets(plan: Plan) -> Iterator[NetworkSubnets]:
     for network in plan.model.networks.values():
-        for version, pool in plan.allotted.networks[network.name].items():
-            yield NetworkSubnet(pool.subnet, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)
+        for version in network.versions:
+            subnets = tuple(pool.subnet for pool in plan.allotted.pools(network.name, version))
+            yield NetworkSubnets(subnets, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)

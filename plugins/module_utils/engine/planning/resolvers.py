@@ -34,8 +34,9 @@ _LONGEST_NAME = 150
 class Resolver:
     """A dnsmasq process. `networks` are those whose names it answers, `upstreams` the nameservers of its containers.
 
-    `address` is where its containers send their queries: the gateway of the first of its networks that has IPv4, else
-    of the first one. A network's own resolver also listens at the gateway of the other family, `second_address`.
+    `addresses` are gateways of one network, at which it listens. Its containers send their queries to the first one, of
+    IPv4 where the network has that. A network's own resolver listens at all gateways, as DHCP clients are told the one
+    of their subnet; another one at all of the family, since the kernel chooses to which of them it redirects.
     `forwards`: queries for other names go to nameservers, through `forwarder` where it has one. A forwarder itself has
     no names (`has_names`). Without `serves_dns` the process gives leases only.
     """
@@ -44,9 +45,8 @@ class Resolver:
     networks: Tuple[str, ...]
     upstreams: Tuple[Address, ...]
     forwards: bool
-    address: Address
+    addresses: Tuple[Address, ...]
     port: int
-    second_address: Optional[Address] = None
     serves_dns: bool = True
     has_names: bool = True
     forwarder: Optional[Resolver] = None
@@ -56,8 +56,8 @@ class Resolver:
         return self.port == DNS_PORT
 
     @property
-    def addresses(self) -> Tuple[Address, ...]:
-        return tuple(address for address in (self.address, self.second_address) if address)
+    def address(self) -> Address:
+        return self.addresses[0]
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def find_resolvers(
         forwards = any(_leads_outside(model, attachment) for attachment in container.attachments)
         name = _name(networks, container.dns, forwards and not any(found[each].forwards for each in networks))
         if name not in found:
-            address = found[asked.network].address
-            resolver = Resolver(name, networks, container.dns, forwards, address, ports.take(name))
+            own = found[asked.network]
+            addresses = tuple(each for each in own.addresses if each.version == own.address.version)
+            resolver = Resolver(name, networks, container.dns, forwards, addresses, ports.take(name))
             if forwards and any(model.networks[each].services.dhcp for each in networks):
                 resolver = replace(resolver, forwarder=_forwarder(resolver, ports))
             found.update({each.name: each for each in (resolver, resolver.forwarder) if each})
@@ -180,13 +181,12 @@ def _answers(network: Network) -> bool:
 
 def _own(network: Network, allotted: Allotments) -> Optional[Resolver]:
     """The network's own resolver, where names are answered or leases given on it, and its bridge has an address."""
-    pools = allotted.networks.get(network.name, {})
-    gateways = [pools[version].gateway for version in (4, 6) if version in pools and network.has_gateway(version)]
+    pools = allotted.networks.get(network.name, ())
+    gateways = tuple(pool.gateway for pool in pools if network.has_gateway(pool.version))
     if not gateways or not (_answers(network) or network.services.leases):
         return None
-    address, second = gateways[0], gateways[1] if gateways[1:] else None
     forwards = not network.internal
-    return Resolver(network.name, (network.name,), (), forwards, address, DNS_PORT, second, _answers(network))
+    return Resolver(network.name, (network.name,), (), forwards, gateways, DNS_PORT, _answers(network))
 
 
 def _forwarder(resolver: Resolver, ports: _Ports) -> Resolver:

@@ -33,15 +33,14 @@ def interface_parameter(name: str) -> Tuple[str, str]:
 
 def _subnets(model: Model, allotted: Allotments, container: Container) -> Iterator[Tuple[Attachment, Subnet]]:
     for attachment in container.attachments:
-        for version, pool in allotted.networks[attachment.network].items():
-            if container.has(model.networks[attachment.network], version):
+        for pool in allotted.networks[attachment.network]:
+            if container.has(model.networks[attachment.network], pool.version):
                 yield attachment, pool.subnet
 
 
 def _own_addresses(allotted: Allotments, container: Container) -> Iterator[Address]:
     for attachment in container.attachments:
-        endpoint = allotted.endpoints[container.name, attachment.network]
-        yield from (address for address in (endpoint.ipv4, endpoint.ipv6) if address)
+        yield from allotted.endpoints[container.name, attachment.network].addresses
 
 
 def _unreachable_gateways(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:

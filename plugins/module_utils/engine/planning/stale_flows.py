@@ -16,7 +16,7 @@ from typing import Collection, Iterator
 
 from ..declaration.section import Address, Subnet
 from ..kernel.conntrack import Flow
-from .reach import NetworkSubnet, Port, PortOfFamily, Reach
+from .reach import NetworkSubnets, Port, PortOfFamily, Reach
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
@@ -70,11 +70,11 @@ class StaleFlows:
     def _is_allowed(self, flow: Flow, container: Address, allowed: Collection[Subnet]) -> bool:
         """Whether the sender is one of the allowed sources, the host itself, or on the container's own network."""
         source = ipaddress.ip_address(flow.source)
-        neighbours = (each.subnet for each in self._networks_of(container) if each.icc)
+        neighbours = (subnet for each in self._networks_of(container) if each.icc for subnet in each.subnets)
         return self._is_local(source) or any(source in subnet for subnet in (*allowed, *neighbours))
 
-    def _networks_of(self, address: Address) -> Iterator[NetworkSubnet]:
-        return (each for each in self._reach.networks if address in each.subnet)
+    def _networks_of(self, address: Address) -> Iterator[NetworkSubnets]:
+        return (each for each in self._reach.networks if any(address in subnet for subnet in each.subnets))
 
     def _is_local(self, address: Address) -> bool:
         return address in self._local or address.is_loopback

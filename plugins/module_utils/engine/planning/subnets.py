@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPAM's first half: the subnet and the gateway address of every network."""
+"""IPAM's first half: the subnets of every network, and its gateway address in each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import hashlib
 import ipaddress
 from dataclasses import replace
 from itertools import islice
-from typing import Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
+from typing import Collection, Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
 from ..declaration.model import AddressPool, Model, Network, Pool
 from ..declaration.section import Address, Subnet, unusable_addresses
 from ..errors import ModelError, ProblemCollector
 from .address_sets import lowest_free, require_netaddr
-from .allotments import Allotments, PoolAllotment, PoolsByVersion
+from .allotments import Allotments, PoolAllotment, Pools
 from .facts import Facts
 from .taken_subnets import TakenSubnet, TakenSubnets
 
@@ -31,11 +31,14 @@ _DEFAULT_POOLS = (
     AddressPool(ipaddress.ip_network("192.168.0.0/16"), 20),
 )
 
+# The name of a network, and the path and the version of one of its pools.
+_PoolKey = Tuple[str, str, int]
+
 
 def allot_subnets(
     model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
-) -> Dict[str, PoolsByVersion]:
-    """The subnet of every network in each family, and the bridge's address there.
+) -> Dict[str, Pools]:
+    """The subnets of every network, at least one in each of its families, and the bridge's address in each.
 
     The order of precedence: networks with containers keep their subnet, unless another one is declared for them; then
     come declared subnets; then networks without containers keep theirs; then the rest get new ones, the default network
@@ -58,11 +61,11 @@ def allot_subnets(
     for network, pool in is_open:
         subnets.choose(network, pool)
     return {
-        network.name: {
-            pool.version: _with_gateway(network, pool, subnets.found[network.name, pool.version], before, problems)
+        network.name: tuple(
+            _with_gateway(network, pool, subnets.found[_key(network, pool)], before, problems)
             for pool in network.pools
-            if (network.name, pool.version) in subnets.found
-        }
+            if _key(network, pool) in subnets.found
+        )
         for network in ordered
     }
 
@@ -88,7 +91,7 @@ def without_new_allotments(model: Model) -> Model:
 
 
 class _Subnets:
-    """Settles the subnets of networks, one by one. `found` has those that are settled, by network and family."""
+    """Settles the subnets of networks, one by one. `found` has those that are settled, by network and pool."""
 
     def __init__(
         self, model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
@@ -99,17 +102,18 @@ class _Subnets:
         self._users = _users(model, before)
         self._free = {version: _free_subnets(_pools(model, facts, version), self._taken) for version in (4, 6)}
         self._bases = {version: _pools(model, facts, version) for version in (4, 6)}
-        self.found: Dict[Tuple[str, int], Subnet] = {}
+        self.found: Dict[_PoolKey, Subnet] = {}
 
     def former(self, network: Network, pool: Pool) -> Optional[Subnet]:
-        had = self._before.pool(network.name, pool.version)
-        return had.subnet if had else None
+        """The subnet that the network has already, if it is this one or none is declared."""
+        had = (each.subnet for each in self._before.pools(network.name, pool.version))
+        return next((subnet for subnet in had if pool.subnet in (None, subnet)), None)
 
     def keep_used(self, network: Network, pool: Pool) -> None:
         former, users = self.former(network, pool), self._users.get(network.name)
         if not former or not users:
             return
-        path, while_used = _subnet_path(network, pool), f"while containers are on it ({_some(users)})"
+        path, while_used = _subnet_path(network, pool), f"while containers are on it ({some(users)})"
         taken = self._taken.overlapping(former)
         if taken:
             self._notes.add(
@@ -118,7 +122,7 @@ class _Subnets:
                 "declare another subnet here when they may be renumbered",
             )
         remedy = f"choose another one, or declare another one for network {network.name} too, by {path}"
-        self._settle(network, TakenSubnet(former, f"which network {network.name} keeps {while_used}", remedy))
+        self._settle(network, pool, TakenSubnet(former, f"which network {network.name} keeps {while_used}", remedy))
 
     def declare(self, network: Network, pool: Pool) -> None:
         if not pool.subnet:
@@ -126,16 +130,16 @@ class _Subnets:
         taken = self._taken.overlapping(pool.subnet)
         if taken:
             self._problems.add(pool.path, f"subnet {pool.subnet} overlaps {taken}: {taken.remedy}")
-        self._settle(network, self._declared(network, pool.subnet))
+        self._settle(network, pool, self._declared(network, pool.subnet))
 
     def keep_unused(self, network: Network, pool: Pool) -> None:
         former = self.former(network, pool)
-        if former and (network.name, pool.version) not in self.found and not self._taken.overlapping(former):
-            self._settle(network, TakenSubnet(former, f"the subnet of network {network.name}"))
+        if former and _key(network, pool) not in self.found and not self._taken.overlapping(former):
+            self._settle(network, pool, TakenSubnet(former, f"the subnet of network {network.name}"))
 
     def choose(self, network: Network, pool: Pool) -> None:
         """Give the network the lowest free subnet, if it has none yet."""
-        if (network.name, pool.version) in self.found:
+        if _key(network, pool) in self.found:
             return
         with self._problems.collect():
             require_netaddr()
@@ -154,7 +158,7 @@ class _Subnets:
                     f"network {network.name}, which no container is on, moves from {former} to {subnet}: the former "
                     f"overlaps {self._taken.overlapping(former)}",
                 )
-            self._settle(network, TakenSubnet(subnet, f"the subnet of network {network.name}"))
+            self._settle(network, pool, TakenSubnet(subnet, f"the subnet of network {network.name}"))
 
     def _declared(self, network: Network, subnet: Subnet) -> TakenSubnet:
         what = f"the subnet of network {network.name}"
@@ -169,9 +173,13 @@ class _Subnets:
             subnet, f"{what} (declared earlier; it is in the ledger)", f"choose another one, or {remedy}"
         )
 
-    def _settle(self, network: Network, taken: TakenSubnet) -> None:
+    def _settle(self, network: Network, pool: Pool, taken: TakenSubnet) -> None:
         self._taken.add(taken)
-        self.found[network.name, taken.subnet.version] = taken.subnet
+        self.found[_key(network, pool)] = taken.subnet
+
+
+def _key(network: Network, pool: Pool) -> _PoolKey:
+    return network.name, pool.path, pool.version
 
 
 def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:
@@ -187,7 +195,8 @@ def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:
     return users
 
 
-def _some(names: Set[str]) -> str:
+def some(names: Collection[str]) -> str:
+    """The first few of the names, and how many there are besides."""
     more = len(names) - _MOST_NAMED
     return ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -231,9 +240,9 @@ def _with_gateway(
         return PoolAllotment(subnet, pool.gateway)
     reserved = {*pool.reserved, *unusable_addresses(subnet)}
     ip_range: Subnet = pool.ip_range or subnet
-    former = before.pool(network.name, pool.version)
-    if former and former.subnet == subnet and former.gateway in ip_range and former.gateway not in reserved:
-        return former
+    for former in before.pools(network.name, pool.version):
+        if former.subnet == subnet and former.gateway in ip_range and former.gateway not in reserved:
+            return former
     endpoints = (endpoint for (_container, on), endpoint in before.endpoints.items() if on == network.name)
     held = {endpoint.address(pool.version) for endpoint in endpoints}
     candidates: Iterable[Address] = ip_range

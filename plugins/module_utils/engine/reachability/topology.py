@@ -82,13 +82,12 @@ class Topology:
 
     def _add(self, container: Container, attachment: Attachment) -> None:
         network = self.plan.model.networks[attachment.network]
-        for version, pool in self.plan.allotted.networks[network.name].items():
-            address = self.plan.allotted.endpoints[container.name, network.name].address(version)
-            if address:
-                endpoints = self.by_network.setdefault((network.name, version), [])
-                endpoint = EndpointAddress(container, network, address, pool.gateway, number=len(endpoints))
-                endpoints.append(endpoint)
-                self.by_container[container.name].append(endpoint)
+        for address in self.plan.allotted.endpoints[container.name, network.name].addresses:
+            gateway = self.plan.allotted.pool_of(network.name, address).gateway
+            endpoints = self.by_network.setdefault((network.name, address.version), [])
+            endpoint = EndpointAddress(container, network, address, gateway, number=len(endpoints))
+            endpoints.append(endpoint)
+            self.by_container[container.name].append(endpoint)
 
     def endpoints(self) -> List[EndpointAddress]:
         return [endpoint for endpoints in self.by_network.values() for endpoint in endpoints]
@@ -173,7 +172,7 @@ class Topology:
         return [address for address in self.host_addresses.own if address.version == version]
 
     def own_and_gateways(self) -> List[Address]:
-        gateways = [pool.gateway for pools in self.plan.allotted.networks.values() for pool in pools.values()]
+        gateways = [pool.gateway for pools in self.plan.allotted.networks.values() for pool in pools]
         return [*self.host_addresses.own, *gateways]
 
     def is_listened_on(self, protocol: str, port: int) -> bool:

@@ -89,7 +89,7 @@ def _by_address(plan: Plan, container: Container, version: int) -> Iterator[Elem
         address = plan.allotted.endpoints[container.name, network.name].address(version)
         if address and network.external:
             single = ipaddress.ip_network(address)
-            yield from RuleContext(plan.model.host, network, version, single).rules(single)
+            yield from RuleContext(plan.model.host, network, version, single).rules([single])
     for subnet, asked in asymmetric_replies(plan, container, version):
         yield POSTROUTING, f"-s {subnet} -d {asked}/{asked.max_prefixlen} -j MASQUERADE"
 
@@ -119,10 +119,10 @@ def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
 def _is_unprotected(plan: Plan, address: Address) -> bool:
     """Whether all ports of the address are open except those with `allow_from` (gateway mode nat-unprotected)."""
     return any(
-        address in pool.subnet and plan.model.networks[name].gateway_mode(version) == NAT_UNPROTECTED
+        address in pool.subnet and plan.model.networks[name].gateway_mode(pool.version) == NAT_UNPROTECTED
         for name, pools in plan.allotted.networks.items()
         if name in plan.model.networks
-        for version, pool in pools.items()
+        for pool in pools
     )
 
 

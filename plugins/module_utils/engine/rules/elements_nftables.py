@@ -38,9 +38,10 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "internal", bridge
     if network.mss_clamp:
         yield "mss_clamp", bridge
-    for version, pool in plan.allotted.networks[network.name].items():
+    for version in network.versions:
         yield from _mode_elements(network, version)
-        subnet = shortest(pool.subnet)
+    for pool in plan.allotted.networks[network.name]:
+        version, subnet = pool.version, shortest(pool.subnet)
         yield f"networks{version}", f"{subnet} . {bridge}"
         for interface in network.trusted_interfaces:
             yield f"trusted{version}", f'{subnet} . "{interface}"'
@@ -99,7 +100,7 @@ def container_rules(plan: Plan) -> Iterator[Rules]:
 def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Element]:
     network = plan.model.networks[attachment.network]
     endpoint = plan.allotted.endpoints[container.name, network.name]
-    for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
+    for address in endpoint.addresses:
         yield f"adopted{address.version}", f'{address} . "{network.bridge}"'
         yield from _outward_elements(network, address.version, str(address))
 

@@ -10,7 +10,7 @@ they match the addresses of declared containers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Optional, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Host, Network
 from ..declaration.section import Subnet
@@ -67,8 +67,8 @@ class RuleContext:
         within = f"-i {self.network.bridge} -o {self.network.bridge}"
         return [f"{end} {self.address} {within}" for end in ("-s", "-d")] if self.address else [within]
 
-    def rules(self, addresses: Optional[Subnet]) -> Iterator[Element]:
-        """All rules of the network's options. `addresses` are its subnet, or the single address."""
+    def rules(self, addresses: Sequence[Subnet]) -> Iterator[Element]:
+        """All rules of the network's options. `addresses` are its subnets, or the single address."""
         yield from self._forwarding()
         yield from self._clamping()
         yield from self._protection(addresses)
@@ -133,7 +133,7 @@ class RuleContext:
                 syn = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
                 yield MSS, f"{match} {syn} -j TCPMSS --clamp-mss-to-pmtu"
 
-    def _protection(self, addresses: Optional[Subnet]) -> Iterator[Element]:
+    def _protection(self, addresses: Sequence[Subnet]) -> Iterator[Element]:
         """Drop packets to these addresses that come by another interface than their bridge (direct access).
 
         For a network that is not masqueraded, replies come to its containers' own addresses, and the table raw is
@@ -145,25 +145,24 @@ class RuleContext:
             yield RAW, f"{self.coming} {_TO_LOCAL} -j DROP"
             yield INPUT, f"{self.coming} -j DROP"
         is_protected = self.mode == NAT and self.network.masquerade(self.version) and not self.host.allow_direct_routing
-        if not addresses or not is_protected:
-            return
-        for pings in [_ECHO_REQUEST[self.version], *_ERRORS[self.version]] if self.network.icmp else []:
-            yield RAW, f"-d {addresses} {pings} -j RETURN"
-        for interface in self.network.trusted_interfaces:
-            yield RAW, f"-d {addresses} -i {interface} -j RETURN"
-        yield RAW, f"-d {addresses} ! -i {bridge} {_NOT_TO_LOCAL} -j DROP"
+        for subnet in addresses if is_protected else ():
+            for pings in [_ECHO_REQUEST[self.version], *_ERRORS[self.version]] if self.network.icmp else []:
+                yield RAW, f"-d {subnet} {pings} -j RETURN"
+            for interface in self.network.trusted_interfaces:
+                yield RAW, f"-d {subnet} -i {interface} -j RETURN"
+            yield RAW, f"-d {subnet} ! -i {bridge} {_NOT_TO_LOCAL} -j DROP"
 
-    def _outward(self, addresses: Optional[Subnet]) -> Iterator[Element]:
+    def _outward(self, addresses: Sequence[Subnet]) -> Iterator[Element]:
         """The source NAT of packets that leave the network from these addresses."""
         bridge, snat = self.network.bridge, self.network.snat(self.version)
         source = f"-j SNAT --to-source {snat}" if snat else "-j MASQUERADE"
-        if addresses and snat and not self.address:
-            yield POSTROUTING, f"-d {addresses} -o {bridge} -m addrtype --src-type LOCAL {source}"
+        for subnet in addresses if snat and not self.address else ():
+            yield POSTROUTING, f"-d {subnet} -o {bridge} -m addrtype --src-type LOCAL {source}"
         if self.version == 4:
             to = f"-d {self.address} " if self.address else ""
             yield POSTROUTING, f"-s 127.0.0.0/8 {to}-o {bridge} -j MASQUERADE"
-        if addresses and self.network.masquerade(self.version):
-            yield POSTROUTING, f"-s {addresses} ! -o {bridge} {source}"
+        for subnet in addresses if self.network.masquerade(self.version) else ():
+            yield POSTROUTING, f"-s {subnet} ! -o {bridge} {source}"
 
     def hairpin(self, subnet: Subnet) -> Element:
         return POSTROUTING, f"-s {subnet} -o {self.network.bridge} {_IS_TRANSLATED} -j MASQUERADE"

@@ -171,12 +171,11 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
     for network in plan.model.networks.values():
         elements: List[Element] = []
         for version in versions:
-            pool = plan.allotted.networks[network.name].get(version)
-            subnet = pool.subnet if pool else None
+            subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]
             context = RuleContext(plan.model.host, network, version)
-            found = [context.hairpin(subnet)] if subnet else []
+            found = [context.hairpin(subnet) for subnet in subnets]
             if not network.external:
-                found += context.rules(subnet)
+                found += context.rules(subnets)
             found += _service_rules(plan, network, version)
             elements += in_family(version, found)
         if elements:

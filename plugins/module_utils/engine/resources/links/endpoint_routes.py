@@ -14,7 +14,7 @@ from typing import Collection, Iterable, Iterator, List, Optional, Sequence
 from ...diff import Change
 from ...kernel import rtnetlink
 from ...kernel.links import doing, forgiving
-from ...kernel.rtnetlink import RTPROT_BOOT, RTPROT_KERNEL, RTPROT_STATIC, RouteInfo
+from ...kernel.rtnetlink import RT_SCOPE_UNIVERSE, RTPROT_BOOT, RTPROT_KERNEL, RTPROT_STATIC, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Endpoint, Route
 
@@ -32,14 +32,18 @@ def with_networks(endpoint: Endpoint) -> Endpoint:
 
 
 def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
-    """Of the routes by gateways those that an administrator added, and of those without a gateway the wanted ones.
+    """Of the routes by gateways those that an administrator added; of those without a gateway the wanted ones, and those
+    to further subnets of a network.
 
     Routes that routers and DHCP clients add have other protocols. Routes without a gateway may be the kernel's own.
     """
     for info in found:
         route = _route_of(info)
-        given = info.gateway and info.protocol in (RTPROT_BOOT, RTPROT_STATIC)
-        if route in wanted if not info.gateway else given:
+        if info.gateway:
+            given = info.protocol in (RTPROT_BOOT, RTPROT_STATIC)
+        else:
+            given = info.protocol == RTPROT_STATIC or route in wanted
+        if given:
             yield route
 
 
@@ -82,19 +86,20 @@ def _by(interface: str, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
 
 
 def _add(netlink: Rtnetlink, endpoint: Endpoint, route: Route, beside: bool) -> None:
+    """Add a route. One to the network of an address is the same as the kernel makes: root in the container may have
+    deleted that.
+    """
     index = socket.if_nametoindex(endpoint.interface)
-    # Without a gateway, the same as the kernel makes for the address: root in the container may have deleted that.
+    own = {str(address.network): str(address.ip) for address in map(ip_interface, endpoint.addresses)}
     if route.gateway:
         netlink.add_route(route.destination, index, route.gateway)
+    elif route.destination not in own:
+        scope = RT_SCOPE_UNIVERSE if ":" in route.destination else _SCOPE_LINK
+        netlink.add_route(route.destination, index, scope=scope)
     elif ":" in route.destination:
         netlink.add_route(route.destination, index, beside=beside, protocol=RTPROT_KERNEL, priority=_IPV6_PRIORITY)
     else:
-        source = _source(endpoint, route)
+        source = own[route.destination]
         netlink.add_route(
             route.destination, index, beside=beside, protocol=RTPROT_KERNEL, scope=_SCOPE_LINK, source=source
         )
-
-
-def _source(endpoint: Endpoint, route: Route) -> str:
-    addresses = (ip_interface(address) for address in endpoint.addresses)
-    return next(str(address.ip) for address in addresses if str(address.network) == route.destination)
