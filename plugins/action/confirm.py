@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ..plugin_utils.confirming import confirm_by_new_connection
+from ..plugin_utils.engine_action import EngineAction
 
-from ..plugin_utils.confirming import MODULE, confirm_by_new_connection
 
-
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-
+class ActionModule(EngineAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         spec = {"run": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}}
         _validated, options = self.validate_argument_spec(argument_spec=spec)
         confirmed = confirm_by_new_connection(
-            lambda: self._execute_module(module_name=MODULE, module_args={"run": options["run"]}, task_vars=task_vars),
+            lambda: self.run_module("confirm", {"run": options["run"]}, task_vars),
             self._connection,
             options["timeout"],
         )

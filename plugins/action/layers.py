@@ -11,16 +11,15 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
-from ..plugin_utils.confirming import MODULE as CONFIRM
 from ..plugin_utils.confirming import confirm_by_new_connection, play
 from ..plugin_utils.declaration import DECLARING, gather, is_blank
+from ..plugin_utils.engine_action import EngineAction
 
-# Whatever the layer, it is this module that runs on the host: so Ansible packs the engine once for all of a play.
-_MODULE = "wharf.network.layers"
+# Whatever the layer, it is this module that runs on the host.
+_MODULE = "layers"
 
 # What it takes, but for `layers`, which the name of any other module says. To load its own list takes longer than all
 # that a task needs here.
@@ -45,19 +44,16 @@ OPTIONS = (
 READ_HERE = (*DECLARING, "runtime")
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-    _supports_diff = True
-
+class ActionModule(EngineAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = {name: value for name, value in self._task.args.items() if name in DECLARING or not is_blank(value)}
-        module = self._task.resolved_action or self._task.action
+        module = self.module_name
         try:
             _refuse_unknown(self._task.args, module)
             if module != _MODULE:
-                arguments["layers"] = [module.rpartition(".")[2]]
+                arguments["layers"] = [module]
             prefix = str(arguments.get("variable_prefix") or "")
             declaration = gather(arguments, self._bases(task_vars), Places(prefix, prefix))
         except ModelError as error:
@@ -74,9 +70,7 @@ class ActionModule(ActionBase):
     def _converge(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run the module, and confirm its changes if it says that they are to be confirmed now."""
         try:
-            result: dict[str, Any] = self._execute_module(
-                module_name=_MODULE, module_args=module_args, task_vars=task_vars
-            )
+            result = self.run_module(_MODULE, module_args, task_vars)
         except AnsibleConnectionFailure as error:
             if "confirm" not in module_args:
                 raise
@@ -86,9 +80,7 @@ class ActionModule(ActionBase):
         if not unconfirmed or result.get("failed") or boolean(module_args.get("confirm_later", False), strict=False):
             return result
         confirmed = confirm_by_new_connection(
-            lambda: self._execute_module(
-                module_name=CONFIRM, module_args={"run": unconfirmed["id"]}, task_vars=task_vars
-            ),
+            lambda: self.run_module("confirm", {"run": unconfirmed["id"]}, task_vars),
             self._connection,
             unconfirmed["seconds"],
         )
@@ -118,5 +110,5 @@ def _refuse_unknown(arguments: Mapping[str, Any], module: str) -> None:
     problems = ProblemCollector()
     for option in arguments:
         if option not in known:
-            problems.add(option, f"is no option of {module}: these are {', '.join(known)}")
+            problems.add(option, f"is no option of wharf.network.{module}: these are {', '.join(known)}")
     problems.raise_if_any()

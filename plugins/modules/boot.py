@@ -89,11 +89,17 @@ changes:
       elements: str
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_boot
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
+
+ARGUMENT_SPEC = {
+    "services": {"type": "bool"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "variable_prefix": {"type": "str", "default": ""},
+}
 
 
 def main() -> None:
-    run_boot()
+    run_by_engine("boot", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -74,11 +74,13 @@ confirmed:
     until: "2026-11-28 16:04:05 UTC"}
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_confirm
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
+
+ARGUMENT_SPEC = {"run": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}}
 
 
 def main() -> None:
-    run_confirm()
+    run_by_engine("confirm", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -235,9 +235,7 @@ report:
   sample: ["closed: web -> db:5432 (172.19.0.2:5432/tcp): web is on app, and network back is isolated from that"]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.explain import Asked, explain, lines
-from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.question import Names
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
 
 ARGUMENT_SPEC = {
     "from": {"type": "str", "required": True},
@@ -248,12 +246,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    given = module.params
-    asked = Asked(given["from"], given["to"], given["icmp"], given["send"], Names("from", "to", "icmp", "send"))
-    with reporting_errors(module):
-        told = explain(asked, module.warn)
-    module.exit_json(changed=False, **told, report=list(lines(told)))
+    run_by_engine("explain", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -105,11 +105,32 @@ problems:
   sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import run_layers
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
+
+_LAYERS = ["bridge", "docker_chains", "forwarding", "veth", "dns_files", "dnsmasq", "boot"]
+_SCOPES = ["docker_user", "default_networks", "user_networks", "containers", "boot"]
+
+ARGUMENT_SPEC = {
+    "host": {"type": "raw"},
+    "networks": {"type": "raw"},
+    "containers": {"type": "raw"},
+    "docker_user": {"type": "raw"},
+    "boot": {"type": "raw"},
+    "compose_files": {"type": "raw"},
+    "runtime": {"type": "str", "choices": ["netns", "docker", "podman", "machine"]},
+    "state": {"type": "str", "choices": ["present", "exact", "absent"], "default": "present"},
+    "scope": {"type": "list", "elements": "str", "choices": _SCOPES, "default": _SCOPES},
+    "layers": {"type": "list", "elements": "str", "choices": _LAYERS, "default": _LAYERS},
+    "recover": {"type": "bool", "default": False},
+    "confirm": {"type": "int"},
+    "confirm_later": {"type": "bool", "default": False},
+    "by": {"type": "str", "default": "a module"},
+    "variable_prefix": {"type": "str", "default": ""},
+}
 
 
 def main() -> None:
-    run_layers()
+    run_by_engine("layers", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -155,18 +155,11 @@ picture:
   type: str
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import locked
-from ansible_collections.wharf.network.plugins.module_utils.engine.observation import observe
-from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
 
 
 def main() -> None:
-    module = Module(argument_spec={}, supports_check_mode=True)
-    # What a run that is under way has half made is no drift.
-    with reporting_errors(module), locked(module.warn):
-        seen = observe()
-    module.exit_json(**seen, picture=draw(seen))
+    run_by_engine("network_info", {})
 
 
 if __name__ == "__main__":

@@ -217,27 +217,14 @@ pending:
   sample: []
 """
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.reachability.probes import (
-    EXPECTED,
-    HOST,
-    OPEN,
-    PROTOCOLS,
-    TCP,
-)
-from ansible_collections.wharf.network.plugins.module_utils.engine.verification import (
-    Request,
-    failures,
-    unproven,
-    verify,
-)
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import Module, reporting_errors
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
 
 PROBE_SPEC = {
-    "from": {"type": "str", "default": HOST},
+    "from": {"type": "str", "default": "host"},
     "to": {"type": "str", "required": True},
     "port": {"type": "int"},
-    "protocol": {"type": "str", "choices": list(PROTOCOLS), "default": TCP},
-    "expected": {"type": "str", "choices": list(EXPECTED), "default": OPEN},
+    "protocol": {"type": "str", "choices": ["tcp", "udp", "ping"], "default": "tcp"},
+    "expected": {"type": "str", "choices": ["open", "closed"], "default": "open"},
     "name": {"type": "str"},
     "via": {"type": "str"},
 }
@@ -253,24 +240,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    given = module.params
-    derive = given["derive"] if given["derive"] is not None else not given["probes"]
-    with reporting_errors(module):
-        request = Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"])
-        found = verify(request, module.warn)
-    if derive and found.pending:
-        module.warn(f"nothing is proven of containers that are not there yet: {', '.join(found.pending)}")
-    if derive and not found.rows:
-        module.warn("nothing was proven: nothing that could be probed is declared on this host")
-    lines = {
-        "nothing": [],
-        "mismatch": failures(found),
-        "unproven": [*failures(found), *unproven(found)],
-    }[given["fail_on"]]
-    if lines:
-        module.fail_json(msg="\n".join(lines), **found.as_data())
-    module.exit_json(changed=False, **found.as_data())
+    run_by_engine("probe", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,6 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.connection import ConnectionBase
 
-# What runs on the host.
-MODULE = "wharf.network.confirm"
-
 # Seconds.
 _TRY_AGAIN_AFTER = 1.0
 

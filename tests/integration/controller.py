@@ -115,7 +115,7 @@ class Controller:
     def converge(self, tasks: Any, variables: dict[str, Any] | None = None) -> Changes:
         """Play it in check mode, for real and once more: predicted is what is done, and then nothing is left to do.
 
-        In as few runs as can be: to start Ansible, and to have it pack the engine, takes longer than a play.
+        In as few runs as can be: to start Ansible takes longer than a play.
         """
         if isinstance(tasks, str):
             # A playbook takes its check mode from the whole run.

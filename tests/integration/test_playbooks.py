@@ -154,3 +154,23 @@ def test_whether_the_networks_outlast_a_reboot_is_asked(controller: Controller) 
     assert played.returncode == 0, played.output
     assert played.changes
     assert ("create", "program", "/usr/local/sbin/wharf") not in played.changes
+
+
+def test_the_engine_is_sent_to_a_host_that_lacks_it(controller: Controller) -> None:
+    """Also to one where somebody else could have written it, or another version of it is."""
+    host, engine = controller.host, "/run/wharf.engine"
+    played = controller.play({"tasks": [{"wharf.network.layers": {"host": {}}}, {"wharf.network.network_info": {}}]})
+    assert played.returncode == 0, played.output
+    digest = host.run(f"sha256sum {engine}")
+    plays = [{"tasks": [{"shell": harm}, {"wharf.network.layers": {"host": {}}}]} for harm in (
+        f"test -s {engine}; chmod 666 {engine}; echo 1 >>{engine}",
+        f"test $(stat -c %a {engine}) = 644; head -c 1000 {engine} >/run/half; mv /run/half {engine}",
+        f"ln -sf /run/elsewhere {engine}",
+    )]  # fmt: skip
+    plays.append({"tasks": [{"wharf.network.probe": {}, "async": 60, "poll": 1}]})
+    played = controller.play(plays, variables={"ansible_async_dir": "/run/async"})
+    assert played.returncode == 0, played.output
+    assert "_sent_engine" not in played.output.replace("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER", "")
+    assert host.run(f"sha256sum {engine}") == digest
+    played = controller.play({"tasks": [{"wharf.network.layers": {"state": "absent"}}]})
+    assert host.run(f"ls {engine} /run/wharf.cpython* 2>&1 || true").count("No such file") == 2

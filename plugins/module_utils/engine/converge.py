@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import confirmation, flows, keep_compiled, transaction
+from . import confirmation, flows, transaction
 from . import ledger as ledger_file
+from .archive import keep_for_next_run
 from .declaration.declared import Call
 from .diff import Change
 from .errors import ApplyError, VerifyError, WharfError
@@ -72,7 +73,7 @@ def converge(
         warnings = confirmation.warnings(host, call, any(part.changes for part in before))
         if not call.check:
             after, refused = _commit(host, call, before)
-        keep_compiled(is_needed=not host.declared.is_empty)
+        keep_for_next_run(is_needed=not host.declared.is_empty)
         result = _result(host, before, after, refused, call.check)
         return replace(
             result,

@@ -5,23 +5,27 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pkgutil
 import sys
-import zipfile
 from functools import cache
-from typing import TYPE_CHECKING, Iterator, Tuple
 
+from .archive import engine_sources, pack
 from .planning.boot import COMMAND, MARK, digest
 from .state import Program
 from .version import VERSION
 
-if TYPE_CHECKING:
-    # Ansible sends the modules that are imported anywhere, also where that is never done: so all the command needs.
-    from . import __main__  # noqa: F401
+_MAIN = b"""import sys
 
-_MAIN = b"import sys\n\nfrom engine.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+from engine.archive import Archive
+
+with open(sys.argv[0], "rb") as program:
+    Archive(program.read(), "engine", sys.argv[0]).install()
+del sys.modules["engine.archive"], sys.modules["engine"]
+
+from engine.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @cache
@@ -40,31 +44,10 @@ def _installed() -> bytes:
 
 
 def _archive() -> bytes:
-    """The engine as a program that the Python which runs this one runs; the same sources give the same bytes.
-
-    Each run packs it, to see whether the installed one is the same: so quickly rather than small.
-    """
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, source in sorted([("__main__.py", _MAIN), *_sources()]):
-            archive.writestr(_entry(path), source, zipfile.ZIP_DEFLATED, compresslevel=1)
-        archive.comment = MARK + f" {VERSION}".encode()
-    return f"#!{_interpreter()}\n".encode() + packed.getvalue()
-
-
-def _entry(path: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.external_attr = 0o644 << 16
-    return entry
-
-
-def _sources() -> Iterator[Tuple[str, bytes]]:
-    """Each module of the engine, by its path in the archive."""
-    package = sys.modules[__name__.rpartition(".")[0]]
-    yield "engine/__init__.py", pkgutil.get_data(package.__name__, "__init__.py") or b""
-    for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        path = each.name[len(package.__name__) + 1 :].replace(".", "/") + ("/__init__" if each.ispkg else "")
-        yield f"engine/{path}.py", pkgutil.get_data(package.__name__, f"{path}.py") or b""
+    """The engine as a program for the Python that runs this one; each run packs it, to compare it."""
+    sources = ((f"engine/{path}", source) for path, source in engine_sources())
+    packed = pack([("__main__.py", _MAIN), *sources], MARK + f" {VERSION}".encode())
+    return f"#!{_interpreter()}\n".encode() + packed
 
 
 def _interpreter() -> str:

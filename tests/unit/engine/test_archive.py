@@ -16,24 +16,33 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import CompiledModules
+from ansible_collections.wharf.network.plugins.module_utils.engine import archive as engine_archive
+from ansible_collections.wharf.network.plugins.module_utils.engine.archive import CompiledModules
 from ansible_collections.wharf.network.plugins.module_utils.engine.program import program
 
-_COMPILED = """
-import builtins, json, sys
+_IMPORT = """
+import builtins, importlib.util, json, sys
 
 compiled = []
 compiling = compile
 
 def noted(source, name, *arguments, **options):
-    compiled.append(name)
+    # What dataclasses make has no file.
+    compiled.extend([name] * (name != "<string>"))
     return compiling(source, name, *arguments, **options)
 
+importer = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("importer", sys.argv[1]))
+spec.loader.exec_module(importer)
+importer._COMPILED = sys.argv[3]
+with open(sys.argv[2], "rb") as file:
+    importer.Archive(file.read(), "engine", sys.argv[2]).install()
 builtins.compile = noted
-sys.path.insert(0, sys.argv[1])
 from engine import converge
+from engine.archive import keep_for_next_run
 from engine.planning import plan
-print(json.dumps([compiled, plan.__file__]))
+from engine.program import program
+keep_for_next_run(sys.argv[4] == "kept")
+print(json.dumps([compiled, plan.__file__, program().content == open(sys.argv[2], "rb").read()]))
 """
 
 
@@ -44,30 +53,34 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 does not ask an importer for the code that it runs")
-def test_each_module_is_compiled_once(archive: Path) -> None:
-    command = [sys.executable, "-c", _COMPILED, str(archive)]
+def imported(archive: Path, compiled: Path, keep: str = "kept") -> tuple[list[str], str, bool]:
+    importer = engine_archive.__file__
+    command = [sys.executable, "-c", _IMPORT, str(importer), str(archive), str(compiled), keep]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    compiled, file = json.loads(ran.stdout)
+    return json.loads(ran.stdout)  # type: ignore[no-any-return]
+
+
+def test_each_module_is_compiled_once(archive: Path, tmp_path: Path) -> None:
+    compiled, file, is_the_same = imported(archive, tmp_path / "compiled")
     assert file == f"{archive}/engine/planning/plan.py"
-    # Not by its own importer.
-    modules = [name for name in compiled if name.startswith(str(archive)) and name != f"{archive}/engine/__init__.py"]
-    assert len(modules) > 50
-    assert len(modules) == len(set(modules))
+    assert is_the_same
+    assert len(compiled) > 50
+    assert len(compiled) == len(set(compiled))
+    again, _file, _same = imported(archive, tmp_path / "compiled", "let go")
+    assert again == ([] if os.geteuid() == 0 else compiled)
+    assert not (tmp_path / "compiled").exists()
 
 
 def test_compiled_modules_are_kept_by_their_source(tmp_path: Path) -> None:
     path = str(tmp_path / "compiled")
     first = CompiledModules(path)
-    assert run(first.code("value = 1", "one.py")) == 1
+    assert run(first.code(b"value = 1", "one.py")) == 1
     first.save()
     again = CompiledModules(path)
-    code = again.code("value = 1", "elsewhere.py")
+    code = again.code(b"value = 1", "elsewhere.py")
     # That of the first, which was not compiled again.
     assert (run(code), code.co_filename) == (1, "one.py" if os.geteuid() == 0 else "elsewhere.py")
-    assert run(again.code("value = 2", "one.py")) == 2
-    again.remove()
-    assert not os.path.exists(path)
+    assert run(again.code(b"value = 2", "one.py")) == 2
 
 
 def run(code: CodeType) -> Any:
@@ -92,21 +105,25 @@ def test_a_file_of_compiled_modules_that_cannot_be_trusted_is_not_used(
 ) -> None:
     path = tmp_path / "compiled"
     first = CompiledModules(str(path))
-    first.code("value = 1", "one.py")
+    first.code(b"value = 1", "one.py")
     first.save()
     if not path.exists():
         pytest.skip("only root keeps compiled modules")
     harm(path)
     again = CompiledModules(str(path))
-    assert again.code("value = 1", "two.py").co_filename == "two.py"
+    assert again.code(b"value = 1", "two.py").co_filename == "two.py"
     again.save()
-    assert CompiledModules(str(path)).code("value = 1", "three.py").co_filename == "two.py"
+    assert CompiledModules(str(path)).code(b"value = 1", "three.py").co_filename == "two.py"
 
 
 def test_an_error_names_its_line_in_the_archive(archive: Path) -> None:
-    script = f"import sys; sys.path.insert(0, {str(archive)!r}); from engine.state import state_of; state_of(1)"
+    script = f"""import sys; sys.argv = [{str(archive)!r}, "--version"]; import runpy
+try: runpy.run_path({str(archive)!r}, run_name="__main__")
+except SystemExit: pass
+from engine.state import state_of; state_of(1)"""
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert f'File "{archive}/engine/state.py", line' in ran.stderr
+    assert "in state_of\n    " in ran.stderr
 
 
 def test_the_archive_is_the_command(archive: Path) -> None:

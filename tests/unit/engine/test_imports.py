@@ -104,8 +104,8 @@ def imports_of(module: Path) -> list[tuple[str, bool]]:
     ("code", "found"),
     [
         ("import ansible.module_utils", [("ansible", False)]),
-        ("from ...layer_module import x", [(BEYOND, False)]),
-        ("from ... import layer_module", [(BEYOND, False)]),
+        ("from ...host_modules import x", [(BEYOND, False)]),
+        ("from ... import host_modules", [(BEYOND, False)]),
         ("from .. import state", [(".state", False)]),
         ("from ..kernel.links import x", [(".kernel.links", False)]),
         ("from ..kernel import links, sysctl", [(".kernel", False)]),

@@ -24,7 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.v
     SERVICE_KEYS,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
-from ansible_collections.wharf.network.plugins.module_utils.layer_module import ARGUMENT_SPEC
+from ansible_collections.wharf.network.plugins.modules.layers import ARGUMENT_SPEC
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import ITEM_KEYS
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_document import TOP_LEVEL_KEYS, read_document
 from ansible_collections.wharf.network.plugins.plugin_utils.compose_extends import EXTENDS_KEYS

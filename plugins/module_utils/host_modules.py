@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each module does on the host: runs the engine, and returns its result to Ansible."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Dict, FrozenSet, Iterator, Sequence
+
+from .engine.confirmation import confirm as confirm_run
+from .engine.converge import converge
+from .engine.declaration.declared import PARTS, Call
+from .engine.declaration.places import SOURCE, Places
+from .engine.errors import ProblemsError, WharfError
+from .engine.layers import BOOT, LAYERS
+from .engine.ledger import locked
+from .engine.report import describe, diffs, summary, visible
+
+
+def layers(module: Any) -> None:
+    """Converge the layers that the options name."""
+    for option in ("compose_files", "runtime"):
+        if module.params[option]:
+            _fail(module, f"{option} is read on the controller: call this module by its full name")
+    given = {part: module.params[part] for part in PARTS.values()}
+    _converge(module, module.params["layers"], frozenset(module.params["scope"]), given)
+
+
+def boot(module: Any) -> None:
+    """Converge what brings the networks back when the host boots."""
+    given: Dict[str, Any] = {SOURCE: f"{module.params['variable_prefix']}services"}
+    if module.params["services"] is not None:
+        given["services"] = module.params["services"]
+    _converge(module, [BOOT.name], frozenset([BOOT.name]), {"boot": given})
+
+
+def confirm(module: Any) -> None:
+    """Confirm the changes of a run."""
+    confirmed = None
+    with _reporting_errors(module):
+        # In check mode there is nothing to confirm: what earlier tasks of the play would change has not been changed.
+        if not module.check_mode:
+            confirmed = confirm_run(module.params["run"])
+    _exit(module, changed=confirmed is not None, confirmed=confirmed.as_data() if confirmed else None)
+
+
+def network_info(module: Any) -> None:
+    """Tell what is there."""
+    # Each module imports its own part of the engine: what is imported takes time.
+    from .engine.observation import observe
+    from .engine.picture import draw
+
+    # What a run that is under way has half made is no drift.
+    with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+        seen = observe()
+    _exit(module, **seen, picture=draw(seen))
+
+
+def probe(module: Any) -> None:
+    """Send packets, and tell what became of them."""
+    from .engine.verification import Request, failures, unproven, verify
+
+    given = module.params
+    derive = given["derive"] if given["derive"] is not None else not given["probes"]
+    with _reporting_errors(module):
+        request = Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"])
+        found = verify(request, lambda told: _warn(module, told))
+    if derive and found.pending:
+        _warn(module, f"nothing is proven of containers that are not there yet: {', '.join(found.pending)}")
+    if derive and not found.rows:
+        _warn(module, "nothing was proven: nothing that could be probed is declared on this host")
+    lines = {
+        "nothing": [],
+        "mismatch": failures(found),
+        "unproven": [*failures(found), *unproven(found)],
+    }[given["fail_on"]]
+    if lines:
+        _fail(module, "\n".join(lines), **found.as_data())
+    _exit(module, changed=False, **found.as_data())
+
+
+def explain(module: Any) -> None:
+    """Tell whether and why a packet passes."""
+    from .engine.explain import Asked, lines
+    from .engine.explain import explain as explain_packet
+    from .engine.explanation.question import Names
+
+    given = module.params
+    asked = Asked(given["from"], given["to"], given["icmp"], given["send"], Names("from", "to", "icmp", "send"))
+    with _reporting_errors(module):
+        told = explain_packet(asked, lambda words: _warn(module, words))
+    _exit(module, changed=False, **told, report=list(lines(told)))
+
+
+def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:
+    prefix = module.params.get("variable_prefix", "")
+    with _reporting_errors(module):
+        call = Call(
+            **given,
+            state=module.params["state"],
+            scopes=scopes,
+            check=module.check_mode,
+            recover=module.params.get("recover", False),
+            confirm=module.params.get("confirm"),
+            by=module.params.get("by", ""),
+            places=Places(prefix, prefix),
+        )
+        chosen = [layer for layer in LAYERS if layer.name in names]
+        result = converge(call, chosen, tell=lambda told: _warn(module, told))
+    report = describe(result)
+    for warning in report.pop("warnings"):
+        _warn(module, warning)
+    if result.reverted:
+        _warn(module, str(result.reverted))
+    awaited = ", ".join(name for (_kind, name), reason in result.pending.items() if not reason)
+    if awaited:
+        _warn(module, f"pending until their containers run: {awaited}")
+    if module._diff:
+        report["diff"] = diffs(result)
+    _exit(module, msg=summary(result), **report)
+
+
+@contextmanager
+def _reporting_errors(module: Any) -> Iterator[None]:
+    """Leave with an error of the engine as the module's own; `problems` has those that the user can solve."""
+    try:
+        yield
+    except ProblemsError as error:
+        problems: list[dict[str, Any]] = [vars(problem) for problem in error.problems]
+        _fail(module, str(error), problems=problems)
+    except (WharfError, OSError) as error:
+        _fail(module, str(error))
+
+
+# Ansible refuses a result that is not UTF-8, so all that is told is escaped where it is not printable.
+
+
+def _exit(module: Any, **result: Any) -> None:
+    module.exit_json(**visible(result))
+
+
+def _fail(module: Any, message: str, **result: Any) -> None:
+    module.fail_json(msg=visible(message), **visible(result))
+
+
+def _warn(module: Any, warning: str) -> None:
+    module.warn(visible(warning))
