@@ -114,7 +114,7 @@ def run(*command: str) -> str:
 
 
 def engine(command: str) -> str:
-    return run("env", f"PYTHONPATH={ENGINE}", sys.executable, "-m", "engine", command)
+    return run("env", f"PYTHONPATH={ENGINE}", sys.executable, "-m", "engine.command", command)
 
 
 SEEN = (

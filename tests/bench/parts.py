@@ -16,7 +16,7 @@ from typing import Any
 
 _began = time.perf_counter()
 
-from engine.__main__ import main  # noqa: E402
+from engine.command import main  # noqa: E402
 from engine.layers import LAYERS  # noqa: E402
 from engine.ledger import Ledger  # noqa: E402
 

@@ -395,8 +395,8 @@ _FROM_NOTHING = f"""
 A host without networks gets {NETWORKS} networks and so many containers, each with a network namespace of its own, a
 veth pair, addresses and routes of both families, files and names, and a published port. {LARGE} containers are on 200
 networks (of which {MOST_RESOLVERS} have names: each resolver takes an inotify instance) and publish 10,000 ports. The
-whole run is `python -m engine apply`, with Python's start; "beyond the networks" is what it takes more than one that
-makes the networks alone, on another host.
+whole run is `python -m engine.command apply`, with Python's start; "beyond the networks" is what it takes more than one
+that makes the networks alone, on another host.
 
 The floor is what the kernel takes. Namespaces: one process makes, names and marks them. Links: the same bridges, veth
 pairs, addresses and routes by hand-packed netlink messages (`tests/bench/floor.py`), packed before the clock starts; it
@@ -520,9 +520,8 @@ def _changes(ours: Mapping[int, Found], plan: Plan) -> Section:
 
 
 _CHANGES = """
-Runs of `python -m engine apply` with the whole declaration, on a host that has these containers; the start-up is that
-of `python -m engine --version`. All is removed by `python -m engine apply --state absent`: the network namespaces,
-resolvers, files and rules as well.
+Runs of `python -m engine.command apply` with the whole declaration, on a host that has these containers; the start-up is
+that of `--version`. All is removed by `apply --state absent`, network namespaces, resolvers, files and rules as well.
 """
 
 

@@ -91,7 +91,7 @@ class Stopwatch:
     def engine(self, *arguments: str, words: Any = None) -> Ran:
         """The engine as its command runs it."""
         given = "" if words is None else json.dumps(words)
-        return self.run([sys.executable, "-m", "engine", *arguments], given, {"PYTHONPATH": str(ENGINE_FOLDER)})
+        return self.run([sys.executable, "-m", "engine.command", *arguments], given, {"PYTHONPATH": str(ENGINE_FOLDER)})
 
 
 # In the host

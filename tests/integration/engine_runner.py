@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs `python -m engine` in a throwaway host as often as asked, each time in a process of its own.
+"""Runs `python -m engine.command` in a throwaway host as often as asked, each time in a process of its own.
 
 What takes most of the time of a run that changes little, Python's imports, is done once. A line of JSON on the
 standard input is a run, `[ARGUMENTS, STANDARD INPUT, FATAL]`, and is answered by a line:
@@ -21,7 +21,7 @@ import traceback
 
 import engine
 from deaths import make_deadly, make_refusing
-from engine.__main__ import main
+from engine.command import main
 from engine.declaration import declaration_file
 from engine.declaration.places import Places
 

@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from deaths import before_each_change_of_the_kernel
-from engine.__main__ import main
+from engine.command import main
 from engine.kernel import conntrack
 from engine.resources.firewall import iptables
 

@@ -200,7 +200,8 @@ def test_a_kernel_without_ipv6(one: ThrowawayHost) -> None:
 
 
 def test_a_host_without_netaddr_pyroute2_and_nft(one: ThrowawayHost) -> None:
-    command = [*one.enter(), "env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-S", "-m", "engine", "apply", "-"]
+    python = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable, "-S"]
+    command = [*one.enter(), *python, "-m", "engine.command", "apply", "-"]
     with instead_of_nft(one, "", "644"):
         ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
         assert "docker0" not in one.run("ip -br link")
@@ -212,7 +213,7 @@ def test_a_host_without_netaddr_pyroute2_and_nft(one: ThrowawayHost) -> None:
 def test_a_host_with_a_broken_module(one: ThrowawayHost, tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text("raise RuntimeError('no such symbol')")
     path = f"PYTHONPATH={tmp_path}:{ENGINE_FOLDER}"
-    command = [*one.enter(), "env", path, sys.executable, "-m", "engine", "apply", "-"]
+    command = [*one.enter(), "env", path, sys.executable, "-m", "engine.command", "apply", "-"]
     ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == f"{name}: is broken on this host: no such symbol: reinstall python3-{name}\n"
@@ -220,7 +221,7 @@ def test_a_host_with_a_broken_module(one: ThrowawayHost, tmp_path: Path, name: s
 
 
 def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) -> None:
-    script = "import sys; sys.modules['netaddr'] = None; from engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    script = "import sys; sys.modules['netaddr'] = None; from engine.command import main; sys.exit(main(sys.argv[1:]))"
 
     def run(*arguments: str, words: Any = None) -> subprocess.CompletedProcess[str]:
         command = one.engine_command("-c", script, *arguments)
@@ -228,7 +229,7 @@ def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) 
 
     with untouched(one):
         assert run("apply", "--state", ABSENT).returncode == DONE
-    apply = one.engine_command("-m", "engine", "apply", "-")
+    apply = one.engine_command("-m", "engine.command", "apply", "-")
     subprocess.run(apply, input=json.dumps(WORDS), capture_output=True, text=True, check=True)
     with untouched(one):
         assert run("diff", "-", words=WORDS).returncode == DONE
@@ -246,7 +247,7 @@ def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, versi
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: pyroute2\nVersion: {version}\n")
     path = f"PYTHONPATH={tmp_path}:{ENGINE_FOLDER}"
-    command = [*one.enter(), "env", path, sys.executable, "-m", "engine", "diff", "-"]
+    command = [*one.enter(), "env", path, sys.executable, "-m", "engine.command", "diff", "-"]
     ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
     too_old = f"pyroute2: {version} on this host is too old to change bridges: pip install 'pyroute2>=0.7,<0.10', or"
     assert ran.stderr.startswith(too_old) is is_told

@@ -169,7 +169,7 @@ def test_too_few_inotify_instances() -> None:
             host.apply(words)
         host.run(f"sysctl -qw {limit}=12")
         host.apply(words)
-        command = host.engine_command("-m", "engine", "follow")
+        command = host.engine_command("-m", "engine.command", "follow")
         followed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
         assert "all inotify instances (fs.inotify.max_user_instances)" in followed.stderr
 
@@ -309,7 +309,7 @@ RUN = """
 import sys
 sys.path.append(sys.argv[1])
 from deaths import make_deadly, signal
-from engine.__main__ import main
+from engine.command import main
 make_deadly(int(sys.argv[2]), signal.SIGSTOP)
 sys.exit(main(["apply", "-", "--json"]))
 """

@@ -32,7 +32,7 @@ class Ran:
 
 
 def wharf(host: ThrowawayHost, *arguments: str, given: str = "") -> Ran:
-    command = host.engine_command("-m", "engine", *arguments)
+    command = host.engine_command("-m", "engine.command", *arguments)
     ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
@@ -255,7 +255,7 @@ def test_a_stopped_run_is_named_and_show_waits_for_nobody(host: ThrowawayHost) -
         subprocess.run(["sh", "-c", until_locked], check=True, timeout=30)
         holder.send_signal(signal.SIGSTOP)
         assert any(f"process {holder.pid} (flock /run/wharf.lock cat)" in line for line in trouble(host))
-        command = host.engine_command("-m", "engine", "diff")
+        command = host.engine_command("-m", "engine.command", "diff")
         waiting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert waiting.stderr
         line = waiting.stderr.readline()

@@ -226,7 +226,7 @@ class Ran:
 
 
 def wharf(host: ThrowawayHost, *arguments: str) -> Ran:
-    command = host.engine_command("-m", "engine", *arguments)
+    command = host.engine_command("-m", "engine.command", *arguments)
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 

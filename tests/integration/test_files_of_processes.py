@@ -100,7 +100,7 @@ def test_bytes_of_a_containers_files_are_told_escaped(host: ThrowawayHost, boxes
     with host.declared(declared):
         host.run("printf '\\377\\033[31m\\n' > /run/web/etc/hosts")
         told = subprocess.run(
-            [*host.enter(), *ENGINE, "-m", "engine", "diff"], env=strict, capture_output=True, check=False
+            [*host.enter(), *ENGINE, "-m", "engine.command", "diff"], env=strict, capture_output=True, check=False
         )
         assert (told.returncode, told.stderr) == (DIFFERS, b"")
         assert rb"-\xff\x1b[31m" in told.stdout

@@ -39,7 +39,7 @@ def host() -> Iterator[ThrowawayHost]:
 @contextmanager
 def following(host: ThrowawayHost, is_confined: bool = True) -> Iterator[subprocess.Popen[str]]:
     """The engine, once it watches, with no more capabilities than its service has."""
-    command = host.engine_command("-m", "engine", "follow", by=confined() if is_confined else [])
+    command = host.engine_command("-m", "engine.command", "follow", by=confined() if is_confined else [])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         heard(process)
         try:
@@ -328,7 +328,7 @@ _DEADLY = """
 import sys
 sys.path.append(sys.argv[1])
 from deaths import make_deadly
-from engine.__main__ import main
+from engine.command import main
 make_deadly(int(sys.argv[2]))
 main(["follow"])
 """

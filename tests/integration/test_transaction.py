@@ -90,7 +90,7 @@ def test_more_containers_go_than_a_process_may_have_files_open(host: ThrowawayHo
     containers = {f"c{number}": {"network_mode": "none"} for number in range(300)}
     for limits in ("nofile=256:4096", "nofile=256:256"):
         host.apply({"host": {"bridge": "none"}, "containers": containers}, EXACT)
-        command = [*host.enter(), "prlimit", f"--{limits}", *ENGINE, "-m", "engine", "apply", "--state", ABSENT]
+        command = [*host.enter(), "prlimit", f"--{limits}", *ENGINE, "-m", "engine.command", "apply", "--state", ABSENT]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (ran.returncode, ran.stderr) == (0, ""), limits
         assert not host.run("ls /run/netns").split()

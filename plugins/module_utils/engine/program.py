@@ -22,7 +22,7 @@ with open(sys.argv[0], "rb") as program:
     Archive(program.read(), "engine", sys.argv[0]).install()
 del sys.modules["engine.archive"], sys.modules["engine"]
 
-from engine.__main__ import main
+from engine.command import main
 
 sys.exit(main(sys.argv[1:]))
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.__main__ import main
+from ansible_collections.wharf.network.plugins.module_utils.engine.command import main
 
 
 @pytest.mark.parametrize("command", ["show", "diff", "apply", "confirm", "revert"])
