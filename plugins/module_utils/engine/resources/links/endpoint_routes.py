@@ -32,8 +32,8 @@ def with_networks(endpoint: Endpoint) -> Endpoint:
 
 
 def declared_routes(wanted: Collection[Route], found: Iterable[RouteInfo]) -> Iterator[Route]:
-    """Of the routes by gateways those that an administrator added; of those without a gateway the wanted ones, and those
-    to further subnets of a network.
+    """Of the routes by gateways those that an administrator added; of those without a gateway the wanted ones, and
+    those to further subnets of a network.
 
     Routes that routers and DHCP clients add have other protocols. Routes without a gateway may be the kernel's own.
     """
