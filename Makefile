@@ -69,6 +69,18 @@ lint: venv ## run all checks of the code, or those in ARGS=
 	@tools/need git shellcheck
 	@tools/lint $(ARGS)
 
+.PHONY: test-versions
+test-versions: venv ## run plays with each version of ansible-core that is supported, or those in VERSIONS=
+	@tools/need dnsmasq
+	@tools/preflight
+	@tools/test-versions $(VERSIONS)
+
+.PHONY: release
+release: venv ## build and check what would be published, and run the demo from it; publishes nothing
+	@tools/need dnsmasq
+	@tools/preflight
+	@tools/release
+
 .PHONY: format
 format: venv ## let ruff lay out the code
 	@.venv/bin/ruff format

@@ -150,7 +150,7 @@ def unchanged(before: dict[str, str]) -> bool:
 def play(name: str, *options: str, verbose: bool = False) -> str:
     """Run a playbook of the collection on this host; print a line for each task, or all there is, and the recap."""
     environment = os.environ | {
-        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(CHECKOUT / ".venv/collections"),
         "ANSIBLE_HOME": "/run/ansible",
         "ANSIBLE_REMOTE_TEMP": "/run/ansible",
         "ANSIBLE_NOCOLOR": "1",
