@@ -521,7 +521,7 @@ def _changes(ours: Mapping[int, Found], plan: Plan) -> Section:
 
 _CHANGES = """
 Runs of `python -m engine.command apply` with the whole declaration, on a host that has these containers; the start-up
-is that of `--version`. All is removed by `apply --state absent`, network namespaces, resolvers, files and rules as well.
+is that of `--version`. All is removed by `apply --state absent`: network namespaces, resolvers, files and rules.
 """
 
 
