@@ -10,7 +10,7 @@ from typing import Any, Dict, FrozenSet, Iterator, Sequence
 
 from .engine.confirmation import confirm as confirm_run
 from .engine.converge import converge
-from .engine.declaration.declared import PARTS, Call
+from .engine.declaration.declared import PARTS, PLAY, Call
 from .engine.declaration.places import SOURCE, Places
 from .engine.errors import ProblemsError, WharfError
 from .engine.layers import BOOT, LAYERS
@@ -30,8 +30,7 @@ def layers(module: Any) -> None:
 def boot(module: Any) -> None:
     """Converge what brings the networks back when the host boots."""
     given: Dict[str, Any] = {SOURCE: f"{module.params['variable_prefix']}services"}
-    if module.params["services"] is not None:
-        given["services"] = module.params["services"]
+    given.update({key: module.params[key] for key in ("services", "metrics") if module.params[key] is not None})
     _converge(module, [BOOT.name], frozenset([BOOT.name]), {"boot": given})
 
 
@@ -103,7 +102,8 @@ def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: 
             check=module.check_mode,
             recover=module.params.get("recover", False),
             confirm=module.params.get("confirm"),
-            by=module.params.get("by", ""),
+            origin=PLAY,
+            by=module.params.get("by", "a module"),
             places=Places(prefix, prefix),
         )
         chosen = [layer for layer in LAYERS if layer.name in names]

@@ -26,6 +26,12 @@ options:
         that is being built; an error where there is no systemd. With V(false) only the command is installed.
       - Where this is not given, there are services where systemd runs the host.
     type: bool
+  metrics:
+    description:
+      - The path of a file for the textfile collector of Prometheus' node_exporter. C(wharf-follow.service) keeps there
+        what C(wharf metrics) prints. Its name ends with C(.prom), and its folder exists.
+      - Where this is not given, no metrics are written.
+    type: str
   state:
     description: With V(absent) all of it is removed. The networks stay.
     type: str
@@ -93,6 +99,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine_loader import
 
 ARGUMENT_SPEC = {
     "services": {"type": "bool"},
+    "metrics": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "variable_prefix": {"type": "str", "default": ""},
 }

@@ -41,6 +41,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+declared:
+  description: The parts of which anything is declared on the host; empty where nothing is.
+  returned: success
+  type: list
+  elements: str
+  sample: [default_networks, user_networks, containers]
 networks:
   description: Each declared network by name, with its bridge as it stands.
   returned: success

@@ -15,7 +15,15 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ..module_utils.engine.declaration.declared import CONFIRM_RANGE, PRESENT, STATES, is_time_to_confirm
+from ..module_utils.engine.declaration.declared import (
+    CONFIRM_RANGE,
+    METRICS_FILE,
+    METRICS_WITHOUT_SERVICES,
+    PRESENT,
+    STATES,
+    is_metrics_file,
+    is_time_to_confirm,
+)
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, ProblemCollector
 from ..module_utils.engine.state import RUNTIMES
@@ -94,6 +102,8 @@ def read_settings(given: Mapping[str, Any], hosts: Callable[[list[str]], list[st
         problems.add("wharf_verify_from", f'"{",".join(patterns)}": leaves no host of the inventory')
     if settings["confirm_verify"] and "confirm" not in settings and is_blank(given.get("wharf_confirm")):
         problems.add("wharf_confirm_verify", "is for changes that are to be confirmed: set wharf_confirm as well")
+    if "boot_metrics" in settings and settings.get("boot_services") is False:
+        problems.add("wharf_boot_metrics", METRICS_WITHOUT_SERVICES)
     problems.raise_if_any()
     return settings
 
@@ -152,6 +162,12 @@ def _time_to_confirm(value: Any, path: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not is_time_to_confirm(int(text)):
         raise _wrong(path, value, CONFIRM_RANGE)
     return int(text)
+
+
+def _metrics_file(value: Any, path: str) -> str:
+    if not is_metrics_file(str(value).strip()):
+        raise _wrong(path, value, METRICS_FILE)
+    return str(value).strip()
 
 
 def _serial(value: Any, path: str) -> list[str]:
@@ -217,9 +233,11 @@ def _wrong(path: str, value: Any, message: str) -> ModelError:
 _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "wharf_recover": (_boolean, False),
     "wharf_boot": (_boolean, True),
+    "wharf_boot_metrics": (_metrics_file, None),
     "wharf_boot_services": (_boolean, None),
     "wharf_confirm": (_time_to_confirm, None),
     "wharf_confirm_verify": (_boolean, False),
+    "wharf_drift_fail_on": (_choice("nothing", "drift", "changes"), "nothing"),
     "wharf_runtime": (_choice(NETNS, *RUNTIMES), NETNS),
     "wharf_serial": (_serial, None),
     "wharf_state": (_choice(*STATES), PRESENT),

@@ -34,7 +34,7 @@ from probes import Agent, Answer, Conversation, Probe
 ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
 ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
 ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
-LEDGER = "/var/lib/wharf/ledger.json"
+LEDGER, LOG = "/var/lib/wharf/ledger.json", "/var/lib/wharf/log.json"
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 # What the runner's errors begin with, where it has had something refused.
@@ -357,6 +357,9 @@ class ThrowawayHost:
 
     def snapshot(self) -> dict[str, Any]:
         files = self.agent.call("read_files", folders=_FOLDERS)
+        if LOG in files:
+            # What was done, and not what stands.
+            files[LOG] = "a log"
         links = self.json("ip -j -d link")
         addresses = self._settled_addresses()
         return {

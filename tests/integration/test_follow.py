@@ -37,9 +37,9 @@ def host() -> Iterator[ThrowawayHost]:
 
 
 @contextmanager
-def following(host: ThrowawayHost, is_confined: bool = True) -> Iterator[subprocess.Popen[str]]:
+def following(host: ThrowawayHost, *options: str, is_confined: bool = True) -> Iterator[subprocess.Popen[str]]:
     """The engine, once it watches, with no more capabilities than its service has."""
-    command = host.engine_command("-m", "engine.command", "follow", by=confined() if is_confined else [])
+    command = host.engine_command("-m", "engine.command", "follow", *options, by=confined() if is_confined else [])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         heard(process)
         try:
@@ -49,7 +49,7 @@ def following(host: ThrowawayHost, is_confined: bool = True) -> Iterator[subproc
 
 
 def confined() -> list[str]:
-    script = "from engine.planning.boot import UNITS; print(*UNITS.values())"
+    script = "from engine.planning.boot import units; print(*units().values())"
     units = subprocess.run([*ENGINE, "-c", script], check=True, capture_output=True, text=True).stdout
     names = re.findall(r"CAP_(\w+)", units)
     assert names

@@ -11,15 +11,17 @@ import os
 import sys
 from typing import Callable, Dict, List, NoReturn, Optional
 
+from . import history
 from .converge import Result, converge, recover_ledger
 from .declaration.declaration_file import KEYS, read_declaration
-from .declaration.declared import ABSENT, PRESENT, SCOPES, STATES, Call
+from .declaration.declared import ABSENT, AT_BOOT, BY_HAND, PRESENT, SCOPES, STATES, Call
 from .declaration.places import Places
 from .errors import ConflictError, ProblemCollector, WharfError
-from .ledger import run_under_way
+from .history import MOST_RUNS
+from .ledger import locked, run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
-from .report import describe, summary, unified, visible
+from .report import describe, log_lines, recovered_lines, summary, unified, visible
 from .unconfirmed import NOTHING_UNCONFIRMED
 from .version import VERSION
 
@@ -32,7 +34,7 @@ _FILE = (
     'state absent only what it names goes ("all" in place of names is all of a part); without it, everything'
 )
 _CODES = {
-    "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error",
+    "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error. It waits for no other run",
     "apply": "ends with 0: the host is what is declared; 1: an error",
     "diff": "ends with 0: nothing differs; 2: it differs; 1: an error",
     "explain": "ends with 0: open; 1: closed; 2: it cannot be known; 3: an error",
@@ -40,6 +42,7 @@ _CODES = {
     "revert": "ends with 0: reverted; 1: an error, or there was nothing to revert",
 }
 _CONFIRM = "revert what this changes, unless `wharf confirm` confirms it within so many seconds"
+_JSON = "print one JSON document for machines"
 _NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is declared"}
 
 
@@ -76,12 +79,21 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     parser = _Parser(prog="wharf", description="Docker's network model, as declared on this host")
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="draw the host's networks", epilog=_CODES["show"])
+    command = commands.add_parser("show", help="draw the host's networks", epilog=_CODES["show"])
+    command.add_argument("--json", action="store_true", help=_JSON)
+    command = commands.add_parser(
+        "log", help=f"tell of the last {MOST_RUNS} runs that changed something, the last one first"
+    )
+    command.add_argument("--json", action="store_true", help=_JSON)
     commands.add_parser(
+        "metrics", help="print the state of the host's networks for Prometheus, in node_exporter's textfile format"
+    )
+    command = commands.add_parser(
         "follow",
         help="connect containers that start, keep containers' files true to the host's, and load flushed rules again; "
         "never ends",
     )
+    command.add_argument("--metrics", metavar="FILE", default="", help="keep what `wharf metrics` prints in this file")
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text, epilog=_CODES[name])
         command.add_argument("file", nargs="?", help=_FILE)
@@ -90,9 +102,10 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
             "--recover", action="store_true", help="recover the ledger from the marks on the host, if it is lost"
         )
         command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
-        command.add_argument("--json", action="store_true", help="print one JSON document for machines")
+        command.add_argument("--json", action="store_true", help=_JSON)
         if name == "apply":
             command.add_argument("--confirm", type=int, metavar="SECONDS", help=_CONFIRM)
+            command.add_argument("--at-boot", action="store_true", help="note in the log that no person runs this")
     commands.add_parser("confirm", help="keep the changes that are not confirmed yet", epilog=_CODES["confirm"])
     command = commands.add_parser(
         "revert", help="revert the changes that are not confirmed yet", epilog=_CODES["revert"]
@@ -106,6 +119,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         "recover", help="recover a lost ledger from the marks on the host; changes nothing else"
     )
     command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
+    command.add_argument("--json", action="store_true", help=_JSON)
     command = commands.add_parser(
         "explain", help="say whether and why a packet passes, from what stands in the kernel", epilog=_CODES["explain"]
     )
@@ -115,7 +129,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     )
     command.add_argument("--icmp", action="store_true", help="a ping, which has no port")
     command.add_argument("--send", action="store_true", help="send one such packet, and see whether it arrives")
-    command.add_argument("--json", action="store_true", help="print one JSON document for machines")
+    command.add_argument("--json", action="store_true", help=_JSON)
     return parser.parse_args(arguments)
 
 
@@ -131,16 +145,40 @@ def _explain(options: argparse.Namespace) -> int:
     return VERDICTS[told["verdict"]]
 
 
-def _show(_options: argparse.Namespace) -> None:
+def _show(options: argparse.Namespace) -> None:
     """Above the picture are the problems that keep parts of the host from being observed."""
     problems = ProblemCollector()
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
     under_way = [f"what is drawn may be half made by {other_run}"] if other_run else []
-    sys.stdout.write(visible(draw(seen, [*under_way, *map(str, dict.fromkeys(problems.problems))])))
+    told = [*under_way, *map(str, dict.fromkeys(problems.problems))]
+    if options.json:
+        sys.stdout.write(json.dumps(visible({**seen, "problems": told})) + "\n")
+    else:
+        sys.stdout.write(draw(visible(seen), visible(told), _is_coloured()))
 
 
-def _follow(_options: argparse.Namespace) -> None:
+def _is_coloured() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _log(options: argparse.Namespace) -> None:
+    runs = history.read()
+    if options.json:
+        sys.stdout.write(json.dumps(visible({"runs": [run.as_data() for run in runs]})) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in visible(log_lines(runs)))
+
+
+def _metrics(_options: argparse.Namespace) -> None:
+    from .metrics import observe_metrics
+
+    # What a run that is under way has half made is no drift.
+    with locked():
+        sys.stdout.write(observe_metrics())
+
+
+def _follow(options: argparse.Namespace) -> None:
     """Print a line of JSON once all is watched, and then one each time that something was done."""
     # A host that boots without this pays nothing for it.
     from .follow import Followed, follow
@@ -149,7 +187,7 @@ def _follow(_options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(visible(vars(followed))) + "\n")
         sys.stdout.flush()
 
-    follow(tell)
+    follow(tell, options.metrics)
 
 
 def _confirm(_options: argparse.Namespace) -> None:
@@ -171,17 +209,24 @@ def _revert(options: argparse.Namespace) -> None:
     if options.at_deadline:
         watch(tell)
     else:
-        revert(tell)
+        revert(f"`wharf revert` of {_user()}", tell)
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or "root"
 
 
 def _recover(options: argparse.Namespace) -> None:
     """Recover the ledger, and say what wharf.network owns by it, by layer."""
     words = read_declaration(options.file) if options.file else {}
     call = Call(**words, recover=True, places=Places.of_command(options.file))
-    owned = recover_ledger(call).owned
-    sys.stdout.write(
-        json.dumps({"owned": {layer: sorted(map(" ".join, keys)) for layer, keys in owned.items()}}) + "\n"
-    )
+    was_lost, ledger = recover_ledger(call)
+    owned = {layer: sorted(keys) for layer, keys in ledger.owned.items() if keys}
+    if options.json:
+        told = {layer: list(map(" ".join, keys)) for layer, keys in owned.items()}
+        sys.stdout.write(json.dumps(visible({"recovered": was_lost, "owned": told})) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in visible([*recovered_lines(was_lost, owned)]))
 
 
 def _converge(options: argparse.Namespace) -> int:
@@ -193,6 +238,7 @@ def _converge(options: argparse.Namespace) -> int:
     if options.file and options.state == ABSENT:
         # A file that has nothing names nothing; only where there is none, everything goes.
         words = {**words, "networks": {} if words.get("networks") is None else words["networks"]}
+    is_at_boot = options.command == "apply" and options.at_boot
     call = Call(
         **words,
         state=options.state,
@@ -201,7 +247,8 @@ def _converge(options: argparse.Namespace) -> int:
         recover=options.recover,
         repeats=not options.file and options.state == PRESENT and not options.recover,
         confirm=options.confirm if options.command == "apply" else None,
-        by=f"`wharf apply` of {os.environ.get('SUDO_USER') or 'root'}",
+        origin=AT_BOOT if is_at_boot else BY_HAND,
+        by="`wharf.service`" if is_at_boot else f"`wharf apply` of {_user()}",
         places=Places.of_command(options.file),
     )
     result = converge(call)
@@ -217,8 +264,7 @@ def _print(result: Result, options: argparse.Namespace) -> None:
     for warning in [*result.warnings, *([result.reverted] if result.reverted else [])]:
         sys.stderr.write(visible(f"warning: {warning}\n"))
     if options.command == "diff":
-        is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        sys.stdout.writelines(f"{line}\n" for line in unified(result, is_coloured))
+        sys.stdout.writelines(f"{line}\n" for line in unified(result, _is_coloured()))
     sys.stdout.write(visible(f"{summary(result, _NOTHING[options.command])}\n"))
     if result.unconfirmed:
         sys.stdout.write(f"reverted at {result.unconfirmed.until}, unless `wharf confirm` confirms it\n")
@@ -227,6 +273,8 @@ def _print(result: Result, options: argparse.Namespace) -> None:
 # Each ends with 0, unless it returns another code.
 _COMMANDS: Dict[str, Callable[[argparse.Namespace], Optional[int]]] = {
     "show": _show,
+    "log": _log,
+    "metrics": _metrics,
     "diff": _converge,
     "apply": _converge,
     "confirm": _confirm,

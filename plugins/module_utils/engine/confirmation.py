@@ -18,9 +18,8 @@ from .errors import ApplyError, ConflictError
 from .host import Host
 from .kernel import detached, file_lock
 from .ledger import Ledger
-from .unconfirmed import NOBODY_CONFIRMED, Reverted, Unconfirmed
+from .unconfirmed import NOBODY_CONFIRMED, REVERTED_BY_HAND, Reverted, Unconfirmed
 
-REVERTED_BY_HAND = "by hand"
 NOTHING_TO_REVERT_TO = (
     "this run is not to be confirmed: it declares nothing new, so nothing else was declared before that could be "
     "reverted to"
@@ -42,7 +41,7 @@ def is_to_be_confirmed(host: Host, call: Call, has_changes: bool) -> bool:
 def warnings(host: Host, call: Call, has_changes: bool) -> List[str]:
     """What whoever makes a run is to know of changes that nobody has confirmed."""
     found = []
-    if host.ledger.reverted:
+    if host.ledger.reverted and host.ledger.reverted.is_news:
         found.append(str(host.ledger.reverted))
     if host.reverts and call.check:
         found.append(f"{host.reverts}: the next run reverts them")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import confirmation, flows, transaction
+from . import confirmation, flows, history, transaction
 from . import ledger as ledger_file
 from .archive import keep_for_next_run
-from .declaration.declared import Call
+from .declaration.declared import REVERT, Call
 from .diff import Change
 from .errors import ApplyError, VerifyError, WharfError
 from .facts_reader import read_facts
@@ -72,7 +72,9 @@ def converge(
         refused: Dict[Key, str] = {}
         warnings = confirmation.warnings(host, call, any(part.changes for part in before))
         if not call.check:
-            after, refused = _commit(host, call, before)
+            log = _Log(call, host, [change for part in before for change in part.changes])
+            after, refused = _commit(host, call, before, log)
+            warnings += log.problems
         keep_for_next_run(is_needed=not host.declared.is_empty)
         result = _result(host, before, after, refused, call.check)
         return replace(
@@ -83,23 +85,54 @@ def converge(
         )
 
 
-def recover_ledger(call: Call) -> Ledger:
+def recover_ledger(call: Call) -> Tuple[bool, Ledger]:
     """Write a ledger of what exists on this host, where its own is lost, and change nothing else.
 
     What the call makes of the declaration is declared.
+
+    Returns:
+        Whether it was lost, and the ledger.
     """
     with ledger_file.locked():
         host = read_host(call, layers=())
         ledger = host.ledger
-        if ledger.is_new:
+        was_lost = ledger.is_new
+        if was_lost:
             ledger.declared = host.declared
             if not host.declared.is_empty:
                 ledger.allotted = host.plan.allotted.completed(host.allotted_before, host.declared.containers)
             ledger.save()
-    return ledger
+    return was_lost, ledger
 
 
-def _commit(host: Host, call: Call, parts: Sequence[Part]) -> Tuple[List[Part], Dict[Key, str]]:
+class _Log:
+    """Notes one run in the host's log, if it changes anything. `problems` says why it could not."""
+
+    def __init__(self, call: Call, host: Host, changes: Sequence[Change]) -> None:
+        origin, reverts = (REVERT, host.reverts.by) if host.reverts else (call.origin, "")
+        self._run = history.Run.begun(origin, call.by, changes, reverts) if changes else None
+        self.problems: List[str] = []
+
+    def begin(self) -> None:
+        history.clear_away_draft()
+        self._note(history.begin)
+
+    def end(self, outcome: str = history.DONE) -> None:
+        self._note(lambda run: history.end(run, outcome))
+
+    def forget(self) -> None:
+        self._note(history.forget)
+
+    def _note(self, write: Callable[[history.Run], None]) -> None:
+        try:
+            if self._run:
+                write(self._run)
+        except OSError as error:
+            # The run matters more.
+            self.problems = [f"{history.PATH}: this run could not be noted there: {error.strerror}"]
+
+
+def _commit(host: Host, call: Call, parts: Sequence[Part], log: _Log) -> Tuple[List[Part], Dict[Key, str]]:
     """Make the changes. The ledger says before what may come to be on the host, and afterwards what is there.
 
     Returns:
@@ -119,13 +152,14 @@ def _commit(host: Host, call: Call, parts: Sequence[Part]) -> Tuple[List[Part], 
     _save(ledger, "nothing was changed")
     if is_to_be_confirmed:
         _start_watchdog(host)
+    log.begin()
     refused: Dict[Key, str] = {}
     if changes:
         try:
             refused = transaction.apply(parts)
             parts = transaction.verified(parts, refused)
         except (WharfError, OSError) as error:
-            outcome = _roll_back(host, parts)
+            outcome = _roll_back(host, parts, log)
             kind = VerifyError if isinstance(error, VerifyError) else ApplyError
             raise kind(f"{error}; {outcome}") from error
     transaction.note_after(ledger, parts)
@@ -137,6 +171,8 @@ def _commit(host: Host, call: Call, parts: Sequence[Part]) -> Tuple[List[Part], 
         raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
     finally:
         _save(ledger, "all changes were made: run this again once it can be written")
+        if not ledger.is_empty:
+            log.end()
     return list(parts), refused
 
 
@@ -152,7 +188,7 @@ def _start_watchdog(host: Host) -> None:
         raise ApplyError(f"{error}; nothing was changed") from error
 
 
-def _roll_back(host: Host, parts: Sequence[Part]) -> str:
+def _roll_back(host: Host, parts: Sequence[Part], log: _Log) -> str:
     """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
     ledger = host.ledger
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before
@@ -167,7 +203,9 @@ def _roll_back(host: Host, parts: Sequence[Part]) -> str:
         if problems:
             transaction.note_after(ledger, remaining)
             ledger.save()
+            log.end(history.FAILED)
         else:
+            log.forget()
             ledger.restore()
     except ApplyError as error:
         problems.append(str(error))

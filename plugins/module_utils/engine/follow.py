@@ -12,6 +12,7 @@ written, and rules of which whole chains are gone.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tup
 
 from .confirmation import start_watchdog
 from .converge import converge
-from .declaration.declared import Call, Declared
+from .declaration.declared import FOLLOW, Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
 from .diff import CREATE, UPDATE, Change
 from .errors import ApplyError, ProblemCollector, WharfError
@@ -29,7 +30,7 @@ from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
-from .ledger import Ledger
+from .ledger import Ledger, locked
 from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .resources.links.stacks import sandbox_path
@@ -47,11 +48,16 @@ _RUNTIMES_FOLDERS = ("/run/docker/netns", namespaces.RUN_NETNS, "/run/systemd/ma
 _LOOK_AGAIN_AFTER = 0.1
 _LOOK_ANYWAY_AFTER = 30.0
 
+# In seconds. To observe a host with thousands of containers takes about one.
+_METRICS_EVERY = 60.0
+
 # Seconds. A process that is there begins to revert within the first.
 _REVERTS_WITHIN = 5.0
 
 # The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
+
+_CALL = Call(repeats=True, origin=FOLLOW, by="`wharf follow`")
 
 # Where a network stack is, and which one.
 _Stack = Tuple[str, Tuple[int, int]]
@@ -70,14 +76,18 @@ class Followed:
     problem: str = ""
 
 
-def follow(tell: Callable[[Followed], None]) -> None:
-    """Never returns; tells first that it has begun, and then what it does, beginning with what had changed before."""
+def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
+    """Never returns; tells first that it has begun, and then what it does, beginning with what had changed before.
+
+    It keeps the metrics of the host in this file, if one is named.
+    """
     watch = Watch()
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
     tables = _deleted_tables()
     sources: List[Source] = [watch, *tables]
     follower = _Follower()
+    metrics = _MetricsFile(metrics_file) if metrics_file else None
     tell(Followed())
     systemd.tell_ready()
     last, pause = Followed(), _LOOK_AGAIN_AFTER
@@ -92,6 +102,8 @@ def follow(tell: Callable[[Followed], None]) -> None:
             followed = Followed(problem=str(error))
         if followed != Followed() and not (followed.problem and followed == last):
             tell(followed)
+        if metrics and (followed != last or metrics.is_due):
+            metrics.write(tell)
         last = followed
 
 
@@ -100,6 +112,42 @@ def _deleted_tables() -> List[DeletedTables]:
     with suppress(OSError):
         return [DeletedTables()]
     return []
+
+
+class _MetricsFile:
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written = -_METRICS_EVERY
+        self._problem = ""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._remove_and_end)
+
+    def _remove_and_end(self, number: int, _frame: object) -> None:
+        """Metrics that nobody keeps true any more say something wrong. The process ends as it would without this."""
+        with suppress(OSError):
+            os.unlink(self._path)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self._written >= _METRICS_EVERY
+
+    def write(self, tell: Callable[[Followed], None]) -> None:
+        # Imported by the few hosts that ask for it.
+        from .metrics import observe_metrics, write
+
+        problem = ""
+        try:
+            # What a run that is under way has half made is no drift.
+            with locked(lambda _message: None):
+                text = observe_metrics()
+            write(self._path, text)
+        except (WharfError, OSError) as error:
+            problem = str(error)
+        if problem and problem != self._problem:
+            tell(Followed(problem=problem))
+        self._problem, self._written = problem, time.monotonic()
 
 
 class _Follower:
@@ -199,7 +247,7 @@ def load_lost_rules() -> Tuple[str, ...]:
         lost.update(backend for kind, backend in _BACKENDS.items() if kind in gone)
         return part if lost else part.without_changes()
 
-    converge(Call(repeats=True), [DOCKER_CHAINS], limit)
+    converge(_CALL, [DOCKER_CHAINS], limit)
     return tuple(sorted(lost))
 
 
@@ -215,7 +263,7 @@ def bring_up_to_date() -> Followed:
         others = {change.subject.key for change in part.changes if change.action != UPDATE}
         return part.without_changes_of(frozenset(others) | part.observation.edited)
 
-    result = converge(Call(repeats=True), [DNS_FILES], limit)
+    result = converge(_CALL, [DNS_FILES], limit)
     problem = "; ".join(reason for reason in result.pending.values() if reason)
     return Followed(
         changed=tuple(change.subject.name for change in result.changes), left=result.edited, problem=problem
@@ -242,7 +290,7 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
         )
 
     _require_networks(started)
-    converge(Call(repeats=True), [VETH, DNS_FILES], limit)
+    converge(_CALL, [VETH, DNS_FILES], limit)
     return tuple(sorted(map(str, connected)))
 
 

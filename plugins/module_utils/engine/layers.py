@@ -184,8 +184,8 @@ def _boot(planned: Plan) -> List[Object]:
     from .planning.boot import units_and_services
     from .program import program
 
-    services = (planned.boot or {}).get("services")
-    return [program(), *units_and_services(planned.facts, services)]
+    boot = planned.boot or {}
+    return [program(), *units_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))]
 
 
 def _boot_resources(_ledger: Ledger) -> Sequence[Resource]:
@@ -198,10 +198,15 @@ def _no_systemd(planned: Plan) -> List[Problem]:
     from .kernel import systemd
 
     boot = planned.boot or {}
-    if not boot.get("services") or systemd.is_installed():
+    if not (boot.get("services") or boot.get("metrics")) or systemd.is_installed():
         return []
     remedy = "leave this out, and have the host's init system run `wharf apply` when it boots, and `wharf follow`"
-    return [Problem(Places.of_boot_services(boot), f"there is no systemd on this host: {remedy}")]
+    return [
+        Problem(
+            Places.of_boot(boot, "services" if boot.get("services") else "metrics"),
+            f"there is no systemd on this host: {remedy}",
+        )
+    ]
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 
+from . import history
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
@@ -25,7 +26,7 @@ from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
 
 PATH = "/var/lib/wharf/ledger.json"
-_NEW = f"{PATH}.new"
+_NEW = disk.draft(PATH)
 LOCK = "/run/wharf.lock"
 # Seconds. Most runs are through within the first, and none takes as long as the second.
 TELL_AFTER, GIVE_UP_AFTER = 2, 300
@@ -147,11 +148,14 @@ class Ledger:
     def save(self) -> None:
         """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
-        That changes were reverted is kept until somebody has been told.
+        The log goes then, too. That changes were reverted is kept until somebody has been told.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
+        if self.is_empty:
+            with _told():
+                history.remove()
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
         self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
@@ -169,7 +173,7 @@ class Ledger:
         left = os.path.exists(_NEW) or (not text and os.path.isdir(os.path.dirname(PATH)))
         if text == self._on_disk and not left:
             return
-        try:
+        with _told():
             if self._replaces_broken:
                 _keep_broken_aside()
                 self._replaces_broken = False
@@ -177,11 +181,21 @@ class Ledger:
                 _write(text)
             else:
                 _remove()
-        except OSError as error:
-            _clear_away_draft()
-            reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
-            raise ApplyError(f"{PATH} cannot be written: {reason}") from error
         self._on_disk = text
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """
+    Raises:
+        ApplyError: within the block a file could not be written, and what to do about that.
+    """
+    try:
+        yield
+    except OSError as error:
+        _clear_away_draft()
+        reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
+        raise ApplyError(f"{PATH} cannot be written: {reason}") from error
 
 
 def _digests(words: Any) -> Tuple[Digest, ...]:
@@ -238,12 +252,7 @@ def _keep_broken_aside() -> None:
 
 def _write(text: str) -> None:
     os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
-    descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    disk.settle(_NEW)
-    os.replace(_NEW, PATH)
-    disk.settle(os.path.dirname(PATH))
+    disk.replace(PATH, text, 0o600)
 
 
 def _clear_away_draft() -> None:
@@ -254,6 +263,7 @@ def _clear_away_draft() -> None:
 
 
 def _remove() -> None:
+    history.remove()
     for path in (PATH, _NEW):
         with suppress(FileNotFoundError):
             os.unlink(path)

@@ -32,11 +32,11 @@ _UP = {True: "up", False: "down"}
 def observe() -> Dict[str, Any]:
     """What is declared, and what of it exists. Changes nothing, and takes no lock.
 
-    Keys: `networks` and `containers` by name, `published` ports, the host's `interfaces`, the `allotted` addresses (to
-    be pinned, say), third-party rules that drop what those of wharf.network accept (`foreign`), files that were
-    `edited` and are left alone, what is `pending` since its container does not run now, `drift`: by layer, the changes
-    that would make the host what is declared, changes that nobody has confirmed (`unconfirmed`, `reverted`), and
-    `trouble`: what of all this an admin has to see first, in sentences.
+    Keys: which parts are `declared`, `networks` and `containers` by name, `published` ports, the host's `interfaces`,
+    the `allotted` addresses (to be pinned, say), third-party rules that drop what those of wharf.network accept
+    (`foreign`), files that were `edited` and are left alone, what is `pending` since its container does not run now,
+    `drift`: by layer, the changes that would make the host what is declared, changes that nobody has confirmed
+    (`unconfirmed`, `reverted`), and `trouble`: what of all this an admin has to see first, in sentences.
 
     Raises:
         ConflictError: not all of it can be seen.
@@ -60,6 +60,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
+    reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
     parts = {layer.name: [*_parts(layer, ledger, plan, problems)] for layer in LAYERS}
     foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
@@ -67,7 +68,9 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     pending = sorted(name for each in parts.values() for part in each for _kind, name in part.observation.pending)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
+    drift = {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes}
     return {
+        "declared": ledger.declared.parts,
         "networks": {network.name: _network(plan, network, current[BRIDGE.name], endpoints) for network in networks},
         "containers": {
             container.name: {
@@ -82,12 +85,13 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "foreign": [vars(drop) for drop in foreign],
         "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
         "pending": pending,
-        "drift": {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes},
+        "drift": drift,
         "unconfirmed": ledger.unconfirmed.as_data() if ledger.unconfirmed else None,
-        "reverted": ledger.reverted.as_data() if ledger.reverted else None,
+        "reverted": reverted.as_data() if reverted else None,
         "trouble": [
-            *(str(each) for each in (ledger.unconfirmed, ledger.reverted) if each),
-            *([*trouble(plan, parts), *map(str, foreign)] if is_declared else []),
+            *(str(each) for each in (ledger.unconfirmed, reverted) if each),
+            *(trouble(plan, parts) if is_declared or drift else []),
+            *map(str, foreign),
         ],
     }
 

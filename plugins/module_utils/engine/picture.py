@@ -5,29 +5,46 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
 
 Seen = Mapping[str, Any]
 
+_NOTHING = "nothing is declared on this host"
 
-def draw(seen: Seen, problems: Sequence[str] = ()) -> str:
+
+_RED, _GREEN, _YELLOW, _BOLD = "\033[31m", "\033[32m", "\033[33m", "\033[1m"
+_PLAIN = "\033[0m"
+
+
+def draw(seen: Seen, problems: Sequence[str] = (), is_coloured: bool = False) -> str:
     """What `observation.observe` saw, as lines of text; first what is wrong, and what kept anything from being seen."""
-    branches = [_host_stack(seen), *(_network(seen, name) for name in seen["networks"]), _unconnected(seen)]
-    marked = [f"! {line}" for line in (*problems, *seen["trouble"])]
+    paint = _paint if is_coloured else _leave_plain
+    branches = [_host_stack(seen), *(_network(seen, name, paint) for name in seen["networks"]), _unconnected(seen)]
+    marked = [paint(f"! {line}", _RED) for line in (*problems, *seen["trouble"])]
     lines = [*marked, "", "host"] if marked else ["host"]
     filled = [branch for branch in branches if branch[0]]
     for number, (title, leaves) in enumerate(filled, start=1):
         last = number == len(filled)
-        lines += ["│", f"{'└' if last else '├'}─ {title}"]
+        lines += ["│", f"{'└' if last else '├'}─ {paint(title, _BOLD)}"]
         lines += [f"{' ' if last else '│'}   {leaf}" for leaf in _joined(leaves)]
     if not seen["networks"] and not problems:
-        lines += ["", "nothing is declared on this host"]
+        others = ", ".join(seen["declared"])
+        lines += ["", f"no network is declared on this host, but {others}" if others else _NOTHING]
     return "".join(f"{line}\n" for line in lines)
 
 
 Branch = Tuple[str, List[str]]
+Paint = Callable[[str, str], str]
+
+
+def _paint(text: str, colour: str) -> str:
+    return f"{colour}{text}{_PLAIN}" if text else ""
+
+
+def _leave_plain(text: str, _colour: str) -> str:
+    return text
 
 
 def _joined(leaves: List[str]) -> Iterator[str]:
@@ -48,13 +65,18 @@ def _uplink(link: Seen) -> str:
     return f"{link['name']}  {_words(addresses)}  mtu {link['mtu']}"
 
 
-def _network(seen: Seen, name: str) -> Branch:
+def _network(seen: Seen, name: str, paint: Paint) -> Branch:
     network = seen["networks"][name]
     marks = [mark for mark, holds in _marks(network) if holds]
     title = f"{network['bridge']}  network {name}  {_words(network['gateways'])}  mtu {network['mtu']}"
-    columns = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
+    rows = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
     left = [f"{owner}  ({its['unconnected'][name]})" for owner, its in _containers(seen) if name in its["unconnected"]]
-    return "  ".join([title, *(f"[{mark}]" for mark in marks)]), [*_aligned(columns), *left]
+    # The last column is not padded.
+    columns = [[*row[:-1], paint(row[-1], _GREEN)] for row in rows]
+    return "  ".join([title, *(f"[{mark}]" for mark in marks)]), [
+        *_aligned(columns),
+        *(paint(line, _YELLOW) for line in left),
+    ]
 
 
 def _containers(seen: Seen) -> Iterable[Tuple[str, Seen]]:
@@ -149,8 +171,8 @@ def _in_mode(seen: Seen, mode: str) -> List[str]:
 
 
 def _aligned(rows: List[List[str]]) -> List[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    widths = [max(len(cell) for cell in column) for column in list(zip(*rows))[:-1]]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
 
 
 def _words(items: Iterable[str]) -> str:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .converge import Result
-from .diff import CREATE, UPDATE, Change
+from .declaration.declared import ORIGINS
+from .diff import CREATE, DELETE, UPDATE, Change
+from .history import DONE, FAILED, MOST_NAMES, UNFINISHED, Changed, Run
+from .history import PATH as LOG
+from .kernel import clock
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
 from .rules.rules_nftables import DECLARED_CHAIN, TABLE
-from .state import Object, field_values
+from .state import Key, Object, field_values
 
 # Of which whole these objects are parts, which are the same on each host.
 _SKELETONS = {"set": f"table {TABLE}", "chain": f"table {TABLE}", "iptables_chain": "tables of iptables"}
@@ -37,6 +41,9 @@ _PLURALS = {"dnsmasq process": "dnsmasq processes", "file of a container": "file
 # In characters.
 _LONGEST_LINE = 110
 
+_MOST_NAMES = 5
+
+_SIGNS = {CREATE: "+", UPDATE: "~", DELETE: "-"}
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
 
 
@@ -75,11 +82,46 @@ def describe(result: Result) -> Dict[str, Any]:
 
 def summary(result: Result, nothing: str = "nothing to change") -> str:
     """In one line how many objects of which kinds change, or that nothing does, and what is pending."""
-    kinds = Counter(_noun(change) for change in result.changes)
+    kinds = Counter(_noun(change.subject.kind) for change in result.changes)
     counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
     changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
     pending = [name for kind, name in result.pending if kind != "container_file"]
     return f"{changes}; pending: {', '.join(pending)}" if pending else changes
+
+
+_ORIGIN_WIDTH = max(map(len, ORIGINS))
+_OUTCOMES = {UNFINISHED: "; it was killed, or is under way", FAILED: "; it failed, and left these changes", DONE: ""}
+
+
+def log_lines(runs: Sequence[Run]) -> List[str]:
+    """Runs of the host's log: when, and who; below, what each changed."""
+    lines = []
+    for run in runs:
+        who = f"{run.by}{f', reverting what was made by {run.reverts}' if run.reverts else ''}{_OUTCOMES[run.outcome]}"
+        lines.append(f"{clock.in_words(run.at)}  {run.origin:{_ORIGIN_WIDTH}}  {_counted('object', run.number)}  {who}")
+        lines += [f"    {_SIGNS[each.action]} {_few(each)}" for each in run.changes]
+    return lines or [f"no run that changed anything is noted on this host ({LOG})"]
+
+
+def _few(changed: Changed) -> str:
+    counted = _counted(_noun(changed.kind), changed.number)
+    if changed.kind in _SKELETONS:
+        # They come and go together.
+        return counted
+    names = changed.names[:_MOST_NAMES]
+    rest = changed.number - len(names)
+    return f"{counted}: {', '.join([*names, *([f'and {rest} more'] if rest else [])])}"
+
+
+def recovered_lines(was_lost: bool, owned: Mapping[str, Sequence[Key]]) -> Iterator[str]:
+    """What a recovered ledger knows to be managed by wharf.network, by layer."""
+    yield "the ledger is recovered from the marks on this host" if was_lost else "the ledger is in order, and stays"
+    for layer, keys in owned.items():
+        names: Dict[str, List[str]] = {}
+        for kind, name in keys:
+            names.setdefault(kind, []).append(name)
+        counted = (_few(Changed("", kind, len(found), tuple(found[:MOST_NAMES]))) for kind, found in names.items())
+        yield from (f"    {layer}: {each}" for each in counted)
 
 
 def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
@@ -134,13 +176,13 @@ def _names_by_kind(changes: Sequence[Change]) -> str:
     """How many of each kind there are, and their names where these fit in a line."""
     names: Dict[str, List[str]] = {}
     for change in changes:
-        names.setdefault(_noun(change), []).append(change.subject.name)
+        names.setdefault(_noun(change.subject.kind), []).append(change.subject.name)
     lines = ((_counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
     return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LINE else f"{count}\n" for count, listed in lines)
 
 
-def _noun(change: Change) -> str:
-    return _NOUNS.get(change.subject.kind, change.subject.kind)
+def _noun(kind: str) -> str:
+    return _NOUNS.get(kind, kind)
 
 
 def _counted(noun: str, number: int) -> str:

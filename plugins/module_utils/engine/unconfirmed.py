@@ -14,7 +14,7 @@ from .declaration.declared import Declared
 from .kernel import clock
 from .planning.allotments import Allotments
 
-NOBODY_CONFIRMED = "since nobody confirmed them"
+NOBODY_CONFIRMED, REVERTED_BY_HAND = "since nobody confirmed them", "by hand"
 NOTHING_UNCONFIRMED = "nothing is unconfirmed on this host"
 
 
@@ -91,6 +91,11 @@ class Reverted:
     at: float
     by: str
     reason: str
+
+    @property
+    def is_news(self) -> bool:
+        """Whether nobody has seen it happen."""
+        return self.reason != REVERTED_BY_HAND
 
     def __str__(self) -> str:
         return f"the changes made by {self.by} were reverted at {clock.in_words(self.at)}, {self.reason}"

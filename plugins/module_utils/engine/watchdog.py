@@ -12,13 +12,15 @@ from typing import Callable, Iterator, Optional, Tuple
 
 from .confirmation import COPY
 from .converge import converge
-from .declaration.declared import Call
+from .declaration.declared import REVERT, Call
 from .errors import ConflictError, WharfError
 from .kernel import file_lock
 from .ledger import PATH, Ledger
 from .report import summary
 from .runtimes import runtimes
 from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
+
+_AT_DEADLINE = "the host itself, at the deadline"
 
 # In seconds.
 _LOOK_EVERY = 1.0
@@ -41,7 +43,7 @@ def watch(tell: Callable[[str], None]) -> None:
                     return
                 if unconfirmed.is_over:
                     # Where somebody has confirmed or prolonged it meanwhile, this changes nothing.
-                    _converge(Call(repeats=True), tell)
+                    _converge(Call(repeats=True, origin=REVERT, by=_AT_DEADLINE), tell)
             except (WharfError, OSError) as error:
                 if str(error) != told:
                     tell(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
@@ -49,13 +51,13 @@ def watch(tell: Callable[[str], None]) -> None:
             time.sleep(pause)
 
 
-def revert(tell: Callable[[str], None]) -> None:
+def revert(by: str, tell: Callable[[str], None]) -> None:
     """Revert what nobody has confirmed yet, before its time is over.
 
     Raises:
         WharfError: it cannot be reverted, or there is nothing to revert.
     """
-    if not Ledger.load().unconfirmed or not _converge(Call(repeats=True, reverts=True), tell):
+    if not Ledger.load().unconfirmed or not _converge(Call(repeats=True, reverts=True, origin=REVERT, by=by), tell):
         raise ConflictError.at("there is nothing to revert", NOTHING_UNCONFIRMED)
 
 

@@ -68,6 +68,7 @@ class Memory(Resource):
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
+    monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
     monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)
@@ -301,4 +302,13 @@ def test_a_power_cut_leaves_a_whole_ledger(memory: Memory, monkeypatch: pytest.M
     run(memory, "a")
     new, content = ledger_file._NEW, Path(ledger_file.PATH).read_text()
     settled = [("fsync", new, content), ("replace", new, content), ("fsync", os.path.dirname(new), "")]
-    assert done == [*settled, ("apply", "", "")]
+    assert done[:3] == settled
+    # The log is written in the same way, before and after the changes.
+    draft = f"{ledger_file.history.PATH}.new"
+    noted = [(act, path) for act, path, _content in done[3:]]
+    assert noted[:4] == [*_written(draft), ("apply", "")]
+    assert noted[-3:] == _written(draft)
+
+
+def _written(draft: str) -> list[tuple[str, str]]:
+    return [("fsync", draft), ("replace", draft), ("fsync", os.path.dirname(draft))]

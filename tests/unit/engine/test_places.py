@@ -330,6 +330,6 @@ def test_settings_of_boot_are_checked() -> None:
     with pytest.raises(ModelError) as refused:
         Call(boot={"servics": True, "services": "maybe"}, places=OPTIONS)
     assert [str(problem) for problem in refused.value.problems] == [
-        "boot.servics: unknown key; known here: services",
+        "boot.servics: unknown key; known here: services, metrics",
         'boot.services: "maybe": must be true or false',
     ]

@@ -30,6 +30,7 @@ FORMER = Former(
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
+    monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ def test_all_of_them_come_in_one_report() -> None:
 
 def test_what_resembles_nothing_is_told_what_there_is() -> None:
     assert refused("wharf_xyzzy")[0].startswith(
-        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_boot, wharf_boot_services, "
+        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_boot, wharf_boot_metrics, "
     )
 
 

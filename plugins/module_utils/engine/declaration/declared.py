@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional
 
@@ -38,6 +39,18 @@ ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by the
 # Seconds. A new connection may take most of the least of these; a day is too long to leave a host unconfirmed.
 CONFIRM_LEAST, CONFIRM_MOST = 10, 86400
 CONFIRM_RANGE = f"must be a whole number of seconds from {CONFIRM_LEAST} to {CONFIRM_MOST}, which is a day"
+
+# Who makes a run: a play or module, `wharf follow`, `wharf.service`, somebody by hand.
+PLAY, FOLLOW, AT_BOOT, BY_HAND = "play", "follow", "boot", "by hand"
+# And what a run is that brings back what was declared before, whoever makes it.
+REVERT = "revert"
+ORIGINS = (PLAY, FOLLOW, AT_BOOT, REVERT, BY_HAND)
+
+METRICS_FILE = (
+    "must be the path of a file whose name ends with .prom, such as /var/lib/prometheus/node-exporter/wharf.prom, of "
+    "letters, digits, _, ., + and - only"
+)
+METRICS_WITHOUT_SERVICES = "it is wharf-follow.service that writes metrics, which services: false leaves out"
 
 # The option that each scope is given by.
 PARTS = {
@@ -74,6 +87,13 @@ class Declared:
     def is_empty(self) -> bool:
         return self == Declared(firewall=self.firewall)
 
+    @property
+    def parts(self) -> List[str]:
+        """The scopes of which anything is declared."""
+        found = {scope: getattr(self, part) for scope, part in PARTS.items()}
+        # The default networks, and what restores them, are declared also without any setting.
+        return [scope for scope, raw in found.items() if raw or (raw is not None and scope in (DEFAULT_NETWORKS, BOOT))]
+
 
 @dataclass(frozen=True)
 class Call:
@@ -84,7 +104,7 @@ class Call:
     `recover`: a lost ledger is recovered from the marks on the host. `repeats`: the call declares nothing, and
     converges the host to what is declared already. `reverts`: it reverts what nobody has confirmed yet. `confirm` is
     for how many seconds after the run its changes may be confirmed before they are reverted; None: they need not be.
-    `by` says in messages who makes the run. `places` names the options in messages.
+    `origin` is who makes the run, one of `ORIGINS`, and `by` says it in words. `places` names the options in messages.
     """
 
     host: Optional[Raw] = None
@@ -99,6 +119,7 @@ class Call:
     repeats: bool = False
     reverts: bool = False
     confirm: Optional[int] = None
+    origin: str = BY_HAND
     by: str = ""
     places: Places = Places()
 
@@ -124,10 +145,14 @@ class Call:
     def _check_boot(self, given: Raw, problems: ProblemCollector) -> None:
         for key, value in given.items():
             path = f"{self.places.part(PARTS[BOOT])}.{key}"
-            if key not in ("services", SOURCE):
-                problems.add(path, "unknown key; known here: services")
+            if key not in ("services", "metrics", SOURCE):
+                problems.add(path, "unknown key; known here: services, metrics")
             elif key == "services" and not isinstance(value, bool):
                 problems.add(path, f'"{value}": must be true or false')
+            elif key == "metrics" and not is_metrics_file(value):
+                problems.add(path, f'"{value}": {METRICS_FILE}')
+            elif key == "metrics" and given.get("services") is False:
+                problems.add(path, METRICS_WITHOUT_SERVICES)
 
     @property
     def declares_networks(self) -> bool:
@@ -165,6 +190,10 @@ class Call:
 
 def is_time_to_confirm(seconds: int) -> bool:
     return not isinstance(seconds, bool) and CONFIRM_LEAST <= seconds <= CONFIRM_MOST
+
+
+def is_metrics_file(path: Any) -> bool:
+    return isinstance(path, str) and re.fullmatch(r"(/[\w.+-]+)+\.prom", path, re.ASCII) is not None
 
 
 def declare(before: Declared, call: Call) -> Declared:

@@ -11,6 +11,9 @@ from typing import Any, Dict, Mapping, Optional
 # The key under which an entry of a network, container, rule or host notes the place that it comes from.
 SOURCE = "x-source"
 
+# With this, the place of what restores the networks at boot ends.
+_BOOT_KEY = "services"
+
 STANDARD_INPUT = "-"
 
 _VARIABLES = "wharf_"
@@ -63,9 +66,9 @@ class Places:
         return self.of(raw, "host") if raw else self.part("host")
 
     @staticmethod
-    def of_boot_services(boot: Mapping[str, Any]) -> str:
-        """The place of the one setting of what brings the networks back when the host boots."""
-        return str(boot.get(SOURCE, f"{_VARIABLES}boot_services"))
+    def of_boot(boot: Mapping[str, Any], key: str) -> str:
+        """The place of a setting of what brings the networks back when the host boots: that of `services` is noted."""
+        return str(boot.get(SOURCE, f"{_VARIABLES}boot_{_BOOT_KEY}")).removesuffix(_BOOT_KEY) + key
 
     def marked(self, given: Mapping[str, Any]) -> Dict[str, Any]:
         """The parts of a declaration, in which each entry notes its place, unless they are from variables."""
@@ -78,7 +81,7 @@ class Places:
         if part == "host" and raw is not None:
             return _marked(raw, path)
         if part == "boot" and raw is not None:
-            return _marked(raw, f"{path}.services")
+            return _marked(raw, f"{path}.{_BOOT_KEY}")
         if part == "docker_user" and isinstance(raw, list):
             return [_marked(rule, f"{path}[{index}]") for index, rule in enumerate(raw)]
         if part in ("networks", "containers") and isinstance(raw, Mapping):

@@ -18,6 +18,30 @@ def settle(path: str) -> None:
         os.close(descriptor)
 
 
+def draft(path: str) -> str:
+    """What a file is called while `replace` writes it: a process that is killed may leave it."""
+    return f"{path}.new"
+
+
+def replace(path: str, text: str, mode: int) -> None:
+    """Give a file other content in one step: whoever reads it, also after a power cut, reads the former or this one.
+
+    Raises:
+        OSError: it cannot be written, and is as it was.
+    """
+    descriptor = os.open(draft(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        settle(draft(path))
+        os.replace(draft(path), path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(draft(path))
+        raise
+    settle(os.path.dirname(path))
+
+
 def overwrite(descriptor: int, before: bytes, content: bytes) -> None:
     """Give an open file other content in place: what it has keeps its room on the disk until the rest has room, too.
 

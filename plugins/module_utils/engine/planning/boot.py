@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Iterator, Optional
+from typing import Dict, Iterator, Optional
 
 from ..state import File, Object, Service
 from .facts import Facts
@@ -40,8 +40,8 @@ Type=oneshot
 RemainAfterExit=yes
 Restart=on-failure
 RestartSec=10
-ExecStart={COMMAND} apply
-ExecReload={COMMAND} apply
+ExecStart={COMMAND} apply --at-boot
+ExecReload={COMMAND} apply --at-boot
 TimeoutStartSec=300
 
 [Install]
@@ -57,7 +57,7 @@ Before=docker.service podman-restart.service
 
 [Service]
 Type=notify
-ExecStart={COMMAND} follow
+ExecStart={COMMAND} follow{{metrics}}
 Restart=always
 RestartSec=5
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_NET_ADMIN CAP_NET_RAW
@@ -73,7 +73,11 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 """
 
-UNITS = {f"{UNITS_FOLDER}/{APPLY}": _APPLY_UNIT, f"{UNITS_FOLDER}/{FOLLOW}": _FOLLOW_UNIT}
+
+def units(metrics: str = "") -> Dict[str, str]:
+    """The files of the units, by their paths. `metrics` is the file in which metrics are kept, empty for none."""
+    follow = _FOLLOW_UNIT.format(metrics=f" --metrics {metrics}" if metrics else "")
+    return {f"{UNITS_FOLDER}/{APPLY}": _APPLY_UNIT, f"{UNITS_FOLDER}/{FOLLOW}": follow}
 
 
 def digest(content: bytes) -> str:
@@ -81,8 +85,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def units_and_services(facts: Facts, services: Optional[bool]) -> Iterator[Object]:
+def units_and_services(facts: Facts, services: Optional[bool], metrics: str = "") -> Iterator[Object]:
     """The objects of the layer `boot`. `services`: whether to install services; None: where systemd runs the host."""
     if facts.systemd if services is None else services:
-        yield from (File(path, text) for path, text in UNITS.items())
+        yield from (File(path, text) for path, text in units(metrics).items())
         yield from (Service(name, enabled=True, running=facts.systemd) for name in SERVICES)

@@ -14,7 +14,7 @@ from typing import FrozenSet, List, Mapping, Optional, Sequence
 from ..diff import DELETE, Change
 from ..errors import ApplyError, ConflictError
 from ..kernel import disk, systemd
-from ..planning.boot import COMMAND, FOLLOW, HEADER, MARK, SERVICES, UNITS, UNITS_FOLDER, digest
+from ..planning.boot import COMMAND, FOLLOW, HEADER, MARK, SERVICES, UNITS_FOLDER, digest, units
 from ..state import Key, Program, Service, State, state_of
 from .files.files import Files, content_of
 from .resource import Observation, Resource
@@ -84,7 +84,7 @@ class Units(Files):
         return super().observe(desired, owned | (self.recover(desired) & desired.keys()))
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        return frozenset(("file", path) for path in UNITS if content_of(path).startswith(HEADER))
+        return frozenset(("file", path) for path in units() if content_of(path).startswith(HEADER))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         super().apply(changes)

@@ -1,0 +1,156 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log of a host: the last runs that changed something, who made each, and what it changed.
+
+It is for people. No run depends on it, and one that cannot write it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from .diff import Change
+from .errors import ConflictError
+from .kernel import clock, disk
+
+PATH = "/var/lib/wharf/log.json"
+
+# So that the file stays small, whatever a run changes.
+MOST_RUNS, MOST_NAMES = 50, 10
+
+# What became of a run. One that is unfinished is under way, or was killed. One that failed has left changes that could
+# not be taken back.
+UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Objects of one kind that one run created, updated or deleted: how many, and the names of the first of them."""
+
+    action: str
+    kind: str
+    number: int
+    names: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that changed something, begun `at` a time since the epoch.
+
+    `origin` is one of `declared.ORIGINS`, and `by` says it in words. `reverts` names who had made the changes that this
+    run has reverted.
+    """
+
+    id: str
+    at: float
+    origin: str
+    by: str
+    changes: Tuple[Changed, ...]
+    reverts: str = ""
+    outcome: str = UNFINISHED
+
+    @classmethod
+    def begun(cls, origin: str, by: str, changes: Sequence[Change], reverts: str = "") -> Run:
+        return cls(os.urandom(4).hex(), time.time(), origin, by, _grouped(changes), reverts)
+
+    @property
+    def number(self) -> int:
+        """How many objects it changed."""
+        return sum(each.number for each in self.changes)
+
+    def as_data(self) -> Dict[str, Any]:
+        changes = [{**vars(each), "names": list(each.names)} for each in self.changes]
+        return {**vars(self), "time": clock.in_words(self.at), "objects": self.number, "changes": changes}
+
+
+def _grouped(changes: Sequence[Change]) -> Tuple[Changed, ...]:
+    names: Dict[Tuple[str, str], List[str]] = {}
+    for change in changes:
+        names.setdefault((change.action, change.subject.kind), []).append(change.subject.name)
+    return tuple(Changed(*key, len(found), tuple(found[:MOST_NAMES])) for key, found in names.items())
+
+
+def read() -> List[Run]:
+    """The runs, the last one first.
+
+    Raises:
+        ConflictError: the file cannot be read or understood.
+    """
+    try:
+        with open(PATH, encoding="utf-8", errors="surrogateescape") as file:
+            return [_run(words) for words in json.load(file)["runs"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConflictError.at(
+            PATH, f"cannot be read ({reason}): the next run that changes something replaces it"
+        ) from error
+
+
+def _run(words: Mapping[str, Any]) -> Run:
+    changes = tuple(Changed(**{**each, "names": tuple(each["names"])}) for each in words["changes"])
+    return Run(**{**words, "changes": changes})
+
+
+def begin(run: Run) -> None:
+    """Note a run before it changes anything, so that also one that is killed has been noted.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _write([run, *_others(run)])
+
+
+def end(run: Run, outcome: str) -> None:
+    """
+    Raises:
+        OSError: it cannot be written.
+    """
+    _write([replace(run, outcome=outcome), *_others(run)])
+
+
+def forget(run: Run) -> None:
+    """Leave out a run of which all changes were taken back.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    others = _others(run)
+    if others:
+        _write(others)
+    else:
+        remove()
+
+
+def clear_away_draft() -> None:
+    """Of a run that was killed."""
+    with suppress(OSError):
+        os.unlink(disk.draft(PATH))
+
+
+def remove() -> None:
+    """
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for path in (PATH, disk.draft(PATH)):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _others(run: Run) -> List[Run]:
+    with suppress(ConflictError):
+        return [each for each in read() if each.id != run.id]
+    return []
+
+
+def _write(runs: Sequence[Run]) -> None:
+    kept = [{**vars(each), "changes": [vars(changed) for changed in each.changes]} for each in runs[:MOST_RUNS]]
+    disk.replace(PATH, json.dumps({"runs": kept}), 0o600)
