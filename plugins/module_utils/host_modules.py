@@ -47,12 +47,15 @@ def confirm(module: Any) -> None:
 def network_info(module: Any) -> None:
     """Tell what is there."""
     # Each module imports its own part of the engine: what is imported takes time.
+    from .engine import verified
     from .engine.observation import observe
     from .engine.picture import draw
 
     # What a run that is under way has half made is no drift.
     with _reporting_errors(module), locked(lambda told: _warn(module, told)):
         seen = observe()
+    if module.params["verified"]:
+        seen["verified"] = verified.read()
     _exit(module, **seen, picture=draw(seen))
 
 

@@ -14,6 +14,11 @@ description:
     of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.
   - Compares what is declared with what stands, and names each difference without repairing it.
   - What is declared is known from the ledger in C(/var/lib/wharf); this takes no declaration.
+options:
+  verified:
+    description: Also returns what packets have shown when M(wharf.network.probe) last sent those that are derived.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - wharf.network.attributes.read_only
   - wharf.network.attributes.linux
@@ -148,6 +153,19 @@ reverted:
   type: dict
   sample: {by: 'the play "Networks" of alice at deploy', at: "2026-11-28 16:04:06 UTC",
     reason: since nobody confirmed them}
+last_change:
+  description: When the last run began that changed anything, what and who made it, and how many objects it changed;
+    null where no run has.
+  returned: success
+  type: dict
+  sample: {at: 1795893354.5, time: "2026-11-28 19:15:54 UTC", origin: play,
+    by: 'the play "Networks" of alice at deploy', objects: 88}
+verified:
+  description: The C(probes) of M(wharf.network.probe), with their outcomes, and when they were sent (C(at), C(time));
+    null where that is not known.
+  returned: when O(verified=true)
+  type: dict
+  sample: {at: 1795893985.1, time: "2026-11-28 19:26:25 UTC", probes: []}
 trouble:
   description: What an admin has to see first, in sentences; containers that are pending, what is gone or differs, and
     third-party rules that drop what must pass.
@@ -164,8 +182,11 @@ picture:
 from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
 
 
+ARGUMENT_SPEC = {"verified": {"type": "bool", "default": False}}
+
+
 def main() -> None:
-    run_by_engine("network_info", {})
+    run_by_engine("network_info", ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

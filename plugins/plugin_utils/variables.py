@@ -170,6 +170,12 @@ def _metrics_file(value: Any, path: str) -> str:
     return str(value).strip()
 
 
+def _path(value: Any, path: str) -> str:
+    if not isinstance(value, str) or value.endswith("/"):
+        raise _wrong(path, value, "must be the path of a file on the controller")
+    return value.strip()
+
+
 def _serial(value: Any, path: str) -> list[str]:
     sizes = [str(size).strip() for item in _as_list(value) for size in str(item).split(",")]
     wrong = [size for size in sizes if not re.fullmatch(r"0*[1-9][0-9]{0,8}%?", size)]
@@ -238,6 +244,8 @@ _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "wharf_confirm": (_time_to_confirm, None),
     "wharf_confirm_verify": (_boolean, False),
     "wharf_drift_fail_on": (_choice("nothing", "drift", "changes"), "nothing"),
+    "wharf_report_file": (_path, "wharf-report.html"),
+    "wharf_report_verify": (_boolean, False),
     "wharf_runtime": (_choice(NETNS, *RUNTIMES), NETNS),
     "wharf_serial": (_serial, None),
     "wharf_state": (_choice(*STATES), PRESENT),

@@ -34,7 +34,7 @@ from probes import Agent, Answer, Conversation, Probe
 ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
 ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
 ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
-LEDGER, LOG = "/var/lib/wharf/ledger.json", "/var/lib/wharf/log.json"
+LEDGER, LOG, VERIFIED = (f"/var/lib/wharf/{name}.json" for name in ("ledger", "log", "verified"))
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
 # What the runner's errors begin with, where it has had something refused.
@@ -357,9 +357,9 @@ class ThrowawayHost:
 
     def snapshot(self) -> dict[str, Any]:
         files = self.agent.call("read_files", folders=_FOLDERS)
-        if LOG in files:
-            # What was done, and not what stands.
-            files[LOG] = "a log"
+        if LEDGER in files:
+            # What was done, and seen, and not what stands; once nothing is declared, they must not be there.
+            files.update(dict.fromkeys([LOG, VERIFIED], ""))
         links = self.json("ip -j -d link")
         addresses = self._settled_addresses()
         return {

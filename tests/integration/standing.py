@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hosts import LEDGER, LOG, ThrowawayHost, differences, without_empty_tables
+from hosts import LEDGER, LOG, VERIFIED, ThrowawayHost, differences, without_empty_tables
 
 # A stack that has several names is read once.
 _READ = r"""
@@ -95,7 +95,7 @@ def _sorted(elements: re.Match[str]) -> str:
 
 def _lasts(path: str) -> bool:
     """Not what says which process a service is, nor what was done before."""
-    return not path.endswith((".pid", ".started")) and path != LOG
+    return not path.endswith((".pid", ".started")) and path not in (LOG, VERIFIED)
 
 
 def _parsed(ledger: str) -> Any:

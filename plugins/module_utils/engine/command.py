@@ -9,15 +9,17 @@ import argparse
 import json
 import os
 import sys
-from typing import Callable, Dict, List, NoReturn, Optional
+import time
+from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-from . import history
+from . import history, verified
 from .converge import Result, converge, recover_ledger
 from .declaration.declaration_file import KEYS, read_declaration
 from .declaration.declared import ABSENT, AT_BOOT, BY_HAND, PRESENT, SCOPES, STATES, Call
 from .declaration.places import Places
 from .errors import ConflictError, ProblemCollector, WharfError
 from .history import MOST_RUNS
+from .kernel import clock
 from .ledger import locked, run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
@@ -80,7 +82,10 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("show", help="draw the host's networks", epilog=_CODES["show"])
-    command.add_argument("--json", action="store_true", help=_JSON)
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help=_JSON)
+    form.add_argument("--html", action="store_true", help="print a page for a browser, which needs nothing else")
+    form.add_argument("--svg", action="store_true", help="print a picture for a browser")
     command = commands.add_parser(
         "log", help=f"tell of the last {MOST_RUNS} runs that changed something, the last one first"
     )
@@ -154,8 +159,19 @@ def _show(options: argparse.Namespace) -> None:
     told = [*under_way, *map(str, dict.fromkeys(problems.problems))]
     if options.json:
         sys.stdout.write(json.dumps(visible({**seen, "problems": told})) + "\n")
+    elif options.html or options.svg:
+        _draw_page({**seen, "problems": told}, options.html)
     else:
         sys.stdout.write(draw(visible(seen), visible(told), _is_coloured()))
+
+
+def _draw_page(seen: Dict[str, Any], as_page: bool) -> None:
+    from .drawing.host_picture import host_svg
+    from .drawing.page import page
+    from .drawing.view import view
+
+    host = view(os.uname().nodename, visible(seen), visible(verified.read()))
+    sys.stdout.write(page([host], f"observed {clock.in_words(time.time())}") if as_page else host_svg(host))
 
 
 def _is_coloured() -> bool:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 
-from . import history
+from . import history, verified
 from .declaration.declared import Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
@@ -155,7 +155,7 @@ class Ledger:
         """
         if self.is_empty:
             with _told():
-                history.remove()
+                _remove_records()
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
         self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
@@ -262,8 +262,14 @@ def _clear_away_draft() -> None:
         os.rmdir(os.path.dirname(PATH))
 
 
-def _remove() -> None:
+def _remove_records() -> None:
+    """What was done, and seen, while something was declared."""
     history.remove()
+    verified.remove()
+
+
+def _remove() -> None:
+    _remove_records()
     for path in (PATH, _NEW):
         with suppress(FileNotFoundError):
             os.unlink(path)

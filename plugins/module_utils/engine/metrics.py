@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
-from . import history
-from .errors import ApplyError, ConflictError, ProblemCollector
+from .errors import ApplyError, ProblemCollector
 from .kernel import disk
 from .layers import LAYERS
 from .observation import observe_what_can_be
@@ -24,23 +23,15 @@ _Sample = Tuple[str, float]
 def observe_metrics() -> str:
     """The metrics of this host now. Changes nothing; the lock of the host is to be held."""
     problems = ProblemCollector()
-    seen = observe_what_can_be(problems)
-    try:
-        runs = history.read()
-    except ConflictError as error:
-        problems.problems += error.problems
-        runs = []
-    return metrics(seen, runs[0] if runs else None, len(problems.problems))
+    return metrics(observe_what_can_be(problems), len(problems.problems))
 
 
-def metrics(seen: Seen, last: Optional[history.Run], problems: int = 0) -> str:
+def metrics(seen: Seen, problems: int = 0) -> str:
     """What was observed, in the text format of Prometheus. `problems` is how much could not be observed."""
-    return "".join(
-        line for name, text, samples in _families(seen, last, problems) for line in _lines(name, text, samples)
-    )
+    return "".join(line for name, text, samples in _families(seen, problems) for line in _lines(name, text, samples))
 
 
-def _families(seen: Seen, last: Optional[history.Run], problems: int) -> Iterator[Tuple[str, str, Sequence[_Sample]]]:
+def _families(seen: Seen, problems: int) -> Iterator[Tuple[str, str, Sequence[_Sample]]]:
     """Each metric by its name, with its help and samples."""
     drift = seen["drift"]
     containers = seen["containers"].values()
@@ -68,9 +59,10 @@ def _families(seen: Seen, last: Optional[history.Run], problems: int) -> Iterato
     yield "third_party_drops", "Third-party rules that drop what the networks need.", _one(len(seen["foreign"]))
     yield "unconfirmed", "Whether changes are to be confirmed, or will be reverted.", _one(bool(seen["unconfirmed"]))
     yield "unobserved", "Problems that kept parts of the host from being observed.", _one(problems)
+    last = seen["last_change"]
     if last:
-        yield "last_change_timestamp_seconds", "When the last run began that changed anything.", _one(last.at)
-        yield "last_change_objects", "Objects that this run changed.", _one(last.number)
+        yield "last_change_timestamp_seconds", "When the last run began that changed anything.", _one(last["at"])
+        yield "last_change_objects", "Objects that this run changed.", _one(last["objects"])
 
 
 def _pending_sandboxes(seen: Seen) -> int:

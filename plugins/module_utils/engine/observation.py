@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Union
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Union
 
+from . import history
 from .declaration.declared import Call
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
@@ -36,7 +37,8 @@ def observe() -> Dict[str, Any]:
     the `allotted` addresses (to be pinned, say), third-party rules that drop what those of wharf.network accept
     (`foreign`), files that were `edited` and are left alone, what is `pending` since its container does not run now,
     `drift`: by layer, the changes that would make the host what is declared, changes that nobody has confirmed
-    (`unconfirmed`, `reverted`), and `trouble`: what of all this an admin has to see first, in sentences.
+    (`unconfirmed`, `reverted`), the `last_change`, and `trouble`: what of all this an admin has to see first, in
+    sentences.
 
     Raises:
         ConflictError: not all of it can be seen.
@@ -88,12 +90,22 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "drift": drift,
         "unconfirmed": ledger.unconfirmed.as_data() if ledger.unconfirmed else None,
         "reverted": reverted.as_data() if reverted else None,
+        "last_change": _last_change(problems),
         "trouble": [
             *(str(each) for each in (ledger.unconfirmed, reverted) if each),
-            *(trouble(plan, parts) if is_declared or drift else []),
+            *(trouble(plan, parts) if is_declared or (drift and not ledger.is_new) else []),
             *map(str, foreign),
         ],
     }
+
+
+def _last_change(problems: ProblemCollector) -> Optional[Dict[str, Any]]:
+    with problems.collect():
+        runs = history.read()
+        if runs:
+            told = runs[0].as_data()
+            return {key: told[key] for key in ("at", "time", "origin", "by", "objects")}
+    return None
 
 
 def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:

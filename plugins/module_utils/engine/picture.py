@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
+from .drawing.ports import joined
 
 Seen = Mapping[str, Any]
 
@@ -105,59 +106,13 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         return []
     here: Dict[str, Any] = container["endpoints"][network]
     addresses = {address.partition("/")[0] for address in here["addresses"]}
-    ports = _ports(port for port in container["ports"] if port["address"] in addresses)
+    ports = map(str, joined(port for port in container["ports"] if port["address"] in addresses))
     return [
         f"{here['host_interface']} ── {here['interface']}",
         _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),
     ]
-
-
-PortRow = Tuple[str, str, int, int, str]
-
-
-def _ports(published: Iterable[Seen]) -> List[str]:
-    """Ports, as `*:8080→80/tcp` for both families and `*:7000-7002→7000-7002/tcp` for a run of them.
-
-    Where not everybody may reach one, `(from 10.0.0.0/8)` says who; a family in which nobody may is left out.
-    """
-    found: Dict[Tuple[str, int, int], List[Seen]] = {}
-    for port in published:
-        found.setdefault((port["protocol"], port["host_port"], port["target_port"]), []).append(port)
-    rows = sorted((_where(ports), *port, _sources(ports)) for port, ports in found.items())
-    runs: List[List[PortRow]] = []
-    for row in rows:
-        if runs and _follows(runs[-1][-1], row):
-            runs[-1].append(row)
-        else:
-            runs.append([row])
-    return [_run(run) for run in runs]
-
-
-def _where(ports: List[Seen]) -> str:
-    reached = [port for port in ports if port["allow_from"] != []] or ports
-    host_ips = [f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"] for port in reached]
-    return "*" if sorted(host_ips) == ["0.0.0.0", "[::]"] else ",".join(host_ips)
-
-
-def _sources(ports: List[Seen]) -> str:
-    """Who may reach a port, as words that follow it."""
-    if any(port["allow_from"] is None for port in ports):
-        return ""
-    sources = dict.fromkeys(source for port in ports for source in port["allow_from"])
-    return f" (from {_words(sources) or 'nobody'})"
-
-
-def _follows(before: PortRow, row: PortRow) -> bool:
-    return row == (*before[:2], before[2] + 1, before[3] + 1, before[4])
-
-
-def _run(rows: List[PortRow]) -> str:
-    (where, protocol, host_port, target, sources), last = rows[0], rows[-1]
-    if len(rows) == 1:
-        return f"{where}:{host_port}→{target}/{protocol}{sources}"
-    return f"{where}:{host_port}-{last[2]}→{target}-{last[3]}/{protocol}{sources}"
 
 
 def _unconnected(seen: Seen) -> Branch:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import ledger as ledger_file
+from . import verified
 from .declaration.section import Address
 from .errors import ProblemCollector
 from .facts_reader import read_facts
@@ -100,7 +101,10 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
         untried = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
         probes += [probe for probe in derived if not awaited[probe]]
         outside = [probe for probe in outside if not awaited[probe]]
-        return Verification((*sender.send(probes), *untried), tuple(outside), tuple(sender.awaited))
+        verification = Verification((*sender.send(probes), *untried), tuple(outside), tuple(sender.awaited))
+        if request.derive:
+            verified.keep([_row_as_data(*row) for row in verification.rows])
+        return verification
 
 
 @dataclass(frozen=True)

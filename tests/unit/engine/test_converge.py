@@ -69,6 +69,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
     monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
+    monkeypatch.setattr(ledger_file.verified, "PATH", str(tmp_path / "wharf/verified.json"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
     monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)

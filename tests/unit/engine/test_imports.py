@@ -33,6 +33,7 @@ ROOMS = {
     "resources": {"declaration", "planning", "rules", "third_party", "runtimes", "kernel"},
     "preflight": {"declaration", "planning", "third_party", "resources", "kernel"},
     "reachability": {"declaration", "planning", "kernel"},
+    "drawing": {"declaration"},
     "explanation": {"declaration", "planning", "rules", "third_party", "resources", "reachability", "kernel"},
 }
 # What all of them may use besides.

@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pieces of SVG: text that fits, lines, and drawings that are put together. All text is escaped here, and only here."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from html import escape
+from typing import Iterable, Sequence, Tuple
+
+# Of a character, as a part of the size of the font; wide ones, as of Chinese, take about twice as much.
+_SANS, _MONO, _WIDE = 0.56, 0.605, 2.0
+_SIZES = {"mono": (11.5, _MONO), "small": (11.0, _SANS), "title": (17.0, 0.6)}
+_USUAL = (13.0, _SANS)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn in so many pixels of height, from the top."""
+
+    height: float
+    content: str
+
+
+def stacked(drawings: Iterable[Drawing], left: float = 0, top: float = 0, gap: float = 0) -> Drawing:
+    """One below the other."""
+    parts = []
+    for each in drawings:
+        parts.append(f'<g transform="translate({_number(left)} {_number(top)})">{each.content}</g>')
+        top += each.height + gap
+    return Drawing(top - gap if parts else top, "".join(parts))
+
+
+def text(x: float, y: float, words: str, classes: str = "", width: float = 0) -> str:
+    """`width`: how many pixels there are; what has no room is left out, and shown when one points at it."""
+    shown = fitted(words, width, classes) if width else words
+    whole = f"<title>{escape(words)}</title>" if shown != words else ""
+    return f'<text x="{_number(x)}" y="{_number(y)}"{_class(classes)}>{whole}{escape(shown)}</text>'
+
+
+def fitted(words: str, width: float, classes: str = "") -> str:
+    if width_of(words, classes) <= width:
+        return words
+    kept = words
+    while kept and width_of(f"{kept}…", classes) > width:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def width_of(words: str, classes: str = "") -> float:
+    size, part = next((_SIZES[each] for each in classes.split() if each in _SIZES), _USUAL)
+    factor = 1.13 if "strong" in classes else 1.0
+    letters = sum(_WIDE if unicodedata.east_asian_width(each) in "WF" else 1.0 for each in words)
+    return letters * size * part * factor
+
+
+def line(points: Sequence[Tuple[float, float]], classes: str) -> str:
+    path = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+    return f'<path d="M{path}"{_class(classes)}/>'
+
+
+def box(x: float, y: float, width: float, height: float, classes: str, radius: float = 6) -> str:
+    return (
+        f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}" '
+        f'rx="{_number(radius)}"{_class(classes)}/>'
+    )
+
+
+def dot(x: float, y: float, radius: float, classes: str) -> str:
+    return f'<circle cx="{_number(x)}" cy="{_number(y)}" r="{_number(radius)}"{_class(classes)}/>'
+
+
+def with_tip(content: str, tip: str, classes: str = "") -> str:
+    """`tip` is shown when one points at it, and read aloud."""
+    return f"<g{_class(classes)}><title>{escape(tip)}</title>{content}</g>" if tip else content
+
+
+def link(content: str, target: str) -> str:
+    return f'<a href="{escape(target)}">{content}</a>'
+
+
+def document(drawing: Drawing, width: float, css: str, label: str) -> str:
+    """One file by itself."""
+    right, bottom = _number(width), _number(drawing.height)
+    size = f'width="{right}" height="{bottom}" viewBox="0 0 {right} {bottom}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}">\n'
+        f"<style>{css}</style>\n{drawing.content}\n</svg>\n"
+    )
+
+
+def inline(drawing: Drawing, width: float, classes: str, label: str) -> str:
+    """A part of a page, which has the rules of its own."""
+    return (
+        f'<svg{_class(classes)} viewBox="0 0 {_number(width)} {_number(drawing.height)}" role="img" '
+        f'aria-label="{escape(label)}">{drawing.content}</svg>'
+    )
+
+
+def _class(classes: str) -> str:
+    return f' class="{classes}"' if classes else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

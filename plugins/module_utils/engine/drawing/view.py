@@ -1,0 +1,358 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was observed of a host, and what packets have shown, as the values that pictures are drawn of."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from ..declaration.model import HOST_MODE, NONE_MODE
+from .ports import Ports, joined
+
+# As `network_info` tells it.
+Seen = Mapping[str, Any]
+
+# What packets say of a way. Untried: none was sent. Unproven: it cannot be told.
+GOOD, BAD, UNPROVEN, UNTRIED = "good", "bad", "unproven", "untried"
+_WORST_FIRST = (BAD, UNPROVEN, GOOD)
+_STATUS = {True: GOOD, False: BAD, None: UNPROVEN}
+
+# Of a network and of an endpoint, what is drawn in a way of its own. Whatever else there is, is drawn as it is called.
+_OF_NETWORK = frozenset(
+    "bridge external state mtu mac gateways subnets internal icc gateway_modes masquerade endpoints driver".split()
+)
+_OF_ENDPOINT = frozenset("interface host_interface bridge mac mtu addresses routes".split())
+
+
+# As a probe's source: the host itself.
+_HOST = "host"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A packet's way that was tried: what was expected of it, and what was seen."""
+
+    source: str
+    target: str
+    expected: str
+    seen: str
+    status: str
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        name = f": {self.name}" if self.name else ""
+        return f"{self.source} → {self.target} is {self.seen}, expected {self.expected}{name}"
+
+
+@dataclass(frozen=True)
+class PublishedPorts:
+    """Ports of the host that lead to an endpoint, with what packets say of them.
+
+    `stands` if they lead there now; `is_awaited` if they will when the container runs.
+    """
+
+    ports: Ports
+    stands: bool
+    is_awaited: bool
+    ways: Tuple[Way, ...]
+
+    @property
+    def status(self) -> str:
+        if self.stands:
+            return worst(self.ways)
+        return UNPROVEN if self.is_awaited else BAD
+
+
+@dataclass(frozen=True)
+class Row:
+    """A container on a network. `reason` says why it is not connected; empty if it is. `notes` are further settings."""
+
+    container: str
+    sharers: Tuple[str, ...]
+    addresses: Tuple[str, ...]
+    links: str
+    reason: str
+    notes: Tuple[str, ...]
+    ports: Tuple[PublishedPorts, ...]
+    ways: Tuple[Way, ...]
+
+    @property
+    def status(self) -> str:
+        """What cannot be told of some, as of ways to a container that does not run, says nothing of the others."""
+        proven = worst(way for way in self.ways if way.status != UNPROVEN)
+        return worst(self.ways) if proven == UNTRIED else proven
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    name: str
+    driver: str
+    bridge: str
+    subnets: Tuple[str, ...]
+    gateways: Tuple[str, ...]
+    mtu: int
+    is_up: bool
+    notes: Tuple[str, ...]
+    rows: Tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class HostView:
+    """`error` says why nothing is known of the host. `segments` are the subnets that other hosts may be on, too, and
+    `ways_in` the ways from other hosts. `verified` says when packets were sent, and `is_outdated` that
+    something has been changed since.
+    """
+
+    name: str
+    error: str = ""
+    uplinks: Tuple[str, ...] = ()
+    segments: Tuple[str, ...] = ()
+    networks: Tuple[NetworkView, ...] = ()
+    containers: int = 0
+    beside: Tuple[Tuple[str, Tuple[str, ...]], ...] = ()
+    trouble: Tuple[str, ...] = ()
+    drift: Tuple[str, ...] = ()
+    pending: Tuple[str, ...] = ()
+    ways: Tuple[Way, ...] = ()
+    ways_in: Tuple[Way, ...] = ()
+    verified: str = ""
+    is_outdated: bool = False
+    last_change: str = ""
+
+    @property
+    def published(self) -> int:
+        return sum(len(row.ports) for network in self.networks for row in network.rows)
+
+    @property
+    def wrong(self) -> Tuple[Way, ...]:
+        """The ways that are not as declared, and then those that cannot be told."""
+        return tuple(way for status in (BAD, UNPROVEN) for way in self.ways if way.status == status)
+
+    @property
+    def status(self) -> str:
+        """The worst of all that is known of the host."""
+        if self.error or self.drift or any(way.status == BAD for way in self.ways):
+            return BAD
+        return UNPROVEN if self.trouble or self.pending else GOOD
+
+
+def worst(ways: Iterable[Way]) -> str:
+    found = {way.status for way in ways}
+    return next((status for status in _WORST_FIRST if status in found), UNTRIED)
+
+
+def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
+    """`verified` is what packets have shown, as the module `probe` tells it, with the time (`at`, `time`)."""
+    told = [(probe, _way(probe)) for probe in (verified or {}).get("probes", ())]
+    sorter = _Sorter(seen, told)
+    last = seen.get("last_change")
+    return HostView(
+        name=name,
+        uplinks=tuple(_uplink(link) for link in _uplinks(seen)),
+        segments=tuple(dict.fromkeys(each for link in _uplinks(seen) for each in _segments(link))),
+        networks=tuple(_network(seen, network, sorter) for network in seen["networks"]),
+        containers=len(seen["containers"]),
+        beside=tuple(each for each in _beside(seen) if each[1]),
+        trouble=(*seen.get("problems", ()), *seen["trouble"]),
+        drift=tuple(_change(each) for changes in seen["drift"].values() for each in changes),
+        pending=tuple(sorted({each["sandbox"] for each in seen["containers"].values()}.intersection(seen["pending"]))),
+        ways=tuple(way for _probe, way in told),
+        ways_in=tuple(
+            way for _probe, way in told if way.source not in seen["containers"] and ":" not in way.source != _HOST
+        ),
+        verified=verified["time"] if verified else "",
+        is_outdated=bool(verified and last and last["at"] > verified["at"]),
+        last_change=f"{last['time']}, {last['by'] or last['origin']}" if last else "",
+    )
+
+
+def _way(probe: Seen) -> Way:
+    to, port = probe["to"], probe["port"]
+    target = f"{f'[{to}]' if ':' in to else to}:{port}/{probe['protocol']}" if port else f"{to}/{probe['protocol']}"
+    return Way(
+        probe["from"], target, probe["expected"], probe["seen"], _STATUS[probe["fulfilled"]],
+        probe.get("name") or "", probe.get("why") or "",
+    )  # fmt: skip
+
+
+class _Sorter:
+    """Finds the ways that concern a published port, or a container on a network."""
+
+    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, Way]]) -> None:
+        self._of_address: Dict[str, List[Tuple[Seen, Way]]] = {}
+        self._of_source: Dict[str, List[Tuple[Seen, Way]]] = {}
+        self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, Way]]] = {}
+        in_containers = {
+            _bare(address)
+            for container in seen["containers"].values()
+            for endpoint in container["endpoints"].values()
+            for address in endpoint["addresses"]
+        }
+        self.published = {_key(each) for each in seen["published"]}
+        for probe, way in told:
+            self._of_source.setdefault(probe["from"], []).append((probe, way))
+            if probe["to"] in in_containers:
+                self._of_address.setdefault(probe["to"], []).append((probe, way))
+            elif probe["port"]:
+                self._of_port.setdefault((probe["protocol"], probe["port"]), []).append((probe, way))
+
+    def of_ports(self, ports: Ports) -> Tuple[Way, ...]:
+        found: Dict[Way, None] = {}
+        for each in ports.publications:
+            wildcard = "::" if ":" in each["host_ip"] else "0.0.0.0"
+            for probe, way in self._of_port.get((each["protocol"], each["host_port"]), ()):
+                same_family = (":" in probe["to"]) == (":" in each["host_ip"])
+                if same_family and each["host_ip"] in (wildcard, probe["to"]):
+                    found[way] = None
+        return tuple(found)
+
+    def of_endpoint(self, container: str, endpoint: Seen, subnets: Sequence[Any]) -> Tuple[Way, ...]:
+        """To the container's addresses on the network, and from it to what it reaches by that network."""
+        own = {_bare(address) for address in endpoint["addresses"]}
+        to_it = [way for address in own for _probe, way in self._of_address.get(address, ())]
+        is_way_out = any(route.partition(" ")[0] in ("0.0.0.0/0", "::/0", "default") for route in endpoint["routes"])
+        from_it = [
+            way
+            for probe, way in self._of_source.get(container, ())
+            if _is_in(probe["to"], subnets) or (is_way_out and probe["to"] not in self._of_address)
+        ]
+        return tuple(dict.fromkeys([*to_it, *from_it]))
+
+
+def _is_in(address: str, networks: Sequence[Any]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks)
+
+
+def _bare(address: str) -> str:
+    return address.partition("/")[0]
+
+
+def _key(publication: Seen) -> Tuple[Any, ...]:
+    return tuple(publication[each] for each in ("container", "host_ip", "host_port", "protocol"))
+
+
+def _network(seen: Seen, name: str, sorter: _Sorter) -> NetworkView:
+    network = seen["networks"][name]
+    shared = _sharers(seen)
+    rows = [
+        _row(seen, owner, name, shared.get(owner, ()), sorter)
+        for owner, container in seen["containers"].items()
+        if name in container["endpoints"] or name in container["unconnected"]
+    ]
+    rows.sort(key=lambda row: (not row.ports, row.container))
+    return NetworkView(
+        name=name,
+        driver=network.get("driver") or "bridge",
+        bridge=network.get("bridge") or "",
+        subnets=tuple(network["subnets"]),
+        gateways=tuple(network["gateways"]),
+        mtu=network["mtu"],
+        is_up=network["state"] == "up",
+        notes=(*_marks(network), *_others(network, _OF_NETWORK)),
+        rows=tuple(rows),
+    )
+
+
+def _marks(network: Seen) -> Iterator[str]:
+    if network["state"] != "up":
+        yield network["state"]
+    if network.get("external"):
+        yield "external"
+    if network.get("internal"):
+        yield "internal"
+    if not network.get("icc", True):
+        yield "no icc"
+    if not network.get("masquerade", True) and not network.get("internal"):
+        yield "no masquerade"
+    yield from (f"{family} {mode}" for family, mode in (network.get("gateway_modes") or {}).items() if mode != "nat")
+
+
+def _others(thing: Seen, known: FrozenSet[str]) -> Iterator[str]:
+    for key, value in thing.items():
+        if key not in known and value not in (None, False, "", [], {}):
+            words = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            yield key.replace("_", " ") if value is True else f"{key.replace('_', ' ')} {words}"
+
+
+def _sharers(seen: Seen) -> Dict[str, Tuple[str, ...]]:
+    found: Dict[str, Tuple[str, ...]] = {}
+    for name, container in seen["containers"].items():
+        if container["shares"]:
+            found[container["shares"]] = (*found.get(container["shares"], ()), name)
+    return found
+
+
+def _row(seen: Seen, name: str, network: str, sharers: Tuple[str, ...], sorter: _Sorter) -> Row:
+    container = seen["containers"][name]
+    reason = container["unconnected"].get(network, "")
+    endpoint = container["endpoints"].get(network)
+    subnets = [ipaddress.ip_network(subnet) for subnet in seen["networks"][network]["subnets"]]
+    ports = joined(each for each in container["ports"] if _is_in(each["address"], subnets))
+    is_awaited = container["sandbox"] in seen["pending"]
+    published = tuple(_published(name, each, is_awaited, sorter) for each in ports)
+    if endpoint is None:
+        return Row(name, sharers, (), "", reason or "not connected", (), published, ())
+    links = [endpoint.get("interface"), endpoint.get("host_interface")]
+    return Row(
+        container=name,
+        sharers=sharers,
+        addresses=tuple(endpoint["addresses"]),
+        links=" ⇄ ".join(link for link in links if link),
+        reason=reason,
+        notes=tuple(_others(endpoint, _OF_ENDPOINT)),
+        ports=published,
+        ways=sorter.of_endpoint(name, endpoint, subnets),
+    )
+
+
+def _published(container: str, ports: Ports, is_awaited: bool, sorter: _Sorter) -> PublishedPorts:
+    stands = all(_key({"container": container, **each}) in sorter.published for each in ports.publications)
+    return PublishedPorts(ports, stands, is_awaited, sorter.of_ports(ports))
+
+
+def _uplinks(seen: Seen) -> List[Seen]:
+    """The host's own links that lead elsewhere."""
+    bridges = {network.get("bridge") for network in seen["networks"].values()}
+    return [
+        link
+        for link in seen["interfaces"]
+        if link["name"] != "lo" and link["name"] not in bridges and link["state"] == "up" and _lasting(link)
+    ]
+
+
+def _lasting(link: Seen) -> List[str]:
+    return [address for address in link["addresses"] if not address.startswith("fe80:")]
+
+
+def _uplink(link: Seen) -> str:
+    speed = f"  {link['speed']} Mbit/s" if link.get("speed") else ""
+    return f"{link['name']}  {', '.join(_lasting(link))}  mtu {link['mtu']}{speed}"
+
+
+def _segments(link: Seen) -> Iterator[str]:
+    """The subnets that other hosts may be on, too: of IPv4, or else of IPv6."""
+    found = [ipaddress.ip_interface(address).network for address in _lasting(link)]
+    found = [network for network in found if network.num_addresses > 1]
+    yield from (str(each) for each in found if each.version == 4 or all(other.version == 6 for other in found))
+
+
+def _beside(seen: Seen) -> Iterator[Tuple[str, Tuple[str, ...]]]:
+    """Containers that are on no network, by what they have instead."""
+    shared = _sharers(seen)
+    for mode, words in ((HOST_MODE, "in the host's own stack"), (NONE_MODE, "on no network")):
+        names = [name for name, container in seen["containers"].items() if container["mode"] == mode]
+        yield words, tuple(" + ".join([name, *shared.get(name, ())]) for name in names)
+
+
+def _change(change: Seen) -> str:
+    what = {"create": "is missing", "update": "is changed", "delete": "is left over"}[change["action"]]
+    fields = f" ({', '.join(change['fields'])})" if change["fields"] else ""
+    return f"{change['kind']} {change['name']} {what}{fields}"
