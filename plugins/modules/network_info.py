@@ -181,7 +181,6 @@ picture:
 
 from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
 
-
 ARGUMENT_SPEC = {"verified": {"type": "bool", "default": False}}
 
 

@@ -216,7 +216,7 @@ def test_show_says_what_is_declared_where_no_network_is(host: ThrowawayHost) -> 
 def test_show_is_coloured_on_a_terminal_alone(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     for environment, is_coloured in (("", True), ("NO_COLOR=1 ", False)):
-        words = " ".join(host.engine_command("-m", "engine", "show"))
+        words = " ".join(host.engine_command("-m", "engine.command", "show"))
         shown = host.run(f"{environment}script -qec '{_inner(words)}' /dev/null")
         assert ("\x1b[" in shown) is is_coloured, shown
     assert "\x1b" not in wharf(host, "show").output
