@@ -211,15 +211,17 @@ class Port:
     """A port of a bridge; none where `bridge` is empty.
 
     `hairpin`: it may send a frame back to where it came from. `isolated`: it exchanges frames with the host only, not
-    with other isolated ports. Both flags are lost with the port, so the three are one value.
+    with other isolated ports. Both flags are lost with the port, so the three are one value. `mtu`: in bytes, where it
+    is not that of the other end; else 0.
     """
 
     bridge: str
     hairpin: bool = False
     isolated: bool = False
+    mtu: int = 0
 
     def __str__(self) -> str:
-        told = {"hairpin": self.hairpin, "isolated": self.isolated}
+        told = {"hairpin": self.hairpin, "isolated": self.isolated, f"mtu {self.mtu}": self.mtu}
         return ", ".join([self.bridge or "none", *(name for name, is_so in told.items() if is_so)])
 
 

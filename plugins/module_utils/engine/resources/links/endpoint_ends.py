@@ -235,8 +235,8 @@ def _with_sandbox_end(
         half,
         sandbox=wanted.sandbox,
         interface=peer.name,
-        # If the two ends differ, the MTU that is not the wanted one.
-        mtu=peer.mtu if half.mtu == wanted.mtu else half.mtu,
+        port=half.port if half.mtu == peer.mtu else replace(half.port, mtu=half.mtu),
+        mtu=peer.mtu,
         mac=peer.mac,
         addresses=declared_addresses(wanted.addresses, addresses),
         routes=in_order_of(wanted.routes, declared_routes(wanted.routes, routes)),

@@ -308,7 +308,7 @@ def _set_port(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     netlink.set_link(
         socket.if_nametoindex(endpoint.host_interface),
         up=True,
-        mtu=endpoint.mtu,
+        mtu=endpoint.port.mtu or endpoint.mtu,
         alias=MARK + endpoint.name,
         group=DONE,
         port=PortInfo(endpoint.port.hairpin, endpoint.port.isolated),
