@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ..module_utils.engine.declaration.declared import ABSENT
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from ..plugin_utils.confirming import confirm_by_new_connection, play
-from ..plugin_utils.declaration import DECLARING, gather, is_blank
+from ..plugin_utils.declaration import DECLARING, Declaration, gather, is_blank
 from ..plugin_utils.engine_action import EngineAction
+from ..plugin_utils.overlay import READ, Hosts, complete, once, overlay_groups, read_hosts
 
 # Whatever the layer, it is this module that runs on the host.
 _MODULE = "layers"
@@ -55,7 +59,8 @@ class ActionModule(EngineAction):
             if module != _MODULE:
                 arguments["layers"] = [module]
             prefix = str(arguments.get("variable_prefix") or "")
-            declaration = gather(arguments, self._bases(task_vars), Places(prefix, prefix))
+            places = Places(prefix, prefix)
+            declaration = self._with_overlays(gather(arguments, self._bases(task_vars), places), task_vars, places)
         except ModelError as error:
             return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
@@ -90,10 +95,44 @@ class ActionModule(EngineAction):
             return {**result, "failed": True, "msg": f"{confirmed['msg']}; {until}"}
         return {**result, "unconfirmed": None}
 
+    def _with_overlays(self, declaration: Declaration, task_vars: Mapping[str, Any], places: Places) -> Declaration:
+        """The declaration, in which each overlay network has its hosts by the inventory.
+
+        Raises:
+            ModelError: with what is wrong with them.
+        """
+        networks = declaration.parts.get("networks")
+        if self._task.args.get("state") == ABSENT or not any(overlay_groups(networks)):
+            return declaration
+        host, groups = self._task.delegate_to or task_vars["inventory_hostname"], task_vars["groups"]
+
+        def hosts_of(group: str) -> Hosts:
+            return once(
+                Path(constants.DEFAULT_LOCAL_TMP),
+                f"{self._task._uuid} {group}",
+                lambda: read_hosts(groups[group], lambda name: _variables(task_vars, name), self._bases(task_vars)),
+            )
+
+        completed = complete(networks, host, groups, hosts_of, places)
+        return replace(declaration, parts={**declaration.parts, "networks": completed})
+
     def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
         """The folders that relative paths are looked up in."""
         given = [self._loader.get_basedir(), task_vars.get("inventory_dir"), Path.cwd()]
         return [Path(base) for base in given if base]
+
+
+def _variables(task_vars: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Those of a host that the others of its overlay networks need.
+
+    Raises:
+        ModelError: they cannot be templated.
+    """
+    known = task_vars["hostvars"][host]
+    try:
+        return {name: known[name] for name in READ if name in known}
+    except AnsibleError as error:
+        raise ModelError.at(f"variables of {host}", str(error)) from error
 
 
 def _told(problems: Sequence[Problem]) -> dict[str, Any]:

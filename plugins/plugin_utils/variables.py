@@ -210,6 +210,15 @@ def _some(found: list[str], value: Any, path: str) -> list[str]:
     return found
 
 
+def _overlay(value: Any, path: str) -> dict[str, Any]:
+    """What the hosts of an overlay network know of each other. Only this host's own is read here."""
+    from ..module_utils.engine.declaration.parse_overlay import check_member
+
+    given = from_text(value, path)
+    check_member(given, path)
+    return dict(given)
+
+
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, str):
         return [str(item) for item in _as_list(value)]
@@ -237,6 +246,7 @@ def _wrong(path: str, value: Any, message: str) -> ModelError:
 # The reader of each variable that is a setting, and its default, None for none. Which services there are by default
 # depends on the host.
 _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
+    "wharf_overlay": (_overlay, None),
     "wharf_recover": (_boolean, False),
     "wharf_boot": (_boolean, True),
     "wharf_boot_metrics": (_metrics_file, None),

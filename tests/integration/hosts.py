@@ -146,19 +146,26 @@ class ThrowawayHost:
     @classmethod
     @contextmanager
     def started(
-        cls, bridge_nf: int = 1, backend: str = BACKENDS[0], user_namespace: bool = False
+        cls,
+        bridge_nf: int = 1,
+        backend: str = BACKENDS[0],
+        user_namespace: bool = False,
+        beside: ThrowawayHost | None = None,
     ) -> Iterator[ThrowawayHost]:
         """`bridge_nf`: whether bridged packets of the host pass through its IP rules.
 
         `user_namespace`: the host has one of its own also where root runs the tests, with limits of its own.
         `backend` is one of `BACKENDS`, and what is declared where the words say nothing of it. With `iptables-legacy`
-        the host's iptables is that.
+        the host's iptables is that. `beside` is another host, in whose user namespace this one is, too.
         """
         rooted = os.geteuid() == 0 and not user_namespace
         if backend == "iptables-legacy" and not rooted:
             pytest.skip("the older iptables needs root, which alone may read which tables it has")
         user = [] if rooted else ["--user", "--map-root-user"]
-        host = cls(_agent(["unshare", *user, "--net", "--mount", "--propagation", "private"]), rooted, backend)
+        if beside and not rooted:
+            user = ["nsenter", "-t", str(beside.agent.pid), "--user", "--preserve-credentials", "unshare"]
+        own = ["--net", "--mount", "--propagation", "private"]
+        host = cls(_agent([*([] if beside and not rooted else ["unshare"]), *user, *own]), rooted, backend)
         try:
             host._build(bridge_nf)
             host._runner = Conversation([*host.enter(), *ENGINE_RUNNER])

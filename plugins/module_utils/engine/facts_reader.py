@@ -30,7 +30,7 @@ _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
 def read_facts(ledger: Ledger) -> Facts:
     links = {link.index: link for link in rtnetlink.links()}
     managed = {link.name for link in links.values() if is_managed(link)}
-    routes = rtnetlink.routes()
+    routes = [route for route in rtnetlink.routes() if route.protocol != rtnetlink.RTPROT_WHARF]
     names = {index: link.name for index, link in links.items()}
     addresses = rtnetlink.addresses()
     on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in managed]
@@ -58,6 +58,9 @@ def read_facts(ledger: Ledger) -> Facts:
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         # Only the machine's own network namespace has it.
         max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
+        mtus=tuple(
+            (each.address.partition("/")[0], links[each.index].mtu) for each in addresses if each.index in links
+        ),
         firewalld=_has_firewalld(ledger),
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         third_party_bridges=tuple(_bridges([link for link in third_party_links if link.kind == "bridge"], addresses)),
@@ -85,6 +88,12 @@ def _is_filtered(link: rtnetlink.LinkInfo) -> bool:
 
 def _is_called(name: str) -> bool:
     return proc_sys.read(f"net.bridge.bridge-nf-call-{name}") == "1"
+
+
+def _mtus(addresses: List[rtnetlink.AddressInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Iterator[Tuple[str, int]]:
+    for info in addresses:
+        if info.index in links:
+            yield info.address.partition("/")[0], links[info.index].mtu
 
 
 def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:

@@ -56,10 +56,17 @@ def _forwarding(ledger: Ledger) -> Sequence[Resource]:
     return Sysctls(ledger.prior), Files(ledger.prior)
 
 
+def _bridges(planned: Plan) -> List[Object]:
+    from .planning.overlays import tunnels_and_routes
+
+    return [*plan.bridges(planned), *tunnels_and_routes(planned)]
+
+
 def _bridge(_ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.bridges import Bridges
+    from .resources.links.tunnels import HostRoutes, Tunnels
 
-    return (Bridges(),)
+    return Bridges(), Tunnels(), HostRoutes()
 
 
 def _backend(planned: Plan) -> str:
@@ -210,7 +217,7 @@ def _no_systemd(planned: Plan) -> List[Problem]:
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
-BRIDGE = Layer("bridge", plan.bridges, _bridge)
+BRIDGE = Layer("bridge", _bridges, _bridge)
 DOCKER_CHAINS = Layer(
     "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules
 )

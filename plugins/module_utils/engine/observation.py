@@ -9,6 +9,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Un
 
 from . import history
 from .declaration.declared import Call
+from .declaration.drivers import OverlayDriver
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
@@ -18,11 +19,12 @@ from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.declared_plan import make_sound_plan
 from .planning.facts import ThirdPartyBridge
+from .planning.overlays import tunnel_name
 from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
-from .state import Bridge, Endpoint, Rules, State
+from .state import Bridge, Endpoint, Rules, State, Tunnel
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
 from .trouble import trouble, unconnected
@@ -136,6 +138,7 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
     bridge = _bridge(plan, network, bridges)
     stands = bridge is not None
     return {
+        "driver": network.driver.name,
         "bridge": network.bridge,
         "external": network.external,
         "state": _UP[bridge.up] if bridge else "absent",
@@ -148,6 +151,24 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         "gateway_modes": {f"ipv{version}": network.gateway_mode(version) for version in network.versions},
         "masquerade": any(map(network.masquerade, network.versions)),
         "endpoints": sorted(e.name for e in endpoints if stands and e.port.bridge == network.bridge),
+        **(_overlay(network, network.driver, bridges) if isinstance(network.driver, OverlayDriver) else {}),
+    }
+
+
+def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str, Any]:
+    """The other hosts that the network spans, and the tunnel to them, as it is."""
+    name = tunnel_name(network.name)
+    tunnel = links.get(("tunnel", name))
+    standing = tunnel if isinstance(tunnel, Tunnel) else None
+    told = {"name": name, "state": _UP[standing.up] if standing else "absent"}
+    return {
+        "whole_subnets": [str(each) for each in driver.subnets],
+        "host": driver.own.name,
+        "peers": {
+            peer.name: {"address": str(peer.address), "slices": [str(each) for each in peer.slices]}
+            for peer in driver.peers
+        },
+        "tunnel": None if driver.direct else {**told, "vni": driver.vni, "port": driver.port},
     }
 
 

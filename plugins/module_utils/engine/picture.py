@@ -55,7 +55,9 @@ def _joined(leaves: List[str]) -> Iterator[str]:
 
 def _host_stack(seen: Seen) -> Branch:
     """The host's own stack: its uplinks, and the containers in mode host."""
-    uplinks = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] != "lo"]
+    tunnels = [network["tunnel"]["name"] for network in seen["networks"].values() if network.get("tunnel")]
+    within = ("lo", *tunnels)
+    uplinks = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] not in within]
     leaves = [_uplink(link) for link in uplinks if link["state"] == "up"]
     leaves += [f"{name}  (network_mode host)" for name in _in_mode(seen, HOST_MODE)]
     return "the host's own stack", leaves
@@ -77,7 +79,18 @@ def _network(seen: Seen, name: str, paint: Paint) -> Branch:
     return "  ".join([title, *(f"[{mark}]" for mark in marks)]), [
         *_aligned(columns),
         *(paint(line, _YELLOW) for line in left),
+        *_aligned([*_peers(network)]),
     ]
+
+
+def _peers(network: Seen) -> Iterator[List[str]]:
+    """The other hosts of an overlay network, with what is behind each of them."""
+    tunnel = network.get("tunnel")
+    by = f"{tunnel['name']} ── VXLAN {tunnel['vni']}" if tunnel else "a plain route"
+    if tunnel and tunnel["state"] != "up":
+        by += f" ({tunnel['state']})"
+    for name, peer in network.get("peers", {}).items():
+        yield [by, f"host {name}", _words(peer["slices"]), f"at {peer['address']}"]
 
 
 def _containers(seen: Seen) -> Iterable[Tuple[str, Seen]]:

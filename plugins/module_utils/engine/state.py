@@ -170,6 +170,78 @@ class Bridge(Object):
 
 
 @dataclass(frozen=True)
+class PeerRoute:
+    """The route to a slice of another host: by an address that stands for that host on the tunnel."""
+
+    destination: str
+    gateway: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.destination} via {self.gateway} src {self.source}"
+
+
+@dataclass(frozen=True)
+class PermanentNeighbour:
+    """Which MAC has the address that stands for another host."""
+
+    address: str
+    mac: str
+
+    def __str__(self) -> str:
+        return f"{self.address} is {self.mac}"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """To which host the frames for a MAC are sent."""
+
+    mac: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.mac} to {self.address}"
+
+
+@dataclass(frozen=True)
+class Tunnel(Object):
+    """The VXLAN link of an overlay network to its other hosts; `name` is the interface, marked as the bridge is.
+
+    `local` is the host's address that packets are sent from, to the UDP port `port`. `mtu` is in bytes. `sysctls` are
+    as of a bridge.
+    """
+
+    network: str
+    vni: int
+    local: str
+    port: int
+    mtu: int
+    mac: str
+    routes: Tuple[PeerRoute, ...] = ()
+    neighbours: Tuple[PermanentNeighbour, ...] = ()
+    forwards: Tuple[Forward, ...] = ()
+    up: bool = True
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class HostRoute(Object):
+    """A route of the host's main table that an overlay network needs; `name` is its destination.
+
+    `gateway` is the other host that has this slice; without one, packets that no other route fits are refused.
+    """
+
+    gateway: str = ""
+    source: str = ""
+    place: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> str:
+        return "route"
+
+
+@dataclass(frozen=True)
 class Sandbox(Object):
     """The network stack of a container; `name` is its `ref` as text.
 

@@ -135,7 +135,7 @@ def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) ->
 
 def _level(path: str) -> str:
     """A path without the names and numbers in it."""
-    path = re.sub(r"\[\d+\]", "", path)
+    path = re.sub(r"(\.members)\.[^.]+", r"\1.*", re.sub(r"\[\d+\]", "", path))
     return re.sub(r"^(wharf_(?:networks|containers))\.[^.]+|(\.networks)\.[^.]+", r"\1\2.*", path)
 
 

@@ -67,6 +67,10 @@ class Told:
         )
 
 
+# What a network's tunnel to other hosts is called by; it has the same subnets as the bridge.
+TUNNEL = "vx-"
+
+
 def told_by_nftables(elements: Iterator[Element]) -> Told:
     told = Told()
     for name, element in elements:
@@ -82,9 +86,9 @@ def told_by_nftables(elements: Iterator[Element]) -> Told:
             told.guarded.add(port(*words))
         elif name.startswith("allowed"):
             told.allowed.setdefault((version, port(*words[:-1])), set()).add(ipaddress.ip_network(words[-1]))
-        elif name in ("networks4", "networks6"):
+        elif name in ("networks4", "networks6") and not words[1].startswith(TUNNEL):
             told.subnets.setdefault(words[1], set()).add(ipaddress.ip_network(words[0]))
-        elif name == "icc":
+        elif name == "icc" and words[0] == words[1]:
             told.icc.add(words[0])
         elif name == "unprotected":
             told.unprotected.add((words[1], int(words[0][-1])))

@@ -10,13 +10,14 @@ from typing import Callable, Mapping
 from ..errors import ProblemCollector
 from .model import Network
 from .parse_bridge import parse_bridge
+from .parse_overlay import parse_overlay
 from .section import Section, wrong
 
 # From the network as it is without its driver's settings, its `driver_opts`, and its `x-wharf`, the network with them.
 # A parser takes the keys that its driver knows. The keys that are left are problems.
 DriverParser = Callable[[Network, Section, Section, ProblemCollector], Network]
 
-PARSERS: Mapping[str, DriverParser] = {"bridge": parse_bridge}
+PARSERS: Mapping[str, DriverParser] = {"bridge": parse_bridge, "overlay": parse_overlay}
 
 DEFAULT_DRIVER = "bridge"
 DOCKER_DRIVERS = ("bridge", "host", "ipvlan", "macvlan", "none", "overlay")

@@ -10,6 +10,7 @@ from typing import Any, Dict, Hashable, List, Mapping, NamedTuple, Optional, Seq
 
 from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
+from .drivers import OverlayDriver
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
 from .parse_bridge import option_path
 from .parse_container import MODES, Names, container_name, parse_container
@@ -207,6 +208,7 @@ def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> No
             f"{host.path}.icc" if network.is_default else icc: not network.icc,
             option_path(network, f"com.docker.network.host_ipv{version}"): network.snat(version) is not None,
             f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
+            f"{network.path}.driver": isinstance(network.driver, OverlayDriver),
         }
         for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
             problems.add(

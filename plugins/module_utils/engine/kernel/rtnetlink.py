@@ -20,7 +20,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, values
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
-RTM_DELADDR, RTM_DELROUTE = 21, 25
+RTM_DELADDR, RTM_DELROUTE, RTM_GETNEIGH = 21, 25, 30
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -32,18 +32,23 @@ IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
+IFLA_VXLAN_ID, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT, IFLA_VXLAN_LOCAL6 = 1, 4, 7, 15, 17
 RTEXT_FILTER_SKIP_STATS = 8
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_SECONDARY, IFA_F_PERMANENT = 0x01, 0x80
 IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
 
-RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL, RT_SCOPE_UNIVERSE = 254, 1, 2, 0
+RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL, RTN_UNREACHABLE, RT_SCOPE_UNIVERSE = 254, 1, 2, 7, 0
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
+# Who made a route: nobody else says 119 (`w`), which /etc/iproute2/rt_protos leaves to users.
+RTPROT_WHARF = 119
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH = 8, 9
 RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
 RTAX_MTU = 2
+NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
+NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
 
 NETNSA_NSID, NETNSA_FD = 1, 3
 NO_NAMESPACE_ID = -1
@@ -51,6 +56,8 @@ NO_NAMESPACE_ID = -1
 LINK_HEADER = struct.Struct("=BxHiII")
 ADDRESS_HEADER = struct.Struct("=BBBBi")
 ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
+NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
+_PORT = struct.Struct("!H")
 _NEXT_HOP = struct.Struct("=HBBi")
 U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
@@ -71,6 +78,16 @@ class BridgeInfo:
     forward_delay: int
     nf_call_iptables: bool
     nf_call_ip6tables: bool
+
+
+@dataclass(frozen=True)
+class VxlanInfo:
+    """What a link of kind `vxlan` has: its identifier, the host's own address (empty for any), and the UDP port."""
+
+    vni: int
+    local: str
+    port: int
+    learning: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,7 @@ class LinkInfo:
     link: int = 0
     link_netnsid: int = NO_NAMESPACE_ID
     bridge: Optional[BridgeInfo] = None
+    vxlan: Optional[VxlanInfo] = None
     port: Optional[PortInfo] = None
     other_names: Tuple[str, ...] = ()
     # Whether it is up, with a carrier, and the kernel has done all that follows from it.
@@ -156,7 +174,8 @@ class RouteInfo:
     """A unicast route of the main table, once for each of its next hops.
 
     `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty
-    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none. `details` are what else selects the
+    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none. `source` is the address that the
+    kernel gives to packets of its own. `details` are what else selects the
     route or alters it, as iproute2 spells it: a route that `ip route add DESTINATION via GATEWAY` makes has none.
     `indexes` are the interfaces of all next hops. `message` is the kernel's own.
     """
@@ -169,6 +188,7 @@ class RouteInfo:
     protocol: int
     priority: int
     mtu: int = 0
+    source: str = field(default="", compare=False)
     details: Tuple[str, ...] = ()
     indexes: Tuple[int, ...] = ()
     message: bytes = field(default=b"", compare=False, repr=False)
@@ -195,14 +215,44 @@ def addresses(connection: Optional[Connection] = None) -> List[AddressInfo]:
 
 
 def routes(connection: Optional[Connection] = None) -> List[RouteInfo]:
+    return _routes(RTN_UNICAST, connection)
+
+
+def _routes(kind: int, connection: Optional[Connection]) -> List[RouteInfo]:
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         request = ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
         # A namespace without a single route has no main table yet.
         with suppress(FileNotFoundError):
             for message in _dump(RTM_GETROUTE, request, connection):
-                found.extend(parse_route(message))
+                found.extend(parse_route(message, kind))
     return found
+
+
+def unreachable(connection: Optional[Connection] = None) -> List[RouteInfo]:
+    """The routes of the main table by which the kernel refuses packets."""
+    return _routes(RTN_UNREACHABLE, connection)
+
+
+@dataclass(frozen=True)
+class NeighbourInfo:
+    """Which MAC has an address by the interface `index`; or, for `AF_BRIDGE`, behind which address a MAC is."""
+
+    family: int
+    index: int
+    address: str
+    mac: str
+    permanent: bool
+
+
+def neighbours(index: int, connection: Optional[Connection] = None) -> List[NeighbourInfo]:
+    """Those of an interface in both IP families, and, of a VXLAN link, where it forwards frames to."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE):
+        request = NEIGHBOUR_HEADER.pack(family, 0, 0, 0, 0) + attribute(NDA_IFINDEX, U32.pack(index))
+        found += [parse_neighbour(message) for message in _dump(RTM_GETNEIGH, request, connection)]
+    # A kernel that does not know the filter lists those of all interfaces.
+    return [each for each in found if each.index == index]
 
 
 def delete_address(address: AddressInfo) -> None:
@@ -310,6 +360,7 @@ def parse_link(message: bytes) -> LinkInfo:
         link=_number(found, IFLA_LINK),
         link_netnsid=_S32.unpack(found.get(IFLA_LINK_NETNSID, _NO_ID))[0],
         bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
+        vxlan=_vxlan(info[IFLA_INFO_DATA]) if kind == "vxlan" and IFLA_INFO_DATA in info else None,
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
         ready=found.get(IFLA_OPERSTATE, b"\0")[0] == IF_OPER_UP,
         other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
@@ -324,6 +375,17 @@ def _bridge(data: bytes) -> BridgeInfo:
         forward_delay=_number(found, IFLA_BR_FORWARD_DELAY),
         nf_call_iptables=found.get(IFLA_BR_NF_CALL_IPTABLES) == b"\1",
         nf_call_ip6tables=found.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1",
+    )
+
+
+def _vxlan(data: bytes) -> VxlanInfo:
+    found = attributes(data)
+    local6 = _address(socket.AF_INET6, found.get(IFLA_VXLAN_LOCAL6))
+    return VxlanInfo(
+        vni=_number(found, IFLA_VXLAN_ID),
+        local=_address(socket.AF_INET, found.get(IFLA_VXLAN_LOCAL)) or local6,
+        port=_PORT.unpack(found[IFLA_VXLAN_PORT])[0],
+        learning=found.get(IFLA_VXLAN_LEARNING) == b"\1",
     )
 
 
@@ -352,10 +414,21 @@ def parse_address(message: bytes) -> AddressInfo:
     )
 
 
-def parse_route(message: bytes) -> Iterator[RouteInfo]:
+def parse_neighbour(message: bytes) -> NeighbourInfo:
+    family, index, state, _flags, _type = NEIGHBOUR_HEADER.unpack_from(message)
+    found = attributes(message, NEIGHBOUR_HEADER.size)
+    packed = found.get(NDA_DST, b"")
+    of_address = socket.AF_INET6 if len(packed) == 16 else socket.AF_INET
+    return NeighbourInfo(
+        family, index, _address(of_address, packed), found.get(NDA_LLADDR, b"").hex(":"), bool(state & NUD_PERMANENT)
+    )
+
+
+def parse_route(message: bytes, of_kind: int = RTN_UNICAST) -> Iterator[RouteInfo]:
+    """Those of the next hops of a route, if it is of this kind and in the main table."""
     family, prefix, source, tos, table, protocol, scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
     found = attributes(message, ROUTE_HEADER.size)
-    if kind != RTN_UNICAST or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
+    if kind != of_kind or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
         return
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
     priority = _number(found, RTA_PRIORITY)
@@ -364,9 +437,12 @@ def parse_route(message: bytes) -> Iterator[RouteInfo]:
     made_by_kernel = protocol == RTPROT_KERNEL
     details = (*_selected_by(family, source, tos, found, made_by_kernel), *_altered_by(family, found, made_by_kernel))
     indexes = tuple(index for index, _hop in hops)
+    preferred = _address(family, found.get(RTA_PREFSRC))
     for index, hop in hops:
         gateway = _address(family, hop.get(RTA_GATEWAY))
-        yield RouteInfo(family, destination, gateway, index, scope, protocol, priority, mtu, details, indexes, message)
+        yield RouteInfo(
+            family, destination, gateway, index, scope, protocol, priority, mtu, preferred, details, indexes, message
+        )
 
 
 def _selected_by(family: int, source: int, tos: int, found: Attributes, made_by_kernel: bool) -> Iterator[str]:

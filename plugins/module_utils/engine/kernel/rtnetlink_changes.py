@@ -10,7 +10,6 @@ those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour
 from __future__ import annotations
 
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -46,6 +45,12 @@ from .rtnetlink import (
     IFLA_MASTER,
     IFLA_MTU,
     LINK_HEADER,
+    NDA_DST,
+    NDA_IFINDEX,
+    NDA_LLADDR,
+    NEIGHBOUR_HEADER,
+    NUD_NOARP,
+    NUD_PERMANENT,
     ROUTE_HEADER,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
@@ -54,7 +59,9 @@ from .rtnetlink import (
     RTA_OIF,
     RTA_PREFSRC,
     RTA_PRIORITY,
+    RTM_GETNEIGH,
     RTN_UNICAST,
+    RTN_UNREACHABLE,
     RTPROT_STATIC,
     U32,
     PortInfo,
@@ -63,12 +70,10 @@ from .rtnetlink import (
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
 VETH_INFO_PEER = 1
-RTM_DELNEIGH, RTM_GETNEIGH = 29, 30
-NDA_DST, NDA_IFINDEX = 1, 8
-NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+NTF_SELF, RTNH_F_ONLINK = 0x02, 0x04
 IFA_F_NODAD = 2
 
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
@@ -158,12 +163,20 @@ class Rtnetlink(Connection):
         scope: int = RT_SCOPE_UNIVERSE,
         priority: int = 0,
         source: str = "",
+        onlink: bool = False,
     ) -> None:
-        """Add a unicast route to the main table: `beside` those to the same destination, or in the place of one."""
+        """Add a route to the main table: `beside` those to the same destination, or in the place of one.
+
+        Without an interface (`index` 0) and a gateway, the kernel refuses packets by it. `onlink`: the gateway is on
+        the link, although no address of the link says so.
+        """
         plain, _slash, prefix = destination.partition("/")
         family, packed = _packed(plain)
-        header = (family, int(prefix), 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0)
-        message = ROUTE_HEADER.pack(*header) + _number(RTA_OIF, index)
+        kind = RTN_UNICAST if index or gateway else RTN_UNREACHABLE
+        header = (family, int(prefix), 0, 0, RT_TABLE_MAIN, protocol, scope, kind, RTNH_F_ONLINK if onlink else 0)
+        message = ROUTE_HEADER.pack(*header)
+        if index:
+            message += _number(RTA_OIF, index)
         if int(prefix):
             message += attribute(RTA_DST, packed)
         if gateway:
@@ -174,16 +187,38 @@ class Rtnetlink(Connection):
             message += attribute(RTA_PREFSRC, _packed(source)[1])
         self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
 
+    def replace_neighbour(self, index: int, address: str, mac: str) -> None:
+        """Tell for good which MAC has an address by the interface `index`."""
+        family, packed = _packed(address)
+        message = NEIGHBOUR_HEADER.pack(family, index, NUD_PERMANENT, 0, 0)
+        message += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, _mac(mac))
+        self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
+
+    def delete_neighbour(self, index: int, address: str) -> None:
+        family, packed = _packed(address)
+        self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + attribute(NDA_DST, packed))
+
+    def replace_forward(self, index: int, mac: str, address: str) -> None:
+        """Have the VXLAN link `index` send the frames for a MAC to this host."""
+        message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, NUD_NOARP | NUD_PERMANENT, NTF_SELF, 0)
+        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, _packed(address)[1])
+        self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
+
+    def delete_forward(self, index: int, mac: str, address: str) -> None:
+        message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, 0, NTF_SELF, 0)
+        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, _packed(address)[1])
+        self._change(RTM_DELNEIGH, message)
+
     def forget_neighbours(self, index: int) -> None:
         """Delete what the kernel has learned of who is at which address by the interface `index`."""
-        request = _NEIGHBOUR.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _number(NDA_IFINDEX, index)
+        request = NEIGHBOUR_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _number(NDA_IFINDEX, index)
         for message in self.dump(RTM_GETNEIGH, request):
-            family, of_link, state, _flags, _type = _NEIGHBOUR.unpack_from(message)
+            family, of_link, state, _flags, _type = NEIGHBOUR_HEADER.unpack_from(message)
             # A kernel that does not know the filter lists those of all interfaces.
             if of_link == index and not state & (NUD_NOARP | NUD_PERMANENT):
-                address = attribute(NDA_DST, attributes(message, _NEIGHBOUR.size)[NDA_DST])
+                address = attribute(NDA_DST, attributes(message, NEIGHBOUR_HEADER.size)[NDA_DST])
                 with suppress(FileNotFoundError):
-                    self._change(RTM_DELNEIGH, _NEIGHBOUR.pack(family, index, 0, 0, 0) + address)
+                    self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + address)
 
     def _change(self, kind: int, message: bytes, flags: int = 0) -> None:
         self.ask(kind, message, NLM_F_ACK | flags)

@@ -13,10 +13,13 @@ from __future__ import annotations
 import hashlib
 from typing import Dict, Iterable, Iterator, List, Tuple
 
+from ..declaration.drivers import OverlayDriver
 from ..declaration.model import Attachment, Container, Network
 from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
+from ..declaration.slices import gateway_of
 from ..state import Dnsmasq, File, Object
 from .lease_lines import boot_lines, dhcp_hosts, lease_lines, option_lines
+from .overlays import has_tunnel, tunnel_name
 from .plan import Plan
 from .resolvers import Resolver
 
@@ -120,8 +123,9 @@ def digests(config: str, reread: Iterable[str]) -> Tuple[str, str]:
 def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[Object]:
     config = _HEADER + "".join(f"{line}\n" for line in _config(plan, resolver))
     reread = {}
-    if resolver.forwards and resolver.has_names:
-        reread[claims_path(resolver.name)] = "".join(_claims(plan, resolver, names))
+    if _has_servers_file(plan, resolver):
+        lines = [*_claims(plan, resolver, names), *_remote_names(plan, resolver)]
+        reread[claims_path(resolver.name)] = "".join(lines)
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
     place = ", ".join(plan.model.networks[name].path for name in resolver.networks)
@@ -187,6 +191,12 @@ def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
     """
     if resolver.is_networks_own and not networks[0].external:
         yield f"interface={networks[0].bridge}"
+        if isinstance(networks[0].driver, OverlayDriver):
+            # The other hosts' resolvers ask for the names of containers here.
+            if has_tunnel(networks[0]):
+                yield f"interface={tunnel_name(networks[0].name)}"
+            else:
+                yield from (f"listen-address={address}" for address in resolver.addresses)
         # The host's own queries to these addresses are still answered.
         yield "except-interface=lo"
     else:
@@ -236,8 +246,10 @@ def _upstreams(plan: Plan, resolver: Resolver, networks: Iterable[Network]) -> I
     if not resolver.forwards:
         yield "no-resolv"
         yield "local=/#/"
+        if _has_servers_file(plan, resolver):
+            yield f"servers-file={claims_path(resolver.name)}"
         return
-    claims = [f"servers-file={claims_path(resolver.name)}"] if resolver.has_names else []
+    claims = [f"servers-file={claims_path(resolver.name)}"] if _has_servers_file(plan, resolver) else []
     if resolver.forwarder:
         yield from claims
         # Only the forwarder detects loops: a process that detects one stops using the nameserver until it changes.
@@ -358,6 +370,28 @@ def _claims(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[
     for name in sorted({name.lower() for name in names.of(resolver.networks) if "." in name}):
         if not name.endswith(tuple(local)):
             yield f"server=/{name}/\nserver=/*.{name}/#\n"
+
+
+def _has_servers_file(plan: Plan, resolver: Resolver) -> bool:
+    """Whether there are names to tell of that are not in the folders of names: dnsmasq reads them again on SIGHUP."""
+    spans_hosts = any(isinstance(plan.model.networks[each].driver, OverlayDriver) for each in resolver.networks)
+    return resolver.has_names and (resolver.forwards or spans_hosts)
+
+
+def _remote_names(plan: Plan, resolver: Resolver) -> Iterator[str]:
+    """The names and addresses of an overlay network's containers on other hosts: the resolver of each owner is asked,
+    at the gateway of its slice. An address that changes there changes nothing here.
+    """
+    for name in resolver.networks:
+        network = plan.model.networks[name]
+        for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
+            gateways = {each: gateway_of(each) for each in peer.slices}
+            asked = next(iter(gateways.values()))
+            for slice_, gateway in gateways.items():
+                yield f"rev-server={slice_},{gateway}\n"
+            for called in sorted({called.lower() for called in peer.names}):
+                for whole in (called, *(f"{called}.{domain}" for domain in _domains(network))):
+                    yield f"server=/{whole}/{asked}\n"
 
 
 def _digest(text: str) -> str:

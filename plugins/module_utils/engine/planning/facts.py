@@ -43,7 +43,8 @@ class Facts:
     starts services on this host.
     `listeners` are the listening sockets of the host, by protocol, address and port. `forwards_…`: whether the host
     forwarded packets before wharf.network changed that. `ipv6`: its kernel has IPv6. `max_backlog` is
-    net.core.netdev_max_backlog, in packets, 0 where it is not known.
+    net.core.netdev_max_backlog, in packets, 0 where it is not known. `mtus` are those of the links that have the host's
+    addresses, in bytes, by address.
     """
 
     uplink: str = ""
@@ -70,3 +71,4 @@ class Facts:
     dnsmasq_group: str = "nogroup"
     systemd: bool = False
     max_backlog: int = 0
+    mtus: Tuple[Tuple[str, int], ...] = ()

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
+from ..declaration.drivers import OverlayDriver
 from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
@@ -23,6 +24,7 @@ from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
 from .leases import check_leases
+from .overlays import check_overlays, underlay_mtu
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
 from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
@@ -73,6 +75,7 @@ class Plan:
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted)
         check_leases(model, allotted.networks, problems)
+        check_overlays(model, facts, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
@@ -152,15 +155,26 @@ class Plan:
 
     def _large_mtus(self) -> List[str]:
         return [
-            f"{network.path}: MTU {network.mtu} is larger than {self.allotted.mtu}, that of {self.facts.uplink}, "
-            "by which the host reaches the outside: large packets may be lost"
+            f"{network.path}: MTU {network.mtu} is larger than {self._why_large(network)}: large packets may be lost"
             for network in self.model.networks.values()
-            if self.facts.uplink and network.mtu and network.mtu > self.allotted.mtu
-            if not network.internal and not network.external
+            if network.mtu and network.mtu > self.largest_mtu(network)
+            if isinstance(network.driver, OverlayDriver)
+            or (self.facts.uplink and not network.internal and not network.external)
         ]
 
+    def _why_large(self, network: Network) -> str:
+        if isinstance(network.driver, OverlayDriver):
+            return f"{self.largest_mtu(network)}, what fits in packets to the other hosts"
+        return f"{self.allotted.mtu}, that of {self.facts.uplink}, by which the host reaches the outside"
+
     def mtu(self, network: Network) -> int:
-        return network.mtu or self.allotted.mtu
+        return network.mtu or self.largest_mtu(network)
+
+    def largest_mtu(self, network: Network) -> int:
+        """That of the way to the outside; of an overlay network, what fits the way to the other hosts."""
+        if isinstance(network.driver, OverlayDriver):
+            return (underlay_mtu(network.driver, self.facts) or self.allotted.mtu) - network.driver.overhead
+        return self.allotted.mtu
 
     def addresses(self, container: str, attachment: Attachment) -> List[str]:
         """The addresses of an endpoint without prefix lengths, IPv4 first."""
@@ -392,6 +406,9 @@ def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterato
         chosen: Optional[Attachment] = gateway_attachment(plan.model, container, address.version)
         if chosen and chosen.network == network.name:
             yield Route(DEFAULT_DESTINATIONS[address.version], plan.next_hop(network, address))
+        if isinstance(network.driver, OverlayDriver):
+            # Whichever network the default route is by.
+            yield from (Route(str(each), str(own.gateway)) for each in network.driver.subnets_of(address.version))
         if network.is_default:
             yield from _routes_to_linked(plan, address, own.gateway)
         for route in container.routes:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Collection, Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
+from ..declaration.drivers import OverlayDriver
 from ..declaration.model import AddressPool, Model, Network, Pool
-from ..declaration.section import Address, Subnet, unusable_addresses
+from ..declaration.section import Address, Subnet, is_within, unusable_addresses
 from ..errors import ModelError, ProblemCollector
 from .address_sets import lowest_free, require_netaddr
 from .allotments import Allotments, PoolAllotment, Pools
@@ -127,10 +128,12 @@ class _Subnets:
     def declare(self, network: Network, pool: Pool) -> None:
         if not pool.subnet:
             return
-        taken = self._taken.overlapping(pool.subnet)
+        whole = _whole(network, pool.subnet)
+        taken = self._taken.overlapping(whole)
         if taken:
-            self._problems.add(pool.path, f"subnet {pool.subnet} overlaps {taken}: {taken.remedy}")
-        self._settle(network, pool, self._declared(network, pool.subnet))
+            self._problems.add(pool.path, f"subnet {whole} overlaps {taken}: {taken.remedy}")
+        self._taken.add(self._declared(network, whole))
+        self.found[_key(network, pool)] = pool.subnet
 
     def keep_unused(self, network: Network, pool: Pool) -> None:
         former = self.former(network, pool)
@@ -180,6 +183,12 @@ class _Subnets:
 
 def _key(network: Network, pool: Pool) -> _PoolKey:
     return network.name, pool.path, pool.version
+
+
+def _whole(network: Network, subnet: Subnet) -> Subnet:
+    """The subnet of the network that no other network can have: also the slices of other hosts."""
+    of_all_hosts = network.driver.subnets if isinstance(network.driver, OverlayDriver) else ()
+    return next((each for each in of_all_hosts if is_within(subnet, each)), subnet)
 
 
 def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:

@@ -15,7 +15,9 @@ from typing import Iterator, List, Optional
 
 from ..declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE, Container
 from ..declaration.section import Address
+from ..declaration.slices import gateway_of
 from ..planning.accepted_ports import Access, access_from
+from ..planning.overlays import overlays
 from ..planning.plan import Plan
 from ..planning.targets import targets
 from .probes import CLOSED, DISCARD, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
@@ -56,6 +58,7 @@ class _Expectations:
             yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
         for container in self._plan.model.containers.values():
             yield from self._from_container(container)
+        yield from self._other_hosts()
         yield from self._linked()
         yield from self._published.inside()
 
@@ -134,6 +137,18 @@ class _Expectations:
         if network is None or not self._topology.forwards(source.version):
             return Access()
         return access_from(self._plan.model.host, target.network, target.version, network.bridge)
+
+    def _other_hosts(self) -> Iterator[Probe]:
+        """From a container on each overlay network, each in turn, the gateway of each slice of another host."""
+        for network, driver in overlays(self._plan.model):
+            on_network = [e for e in self._topology.endpoints() if e.network.name == network.name]
+            slices = [(peer, each) for peer in driver.peers for each in peer.slices]
+            for number, (peer, slice_) in enumerate(slices):
+                endpoints = [endpoint for endpoint in on_network if endpoint.version == slice_.version]
+                if endpoints and network.icc:
+                    source = endpoints[number % len(endpoints)].container.name
+                    name = f"host {peer.name}, of network {network.name}"
+                    yield Probe(source, str(gateway_of(slice_)), PING, name=name)
 
     def _linked(self) -> Iterator[Probe]:
         for linked in self._plan.linked_ports:

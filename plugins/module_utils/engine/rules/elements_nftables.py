@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, Set, Tuple
 
+from ..declaration.drivers import OverlayDriver
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Network
 from ..declaration.section import shortest
 from ..planning.accepted_ports import LinkedPort
+from ..planning.overlays import has_tunnel, tunnel_name
 from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
 from ..planning.resolvers import ResolverAssignment
@@ -36,6 +38,8 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "no_icc", f"{bridge} . {bridge}"
     if network.internal:
         yield "internal", bridge
+    if isinstance(network.driver, OverlayDriver) and has_tunnel(network):
+        yield from _tunnel_elements(network, network.driver)
     if network.mss_clamp:
         yield "mss_clamp", bridge
     for version in network.versions:
@@ -52,6 +56,27 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     for resolver in plan.resolvers.all:
         for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
             yield f"resolvers{address.version}", str(address)
+
+
+def peers_set(driver: OverlayDriver) -> str:
+    """The name of the set of the hosts that send VXLAN of a network."""
+    return f"peers{driver.own.address.version}-{driver.vni}-{driver.port}"
+
+
+def _tunnel_elements(network: Network, driver: OverlayDriver) -> Iterator[Element]:
+    """The tunnel is one more link of the network, but leads to its bridge alone, as an internal one leads nowhere."""
+    bridge, tunnel = f'"{network.bridge}"', f'"{tunnel_name(network.name)}"'
+    yield "bridges", tunnel
+    yield "internal", tunnel
+    for pair in (f"{bridge} . {tunnel}", f"{tunnel} . {bridge}"):
+        yield ("icc" if network.icc else "no_icc"), pair
+    for own in driver.own.slices:
+        yield f"networks{own.version}", f"{own} . {tunnel}"
+    yield "tunnels", tunnel
+    for peer in driver.peers:
+        yield peers_set(driver), str(peer.address)
+        for each in peer.slices:
+            yield f"slices{each.version}", f"{each} . {tunnel}"
 
 
 _MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}

@@ -16,12 +16,14 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 from ..declaration.model import ISOLATED, Network
 from ..declaration.section import Address
 from ..declaration.services import TFTP_PORT
+from ..planning.overlays import tunnels
 from ..planning.plan import Plan
 from ..planning.publications import Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
 from .container_rules_iptables import container_rules, groups
 from .network_rules_iptables import DNS_PROTOCOLS, FAMILIES, INPUT, MSS, Element, RuleContext, in_family
+from .overlay_rules_iptables import TUNNELS, VXLAN, overlay_rules
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
@@ -38,6 +40,8 @@ HOOKS = (
 )
 CHAINS = (
     "raw WHARF-PREROUTING",
+    VXLAN,
+    TUNNELS,
     f"filter {USER_CHAIN}",
     f"filter {DECLARED_CHAIN}",
     "filter DOCKER-FORWARD",
@@ -103,7 +107,8 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
     isolated = any(network.gateway_mode(version) == ISOLATED for network in plan.model.networks.values())
-    if names or isolated:
+    tunnelled = any(tunnels(plan.model))
+    if names or isolated or tunnelled:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
     yield IptablesHook(
         f"{family} filter FORWARD",
@@ -125,7 +130,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     needed = {
         "filter WHARF-FORWARD": bool(router),
         MSS: clamped,
-        INPUT: names or isolated,
+        INPUT: names or isolated or tunnelled,
+        VXLAN: tunnelled,
+        TUNNELS: tunnelled,
         **dict.fromkeys(_FOR_NAMES, names),
     }
     yield from _user_chains(plan, version)
@@ -174,6 +181,7 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
             subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]
             context = RuleContext(plan.model.host, network, version)
             found = [context.hairpin(subnet) for subnet in subnets]
+            found += overlay_rules(plan, network, version)
             if not network.external:
                 found += context.rules(subnets)
             found += _service_rules(plan, network, version)

@@ -17,6 +17,14 @@ from ..planning.publications import Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import Chain, ElementSet, Object
 from .elements_nftables import FAMILIES, Element, container_rules, network_rules
+from .overlay_rules_nftables import (
+    direct_access,
+    directly_forwarded,
+    directly_sent,
+    overlay_input,
+    overlay_sets,
+    overlay_sources,
+)
 from .user_rules_nftables import user_rules
 
 TABLE = "inet wharf"
@@ -55,6 +63,7 @@ def _adopts(plan: Plan) -> bool:
 
 
 def _sets(plan: Plan) -> Iterator[ElementSet]:
+    yield from overlay_sets(plan)
     yield ElementSet("bridges", ("type ifname",))
     yield ElementSet("internal", ("type ifname",))
     yield ElementSet("icc", ("type ifname . ifname",))
@@ -86,13 +95,13 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
-    raw = _raw_prerouting(plan.model.host)
+    raw = [*overlay_sources(plan), *direct_access(plan), *_raw_prerouting(plan.model.host)]
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
     # nft 1.0.6 does not take the name `dstnat` at the hook output.
     yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
-    yield _hooked(plan, "input", "filter hook input priority filter", _input())
+    yield _hooked(plan, "input", "filter hook input priority filter", [*overlay_input(plan), *_input()])
     if any(network.mss_clamp for network in plan.model.networks.values()):
         # Every forwarded packet pays for a hook, also where it matches nothing.
         yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
@@ -209,6 +218,7 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     forwards between an internal network and another one would get replies for the internal one accepted.
     """
     yield 'iifname . oifname @icc accept comment "between containers of a network"'
+    yield from directly_forwarded(plan)
     yield 'iifname @internal drop comment "internal"'
     yield 'oifname @internal drop comment "internal"'
     yield "ct state established,related accept"
@@ -256,6 +266,7 @@ def _docker_targets() -> Iterator[str]:
 
 
 def _postrouting(plan: Plan) -> Iterator[str]:
+    yield from directly_sent(plan)
     for version, family in FAMILIES:
         yield f"oifname @bridges fib saddr type local snat {family} to {family} daddr map @translated{version}"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Iterator, List
 
 from ..declaration.model import Network
+from ..planning.overlays import has_tunnel, tunnel_name
 from ..planning.plan import Plan
 from ..state import Firewalld, Object, ThirdPartyAccept
 
@@ -61,3 +62,5 @@ def _firewalld(plan: Plan) -> Iterator[Firewalld]:
     for network in _networks(plan):
         zones = (("runtime", ZONE), ("permanent", ZONE))
         yield Firewalld(f"interface {network.bridge}", zones)
+        if has_tunnel(network):
+            yield Firewalld(f"interface {tunnel_name(network.name)}", zones)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
+from ..planning.overlays import tunnels
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.resolvers import DNS_PORT
@@ -67,9 +69,41 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
             for version, port in network.services.ports:
                 yield to_host(network, version, "udp", port)
     yield from _redirected_queries(plan)
+    yield from _between_hosts(plan)
     if plan.model.host.ip_forward:
         yield from _published(plan)
         yield from _directly(plan)
+
+
+def _between_hosts(plan: Plan) -> Iterator[RequiredFlow]:
+    """The VXLAN of other hosts, and what their containers and those of this host send to each other."""
+    for network, driver, tunnel in tunnels(plan.model):
+        for peer in driver.peers[:1]:
+            yield _vxlan(network, driver, peer)
+            for version in network.versions:
+                flows = _NetworkFlows(plan, network, version)
+                yield flows.to_other_hosts(tunnel)
+                yield flows.from_other_hosts(tunnel)
+
+
+def _vxlan(network: Network, driver: OverlayDriver, peer: Member) -> RequiredFlow:
+    """Each packet of it is one of a new flow to the firewall: answers come from another port than was asked."""
+    datagram = {"protocol": "udp", "destination port": driver.port}
+    coming = {**_NEW, **datagram, "source": peer.address, "destination": driver.own.address}
+    going = {**_NEW, **datagram, "source": driver.own.address, "destination": peer.address}
+    return _flow(
+        "what other hosts send in VXLAN, of network",
+        network.name,
+        network.bridge,
+        peer.address.version,
+        [
+            (PREROUTING, {**coming, "destination type": "local"}),
+            (INPUT, {**coming, "destination type": "local"}),
+            (OUTPUT, going),
+            (POSTROUTING, going),
+        ],
+        ("udp", driver.port),
+    )
 
 
 def _published(plan: Plan) -> Iterator[RequiredFlow]:
@@ -190,6 +224,22 @@ class _NetworkFlows:
                 *_forwarded(back, self._uplink, self._network.bridge, {"destination": None}),
             ],
         )
+
+    def to_other_hosts(self, tunnel: str) -> RequiredFlow:
+        there, back = {**_NEW, **_SOME_TCP, "source": self._address}, {**_REPLY, **_SOME_TCP}
+        packets = [
+            *_forwarded(there, self._network.bridge, tunnel, {"destination type": "unicast"}),
+            *_forwarded({**back, "destination": self._address}, tunnel, self._network.bridge),
+        ]
+        return self._flow("what containers send to other hosts, of network", packets)
+
+    def from_other_hosts(self, tunnel: str) -> RequiredFlow:
+        there, back = {**_NEW, **_SOME_TCP, "destination": self._address}, {**_REPLY, **_SOME_TCP}
+        packets = [
+            *_forwarded(there, tunnel, self._network.bridge, {"destination type": "unicast"}),
+            *_forwarded({**back, "source": self._address}, self._network.bridge, tunnel),
+        ]
+        return self._flow("what containers of other hosts send, of network", packets)
 
     def to_containers(self, description: str, known: Dict[str, Any], subject: str = "") -> RequiredFlow:
         """Flows from outside to the containers' own addresses."""

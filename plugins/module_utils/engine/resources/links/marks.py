@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...kernel.links import UNDONE_BRIDGES, UNDONE_PORTS
 from ...kernel.rtnetlink import LinkInfo
 
-# The alias of a bridge is `wharf:NETWORK`, that of a veth's end on the host `wharf:CONTAINER/NETWORK`.
+# The alias of a bridge and of a tunnel is `wharf:NETWORK`, that of a veth's end on the host `wharf:CONTAINER/NETWORK`.
 MARK = "wharf:"
 
 
@@ -18,12 +18,18 @@ def marked_for(link: LinkInfo) -> str:
 
 
 def is_managed(link: LinkInfo) -> bool:
-    return is_managed_bridge(link) or is_managed_port(link)
+    return is_managed_bridge(link) or is_managed_tunnel(link) or is_managed_port(link)
 
 
 def is_managed_bridge(link: LinkInfo) -> bool:
     name = marked_for(link)
     return link.kind == "bridge" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
+
+
+def is_managed_tunnel(link: LinkInfo) -> bool:
+    """Whether this is the link of an overlay network to its other hosts."""
+    name = marked_for(link)
+    return link.kind == "vxlan" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
 
 
 def is_managed_port(link: LinkInfo) -> bool:

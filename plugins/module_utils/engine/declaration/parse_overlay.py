@@ -1,0 +1,265 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `driver_opts` and the `x-wharf` of a network whose driver is `overlay` -> its hosts, and the slice of each.
+
+The controller fills in `x-wharf.members` and `x-wharf.host` by its inventory (`plugin_utils/overlay.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from ..errors import ProblemCollector
+from . import section as read
+from .drivers import Member, OverlayDriver
+from .model import ISOLATED, Network, Pool
+from .parse_bridge import BRIDGE_OPTION, parse_bridge
+from .section import Section, whole_section
+from .slices import (
+    LAST_VNI,
+    LEAST_SLICES_FOR_HASH,
+    collisions,
+    gateway_of,
+    hashed_vni,
+    indexes,
+    number_of_slices,
+    slice_of,
+)
+
+DATA_PATH_PORT = 4789
+
+_VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
+_USUAL_SLICE = {4: 24, 6: 64}
+_EACH_SLICE = "each host has a slice of the subnet"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A host as it is declared: `index` is None where the host's name decides."""
+
+    address: Optional[read.Address]
+    index: Optional[int]
+    names: Tuple[str, ...]
+
+
+def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
+    """The network with the slice of this host in the place of its subnet."""
+    shaped = parse_bridge(network, options, extension, problems)
+    _refuse_without_gateway(shaped, problems)
+    options.refuse_given(["encrypted"])
+    vni = options.take(_VNI_OPTION, _vni, hashed_vni(network.name))
+    group = extension.take("hosts", read.text, "")
+    host = extension.take("host", read.text, "")
+    before = len(problems.problems)
+    given = extension.take_optional("members", _members)
+    are_wrong = len(problems.problems) > before
+    no_prefixes: Dict[int, int] = {}
+    prefixes = extension.take("slice", _prefixes(network), no_prefixes)
+    port = extension.take("data_path_port", _port, DATA_PATH_PORT)
+    direct = extension.take("direct", read.flag, False)
+    before = len(problems.problems)
+    for pool in network.pools:
+        _check_pool(network, pool, prefixes, problems)
+    _check_direct(network, direct, given, f"{extension.path}.direct", problems)
+    if given is None and not are_wrong:
+        problems.add(extension.path, _no_members(group))
+    elif given is not None and host not in given:
+        known = ", ".join(given) or "none"
+        problems.add(f"{extension.path}.host", f'"{host}": must be one of the members, which are: {known}')
+    if given is None or len(problems.problems) > before:
+        return shaped
+    members = _with_slices(network, given, prefixes, f"{extension.path}.members", problems)
+    if len(problems.problems) > before:
+        return shaped
+    own = members.pop(host)
+    subnets = tuple(pool.subnet for pool in network.pools if pool.subnet)
+    driver = OverlayDriver(subnets, own, tuple(members.values()), vni, port, direct)
+    return replace(shaped, driver=driver, pools=tuple(_sliced(pool, own, problems) for pool in network.pools))
+
+
+def _refuse_without_gateway(network: Network, problems: ProblemCollector) -> None:
+    for version in (4, 6):
+        key = "inhibit_ipv4" if network.inhibit_ipv4 and version == 4 else f"gateway_mode_ipv{version}"
+        if network.gateway_mode(version) == ISOLATED or key == "inhibit_ipv4":
+            problems.add(
+                f"{network.path}.driver_opts.{BRIDGE_OPTION}{key}",
+                "would leave the bridge without the address by which containers reach those on other hosts: "
+                "leave it out",
+            )
+
+
+def _no_members(group: str) -> str:
+    if group:
+        return (
+            f'hosts "{group}" is a group of an inventory of Ansible, which is not known here: '
+            "give members, and host, by hand"
+        )
+    return "hosts is missing: name the group of the inventory whose hosts the network spans (or give members and host)"
+
+
+def _vni(value: Any, path: str) -> int:
+    return read.number_from(1, LAST_VNI, f"a VXLAN network identifier is one number from 1 to {LAST_VNI}")(value, path)
+
+
+def _port(value: Any, path: str) -> int:
+    return read.number_from(1, 65535, "a UDP port is from 1 to 65535")(value, path)
+
+
+def _prefixes(network: Network) -> read.Parser[Dict[int, int]]:
+    """A parser of `slice`: a prefix length, or one for each IP family. One alone is that of IPv4, if there is IPv4."""
+
+    def parse(value: Any, path: str) -> Dict[int, int]:
+        if not isinstance(value, Mapping):
+            return {4 if network.ipv4 else 6: read.number(value, path)}
+        with whole_section(value, path) as section:
+            found = {version: section.take_optional(f"ipv{version}", read.number) for version in (4, 6)}
+        return {version: prefix for version, prefix in found.items() if prefix is not None}
+
+    return parse
+
+
+def _members(value: Any, path: str) -> Dict[str, _Given]:
+    members: Dict[str, _Given] = {}
+    problems = ProblemCollector()
+    for name, given in read.mapping(value, path).items():
+        with problems.collect():
+            read.one_line(name, path)
+            with whole_section(given, f"{path}.{name}") as section:
+                members[name] = _member(section, section.take_all("names", read.list_of(read.host_name)))
+    problems.raise_if_any()
+    return members
+
+
+def check_member(value: Any, path: str) -> None:
+    """Check what is declared of one host by itself.
+
+    Raises:
+        ModelError: its address or its index is wrong.
+    """
+    with whole_section(value, path) as section:
+        _member(section, ())
+
+
+def _member(section: Section, names: Tuple[str, ...]) -> _Given:
+    return _Given(section.take_optional("address", read.address), section.take_optional("index", _index), names)
+
+
+def _index(value: Any, path: str) -> int:
+    return read.number_from(0, 1 << 64, "the number of a slice is not negative")(value, path)
+
+
+def _check_pool(network: Network, pool: Pool, prefixes: Mapping[int, int], problems: ProblemCollector) -> None:
+    if pool.subnet is None:
+        problems.add(
+            f"{network.path}.ipam.config",
+            f"a subnet of IPv{pool.version} is missing: hosts cannot agree on one that each of them would choose",
+        )
+        return
+    for key, value in (("gateway", pool.gateway), ("ip_range", pool.ip_range)):
+        if value:
+            problems.add(f"{pool.path}.{key}", f'"{value}": {_EACH_SLICE}, with a gateway in it: leave this out')
+    prefix = _prefix(pool, prefixes)
+    if not pool.subnet.prefixlen < prefix <= pool.subnet.max_prefixlen - 2:
+        problems.add(
+            f"{network.path}.x-wharf.slice",
+            f"{prefix}: {_EACH_SLICE} {pool.subnet}: "
+            f"its prefix must be from {pool.subnet.prefixlen + 1} to {pool.subnet.max_prefixlen - 2}",
+        )
+
+
+def _prefix(pool: Pool, prefixes: Mapping[int, int]) -> int:
+    return prefixes.get(pool.version, _USUAL_SLICE[pool.version])
+
+
+def _with_slices(
+    network: Network,
+    given: Mapping[str, _Given],
+    prefixes: Mapping[int, int],
+    path: str,
+    problems: ProblemCollector,
+) -> Dict[str, Member]:
+    """The hosts by name, in the order of their names, so that the order of an inventory changes nothing.
+
+    A host has the slice of the same number in all subnets.
+    """
+    subnets = [(pool.subnet, _prefix(pool, prefixes)) for pool in network.pools if pool.subnet]
+    count = min(number_of_slices(*each) for each in subnets)
+    numbers = indexes({name: each.index for name, each in given.items()}, count)
+    for name, each in sorted(given.items()):
+        if each.index is None and count < LEAST_SLICES_FOR_HASH:
+            problems.add(
+                f"{path}.{name}",
+                f"has no index, and {count} slices are too few to choose one by the host's name: "
+                f"give {name} one from 0 to {count - 1} (wharf_overlay.index)",
+            )
+        elif not numbers[name] < count:
+            problems.add(f"{path}.{name}.index", f"{each.index}: there are slices from 0 to {count - 1}")
+    _check_addresses(network, given, path, problems)
+    if any(problem.path.startswith(path) for problem in problems.problems):
+        return {}
+    for first, second in collisions(numbers):
+        problems.add(
+            f"{path}.{second}",
+            f"has the same slice as {first}, number {numbers[first]}: give one of them another wharf_overlay.index",
+        )
+    return {
+        name: Member(name, each.address, tuple(slice_of(*of, numbers[name]) for of in subnets), each.names)
+        for name, each in sorted(given.items())
+        if each.address
+    }
+
+
+def _check_addresses(network: Network, given: Mapping[str, _Given], path: str, problems: ProblemCollector) -> None:
+    holders: Dict[read.Address, str] = {}
+    versions: Dict[int, List[str]] = {4: [], 6: []}
+    for name, each in sorted(given.items()):
+        address, place = each.address, f"{path}.{name}.address"
+        if address is None:
+            problems.add(place, f"is missing: the others reach {name} at it (wharf_overlay.address, or ansible_host)")
+            continue
+        if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+            problems.add(place, f'"{address}": no other host reaches {name} there')
+        if any(pool.subnet and address in pool.subnet for pool in network.pools):
+            problems.add(place, f'"{address}": lies in the network itself, which is reached by it')
+        if holders.setdefault(address, name) != name:
+            problems.add(place, f'"{address}": is also that of {holders[address]}: give one of them another')
+        versions[address.version].append(name)
+    if versions[4] and versions[6]:
+        problems.add(
+            path,
+            f"{versions[4][0]} has an IPv4 address here, {versions[6][0]} an IPv6 address: "
+            "give all hosts one of the same IP family",
+        )
+
+
+def _check_direct(
+    network: Network, direct: bool, given: Optional[Mapping[str, _Given]], path: str, problems: ProblemCollector
+) -> None:
+    """A plain route leads by an address of the same IP family."""
+    for each in given.values() if given and direct else ():
+        others = [pool.version for pool in network.pools if each.address and pool.version != each.address.version]
+        if others and each.address:
+            problems.add(
+                path,
+                f"true: hosts that are reached by IPv{each.address.version} are no next hops of IPv{others[0]}: "
+                "leave direct out, or let the network have one IP family alone",
+            )
+            return
+
+
+def _sliced(pool: Pool, own: Member, problems: ProblemCollector) -> Pool:
+    """The pool of this host: its slice, with the gateway that the others ask for names. Of the reserved addresses of
+    the whole subnet, those in the slice are reserved.
+    """
+    if pool.subnet is None:
+        raise AssertionError(pool.path)
+    within = next(each for each in own.slices if read.is_within(each, pool.subnet))
+    reserved = tuple(each for each in pool.reserved if each in within)
+    if gateway_of(within) in reserved:
+        problems.add(
+            f"{pool.path}.aux_addresses",
+            f'"{gateway_of(within)}": is the gateway of {own.name}, the first address of its slice: choose another one',
+        )
+    return replace(pool, subnet=within, gateway=gateway_of(within), reserved=reserved)

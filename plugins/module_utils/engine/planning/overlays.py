@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What joins the hosts of overlay networks: tunnels and routes, and what is wrong with them on this host."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
+
+from ..declaration.drivers import Member, OverlayDriver
+from ..declaration.model import Model, Network
+from ..declaration.section import Address, Subnet
+from ..errors import ProblemCollector
+from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel
+from .facts import Facts
+from .ipam import stable_macs
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+VERSIONS = (4, 6)
+
+
+def overlays(model: Model) -> Iterator[Tuple[Network, OverlayDriver]]:
+    """The overlay networks of a host."""
+    for network in model.networks.values():
+        if isinstance(network.driver, OverlayDriver):
+            yield network, network.driver
+
+
+def tunnel_name(network: str) -> str:
+    """`vx-NETWORK` where that fits an interface's name, else `vx-` and 12 digits of a hash."""
+    name = f"vx-{network}"
+    return name if len(name) <= 15 else f"vx-{hashlib.sha256(network.encode()).hexdigest()[:12]}"
+
+
+def has_tunnel(network: Network) -> bool:
+    return isinstance(network.driver, OverlayDriver) and not network.driver.direct
+
+
+def tunnels(model: Model) -> Iterator[Tuple[Network, OverlayDriver, str]]:
+    """The overlay networks whose packets go by a tunnel, with the name of its link."""
+    for network, driver in overlays(model):
+        if not driver.direct:
+            yield network, driver, tunnel_name(network.name)
+
+
+def tunnels_and_routes(plan: Plan) -> List[Object]:
+    objects: List[Object] = [_tunnel(plan, *each) for each in tunnels(plan.model)]
+    for network, driver in overlays(plan.model):
+        for subnet in driver.subnets:
+            # No slice that nobody has, or that is behind a tunnel that is down, is sent to the host's default gateway.
+            objects.append(HostRoute(str(subnet), place=network.path))
+        for peer in driver.peers if driver.direct else ():
+            for each in peer.slices:
+                gateway = str(peer.address)
+                objects.append(HostRoute(str(each), gateway, _source(plan, network, each.version), place=network.path))
+    return objects
+
+
+def _source(plan: Plan, network: Network, version: int) -> str:
+    """The address that the host's own packets to other slices have: that of its bridge, which is in its own slice."""
+    return str(plan.allotted.pools(network.name, version)[0].gateway)
+
+
+def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> Tunnel:
+    macs = {peer.name: _mac(network, peer) for peer in driver.peers}
+    slices = [(peer, each) for peer in driver.peers for each in peer.slices]
+    return Tunnel(
+        name,
+        network.name,
+        vni=driver.vni,
+        local=str(driver.own.address),
+        port=driver.port,
+        mtu=plan.mtu(network),
+        mac=_mac(network, driver.own),
+        routes=tuple(
+            PeerRoute(str(each), _stand_in(each), _source(plan, network, each.version)) for _peer, each in slices
+        ),
+        neighbours=tuple(PermanentNeighbour(_stand_in(each), macs[peer.name]) for peer, each in slices),
+        forwards=tuple(Forward(macs[peer.name], str(peer.address)) for peer in driver.peers),
+        sysctls=(
+            ("ipv6.accept_dad", "0"),
+            ("ipv6.accept_ra", "0"),
+            ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+        ),
+        place=network.path,
+    )
+
+
+def _stand_in(each: Subnet) -> str:
+    """The address that stands for the host of a slice on the tunnel: the slice's own, which no container can have."""
+    return str(each.network_address)
+
+
+def _mac(network: Network, member: Member) -> str:
+    return next(stable_macs(f"tunnel {network.name} {member.slices[0]}"))
+
+
+def check_overlays(model: Model, facts: Facts, problems: ProblemCollector) -> None:
+    """Whether this host has the addresses that it is to send from, and no two networks share an identifier."""
+    taken: Dict[Tuple[int, int], Network] = {}
+    for network, driver in overlays(model):
+        path = f"{network.path}.x-wharf.members.{driver.own.name}.address"
+        if facts.addresses is not None and str(driver.own.address) not in facts.addresses:
+            own = f'"{driver.own.address}": is no address of this host, from which it could send'
+            problems.add(path, f"{own}: set wharf_overlay.address of {driver.own.name} to one that it has")
+        other = taken.setdefault((driver.vni, driver.port), network)
+        if other is not network and not driver.direct:
+            option = "com.docker.network.driver.overlay.vxlanid_list"
+            problems.add(
+                network.path,
+                f"its VXLAN network identifier {driver.vni} is also that of {other.path}: give one of them another "
+                f"by {option}, on all hosts",
+            )
+
+
+def underlay_mtu(driver: OverlayDriver, facts: Facts) -> int:
+    """The MTU of the link by which the host reaches the others, in bytes; 0 where that is not known."""
+    return dict(facts.mtus).get(str(driver.own.address), 0)
+
+
+def peer_addresses(driver: OverlayDriver) -> Tuple[Address, ...]:
+    return tuple(sorted(peer.address for peer in driver.peers))

@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes the VXLAN links of overlay networks, and what they have of each other host: a route for each of
+its slices, the MAC that stands for it, and the address that this MAC is behind. Nothing is learned from packets.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, FrozenSet, List, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ConflictError, Problem
+from ...kernel import proc_sys, rtnetlink
+from ...kernel.links import DONE, UNDONE_BRIDGES, doing, forgiving, in_order_of, opened, require_pyroute2
+from ...kernel.rtnetlink import RTPROT_WHARF, LinkInfo, NeighbourInfo, RouteInfo, VxlanInfo
+from ...kernel.rtnetlink_changes import Rtnetlink
+from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
+from ..resource import Observation, Resource
+from .marks import MARK, is_managed_tunnel, marked_for
+
+_UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
+
+# What the kernel takes only when it makes the link.
+_FIXED = ("vni", "local", "port")
+
+
+class Tunnels(Resource):
+    """Observes and changes the VXLAN links whose alias is `wharf:NETWORK`."""
+
+    kinds = frozenset(["tunnel"])
+    goes_first = True
+
+    def require(self, new: State) -> None:
+        require_pyroute2()
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Tunnel)}
+        links = rtnetlink.links()
+        problems = [_problem(link, wanted) for link in links if _is_in_the_way(link, wanted)]
+        if problems:
+            raise ConflictError(*problems)
+        managed = [link for link in links if is_managed_tunnel(link)]
+        routes = rtnetlink.routes() if managed else []
+        current = state_of([_observed(link, routes, wanted.get(link.name)) for link in managed])
+        return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with opened() as ip, Rtnetlink() as netlink:
+            for change in changes:
+                before, after = change.before, change.after
+                if isinstance(after, Tunnel):
+                    _make(ip, netlink, before if isinstance(before, Tunnel) else None, after)
+                else:
+                    _delete(ip, change.subject.name)
+        return {}
+
+
+class HostRoutes(Resource):
+    """Observes and changes the routes of the main table that say by their protocol that wharf.network made them, and
+    that are on no link of it.
+    """
+
+    kinds = frozenset(["route"])
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, HostRoute)}
+        found = _host_routes()
+        problems = [
+            Problem(wanted[route.destination].place, f"the host has a route to {route.destination} already: remove it")
+            for route in found
+            if route.destination in wanted and route.protocol != RTPROT_WHARF and not _is_told_apart(route)
+        ]
+        if problems:
+            raise ConflictError(*problems)
+        managed = [route for route in found if route.protocol == RTPROT_WHARF]
+        current = state_of([HostRoute(each.destination, each.gateway, each.source) for each in managed])
+        return Observation(current, desired)
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with Rtnetlink() as netlink:
+            for change in changes:
+                with doing(change.subject.title):
+                    _change_route(netlink, change)
+        return {}
+
+
+def _is_in_the_way(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> bool:
+    """Whether a third party's link has the name of a tunnel, or its VNI and port, which only one link can have."""
+    if is_managed_tunnel(link):
+        return False
+    taken = {(tunnel.vni, tunnel.port) for tunnel in wanted.values()}
+    return link.name in wanted or (link.vxlan is not None and (link.vxlan.vni, link.vxlan.port) in taken)
+
+
+def _problem(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> Problem:
+    stands = f"an interface {link.name} is on this host that wharf.network does not manage"
+    if link.name in wanted:
+        return Problem(wanted[link.name].place, f"{stands}: remove it")
+    same = next(each for each in wanted.values() if link.vxlan and each.vni == link.vxlan.vni)
+    option = "com.docker.network.driver.overlay.vxlanid_list"
+    return Problem(same.place, f"{stands}, and has the VNI {same.vni}: give the network another one by {option}")
+
+
+def _observed(link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[Tunnel]) -> Tunnel:
+    vxlan = link.vxlan or _UNKNOWN_VXLAN
+    known = rtnetlink.neighbours(link.index)
+    declared = wanted or Tunnel(link.name, "", 0, "", 0, 0, "")
+    own = [PeerRoute(route.destination, route.gateway, route.source) for route in routes if _is_on(route, link)]
+    return Tunnel(
+        link.name,
+        network="" if link.group == UNDONE_BRIDGES else marked_for(link),
+        vni=vxlan.vni,
+        # A link that learns is made anew, since then anybody's packet could say which host has an address.
+        local="" if vxlan.learning else vxlan.local,
+        port=vxlan.port,
+        mtu=link.mtu,
+        mac=link.mac,
+        routes=in_order_of(declared.routes, own),
+        neighbours=in_order_of(declared.neighbours, _neighbours(known)),
+        forwards=in_order_of(declared.forwards, _forwards(known)),
+        up=link.up,
+        sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
+    )
+
+
+def _is_on(route: RouteInfo, link: LinkInfo) -> bool:
+    return route.index == link.index and route.protocol == RTPROT_WHARF
+
+
+def _neighbours(known: Sequence[NeighbourInfo]) -> List[PermanentNeighbour]:
+    return [
+        PermanentNeighbour(each.address, each.mac)
+        for each in known
+        if each.permanent and each.family != socket.AF_BRIDGE
+    ]
+
+
+def _forwards(known: Sequence[NeighbourInfo]) -> List[Forward]:
+    return [Forward(each.mac, each.address) for each in known if each.family == socket.AF_BRIDGE]
+
+
+def _make(ip: Any, netlink: Rtnetlink, before: Optional[Tunnel], after: Tunnel) -> None:
+    if before and any(getattr(before, each) != getattr(after, each) for each in _FIXED):
+        _delete(ip, after.name)
+        before = None
+    if before is None:
+        with doing(f"{after.title}: creating"):
+            before = _create(ip, after)
+    with doing(f"{after.title}: changing"):
+        _update(ip, netlink, before, after)
+
+
+def _create(ip: Any, tunnel: Tunnel) -> Tunnel:
+    """Make the link, and return what it is before `_update`. Made without `mtu`, it would have that of Ethernet."""
+    local = {"vxlan_local6" if ":" in tunnel.local else "vxlan_local": tunnel.local}
+    ip.link(
+        "add", kind="vxlan", ifname=tunnel.name, group=UNDONE_BRIDGES, address=tunnel.mac, mtu=tunnel.mtu,
+        vxlan_id=tunnel.vni, vxlan_port=tunnel.port, vxlan_learning=0, **local,
+    )  # fmt: skip
+    return Tunnel(tunnel.name, "", tunnel.vni, tunnel.local, tunnel.port, tunnel.mtu, tunnel.mac, up=False)
+
+
+def _delete(ip: Any, name: str) -> None:
+    with doing(f"tunnel {name}: deleting"):
+        ip.link("del", index=socket.if_nametoindex(name))
+
+
+def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:
+    """The peers come last: the kernel drops them with the link, and IPv6 ones where the MTU was too small for it."""
+    index = socket.if_nametoindex(after.name)
+    changed = Change(before, after).fields
+    if "mtu" in changed or "mac" in changed:
+        ip.link("set", index=index, mtu=after.mtu, address=after.mac)
+    proc_sys.apply((each for each in after.sysctls if each not in before.sysctls), after.name)
+    if before.up != after.up:
+        ip.link("set", index=index, state="up" if after.up else "down")
+    _set_peers(netlink, index, after)
+    if before.network != after.network:
+        # Marked last: what a killed run leaves is whole, or shows by its group that it is not.
+        ip.link("set", index=index, ifalias=MARK + after.network, group=DONE)
+
+
+def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
+    """Make these the only peers. What is there already is read anew, since the kernel may have dropped some."""
+    known = rtnetlink.neighbours(index)
+    forwards, neighbours = _forwards(known), _neighbours(known)
+    for forward in after.forwards:
+        if forward not in forwards:
+            netlink.replace_forward(index, forward.mac, forward.address)
+    for neighbour in after.neighbours:
+        if neighbour not in neighbours:
+            netlink.replace_neighbour(index, neighbour.address, neighbour.mac)
+    _set_routes(netlink, index, after)
+    addresses = {each.address for each in after.neighbours}
+    for neighbour in neighbours:
+        if neighbour.address not in addresses:
+            with forgiving(errno.ENOENT):
+                netlink.delete_neighbour(index, neighbour.address)
+    macs = {each.mac for each in after.forwards}
+    for forward in forwards:
+        if forward.mac not in macs:
+            with forgiving(errno.ENOENT):
+                netlink.delete_forward(index, forward.mac, forward.address)
+
+
+def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
+    standing = [route for route in rtnetlink.routes() if route.index == index and route.protocol == RTPROT_WHARF]
+    there = {PeerRoute(route.destination, route.gateway, route.source) for route in standing}
+    for route in after.routes:
+        if route not in there:
+            netlink.add_route(
+                route.destination, index, route.gateway, protocol=RTPROT_WHARF, source=route.source, onlink=True
+            )
+    wanted = {route.destination for route in after.routes}
+    for gone in standing:
+        if gone.destination not in wanted:
+            with forgiving(errno.ESRCH):
+                rtnetlink.delete_route(gone)
+
+
+def _host_routes() -> List[RouteInfo]:
+    tunnels = {link.index for link in rtnetlink.links() if is_managed_tunnel(link)}
+    return [route for route in [*rtnetlink.unreachable(), *rtnetlink.routes()] if route.index not in tunnels]
+
+
+def _is_told_apart(route: RouteInfo) -> bool:
+    """Whether the kernel allows another route of the same destination beside this one, as by another metric."""
+    return route.priority not in (0, 1024) or any(each.startswith(("from", "tos")) for each in route.details)
+
+
+def _change_route(netlink: Rtnetlink, change: Change) -> None:
+    standing = [
+        route for route in _host_routes() if route.destination == change.subject.name and route.protocol == RTPROT_WHARF
+    ]
+    after = change.after
+    if isinstance(after, HostRoute):
+        netlink.add_route(after.name, 0, after.gateway, protocol=RTPROT_WHARF, source=after.source)
+    # The kernel keeps two routes of IPv6 to one destination where their kinds differ.
+    for route in standing if after is None or ":" in change.subject.name else ():
+        with forgiving(errno.ESRCH):
+            rtnetlink.delete_route(route)

@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may send to an overlay network from another host, and what, as iptables text.
+
+This is the counterpart of `overlay_rules_nftables`. The hosts are in chains of their own, so that packets which are
+neither VXLAN nor from a tunnel meet two rules, however many hosts there are.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Tuple
+
+from ..declaration.drivers import OverlayDriver
+from ..declaration.model import Network
+from ..declaration.section import Address
+from ..planning.overlays import has_tunnel, peer_addresses, tunnel_name, tunnels
+from ..planning.plan import Plan
+from ..planning.resolvers import DNS_PORT
+from .network_rules_iptables import DNS_PROTOCOLS, INPUT, INTERNAL, POSTROUTING, RAW, Element
+
+VXLAN, TUNNELS = "raw WHARF-VXLAN", "raw WHARF-TUNNELS"
+
+_ICMP = {4: "-p icmp", 6: "-p ipv6-icmp"}
+_ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
+
+
+def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Element]:
+    """The rules of an overlay network in one family, which come before all others of the network."""
+    driver = network.driver
+    if not isinstance(driver, OverlayDriver):
+        return
+    if has_tunnel(network):
+        tunnel = tunnel_name(network.name)
+        yield from _strangers(plan, network, driver, version)
+        yield from _sources(driver, tunnel, version)
+        yield from _forwarding(network, tunnel)
+        yield from _to_host(plan, network, tunnel, version)
+    for own in driver.own.slices_of(version):
+        yield from _unchanged(plan, network, driver, str(own), version)
+
+
+def _strangers(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
+    """Drop VXLAN that is not from a peer, before it is unpacked, or from one of the host's own containers.
+
+    With IPv6, whose headers may have any length, VXLAN of all identifiers at this port counts as that of the network.
+    """
+    if driver.own.address.version != version:
+        # The kernel opens no socket for the other one.
+        return
+    at_port = f"-p udp -m udp --dport {driver.port}"
+    of_network = f'-m u32 --u32 "0x0>>0x16&0x3c@0xc>>0x8={driver.vni:#x}" ' if version == 4 else ""
+    yield RAW, f"{at_port} -j {VXLAN.split()[1]}"
+    for other in plan.model.networks.values():
+        yield VXLAN, f"-i {other.bridge} {at_port} {of_network}-j DROP"
+    for address in peer_addresses(driver) if version == 4 else _peers_at(plan, driver.port):
+        yield VXLAN, f"-s {address}/{address.max_prefixlen} {at_port} {of_network}-j RETURN"
+    yield VXLAN, f"{at_port} {of_network}-j DROP"
+
+
+def _peers_at(plan: Plan, port: int) -> List[Address]:
+    """The hosts that send VXLAN of any network to a port, by IPv6."""
+    found = {each for _n, driver, _t in tunnels(plan.model) if driver.port == port for each in peer_addresses(driver)}
+    return sorted(each for each in found if each.version == 6)
+
+
+def _sources(driver: OverlayDriver, tunnel: str, version: int) -> Iterator[Element]:
+    """Drop what comes by the tunnel, and has no source in a slice of a peer."""
+    yield RAW, f"-i {tunnel} -j {TUNNELS.split()[1]}"
+    for peer in driver.peers:
+        for each in peer.slices_of(version):
+            yield TUNNELS, f"-s {each} -i {tunnel} -j RETURN"
+    yield TUNNELS, f"-i {tunnel} -j DROP"
+
+
+def _forwarding(network: Network, tunnel: str) -> Iterator[Element]:
+    """The tunnel is one more link of the network, but leads to its bridge alone."""
+    for pair in (f"-i {network.bridge} -o {tunnel}", f"-i {tunnel} -o {network.bridge}"):
+        if network.icc:
+            yield INTERNAL, f"{pair} -j ACCEPT"
+    yield INTERNAL, f"-i {tunnel} -j DROP"
+    yield INTERNAL, f"-o {tunnel} -j DROP"
+
+
+def _to_host(plan: Plan, network: Network, tunnel: str, version: int) -> Iterator[Element]:
+    """From other hosts the host itself gets pings, errors, replies, and queries for the names of its containers."""
+    for gateway, query in _queries(plan, network, version):
+        yield INPUT, f"-d {gateway} -i {tunnel} {query} -j ACCEPT"
+    yield INPUT, f"-i {tunnel} {_ICMP[version]} -j RETURN"
+    yield INPUT, f"-i {tunnel} {_ANSWERS} -j RETURN"
+    yield INPUT, f"-i {tunnel} -j DROP"
+
+
+def _queries(plan: Plan, network: Network, version: int) -> Iterator[Tuple[str, str]]:
+    """The gateways at which the network's names are answered, each with a match of the queries for them."""
+    for resolver in plan.resolvers.all:
+        for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
+            for protocol in DNS_PROTOCOLS if address.version == version else ():
+                query = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
+                yield f"{address}/{address.max_prefixlen}", query
+
+
+def _unchanged(plan: Plan, network: Network, driver: OverlayDriver, own: str, version: int) -> Iterator[Element]:
+    """Between slices, containers are seen as themselves."""
+    if has_tunnel(network):
+        tunnel = tunnel_name(network.name)
+        yield RAW, f"-d {own} -i {tunnel} -j RETURN"
+        yield POSTROUTING, f"-s {own} -o {tunnel} -j RETURN"
+        return
+    for peer in driver.peers:
+        for each in peer.slices_of(version):
+            for gateway, query in _queries(plan, network, version):
+                yield INPUT, f"-s {each} -d {gateway} {query} -j ACCEPT"
+            yield RAW, f"-s {each} -d {own} -m rpfilter --invert -j DROP"
+            yield RAW, f"-s {each} -d {own} -j RETURN"
+            yield POSTROUTING, f"-s {own} -d {each} -j RETURN"
+            if network.icc:
+                yield INTERNAL, f"-s {each} -d {own} -o {network.bridge} -j ACCEPT"
+                yield INTERNAL, f"-s {own} -d {each} -i {network.bridge} -j ACCEPT"
+            else:
+                yield INTERNAL, f"-s {each} -d {own} -o {network.bridge} -j DROP"
+                yield INTERNAL, f"-s {own} -d {each} -i {network.bridge} -j DROP"

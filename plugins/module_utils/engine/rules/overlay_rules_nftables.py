@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may send to an overlay network from another host, and what, as nftables text.
+
+The kernel accepts VXLAN from anybody, and forwards what was in it. So what is not from a peer is dropped before it is
+unpacked; and of what was unpacked, what has no source in a slice of a peer.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Tuple
+
+from ..declaration.drivers import OverlayDriver
+from ..declaration.model import Network
+from ..planning.overlays import overlays, tunnels
+from ..planning.plan import Plan
+from ..planning.resolvers import DNS_PORT
+from ..state import ElementSet
+from .elements_nftables import FAMILIES, peers_set
+
+# The VNI: behind the UDP header, 8 bytes, VXLAN's flags and reserved bits, 4 bytes (RFC 7348).
+_VNI = "@th,96,24"
+
+
+def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
+    """The tunnels, the slices that are behind each of them, and who sends VXLAN of which network.
+
+    nft has no set of addresses and VNIs together in all of its versions, so each network has a set of its own.
+    """
+    if any(tunnels(plan.model)):
+        yield ElementSet("tunnels", ("type ifname",))
+        for version, _family in FAMILIES:
+            yield ElementSet(f"slices{version}", (f"type ipv{version}_addr . ifname", "flags interval"))
+    for _network, driver, _tunnel in tunnels(plan.model):
+        yield ElementSet(peers_set(driver), (f"type ipv{driver.own.address.version}_addr",))
+
+
+def overlay_sources(plan: Plan) -> Iterator[str]:
+    """Drop VXLAN of these networks that is not from a peer, or from one of the host's own containers, whose packets
+    would get the host's address, and so would be a peer's to the others; and what no peer has sent.
+    """
+    for _network, driver, _tunnel in tunnels(plan.model):
+        vxlan = f"udp dport {driver.port} {_VNI} {driver.vni:#x}"
+        yield f'iifname @bridges {vxlan} drop comment "VXLAN of a container"'
+        family = dict(FAMILIES)[driver.own.address.version]
+        yield f'{vxlan} {family} saddr != @{peers_set(driver)} drop comment "VXLAN of a stranger"'
+    for version, family in FAMILIES if any(tunnels(plan.model)) else ():
+        strangers = f"{family} saddr . iifname != @slices{version}"
+        yield f'iifname @tunnels {strangers} drop comment "of no slice of another host"'
+
+
+def overlay_input(plan: Plan) -> Iterator[str]:
+    """From other hosts the host itself gets pings, errors, replies, and queries for the names of its containers."""
+    for family, own, _bridge, slices in _direct(plan):
+        version = 4 if family == "ip" else 6
+        query = f"{family} saddr {slices} {family} daddr {own} {family} daddr @resolvers{version}"
+        yield f"{query} meta l4proto {{ tcp, udp }} th dport {DNS_PORT} accept"
+    if any(tunnels(plan.model)):
+        for version, family in FAMILIES:
+            own = f"{family} daddr . iifname @networks{version} {family} daddr @resolvers{version}"
+            yield f"iifname @tunnels {own} meta l4proto {{ tcp, udp }} th dport {DNS_PORT} accept"
+        others = "meta l4proto != { icmp, icmpv6 } ct state != { established, related }"
+        yield f'iifname @tunnels {others} drop comment "from other hosts"'
+
+
+def direct_access(plan: Plan) -> Iterator[str]:
+    """Let on what the other hosts' containers send, where the hosts have plain routes to each other: by the link of
+    these routes, and so not by the bridge of another network, whose containers could say that they are those.
+    """
+    for family, own, _bridge, slices in _direct(plan):
+        between = f"{family} saddr {slices} {family} daddr {own}"
+        yield f'{between} fib saddr . iif oif missing drop comment "of no other host"'
+        yield f'{between} accept comment "of another host"'
+
+
+def directly_forwarded(plan: Plan) -> Iterator[str]:
+    for network, driver in overlays(plan.model):
+        verdict = "accept" if network.icc else "drop"
+        for family, own, bridge, slices in _direct_of(plan, network, driver):
+            yield f'{family} saddr {slices} {family} daddr {own} oifname "{bridge}" {verdict} comment "of another host"'
+            yield f'iifname "{bridge}" {family} saddr {own} {family} daddr {slices} {verdict} comment "to another host"'
+
+
+def directly_sent(plan: Plan) -> Iterator[str]:
+    """Between slices, containers are seen as themselves."""
+    for family, own, _bridge, slices in _direct(plan):
+        yield f"{family} saddr {own} {family} daddr {slices} accept"
+
+
+def _direct(plan: Plan) -> Iterator[Tuple[str, str, str, str]]:
+    for network, driver in overlays(plan.model):
+        yield from _direct_of(plan, network, driver)
+
+
+def _direct_of(plan: Plan, network: Network, driver: OverlayDriver) -> Iterator[Tuple[str, str, str, str]]:
+    """Of a network with plain routes, in each family: its name, the own slice, the bridge, and the peers' slices."""
+    for version, family in FAMILIES if driver.direct else ():
+        slices = [str(each) for peer in driver.peers for each in peer.slices_of(version)]
+        for each in driver.own.slices_of(version) if slices else ():
+            yield family, str(each), network.bridge, f"{{ {', '.join(slices)} }}"

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks over several hosts, by plays: what the hosts agree on comes from the inventory, whichever a play reaches."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from controller import settings
+from several_hosts import SeveralHosts, address
+
+NETWORK = {
+    "driver": "overlay",
+    "ipam": {"config": [{"subnet": "10.20.0.0/16"}]},
+    "x-wharf": {"hosts": "app_servers", "slice": 24},
+}
+COMPOSE = """
+name: shop
+services:
+  db:
+    image: postgres
+    networks: {app: {aliases: [database]}}
+networks:
+  app: {name: app, external: true}
+"""
+
+
+# How a host's packets go to the others.
+FORWARDING = "ip route; ip neigh show dev vx-app; bridge fdb show dev vx-app; nft list ruleset"
+
+
+@dataclass
+class Play:
+    returncode: int
+    output: str
+
+    @property
+    def changed(self) -> dict[str, int]:
+        found = re.findall(r"^(\w+) +: ok=\d+ +changed=(\d+)", self.output, re.MULTILINE)
+        return {name: int(count) for name, count in found}
+
+
+@dataclass
+class Fleet:
+    """The hosts as an inventory names them, with the variables of the group and of each host."""
+
+    hosts: SeveralHosts
+    folder: Path
+    group: dict[str, Any] = field(default_factory=lambda: {"wharf_networks": {"app": NETWORK}})
+    of_host: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for number, name in enumerate(self.hosts.by_name, 1):
+            own = {"wharf_containers": {f"c{number}": {"networks": ["app"]}}}
+            self.of_host[name] = {"wharf_overlay": {"address": address(number), "index": number}, **own}
+            self.connect(name)
+
+    def connect(self, name: str, connected: bool = True) -> None:
+        enter = shlex.join(self.hosts[name].enter())
+        path = self.folder / f"enter-{name}"
+        path.write_text(f'#!/bin/sh\nexec {enter} /bin/sh "$@"\n' if connected else "#!/bin/sh\nexit 255\n")
+        path.chmod(0o755)
+
+    def play(self, *options: str, playbook: str = "wharf.network.site", order: int = 1) -> Play:
+        connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        members = {
+            name: {"ansible_shell_executable": str(self.folder / f"enter-{name}"), **own}
+            for name, own in list(self.of_host.items())[::order]
+        }
+        groups = {"app_servers": {"hosts": members, "vars": self.group}}
+        inventory = {"all": {"children": groups, "vars": connection}}
+        (self.folder / "inventory.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
+        ran = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.yml", playbook, *options],
+            env={**os.environ, **settings(self.folder)},
+            capture_output=True, text=True, check=False, cwd=self.folder,
+        )  # fmt: skip
+        return Play(ran.returncode, ran.stdout + ran.stderr)
+
+    def reaches(self, number: int, name: str, expected: bool = True) -> bool:
+        """Whether a host's container reaches another one by its name."""
+        host = self.hosts[f"h{number}"]
+        ping = (
+            f"ip netns exec c{number} ping -c1 -W{2 if expected else 1} {name} >/dev/null 2>&1 && echo yes || echo no"
+        )
+        return host.run(ping).strip() == "yes"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with SeveralHosts.started(3) as hosts:
+        yield Fleet(hosts, tmp_path)
+
+
+def test_hosts_agree_by_the_inventory(fleet: Fleet) -> None:
+    """Also where a play reaches one of them alone, where one is down, and in whichever order they are named."""
+    (fleet.folder / "compose.yml").write_text(COMPOSE)
+    fleet.of_host["h2"]["wharf_compose_files"] = ["compose.yml"]
+    fleet.connect("h3", connected=False)
+    assert fleet.play("--limit", "h1").returncode == 0
+    played = fleet.play()
+    assert played.changed == {"h1": 0, "h2": 1, "h3": 0}, played.output
+    assert fleet.reaches(1, "c2") and fleet.reaches(2, "c1")
+    assert fleet.reaches(1, "database") and fleet.reaches(1, "shop-db-1.app")
+    # The third one is told of the others, and they know of it already.
+    fleet.connect("h3")
+    played = fleet.play("--limit", "h3")
+    assert played.changed == {"h3": 1}, played.output
+    assert fleet.reaches(1, "c3") and fleet.reaches(3, "database")
+    played = fleet.play(order=-1)
+    assert played.changed == {"h1": 0, "h2": 0, "h3": 0}, played.output
+    # A container more is a name more, and one that goes is one less.
+    fleet.of_host["h3"]["wharf_containers"]["c4"] = {"networks": ["app"]}
+    before = fleet.hosts["h1"].run(FORWARDING)
+    predicted, played = fleet.play("--check"), fleet.play()
+    assert predicted.changed == played.changed == {"h1": 1, "h2": 1, "h3": 1}, played.output
+    assert fleet.reaches(1, "c4")
+    assert fleet.hosts["h1"].run(FORWARDING) == before
+    # A host that leaves the group, and is not reached any more.
+    del fleet.of_host["h3"]
+    assert fleet.play().changed == {"h1": 1, "h2": 1}
+    assert not fleet.reaches(1, "c3", expected=False) and fleet.reaches(1, "c2")
+    verified = fleet.play(playbook="wharf.network.verify")
+    assert "host h2, of network app" in verified.output and verified.returncode == 0, verified.output
+    assert fleet.play(playbook="wharf.network.teardown").returncode == 0
+    assert "vx-app" not in fleet.hosts["h1"].run("ip link")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (
+        {"wharf_overlay": {"address": address(2), "index": 1}},
+        "x-wharf.members.h2: has the same slice as h1, number 1: give one of them another wharf_overlay.index",
+    ),
+    ({"wharf_overlay": {"adress": address(2)}}, "wharf_overlay.adress: unknown key; did you mean address?"),
+]
+
+
+def test_what_does_not_agree_is_told_before_anything_is_touched(fleet: Fleet) -> None:
+    """On each host that the play reaches, also where it is another one that does not."""
+    usual = fleet.of_host["h2"]
+    for wrong, told in WRONG:
+        fleet.of_host["h2"] = {**usual, **wrong}
+        played = fleet.play("--limit", "h1,h2")
+        assert (played.returncode, played.changed) == (2, {"h1": 0, "h2": 0}), played.output
+        assert told in re.sub(r"\\n|\\", "", played.output), played.output
+    assert "br-app" not in fleet.hosts["h1"].run("ip link")

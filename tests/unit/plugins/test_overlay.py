@@ -1,0 +1,209 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts of an overlay network agree on, by the inventory alone: random ones, in any order, and wrong ones."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.drivers import OverlayDriver
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.slices import (
+    FIRST_VNI,
+    LAST_VNI,
+    hashed_index,
+    hashed_vni,
+)
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.plugin_utils.overlay import complete, once, read_hosts
+
+NAMES = [f"host-{number}.example" for number in range(12)]
+TRYING = settings(max_examples=60, derandomize=True, deadline=None)
+
+
+def network(subnet: str = "10.20.0.0/16", slice_: int = 24, **more: Any) -> dict[str, Any]:
+    ipam = {"config": [{"subnet": subnet}]}
+    return {"driver": "overlay", "ipam": ipam, "x-wharf": {"hosts": "fleet", "slice": slice_}, **more}
+
+
+def completed(variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any]) -> dict[str, Any]:
+    groups = {"fleet": list(variables)}
+    hosts = read_hosts(variables, lambda name: variables[name], [Path.cwd()])
+    return complete(networks, host, groups, lambda _group: hosts, Places())
+
+
+def driver(variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any]) -> OverlayDriver:
+    found = parse_model({"bridge": "none"}, completed(variables, host, networks), {}).networks["app"].driver
+    assert isinstance(found, OverlayDriver)
+    return found
+
+
+def problems(variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any]) -> list[str]:
+    try:
+        driver(variables, host, networks)
+    except ModelError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+@st.composite
+def inventories(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    numbers = draw(st.lists(st.integers(0, 255), min_size=len(names), max_size=len(names), unique=True))
+    return {
+        name: {
+            "wharf_overlay": {"index": number, **({} if number % 2 else {"address": f"192.0.2.{number}"})},
+            "ansible_host": f"198.51.100.{number}",
+            "wharf_containers": {f"c{number}": {"networks": {"app": {"aliases": [f"alias-{number}"]}}}},
+        }
+        for name, number in zip(names, numbers, strict=True)
+    }
+
+
+@TRYING
+@given(inventories(), st.randoms(use_true_random=False))
+def test_all_hosts_agree(inventory: dict[str, dict[str, Any]], random: Any) -> None:
+    """On who has which slice, and whichever of them is asked, in whichever order they are listed."""
+    shuffled = list(inventory.items())
+    random.shuffle(shuffled)
+    seen = {name: driver(inventory, name, {"app": network()}) for name in inventory}
+    again = {name: driver(dict(shuffled), name, {"app": network()}) for name in inventory}
+    assert seen == again
+    slices = {name: found.own.slices[0] for name, found in seen.items()}
+    assert len(set(slices.values())) == len(inventory)
+    for name, found in seen.items():
+        assert found.own.slices[0].subnet_of(ipaddress.IPv4Network("10.20.0.0/16"))  # type: ignore[arg-type]
+        assert {peer.name: peer.slices[0] for peer in found.peers} == {k: v for k, v in slices.items() if k != name}
+        assert {found.vni} == {each.vni for each in seen.values()}
+        number = inventory[name]["wharf_overlay"]["index"]
+        assert set(found.own.names) == {f"c{number}", f"alias-{number}"}
+        usual = inventory[name]["ansible_host"]
+        assert str(found.own.address) == inventory[name]["wharf_overlay"].get("address", usual)
+
+
+@TRYING
+@given(inventories(), st.sampled_from(NAMES), st.integers(0, 255))
+def test_a_host_more_moves_no_other(inventory: dict[str, dict[str, Any]], new: str, number: int) -> None:
+    """It has a slice of its own, or is told whose slice it would have."""
+    before = {name: driver(inventory, name, {"app": network()}).own.slices for name in inventory}
+    more = {**inventory, new: {"wharf_overlay": {"index": number, "address": "203.0.113.1"}}}
+    others = {name: own["wharf_overlay"]["index"] for name, own in inventory.items() if name != new}
+    if number in others.values():
+        told = problems(more, new, {"app": network()})
+        (other,) = (name for name, index in others.items() if index == number)
+        assert len(told) == 1 and other in told[0] and new in told[0] and f"number {number}" in told[0]
+        return
+    after = {name: driver(more, name, {"app": network()}).own.slices for name in more}
+    assert {name: slices for name, slices in before.items() if name != new} == {
+        name: slices for name, slices in after.items() if name != new
+    }
+
+
+@TRYING
+@given(st.lists(st.text("abcdefgh-0123", min_size=1), min_size=2, max_size=40, unique=True))
+def test_without_indexes_the_names_decide(names: list[str]) -> None:
+    """Where there is room; those that would have the same slice are told, both of them."""
+    inventory = {name: {"ansible_host": f"192.0.2.{number + 1}"} for number, name in enumerate(names)}
+    wide = {"app": network("10.0.0.0/8", 28)}
+    chosen: dict[int, list[str]] = {}
+    for name in names:
+        chosen.setdefault(hashed_index(name, 1 << 20), []).append(name)
+    same = [sorted(each) for each in chosen.values() if len(each) > 1]
+    told = problems(inventory, names[0], wide)
+    assert len(told) == sum(len(each) - 1 for each in same)
+    assert all(any(first in line for line in told) for first, *_others in same)
+    few = problems(inventory, names[0], {"app": network()})
+    assert len(few) == len(names) and all("has no index, and 256 slices are too few" in line for line in few)
+
+
+@TRYING
+@given(st.text(min_size=1))
+def test_a_vni_is_one(name: str) -> None:
+    assert FIRST_VNI <= hashed_vni(name) <= LAST_VNI
+    assert hashed_vni(name) == hashed_vni(name)
+
+
+HOSTS = {
+    name: {"wharf_overlay": {"index": number, "address": f"192.0.2.{number}"}} for number, name in enumerate("ab", 1)
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "host", "networks", "expected"),
+    [
+        (
+            HOSTS,
+            "a",
+            {"app": {**network(), "x-wharf": {"hosts": "flet"}}},
+            ['wharf_networks.app.x-wharf.hosts: "flet": is no group of the inventory; there are: fleet'],
+        ),
+        (
+            HOSTS,
+            "c",
+            {"app": network()},
+            ['wharf_networks.app.x-wharf.hosts: "fleet": c, on which the network is declared, is not in this group'],
+        ),
+        (
+            {**HOSTS, "b": {"wharf_overlay": "far"}},
+            "a",
+            {"app": network()},
+            ["wharf_overlay of b: must be a mapping, such as {address: 192.0.2.11, index: 7}"],
+        ),
+        (
+            {**HOSTS, "b": {"wharf_overlay": {"index": 2}, "ansible_host": "b.example.org"}},
+            "a",
+            {"app": network()},
+            [
+                "wharf_networks.app.x-wharf.members.b.address: is missing: the others reach b at it "
+                "(wharf_overlay.address, or ansible_host)"
+            ],
+        ),
+    ],
+)
+def test_wrong_inventories(
+    variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any], expected: list[str]
+) -> None:
+    assert problems(variables, host, networks) == expected
+
+
+def test_members_that_are_given_by_hand_stay() -> None:
+    given_by_hand = {"app": {**network(), "x-wharf": {"hosts": "other", "host": "a", "members": {}}}}
+    assert completed(HOSTS, "a", given_by_hand) == given_by_hand
+
+
+def test_names_of_networks_by_their_names_on_the_host() -> None:
+    """A host may call the network by another key, and have containers that are wrong: it is told of these itself."""
+    variables = {
+        "a": {"wharf_overlay": {"index": 1, "address": "192.0.2.1"}},
+        "b": {
+            "wharf_overlay": {"index": 2, "address": "192.0.2.2"},
+            "wharf_networks": {"mine": {**network(), "name": "app"}, "other": {}},
+            "wharf_containers": "{web: {networks: [mine], hostname: www, domainname: a.org}, x: {networks: [other]}}",
+        },
+    }
+    (peer,) = driver(variables, "a", {"app": network()}).peers
+    assert peer.names == ("web", "www", "www.a.org")
+    variables["b"]["wharf_containers"] = {"web": {"networks": ["app"], "prots": []}, "x y": {"networks": ["app"]}}
+    (peer,) = driver(variables, "a", {"app": network()}).peers
+    assert peer.names == ("web",)
+
+
+def test_the_hosts_are_read_once(tmp_path: Path) -> None:
+    reads = []
+
+    def read() -> dict[str, Any]:
+        reads.append(1)
+        return {"a": {"overlay": {}, "names": {"app": ["é"]}}}
+
+    assert [once(tmp_path, "task fleet", read) for _ in range(3)] == [read()] * 3
+    assert len(reads) == 2
+    once(tmp_path, "task other", read)
+    assert len(reads) == 3
