@@ -169,13 +169,16 @@ def test_examples_of_the_documentation(controller: Controller) -> None:
     assert re.findall(r"^PLAY \[(.+)\]", played.output, re.MULTILINE) == [path.stem for path in modules]
 
 
-def test_playbook_of_the_readme(controller: Controller) -> None:
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    playbooks = re.findall(r"```yaml\n(# playbook\.yml\n.+?)```", readme, re.DOTALL)
-    assert playbooks
-    for playbook in playbooks:
-        (controller.folder / "playbook.yml").write_text(playbook, encoding="utf-8")
-        controller.converge(str(controller.folder / "playbook.yml"))
+def test_playbooks_of_the_documentation(controller: Controller) -> None:
+    """Each in turn, on the same host."""
+    found = 0
+    for page in ("README.md", "docs/tutorial.md", "docs/how-to/compose.md"):
+        for name, block in re.findall(r"```yaml\n# ([\w-]+\.yml)\n(.+?)```", (CHECKOUT / page).read_text(), re.DOTALL):
+            (controller.folder / name).write_text(block, encoding="utf-8")
+            if "playbook" in name:
+                controller.converge(str(controller.folder / name))
+                found += 1
+    assert found == 3
 
 
 def test_networks_that_a_play_of_the_role_containers_changes(controller: Controller) -> None:
