@@ -26,19 +26,25 @@ MISSING = "engine_is_missing"
 PACKAGE = "wharf_network"
 
 
+class _Module(AnsibleModule):  # type: ignore[misc] # Ansible has no types
+    """One that takes the engine out of the options before they are checked, logged and returned."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.digest: str = self.params.pop(ENGINE, "")
+        self.sent: bytes = base64.b64decode(self.params.pop(SENT_ENGINE, ""))
+
+
 def run_by_engine(name: str, argument_spec: Dict[str, Any]) -> None:
     """Run the function of `host_modules.py` with this name; leave with the result."""
-    own = {ENGINE: {"type": "str", "default": ""}, SENT_ENGINE: {"type": "str", "default": "", "no_log": True}}
-    module = AnsibleModule(argument_spec={**argument_spec, **own}, supports_check_mode=True)
+    module = _Module(argument_spec=argument_spec, supports_check_mode=True)
     if os.geteuid() != 0:
         module.fail_json(msg="changing a host's networks needs root there: set become (ansible-playbook -b)")
-    digest = module.params.pop(ENGINE)
-    sent = base64.b64decode(module.params.pop(SENT_ENGINE))
-    if not digest:
+    if not module.digest:
         module.fail_json(msg=f"call this module by its full name, wharf.network.{name}")
-    archive = sent or read_of_root(SENT)
+    archive = module.sent or read_of_root(SENT)
     # The comment of an archive is its end.
-    if not archive.endswith(digest.encode()):
+    if not archive.endswith(module.digest.encode()):
         module.exit_json(changed=False, **{MISSING: True})
     Archive(archive, PACKAGE, SENT, is_sent=True).install()
     getattr(importlib.import_module(f"{PACKAGE}.host_modules"), name)(module)

@@ -170,7 +170,7 @@ def test_the_engine_is_sent_to_a_host_that_lacks_it(controller: Controller) -> N
     plays.append({"tasks": [{"wharf.network.probe": {}, "async": 60, "poll": 1}]})
     played = controller.play(plays, variables={"ansible_async_dir": "/run/async"})
     assert played.returncode == 0, played.output
-    assert "_sent_engine" not in played.output.replace("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER", "")
+    assert "_sent_engine" not in played.output
     assert host.run(f"sha256sum {engine}") == digest
     played = controller.play({"tasks": [{"wharf.network.layers": {"state": "absent"}}]})
     assert host.run(f"ls {engine} /run/wharf.cpython* 2>&1 || true").count("No such file") == 2
