@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -43,16 +44,12 @@ class Browser:
         path = program()
         if path is None:
             raise RuntimeError("there is no Chromium")
-        theirs_in, commands = os.pipe()
-        answers, theirs_out = os.pipe()
+        (theirs_in, commands), (answers, theirs_out) = _pipe(), _pipe()
 
         def pass_on() -> None:
             os.dup2(theirs_in, 3)
             os.dup2(theirs_out, 4)
 
-        for number in (theirs_in, theirs_out):
-            # Above those that it expects them to be.
-            assert number > 4
         with subprocess.Popen(
             [
                 path, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
@@ -132,3 +129,12 @@ class Browser:
         content = base64.b64decode(self.tell("Page.printToPDF", printBackground=True)["data"])
         path.write_bytes(content)
         return content
+
+
+def _pipe() -> tuple[int, int]:
+    """With numbers above those that Chromium expects its own to have."""
+    ends = os.pipe()
+    above = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return above[0], above[1]

@@ -146,7 +146,7 @@ def test_a_fleet_has_its_page(fleet: Fleet, tmp_path: Path) -> None:
     page = path.read_text(encoding="utf-8")
     assert page.count('<details class="host"') == len(fleet.hosts)
     assert re.search(rf'data-name="{first}".*?bridge br-front is changed \(mtu\)', page, re.DOTALL)
-    assert "Ways that packets went: " in page
+    assert "<summary>Probes: " in page
     assert re.search(rf'data-name="{second}".*?not observed', page, re.DOTALL)
     for name, host in fleet.hosts.items():
         assert differences(before[name], host.snapshot()) == "", name

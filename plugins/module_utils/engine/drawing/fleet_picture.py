@@ -108,10 +108,10 @@ def _middle(column: int) -> float:
 
 def _plugged(host: HostView, column: int, y: float) -> str:
     """The line to the subnet, in the colour of what packets from other hosts have shown."""
-    status = worst(host.ways_in)
+    status = worst(host.probes_in)
     colour = "edge" if status == UNTRIED else f"s-{status}"
-    good = sum(way.status == GOOD for way in host.ways_in)
-    tip = f"{good} of {len(host.ways_in)} ways from other hosts are as declared" if host.ways_in else ""
+    good = sum(probe.status == GOOD for probe in host.probes_in)
+    tip = f"{good} of {len(host.probes_in)} probes from other hosts came out as expected" if host.probes_in else ""
     x = _middle(column)
     return svg.with_tip(svg.line([(x, y), (x, y + _STUB)], f"bus {colour}"), tip)
 
@@ -133,15 +133,15 @@ def _facts(host: HostView) -> Tuple[str, str]:
     if host.error:
         return "not observed", host.error
     facts = f"{_counted(host.containers, 'container')} · {_counted(host.published, 'port')}"
-    return facts, summary(host) or ("all as declared" if host.ways else "nothing differs")
+    return facts, summary(host) or ("all as declared" if host.probes else "nothing differs")
 
 
 def summary(host: HostView) -> str:
     """In a few words what is wrong with a host, or waits for something."""
-    bad = sum(way.status == "bad" for way in host.ways)
+    bad = sum(probe.status == "bad" for probe in host.probes)
     told = [
         (len(host.drift), "differ" if len(host.drift) > 1 else "differs"),
-        (bad, "ways wrong" if bad > 1 else "way wrong"),
+        (bad, "probes failed" if bad > 1 else "probe failed"),
         (len(host.pending), "pending"),
     ]
     counted = [f"{number} {words}" for number, words in told if number]

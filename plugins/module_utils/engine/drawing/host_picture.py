@@ -15,7 +15,7 @@ from . import svg
 from .ports import Ports
 from .styles import network_class, picture_css
 from .svg import Drawing
-from .view import BAD, GOOD, UNPROVEN, UNTRIED, HostView, NetworkView, PublishedPorts, Row, Way
+from .view import BAD, GOOD, UNPROVEN, UNTRIED, HostView, NetworkView, Probe, PublishedPorts, Row
 
 WIDTH = 980.0
 
@@ -27,10 +27,10 @@ _LINE, _PADDING = 21.0, 7.0
 
 _MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
 _LEGEND = {
-    GOOD: "as declared, when packets were last sent",
-    BAD: "not as declared",
+    GOOD: "as expected, by the last probes",
+    BAD: "not as expected",
     UNPROVEN: "cannot be told",
-    UNTRIED: "no packet was sent",
+    UNTRIED: "not probed",
 }
 _MOST_TIPS = 12
 
@@ -44,7 +44,7 @@ def row(each: Row, number: int, network: NetworkView) -> Drawing:
     middle = height / 2
     parts = [
         svg.line([(_BUS, 0), (_BUS, middle if is_last else height)], f"bus s-{colour}"),
-        svg.with_tip(_stub(each, middle, colour), _tip(each.ways)),
+        svg.with_tip(_stub(each, middle, colour), _tip(each.probes)),
         *_name(each, middle),
         *_addresses(each, middle),
         *(_published(ports, y) for ports, y in zip(each.ports, _spread(middle, len(each.ports)))),
@@ -71,9 +71,9 @@ def _stub(each: Row, y: float, colour: str) -> str:
         return svg.line([(_BUS, y), (_NODE - 6, y)], "stub lost s-unproven") + svg.dot(
             _NODE, y, 5, "stub hollow s-unproven"
         )
-    ways = each.status if each.ways else colour
+    probes = each.status if each.probes else colour
     return (
-        svg.line([(_BUS, y), (_NODE, y)], f"stub s-{ways}")
+        svg.line([(_BUS, y), (_NODE, y)], f"stub s-{probes}")
         + svg.dot(_NODE, y, 6, f"f-{colour}")
         + (_mark(each.status, (_BUS + _NODE) / 2 - 1, y) if each.status in (BAD, UNPROVEN) else "")
     )
@@ -92,12 +92,12 @@ def _addresses(each: Row, middle: float) -> List[str]:
 def _published(published: PublishedPorts, y: float) -> str:
     ports, status = published.ports, published.status
     who = _who(ports)
-    classes = f"way s-{status}" if published.stands else f"way lost s-{status}"
-    tip = _tip(published.ways) if published.stands else "not published now: its rules or its container are not there"
+    classes = f"path s-{status}" if published.stands else f"path lost s-{status}"
+    tip = _tip(published.probes) if published.stands else "not published now: its rules or its container are not there"
     drawn = [
         svg.text(_TARGET, y + 4, ports.target, "mono end", _TARGET_WIDTH),
         svg.line([(_FROM, y), (_PILL, y)], classes),
-        svg.line([(_FROM + 6, y - 4), (_FROM, y), (_FROM + 6, y + 4)], f"way s-{status}"),
+        svg.line([(_FROM + 6, y - 4), (_FROM, y), (_FROM + 6, y + 4)], f"path s-{status}"),
         svg.line([(_PILL + _PILL_WIDTH, y), (_EDGE, y)], classes),
         svg.box(_PILL, y - 9, _PILL_WIDTH, 18, "pill", 9),
         svg.text(_PILL + _PILL_WIDTH / 2, y + 4, ports.published, "mono middle", _PILL_WIDTH - 12),
@@ -121,17 +121,18 @@ def _mark(status: str, x: float, y: float) -> str:
     return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, _MARKS[status], "mark")
 
 
-def _tip(ways: Sequence[Way]) -> str:
-    worst_first = sorted(ways, key=lambda way: (BAD, UNPROVEN, GOOD).index(way.status))
-    told = [f"{_MARKS[way.status]} {way}" for way in worst_first[:_MOST_TIPS]]
-    return "\n".join([*told, *([f"and {len(ways) - _MOST_TIPS} more"] if ways[_MOST_TIPS:] else [])])
+def _tip(probes: Sequence[Probe]) -> str:
+    worst_first = sorted(probes, key=lambda probe: (BAD, UNPROVEN, GOOD).index(probe.status))
+    told = [f"{_MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
+    return "\n".join([*told, *([f"and {len(probes) - _MOST_TIPS} more"] if probes[_MOST_TIPS:] else [])])
 
 
 def heading(network: NetworkView, number: int) -> Drawing:
     """What a network is, above its containers."""
     colour = network_class(number)
     where = "  ".join(each for each in (network.bridge, ", ".join(network.gateways or network.subnets)) if each)
-    settings = [] if network.driver == "bridge" else [network.driver]
+    settings = [f"{len(network.rows)} container{'' if len(network.rows) == 1 else 's'}"]
+    settings += [] if network.driver == "bridge" else [network.driver]
     settings += [f"mtu {network.mtu}", *network.notes]
     width = svg.width_of(network.name, "strong")
     name_width = min(width, _ADDRESS - _BUS - 26)
@@ -162,10 +163,10 @@ def columns() -> Drawing:
 
 
 def legend(host: HostView) -> Drawing:
-    statuses = [GOOD, BAD, UNPROVEN, UNTRIED] if host.ways else [UNTRIED]
+    statuses = [GOOD, BAD, UNPROVEN, UNTRIED] if host.probes else [UNTRIED]
     x, parts = 0.0, []
     for status in statuses:
-        parts.append(svg.line([(x, 8), (x + 26, 8)], f"way s-{status}") + _mark(status, x + 13, 8))
+        parts.append(svg.line([(x, 8), (x + 26, 8)], f"path s-{status}") + _mark(status, x + 13, 8))
         parts.append(svg.text(x + 33, 12, _LEGEND[status], "small muted"))
         x += 33 + svg.width_of(_LEGEND[status], "small") + 22
     if host.verified:

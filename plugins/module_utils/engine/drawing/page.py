@@ -16,9 +16,9 @@ from typing import Iterator, List, Sequence, Tuple
 from . import fleet_picture, host_picture, svg
 from .page_css import PAGE_CSS
 from .styles import picture_css
-from .view import BAD, GOOD, UNPROVEN, HostView, NetworkView, Way
+from .view import BAD, GOOD, UNPROVEN, HostView, NetworkView, Probe
 
-# So many rows of containers are shown unfolded, and of so many ways that are as declared each host has a line.
+# So many rows of containers are shown unfolded, and of so many probes that are as declared each host has a line.
 _MOST_OPEN_ROWS, _MOST_OPEN_HOSTS, _MOST_GOOD = 80, 12, 200
 
 _SCRIPT = """
@@ -26,7 +26,7 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 const tools = document.querySelector('.tools'), input = tools.querySelector('input[type=search]');
 const wrong = tools.querySelector('input[type=checkbox]'), found = tools.querySelector('output');
 const folds = all('details');
-// Not the tips of ways, which name others.
+// Not the tips, which name others.
 const shown = row => all('text', row).map(each => each.textContent).join(' ').toLowerCase();
 const hosts = all('details.host').map(host => ({
   element: host, text: host.dataset.name.toLowerCase(), needs: host.dataset.needs === '1',
@@ -134,7 +134,7 @@ _TOOLS = """<search class="tools" hidden>
 
 
 def _tiles(hosts: Sequence[HostView]) -> str:
-    ways = [way for host in hosts for way in host.ways]
+    probes = [probe for host in hosts for probe in host.probes]
     drift, pending = sum(len(host.drift) for host in hosts), sum(len(host.pending) for host in hosts)
     unseen = sum(bool(host.error) for host in hosts)
     tiles = [
@@ -145,19 +145,19 @@ def _tiles(hosts: Sequence[HostView]) -> str:
         (str(sum(host.published for host in hosts)), "published", ""),
         (str(drift), "differ", BAD if drift else GOOD),
         (str(pending), "pending", UNPROVEN if pending else GOOD),
-        _verified(ways),
+        _verified(probes),
     ]
     drawn = (f'<li class="{each[2]}"><b>{each[0]}</b> {each[1]}</li>' for each in tiles if each)
     return f'<ul class="tiles">{"".join(drawn)}</ul>'
 
 
-def _verified(ways: Sequence[Way]) -> Tuple[str, str, str]:
-    count = {status: sum(way.status == status for way in ways) for status in (GOOD, BAD, UNPROVEN)}
-    if not ways:
+def _verified(probes: Sequence[Probe]) -> Tuple[str, str, str]:
+    count = {status: sum(probe.status == status for probe in probes) for status in (GOOD, BAD, UNPROVEN)}
+    if not probes:
         return "–", "nothing verified", ""
     if count[BAD]:
-        return str(count[BAD]), f"of {len(ways)} ways wrong", BAD
-    return f"{count[GOOD]}", f"of {len(ways)} ways as declared", UNPROVEN if count[UNPROVEN] else GOOD
+        return str(count[BAD]), f"of {len(probes)} probes failed", BAD
+    return f"{count[GOOD]}", f"of {len(probes)} probes as expected", UNPROVEN if count[UNPROVEN] else GOOD
 
 
 def _host(host: HostView, number: int, of: int, are_open: bool) -> str:
@@ -180,7 +180,7 @@ def _host(host: HostView, number: int, of: int, are_open: bool) -> str:
             f'<p class="about beside">{escape(words)}: <b>{escape(", ".join(names))}</b></p>'
             for words, names in host.beside
         ),
-        *_ways(host),
+        *_probes(host),
         *_list("drift", "What differs from what is declared", host.drift),
         "</details>",
     ]
@@ -218,31 +218,31 @@ def _network(network: NetworkView, number: int, is_open: bool) -> str:
     return f'<details class="network"{_open(is_open)}><summary>{top}</summary>{"".join(drawn)}</details>'
 
 
-def _ways(host: HostView) -> Iterator[str]:
-    if not host.ways:
+def _probes(host: HostView) -> Iterator[str]:
+    if not host.probes:
         return
-    good = [way for way in host.ways if way.status == GOOD]
+    good = [probe for probe in host.probes if probe.status == GOOD]
     shown = [*host.wrong, *good[:_MOST_GOOD]]
-    counted = f"{len(good)} of {len(host.ways)} as declared"
+    counted = f"{len(good)} of {len(host.probes)} as expected"
     when = f", {host.verified}{', before the last change' if host.is_outdated else ''}"
-    yield f'<details class="ways"><summary>Ways that packets went: {counted}{escape(when)}</summary>'
+    yield f'<details class="probes"><summary>Probes: {counted}{escape(when)}</summary>'
     yield '<div class="lane"><table>'
     yield "<thead><tr><th></th><th>from</th><th>to</th><th>expected</th><th>seen</th><th>what</th></tr></thead><tbody>"
-    yield from (_way(way) for way in shown)
+    yield from (_probe(probe) for probe in shown)
     yield "</tbody></table></div>"
     if good[_MOST_GOOD:]:
-        yield f"<p>and {len(good) - _MOST_GOOD} more as declared</p>"
+        yield f"<p>and {len(good) - _MOST_GOOD} more as expected</p>"
     yield "</details>"
 
 
 _MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
 
 
-def _way(way: Way) -> str:
-    seen = f"{way.seen} ({way.why})" if way.why not in ("", way.seen) else way.seen
-    cells = [(way.source, ""), (way.target, "mono"), (way.expected, ""), (seen, ""), (way.name, "")]
+def _probe(probe: Probe) -> str:
+    seen = f"{probe.seen} ({probe.why})" if probe.why not in ("", probe.seen) else probe.seen
+    cells = [(probe.source, ""), (probe.target, "mono"), (probe.expected, ""), (seen, ""), (probe.name, "")]
     drawn = "".join(f'<td class="{classes}">{escape(words)}</td>' for words, classes in cells)
-    return f'<tr class="{way.status}"><td class="mark">{_MARKS[way.status]}</td>{drawn}</tr>'
+    return f'<tr class="{probe.status}"><td class="mark">{_MARKS[probe.status]}</td>{drawn}</tr>'
 
 
 def _list(classes: str, title: str, items: Sequence[str]) -> Iterator[str]:

@@ -52,7 +52,7 @@ svg {{ display: block; width: 100%; height: auto }}
   padding: .8rem 1.25rem }}
 summary {{ cursor: pointer; list-style: none }}
 summary::-webkit-details-marker {{ display: none }}
-.host > summary::after, .network > summary::before, .ways > summary::before, .drift > summary::before {{ content: "";
+.host > summary::after, .network > summary::before, .probes > summary::before, .drift > summary::before {{ content: "";
   width: .42rem; height: .42rem; border: solid var(--muted); border-width: 0 1.6px 1.6px 0; transform: rotate(-45deg);
   transition: transform .12s; flex: none }}
 details[open] > summary::after, details[open] > summary::before {{ transform: rotate(45deg) }}
@@ -76,13 +76,13 @@ svg.row {{ margin-top: -1px }}
 .network > summary {{ position: relative }}
 .network > summary::before {{ position: absolute; left: -.95rem; top: calc(50% - .35rem) }}
 .network > summary:hover rect.raised {{ filter: brightness(.97) }}
-.ways, .drift {{ margin-top: .5rem; font-size: .88rem }}
-.ways > summary, .drift > summary {{ display: flex; align-items: center; gap: .7rem; padding: .25rem 0;
+.probes, .drift {{ margin-top: .5rem; font-size: .88rem }}
+.probes > summary, .drift > summary {{ display: flex; align-items: center; gap: .7rem; padding: .25rem 0;
   font-weight: 560 }}
 .drift ul {{ margin: .3rem 0 .6rem; padding-left: 1.4rem }}
 table {{ width: 100%; border-collapse: collapse }}
-th, td {{ padding: .22rem .7rem .22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere }}
+th, td {{ padding: .22rem .9rem .22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+  overflow-wrap: break-word }}
 th {{ color: var(--muted); font-weight: 500 }}
 td.mono {{ font-family: {MONO}; font-size: .8rem; white-space: nowrap }}
 td.mark {{ width: 1.4rem; font-weight: 700; color: var(--good) }}

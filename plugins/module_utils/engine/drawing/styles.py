@@ -56,8 +56,8 @@ def picture_css(scope: str = "") -> str:
 {scope}.title {{ font-size: 17px; font-weight: 650 }}
 {scope}.end {{ text-anchor: end }}
 {scope}.middle {{ text-anchor: middle }}
-{scope}.way {{ fill: none; stroke-width: 1.6 }}
-{scope}.outdated .way, {scope}.lost {{ stroke-dasharray: 5 3 }}
+{scope}.path {{ fill: none; stroke-width: 1.6 }}
+{scope}.outdated .path, {scope}.lost {{ stroke-dasharray: 5 3 }}
 {scope}.stub {{ fill: none; stroke-width: 2 }}
 {scope}.bus {{ fill: none; stroke-width: 4 }}
 {scope}.edge {{ fill: none; stroke-width: 2 }}

@@ -15,7 +15,7 @@ from .ports import Ports, joined
 # As `network_info` tells it.
 Seen = Mapping[str, Any]
 
-# What packets say of a way. Untried: none was sent. Unproven: it cannot be told.
+# What a probe says. Untried: none was sent. Unproven: it cannot be told.
 GOOD, BAD, UNPROVEN, UNTRIED = "good", "bad", "unproven", "untried"
 _WORST_FIRST = (BAD, UNPROVEN, GOOD)
 _STATUS = {True: GOOD, False: BAD, None: UNPROVEN}
@@ -32,8 +32,8 @@ _HOST = "host"
 
 
 @dataclass(frozen=True)
-class Way:
-    """A packet's way that was tried: what was expected of it, and what was seen."""
+class Probe:
+    """A probe that was sent: what was expected of it, and what was seen."""
 
     source: str
     target: str
@@ -58,12 +58,12 @@ class PublishedPorts:
     ports: Ports
     stands: bool
     is_awaited: bool
-    ways: Tuple[Way, ...]
+    probes: Tuple[Probe, ...]
 
     @property
     def status(self) -> str:
         if self.stands:
-            return worst(self.ways)
+            return worst(self.probes)
         return UNPROVEN if self.is_awaited else BAD
 
 
@@ -78,13 +78,13 @@ class Row:
     reason: str
     notes: Tuple[str, ...]
     ports: Tuple[PublishedPorts, ...]
-    ways: Tuple[Way, ...]
+    probes: Tuple[Probe, ...]
 
     @property
     def status(self) -> str:
-        """What cannot be told of some, as of ways to a container that does not run, says nothing of the others."""
-        proven = worst(way for way in self.ways if way.status != UNPROVEN)
-        return worst(self.ways) if proven == UNTRIED else proven
+        """What cannot be told of some, as of probes to a container that does not run, says nothing of the others."""
+        proven = worst(probe for probe in self.probes if probe.status != UNPROVEN)
+        return worst(self.probes) if proven == UNTRIED else proven
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class NetworkView:
 @dataclass(frozen=True)
 class HostView:
     """`error` says why nothing is known of the host. `segments` are the subnets that other hosts may be on, too, and
-    `ways_in` the ways from other hosts. `verified` says when packets were sent, and `is_outdated` that
+    `probes_in` the probes from other hosts. `verified` says when packets were sent, and `is_outdated` that
     something has been changed since.
     """
 
@@ -117,8 +117,8 @@ class HostView:
     trouble: Tuple[str, ...] = ()
     drift: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
-    ways: Tuple[Way, ...] = ()
-    ways_in: Tuple[Way, ...] = ()
+    probes: Tuple[Probe, ...] = ()
+    probes_in: Tuple[Probe, ...] = ()
     verified: str = ""
     is_outdated: bool = False
     last_change: str = ""
@@ -128,26 +128,26 @@ class HostView:
         return sum(len(row.ports) for network in self.networks for row in network.rows)
 
     @property
-    def wrong(self) -> Tuple[Way, ...]:
-        """The ways that are not as declared, and then those that cannot be told."""
-        return tuple(way for status in (BAD, UNPROVEN) for way in self.ways if way.status == status)
+    def wrong(self) -> Tuple[Probe, ...]:
+        """The probes that are not as declared, and then those that cannot be told."""
+        return tuple(probe for status in (BAD, UNPROVEN) for probe in self.probes if probe.status == status)
 
     @property
     def status(self) -> str:
         """The worst of all that is known of the host."""
-        if self.error or self.drift or any(way.status == BAD for way in self.ways):
+        if self.error or self.drift or any(probe.status == BAD for probe in self.probes):
             return BAD
         return UNPROVEN if self.trouble or self.pending else GOOD
 
 
-def worst(ways: Iterable[Way]) -> str:
-    found = {way.status for way in ways}
+def worst(probes: Iterable[Probe]) -> str:
+    found = {probe.status for probe in probes}
     return next((status for status in _WORST_FIRST if status in found), UNTRIED)
 
 
 def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
     """`verified` is what packets have shown, as the module `probe` tells it, with the time (`at`, `time`)."""
-    told = [(probe, _way(probe)) for probe in (verified or {}).get("probes", ())]
+    told = [(sent, _probe(sent)) for sent in (verified or {}).get("probes", ())]
     sorter = _Sorter(seen, told)
     last = seen.get("last_change")
     return HostView(
@@ -160,9 +160,11 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
         trouble=(*seen.get("problems", ()), *seen["trouble"]),
         drift=tuple(_change(each) for changes in seen["drift"].values() for each in changes),
         pending=tuple(sorted({each["sandbox"] for each in seen["containers"].values()}.intersection(seen["pending"]))),
-        ways=tuple(way for _probe, way in told),
-        ways_in=tuple(
-            way for _probe, way in told if way.source not in seen["containers"] and ":" not in way.source != _HOST
+        probes=tuple(probe for _probe, probe in told),
+        probes_in=tuple(
+            probe
+            for _probe, probe in told
+            if probe.source not in seen["containers"] and ":" not in probe.source != _HOST
         ),
         verified=verified["time"] if verified else "",
         is_outdated=bool(verified and last and last["at"] > verified["at"]),
@@ -170,22 +172,22 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
     )
 
 
-def _way(probe: Seen) -> Way:
-    to, port = probe["to"], probe["port"]
-    target = f"{f'[{to}]' if ':' in to else to}:{port}/{probe['protocol']}" if port else f"{to}/{probe['protocol']}"
-    return Way(
-        probe["from"], target, probe["expected"], probe["seen"], _STATUS[probe["fulfilled"]],
-        probe.get("name") or "", probe.get("why") or "",
+def _probe(sent: Seen) -> Probe:
+    to, port = sent["to"], sent["port"]
+    target = f"{f'[{to}]' if ':' in to else to}:{port}/{sent['protocol']}" if port else f"{to}/{sent['protocol']}"
+    return Probe(
+        sent["from"], target, sent["expected"], sent["seen"], _STATUS[sent["fulfilled"]],
+        sent.get("name") or "", sent.get("why") or "",
     )  # fmt: skip
 
 
 class _Sorter:
-    """Finds the ways that concern a published port, or a container on a network."""
+    """Finds the probes that concern a published port, or a container on a network."""
 
-    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, Way]]) -> None:
-        self._of_address: Dict[str, List[Tuple[Seen, Way]]] = {}
-        self._of_source: Dict[str, List[Tuple[Seen, Way]]] = {}
-        self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, Way]]] = {}
+    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, Probe]]) -> None:
+        self._of_address: Dict[str, List[Tuple[Seen, Probe]]] = {}
+        self._of_source: Dict[str, List[Tuple[Seen, Probe]]] = {}
+        self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, Probe]]] = {}
         in_containers = {
             _bare(address)
             for container in seen["containers"].values()
@@ -193,32 +195,32 @@ class _Sorter:
             for address in endpoint["addresses"]
         }
         self.published = {_key(each) for each in seen["published"]}
-        for probe, way in told:
-            self._of_source.setdefault(probe["from"], []).append((probe, way))
-            if probe["to"] in in_containers:
-                self._of_address.setdefault(probe["to"], []).append((probe, way))
-            elif probe["port"]:
-                self._of_port.setdefault((probe["protocol"], probe["port"]), []).append((probe, way))
+        for sent, probe in told:
+            self._of_source.setdefault(sent["from"], []).append((sent, probe))
+            if sent["to"] in in_containers:
+                self._of_address.setdefault(sent["to"], []).append((sent, probe))
+            elif sent["port"]:
+                self._of_port.setdefault((sent["protocol"], sent["port"]), []).append((sent, probe))
 
-    def of_ports(self, ports: Ports) -> Tuple[Way, ...]:
-        found: Dict[Way, None] = {}
+    def of_ports(self, ports: Ports) -> Tuple[Probe, ...]:
+        found: Dict[Probe, None] = {}
         for each in ports.publications:
             wildcard = "::" if ":" in each["host_ip"] else "0.0.0.0"
-            for probe, way in self._of_port.get((each["protocol"], each["host_port"]), ()):
-                same_family = (":" in probe["to"]) == (":" in each["host_ip"])
-                if same_family and each["host_ip"] in (wildcard, probe["to"]):
-                    found[way] = None
+            for sent, probe in self._of_port.get((each["protocol"], each["host_port"]), ()):
+                same_family = (":" in sent["to"]) == (":" in each["host_ip"])
+                if same_family and each["host_ip"] in (wildcard, sent["to"]):
+                    found[probe] = None
         return tuple(found)
 
-    def of_endpoint(self, container: str, endpoint: Seen, subnets: Sequence[Any]) -> Tuple[Way, ...]:
+    def of_endpoint(self, container: str, endpoint: Seen, subnets: Sequence[Any]) -> Tuple[Probe, ...]:
         """To the container's addresses on the network, and from it to what it reaches by that network."""
-        own = {_bare(address) for address in endpoint["addresses"]}
-        to_it = [way for address in own for _probe, way in self._of_address.get(address, ())]
+        own = [_bare(address) for address in endpoint["addresses"]]
+        to_it = [probe for address in own for _probe, probe in self._of_address.get(address, ())]
         is_way_out = any(route.partition(" ")[0] in ("0.0.0.0/0", "::/0", "default") for route in endpoint["routes"])
         from_it = [
-            way
-            for probe, way in self._of_source.get(container, ())
-            if _is_in(probe["to"], subnets) or (is_way_out and probe["to"] not in self._of_address)
+            probe
+            for sent, probe in self._of_source.get(container, ())
+            if _is_in(sent["to"], subnets) or (is_way_out and sent["to"] not in self._of_address)
         ]
         return tuple(dict.fromkeys([*to_it, *from_it]))
 
@@ -309,7 +311,7 @@ def _row(seen: Seen, name: str, network: str, sharers: Tuple[str, ...], sorter: 
         reason=reason,
         notes=tuple(_others(endpoint, _OF_ENDPOINT)),
         ports=published,
-        ways=sorter.of_endpoint(name, endpoint, subnets),
+        probes=sorter.of_endpoint(name, endpoint, subnets),
     )
 
 
