@@ -365,8 +365,8 @@ class ThrowawayHost:
     def snapshot(self) -> dict[str, Any]:
         files = self.agent.call("read_files", folders=_FOLDERS)
         if LEDGER in files:
-            # What was done, and seen, and not what stands; once nothing is declared, they must not be there.
-            files.update(dict.fromkeys([LOG, VERIFIED], ""))
+            # What was done, and seen, and not what stands; beside no ledger they must not be.
+            files = {path: content for path, content in files.items() if path not in (LOG, VERIFIED)}
         links = self.json("ip -j -d link")
         addresses = self._settled_addresses()
         return {

@@ -20,6 +20,8 @@ from .view import BAD, GOOD, UNPROVEN, HostView, NetworkView, Probe
 
 # So many rows of containers are shown unfolded, and of so many probes that are as declared each host has a line.
 _MOST_OPEN_ROWS, _MOST_OPEN_HOSTS, _MOST_GOOD = 80, 12, 200
+# Of those that failed, so many are named at the top of the host.
+_MOST_FAILED = 5
 
 _SCRIPT = """
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -79,7 +81,7 @@ all('a[href^="#h"]').forEach(link => link.addEventListener('click', () => setTim
 let unprinted = null;
 addEventListener('beforeprint', () => {
   unprinted = folds.map(fold => fold.open);
-  folds.forEach(fold => fold.open = true);
+  all('details.host, details.network, details.drift').forEach(fold => fold.open = true);
 });
 addEventListener('afterprint', () => { folds.forEach((fold, at) => fold.open = unprinted[at]); });
 tools.hidden = false;
@@ -196,7 +198,10 @@ def _about(host: HostView) -> Iterator[str]:
         yield f'<p class="about uplink">{escape(uplink)}</p>'
     if host.last_change:
         yield f'<p class="about">Last change: {escape(host.last_change)}</p>'
-    trouble: List[str] = [*([host.error] if host.error else []), *host.trouble]
+    failed = [probe for probe in host.probes if probe.status == BAD]
+    trouble: List[str] = [*([host.error] if host.error else []), *host.trouble, *map(str, failed[:_MOST_FAILED])]
+    if failed[_MOST_FAILED:]:
+        trouble.append(f"{len(failed) - _MOST_FAILED} more probes failed")
     if trouble:
         yield f'<ul class="about trouble">{"".join(f"<li>{escape(each)}</li>" for each in trouble)}</ul>'
 

@@ -88,7 +88,7 @@ td.mono {{ font-family: {MONO}; font-size: .8rem; white-space: nowrap }}
 td.mark {{ width: 1.4rem; font-weight: 700; color: var(--good) }}
 tr.bad .mark, tr.bad td:nth-child(5) {{ color: var(--bad) }}
 tr.unproven .mark, tr.unproven td:nth-child(5) {{ color: var(--unproven) }}
-@media (max-width: 820px) {{
+@media screen and (max-width: 820px) {{
   body {{ padding: 1.2rem .8rem 3rem }}
   .tools {{ position: static; margin: 0 -.8rem .8rem; padding: .6rem .8rem }}
   .host > * {{ margin-left: .9rem; margin-right: .9rem }}
@@ -101,7 +101,7 @@ tr.unproven .mark, tr.unproven td:nth-child(5) {{ color: var(--unproven) }}
   body {{ max-width: none; padding: 0; font-size: 11px; background: #fff }}
   .tools {{ display: none }}
   .host, .fleet {{ border-color: #bbb }}
-  details::details-content {{ content-visibility: visible; block-size: auto }}
+  .host::details-content, .network::details-content {{ content-visibility: visible; block-size: auto }}
   svg.row, svg.heading, tr, .tiles, .host > summary {{ break-inside: avoid }}
   .host > summary, svg.heading, .network > summary {{ break-after: avoid }}
   * {{ -webkit-print-color-adjust: exact; print-color-adjust: exact }}
