@@ -77,20 +77,22 @@ def test_what_has_been_changed_since_is_outdated(seen: dict[str, Any]) -> None:
 
 def test_a_driver_that_nothing_is_known_of_shows_its_settings(seen: dict[str, Any]) -> None:
     """As what `network_info` tells of it is called."""
-    lan = {"driver": "macvlan", "bridge": None, "uplink": "eth0", "vlan": 30, "peers": ["a", "b"], "strict": True}
+    lan: dict[str, Any] = {"driver": "macvlan", "bridge": None, "uplink": "eth0", "vlan": 30, "strict": True}
+    lan["peers"] = {"a": {"address": "192.0.2.1"}, "b": {"address": "192.0.2.2"}}
+    lan["tunnel"] = {"vni": 256, "port": 4789}
     seen["networks"]["front"] = {**seen["networks"]["front"], **lan, "unset": None}
     del seen["containers"]["web"]["endpoints"]["front"]["host_interface"]
     seen["containers"]["web"]["endpoints"]["front"]["rate"] = "10mbit"
     front = _front(seen)
     assert (front.driver, front.bridge) == ("macvlan", "")
-    assert set(front.notes) >= {"uplink eth0", "vlan 30", "peers a, b", "strict"}
+    assert set(front.notes) >= {"uplink eth0", "vlan 30", "peers a, b", "tunnel vni 256, port 4789", "strict"}
     (web,) = [row for row in front.rows if row.container == "web"]
     assert (web.links, web.notes) == ("eth1", ("rate 10mbit",))
     assert "rate 10mbit" in host_svg(drawn(seen))
 
 
 def test_networks_of_several_hosts_are_those_whose_driver_leaves_the_host(seen: dict[str, Any]) -> None:
-    seen["networks"]["mesh"] = {**seen["networks"]["back"], "driver": "overlay", "subnets": ["10.9.0.0/16"]}
+    seen["networks"]["mesh"] = {**seen["networks"]["back"], "driver": "overlay", "whole_subnets": ["10.9.0.0/16"]}
     hosts = [view(name, copy.deepcopy(seen)) for name in ("a", "b")]
     (mesh,) = shared_networks([*hosts, HostView("c", error="not reached")])
     assert (mesh.name, mesh.driver, mesh.subnets, mesh.hosts) == ("mesh", "overlay", ("10.9.0.0/16",), ("a", "b"))

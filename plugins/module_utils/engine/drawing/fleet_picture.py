@@ -41,7 +41,9 @@ def shared_networks(hosts: Sequence[HostView]) -> List[Shared]:
             if network.driver != "bridge":
                 found.setdefault((network.name, network.driver), []).append((host, network))
     return [
-        Shared(name, driver, tuple(dict.fromkeys(each for _host, network in on for each in network.subnets)), names)
+        Shared(
+            name, driver, tuple(dict.fromkeys(each for _host, network in on for each in network.whole_subnets)), names
+        )
         for (name, driver), on in sorted(found.items())
         for names in [tuple(host.name for host, _network in on)]
         if len(names) > 1

@@ -145,7 +145,7 @@ def _tiles(hosts: Sequence[HostView]) -> str:
         (str(sum(len(host.networks) for host in hosts)), "networks", ""),
         (str(sum(host.containers for host in hosts)), "containers", ""),
         (str(sum(host.published for host in hosts)), "published", ""),
-        (str(drift), "differ", BAD if drift else GOOD),
+        (str(drift), "object differs" if drift == 1 else "objects differ", BAD if drift else GOOD),
         (str(pending), "pending", UNPROVEN if pending else GOOD),
         _verified(probes),
     ]

@@ -89,10 +89,13 @@ class Row:
 
 @dataclass(frozen=True)
 class NetworkView:
+    """`whole_subnets` are those of the network where it spans several hosts, of which this one has a part."""
+
     name: str
     driver: str
     bridge: str
     subnets: Tuple[str, ...]
+    whole_subnets: Tuple[str, ...]
     gateways: Tuple[str, ...]
     mtu: int
     is_up: bool
@@ -255,6 +258,7 @@ def _network(seen: Seen, name: str, sorter: _Sorter) -> NetworkView:
         driver=network.get("driver") or "bridge",
         bridge=network.get("bridge") or "",
         subnets=tuple(network["subnets"]),
+        whole_subnets=tuple(network.get("whole_subnets") or network["subnets"]),
         gateways=tuple(network["gateways"]),
         mtu=network["mtu"],
         is_up=network["state"] == "up",
@@ -280,8 +284,15 @@ def _marks(network: Seen) -> Iterator[str]:
 def _others(thing: Seen, known: FrozenSet[str]) -> Iterator[str]:
     for key, value in thing.items():
         if key not in known and value not in (None, False, "", [], {}):
-            words = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            yield key.replace("_", " ") if value is True else f"{key.replace('_', ' ')} {words}"
+            yield key.replace("_", " ") if value is True else f"{key.replace('_', ' ')} {_in_words(value)}"
+
+
+def _in_words(value: Any) -> str:
+    """Of things by their names, the names alone."""
+    if isinstance(value, Mapping):
+        are_things = any(isinstance(each, Mapping) for each in value.values())
+        return ", ".join(str(key) if are_things else f"{key} {each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _sharers(seen: Seen) -> Dict[str, Tuple[str, ...]]:
