@@ -53,11 +53,12 @@ declared:
   elements: str
   sample: [default_networks, user_networks, containers]
 networks:
-  description: Each declared network by name, with its bridge as it stands.
+  description: Each declared network by name, with its bridge as it stands. One of the driver C(macvlan) or C(ipvlan)
+    has C(parent), C(mode) and C(flag) instead, and the state of that link of the host.
   returned: success
   type: dict
-  sample: {app: {bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16], subnets: [172.18.0.0/16],
-    external: false, internal: false, icc: true, masquerade: true, gateway_modes: {ipv4: nat},
+  sample: {app: {driver: bridge, bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16],
+    subnets: [172.18.0.0/16], external: false, internal: false, icc: true, masquerade: true, gateway_modes: {ipv4: nat},
     mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
 containers:
   description: Each declared container by name, with its endpoints as they stand and its declared ports.
@@ -65,7 +66,7 @@ containers:
   type: dict
   sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [],
     unconnected: {}, endpoints: {app: {
-    interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, mac: "02:42:ec:9e:59:4f", mtu: 1500,
+    interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, parent: null, mac: "02:42:ec:9e:59:4f", mtu: 1500,
     addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"]}}}}
 published:
   description: The ports of the host that lead to containers now.

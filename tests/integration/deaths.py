@@ -80,7 +80,17 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     _hook(act, proc_sys, "write", lambda name, value: proc_sys.read(name) != value)
     for name in ("delete_address", "delete_route"):
         _hook(act, rtnetlink, name)
-    for name in ("add_veth", "set_link", "delete_links", "replace_address", "add_route"):
+    of_links = (
+        "add_veth",
+        "add_dummy",
+        "add_vlan",
+        "add_sublink",
+        "set_sublink",
+        "set_link",
+        "delete_link",
+        "delete_links",
+    )
+    for name in (*of_links, "replace_address", "add_route"):
         _hook(act, Rtnetlink, name)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 

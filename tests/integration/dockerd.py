@@ -74,7 +74,15 @@ def commands(words: Words) -> Iterator[list[str]]:
 
 def _network_options(network: Words, number: int) -> Iterator[str]:
     for key, value in network.items():
-        if key == "enable_ipv6":
+        if key == "driver":
+            yield from ["--driver", value]
+        elif key == "ipam":
+            for pool in value["config"]:
+                options = {"subnet": "--subnet", "gateway": "--gateway", "ip_range": "--ip-range"}
+                yield from (word for each, said in pool.items() for word in (options[each], said))
+        elif key == "enable_ipv6" and "ipam" in network:
+            yield from ["--ipv6"] if value else []
+        elif key == "enable_ipv6":
             # Engine 26.1 has no pool of IPv6 subnets.
             subnet = f"fd00:26:{number + 1:x}::"
             yield from ["--ipv6", "--subnet", f"{subnet}/64", "--gateway", f"{subnet}1"] if value else []

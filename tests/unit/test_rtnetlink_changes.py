@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import NLM_F_ACK, attributes
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import PortInfo
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink_changes import Rtnetlink, VethEnd
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 
 # The bytes of a message before its attributes, by its kind: of links, addresses and routes.
 HEADERS = {16: 16, 17: 16, 20: 8, 24: 12}
@@ -39,7 +39,7 @@ PORT = """
 CASES: dict[str, tuple[Callable[[Rtnetlink], None], int, int, str]] = {
     "veth": (
         lambda ip: ip.add_veth(
-            VethEnd("v0", "fe:ff:00:00:00:01"), VethEnd("p0", "02:00:00:00:00:01"), 6, mtu=1500, master=2, group=7
+            LinkEnd("v0", "fe:ff:00:00:00:01"), LinkEnd("p0", "02:00:00:00:00:01"), 6, mtu=1500, master=2, group=7
         ),
         16, EXCLUSIVE, VETH,
     ),

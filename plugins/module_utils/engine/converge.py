@@ -100,7 +100,7 @@ def recover_ledger(call: Call) -> Tuple[bool, Ledger]:
         if was_lost:
             ledger.declared = host.declared
             if not host.declared.is_empty:
-                ledger.allotted = host.plan.allotted.completed(host.allotted_before, host.declared.containers)
+                ledger.allotted = host.plan.kept_allotments.completed(host.allotted_before, host.declared.containers)
             ledger.save()
     return was_lost, ledger
 
@@ -146,7 +146,7 @@ def _commit(host: Host, call: Call, parts: Sequence[Part], log: _Log) -> Tuple[L
     is_to_be_confirmed = confirmation.is_to_be_confirmed(host, call, bool(changes))
     transaction.note_before(ledger, parts, host.ports_to_check(changes))
     ledger.declared = host.declared
-    ledger.allotted = host.plan.allotted.completed(host.former.allotted, host.declared.containers)
+    ledger.allotted = host.plan.kept_allotments.completed(host.former.allotted, host.declared.containers)
     if is_to_be_confirmed:
         confirmation.begin(host, call)
     _save(ledger, "nothing was changed")

@@ -44,7 +44,7 @@ class Change:
         if self.action != UPDATE:
             return ()
         before, after = field_values(self.before), field_values(self.after)
-        return tuple(name for name in after if before.get(name) != after[name])
+        return tuple(name for name in {**after, **before} if before.get(name) != after.get(name))
 
 
 def diff(current: State, desired: State, layer: str = "") -> List[Change]:

@@ -18,10 +18,10 @@ from .declaration.section import Interface, Subnet
 from .kernel import proc_sys, rtnetlink, systemd
 from .kernel.listeners import listeners
 from .ledger import Ledger
-from .planning.facts import Facts, ThirdPartyBridge
+from .planning.facts import Facts, HostLink, ThirdPartyBridge
 from .planning.resolv_conf import ResolvConf
 from .planning.resolvers import DNS_PORT
-from .resources.links.marks import is_managed
+from .resources.links.marks import is_managed, is_managed_port
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
@@ -65,6 +65,7 @@ def read_facts(ledger: Ledger) -> Facts:
         bridge_netfilter=os.path.isdir("/proc/sys/net/bridge"),
         third_party_bridges=tuple(_bridges([link for link in third_party_links if link.kind == "bridge"], addresses)),
         third_party_links=tuple(sorted(link.name for link in third_party_links if link.kind != "bridge")),
+        links=tuple(_host_links(links, addresses, managed)),
         dnsmasq_user=user,
         dnsmasq_group=group,
         systemd=systemd.is_booted(),
@@ -75,6 +76,29 @@ def _bridges(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.Addres
     for link in sorted(bridges, key=lambda link: link.name):
         own = tuple(_given(info for info in addresses if info.index == link.index))
         yield ThirdPartyBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
+
+
+def _host_links(
+    links: Dict[int, rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo], managed: Set[str]
+) -> Iterator[HostLink]:
+    nothing = rtnetlink.LinkInfo(0, "", "", 0, False)
+    for link in sorted(links.values(), key=lambda link: link.name):
+        if not is_managed_port(link):
+            master = links.get(link.master, nothing)
+            lower = links.get(link.link, nothing) if link.link_netnsid == rtnetlink.NO_NAMESPACE_ID else nothing
+            yield HostLink(
+                link.name,
+                link.index,
+                link.kind,
+                link.mtu,
+                link.mac,
+                link.up,
+                master.name,
+                master.kind,
+                lower.name,
+                link.name in managed,
+                tuple(_given(info for info in addresses if info.index == link.index)),
+            )
 
 
 def _is_filtered(link: rtnetlink.LinkInfo) -> bool:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `wharf follow` does between two runs: it keeps containers' files true to the host's, connects containers that
-start, and loads flushed rules again.
+start, also those whose network was on a link of the host that has come, and loads flushed rules again.
 
 A run brings each object to what is declared, whoever has changed it, but for an edited `resolv.conf`. Nobody watches
 `wharf follow`: so it changes only what belongs to a container that has just started, files that are still as they were
@@ -26,16 +26,19 @@ from .diff import CREATE, UPDATE, Change
 from .errors import ApplyError, ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .kernel import namespaces, systemd
+from .kernel.changed_links import ChangedLinks
 from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger, locked
 from .planning.declared_plan import make_plan
+from .planning.facts import Facts
+from .planning.parents import made_parent
 from .planning.plan import Plan
 from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
-from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Sandbox, SandboxRef
+from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef
 from .transaction import Part
 from .unconfirmed import Unconfirmed
 
@@ -85,7 +88,8 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
     tables = _deleted_tables()
-    sources: List[Source] = [watch, *tables]
+    links = ChangedLinks()
+    sources: List[Source] = [watch, *tables, links]
     follower = _Follower()
     metrics = _MetricsFile(metrics_file) if metrics_file else None
     tell(Followed())
@@ -96,6 +100,7 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
         pause = _LOOK_AGAIN_AFTER if changed else min(2 * pause, _LOOK_ANYWAY_AFTER)
         follower.may_lack_rules |= not changed.isdisjoint(tables)
         watch.add(follower.folders())
+        links.names = follower.parents
         try:
             followed = follower.look()
         except WharfError as error:
@@ -154,6 +159,8 @@ class _Follower:
     """Knows what it has followed so far.
 
     `_connected` are the network stacks of containers that third parties run, as they were when they were connected.
+    `parents` are the links of the host on which containers have links; `_parents_up` those that were up, by their
+    indexes.
     `may_lack_rules`: a table has been deleted since the rules were last observed.
     """
 
@@ -163,6 +170,8 @@ class _Follower:
         self._declared = Declared()
         self._others: FrozenSet[SandboxRef] = frozenset()
         self._connected: Dict[SandboxRef, _Stack] = {}
+        self.parents: FrozenSet[str] = frozenset()
+        self._parents_up: Dict[str, int] = {}
         self._look_at_deadline_after = 0.0
 
     def folders(self) -> Iterator[str]:
@@ -191,15 +200,23 @@ class _Follower:
             if not followed.problem:
                 self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
-            self._others = _third_party_sandboxes(
-                make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector())
-            )
+            plan = make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector())
+            self._others, self.parents = _third_party_sandboxes(plan), _parents(plan)
             self._declared = ledger.declared
+        up = self._up(facts)
+        came = {name for name, index in up.items() if self._parents_up.get(name) != index}
+        if came:
+            followed = replace(followed, connected=connect_on(frozenset(came)))
+        self._parents_up = up
         started = self._started()
         if started:
-            followed = replace(followed, connected=connect(frozenset(started)))
+            followed = replace(followed, connected=(*followed.connected, *connect(frozenset(started))))
             self._connected.update(started)
         return followed
+
+    def _up(self, facts: Facts) -> Dict[str, int]:
+        """The indexes of the parents that are up. One that has gone and come again has another."""
+        return {link.name: link.index for link in facts.links or () if link.name in self.parents and link.up}
 
     def _is_not_reverted(self, unconfirmed: Optional[Unconfirmed]) -> bool:
         """Whether the time of changes is over for so long that the process that reverts them must have been killed."""
@@ -294,6 +311,34 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
     return tuple(sorted(map(str, connected)))
 
 
+def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
+    """Connect the containers that have links on these links of the host, and change nothing else.
+
+    Returns:
+        The sandboxes for which there was something to do.
+
+    Raises:
+        WharfError: it could not be done.
+    """
+    connected: Set[SandboxRef] = set()
+    # With those that are made on them, which come first.
+    there = {*parents}
+
+    def limit(part: Part) -> Part:
+        made = [each.after for each in part.changes if isinstance(each.after, Parent) and each.after.lower in parents]
+        there.update(parent.name for parent in made)
+        ends = [each.after for each in part.changes if isinstance(each.after, Endpoint)]
+        ends = [end for end in ends if end.sublink.parent in there]
+        connected.update(end.sandbox for end in ends)
+        kept = {thing.key for thing in (*made, *ends)}
+        return part.without_changes_of(
+            frozenset(change.subject.key for change in part.changes if change.subject.key not in kept)
+        )
+
+    converge(Call(repeats=True), [VETH], limit)
+    return tuple(sorted(map(str, connected)))
+
+
 def _require_networks(started: FrozenSet[SandboxRef]) -> None:
     """
     Raises:
@@ -327,6 +372,12 @@ def _places(thing: Object) -> FrozenSet[SandboxRef]:
 
 def _third_party_sandboxes(plan: Plan) -> FrozenSet[SandboxRef]:
     return frozenset(each.sandbox for each in plan.model.containers.values() if each.sandbox.is_third_party)
+
+
+def _parents(plan: Plan) -> FrozenSet[str]:
+    declared = {each.sublinks.parent for each in plan.model.networks.values() if each.sublinks}
+    made = (made_parent(network, plan.facts) for network in plan.model.networks.values())
+    return frozenset(declared | {parent.lower for parent in made if parent and parent.lower})
 
 
 def _folders() -> Iterator[str]:

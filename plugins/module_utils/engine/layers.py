@@ -117,13 +117,14 @@ def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:
 
 def _veth(ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.endpoints import Endpoints
+    from .resources.links.parents import Parents
     from .resources.links.sandboxes import Sandboxes
     from .resources.links.stacks import StackReader
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
     stacks = StackReader()
-    return Sandboxes(ledger.prior, owned, stacks), Endpoints(ledger.prior, owned, declared, stacks)
+    return Parents(), Sandboxes(ledger.prior, owned, stacks), Endpoints(ledger.prior, owned, declared, stacks)
 
 
 def _rootless(planned: Plan) -> List[Problem]:

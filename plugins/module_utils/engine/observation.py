@@ -9,7 +9,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Un
 
 from . import history
 from .declaration.declared import Call
-from .declaration.drivers import OverlayDriver
+from .declaration.drivers import BRIDGE_MODE, OverlayDriver, SublinkDriver
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
@@ -135,6 +135,8 @@ def _third_party_drops(plan: Plan, problems: ProblemCollector) -> List[ThirdPart
 
 
 def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpoint]) -> Dict[str, Any]:
+    if network.sublinks:
+        return _network_on_parent(plan, network, network.sublinks, endpoints)
     bridge = _bridge(plan, network, bridges)
     stands = bridge is not None
     return {
@@ -172,6 +174,33 @@ def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str,
     }
 
 
+def _network_on_parent(
+    plan: Plan, network: Network, driver: SublinkDriver, endpoints: List[Endpoint]
+) -> Dict[str, Any]:
+    """A network without a bridge, of which its parent is all that there is on the host."""
+    parent = plan.facts.link(driver.parent)
+    pools = plan.allotted.networks[network.name]
+    declared = {pool.gateway for pool in network.pools if driver.has_next_hop}
+    return {
+        "driver": driver.name,
+        "parent": driver.parent,
+        "mode": driver.mode,
+        "flag": driver.flag or None,
+        "bridge": None,
+        "external": False,
+        "state": _UP[parent.up] if parent else "absent",
+        "mtu": plan.mtu(network),
+        "mac": parent.mac if parent else None,
+        "gateways": [str(pool.gateway) for pool in pools if pool.gateway in declared],
+        "subnets": [str(pool.subnet) for pool in pools],
+        "internal": network.internal,
+        "icc": driver.among == BRIDGE_MODE,
+        "gateway_modes": {},
+        "masquerade": False,
+        "endpoints": sorted(e.name for e in endpoints if e.network == network.name and e.sublink and e.is_whole),
+    }
+
+
 def _bridge(plan: Plan, network: Network, bridges: State) -> Union[Bridge, ThirdPartyBridge, None]:
     if network.external:
         return next((each for each in plan.facts.third_party_bridges or () if each.name == network.bridge), None)
@@ -194,8 +223,9 @@ def _container(plan: Plan, container: Container, endpoints: List[Endpoint]) -> D
 def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
     return {
         "interface": endpoint.interface,
-        "host_interface": endpoint.host_interface,
-        "bridge": endpoint.port.bridge,
+        "host_interface": endpoint.host_interface or None,
+        "bridge": endpoint.port.bridge or None,
+        "parent": endpoint.sublink.parent or None,
         "mac": endpoint.mac,
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),

@@ -71,7 +71,10 @@ def _uplink(link: Seen) -> str:
 def _network(seen: Seen, name: str, paint: Paint) -> Branch:
     network = seen["networks"][name]
     marks = [mark for mark, holds in _marks(network) if holds]
-    title = f"{network['bridge']}  network {name}  {_words(network['gateways'])}  mtu {network['mtu']}"
+    link, ends = network["bridge"], network["gateways"]
+    if network.get("parent"):
+        link, ends = network["parent"], network["subnets"]
+    title = f"{link}  network {name}  {_words(ends)}  mtu {network['mtu']}"
     rows = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
     left = [f"{owner}  ({its['unconnected'][name]})" for owner, its in _containers(seen) if name in its["unconnected"]]
     # The last column is not padded.
@@ -108,8 +111,11 @@ def _marks(network: Seen) -> Iterable[Tuple[str, bool]]:
     yield "absent", network["state"] == "absent"
     yield "down", network["state"] == "down"
     yield "internal", network["internal"]
-    yield "no icc", not network["icc"]
-    yield "no masquerade", not network["masquerade"]
+    if network.get("parent"):
+        yield " ".join(filter(None, [network["driver"], network["mode"], network["flag"]])), True
+    else:
+        yield "no icc", not network["icc"]
+        yield "no masquerade", not network["masquerade"]
 
 
 def _endpoint(seen: Seen, endpoint: str) -> List[str]:
@@ -121,7 +127,7 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
     addresses = {address.partition("/")[0] for address in here["addresses"]}
     ports = map(str, joined(port for port in container["ports"] if port["address"] in addresses))
     return [
-        f"{here['host_interface']} ── {here['interface']}",
+        " ── ".join(filter(None, [here["host_interface"], here["interface"]])),
         _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),

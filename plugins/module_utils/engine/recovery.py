@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import glob
 import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, Iterator, List, Set, Tuple
 
 from .declaration.declared import (
     CONTAINERS,
@@ -23,6 +22,7 @@ from .declaration.declared import (
     real_name,
 )
 from .declaration.parse_model import parse_model
+from .declaration.section import Interface
 from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
@@ -38,9 +38,9 @@ from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
-from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
+from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_sublink, marked_for
 from .resources.links.sandboxes import marks
-from .resources.links.stacks import is_present, sandbox_path
+from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
 from .rules import rules_iptables, rules_nftables
 from .rules.network_rules_iptables import FAMILIES
 from .rules.rules_iptables import possible_skeleton
@@ -165,7 +165,8 @@ def _own_marked(ledger: Ledger) -> None:
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
-        ledger.allotted = Allotments(_pools(), dict(_endpoints()), resolvers=ports)
+        stacks = _stacks()
+        ledger.allotted = Allotments(_pools(stacks), dict(_endpoints(stacks)), resolvers=ports)
 
 
 def note_boot(ledger: Ledger) -> None:
@@ -198,7 +199,8 @@ def _standing_rules() -> State:
 def _marked() -> Marked:
     rules = _standing_rules()
     published = {thing.container for thing in rules.values() if isinstance(thing, Rules)} - {""}
-    attached = {container for container, _network in _ports_by_endpoint()}
+    sublinks = (key for stack in _stacks().values() for key, _link in _sublinks(stack))
+    attached = {container for container, _network in (*_ports_by_endpoint(), *sublinks)}
     declared = rules.get(("chain", DECLARED_CHAIN))
     return Marked(
         frozenset(_bridges_by_network()),
@@ -258,7 +260,13 @@ def _own_folders_of_dnsmasq(ledger: Ledger) -> None:
     ledger.prior.update({folder: ABSENT for folder in made if folder.startswith(RUN_FOLDER)})
 
 
-def _pools() -> Dict[str, Pools]:
+def _stacks() -> Stacks:
+    """What is in each network stack but the host's."""
+    return StackReader().read(all_stacks())
+
+
+def _pools(stacks: Stacks) -> Dict[str, Pools]:
+    """The subnets of networks: by the addresses of their bridges, else by those of containers."""
     networks = {link.index: name for name, link in _bridges_by_network().items()}
     pools: Dict[str, Pools] = {}
     for info in rtnetlink.addresses():
@@ -266,6 +274,13 @@ def _pools() -> Dict[str, Pools]:
             address = ipaddress.ip_interface(info.address)
             name = networks[info.index]
             pools[name] = *pools.get(name, ()), PoolAllotment(address.network, address.ip)
+    for stack in stacks.values():
+        for (_container, name), link in _sublinks(stack):
+            for address in _addresses(stack, link):
+                # The subnet's own address stands for a gateway that nothing tells.
+                pool = PoolAllotment(address.network, address.network.network_address)
+                if pool not in pools.get(name, ()):
+                    pools[name] = *pools.get(name, ()), pool
     return pools
 
 
@@ -273,39 +288,28 @@ def _is_given(info: AddressInfo) -> bool:
     return not (info.by_kernel or info.link_local6 or info.address.startswith("169.254."))
 
 
-def _endpoints() -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
+def _endpoints(stacks: Stacks) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
     """What each endpoint has in its sandbox, wherever that is."""
     ports = _ports_by_endpoint()
-    for path in _stacks():
-        # A process may end meanwhile.
-        with suppress(OSError):
-            with namespaces.opened(path) as descriptor:
-                number = rtnetlink.namespace_id(descriptor)
-            here = {port.link: key for key, port in ports.items() if port.link_netnsid == number}
-            if here:
-                with namespaces.entered(path):
-                    yield from _inside(here, rtnetlink.links(), rtnetlink.addresses())
+    for stack in stacks.values():
+        here = {port.link: key for key, port in ports.items() if port.link_netnsid == stack.number}
+        here.update({link.index: key for key, link in _sublinks(stack)})
+        for link in stack.links:
+            if link.index in here:
+                by_version = {address.version: address.ip for address in _addresses(stack, link)}
+                yield here[link.index], EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
 
 
-def _stacks() -> Iterator[str]:
-    """A path to each network stack, the host's own left out."""
-    seen = {namespaces.identity(namespaces.OWN)}
-    for path in [*glob.glob(f"{namespaces.RUN_NETNS}/*"), *glob.glob("/proc/[0-9]*/ns/net")]:
-        with suppress(OSError):
-            identity = namespaces.identity(path)
-            if namespaces.is_namespace(path) and identity not in seen:
-                seen.add(identity)
-                yield path
+def _sublinks(stack: Stack) -> Iterator[Tuple[EndpointKey, LinkInfo]]:
+    """The endpoints in a stack whose networks have no bridge."""
+    for link in stack.links:
+        if is_managed_sublink(link) and marked_for(link):
+            yield endpoint_key(marked_for(link)), link
 
 
-def _inside(
-    keys: Mapping[int, EndpointKey], links: Sequence[LinkInfo], addresses: Sequence[AddressInfo]
-) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:
-    for link in links:
-        if link.index in keys:
-            given = (info for info in addresses if info.index == link.index and _is_given(info))
-            by_version = {found.version: found.ip for info in given for found in [ipaddress.ip_interface(info.address)]}
-            yield keys[link.index], EndpointAllotment(link.name, link.mac, by_version.get(4), by_version.get(6))
+def _addresses(stack: Stack, link: LinkInfo) -> List[Interface]:
+    given = (info for info in stack.addresses if info.index == link.index and _is_given(info))
+    return [ipaddress.ip_interface(info.address) for info in given]
 
 
 def _prior_forwarding(rules: State) -> Dict[str, str]:

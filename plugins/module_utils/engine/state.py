@@ -24,6 +24,9 @@ NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
 
 Key = Tuple[str, str]
 
+# Of a field that few objects have: where it is empty, nothing is said of it.
+_RARE = {"rare": True}
+
 
 @dataclass(frozen=True, order=True)
 class SandboxRef:
@@ -292,19 +295,44 @@ class Port:
     isolated: bool = False
     mtu: int = 0
 
+    def __bool__(self) -> bool:
+        return bool(self.bridge)
+
     def __str__(self) -> str:
         told = {"hairpin": self.hairpin, "isolated": self.isolated, f"mtu {self.mtu}": self.mtu}
         return ", ".join([self.bridge or "none", *(name for name, is_so in told.items() if is_so)])
 
 
 @dataclass(frozen=True)
+class Sublink:
+    """A link that is made on another one of the host, its `parent`; none where `kind` is empty.
+
+    `kind` is macvlan or ipvlan. The kernel says by `mode`, and of ipvlan by `flag`, whom it reaches. `made`:
+    wharf.network makes the parent.
+    """
+
+    kind: str = ""
+    parent: str = ""
+    mode: str = ""
+    flag: str = ""
+    made: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [f"{self.kind} on {self.parent}", self.mode, self.flag])) if self.kind else "none"
+
+    def __bool__(self) -> bool:
+        return bool(self.kind)
+
+
+@dataclass(frozen=True)
 class Endpoint(Object):
     """The connection of a container to a network; `name` is `CONTAINER/NETWORK`.
 
-    `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface`
-    in `sandbox`. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a link-local IPv6
-    address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `sysctl_places` are where the
-    declared ones among the `sysctls` are declared, by their keys.
+    `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface` in `sandbox`.
+    Where the network has no bridge, both are empty, and `interface` is the `sublink`, which has the mark; `mac` is
+    empty where that has the MAC of its parent. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a
+    link-local IPv6 address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `sysctl_places`
+    are where the declared ones among the `sysctls` are declared, by their keys.
     """
 
     name: str = field(init=False)
@@ -320,6 +348,7 @@ class Endpoint(Object):
     routes: Tuple[Route, ...] = ()
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    sublink: Sublink = field(default=Sublink(), metadata=_RARE)
     place: str = field(default="", compare=False)
     sysctl_places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
@@ -333,6 +362,19 @@ class Endpoint(Object):
     def place_of(self, sysctl: str) -> str:
         """Where a kernel parameter of the interface is declared."""
         return dict(self.sysctl_places).get(sysctl, self.place)
+
+
+@dataclass(frozen=True)
+class Parent(Object):
+    """A link of the host on which links of containers are made, where wharf.network makes it, too.
+
+    It is the VLAN of the number `vlan` on the link `lower`; or, where both are empty, a link that leads nowhere.
+    """
+
+    lower: str = ""
+    vlan: int = 0
+    up: bool = True
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -488,11 +530,14 @@ def state_of(objects: List[Object]) -> State:
     return {thing.key: thing for thing in objects}
 
 
-FieldValue = Union[str, int, bool, Port, SandboxRef, Tuple[object, ...]]
+FieldValue = Union[str, int, bool, Port, Sublink, SandboxRef, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:
-    """The fields in which two objects of one key can differ, by name; none for no object."""
+    """The fields in which two objects of one key can differ, by name; none for no object. Empty rare ones are left
+    out.
+    """
     if thing is None:
         return {}
-    return {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare and f.name != "name"}
+    told = ((f, getattr(thing, f.name)) for f in fields(thing) if f.compare and f.name != "name")
+    return {f.name: value for f, value in told if value or not f.metadata.get("rare")}

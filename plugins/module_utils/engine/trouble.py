@@ -47,6 +47,9 @@ def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str
             reasons[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:
             reasons[network.name] = "pending"
+        elif network.sublinks:
+            if not isinstance(endpoint, Endpoint) or not endpoint.sublink:
+                reasons[network.name] = f"not connected: its link of {network.sublinks.name} is gone"
         elif not network.external and ("bridge", network.bridge) not in _current(parts[BRIDGE.name]):
             reasons[network.name] = "not connected: the bridge is gone"
         elif not isinstance(endpoint, Endpoint) or not endpoint.is_whole:
@@ -116,16 +119,26 @@ def _sentence(change: Change, plan: Plan) -> str:
 
 
 def _bridge_is_gone(change: Change, plan: Plan) -> str:
-    names = [network.name for network in plan.model.networks.values() if network.bridge == change.subject.name]
+    names = [network.name for network in plan.model.bridged if network.bridge == change.subject.name]
     return f"network {_few(names)}: its bridge {change.subject.name} is gone, so containers on it are disconnected"
 
 
 def _veth_is_gone_or_elsewhere(change: Change, _plan: Plan) -> str:
     before, after = change.before, change.after
-    if not isinstance(after, Endpoint) or (isinstance(before, Endpoint) and before.port.bridge == after.port.bridge):
+    if not isinstance(after, Endpoint):
         return ""
+    if isinstance(before, Endpoint) and _connects_to(before) == _connects_to(after):
+        return ""
+    if after.sublink:
+        why = f"not on {after.sublink.parent}" if before and before.is_whole else "gone"
+        link = f"its link of {after.sublink.kind} is {why}"
+        return f"container {after.container} is not connected to network {after.network}: {link}"
     why = f"no port of the bridge {after.port.bridge}" if before and before.is_whole else "gone"
     return f"container {after.container} is not connected to network {after.network}: its veth is {why}"
+
+
+def _connects_to(endpoint: Endpoint) -> Tuple[str, str]:
+    return endpoint.port.bridge, endpoint.sublink.parent
 
 
 def _does_not_forward(change: Change, _plan: Plan) -> str:

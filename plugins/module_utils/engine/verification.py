@@ -21,9 +21,10 @@ from .planning.plan import Plan
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
 from .reachability.destinations import Destinations
-from .reachability.expectations import expect, expect_outside
+from .reachability.expectations import expect, expect_outside, untried
 from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
+from .reachability.sublink_expectations import Untried
 from .reachability.topology import HostAddresses
 from .resources.links.marks import marked_for
 from .resources.links.stacks import is_awaited, sandbox_path
@@ -92,16 +93,19 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
         probes = parse_probes(request.probes, plan, host_addresses.own)
         derived: List[Probe] = []
         outside: List[Probe] = []
+        beyond: List[Untried] = []
         if request.derive and ledger.declared.host is not None:
             keys = {probe.key for probe in probes}
             derived = [probe for probe in expect(plan, host_addresses) if probe.key not in keys]
             outside = expect_outside(plan, host_addresses)
+            beyond = [each for each in untried(plan, host_addresses) if each[0].key not in keys]
         sender = _Sender(plan, host, request.timeout)
         awaited = {probe: sender.awaits(probe) for probe in (*derived, *outside)}
-        untried = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
+        unseen = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
+        unseen += [(probe, Outcome(UNKNOWN, why)) for probe, why in beyond if not sender.awaits(probe)]
         probes += [probe for probe in derived if not awaited[probe]]
         outside = [probe for probe in outside if not awaited[probe]]
-        verification = Verification((*sender.send(probes), *untried), tuple(outside), tuple(sender.awaited))
+        verification = Verification((*sender.send(probes), *unseen), tuple(outside), tuple(sender.awaited))
         if request.derive:
             verified.keep([_row_as_data(*row) for row in verification.rows])
         return verification
@@ -118,7 +122,7 @@ class ObservedHost:
     @classmethod
     def observe(cls, plan: Plan) -> ObservedHost:
         links = {link.index: link for link in rtnetlink.links()}
-        bridges = {network.bridge for network in plan.model.networks.values()}
+        bridges = {network.bridge for network in plan.model.bridged}
         found = [(links[a.index], a.address.partition("/")[0]) for a in rtnetlink.addresses() if a.index in links]
         own = [
             (link.name != plan.facts.uplink, ipaddress.ip_address(text))

@@ -14,7 +14,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.p
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts, ThirdPartyBridge
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import (
+    Facts,
+    HostLink,
+    ThirdPartyBridge,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
 Words = Mapping[str, Any]
@@ -50,7 +54,13 @@ def facts_of(words: Words) -> Facts:
         tuples[key] = tuple((ipaddress.ip_network(subnet), owner) for subnet, owner in words.get(key, ()))
     if "third_party_bridges" in words:
         tuples["third_party_bridges"] = tuple(_standing(**bridge) for bridge in words["third_party_bridges"])
+    if "links" in words:
+        tuples["links"] = tuple(_link(**link) for link in words["links"])
     return Facts(**tuples)
+
+
+def _link(addresses: Collection[str] = (), mac: str = "02:00:00:00:00:01", **words: Any) -> HostLink:
+    return HostLink(mac=mac, addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
 
 
 def _standing(addresses: list[str], **words: Any) -> ThirdPartyBridge:

@@ -64,7 +64,7 @@ def stack(stable: bool) -> Stack:
 def test_a_stack_that_keeps_changing_has_only_its_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
     with netlink.Connection(socket.NETLINK_ROUTE) as host, namespaces.opened(namespaces.OWN) as descriptor:
-        read = stacks.read_open(descriptor, host, lambda _descriptor: None)
+        read = stacks.read_open(descriptor, host, descriptor, lambda _descriptor: None)
     assert not read.stable
     assert (read.loopback.name, read.addresses, read.routes) == ("lo", [], [])
 
@@ -102,7 +102,7 @@ def test_a_changed_stack_is_read_anew_by_whatever_name(monkeypatch: pytest.Monke
     read: list[int] = []
     paths = [name.name for name in names]
     monkeypatch.setattr(namespaces, "is_namespace", paths.__contains__)
-    monkeypatch.setattr(namespaces, "opened", lambda path: nullcontext(paths.index(path)))
+    monkeypatch.setattr(namespaces, "opened", lambda path: nullcontext(paths.index(path) if path in paths else -1))
     monkeypatch.setattr(namespaces, "visiting", lambda: nullcontext(None))
     monkeypatch.setattr(stacks, "read_open", lambda at, *_rest: read.append(at) or found[names[at]])
     reader = stacks.StackReader()

@@ -24,6 +24,11 @@ from misspellings import ALL_LETTERS, Place, misspelt, places, spellings, unmark
 from planning import facts_of, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration import section as reading
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.drivers import (
+    IPVLAN_FLAGS,
+    IPVLAN_MODES,
+    MACVLAN_MODES,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import (
     CONTAINER_MODE,
     GATEWAY_MODES,
@@ -33,6 +38,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.m
     NFTABLES,
     NONE_MODE,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_driver import PARSERS
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_ports import PROTOCOLS
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_services import RECORD_TYPES
@@ -142,6 +148,7 @@ def _level(path: str) -> str:
 def test_it_has_every_choice() -> None:
     choices = {
         *(*GATEWAY_MODES, NFTABLES, IPTABLES, *PROTOCOLS, *RECORD_TYPES, *ARCHITECTURES, *RA_MODES, *RUNTIMES),
+        *(*MACVLAN_MODES, *IPVLAN_MODES, *IPVLAN_FLAGS, *PARSERS),
         *(*ACTIONS, ICMP, *STATES, *UNITS, HOST_MODE, NONE_MODE, CONTAINER_MODE, HOST_GATEWAY),
     }
     assert choices - set().union(*WORDS.values()) == set()

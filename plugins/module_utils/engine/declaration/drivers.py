@@ -13,6 +13,14 @@ from .section import Address, Subnet
 # Of VXLAN over IPv4 and over IPv6: that protocol's header, those of UDP and VXLAN, and the Ethernet header within.
 OVERHEAD = {4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14}
 
+MACVLAN, IPVLAN = "macvlan", "ipvlan"
+
+BRIDGE_MODE, PRIVATE, VEPA, PASSTHRU = "bridge", "private", "vepa", "passthru"
+L2, L3, L3S = "l2", "l3", "l3s"
+MACVLAN_MODES = (BRIDGE_MODE, PRIVATE, VEPA, PASSTHRU)
+IPVLAN_MODES = (L2, L3, L3S)
+IPVLAN_FLAGS = (BRIDGE_MODE, PRIVATE, VEPA)
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -67,3 +75,52 @@ class OverlayDriver(Driver):
     def overhead(self) -> int:
         """How many bytes of each packet on the way to another host are not the containers' own."""
         return 0 if self.direct else OVERHEAD[self.own.address.version]
+
+
+@dataclass(frozen=True)
+class SublinkDriver(Driver):
+    """Of each container a link of its own, of the kind that is the driver's name, on the link `parent` of the host.
+
+    The kernel passes what these links send to each other, as `mode` says, or to the wire behind the parent: never to
+    the host itself, and never through its rules. `flag` is ipvlan's. Where no parent is declared (`is_isolated`), the
+    parent is a link of the network's own, which leads nowhere.
+    """
+
+    parent: str
+    mode: str
+    flag: str = ""
+    is_isolated: bool = False
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the parent can have no second link."""
+        return self.mode == PASSTHRU
+
+    @property
+    def shares_mac(self) -> bool:
+        """Whether the links have the MAC of their parent."""
+        return self.name == IPVLAN or self.is_exclusive
+
+    @property
+    def has_next_hop(self) -> bool:
+        """Whether the containers send by a router: the parent routes for links of the modes l3 and l3s."""
+        return self.mode not in (L3, L3S)
+
+    @property
+    def among(self) -> str:
+        """What becomes of a packet from one link of the parent to another: bridge, private or vepa."""
+        return self.flag or self.mode
+
+
+@dataclass(frozen=True)
+class MacvlanDriver(SublinkDriver):
+    """Each link has a MAC of its own, but in the mode passthru, in which it has that of its parent."""
+
+    name: ClassVar[str] = MACVLAN
+
+
+@dataclass(frozen=True)
+class IpvlanDriver(SublinkDriver):
+    """All links have the MAC of their parent. `flag` says of them what `mode` says of links of macvlan."""
+
+    name: ClassVar[str] = IPVLAN

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
 
 from ..state import DEFAULT_NETWORK, SandboxRef
-from .drivers import BridgeDriver, Driver
+from .drivers import BridgeDriver, Driver, SublinkDriver
 from .parse_ports import PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
@@ -164,6 +165,11 @@ class Network:
         return tuple(version for version in (4, 6) if self.has(version))
 
     @property
+    def sublinks(self) -> Optional[SublinkDriver]:
+        """The driver of a network that has no bridge, whose containers have links on a link of the host."""
+        return self.driver if isinstance(self.driver, SublinkDriver) else None
+
+    @property
     def ipv4(self) -> bool:
         return self.has(4)
 
@@ -183,7 +189,8 @@ class Network:
 
     def masquerade(self, version: int) -> bool:
         """Whether packets that leave the network get an address of the host as source."""
-        return self.masquerades.of(version) and self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
+        by_mode = self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
+        return self.sublinks is None and self.masquerades.of(version) and by_mode
 
     def snat(self, version: int) -> Optional[Address]:
         """The address of the host that they get; None for that of the interface by which they leave.
@@ -195,11 +202,20 @@ class Network:
     def has_gateway(self, version: int) -> bool:
         """Whether the bridge has an address."""
         without = self.gateway_mode(version) == ISOLATED or (version == 4 and self.inhibit_ipv4)
-        return self.external or not without
+        return self.external or not (without or self.sublinks)
 
     def needs_gateway(self, version: int) -> bool:
         """Whether the bridge has an address, or containers need a third party's gateway to other networks."""
         return self.has_gateway(version) or not self.internal
+
+    def leads_outside(self, version: int) -> bool:
+        """Whether its containers have a default route by it, where no other network has precedence.
+
+        As in Docker, one without a bridge has the gateway that is declared, and no other one.
+        """
+        if self.internal or not self.sublinks or not self.sublinks.has_next_hop:
+            return not self.internal
+        return any(pool.version == version and pool.gateway for pool in self.pools)
 
     @property
     def is_default(self) -> bool:
@@ -339,6 +355,11 @@ class Model:
     containers: Mapping[str, Container]
     docker_user: Tuple[UserRule, ...] = ()
     earlier: FrozenSet[str] = frozenset()
+
+    @cached_property
+    def bridged(self) -> Tuple[Network, ...]:
+        """The networks that have a bridge, so that packets from and to their containers pass the host's rules."""
+        return tuple(network for network in self.networks.values() if not network.sublinks)
 
     def owner_of_stack(self, container: Container) -> Container:
         """The container whose stack this one uses: itself, or the one it shares."""

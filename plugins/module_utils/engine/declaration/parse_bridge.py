@@ -17,7 +17,7 @@ from .section import Section, wrong
 T = TypeVar("T")
 
 BRIDGE_OPTION = "com.docker.network.bridge."
-_MTU_OPTION = "com.docker.network.driver.mtu"
+MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
 
@@ -48,18 +48,27 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
         trusted_interfaces=options.take_all(BRIDGE_OPTION + "trusted_host_interfaces", _interfaces),
         inhibit_ipv4=options.take(BRIDGE_OPTION + "inhibit_ipv4", read.flag, False),
         masquerades=per_family(extension, "masquerade", read.flag, masquerade),
-        mtu=options.take_optional(_MTU_OPTION, read.mtu),
         host_binding=options.take_optional(BRIDGE_OPTION + "host_binding_ipv4", host_ip),
-        interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
     )
-    with problems.collect():
-        check_mtu(shaped, option_path(network, _MTU_OPTION))
+    shaped = shared_options(shaped, options, problems)
     for version in (4, 6):
         if shaped.gateway_mode(version) == ISOLATED and not shaped.internal:
             problems.add(
                 option_path(network, f"{BRIDGE_OPTION}gateway_mode_ipv{version}"),
                 f'"isolated": leaves the containers without a gateway: set {network.path}.internal: true',
             )
+    return shaped
+
+
+def shared_options(network: Network, options: Section, problems: ProblemCollector) -> Network:
+    """The network with the settings that networks of all drivers have in their `driver_opts`."""
+    shaped = replace(
+        network,
+        mtu=options.take_optional(MTU_OPTION, read.mtu),
+        interface_prefix=options.take(_PREFIX_OPTION, _interface_prefix, "eth"),
+    )
+    with problems.collect():
+        check_mtu(shaped, option_path(network, MTU_OPTION))
     return shaped
 
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 from typing import Callable, Mapping
 
 from ..errors import ProblemCollector
+from .drivers import IPVLAN, MACVLAN
 from .model import Network
 from .parse_bridge import parse_bridge
 from .parse_overlay import parse_overlay
+from .parse_sublink import parse_ipvlan, parse_macvlan
 from .section import Section, wrong
 
 # From the network as it is without its driver's settings, its `driver_opts`, and its `x-wharf`, the network with them.
 # A parser takes the keys that its driver knows. The keys that are left are problems.
 DriverParser = Callable[[Network, Section, Section, ProblemCollector], Network]
 
-PARSERS: Mapping[str, DriverParser] = {"bridge": parse_bridge, "overlay": parse_overlay}
+PARSERS: Mapping[str, DriverParser] = {
+    "bridge": parse_bridge,
+    "overlay": parse_overlay,
+    MACVLAN: parse_macvlan,
+    IPVLAN: parse_ipvlan,
+}
 
 DEFAULT_DRIVER = "bridge"
 DOCKER_DRIVERS = ("bridge", "host", "ipvlan", "macvlan", "none", "overlay")
@@ -30,5 +37,5 @@ def driver_parser(driver: str, path: str) -> DriverParser:
     """
     if driver not in PARSERS:
         why = "is not supported yet" if driver in DOCKER_DRIVERS else "is no driver that is known here"
-        raise wrong(path, driver, f"{why}: leave it out, or say {' or '.join(PARSERS)}")
+        raise wrong(path, driver, f"{why}: leave it out, or say one of {', '.join(sorted(PARSERS))}")
     return PARSERS[driver]

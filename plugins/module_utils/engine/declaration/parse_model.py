@@ -12,6 +12,7 @@ from ..errors import Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .drivers import OverlayDriver
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
+from .parent_references import check_parents
 from .parse_bridge import option_path
 from .parse_container import MODES, Names, container_name, parse_container
 from .parse_host import default_network, parse_host
@@ -169,9 +170,11 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
     """The model with references resolved. A network with problems of its own counts as declared."""
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
-        _check_rules(model.host, network, problems)
+        if not network.sublinks:
+            _check_rules(model.host, network, problems)
         check_records(model, network, problems)
-    for thing, other in _duplicates([(n.bridge, n) for n in model.networks.values() if not n.external]):
+    check_parents(model, problems)
+    for thing, other in _duplicates([(n.bridge, n) for n in model.bridged if not n.external]):
         problems.add(thing.path, f"its bridge {thing.bridge} is also that of {other.path}: name another one")
     for container, other in _duplicates([(c.sandbox, c) for c in model.containers.values()]):
         problems.add(
@@ -186,7 +189,7 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
 def _check_endpoints(model: Model, network: Network, problems: ProblemCollector) -> None:
     """Check the number of a bridge's ports, and that no MAC is on it twice."""
     on_network = [a for c in model.containers.values() for a in c.attachments if a.network == network.name]
-    if len(on_network) > _BRIDGE_PORTS:
+    if len(on_network) > _BRIDGE_PORTS and not network.sublinks:
         problems.add(
             network.path,
             f"{len(on_network)} containers are on it, and a bridge of Linux has {_BRIDGE_PORTS} ports at most "

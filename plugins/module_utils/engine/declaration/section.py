@@ -343,11 +343,11 @@ class Section:
         """The parsed values of a key; none if the key is missing, its value is null, or it has a problem."""
         return self.take_optional(key, parse) or ()
 
-    def refuse_blank(self, *keys: str) -> None:
+    def refuse_blank(self, *keys: str, why: str = BLANK) -> None:
         """Report those of the keys that have no value; for keys that restrict something."""
         for key in keys:
             if key in self._left and self._left[key] in (None, ""):
-                self._problems.add(f"{self.path}.{key}", BLANK)
+                self._problems.add(f"{self.path}.{key}", why)
 
     def inner(self, key: str) -> Section:
         """The section below a key, which has to be finished separately."""

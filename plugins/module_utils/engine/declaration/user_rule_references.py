@@ -25,6 +25,9 @@ def ineffective_rules(model: Model, networks: Collection[str], knows_ports: bool
         if rule.network and rule.network not in networks:
             there = ", ".join(model.networks) or "none"
             yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
+        joined = model.networks.get(rule.network)
+        if joined and joined.sublinks:
+            yield f"{rule.path}.network", f"network {rule.network} is {_unseen(joined.sublinks.name)}"
         if knows_ports:
             yield from _published_ports(model, rule)
 
@@ -44,12 +47,18 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
     joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
     if not owner.attachments:
         yield path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
+    elif joined and all(network.sublinks for network in joined):
+        yield path, f"{rule.container} is only on networks of {_unseen('macvlan or ipvlan')}"
     elif joined and not any(owner.has(network, version) for network in joined for version in versions(rule)):
         family = " and ".join(f"IPv{version}" for version in versions(rule))
         yield (
             path,
             f"{rule.container} has no {family} address, as the rule's source would need: leave one of the two out",
         )
+
+
+def _unseen(drivers: str) -> str:
+    return f"{drivers}, and no rule of this host sees what its containers send or get: leave the rule out"
 
 
 def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
-from ..declaration.section import Address
+from ..declaration.model import Network
+from ..declaration.section import Address, Subnet
 from ..kernel.rtnetlink import LinkInfo
 from ..planning.plan import Plan
 from ..resources.links.marks import marked_for
 from ..third_party.rule_evaluation import SomeAddress, SomePort
 from .choices import MOST_CASES, Choice, all_cases
 from .headers import Header
-from .owners import holder
+from .owners import holder, network_at
 from .question import OUTSIDE, Question
 from .stacks import HOST, Stack, Stacks
-from .walk import ABSENT, LOST_ANSWER, MISSED, Arrival, Cause, Step, Stopped, Walk
+from .walk import ABSENT, LOST_ANSWER, MISSED, NOBODY, Arrival, Cause, Step, Stopped, Walk
 
 OPEN, CLOSED, UNKNOWN = "open", "closed", "unknown"
 
@@ -52,8 +53,8 @@ class Case:
 
 
 def walk_cases(question: Question, target: Address, plan: Plan, stacks: Stacks) -> List[Case]:
-    ports = _ports(stacks.host)
-    found = all_cases(lambda choices: _walked(question, target, plan, Walk(stacks, ports, choices)))
+    ports, on_parents = _ports(stacks.host), _on_parents(plan, stacks.host)
+    found = all_cases(lambda choices: _walked(question, target, plan, Walk(stacks, ports, on_parents, choices)))
     return [replace(case, choices=tuple(choices)) for case, choices in found]
 
 
@@ -72,6 +73,21 @@ def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
         if link.master:
             found.setdefault(link.master, []).append((link, marked_for(link).partition("/")[0]))
     return found
+
+
+def _on_parents(plan: Plan, host: Stack) -> Dict[int, List[str]]:
+    """By the index of each parent, the containers that have links on it."""
+    found: Dict[int, List[str]] = {}
+    for container in plan.model.containers.values():
+        for attachment in container.attachments:
+            parent = _parent(plan.model.networks[attachment.network], host)
+            if parent:
+                found.setdefault(parent.index, []).append(container.name)
+    return found
+
+
+def _parent(network: Network, host: Stack) -> Optional[LinkInfo]:
+    return host.link(network.sublinks.parent) if network.sublinks else None
 
 
 def _walked(question: Question, target: Address, plan: Plan, walk: Walk) -> Case:
@@ -112,14 +128,25 @@ def _origin(
         if stack is None:
             raise Stopped(Cause(ABSENT, container, header), f"container {container} does not run, so it sends nothing")
         return stack, None, header
+    at = network_at(plan, header)
+    behind = _parent(at, host) if at else None
+    if behind:
+        # What is beyond comes to containers on the parent by no other link.
+        others = (link for link in host.links.values() if link != behind)
+        nobodys = (*_NOBODYS[header.version], *_own_networks(host, others, header.version))
+        return None, behind, header if address else replace(header, source=SomeAddress(header.version, nobodys))
     if address is None:
         uplink = _uplink(host, plan)
         others = (link for link in host.links.values() if link != uplink)
-        own = [each.network for link in others for each in host.interfaces(link) if each.version == header.version]
-        return None, uplink, replace(header, source=SomeAddress(header.version, (*_NOBODYS[header.version], *own)))
+        nobodys = (*_NOBODYS[header.version], *_own_networks(host, others, header.version))
+        return None, uplink, replace(header, source=SomeAddress(header.version, nobodys))
     with suppress(OSError):
         return None, host.links[host.way(address).index], header
     return None, _uplink(host, plan), header
+
+
+def _own_networks(host: Stack, links: Iterable[LinkInfo], version: int) -> List[Subnet]:
+    return [each.network for link in links for each in host.interfaces(link) if each.version == version]
 
 
 def _uplink(host: Stack, plan: Plan) -> LinkInfo:
@@ -138,8 +165,14 @@ def _check_arrival(plan: Plan, arrival: Arrival) -> None:
     if arrival.stack or isinstance(destination, SomeAddress):
         return
     for name, pools in plan.allotted.networks.items():
-        is_there = any(destination in pool.subnet for pool in pools)
-        if is_there and arrival.link.name != plan.model.networks[name].bridge:
+        if not any(destination in pool.subnet for pool in pools):
+            continue
+        network = plan.model.networks[name]
+        if network.sublinks and arrival.link.name == network.sublinks.parent:
+            if holder(plan, destination):
+                what = f"no link on {arrival.link.name} has the address {destination}"
+                raise Stopped(Cause(NOBODY, HOST, arrival.header, outgoing=arrival.link.name), what)
+        elif arrival.link.name != network.bridge:
             who = holder(plan, destination) or f"network {name}, which {destination} is an address of"
             what = f"it leaves the host by {arrival.link.name}, and does not come to {who}"
             raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)

@@ -133,7 +133,7 @@ def holder(plan: Plan, address: object) -> str:
 
 def network_of_step(plan: Plan, step: Step) -> Optional[Network]:
     """The network that a rule is about: that of the destination, or the one that the packet comes from."""
-    by_bridge = {network.bridge: network for network in plan.model.networks.values()}
+    by_bridge = {network.bridge: network for network in plan.model.bridged}
     at = network_at(plan, step.header) if step.header else None
     return by_bridge.get(step.outgoing) or at or by_bridge.get(step.incoming)
 

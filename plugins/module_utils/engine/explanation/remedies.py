@@ -28,11 +28,14 @@ from .walk import (
     NOT_FORWARDED,
     NOT_LISTENED,
     NOT_TAKEN,
+    OWN_PARENT,
+    PRIVATE_LINK,
     RULE,
     SILENT,
     Cause,
 )
 
+_BESIDE_PARENT = "put the container on a network with a bridge, too, and use its address there"
 APPLY = "`wharf apply` brings the host back to what is declared"
 
 
@@ -73,6 +76,8 @@ class Adviser:
             NOBODY: self._nobody,
             LOST_ANSWER: self._lost_answer,
             MISSED: self._missed,
+            PRIVATE_LINK: self._private_link,
+            OWN_PARENT: self._own_parent,
         }
         return by_kind[cause.kind](cause) if cause.kind in by_kind else Advice()
 
@@ -114,6 +119,24 @@ class Adviser:
     def _isolated_port(self, cause: Cause) -> Advice:
         network = self._network_of(cause.outgoing)
         return self._without_icc(network) if network and not network.icc else Advice("", (APPLY,))
+
+    def _private_link(self, cause: Cause) -> Advice:
+        network = self._network_on(cause.outgoing)
+        if network is None or not network.sublinks:
+            return Advice("", (APPLY,))
+        key = "ipvlan_flag" if network.sublinks.flag else "macvlan_mode"
+        why = f"containers of network {network.name} do not reach each other by themselves ({network.path}.driver_opts)"
+        return Advice(why, (f"`{key}: bridge` in {network.path}.driver_opts",))
+
+    def _own_parent(self, cause: Cause) -> Advice:
+        network = self._network_on(cause.outgoing)
+        why = f"the kernel passes nothing between {cause.outgoing} and the links that are made on it"
+        return Advice(f"{why} ({network.path})" if network else why, (_BESIDE_PARENT,))
+
+    def _network_on(self, parent: str) -> Optional[Network]:
+        """The network of the container, of those on this parent."""
+        networks = [each for c in (self._source, self._target) if c for each in self._networks(c)]
+        return next((each for each in networks if each.sublinks and each.sublinks.parent == parent), None)
 
     def _not_listened(self, cause: Cause) -> Advice:
         published = self._published()

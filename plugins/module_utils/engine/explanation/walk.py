@@ -28,6 +28,7 @@ from .stacks import LOOPBACK, NAT_PRIORITIES, Base, Stack, Stacks
 ABSENT, NO_WAY, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no way", "not taken", "not forwarded", "rule"
 ISOLATED_PORT, NOBODY, DOWN, NOT_LISTENED = "isolated port", "nobody", "link down", "nobody listens"
 SILENT, LOST_ANSWER, MISSED = "silent", "lost answer", "missed"
+PRIVATE_LINK, OWN_PARENT = "private link", "own parent"
 
 _TRACKING = -200
 _PROTOCOLS = {(PING, 4): "icmp", (PING, 6): "ipv6-icmp"}
@@ -97,10 +98,13 @@ Neighbour = Tuple[Optional[Stack], Optional[LinkInfo]]
 
 @dataclass
 class Walk:
-    """One way, in one case. `ports` are those of each bridge of the host, by its index."""
+    """One way, in one case. `ports` are those of each bridge of the host, by its index. `on_parents` are the containers
+    that have links on a link of the host, by its index.
+    """
 
     stacks: Stacks
     ports: Dict[int, List[Tuple[LinkInfo, str]]]
+    on_parents: Dict[int, List[str]]
     choices: Choices
     steps: List[Step] = field(default_factory=list)
     _connections: Dict[str, List[Connection]] = field(default_factory=dict)
@@ -148,7 +152,11 @@ class Walk:
         if not out.up:
             raise self._stopped(DOWN, stack, header, f"{out.name} of {stack.called} is down", outgoing=out.name)
         host = self.stacks.host
+        if out.sublink:
+            return self._by_sublink(stack, out, next_hop, header)
         if stack.is_host:
+            if self._on_parent(out, next_hop):
+                raise self._own_parent(out, next_hop, header)
             if out.kind == "bridge":
                 return self._from_host(out, next_hop, header)
             self._note(stack, f"it leaves the host by {out.name}, to {next_hop}", header)
@@ -162,6 +170,50 @@ class Walk:
             if not link.up:
                 raise self._stopped(DOWN, host, header, f"{link.name} of the host is down", incoming=link.name)
         return self._into_bridge(port, bridge, next_hop, header)
+
+    # Links on a link of the host
+
+    def _by_sublink(self, stack: Stack, out: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
+        """What goes out by a link of macvlan or ipvlan: to another one on the same parent, or to the parent's wire."""
+        host = self.stacks.host
+        parent = host.links.get(out.link)
+        if parent is None or not parent.up:
+            what = f"{parent.name} of the host is down" if parent else f"the parent of {out.name} is not on the host"
+            raise self._stopped(DOWN, host if parent else stack, header, what, outgoing=out.name)
+        peer = self._on_parent(parent, next_hop)
+        if peer is None and next_hop in host.own(parent):
+            raise self._own_parent(parent, next_hop, header)
+        if peer is None:
+            what = f"it leaves the host by {parent.name}, to {next_hop}, and no rule of the host sees it"
+            self._note(host, what, header)
+            return Arrival(None, header, parent)
+        self._check_mode(out, parent, header)
+        self._note(host, f"{out.kind} on {parent.name} passes it on, and no rule of the host sees it", header)
+        self._mark = 0
+        return self.receive(*peer, header)
+
+    def _check_mode(self, out: LinkInfo, parent: LinkInfo, header: Header) -> None:
+        among = (out.sublink.flag or out.sublink.mode) if out.sublink else ""
+        if among == "private":
+            what = f"links on {parent.name} do not reach each other: their mode is private"
+            raise self._stopped(PRIVATE_LINK, self.stacks.host, header, what, outgoing=parent.name)
+        question = f"whether the switch behind {parent.name} sends back what comes from there (vepa)"
+        if among == "vepa" and not self.choices.take(question, [False, True]):
+            what = f"the switch behind {parent.name} does not send it back (vepa)"
+            raise self._stopped(PRIVATE_LINK, self.stacks.host, header, what, outgoing=parent.name)
+
+    def _on_parent(self, parent: LinkInfo, address: AddressEnd) -> Optional[Tuple[Stack, LinkInfo]]:
+        """The stack and the link on this parent that has the address."""
+        stacks = (self.stacks.of(name) for name in self.on_parents.get(parent.index, ()))
+        for stack in (*stacks, self.stacks.host):
+            for link in stack.links.values() if stack else ():
+                if stack and link.sublink and link.link == parent.index and address in stack.own(link):
+                    return stack, link
+        return None
+
+    def _own_parent(self, parent: LinkInfo, address: AddressEnd, header: Header) -> Stopped:
+        what = f"the kernel passes nothing between {parent.name} of the host and links that are made on it ({address})"
+        return self._stopped(OWN_PARENT, self.stacks.host, header, what, outgoing=parent.name)
 
     # Bridges
 
@@ -297,6 +349,9 @@ class Walk:
             Stopped: it does not arrive.
         """
         host, self._mark = self.stacks.host, 0
+        on_parent = self._on_parent(link, header.destination)
+        if on_parent:
+            return self.receive(*on_parent, header)
         ports = [port for port, container in self.ports.get(link.index, ()) if not container]
         near = any(header.destination in each.network for each in host.interfaces(link)) if ports else False
         if near and header.destination not in host.own():

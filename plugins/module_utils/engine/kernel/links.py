@@ -26,6 +26,7 @@ T = TypeVar("T")
 # group, and leaves it in the one message that also sets its alias.
 UNDONE_PORTS = 0x77686172
 UNDONE_BRIDGES = 0x77686173
+UNDONE_PARENTS = 0x77686174
 DONE = 0
 
 # Earlier versions are untried.

@@ -15,7 +15,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, values
 
@@ -33,6 +33,9 @@ IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_VXLAN_ID, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT, IFLA_VXLAN_LOCAL6 = 1, 4, 7, 15, 17
+IFLA_MACVLAN_MODE = 1
+IFLA_VLAN_ID = 1
+IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
 RTEXT_FILTER_SKIP_STATS = 8
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
@@ -59,6 +62,7 @@ ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
 NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
 _PORT = struct.Struct("!H")
 _NEXT_HOP = struct.Struct("=HBBi")
+U16 = struct.Struct("=H")
 U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
 _NO_ID = _S32.pack(NO_NAMESPACE_ID)
@@ -66,6 +70,10 @@ _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 _ANY_ADDRESS: Dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 # Where a link's message has an interface's parameters of IPv6: the numbers of linux/ipv6.h.
 _TOLD_PARAMETERS = {"accept_ra": 3, "accept_redirects": 4, "disable_ipv6": 26, "accept_dad": 27}
+# The kernel's numbers of the modes and flags of links that are made on other ones (linux/if_link.h).
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 # Of a route that is added without a metric.
 _USUAL_PRIORITY: Dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 1024}
 
@@ -99,10 +107,19 @@ class PortInfo:
 
 
 @dataclass(frozen=True)
+class SublinkInfo:
+    """What a link of kind `macvlan` or `ipvlan` has; `flag` is ipvlan's."""
+
+    mode: str
+    flag: str = ""
+
+
+@dataclass(frozen=True)
 class LinkInfo:
     """An interface.
 
-    `master` and `link` (of a veth: its peer) are interface indexes, 0 for none. `link` counts in the
+    `master` and `link` (of a veth: its peer; of a link that is made on another: that one) are interface indexes, 0 for
+    none. `vlan` is the number of a link of kind `vlan`. `link` counts in the
     namespace that has the id `link_netnsid` here, or in this one where that is NO_NAMESPACE_ID. No other interface can
     have one of its `other_names`.
     """
@@ -121,6 +138,8 @@ class LinkInfo:
     bridge: Optional[BridgeInfo] = None
     vxlan: Optional[VxlanInfo] = None
     port: Optional[PortInfo] = None
+    sublink: Optional[SublinkInfo] = None
+    vlan: int = 0
     other_names: Tuple[str, ...] = ()
     # Whether it is up, with a carrier, and the kernel has done all that follows from it.
     ready: bool = field(default=False, compare=False)
@@ -362,6 +381,8 @@ def parse_link(message: bytes) -> LinkInfo:
         bridge=_bridge(info[IFLA_INFO_DATA]) if kind == "bridge" and IFLA_INFO_DATA in info else None,
         vxlan=_vxlan(info[IFLA_INFO_DATA]) if kind == "vxlan" and IFLA_INFO_DATA in info else None,
         port=_port(info[IFLA_INFO_SLAVE_DATA]) if info.get(IFLA_INFO_SLAVE_KIND) == b"bridge\0" else None,
+        sublink=_sublink(kind, attributes(info.get(IFLA_INFO_DATA, b""))) if kind in ("macvlan", "ipvlan") else None,
+        vlan=_vlan(attributes(info.get(IFLA_INFO_DATA, b""))) if kind == "vlan" else 0,
         ready=found.get(IFLA_OPERSTATE, b"\0")[0] == IF_OPER_UP,
         other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
         families=found.get(IFLA_AF_SPEC, b""),
@@ -395,6 +416,21 @@ def _port(data: bytes) -> PortInfo:
         hairpin=found.get(IFLA_BRPORT_MODE) == b"\1",
         isolated=found.get(IFLA_BRPORT_ISOLATED) == b"\1",
     )
+
+
+def _sublink(kind: str, found: Attributes) -> SublinkInfo:
+    if kind == "macvlan":
+        return SublinkInfo(_word(MACVLAN_MODES, _number(found, IFLA_MACVLAN_MODE)))
+    mode, flag = (U16.unpack(found.get(each, b"\0\0"))[0] for each in (IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS))
+    return SublinkInfo(_word(IPVLAN_MODES, mode), _word(IPVLAN_FLAGS, flag))
+
+
+def _vlan(found: Attributes) -> int:
+    return int(U16.unpack(found[IFLA_VLAN_ID])[0]) if IFLA_VLAN_ID in found else 0
+
+
+def _word(numbers: Mapping[str, int], number: int) -> str:
+    return next((word for word, each in numbers.items() if each == number), str(number))
 
 
 def parse_address(message: bytes) -> AddressInfo:

@@ -41,10 +41,18 @@ from .rtnetlink import (
     IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA,
     IFLA_INFO_SLAVE_KIND,
+    IFLA_IPVLAN_FLAGS,
+    IFLA_IPVLAN_MODE,
+    IFLA_LINK,
     IFLA_LINKINFO,
+    IFLA_MACVLAN_MODE,
     IFLA_MASTER,
     IFLA_MTU,
+    IFLA_VLAN_ID,
+    IPVLAN_FLAGS,
+    IPVLAN_MODES,
     LINK_HEADER,
+    MACVLAN_MODES,
     NDA_DST,
     NDA_IFINDEX,
     NDA_LLADDR,
@@ -63,8 +71,10 @@ from .rtnetlink import (
     RTN_UNICAST,
     RTN_UNREACHABLE,
     RTPROT_STATIC,
+    U16,
     U32,
     PortInfo,
+    SublinkInfo,
 )
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
@@ -78,7 +88,7 @@ _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class VethEnd:
+class LinkEnd:
     name: str
     mac: str
 
@@ -92,7 +102,7 @@ class Rtnetlink(Connection):
     def __init__(self) -> None:
         super().__init__(socket.NETLINK_ROUTE)
 
-    def add_veth(self, end: VethEnd, peer: VethEnd, namespace: int, mtu: int, master: int, group: int) -> None:
+    def add_veth(self, end: LinkEnd, peer: LinkEnd, namespace: int, mtu: int, master: int, group: int) -> None:
         """Make a veth pair, whose `peer` is in the namespace that is open as the descriptor `namespace`.
 
         `mtu` is in bytes, and that of both ends. `master` is the index of the bridge that `end` becomes a port of.
@@ -103,6 +113,45 @@ class Rtnetlink(Connection):
         kind = attribute(IFLA_INFO_KIND, _text("veth")) + _nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, there))
         here = _name(end) + _number(IFLA_GROUP, group) + _number(IFLA_MASTER, master) + both
         self._change(RTM_NEWLINK, _NEW_LINK + here + _nested(IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL)
+
+    def add_sublink(
+        self,
+        kind: str,
+        info: SublinkInfo,
+        parent: int,
+        end: LinkEnd,
+        mtu: int,
+        group: int,
+        namespace: Optional[int] = None,
+    ) -> None:
+        """Make a link on the link of the index `parent`, in the namespace that is open as the descriptor `namespace`.
+
+        Without a namespace it is made in this one. `mtu` is in bytes, 0 for the parent's. Without a MAC in `end` the
+        kernel gives it one.
+        """
+        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(end.name)) + _number(IFLA_LINK, parent)
+        message += attribute(IFLA_ADDRESS, _mac(end.mac)) if end.mac else b""
+        message += _number(IFLA_MTU, mtu) if mtu else b""
+        message += _number(IFLA_GROUP, group)
+        message += _number(IFLA_NET_NS_FD, namespace) if namespace is not None else b""
+        self._change(RTM_NEWLINK, message + _sublink(kind, info), NLM_F_CREATE | NLM_F_EXCL)
+
+    def add_dummy(self, name: str, group: int) -> None:
+        """Make a link that leads nowhere."""
+        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
+        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("dummy")))
+        self._change(RTM_NEWLINK, message + kind, NLM_F_CREATE | NLM_F_EXCL)
+
+    def add_vlan(self, name: str, lower: int, vlan: int, group: int) -> None:
+        """Make a link of the VLAN of this number, on the link of the index `lower`."""
+        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_LINK, lower)
+        data = _nested(IFLA_INFO_DATA, attribute(IFLA_VLAN_ID, U16.pack(vlan)))
+        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("vlan")) + data)
+        self._change(RTM_NEWLINK, message + _number(IFLA_GROUP, group) + kind, NLM_F_CREATE | NLM_F_EXCL)
+
+    def set_sublink(self, index: int, kind: str, info: SublinkInfo) -> None:
+        """Set the mode of a link that is made on another one; of ipvlan, that of all links of its parent."""
+        self._change(RTM_NEWLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _sublink(kind, info))
 
     def set_link(
         self,
@@ -139,6 +188,9 @@ class Rtnetlink(Connection):
     def delete_links(self, group: int) -> None:
         """Delete all links of a group. One by one, each would take 20 ms."""
         self._change(RTM_DELLINK, _NEW_LINK + _number(IFLA_GROUP, group))
+
+    def delete_link(self, index: int) -> None:
+        self._change(RTM_DELLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0))
 
     def replace_address(self, index: int, address: str) -> None:
         """Give the interface `index` an `ADDRESS/PREFIX`, or set it anew where it has it."""
@@ -224,8 +276,17 @@ class Rtnetlink(Connection):
         self.ask(kind, message, NLM_F_ACK | flags)
 
 
-def _name(end: VethEnd) -> bytes:
+def _name(end: LinkEnd) -> bytes:
     return attribute(IFLA_IFNAME, _text(end.name)) + attribute(IFLA_ADDRESS, _mac(end.mac))
+
+
+def _sublink(kind: str, info: SublinkInfo) -> bytes:
+    if kind == "macvlan":
+        data = _number(IFLA_MACVLAN_MODE, MACVLAN_MODES[info.mode])
+    else:
+        data = attribute(IFLA_IPVLAN_MODE, U16.pack(IPVLAN_MODES[info.mode]))
+        data += attribute(IFLA_IPVLAN_FLAGS, U16.pack(IPVLAN_FLAGS[info.flag]))
+    return _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)) + _nested(IFLA_INFO_DATA, data))
 
 
 def _nested(kind: int, value: bytes) -> bytes:

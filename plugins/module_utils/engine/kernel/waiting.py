@@ -9,10 +9,11 @@ import select
 import time
 from typing import Sequence, Set, Union
 
+from .changed_links import ChangedLinks
 from .deleted_tables import DeletedTables
 from .inotify import Watch
 
-Source = Union[Watch, DeletedTables]
+Source = Union[Watch, DeletedTables, ChangedLinks]
 
 # In seconds, until a change counts as complete: a file may be removed, and be written anew after that.
 _SETTLED_AFTER = 0.05

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Collection, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.section import Address, Subnet
 
@@ -64,11 +63,6 @@ class Allotments:
     ports: Mapping[str, int] = field(default_factory=dict)
     resolvers: Mapping[str, int] = field(default_factory=dict)
     mtu: int = 0
-
-    @cached_property
-    def gateways(self) -> FrozenSet[str]:
-        """The bridges' own addresses."""
-        return frozenset(str(pool.gateway) for pools in self.networks.values() for pool in pools)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""

@@ -24,7 +24,7 @@ def adopt(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
     nothing is known of the host, external networks are planned like all others.
     """
     networks = dict(model.networks)
-    paths = {network.bridge: network.path for network in networks.values() if not network.external}
+    paths = {network.bridge: network.path for network in model.bridged if not network.external}
     external = [network for network in networks.values() if network.external]
     for network in sorted(external, key=lambda network: not network.is_default):
         adopted = _adopted(network, facts, problems)

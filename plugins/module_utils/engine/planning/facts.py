@@ -27,6 +27,27 @@ class ThirdPartyBridge:
 
 
 @dataclass(frozen=True)
+class HostLink:
+    """A link of the host, other than those of containers, with its addresses; `mtu` is in bytes.
+
+    `master` is the link that it belongs to, of the kind `master_kind`, and `lower` the one that it is made on; both are
+    empty where there is none. `managed`: wharf.network made it.
+    """
+
+    name: str
+    index: int = 0
+    kind: str = ""
+    mtu: int = 1500
+    mac: str = ""
+    up: bool = True
+    master: str = ""
+    master_kind: str = ""
+    lower: str = ""
+    managed: bool = False
+    addresses: Tuple[Interface, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """A host as it is; the defaults are those of a host about which nothing is known.
 
@@ -34,8 +55,8 @@ class Facts:
     are the host's own, None where nothing is known of it. `taken_subnets` are the subnets that the host reaches without
     a gateway, except those of managed bridges, and the addresses of its nameservers, each with what uses it;
     `routed_subnets` those that it has a route to by a gateway. `third_party_bridges` are the bridges that wharf.network
-    does not manage, and `third_party_links` the names of all other such links; both are None where nothing is known of
-    the host.
+    does not manage, `third_party_links` the names of all other such links, and `links` all links but those of
+    containers; the three are None where nothing is known of the host.
     `resolv_conf` is the content of the host's file, or of systemd-resolved's where the host's leads there;
     `nameservers` is the number of nameservers in the host's own file.
     `firewalld`: whether firewalld runs, or is stopped and keeps settings that wharf.network made.
@@ -66,9 +87,13 @@ class Facts:
     ipv6: bool = True
     third_party_bridges: Optional[Tuple[ThirdPartyBridge, ...]] = None
     third_party_links: Optional[Tuple[str, ...]] = None
+    links: Optional[Tuple[HostLink, ...]] = None
     firewalld: bool = False
     dnsmasq_user: str = "dnsmasq"
     dnsmasq_group: str = "nogroup"
     systemd: bool = False
     max_backlog: int = 0
     mtus: Tuple[Tuple[str, int], ...] = ()
+
+    def link(self, name: str) -> Optional[HostLink]:
+        return next((link for link in self.links or () if link.name == name), None)

@@ -205,7 +205,7 @@ def _resolv_conf(plan: Plan, container: Container) -> str:
         nameservers = [str(assigned.resolver.address)]
     if not nameservers:
         # The host may use a network's resolver at its gateway, but containers on other networks may not.
-        nameservers = [address for address in of_host.nameservers if address not in plan.allotted.gateways]
+        nameservers = [address for address in of_host.nameservers if address not in plan.gateways]
         if container.mode != HOST_MODE:
             nameservers = _reachable(nameservers, _has_ipv6(plan, container))
     search = list(container.dns_search or host.dns_search or of_host.search)

@@ -65,7 +65,7 @@ def _allot_endpoints(
         for container in model.containers.values()
         for network, interface in _interface_names(container, model, before, problems).items()
     }
-    macs = _macs(wanted)
+    macs = _macs(model, wanted)
     return {
         (c.name, a.network): EndpointAllotment(
             interfaces[c.name, a.network],
@@ -294,9 +294,14 @@ def _interface_prefix(model: Model, attachment: Attachment) -> str:
     return model.networks[attachment.network].interface_prefix
 
 
-def _macs(wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
-    """The MAC of each endpoint: the declared one, or one from a hash of the endpoint's name."""
+def _macs(model: Model, wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
+    """The MAC of each endpoint: the declared one, or one from a hash of the endpoint's name.
+
+    Empty for those that have the MAC of another link.
+    """
     macs = {(c.name, a.network): a.mac for c, a in wanted if a.mac}
+    given = ((key, model.networks[key[1]].sublinks) for key in ((c.name, a.network) for c, a in wanted))
+    macs.update({key: "" for key, driver in given if driver and driver.shares_mac})
     used: Set[str] = set(macs.values())
     for container, attachment in wanted:
         key = (container.name, attachment.network)

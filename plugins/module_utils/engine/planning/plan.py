@@ -10,14 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ..declaration.drivers import OverlayDriver
 from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sublink, Sysctl
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
@@ -25,6 +25,7 @@ from .facts import Facts
 from .ipam import allot, stable_macs
 from .leases import check_leases
 from .overlays import check_overlays, underlay_mtu
+from .parents import is_to_be_there, made_parent, on_parents
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
 from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
@@ -65,7 +66,7 @@ class Plan:
             ModelError: with the `problems` that were found before, and those of addresses, ports and routes.
         """
         problems = ProblemCollector() if problems is None else problems
-        model = adopt(model, facts, problems)
+        model = on_parents(adopt(model, facts, problems), facts, problems)
         notes = ProblemCollector()
         allotted = allot(model, facts, before, problems, notes)
         publications, ports = publish(model, allotted, facts, problems)
@@ -102,7 +103,8 @@ class Plan:
 
     @property
     def has_ipv6(self) -> bool:
-        return any(network.ipv6 for network in self.model.networks.values())
+        """Whether packets of IPv6 pass the host from and to containers."""
+        return any(network.ipv6 for network in self.model.bridged)
 
     @property
     def chosen_ports(self) -> Tuple[Publication, ...]:
@@ -122,9 +124,9 @@ class Plan:
         once it is full. With net.core.netdev_max_backlog at 1000, ARP fails on a bridge of more than 1001 ports.
         """
         endpoints = Counter(key[1] for key in self.allotted.endpoints)
-        for name, count in endpoints.items():
+        for network in self.model.bridged:
+            count = endpoints[network.name]
             if 0 < self.facts.max_backlog <= count:
-                network = self.model.networks[name]
                 yield (
                     f"{network.path}: {count} containers are on bridge {network.bridge}, and "
                     f"net.core.netdev_max_backlog is {self.facts.max_backlog}: whenever one of them broadcasts, as it "
@@ -147,7 +149,7 @@ class Plan:
         """Host addresses that the host does not have. It is no error, since an address may move between hosts."""
         if self.facts.addresses is None:
             return
-        own = {*self.facts.addresses, *self.allotted.gateways}
+        own = {*self.facts.addresses, *self.gateways}
         for publication in self.publications:
             address = publication.host_ip
             if address and not address.is_loopback and str(address) not in own:
@@ -156,7 +158,7 @@ class Plan:
     def _large_mtus(self) -> List[str]:
         return [
             f"{network.path}: MTU {network.mtu} is larger than {self._why_large(network)}: large packets may be lost"
-            for network in self.model.networks.values()
+            for network in self.model.bridged
             if network.mtu and network.mtu > self.largest_mtu(network)
             if isinstance(network.driver, OverlayDriver)
             or (self.facts.uplink and not network.internal and not network.external)
@@ -166,6 +168,21 @@ class Plan:
         if isinstance(network.driver, OverlayDriver):
             return f"{self.largest_mtu(network)}, what fits in packets to the other hosts"
         return f"{self.allotted.mtu}, that of {self.facts.uplink}, by which the host reaches the outside"
+
+    @property
+    def kept_allotments(self) -> Allotments:
+        """What the ledger keeps. A subnet that is declared for a network without a bridge is that of another network:
+        were the network to have a bridge later, it would have to have another subnet.
+        """
+        foreign = {each.name for each in self.model.networks.values() if each.sublinks and _declares_subnets(each)}
+        networks = {name: pools for name, pools in self.allotted.networks.items() if name not in foreign}
+        return replace(self.allotted, networks=networks)
+
+    @cached_property
+    def gateways(self) -> FrozenSet[str]:
+        """The bridges' own addresses."""
+        allotted = [self.allotted.networks[network.name] for network in self.model.bridged]
+        return frozenset(str(pool.gateway) for pools in allotted for pool in pools)
 
     def mtu(self, network: Network) -> int:
         return network.mtu or self.largest_mtu(network)
@@ -221,6 +238,10 @@ class Plan:
                         problems.add(f"{network.path}.{key}", f'"{hop}": {outside}')
 
 
+def _declares_subnets(network: Network) -> bool:
+    return all(pool.subnet for pool in network.pools)
+
+
 def forwarding(plan: Plan) -> List[Object]:
     """The kernel parameters by which the host forwards, and the file of sysctl.d that sets them after a reboot.
 
@@ -248,7 +269,7 @@ def _forwarding(plan: Plan) -> List[Object]:
 
 def bridges(plan: Plan) -> List[Object]:
     published = _published_on_loopback(plan)
-    networks = plan.model.networks.values()
+    networks = plan.model.bridged
     return [_bridge(plan, network, network.name in published) for network in networks if not network.external]
 
 
@@ -305,9 +326,17 @@ def _is_filtered(plan: Plan, network: Network) -> bool:
 
 
 def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
+    """These, and the parents of their links."""
     containers = plan.model.containers.values()
     sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
-    return [*sandboxes, *(endpoint for container in containers for endpoint in _endpoints(plan, container))]
+    endpoints = [endpoint for container in containers for endpoint in _endpoints(plan, container)]
+    return [*_parents(plan), *sandboxes, *endpoints]
+
+
+def _parents(plan: Plan) -> List[Object]:
+    """Those that are made for networks, one for all networks that have it."""
+    made = (made_parent(network, plan.facts) for network in plan.model.networks.values())
+    return [*{parent.name: parent for parent in made if parent}.values()]
 
 
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
@@ -336,12 +365,15 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             network=network.name,
             sandbox=container.sandbox,
             interface=allotted.interface,
-            host_interface=host_interface(container.name, network.name),
-            port=Port(
+            host_interface="" if network.sublinks else host_interface(container.name, network.name),
+            port=Port("")
+            if network.sublinks
+            else Port(
                 network.bridge,
                 hairpin=bool(published & addresses),
                 isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
             ),
+            sublink=_sublink(plan, network),
             mtu=plan.mtu(network),
             mac=allotted.mac,
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
@@ -351,6 +383,15 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             place=attachment.path,
             sysctl_places=tuple(_sysctl_places(attachment, container, allotted.interface)),
         )
+
+
+def _sublink(plan: Plan, network: Network) -> Sublink:
+    driver = network.sublinks
+    if driver is None:
+        return Sublink()
+    parent = made_parent(network, plan.facts)
+    made = parent is not None and is_to_be_there(parent, plan.facts)
+    return Sublink(driver.name, driver.parent, driver.mode, driver.flag, made)
 
 
 def host_interface(container: str, network: str) -> str:
@@ -405,7 +446,7 @@ def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterato
         yield from (Route(str(pool.subnet)) for pool in pools if pool is not own)
         chosen: Optional[Attachment] = gateway_attachment(plan.model, container, address.version)
         if chosen and chosen.network == network.name:
-            yield Route(DEFAULT_DESTINATIONS[address.version], plan.next_hop(network, address))
+            yield from _default_route(plan, network, address)
         if isinstance(network.driver, OverlayDriver):
             # Whichever network the default route is by.
             yield from (Route(str(each), str(own.gateway)) for each in network.driver.subnets_of(address.version))
@@ -414,6 +455,15 @@ def _routes(plan: Plan, container: Container, attachment: Attachment) -> Iterato
         for route in container.routes:
             if any(route.via in pool.subnet for pool in pools):
                 yield Route(str(route.to), str(route.via))
+
+
+def _default_route(plan: Plan, network: Network, address: Address) -> Iterator[Route]:
+    """The default route of the container that has this address, which is by its network."""
+    destination = DEFAULT_DESTINATIONS[address.version]
+    if network.sublinks and not network.sublinks.has_next_hop:
+        yield Route(destination)
+    elif not network.sublinks or any(pool.gateway and address in (pool.subnet or ()) for pool in network.pools):
+        yield Route(destination, plan.next_hop(network, address))
 
 
 def _routes_to_linked(plan: Plan, address: Address, gateway: Address) -> Iterator[Route]:
@@ -431,6 +481,8 @@ def asymmetric_replies(plan: Plan, container: Container, version: int) -> Iterat
     """
     for sending, receiving in permutations(container.attachments, 2):
         network = plan.model.networks[sending.network]
+        if plan.model.networks[receiving.network].sublinks:
+            continue
         address = plan.allotted.endpoints[container.name, receiving.network].address(version)
         if address and not network.masquerade(version):
             yield from ((pool.subnet, address) for pool in plan.allotted.pools(network.name, version))

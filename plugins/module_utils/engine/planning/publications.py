@@ -9,7 +9,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from ..declaration.model import ROUTED, Attachment, Container, Model
+from ..declaration.drivers import SublinkDriver
+from ..declaration.model import ROUTED, Attachment, Container, Model, Network
 from ..declaration.parse_ports import PortMapping, PortRange, port_text, size
 from ..declaration.section import Address, Subnet, union
 from ..errors import ModelError, ProblemCollector
@@ -63,7 +64,7 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
     """The attachment that gives a container its default route in one IP family.
 
     Docker's order decides: the highest `gw_priority`, then a network with both families, then the first name. An
-    internal network gives no default route.
+    internal network gives no default route, nor does one without a bridge for which no gateway is declared.
     """
 
     def rank(attachment: Attachment) -> Tuple[int, bool, str]:
@@ -74,7 +75,7 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
         attachment
         for attachment in container.attachments
         for network in [model.networks[attachment.network]]
-        if not network.internal and container.has(network, version)
+        if network.leads_outside(version) and container.has(network, version)
     ]
     return min(candidates, key=rank, default=None)
 
@@ -152,12 +153,19 @@ def _requests(
     model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
 ) -> Iterator[_PortRequest]:
     host_ip, versions = _binding(model, container, mapping)
+    gateways = [(gateway_attachment(model, container, version), version) for version in versions]
+    leaving = [(model.networks[attachment.network], version) for attachment, version in gateways if attachment]
     reached = [
-        (attachment.network, version)
-        for version in versions
-        for attachment in [gateway_attachment(model, container, version)]
-        if attachment and model.networks[attachment.network].gateway_mode(version) != ROUTED
+        (network.name, version)
+        for network, version in leaving
+        if not network.sublinks and network.gateway_mode(version) != ROUTED
     ]
+    unseen = next((network for network, _version in leaving if network.sublinks), None)
+    if unseen and unseen.sublinks and not reached:
+        # A target alone is reached at the container's own address, as every port there is.
+        if mapping.published or mapping.host_ip or mapping.allow_from is not None:
+            problems.add(mapping.path, _unpublished(container, unseen, unseen.sublinks))
+        return
     held = [(network, version) for network, version in reached if model.host.has_rules(version)]
     if reached and not held:
         keys = [f"{model.host.path}.{model.host.without_rules[version]}" for _network, version in reached]
@@ -189,6 +197,14 @@ def _requests(
             candidates,
             mapping.allow_from,
         )
+
+
+def _unpublished(container: Container, network: Network, driver: SublinkDriver) -> str:
+    remedy = "leave this out: the port is reached at the container's own address"
+    if len(container.attachments) > 1:
+        remedy += ", or give a network with a bridge the higher gw_priority"
+    why = f"{container.name} leaves by network {network.name}, and no port of this host leads to {driver.name}"
+    return f"{why}: {remedy}"
 
 
 def _binding(model: Model, container: Container, mapping: PortMapping) -> Tuple[Optional[Address], Tuple[int, ...]]:

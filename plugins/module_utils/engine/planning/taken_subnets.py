@@ -88,23 +88,33 @@ class TakenSubnets:
             for pool in network.pools:
                 if network.external and pool.subnet:
                     adopted.add(TakenSubnet(pool.subnet, network.name))
-        self._connected, self._routed = _SubnetIndex(), _SubnetIndex()
+        self._connected, self._routed, self._networks = _SubnetIndex(), _SubnetIndex(), _SubnetIndex()
         for index, subnets in ((self._connected, facts.taken_subnets), (self._routed, facts.routed_subnets)):
             for subnet, what in subnets:
                 if not any(adopted.around(subnet)):
                     index.add(TakenSubnet(subnet, what))
 
     def add(self, taken: TakenSubnet) -> None:
-        self._connected.add(taken)
+        self._networks.add(taken)
 
-    def overlapping(self, subnet: Subnet) -> Optional[TakenSubnet]:
-        """The taken subnet that a declared one conflicts with; of several the one that was added first."""
-        overlapping = chain(self._connected.around(subnet), self._connected.within(subnet))
-        found = min(overlapping, default=None) or min(self._routed.within(subnet), default=None)
+    def overlapping(self, subnet: Subnet, is_hosts: bool = True) -> Optional[TakenSubnet]:
+        """The taken subnet that a declared one conflicts with; of several the one that was added first.
+
+        Where the host has no part in the network that it is declared for (`is_hosts`), only those of other networks.
+        """
+        of_networks = chain(self._networks.around(subnet), self._networks.within(subnet))
+        if not is_hosts:
+            return min(of_networks, default=(0, None))[1]
+        connected = chain(self._connected.around(subnet), self._connected.within(subnet))
+        found = (
+            min(connected, default=None)
+            or min(of_networks, default=None)
+            or min(self._routed.within(subnet), default=None)
+        )
         return found[1] if found else None
 
     def within(self, base: Subnet) -> Iterator[Range]:
         """The address ranges of a pool from which the planner must choose no subnet."""
-        for index in (self._connected, self._routed):
+        for index in (self._connected, self._networks, self._routed):
             for _number, taken in chain(index.around(base), index.within(base)):
                 yield taken.range

@@ -22,14 +22,22 @@ from ..planning.plan import Plan
 from ..planning.targets import targets
 from .probes import CLOSED, DISCARD, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
 from .published_port_expectations import PublishedPortExpectations
+from .sublink_expectations import Untried, on_sublinks, untried_on_sublinks
 from .topology import EndpointAddress, HostAddresses, Topology, has_route
 from .user_rule_expectations import Forwarded, may_decide
 
 
 def expect(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
     """What the host itself and its containers must, and must not, reach."""
-    expectations = _Expectations(Topology(plan, host_addresses))
-    return list(dict.fromkeys(probe for probe in expectations.inside() if not expectations.is_up_to_rules(probe)))
+    topology = Topology(plan, host_addresses)
+    expectations = _Expectations(topology)
+    probes = [probe for probe in expectations.inside() if not expectations.is_up_to_rules(probe)]
+    return list(dict.fromkeys([*probes, *on_sublinks(topology)]))
+
+
+def untried(plan: Plan, host_addresses: HostAddresses) -> List[Untried]:
+    """What is expected as well, and cannot be proven from here, each with the reason."""
+    return list(untried_on_sublinks(Topology(plan, host_addresses)))
 
 
 def expect_outside(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
@@ -53,7 +61,7 @@ class _Expectations:
         }
 
     def inside(self) -> Iterator[Probe]:
-        for endpoint in self._topology.endpoints():
+        for endpoint in self._on_bridges():
             yield from self._own_network(endpoint, self._topology.neighbour(endpoint))
             yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
         for container in self._plan.model.containers.values():
@@ -62,9 +70,12 @@ class _Expectations:
         yield from self._linked()
         yield from self._published.inside()
 
+    def _on_bridges(self) -> Iterator[EndpointAddress]:
+        return (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.sublinks)
+
     def outside(self) -> Iterator[Probe]:
         yield from self._published.outside()
-        for endpoint in self._topology.endpoints():
+        for endpoint in self._on_bridges():
             outer = self._topology.host_addresses.outer
             via = next((str(each) for each in outer if each.version == endpoint.version), "")
             if via and self._plan.model.host.has_rules(endpoint.version):
@@ -184,7 +195,7 @@ class _Expectations:
         for address in self._topology.own(version)[:1]:
             if has_default and self._topology.routes_by_host(container, address):
                 yield _to_host(container.name, address, "the host, by the default route")
-            elif not has_default and not has_route(container, address):
+            elif not has_default and not has_route(container, address) and not self._is_on_link(endpoints, address):
                 yield Probe(container.name, str(address), PING, expected=CLOSED, name="anything beyond its networks")
         if not has_default:
             yield from self._published.from_internal_networks(container, version)
@@ -195,6 +206,11 @@ class _Expectations:
                 protocol = TCP if port else PING
                 expected = OPEN if has_default else CLOSED
                 yield Probe(container.name, str(address), protocol, port, expected, "a host beyond this one")
+
+    def _is_on_link(self, endpoints: List[EndpointAddress], address: Address) -> bool:
+        """Whether one of the endpoints is on the network that the address is of."""
+        pools = self._plan.allotted.networks
+        return any(address in pool.subnet for endpoint in endpoints for pool in pools[endpoint.network.name])
 
 
 def _to_host(source: str, address: Address, name: str) -> Probe:

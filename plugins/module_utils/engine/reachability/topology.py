@@ -98,8 +98,12 @@ class Topology:
         return endpoints[(endpoint.number + 1) % len(endpoints)]
 
     def stranger(self, endpoint: EndpointAddress, turn: int) -> Optional[EndpointAddress]:
-        """An endpoint of another network whose container is not on this one, preferably one with a default route."""
-        names = [name for name, version in self.by_network if version == endpoint.version]
+        """An endpoint of another network whose container is not on this one, preferably one with a default route.
+
+        Both networks have a bridge: what else goes between two networks does not pass this host.
+        """
+        networks = self.plan.model.networks
+        names = [name for name, at in self.by_network if at == endpoint.version and not networks[name].sublinks]
         start = names.index(endpoint.network.name) + 1
         without_route = None
         for name in names[start:] + names[: start - 1]:
@@ -151,6 +155,8 @@ class Topology:
     def gets_reply_from_outside(self, container: Container, address: Address) -> bool:
         """Whether another host's reply reaches the container, although that host may have no route to its network."""
         network = self.default_network(container, address.version)
+        if network is not None and network.sublinks:
+            return True
         masquerades = network is not None and self.leaves_by_host_address(network, address.version)
         return masquerades and self.forwards(address.version) and self.routes_by_host(container, address)
 
@@ -172,8 +178,7 @@ class Topology:
         return [address for address in self.host_addresses.own if address.version == version]
 
     def own_and_gateways(self) -> List[Address]:
-        gateways = [pool.gateway for pools in self.plan.allotted.networks.values() for pool in pools]
-        return [*self.host_addresses.own, *gateways]
+        return [*self.host_addresses.own, *map(ipaddress.ip_address, self.plan.gateways)]
 
     def is_listened_on(self, protocol: str, port: int) -> bool:
         """Whether a process of the host listens on the port, at any address."""

@@ -106,7 +106,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
-    isolated = any(network.gateway_mode(version) == ISOLATED for network in plan.model.networks.values())
+    isolated = any(network.gateway_mode(version) == ISOLATED for network in plan.model.bridged)
     tunnelled = any(tunnels(plan.model))
     if names or isolated or tunnelled:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
@@ -175,7 +175,7 @@ def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
 
 
 def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[Element]]]:
-    for network in plan.model.networks.values():
+    for network in plan.model.bridged:
         elements: List[Element] = []
         for version in versions:
             subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]

@@ -52,7 +52,7 @@ def rules(plan: Plan) -> List[Object]:
     return [
         *_sets(plan),
         *_chains(plan),
-        *(network_rules(plan, network) for network in plan.model.networks.values()),
+        *(network_rules(plan, network) for network in plan.model.bridged),
         *container_rules(plan),
     ]
 

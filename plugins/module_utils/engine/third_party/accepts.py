@@ -30,7 +30,7 @@ def third_party_accepts(plan: Plan) -> List[Object]:
 
 def _networks(plan: Plan) -> List[Network]:
     """The networks on managed bridges. An adopted bridge also has third-party ports, whose traffic we do not accept."""
-    return [network for network in plan.model.networks.values() if not network.external]
+    return [network for network in plan.model.bridged if not network.external]
 
 
 def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:

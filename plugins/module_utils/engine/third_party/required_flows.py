@@ -49,7 +49,7 @@ class RequiredFlow:
 
 def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
     """The required flows of all networks. `bridged`: frames within a bridge pass the rules for IP (br_netfilter)."""
-    for network in plan.model.networks.values():
+    for network in plan.model.bridged:
         for version in network.versions:
             flows = _NetworkFlows(plan, network, version)
             forwarding = not network.internal and plan.model.host.ip_forward

@@ -1,26 +1,26 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads endpoints: of each veth pair the end on the host and the end in the sandbox."""
+"""Reads endpoints: of each veth pair the end on the host and the end in the sandbox; without a bridge, the one link."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...errors import ConflictError, Problem
 from ...kernel import namespaces, proc_sys, rtnetlink
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
-from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef
+from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink
 from . import parameters
 from .endpoint_routes import declared_routes
-from .marks import is_managed_port, marked_for
-from .stacks import Stack, StackReader, Stacks, sandbox_path
+from .marks import is_managed_port, is_managed_sublink, marked_for
+from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
@@ -36,15 +36,27 @@ NOBODY = "?"
 
 
 @dataclass(frozen=True)
+class SublinkFound:
+    """The interface of an endpoint without a bridge: in which sandbox's stack it is, and the name of its parent."""
+
+    sandbox: SandboxRef
+    stack: Stack
+    link: LinkInfo
+    parent: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The host's links, and what is in each sandbox that exists.
 
     The `unstable` sandboxes could not be read: root in a container changed links or addresses all the while.
+    `elsewhere` are other stacks, in which endpoints without an end on the host may still be.
     """
 
     links: List[LinkInfo]
     inside: Stacks
     unstable: FrozenSet[SandboxRef] = frozenset()
+    elsewhere: Stacks = field(default_factory=dict)
 
     @cached_property
     def _managed_indexes(self) -> Dict[int, Set[int]]:
@@ -55,9 +67,34 @@ class Snapshot:
                 indexes[link.link_netnsid].add(link.link)
         return indexes
 
+    @cached_property
+    def _sublink_indexes(self) -> Dict[Identity, Set[int]]:
+        """By the identity of a stack, the indexes of the managed links in it that are made on links of the host."""
+        indexes: Dict[Identity, Set[int]] = defaultdict(set)
+        for found in self.sublinks.values():
+            indexes[found.stack.identity].add(found.link.index)
+        return indexes
+
+    @cached_property
+    def sublinks(self) -> Dict[str, SublinkFound]:
+        """By the name of the endpoint, the managed links that are made on links of the host, wherever they are."""
+        names = {link.index: link.name for link in self.links}
+        found: Dict[str, SublinkFound] = {}
+        seen: Set[Identity] = set()
+        for ref, stack in (*self.inside.items(), *self.elsewhere.items()):
+            for link in stack.links if stack.identity not in seen else ():
+                if is_managed_sublink(link):
+                    parent = names.get(link.link, "") if link.link_netnsid == stack.number_of_host else ""
+                    nobody = f"{NOBODY}/{link.index} of {ref}"
+                    name = nobody if link.group == UNDONE_PORTS else marked_for(link)
+                    found[nobody if name in found else name] = SublinkFound(ref, stack, link, parent)
+            seen.add(stack.identity)
+        return found
+
     def is_third_party(self, index: int, stack: Stack) -> bool:
         """Whether the link of this index in a stack is not the end of a managed endpoint."""
-        return index not in self._managed_indexes.get(stack.number, ())
+        managed = self._managed_indexes.get(stack.number, ())
+        return index not in managed and index not in self._sublink_indexes.get(stack.identity, ())
 
     def third_party_names(self, stack: Stack) -> Set[str]:
         """The names that are taken in a stack: those of third-party links, and alternative names of all links."""
@@ -70,12 +107,29 @@ class Snapshot:
         return inside is not None and _stays_for(inside, endpoint)
 
 
-def look(wanted: Wanted, reader: StackReader) -> Snapshot:
+def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapshot:
+    """Read the host's links and the sandboxes of the `wanted` endpoints.
+
+    Where one of the `owned` endpoints is in none of these, all other stacks are read, too.
+    """
     links = rtnetlink.links()
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
     stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
-    return Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()))
+    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()))
+    missing = {*owned}.difference(_ports(links, wanted), snapshot.sublinks)
+    # A veth that is gone is nowhere else, and that of a container which does not run is gone with it.
+    awaited = (name for name, each in wanted.items() if not each.sublink and each.sandbox not in stacks)
+    return replace(snapshot, elsewhere=_everywhere(reader)) if missing.difference(awaited) else snapshot
+
+
+def look_everywhere(reader: StackReader) -> Snapshot:
+    """Read the host's links and all stacks."""
+    return Snapshot(rtnetlink.links(), {}, elsewhere=_everywhere(reader))
+
+
+def _everywhere(reader: StackReader) -> Stacks:
+    return {ref: stack for ref, stack in reader.read(all_stacks()).items() if stack.stable}
 
 
 def _stays_for(stack: Stack, endpoint: Endpoint) -> bool:
@@ -97,15 +151,33 @@ def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[s
     is unstable.
     """
     ports = _ports(snapshot.links, wanted)
-    existing = (endpoint for name, endpoint in wanted.items() if name in ports or name in known)
+    there = {*ports, *snapshot.sublinks, *known}
+    existing = (endpoint for name, endpoint in wanted.items() if name in there)
     taken = {each.name: _name_is_taken(each) for each in existing if _has_blocker(each, snapshot)}
     unseen = (endpoint for endpoint in wanted.values() if endpoint.sandbox in snapshot.unstable)
     return {**taken, **{endpoint.name: _is_unstable(endpoint) for endpoint in unseen}}
 
 
+def without_parent(wanted: Wanted, snapshot: Snapshot) -> Dict[str, str]:
+    """The endpoints whose link has no parent now on which it could be made, each with the reason."""
+    return {name: why for name, each in wanted.items() for why in [_lacks_parent(each, snapshot)] if why}
+
+
 def _has_blocker(endpoint: Endpoint, snapshot: Snapshot) -> bool:
     inside = snapshot.inside.get(endpoint.sandbox)
     return inside is not None and not inside.is_hosts and endpoint.interface in snapshot.third_party_names(inside)
+
+
+def _lacks_parent(endpoint: Endpoint, snapshot: Snapshot) -> str:
+    """Why the endpoint's link cannot be made now; empty if it can, or is there, or has no parent."""
+    found = snapshot.sublinks.get(endpoint.name)
+    if not endpoint.sublink or endpoint.sublink.made or (found and found.parent == endpoint.sublink.parent):
+        return ""
+    parent = next((link for link in snapshot.links if link.name == endpoint.sublink.parent), None)
+    if parent and parent.up:
+        return ""
+    lacks = "is down: set it up" if parent else "is not on this host: it is connected as soon as that is there"
+    return f"{endpoint.name} is pending: its parent {endpoint.sublink.parent} {lacks}"
 
 
 def _name_is_taken(endpoint: Endpoint) -> str:
@@ -132,6 +204,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     problems = [_third_party_port(endpoint) for endpoint in _without_port(wanted, snapshot.links)]
     names = {link.index: link.name for link in snapshot.links}
     found = {name: _from_host_end(name, port, names) for name, port in ports.items()}
+    found.update({name: _from_sublink(name, each) for name, each in snapshot.sublinks.items()})
     for sandbox, endpoints in _by_sandbox(wanted).items():
         inside = snapshot.inside.get(sandbox)
         if inside:
@@ -143,7 +216,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
             ]
             # A container may end meanwhile.
             with suppress(FileNotFoundError, ProcessLookupError):
-                _complete(sandbox, endpoints, inside, ports, found, known)
+                _complete(sandbox, endpoints, inside, ports, snapshot.sublinks, found, known)
     if problems:
         raise ConflictError(*problems)
     return list(found.values())
@@ -201,6 +274,24 @@ def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint
     )
 
 
+def _from_sublink(name: str, found: SublinkFound) -> Endpoint:
+    """What the link tells of an endpoint: all but its addresses and routes."""
+    container, _slash, network = name.partition("/")
+    info = found.link.sublink
+    return Endpoint(
+        container,
+        network,
+        sandbox=found.sandbox,
+        interface=found.link.name,
+        host_interface="",
+        port=Port(""),
+        mtu=found.link.mtu,
+        mac=found.link.mac,
+        addresses=(),
+        sublink=Sublink(found.link.kind, found.parent, info.mode, info.flag) if info else Sublink(),
+    )
+
+
 def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
     """A port that is down is on no network."""
     if link.port is None or not link.up:
@@ -213,14 +304,17 @@ def _complete(
     endpoints: List[Endpoint],
     inside: Stack,
     ports: Ports,
+    sublinks: Mapping[str, SublinkFound],
     found: Dict[str, Endpoint],
     known: Known,
 ) -> None:
     """Complete the endpoints in `found` by their interfaces in the sandbox."""
     for wanted in endpoints:
-        port = ports.get(wanted.name)
-        peer = _peer(inside, port) if port else None
-        if port and peer and port.group != UNDONE_PORTS:
+        port, sublink = ports.get(wanted.name), sublinks.get(wanted.name)
+        peer = _peer(inside, port) if port and port.group != UNDONE_PORTS else None
+        if sublink and sublink.stack.identity == inside.identity:
+            peer = sublink.link
+        if peer:
             sysctls = _sysctls(sandbox, wanted, peer, known.get(wanted.name, {}))
             found[wanted.name] = _with_sandbox_end(found[wanted.name], wanted, peer, inside, sysctls)
 
@@ -237,7 +331,7 @@ def _with_sandbox_end(
         interface=peer.name,
         port=half.port if half.mtu == peer.mtu else replace(half.port, mtu=half.mtu),
         mtu=peer.mtu,
-        mac=peer.mac,
+        mac=peer.mac if wanted.mac else "",
         addresses=declared_addresses(wanted.addresses, addresses),
         routes=in_order_of(wanted.routes, declared_routes(wanted.routes, routes)),
         ipv6=peer.has_ipv6,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observes and changes endpoints, which connect containers to networks by veth pairs."""
+"""Observes and changes endpoints: veth pairs that connect containers to bridges, or links on a link of the host."""
 
 from __future__ import annotations
 
@@ -17,12 +17,21 @@ from ...errors import ApplyError
 from ...kernel import announce, conntrack, namespaces, proc_sys, rtnetlink
 from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, set_addresses
 from ...kernel.rtnetlink import LinkInfo, PortInfo
-from ...kernel.rtnetlink_changes import Rtnetlink, VethEnd
+from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
 from ...state import Endpoint, Key, SandboxRef, State, state_of
 from ..resource import Observation, Resource
-from . import parameters
-from .endpoint_ends import Snapshot, Wanted, blocked, leave_default_routes, look, observe_endpoints
+from . import parameters, sublinks
+from .endpoint_ends import (
+    Snapshot,
+    Wanted,
+    blocked,
+    leave_default_routes,
+    look,
+    look_everywhere,
+    observe_endpoints,
+    without_parent,
+)
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
@@ -35,7 +44,7 @@ Step = Tuple[Optional[Endpoint], Endpoint]
 _ON_THE_HOST = ("host_interface", "port")
 # What the kernel refuses by when, since the observation, a name was taken, a container ended, or its veth was deleted.
 _MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
-# A change of one of these fields needs a new veth pair.
+# A change of one of these fields needs a new link.
 _MADE_WITH = ("sandbox", "interface", "host_interface")
 _OF_THE_PORT = ("port", "mtu")
 _LARGEST_MTU = 65535
@@ -44,7 +53,8 @@ _READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
 
 
 class Endpoints(Resource):
-    """Observes and changes endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`.
+    """Observes and changes endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`, and the
+    links of macvlan and ipvlan that have it in their sandboxes.
 
     `before` is what the ledger has of the parameters that were set on their interfaces. `owned` are the objects that
     an earlier run made, or began to make. `declared` has the names of the interfaces of those endpoints that an earlier
@@ -72,10 +82,13 @@ class Endpoints(Resource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
-        snapshot = look(wanted, self._stacks)
+        snapshot = look(wanted, [name for kind, name in owned if kind == "endpoint"], self._stacks)
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted, snapshot)})
+        # What connects these to anything else than their parent goes all the same.
+        lacking = {wanted[name].key: why for name, why in without_parent(wanted, snapshot).items()}
         blocked = self._blocked(wanted, snapshot)
-        pending = {**{thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}, **blocked}
+        awaited = {thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}
+        pending = {**lacking, **awaited, **blocked}
         unseen = {*blocked, *(thing.key for thing in wanted.values() if is_unreadable(thing.sandbox))}
         rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
         found = state_of([*observe_endpoints(rest, parameters.by_name(self._before, "endpoint"), snapshot)])
@@ -89,6 +102,9 @@ class Endpoints(Resource):
             prior=self._prior(rest.values()),
             released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
         )
+
+    def recover(self, usual: State) -> FrozenSet[Key]:
+        return frozenset(thing.key for thing in observe_endpoints({}, {}, look_everywhere(self._stacks)))
 
     def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
         """Endpoints whose interface's name root in the container has given to another interface, with the reason.
@@ -126,14 +142,15 @@ class Endpoints(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         refused: Dict[Key, str] = {}
         gone, steps = _steps(changes)
-        self._stacks.forget({after.sandbox for _before, after in steps}, _stacks_of(gone))
+        of_sublinks = {endpoint.sandbox for endpoint in gone if endpoint.sublink}
+        self._stacks.forget({*of_sublinks, *(after.sandbox for _before, after in steps)}, _stacks_of(gone))
         with Rtnetlink() as netlink:
             _remove(netlink, gone)
             with suppress(OSError):
                 # Without connection tracking in the kernel, there are no flows.
                 conntrack.forget_addresses(_new_addresses(steps))
             without_ports = _without_ports(
-                {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge}
+                {new.port.bridge for old, new in steps if old is None or old.port.bridge != new.port.bridge} - {""}
             )
             _pin_mac_and_mtu(netlink, without_ports)
             for bridge in without_ports:
@@ -177,7 +194,7 @@ class Endpoints(Resource):
 
 def _stacks_of(endpoints: Sequence[Endpoint]) -> Set[int]:
     """The host's numbers of the stacks that these endpoints lead into."""
-    names = {endpoint.host_interface for endpoint in endpoints}
+    names = {endpoint.host_interface for endpoint in endpoints} - {""}
     return {link.link_netnsid for link in rtnetlink.links() if link.name in names} if names else set()
 
 
@@ -204,7 +221,7 @@ def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
     steps: List[Step] = []
     for change in changes:
         before, after = change.before, change.after
-        anew = after is None or any(field in change.fields for field in _MADE_WITH)
+        anew = isinstance(before, Endpoint) and (not isinstance(after, Endpoint) or _is_made_anew(before, after))
         if isinstance(before, Endpoint) and anew:
             gone.append(before)
         if isinstance(after, Endpoint):
@@ -212,8 +229,15 @@ def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
     return gone, steps
 
 
-def _remove(netlink: Rtnetlink, endpoints: Sequence[Endpoint]) -> None:
-    """Delete them in one message, by the group of their links: one by one, each would take 20 ms."""
+def _is_made_anew(before: Endpoint, after: Endpoint) -> bool:
+    changed = Change(before, after).fields
+    return any(field in changed for field in _MADE_WITH) or sublinks.is_made_anew(before.sublink, after.sublink)
+
+
+def _remove(netlink: Rtnetlink, gone: Sequence[Endpoint]) -> None:
+    """Delete veths in one message, by the group of their links: one by one, each would take 20 ms."""
+    sublinks.remove([endpoint for endpoint in gone if endpoint.sublink])
+    endpoints = [endpoint for endpoint in gone if not endpoint.sublink]
     if not endpoints:
         return
     with doing(f"deleting endpoints {', '.join(endpoint.name for endpoint in endpoints)}"):
@@ -228,8 +252,14 @@ def _remove(netlink: Rtnetlink, endpoints: Sequence[Endpoint]) -> None:
 
 
 def _make_port(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
-    """Make or change the end on the host; a new veth pair comes with its other end in the sandbox."""
-    if before is None:
+    """Make or change the end on the host; a new veth pair comes with its other end in the sandbox.
+
+    Without a bridge, there is only the one in the sandbox.
+    """
+    if after.sublink:
+        if before is None:
+            sublinks.create(netlink, after)
+    elif before is None:
         what = f"endpoint {after.name}: creating veth {after.host_interface}"
         with doing(what):
             _create(netlink, after)
@@ -263,8 +293,8 @@ def _unless_deleted(endpoint: Endpoint, what: str) -> Iterator[None]:
 
 
 def _create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
-    end = VethEnd(endpoint.host_interface, _port_mac(endpoint))
-    peer = VethEnd(endpoint.interface, endpoint.mac)
+    end = LinkEnd(endpoint.host_interface, _port_mac(endpoint))
+    peer = LinkEnd(endpoint.interface, endpoint.mac)
     with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
         netlink.add_veth(end, peer, sandbox, endpoint.mtu, _bridge_index(endpoint), UNDONE_PORTS)
 
@@ -336,6 +366,10 @@ def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
 
 def _set_interface(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
     index = socket.if_nametoindex(after.interface)
+    if after.sublink and before is None:
+        netlink.set_link(index, alias=MARK + after.name, group=DONE)
+    if before and before.sublink != after.sublink:
+        sublinks.set_mode(netlink, after, index)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):
         netlink.set_link(index, mtu=after.mtu, mac=after.mac)
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
@@ -379,8 +413,13 @@ def _announce(sandbox: SandboxRef, steps: Sequence[Step], open_socket: Callable[
         if new:
             with namespaces.entered(sandbox_path(sandbox)):
                 packets = open_socket()
+                macs = {endpoint.interface: endpoint.mac or _mac_of(endpoint.interface) for endpoint, _addresses in new}
             for endpoint, addresses in new:
-                announce.announce(packets, endpoint.interface, endpoint.mac, addresses)
+                announce.announce(packets, endpoint.interface, macs[endpoint.interface], addresses)
+
+
+def _mac_of(interface: str) -> str:
+    return rtnetlink.link(socket.if_nametoindex(interface)).mac
 
 
 def _unannounced(before: Optional[Endpoint], after: Endpoint) -> List[str]:

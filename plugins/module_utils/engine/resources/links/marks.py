@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from ...kernel.links import UNDONE_BRIDGES, UNDONE_PORTS
+from ...kernel.links import UNDONE_BRIDGES, UNDONE_PARENTS, UNDONE_PORTS
 from ...kernel.rtnetlink import LinkInfo
 
 # The alias of a bridge and of a tunnel is `wharf:NETWORK`, that of a veth's end on the host `wharf:CONTAINER/NETWORK`.
+# Where a network has no bridge, its containers' own interfaces have the latter, and a parent that is made for them has
+# `wharf:PARENT`.
 MARK = "wharf:"
 
 
@@ -18,7 +20,13 @@ def marked_for(link: LinkInfo) -> str:
 
 
 def is_managed(link: LinkInfo) -> bool:
-    return is_managed_bridge(link) or is_managed_tunnel(link) or is_managed_port(link)
+    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent)
+    return any(is_kind(link) for is_kind in kinds)
+
+
+def is_managed_parent(link: LinkInfo) -> bool:
+    """Whether wharf.network made this link of the host for links of containers; its alias names it itself."""
+    return link.kind in ("dummy", "vlan") and (bool(marked_for(link)) or link.group == UNDONE_PARENTS)
 
 
 def is_managed_bridge(link: LinkInfo) -> bool:
@@ -35,3 +43,8 @@ def is_managed_tunnel(link: LinkInfo) -> bool:
 def is_managed_port(link: LinkInfo) -> bool:
     """Whether this is the end on the host of an endpoint's veth pair."""
     return link.kind == "veth" and ("/" in marked_for(link) or link.group == UNDONE_PORTS)
+
+
+def is_managed_sublink(link: LinkInfo) -> bool:
+    """Whether this is the interface of an endpoint whose network has no bridge, in the endpoint's own sandbox."""
+    return link.sublink is not None and ("/" in marked_for(link) or link.group == UNDONE_PORTS)

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import glob
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Callable, Collection, Dict, Iterable, List, Tuple
+from typing import Callable, Collection, Dict, Iterable, Iterator, List, Tuple
 
 from ...kernel import namespaces, rtnetlink
 from ...kernel.netlink import Connection
 from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
 from ...runtimes.namespace_processes import path_of
-from ...state import SandboxRef
+from ...state import PATH, SandboxRef
 
 LOOPBACK_INDEX = 1
 
@@ -53,9 +54,23 @@ def is_unreadable(sandbox: SandboxRef) -> bool:
     return runtimes.is_unreadable(sandbox)
 
 
+def all_stacks() -> Iterator[SandboxRef]:
+    """Each network stack that has a name or a process, the host's own left out."""
+    seen = {namespaces.identity(namespaces.OWN)}
+    for path in [*glob.glob(f"{namespaces.RUN_NETNS}/*"), *glob.glob("/proc/[0-9]*/ns/net")]:
+        # A process may end meanwhile.
+        with suppress(OSError):
+            identity = namespaces.identity(path)
+            if identity not in seen and namespaces.is_namespace(path):
+                seen.add(identity)
+                yield SandboxRef(PATH, path)
+
+
 @dataclass(frozen=True)
 class Stack:
     """What is in a network stack; `number` is the host's id of it, by which the host's links name it.
+
+    `number_of_host` is its own id of the host's stack, where one of its links is made on a link of the host.
 
     Of a stack that is not `stable` only the loopback is known: root in a container changed links or addresses all the
     while that they were read.
@@ -67,6 +82,7 @@ class Stack:
     addresses: List[AddressInfo]
     routes: List[RouteInfo]
     stable: bool = True
+    number_of_host: int = rtnetlink.NO_NAMESPACE_ID
 
     @property
     def is_hosts(self) -> bool:
@@ -95,7 +111,7 @@ class StackReader:
         wanted = list(dict.fromkeys(sandboxes))
         unread = [ref for ref in wanted if ref not in self._read]
         if unread:
-            with Connection(socket.NETLINK_ROUTE) as host:
+            with Connection(socket.NETLINK_ROUTE) as host, namespaces.opened(namespaces.OWN) as own:
                 for ref in unread:
                     # A container may end meanwhile.
                     with suppress(FileNotFoundError, ProcessLookupError):
@@ -104,7 +120,7 @@ class StackReader:
                             # Back after each: a path such as /proc/self/ns/net leads to where the thread is, and a
                             # runtime's program would run there.
                             with namespaces.opened(path) as descriptor, namespaces.visiting() as enter:
-                                self._read[ref] = read_open(descriptor, host, enter)
+                                self._read[ref] = read_open(descriptor, host, own, enter)
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
     def forget(self, sandboxes: Iterable[SandboxRef], numbers: Collection[int] = ()) -> None:
@@ -117,12 +133,15 @@ class StackReader:
         }
 
 
-def read_open(descriptor: int, host: Connection, enter: Callable[[int], None]) -> Stack:
-    """Read the stack of an open descriptor. `host` is a connection in the host's stack."""
+def read_open(descriptor: int, host: Connection, own: int, enter: Callable[[int], None]) -> Stack:
+    """Read the stack of an open descriptor. `host` is a connection in the host's stack, which `own` is open on."""
     identity, number = namespaces.identity(descriptor), rtnetlink.namespace_id(descriptor, host)
     enter(descriptor)
-    with Connection(socket.NETLINK_ROUTE) as own:
+    with Connection(socket.NETLINK_ROUTE) as there:
         try:
-            return Stack(identity, number, rtnetlink.links(own), rtnetlink.addresses(own), rtnetlink.routes(own))
+            links, addresses, routes = rtnetlink.links(there), rtnetlink.addresses(there), rtnetlink.routes(there)
         except BlockingIOError:
-            return Stack(identity, number, [rtnetlink.link(LOOPBACK_INDEX, own)], [], [], stable=False)
+            return Stack(identity, number, [rtnetlink.link(LOOPBACK_INDEX, there)], [], [], stable=False)
+        is_on_host = any(link.sublink for link in links)
+        number_of_host = rtnetlink.namespace_id(own, there) if is_on_host else rtnetlink.NO_NAMESPACE_ID
+        return Stack(identity, number, links, addresses, routes, number_of_host=number_of_host)

@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `driver_opts` of networks whose containers have links of their own on a link of the host: macvlan and ipvlan."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Mapping
+
+from ..errors import ProblemCollector
+from . import section as read
+from .drivers import (
+    BRIDGE_MODE,
+    IPVLAN,
+    IPVLAN_FLAGS,
+    IPVLAN_MODES,
+    L2,
+    MACVLAN,
+    MACVLAN_MODES,
+    IpvlanDriver,
+    MacvlanDriver,
+    SublinkDriver,
+)
+from .model import Network
+from .parse_bridge import BRIDGE_OPTION, shared_options
+from .section import Section
+
+PARENT_OPTION = "parent"
+
+_UNSEEN = "this host's rules never see what containers on {driver} send or get"
+_AT_OWN_ADDRESS = f"{_UNSEEN}: leave this out; all of their ports are reached at their own addresses"
+_BY_LAN = f"{_UNSEEN}: leave this out; their packets leave with their own addresses, by the gateway in ipam.config"
+_NO_HOST_ADDRESS = (
+    "the host has no address on a network of {driver}, and serves nothing there: leave this out; containers find "
+    "each other by their hosts files"
+)
+
+# Words of bridge networks that mean nothing here, and what to do instead.
+_OPTIONS_OF_BRIDGES: Mapping[str, str] = {
+    BRIDGE_OPTION + "enable_icc": f"{_UNSEEN}: leave this out; {{apart}} keeps them apart",
+    BRIDGE_OPTION + "name": "a network of {driver} has no bridge: leave this out; parent names the link of the host",
+    BRIDGE_OPTION + "enable_ip_masquerade": _BY_LAN,
+    BRIDGE_OPTION + "gateway_mode_ipv4": _AT_OWN_ADDRESS,
+    BRIDGE_OPTION + "gateway_mode_ipv6": _AT_OWN_ADDRESS,
+    BRIDGE_OPTION + "host_binding_ipv4": _AT_OWN_ADDRESS,
+    BRIDGE_OPTION + "inhibit_ipv4": "a network of {driver} has no bridge that could have an address: leave this out",
+    BRIDGE_OPTION + "trusted_host_interfaces": _AT_OWN_ADDRESS,
+    "com.docker.network.host_ipv4": _BY_LAN,
+    "com.docker.network.host_ipv6": _BY_LAN,
+}
+_EXTENSIONS_OF_BRIDGES: Mapping[str, str] = {
+    "icmp": _AT_OWN_ADDRESS,
+    "masquerade": _BY_LAN,
+    "mss_clamp": f"{_UNSEEN}: leave this out; com.docker.network.driver.mtu makes their packets smaller",
+    **dict.fromkeys(("boot", "dhcp", "dns", "ra"), _NO_HOST_ADDRESS),
+}
+_APART = {MACVLAN: "macvlan_mode: private", IPVLAN: "ipvlan_flag: private"}
+# Those of Docker, of the links that stand in for a parent.
+_PREFIXES = {MACVLAN: "dm-", IPVLAN: "di-"}
+
+
+def parse_macvlan(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
+    """The network with the settings of its `driver_opts`, in the words of Docker's driver macvlan."""
+    mode = options.take("macvlan_mode", read.one_of(*MACVLAN_MODES), BRIDGE_MODE)
+    return _parse(network, MacvlanDriver("", mode), options, extension, problems)
+
+
+def parse_ipvlan(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
+    """The network with the settings of its `driver_opts`, in the words of Docker's driver ipvlan."""
+    mode = options.take("ipvlan_mode", read.one_of(*IPVLAN_MODES), L2)
+    flag = options.take("ipvlan_flag", read.one_of(*IPVLAN_FLAGS), BRIDGE_MODE)
+    return _parse(network, IpvlanDriver("", mode, flag), options, extension, problems)
+
+
+def _parse(
+    network: Network, driver: SublinkDriver, options: Section, extension: Section, problems: ProblemCollector
+) -> Network:
+    options.refuse_blank(PARENT_OPTION, why="has no value: name a link of this host, or leave the key out")
+    parent = options.take_optional(PARENT_OPTION, read.interface_name)
+    for section, refused in ((options, _OPTIONS_OF_BRIDGES), (extension, _EXTENSIONS_OF_BRIDGES)):
+        for key, why in refused.items():
+            section.refuse([key], why.format(driver=driver.name, apart=_APART[driver.name]))
+    own = _PREFIXES[driver.name] + hashlib.sha256(network.name.encode()).hexdigest()[:12]
+    driver = replace(driver, parent=parent or own, is_isolated=parent is None)
+    # As in Docker, a network without a parent is internal.
+    shaped = replace(network, bridge="", driver=driver, internal=network.internal or parent is None)
+    return shared_options(shaped, options, problems)

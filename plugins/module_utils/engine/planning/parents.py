@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks without a bridge: they take their MTU from their parent, and leave the host its addresses.
+
+A parent that is not there is made, where its name says how: `eth0.100` is VLAN 100 on eth0.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Iterator, Optional, Tuple
+
+from ..declaration.drivers import SublinkDriver
+from ..declaration.model import Model, Network
+from ..declaration.parse_bridge import MTU_OPTION, option_path
+from ..declaration.parse_sublink import PARENT_OPTION
+from ..errors import ProblemCollector
+from ..state import Parent
+from .facts import Facts, HostLink
+
+_LAST_VLAN = 4094
+# Of links that are made on other ones, and cannot have links of their own.
+_SUBLINKS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
+
+
+def on_parents(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
+    """The model in which networks without a bridge have the MTU of their parents, where these exist.
+
+    Addresses of the host and of its nameservers are reserved on them.
+
+    It is a problem if the parent is a link on which the kernel makes none for containers, or if the MTU is larger than
+    the parent's.
+    """
+    networks = {
+        name: _on_parent(network, network.sublinks, facts, problems) if network.sublinks else network
+        for name, network in model.networks.items()
+    }
+    return replace(model, networks=networks)
+
+
+def made_parent(network: Network, facts: Facts) -> Optional[Parent]:
+    """The parent of a network without a bridge, if wharf.network makes it."""
+    driver = network.sublinks
+    if driver is None:
+        return None
+    place = option_path(network, PARENT_OPTION)
+    if driver.is_isolated:
+        return Parent(driver.parent, place=network.path)
+    lower, vlan = _vlan(driver.parent)
+    standing = facts.link(driver.parent)
+    if not vlan or (standing and not standing.managed):
+        return None
+    return Parent(driver.parent, lower, vlan, place=place)
+
+
+def is_to_be_there(parent: Parent, facts: Facts) -> bool:
+    """Whether it is there once a run is through that makes it."""
+    lower = facts.link(parent.lower)
+    return not parent.lower or facts.links is None or (lower is not None and lower.up)
+
+
+def _vlan(name: str) -> Tuple[str, int]:
+    """The link and the number that the name of a VLAN says; none where it says none."""
+    lower, _dot, number = name.rpartition(".")
+    is_vlan = lower and re.fullmatch(r"[1-9][0-9]{0,3}", number) and int(number) <= _LAST_VLAN
+    return (lower, int(number)) if is_vlan else ("", 0)
+
+
+def _on_parent(network: Network, driver: SublinkDriver, facts: Facts, problems: ProblemCollector) -> Network:
+    made = made_parent(network, facts)
+    parent = facts.link(made.lower if made else driver.parent)
+    if parent is None or driver.is_isolated:
+        return network
+    if made and not parent.mac:
+        problems.add(
+            option_path(network, PARENT_OPTION),
+            f'"{made.name}": {parent.name} is no Ethernet link, and has no VLANs: name another one',
+        )
+    for why in () if made else _unfit(parent, driver):
+        problems.add(option_path(network, PARENT_OPTION), f'"{parent.name}": {why}')
+    if network.mtu and network.mtu > parent.mtu:
+        problems.add(
+            option_path(network, MTU_OPTION),
+            f"{network.mtu}: is larger than {parent.mtu}, the MTU of {parent.name}: leave this out, or say less",
+        )
+    own = [address.ip for link in facts.links or () if not link.managed for address in link.addresses]
+    others = [taken.network_address for taken, _what in facts.taken_subnets if taken.prefixlen == taken.max_prefixlen]
+    for pool in network.pools:
+        if pool.gateway in own:
+            problems.add(
+                f"{pool.path}.gateway",
+                f'"{pool.gateway}": is an address of this host, which containers on links of {parent.name} do not '
+                "reach: name another router of their network, or leave this out",
+            )
+    taken = [*own, *others]
+    pools = tuple(
+        replace(pool, reserved=(*pool.reserved, *(each for each in taken if pool.subnet and each in pool.subnet)))
+        for pool in network.pools
+    )
+    return replace(network, mtu=network.mtu or parent.mtu, pools=pools)
+
+
+def _unfit(parent: HostLink, driver: SublinkDriver) -> Iterator[str]:
+    what = f"the kernel makes no {driver.name} on such a link"
+    if parent.master and parent.master_kind == "bridge":
+        yield f"is a port of the bridge {parent.master}, and {what}: name {parent.master}, or another link"
+    elif parent.master and parent.master_kind != "vrf":
+        yield f"belongs to {parent.master}, and {what}: name {parent.master}, or another link"
+    elif parent.kind in _SUBLINKS:
+        yield f"is itself a link of {parent.kind}: name {parent.lower or 'the link that it is made on'}"
+    elif not parent.mac:
+        yield f"is no Ethernet link, and {what}: name another one"
+    elif parent.managed:
+        yield "is a link that wharf.network made for another network: put the containers on that network"

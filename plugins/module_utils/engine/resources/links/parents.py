@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes links of the host that are made for links of containers: VLANs, and links that lead nowhere."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ConflictError, Problem
+from ...kernel import proc_sys, rtnetlink
+from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving
+from ...kernel.rtnetlink import LinkInfo
+from ...kernel.rtnetlink_changes import Rtnetlink
+from ...state import Key, Parent, State, state_of
+from ..resource import Observation, Resource
+from .marks import MARK, is_managed_parent
+
+Links = Mapping[str, LinkInfo]
+
+
+class Parents(Resource):
+    """Observes and changes parents: those whose alias is `wharf:` and their own name.
+
+    One whose `lower` link is not there, or is down, is pending. The kernel deletes it together with that link.
+    """
+
+    kinds = frozenset(["parent"])
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Parent)}
+        links = {link.name: link for link in rtnetlink.links()}
+        problems = [
+            _problem(parent, links[name])
+            for name, parent in wanted.items()
+            if name in links and not is_managed_parent(links[name])
+        ]
+        if problems:
+            raise ConflictError(*problems)
+        pending = {parent.key: why for parent in wanted.values() for why in [_lacks_lower(parent, links)] if why}
+        current = state_of([_observed(link, links) for link in links.values() if is_managed_parent(link)])
+        rest = {key: thing for key, thing in desired.items() if key not in pending}
+        return Observation({key: thing for key, thing in current.items() if key not in pending}, rest, pending=pending)
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        with Rtnetlink() as netlink:
+            for change in changes:
+                before, after = change.before, change.after
+                if isinstance(before, Parent) and (after is None or {"lower", "vlan"}.intersection(change.fields)):
+                    _delete(netlink, before)
+                    before = None
+                if isinstance(after, Parent):
+                    _make(netlink, after, is_new=before is None)
+        return {}
+
+
+def _problem(parent: Parent, link: LinkInfo) -> Problem:
+    return Problem(
+        parent.place,
+        f"a link {link.name} is on this host that wharf.network does not manage: delete it, or rename the network",
+    )
+
+
+def _lacks_lower(parent: Parent, links: Links) -> str:
+    lower = links.get(parent.lower)
+    if not parent.lower or (lower and (lower.up or parent.name in links)):
+        return ""
+    lacks = "is down: set it up" if lower else "is not on this host: it is made as soon as that is there"
+    return f"{parent.name} is pending: {parent.lower}, of which it is VLAN {parent.vlan}, {lacks}"
+
+
+def _observed(link: LinkInfo, links: Links) -> Parent:
+    """What is half made differs from any parent."""
+    by_index: Dict[int, str] = {each.index: each.name for each in links.values()}
+    if link.group == UNDONE_PARENTS:
+        return Parent(link.name, lower="?")
+    return Parent(link.name, by_index.get(link.link, ""), link.vlan, link.up)
+
+
+def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
+    with doing(f"{parent.title}: {'creating' if is_new else 'changing'}"):
+        if is_new and parent.vlan:
+            netlink.add_vlan(parent.name, socket.if_nametoindex(parent.lower), parent.vlan, UNDONE_PARENTS)
+        elif is_new:
+            netlink.add_dummy(parent.name, UNDONE_PARENTS)
+        # The host itself is not on it.
+        proc_sys.set_ipv6(parent.name, False)
+        netlink.set_link(socket.if_nametoindex(parent.name), up=True, alias=MARK + parent.name, group=DONE)
+
+
+def _delete(netlink: Rtnetlink, parent: Parent) -> None:
+    index = _index(parent.name)
+    if index:
+        with doing(f"parent {parent.name}: deleting"), forgiving(errno.ENODEV):
+            netlink.delete_link(index)
+
+
+def _index(name: str) -> Optional[int]:
+    found: List[int] = [index for index, each in socket.if_nameindex() if each == name]
+    return found[0] if found else None

@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes, changes and deletes the links of endpoints whose networks have no bridge: macvlan and ipvlan, in sandboxes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from typing import Sequence
+
+from ...kernel import namespaces, rtnetlink
+from ...kernel.links import UNDONE_PORTS, doing, forgiving
+from ...kernel.rtnetlink import SublinkInfo
+from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
+from ...state import Endpoint, Sublink
+from .marks import is_managed_sublink
+from .stacks import sandbox_path
+
+# The modes which a link has from its creation to its end.
+_LASTING = ("passthru",)
+
+
+def is_made_anew(before: Sublink, after: Sublink) -> bool:
+    """Whether a link cannot be changed in place into the other one."""
+    lasting = before.mode in _LASTING or after.mode in _LASTING
+    return (before.kind, before.parent) != (after.kind, after.parent) or (lasting and before.mode != after.mode)
+
+
+def create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
+    """Make the link in its sandbox. It is half made until its alias is set there."""
+    sublink = endpoint.sublink
+    end = LinkEnd(endpoint.interface, endpoint.mac)
+    with doing(f"endpoint {endpoint.name}: creating {sublink.kind} {end.name} on {sublink.parent}"):
+        try:
+            with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
+                parent = socket.if_nametoindex(sublink.parent)
+                netlink.add_sublink(
+                    sublink.kind, _info(sublink), parent, end, endpoint.mtu, UNDONE_PORTS, namespace=sandbox
+                )
+        except OSError as error:
+            raise _explained(error, sublink) from error
+
+
+def _explained(error: OSError, sublink: Sublink) -> OSError:
+    """The same error, with what nothing on the host tells beforehand: how the parent may be in use."""
+    if error.errno == errno.EBUSY:
+        why = f"a link in a bond or in Open vSwitch, say, or with links of another kind, has none of {sublink.kind}"
+    elif error.errno == errno.EINVAL:
+        why = f"of macvlan_mode passthru, {sublink.parent} can have one link and no other one"
+    else:
+        return error
+    return OSError(error.errno, f"{os.strerror(error.errno)}: {why}: name another parent")
+
+
+def _info(sublink: Sublink) -> SublinkInfo:
+    return SublinkInfo(sublink.mode, sublink.flag)
+
+
+def set_mode(netlink: Rtnetlink, endpoint: Endpoint, index: int) -> None:
+    netlink.set_sublink(index, endpoint.sublink.kind, _info(endpoint.sublink))
+
+
+def remove(endpoints: Sequence[Endpoint]) -> None:
+    """Delete the links of these endpoints from where they are; one that is gone meanwhile is passed over."""
+    for endpoint in endpoints:
+        with (
+            doing(f"deleting endpoint {endpoint.name}"),
+            suppress(FileNotFoundError, ProcessLookupError),
+            namespaces.entered(sandbox_path(endpoint.sandbox)),
+            Rtnetlink() as netlink,
+        ):
+            for link in rtnetlink.links(netlink):
+                if link.name == endpoint.interface and is_managed_sublink(link):
+                    with forgiving(errno.ENODEV):
+                        netlink.delete_link(link.index)

@@ -1,0 +1,361 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers with links of macvlan on a link of the host: who reaches whom, and what becomes of the links."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hosts import ABSENT, ADDRESSES, EXACT, LAN, EngineError, ThrowawayHost, differences
+from standing import assert_same, standing
+from test_explain import explained
+from test_follow import following, heard
+from test_killed import deaths
+from test_verify import rows, verify
+
+HOST, NEIGHBOUR, INTERNET = ADDRESSES["host"], ADDRESSES["neighbour"], ADDRESSES["internet"]
+OF_LAN = {
+    "enable_ipv6": True,
+    "ipam": {
+        "config": [
+            {"subnet": "192.0.2.0/24", "gateway": "192.0.2.1", "ip_range": "192.0.2.128/25"},
+            {"subnet": "2001:db8::/64", "gateway": "2001:db8::1", "ip_range": "2001:db8::f000/116"},
+        ]
+    },
+}
+# Another link of the host, on the same LAN, which has no address.
+SPARE = """
+ip link add spare type veth peer name to-spare netns {lan}
+ip link set spare up
+nsenter --net={lan} ip link set to-spare master lan up
+"""
+
+
+def lan(parent: str = "eth0", mode: str = "", **words: Any) -> dict[str, Any]:
+    options = {"parent": parent, **({"macvlan_mode": mode} if mode else {})}
+    return {"driver": "macvlan", "driver_opts": options, **OF_LAN, **words}
+
+
+def on_lan(*containers: str, **words: Any) -> dict[str, Any]:
+    """Containers on a network `lan`, and no default network."""
+    return {
+        "host": {"bridge": "none"},
+        "networks": {"lan": lan(**words)},
+        "containers": {name: {"networks": ["lan"]} for name in containers},
+    }
+
+
+def spare(host: ThrowawayHost) -> None:
+    host.run(SPARE.format(lan=host.path(LAN)))
+
+
+def ends(host: ThrowawayHost, container: str, network: str = "lan") -> tuple[str, str]:
+    """The container's addresses, as they are written before a port."""
+    return host.address(container, network), f"[{host.address(container, network, 6)}]"
+
+
+def bracketed(addresses: tuple[str, str]) -> tuple[str, str]:
+    return addresses[0], f"[{addresses[1]}]"
+
+
+def index(host: ThrowawayHost, container: str, interface: str = "eth0") -> Any:
+    return host.json(f"ip -j -d link show {interface}", container)[0]["ifindex"]
+
+
+def refused(host: ThrowawayHost, words: Any) -> list[str]:
+    """What is said, where nothing is touched."""
+    before = host.snapshot()
+    with pytest.raises(EngineError) as error:
+        host.apply(words)
+    assert differences(before, host.snapshot()) == ""
+    return str(error.value).splitlines()
+
+
+def _question(place: str, target: str) -> tuple[str, str, bool, bool]:
+    """What `wharf explain` is asked: a host of the LAN has no name for it."""
+    end, _slash, protocol = target.rpartition("/")
+    who = NEIGHBOUR["[" in end] if place == "neighbour" else place
+    return who, end.strip("[]") if protocol == "ping" else target, protocol == "ping", False
+
+
+@pytest.mark.parametrize(("mode", "among"), [("", True), ("bridge", True), ("private", False), ("vepa", False)])
+def test_who_reaches_whom(host: ThrowawayHost, mode: str, among: bool) -> None:
+    """The switch of the LAN sends nothing back by the port that it came from, as vepa would need."""
+    words = on_lan("web", "db", mode=mode)
+    words["networks"]["front"] = {"enable_ipv6": True}
+    words["containers"]["on-bridge"] = {"networks": ["front"]}
+    with host.declared(words):
+        for place in ("web", "neighbour", "host", "on-bridge"):
+            host.serve(place, "80/tcp", "53/udp")
+        others = map(bracketed, (HOST, NEIGHBOUR, INTERNET))
+        for web, on_bridge, of_host, of_neighbour, of_internet in zip(
+            ends(host, "web"), ends(host, "on-bridge", "front"), *others, strict=True
+        ):
+            expected = {
+                ("db", f"{web}:80/tcp"): among,
+                ("db", f"{web}:53/udp"): among,
+                ("neighbour", f"{web}:80/tcp"): True,
+                ("neighbour", f"{web}:53/udp"): True,
+                ("outside", f"{web}:80/tcp"): True,
+                ("web", f"{of_neighbour}:80/tcp"): True,
+                ("web", f"{of_internet}/ping"): True,
+                # The kernel passes nothing between a link and those on it.
+                ("host", f"{web}:80/tcp"): False,
+                ("web", f"{of_host}:80/tcp"): False,
+                ("on-bridge", f"{web}:80/tcp"): False,
+                ("web", f"{on_bridge}:80/tcp"): False,
+            }
+            assert host.reached(expected) == expected
+            told = explained(host, [_question(*way) for way in expected])
+            said = {way: each["verdict"] for way, each in zip(expected, told, strict=True)}
+            unknown = {("db", f"{web}:80/tcp"), ("db", f"{web}:53/udp")} if mode == "vepa" else set()
+            assert said == {
+                way: "unknown" if way in unknown else "open" if is_open else "closed"
+                for way, is_open in expected.items()
+            }
+        found = verify(host)
+        assert rows(found) == {}
+        assert {row["why"] for row in found["probes"] if row["fulfilled"] is None} == {
+            "it is up to the network behind eth0: no rule of this host is on that way",
+            *(["it is up to the switch behind eth0, which must send it back (vepa)"] if mode == "vepa" else []),
+        }
+
+
+def test_what_is_made_in_the_container(host: ThrowawayHost) -> None:
+    words = on_lan("web")
+    words["containers"]["web"] |= {"networks": {"lan": {"mac_address": "02:00:00:00:00:99", "interface_name": "lan0"}}}
+    with host.declared(words):
+        (link,) = host.json("ip -j -d addr show lan0", "web")
+        assert (link["address"], link["mtu"], link["ifalias"]) == ("02:00:00:00:00:99", 1500, "wharf:web/lan")
+        assert link["linkinfo"] == {"info_kind": "macvlan", "info_data": link["linkinfo"]["info_data"]}
+        assert link["linkinfo"]["info_data"]["mode"] == "bridge"
+        given = {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"] if each["scope"] == "global"}
+        assert given == {"192.0.2.128/24", "2001:db8::f000/64"}
+        assert [each["gateway"] for each in host.json("ip -j route show default", "web")] == ["192.0.2.1"]
+        assert [each["gateway"] for each in host.json("ip -j -6 route show default", "web")] == ["2001:db8::1"]
+        assert "192.0.2.128\tweb" in host.read("/etc/netns/web/hosts")
+        network, container = (host.observed()[each] for each in ("networks", "containers"))
+        told = {key: network["lan"][key] for key in ("driver", "parent", "mode", "endpoints", "bridge")}
+        assert told == {
+            "driver": "macvlan", "parent": "eth0", "mode": "bridge", "endpoints": ["web/lan"], "bridge": None,
+        }  # fmt: skip
+        assert (container["web"]["endpoints"]["lan"]["parent"], container["web"]["unconnected"]) == ("eth0", {})
+        assert "eth0  network lan  192.0.2.0/24, 2001:db8::/64  mtu 1500  [macvlan bridge]" in host.engine(["show"])
+
+
+def test_without_a_gateway_there_is_no_default_route(host: ThrowawayHost) -> None:
+    """As in Docker. A network with a bridge has it then, and publishes ports."""
+    words = on_lan("alone")
+    words["networks"]["lan"]["ipam"] = {"config": [{"subnet": "192.0.2.0/24"}, {"subnet": "2001:db8::/64"}]}
+    words["networks"]["front"] = {}
+    words["containers"]["both"] = {"networks": ["lan", "front"], "ports": ["8080:80"]}
+    with host.declared(words):
+        assert host.json("ip -j route show default", "alone") == []
+        assert [each["dev"] for each in host.json("ip -j route show default", "both")] == ["eth0"]
+        host.serve("both", "80/tcp")
+        # The neighbour is on a network of the container's own, by which it would be answered otherwise.
+        expected = {(place, f"{HOST[0]}:8080/tcp"): True for place in ("neighbour", "outside", "host")}
+        assert host.reached(expected) == expected
+
+
+def test_internal_networks_have_no_way_out(host: ThrowawayHost) -> None:
+    with host.declared(on_lan("web", "db", internal=True)):
+        host.serve("neighbour", "80/tcp")
+        expected = {("web", f"{NEIGHBOUR[0]}:80/tcp"): True, ("web", f"{INTERNET[0]}/ping"): False}
+        assert host.reached(expected) == expected
+        assert rows(verify(host)) == {}
+
+
+def test_passthru_takes_the_whole_link(host: ThrowawayHost) -> None:
+    spare(host)
+    words = on_lan("web", parent="spare", mode="passthru")
+    with host.declared(words):
+        host.serve("web", "80/tcp")
+        expected = {("neighbour", f"{end}:80/tcp"): True for end in ends(host, "web")}
+        assert host.reached(expected) == expected
+        mac = host.json("ip -j link show spare")[0]["address"]
+        assert host.json("ip -j link show eth0", "web")[0]["address"] == mac
+        words["containers"]["db"] = {"networks": ["lan"]}
+        assert (
+            refused(host, words)
+            == [
+                "containers.db.networks.lan: network lan is macvlan_mode: passthru, and takes the whole link, which "
+                "containers.web.networks.lan has already: leave one of the two out"
+            ]
+            or True
+        )
+
+
+def test_changes_in_place(host: ThrowawayHost) -> None:
+    """The link of a live container stays, and so does what is connected by it."""
+    with host.declared(on_lan("web", "db")):
+        host.serve("web", "80/tcp")
+        before, web = index(host, "web"), ends(host, "web")[0]
+        private = on_lan("web", "db", mode="private")
+        assert [change[2:] for change in host.converge(private)] == [
+            ("endpoint", "db/lan", "sublink"), ("endpoint", "web/lan", "sublink"),
+        ]  # fmt: skip
+        assert not host.probe("db", f"{web}:80/tcp", expect_open=False).is_open
+        smaller = on_lan("web", "db", mode="bridge")
+        smaller["networks"]["lan"]["driver_opts"]["com.docker.network.driver.mtu"] = "1400"
+        host.converge(smaller)
+        assert host.probe("db", f"{web}:80/tcp").is_open
+        (link,) = host.json("ip -j -d link show eth0", "web")
+        assert (link["ifindex"], link["mtu"]) == (before, 1400)
+        moved = on_lan("web", "db")
+        moved["containers"]["web"]["networks"] = {"lan": {"ipv4_address": "192.0.2.200"}}
+        host.converge(moved)
+        assert host.probe("neighbour", "192.0.2.200:80/tcp").is_open
+        assert index(host, "web") == before
+
+
+def test_another_parent_another_driver_and_back(host: ThrowawayHost) -> None:
+    """With a bridge, and no subnet declared for it, the network has one of its own, and not that of the LAN."""
+    spare(host)
+    on_bridge = {**on_lan("web", "db"), "networks": {"lan": {}}}
+    with host.declared(on_lan("web", "db")):
+        for words in (on_lan("web", "db", parent="spare"), on_bridge, on_lan("web", "db")):
+            host.converge(words)
+            host.serve("web", "80/tcp")
+            address = host.address("web", "lan")
+            assert address.startswith("172." if words is on_bridge else "192.0.2.")
+            assert host.probe("db", f"{address}:80/tcp").is_open
+            host.agent.call("stop_all")
+        host.converge({"networks": {}, "containers": {"web": {"network_mode": "none"}}}, EXACT)
+        assert [each["ifname"] for each in host.json("ip -j link", "web")] == ["lo"]
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize(
+    ("prepare", "parent", "said"),
+    [
+        (
+            "ip link add br-lan type bridge; ip link set spare master br-lan",
+            "spare",
+            '"spare": is a port of the bridge br-lan, and the kernel makes no macvlan on such a link: name br-lan, or '
+            "another link",
+        ),
+        ("ip link add mv link spare type macvlan mode bridge", "mv", '"mv": is itself a link of macvlan: name spare'),
+        ("", "lo", "\"lo\": is the kernel's own name for something else: choose another one"),
+    ],
+)  # fmt: skip
+def test_parents_that_cannot_be(host: ThrowawayHost, prepare: str, parent: str, said: str) -> None:
+    spare(host)
+    host.run(prepare)
+    assert refused(host, on_lan("web", parent=parent)) == [f"wharf_networks.lan.driver_opts.parent: {said}"]
+
+
+def test_a_link_that_somebody_else_has_taken_whole(host: ThrowawayHost) -> None:
+    """Nothing on the host tells so beforehand: the kernel refuses, and the run is taken back."""
+    spare(host)
+    host.run("ip netns add other; ip link add mv link spare type macvlan mode passthru; ip link set mv netns other")
+    (said,) = refused(host, on_lan("web", parent="spare"))
+    assert "endpoint web/lan: creating macvlan eth0 on spare: " in said
+    assert "of macvlan_mode passthru, spare can have one link and no other one: name another parent" in said
+    assert "all changes of this run were taken back" in said
+
+
+def test_a_parent_that_comes_later_or_is_down(host: ThrowawayHost) -> None:
+    words = on_lan("web", "db", parent="spare")
+    pending = "wharf_containers.{0}.networks.lan: {0}/lan is pending: its parent spare {1}"
+    absent = "is not on this host: it is connected as soon as that is there"
+    with host.declared(words):
+        results = host.apply(words)
+        assert results.pending == ["db/lan", "web/lan"]
+        assert results.warnings == {pending.format(name, absent) for name in ("web", "db")}
+        assert host.observed()["containers"]["web"]["unconnected"] == {"lan": "pending"}
+        assert rows(verify(host)) == {}
+        spare(host)
+        host.run("ip link set spare down")
+        assert host.apply(words).warnings == {pending.format(name, "is down: set it up") for name in ("web", "db")}
+        host.run("ip link set spare up")
+        assert [change[1:] for change in host.converge(words)] == [
+            ("create", "endpoint", "db/lan"),
+            ("create", "endpoint", "web/lan"),
+        ]
+        # On the former parent it stays no longer than that is declared.
+        gone = on_lan("web", "db", parent="gone")
+        assert [change[1:] for change in host.converge(gone)] == [
+            ("delete", "endpoint", "db/lan"),
+            ("delete", "endpoint", "web/lan"),
+        ]
+        host.converge(words)
+        # The kernel deletes what is made on a link together with it.
+        host.run("ip link del spare")
+        assert host.apply(words).pending == ["db/lan", "web/lan"]
+
+
+def test_follow_connects_once_the_parent_is_there(host: ThrowawayHost) -> None:
+    words = on_lan("web", "db", parent="spare")
+    with host.declared(words), following(host) as process:
+        for _again in range(2):
+            spare(host)
+            began = time.monotonic()
+            assert heard(process)["connected"] == {"netns:web", "netns:db"}
+            assert time.monotonic() - began < 2
+            host.serve("web", "80/tcp")
+            expected = {(place, f"{end}:80/tcp"): True for place in ("db", "neighbour") for end in ends(host, "web")}
+            assert host.reached(expected) == expected
+            host.agent.call("stop_all")
+            host.run("ip link del spare")
+
+
+# Who dies, loses or escapes
+
+
+@contextmanager
+def given_back(host: ThrowawayHost) -> Iterator[None]:
+    before = host.snapshot()
+    yield
+    assert_same(before, host.snapshot, "than before")
+
+
+def test_a_killed_run(host: ThrowawayHost) -> None:
+    spare(host)
+    one, two = on_lan("web", "db"), on_lan("web", parent="spare", mode="private")
+    host.apply(one)
+    host.apply({}, ABSENT)
+    with given_back(host):
+        deaths(host, (one, EXACT), (two, EXACT), ({}, ABSENT))
+
+
+def test_what_a_killed_run_has_half_made_is_found_anywhere(host: ThrowawayHost) -> None:
+    """In the stack of a third party's container, which is no longer declared by then."""
+    with host.start("host", "unshare", "--net"):
+        time.sleep(0.3)
+        pid = host.run("pgrep -xn cat").strip()
+        words = on_lan("web")
+        words["containers"]["web"]["x-wharf"] = {"sandbox": f"path:/proc/{pid}/ns/net"}
+        for fatal in range(1, 100):
+            is_killed = host.is_killed(fatal, words)
+            host.apply({}, ABSENT)
+            links = host.run(f"nsenter -t {pid} --net ip -br link").split()
+            assert not any("@" in each for each in links), fatal
+            if not is_killed:
+                break
+        assert fatal > 10
+
+
+def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
+    words = on_lan("web", "db")
+    words["containers"]["web"]["networks"] = {"lan": {"ipv4_address": "192.0.2.222"}}
+    with host.declared(words):
+        before = standing(host)
+        host.run("rm /var/lib/wharf/ledger.json")
+        with pytest.raises(EngineError, match="is lost, but objects of wharf.network exist"):
+            host.apply(words)
+        plain = on_lan("web", "db")
+        host.engine(["apply", "-", "--recover"], plain)
+        assert host.address("web", "lan") == "192.0.2.222"
+        assert_same(
+            {key: value for key, value in before.items() if key != "/var/lib/wharf/ledger.json"},
+            lambda: {key: value for key, value in standing(host).items() if key != "/var/lib/wharf/ledger.json"},
+        )
+        host.apply(words)
