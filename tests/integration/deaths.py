@@ -92,6 +92,9 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     )
     for name in (*of_links, "replace_address", "add_route"):
         _hook(act, Rtnetlink, name)
+    for what in ("neighbour", "forward"):
+        for name in (f"replace_{what}", f"delete_{what}"):
+            _hook(act, Rtnetlink, name)
     pyroute2.IPRoute = _with_each_message(pyroute2.IPRoute, act)
 
 

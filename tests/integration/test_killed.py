@@ -58,6 +58,24 @@ THREE = words(
 PUBLISHED = words({"front": {"enable_ipv6": True, **_NAMELESS}}, {"web": {"networks": ["front"], "ports": ["8080:80"]}})
 
 
+def overlay(vni: int, **more: Any) -> Any:
+    """A network over several hosts, of which only this one is there; without names, which others have, too."""
+    hosts = {"h1": {"address": ADDRESSES["host"][0], "index": 1}, "h2": {"address": "192.0.2.12", "index": 2}}
+    network = {
+        "driver": "overlay",
+        "enable_ipv6": True,
+        "driver_opts": {"com.docker.network.driver.overlay.vxlanid_list": vni},
+        "ipam": {"config": [{"subnet": "10.20.0.0/16"}, {"subnet": "fd00:20::/48"}]},
+        "x-wharf": {**_NAMELESS["x-wharf"], "host": "h1", "members": {**hosts, **more}},
+    }
+    return words({"app": network}, {})
+
+
+# Another identifier, for which the tunnel is made anew; a host more, and one at another address with another slice.
+SPANNING = overlay(4097, h3={"address": "192.0.2.13", "index": 3})
+SPANNING_OTHERS = overlay(4098, h3={"address": "192.0.2.14", "index": 4}, h4={"address": "192.0.2.15", "index": 5})
+
+
 @pytest.fixture(scope="module")
 def lasting_host() -> Iterator[ThrowawayHost]:
     with started(BACKENDS[0]) as host:
@@ -125,6 +143,12 @@ def test_changing(host: ThrowawayHost) -> None:
 
 def test_building_and_then_taking_away_what_was_not_finished(host: ThrowawayHost) -> None:
     deaths(host, (PUBLISHED, EXACT), finish=lambda _run: ({}, ABSENT))
+
+
+def test_a_network_over_several_hosts(host: ThrowawayHost) -> None:
+    host.apply(SPANNING)
+    deaths(host, (SPANNING_OTHERS, EXACT), (SPANNING, EXACT))
+    host.apply({}, ABSENT)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:2])

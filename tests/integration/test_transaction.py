@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hosts import ABSENT, BACKENDS, ENGINE, EXACT, ThrowawayHost
 from standing import assert_same, standing
-from test_killed import FOREIGN, THREE, TOO_MANY, TWO
+from test_killed import FOREIGN, SPANNING, SPANNING_OTHERS, THREE, TOO_MANY, TWO
 
 Run = tuple[Any, str]
 
@@ -34,6 +34,7 @@ MADE = re.compile("all changes were made(, and the next run does the rest|: run 
         pytest.param(GONE, (SOMETHING, EXACT), id="building"),
         pytest.param((SOMETHING, EXACT), (CHANGED, EXACT), id="changing"),
         pytest.param((SOMETHING, EXACT), GONE, id="taking away"),
+        pytest.param((SPANNING, EXACT), (SPANNING_OTHERS, EXACT), id="another overlay"),
     ],
 )
 def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former: Run, latter: Run) -> None:

@@ -62,6 +62,12 @@ def _bridges(planned: Plan) -> List[Object]:
     return [*plan.bridges(planned), *tunnels_and_routes(planned)]
 
 
+def _missing_addresses(planned: Plan) -> List[Problem]:
+    from .planning.overlays import missing_addresses
+
+    return list(missing_addresses(planned.model, planned.facts))
+
+
 def _bridge(_ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.bridges import Bridges
     from .resources.links.tunnels import HostRoutes, Tunnels
@@ -218,7 +224,7 @@ def _no_systemd(planned: Plan) -> List[Problem]:
 
 
 FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
-BRIDGE = Layer("bridge", _bridges, _bridge)
+BRIDGE = Layer("bridge", _bridges, _bridge, lacks=_missing_addresses)
 DOCKER_CHAINS = Layer(
     "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules
 )

@@ -55,7 +55,8 @@ class Allotments:
     """All that is allotted on a host. `endpoints` are by container and network; `ports` by the request for each.
 
     `resolvers` are the ports of resolvers that are not a network's own, by their names. `mtu`, in bytes, is the MTU of
-    networks that declare none: that of the uplink, or of the last uplink while there is none.
+    networks that declare none: that of the uplink, or of the last uplink while there is none. `underlay_mtus` are those
+    of the links that overlay networks are sent by, by the host's address there.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Allotments:
     ports: Mapping[str, int] = field(default_factory=dict)
     resolvers: Mapping[str, int] = field(default_factory=dict)
     mtu: int = 0
+    underlay_mtus: Mapping[str, int] = field(default_factory=dict)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""
@@ -92,6 +94,7 @@ class Allotments:
             "ports": dict(self.ports),
             "resolvers": dict(self.resolvers),
             "mtu": self.mtu,
+            **({"underlay_mtus": dict(self.underlay_mtus)} if self.underlay_mtus else {}),
         }
 
     @classmethod
@@ -112,6 +115,7 @@ class Allotments:
             data.get("ports", {}),
             data.get("resolvers", {}),
             data.get("mtu", 0),
+            data.get("underlay_mtus", {}),
         )
 
 

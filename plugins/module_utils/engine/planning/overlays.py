@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import Model, Network
 from ..declaration.section import Address, Subnet
-from ..errors import ProblemCollector
+from ..errors import Problem, ProblemCollector
 from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel
+from .allotments import Allotments
 from .facts import Facts
 from .ipam import stable_macs
 
@@ -98,14 +99,19 @@ def _mac(network: Network, member: Member) -> str:
     return next(stable_macs(f"tunnel {network.name} {member.slices[0]}"))
 
 
-def check_overlays(model: Model, facts: Facts, problems: ProblemCollector) -> None:
-    """Whether this host has the addresses that it is to send from, and no two networks share an identifier."""
-    taken: Dict[Tuple[int, int], Network] = {}
+def missing_addresses(model: Model, facts: Facts) -> Iterator[Problem]:
+    """The addresses that this host is to send from, and does not have. When it boots, they may come later."""
     for network, driver in overlays(model):
-        path = f"{network.path}.x-wharf.members.{driver.own.name}.address"
         if facts.addresses is not None and str(driver.own.address) not in facts.addresses:
             own = f'"{driver.own.address}": is no address of this host, from which it could send'
-            problems.add(path, f"{own}: set wharf_overlay.address of {driver.own.name} to one that it has")
+            remedy = f"set wharf_overlay.address of {driver.own.name} to one that it has"
+            yield Problem(f"{network.path}.x-wharf.members.{driver.own.name}.address", f"{own}: {remedy}")
+
+
+def check_overlays(model: Model, problems: ProblemCollector) -> None:
+    """Whether no two networks share an identifier."""
+    taken: Dict[Tuple[int, int], Network] = {}
+    for network, driver in overlays(model):
         other = taken.setdefault((driver.vni, driver.port), network)
         if other is not network and not driver.direct:
             option = "com.docker.network.driver.overlay.vxlanid_list"
@@ -116,9 +122,13 @@ def check_overlays(model: Model, facts: Facts, problems: ProblemCollector) -> No
             )
 
 
-def underlay_mtu(driver: OverlayDriver, facts: Facts) -> int:
-    """The MTU of the link by which the host reaches the others, in bytes; 0 where that is not known."""
-    return dict(facts.mtus).get(str(driver.own.address), 0)
+def underlay_mtus(model: Model, facts: Facts, before: Allotments) -> Dict[str, int]:
+    """The MTU of each link by which the host reaches others, in bytes, by its address there; the last one that was
+    known while the host has no such address.
+    """
+    known = {**before.underlay_mtus, **dict(facts.mtus)}
+    own = [str(driver.own.address) for _network, driver in overlays(model)]
+    return {address: known[address] for address in own if address in known}
 
 
 def peer_addresses(driver: OverlayDriver) -> Tuple[Address, ...]:

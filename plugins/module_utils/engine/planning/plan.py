@@ -24,7 +24,7 @@ from .external_networks import adopt
 from .facts import Facts
 from .ipam import allot, stable_macs
 from .leases import check_leases
-from .overlays import check_overlays, underlay_mtu
+from .overlays import check_overlays, underlay_mtus
 from .parents import is_to_be_there, made_parent, on_parents
 from .publications import Publication, gateway_attachment, publish
 from .resolvers import Resolvers, find_resolvers
@@ -72,11 +72,12 @@ class Plan:
         publications, ports = publish(model, allotted, facts, problems)
         resolvers = find_resolvers(model, allotted, before, facts, problems)
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
+        allotted = replace(allotted, underlay_mtus=underlay_mtus(model, facts, before))
         opened = accepted_ports(model, allotted)
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted)
         check_leases(model, allotted.networks, problems)
-        check_overlays(model, facts, problems)
+        check_overlays(model, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
@@ -190,7 +191,8 @@ class Plan:
     def largest_mtu(self, network: Network) -> int:
         """That of the way to the outside; of an overlay network, what fits the way to the other hosts."""
         if isinstance(network.driver, OverlayDriver):
-            return (underlay_mtu(network.driver, self.facts) or self.allotted.mtu) - network.driver.overhead
+            underlay = self.allotted.underlay_mtus.get(str(network.driver.own.address), self.allotted.mtu)
+            return underlay - network.driver.overhead
         return self.allotted.mtu
 
     def addresses(self, container: str, attachment: Attachment) -> List[str]:

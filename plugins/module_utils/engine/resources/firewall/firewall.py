@@ -12,7 +12,7 @@ from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, Tuple
 
 from ...declaration.model import IPTABLES, NFTABLES
 from ...diff import DELETE, Change
-from ...state import Key, State
+from ...state import ElementSet, Key, State
 from ..resource import Observation, Resource
 
 _ACCEPT, _FIREWALLD = "accept", "firewalld"
@@ -29,6 +29,7 @@ class Firewall(Resource):
     def __init__(self, canonical: Mapping[str, str], prior: Mapping[str, str]) -> None:
         self._canonical = canonical
         self._prior = prior
+        self._known_sets: Dict[Key, ElementSet] = {}
 
     def _resources(self, keys: Iterable[Key]) -> Iterator[Tuple[str, Resource]]:
         """Those of the backends that these are of. A host needs no program of a backend that nothing is of."""
@@ -36,7 +37,7 @@ class Firewall(Resource):
         if NFTABLES in backends:
             from .nftables import Nftables
 
-            yield NFTABLES, Nftables(self._canonical)
+            yield NFTABLES, Nftables(self._canonical, self._known_sets)
         if IPTABLES in backends:
             from .iptables import Iptables
 

@@ -14,7 +14,7 @@ from ...diff import Change
 from ...errors import ApplyError, ConflictError
 from ...kernel import namespaces, programs
 from ...rules.rules_nftables import OWN_CHAINS, TABLE, USER_CHAIN
-from ...state import Key, Rules, State
+from ...state import ElementSet, Key, Rules, State
 from ..resource import Observation, Resource
 from .nft_listing import blocks, parse_listing, parse_rule_texts, user_chains_in_use
 from .nft_script import definition, nft_script
@@ -24,12 +24,14 @@ class Nftables(Resource):
     """Observes and changes `Chain`, `ElementSet` and `Rules`.
 
     `canonical` has what nft lists of a table that it was given as text, by a hash of that text, from earlier runs.
+    `known_sets` are the sets that were desired in this run: when it is taken back, its chains are read without them.
     """
 
     kinds = frozenset(["chain", "set", "rules"])
 
-    def __init__(self, canonical: Mapping[str, str]) -> None:
+    def __init__(self, canonical: Mapping[str, str], known_sets: Dict[Key, ElementSet]) -> None:
         self._canonical = canonical
+        self._sets = known_sets
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         # Listed first: where nft cannot list tables, its error is the one to report.
@@ -44,7 +46,8 @@ class Nftables(Resource):
         skeleton = [thing for thing in desired.values() if not isinstance(thing, Rules)]
         if not skeleton:
             return {}
-        text = definition(skeleton)
+        self._sets.update({thing.key: thing for thing in skeleton if isinstance(thing, ElementSet)})
+        text = definition([*(thing for key, thing in self._sets.items() if key not in desired), *skeleton])
         hashed = hashlib.sha256(f"{programs.identity(_nft_program())}\n{text}".encode()).hexdigest()
         return {hashed: self._canonical.get(hashed) or _listed_in_scratch(text)}
 
