@@ -65,6 +65,9 @@ options:
       name:
         description: What the probe proves, for the report.
         type: str
+      size:
+        description: With O(probes[].protocol=ping), the size of the packet in bytes. It is not fragmented.
+        type: int
       via:
         description:
           - The address of the host that forwards the probe, where this module does not run on that host. It is given
@@ -226,6 +229,7 @@ PROBE_SPEC = {
     "protocol": {"type": "str", "choices": ["tcp", "udp", "ping"], "default": "tcp"},
     "expected": {"type": "str", "choices": ["open", "closed"], "default": "open"},
     "name": {"type": "str"},
+    "size": {"type": "int"},
     "via": {"type": "str"},
 }
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,8 +14,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EXACT, LEDGER, EngineError, ThrowawayHost
-from several_hosts import STRANGER, SeveralHosts, address
+from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost
+from several_hosts import STRANGER, UNDERLAY, SeveralHosts, address
 from standing import assert_same, standing
 
 SUBNETS = ["10.20.0.0/16", "fd00:20::/48"]
@@ -256,6 +257,25 @@ def test_largest_packets(hosts: SeveralHosts) -> None:
         ping = f"ip netns exec c1 ping -c1 -W1 -M do {container_address(2, version)} -s"
         host.run(f"{ping} {payload}")
         assert "1 received" not in host.run(f"{ping} {payload + 1} || true")
+
+
+VERIFY = """
+import json
+from engine.verification import Request, verify
+print("\\n".join(verify(Request()).as_data()["report"]))
+"""
+
+
+def test_verify_asks_the_other_hosts(hosts: SeveralHosts) -> None:
+    """By small packets and by the largest, which do not pass where something on the way is not as large."""
+    host = hosts["h1"]
+    said = host.run(shlex.join([*ENGINE, "-c", VERIFY]))
+    assert said.count("host h2, of network app") == 4 and "✗" not in said, said
+    assert "10.20.2.1/ping of 1450 bytes" in said
+    hosts.first.run("ip link set h2 mtu 1400", UNDERLAY)
+    wrong = [line for line in host.run(shlex.join([*ENGINE, "-c", VERIFY])).splitlines() if line.startswith("✗")]
+    hosts.first.run("ip link set h2 mtu 1500", UNDERLAY)
+    assert len(wrong) == 2 and all("host h2, of network app, by its MTU" in line for line in wrong), wrong
 
 
 def test_what_an_admin_breaks_is_mended(hosts: SeveralHosts) -> None:

@@ -182,6 +182,7 @@ class _Sender:
             via=probe.via,
             near=self._destinations.is_near(probe),
             before_rules=to_host,
+            size=probe.size,
         )
 
     def _path(self, source: str) -> str:

@@ -31,7 +31,7 @@ class ResolvedProbe:
 
     It should arrive in `witness`, at `arrival_port`; `witness` is empty where the probe leaves the host.
     `before_rules`: a ping counts as arrived there even if the firewall rules of the witness drop it. `near`: both ends
-    are on one link.
+    are on one link. A ping with a `size` is a packet of so many bytes, which is not fragmented.
     """
 
     namespace: str
@@ -43,6 +43,7 @@ class ResolvedProbe:
     via: str = ""
     near: bool = False
     before_rules: bool = False
+    size: int = 0
 
     @property
     def version(self) -> int:

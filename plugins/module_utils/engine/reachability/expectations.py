@@ -159,7 +159,9 @@ class _Expectations:
                 if endpoints and network.icc:
                     source = endpoints[number % len(endpoints)].container.name
                     name = f"host {peer.name}, of network {network.name}"
+                    size = self._plan.mtu(network)
                     yield Probe(source, str(gateway_of(slice_)), PING, name=name)
+                    yield Probe(source, str(gateway_of(slice_)), PING, name=f"{name}, by its MTU", size=size)
 
     def _linked(self) -> Iterator[Probe]:
         for linked in self._plan.linked_ports:

@@ -23,15 +23,18 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+_LARGEST = 65535  # bytes of an IP packet
 _HEADER_BYTES = 8  # of UDP and of ICMP's echo
 
 # <linux/if_ether.h>, <linux/if_packet.h>
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _PACKET_HOST = 0
 _IPV6_HEADER_BYTES = 40
+_IP_HEADER_BYTES = {4: 20, 6: _IPV6_HEADER_BYTES}
 
 # <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>
 _IP_TTL, _IP_RECVERR, _IP_RECVTTL = 2, 11, 12
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _PMTUDISC_PROBE = 10, 23, 62, 3
 _IPV6_RECVERR, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 25, 51, 52
 _SO_ATTACH_FILTER = 26
 
@@ -126,7 +129,7 @@ def receive_all(opened: socket.socket, version: int) -> List[Received]:
     received: List[Received] = []
     while True:
         try:
-            data, ancillary, _flags, source = opened.recvmsg(2048, socket.CMSG_SPACE(4))
+            data, ancillary, _flags, source = opened.recvmsg(_LARGEST, socket.CMSG_SPACE(4))
         except OSError:
             return received
         hops = data[8] if version == 4 else _hops(ancillary)
@@ -139,7 +142,7 @@ def receive_before_rules(opened: socket.socket, version: int) -> List[Received]:
     received: List[Received] = []
     while True:
         try:
-            data, sender = opened.recvfrom(2048)
+            data, sender = opened.recvfrom(_LARGEST)
         except OSError:
             return received
         header = (data[0] & 0x0F) * 4 if version == 4 else _IPV6_HEADER_BYTES
@@ -174,9 +177,26 @@ def hops_of_refusal(opened: socket.socket) -> int:
         return 0
 
 
-def new_payload() -> bytes:
-    """A payload that identifies one datagram or echo: a text for readers of logs, and a random token."""
-    return MARK + os.urandom(_TOKEN_BYTES)
+def new_payload(size: int = 0) -> bytes:
+    """A payload that identifies one datagram or echo: a text for readers of logs, and a random token at its end.
+
+    It has `size` bytes, if that is more than it needs.
+    """
+    return MARK + bytes(max(0, size - len(MARK) - _TOKEN_BYTES)) + os.urandom(_TOKEN_BYTES)
+
+
+def payload_bytes(version: int, size: int) -> int:
+    """How large the payload of an echo is in a packet of this size, or of one byte less: the checksum is over words."""
+    return max(0, size - _IP_HEADER_BYTES[version] - _HEADER_BYTES) // 2 * 2
+
+
+def do_not_fragment(opened: socket.socket, version: int) -> None:
+    """Send packets whole, whatever is known of the path's MTU, or have them refused."""
+    if version == 4:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
 
 
 def echo_request(version: int, payload: bytes) -> bytes:

@@ -18,6 +18,7 @@ from ..planning.plan import Plan
 from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
 
+_size = number_from(68, 65535, "a packet that is not fragmented has from 68 to 65535 bytes")
 _port = number_from(1, 65535, "a port is from 1 to 65535")
 
 
@@ -71,9 +72,14 @@ def _parse(raw: Raw, path: str, names: Names) -> Iterator[Probe]:
         raise wrong(f"{path}.port", None, f"is missing: {protocol} asks a port")
     else:
         port = _port(raw["port"], f"{path}.port")
+    size = 0
+    if raw.get("size") is not None:
+        if protocol != PING:
+            raise wrong(f"{path}.size", raw["size"], "is for a ping: set protocol to ping, or leave it out")
+        size = _size(raw["size"], f"{path}.size")
     via = str(address(raw["via"], f"{path}.via")) if raw.get("via") else ""
     for each in names.addresses(str(raw["to"]), source, f"{path}.to"):
-        yield Probe(source, each, protocol, port, raw.get("expected") or OPEN, raw.get("name") or "", via)
+        yield Probe(source, each, protocol, port, raw.get("expected") or OPEN, raw.get("name") or "", via, size)
 
 
 class Names:

@@ -31,7 +31,8 @@ _FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY)}
 class Probe:
     """A probe. `source` is a container's name, a sandbox such as `netns:web`, or `host`.
 
-    `name` says what the probe proves. `via` is the address of a host that forwards the probe, for probes from other
+    `name` says what the probe proves. A ping with a `size`, in bytes, is a packet of that size that is not fragmented.
+    `via` is the address of a host that forwards the probe, for probes from other
     hosts, which cannot watch whether the probe arrives.
     """
 
@@ -42,17 +43,18 @@ class Probe:
     expected: str = OPEN
     name: str = ""
     via: str = ""
+    size: int = 0
 
     @property
-    def key(self) -> Tuple[str, str, str, int]:
+    def key(self) -> Tuple[str, str, str, int, int]:
         """What identifies a probe: a declared probe replaces the derived one with the same key."""
-        return self.source, self.address, self.protocol, self.port
+        return self.source, self.address, self.protocol, self.port, self.size
 
     @property
     def target(self) -> str:
         """Address, port and protocol for reports: `192.0.2.1:80/tcp`, `[2001:db8::1]:80/udp`, `192.0.2.1/ping`."""
         if self.protocol == PING:
-            return f"{self.address}/{PING}"
+            return f"{self.address}/{PING}" + (f" of {self.size} bytes" if self.size else "")
         return f"{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}/{self.protocol}"
 
     def as_data(self) -> Dict[str, Any]:
@@ -65,6 +67,7 @@ class Probe:
             "expected": self.expected,
             "name": self.name,
             "via": self.via,
+            "size": self.size,
         }
         return {key: value for key, value in data.items() if value}
 

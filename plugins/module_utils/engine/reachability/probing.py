@@ -25,10 +25,12 @@ from .packets import (
     TCP_ACK,
     TCP_RST,
     Received,
+    do_not_fragment,
     echo_request,
     hops_of_refusal,
     keep_refusals,
     new_payload,
+    payload_bytes,
     raw_socket,
     receive_all,
     receive_before_rules,
@@ -108,7 +110,10 @@ class _Attempt:
 
     def _opened(self) -> socket.socket:
         if self.probe.protocol == PING:
-            return raw_socket(self.probe.version, PING)
+            opened = raw_socket(self.probe.version, PING)
+            if self.probe.size:
+                do_not_fragment(opened, self.probe.version)
+            return opened
         kind = socket.SOCK_STREAM if self.probe.protocol == TCP else socket.SOCK_DGRAM
         opened = socket.socket(FAMILIES[self.probe.version], kind | socket.SOCK_NONBLOCK)
         if self.probe.via and self.probe.protocol == UDP:
@@ -124,7 +129,7 @@ class _Attempt:
             opened.connect((self.probe.address, self.probe.port))
         if self.probe.protocol == TCP:
             return
-        self.tag = new_payload()
+        self.tag = new_payload(payload_bytes(self.probe.version, self.probe.size))
         opened.send(echo_request(self.probe.version, self.tag) if self.probe.protocol == PING else self.tag)
 
     @property
