@@ -54,7 +54,9 @@ declared:
   sample: [default_networks, user_networks, containers]
 networks:
   description: Each declared network by name, with its bridge as it stands. One of the driver C(macvlan) or C(ipvlan)
-    has C(parent), C(mode) and C(flag) instead, and the state of that link of the host.
+    has C(parent), C(mode) and C(flag) instead, and the state of that link of the host. One of the driver C(overlay) has
+    C(host), the name of this host, the C(peers) with their C(address) and C(slices), the C(whole_subnets), and the
+    C(tunnel), none where it has plain routes.
   returned: success
   type: dict
   sample: {app: {driver: bridge, bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16],

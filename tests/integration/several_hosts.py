@@ -87,3 +87,46 @@ def _addressed(interface: str, number: int) -> str:
         f"ip addr add {address(number, 6)}/64 dev {interface}",
         f"ip link set {interface} up",
     ])  # fmt: skip
+
+
+SUBNETS = ["10.20.0.0/16", "fd00:20::/48"]
+NETWORK: dict[str, Any] = {"enable_ipv6": True, "ipam": {"config": [{"subnet": each} for each in SUBNETS]}}
+VNI = 4097
+WITH_VNI = {**NETWORK, "driver_opts": {"com.docker.network.driver.overlay.vxlanid_list": str(VNI)}}
+
+
+def members(count: int, version: int = 4) -> dict[str, Any]:
+    return {
+        f"h{number}": {"address": address(number, version), "index": number, "names": [f"c{number}"]}
+        for number in range(1, count + 1)
+    }
+
+
+def declare(hosts: SeveralHosts, network: dict[str, Any] = WITH_VNI, version: int = 4, **more: Any) -> dict[str, Any]:
+    """The words of each host, which has one container on the network, and one on a network of its own."""
+    others = {"networks": {"other": {"x-wharf": {"dns": False}}}}
+    return {
+        name: hosts.words(
+            name,
+            members(len(hosts.by_name), version),
+            network,
+            **{key: dict(value) for key, value in others.items()},
+            containers={f"c{name[1:]}": {"networks": ["app"]}, f"o{name[1:]}": {"networks": ["other"]}},
+            **more,
+        )
+        for name in hosts.by_name
+    }
+
+
+def container_address(number: int, version: int = 4) -> str:
+    return f"10.20.{number}.2" if version == 4 else f"fd00:20:0:{number}::2"
+
+
+def open_to(host: ThrowawayHost, place: str, target: str, expected: bool = True) -> bool:
+    return host.probe(place, target, expected).is_open
+
+
+def resolved(host: ThrowawayHost, place: str, name: str) -> set[str]:
+    script = f"import socket; print(*sorted({{each[4][0] for each in socket.getaddrinfo({name!r}, 80)}}))"
+    ran = host.run(f"ip netns exec {place} python3 -c '{script.replace(chr(39), chr(34))}' 2>/dev/null || true")
+    return set(ran.split())
