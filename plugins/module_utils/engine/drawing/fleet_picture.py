@@ -155,14 +155,14 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _shared_lines(hosts: Sequence[HostView], shared: Sequence[Tuple[int, Shared]], y: float) -> List[str]:
-    """Below the cards, to the line at the right that joins the rows."""
+    """Below the cards, and on to the line at the right that joins the rows, if it is in other rows, too."""
     parts = []
     for place, (number, each) in enumerate(shared):
         columns, colour, at = _on(each, hosts), f"stub s-{network_class(number)}", y + 6 + place * _SHARED
         if columns:
-            parts.append(
-                svg.line([(_middle(columns[0]) + _offset(place), at), (WIDTH - 6 - place * _SHARED, at)], colour)
-            )
+            is_alone = len(columns) == len(each.hosts)
+            right = _middle(columns[-1]) + _offset(place) if is_alone else WIDTH - 6 - place * _SHARED
+            parts.append(svg.line([(_middle(columns[0]) + _offset(place), at), (right, at)], colour))
         for column in columns:
             x = _middle(column) + _offset(place)
             parts.append(svg.line([(x, y), (x, at)], colour) + svg.dot(x, at, 3.2, f"f-{network_class(number)}"))

@@ -133,7 +133,7 @@ def heading(network: NetworkView, number: int) -> Drawing:
     where = "  ".join(each for each in (network.bridge, ", ".join(network.gateways or network.subnets)) if each)
     settings = [f"{len(network.rows)} container{'' if len(network.rows) == 1 else 's'}"]
     settings += [] if network.driver == "bridge" else [network.driver]
-    settings += [f"mtu {network.mtu}", *network.notes]
+    settings += [f"mtu {network.mtu}", *network.marks]
     width = svg.width_of(network.name, "strong")
     name_width = min(width, _ADDRESS - _BUS - 26)
     badges, right = [], WIDTH - 10
@@ -150,9 +150,14 @@ def heading(network: NetworkView, number: int) -> Drawing:
         svg.text(_BUS + 28 + name_width, 20, where, "mono muted", max(right - _BUS - 40 - name_width, 40)),
         *badges,
     ]
+    height = 34.0
+    if network.notes:
+        height += 18
+        notes = " · ".join(network.notes)
+        parts.append(svg.text(_BUS + 16, 44, notes, "small muted", WIDTH - _BUS - 26))
     if network.rows:
-        parts.append(svg.line([(_BUS, 22), (_BUS, 34)], f"bus s-{colour}"))
-    return Drawing(34, "".join(parts))
+        parts.append(svg.line([(_BUS, 22), (_BUS, height)], f"bus s-{colour}"))
+    return Drawing(height, "".join(parts))
 
 
 def columns() -> Drawing:

@@ -74,7 +74,7 @@ h2 {{ margin: 0; font-size: 1.08rem; font-weight: 640; overflow-wrap: anywhere }
 .network {{ margin-bottom: .8rem }}
 svg.row {{ margin-top: -1px }}
 .network > summary {{ position: relative }}
-.network > summary::before {{ position: absolute; left: -.95rem; top: calc(50% - .35rem) }}
+.network > summary::before {{ position: absolute; left: -.95rem; top: .68rem }}
 .network > summary:hover rect.raised {{ filter: brightness(.97) }}
 .probes, .drift {{ margin-top: .5rem; font-size: .88rem }}
 .probes > summary, .drift > summary {{ display: flex; align-items: center; gap: .7rem; padding: .25rem 0;

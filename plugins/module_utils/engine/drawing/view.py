@@ -89,7 +89,10 @@ class Row:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """`whole_subnets` are those of the network where it spans several hosts, of which this one has a part."""
+    """`whole_subnets` are those of the network where it spans several hosts, of which this one has a part.
+
+    `marks` are what is unusual about it, and `notes` are further settings, as they are called.
+    """
 
     name: str
     driver: str
@@ -99,6 +102,7 @@ class NetworkView:
     gateways: Tuple[str, ...]
     mtu: int
     is_up: bool
+    marks: Tuple[str, ...]
     notes: Tuple[str, ...]
     rows: Tuple[Row, ...]
 
@@ -262,7 +266,8 @@ def _network(seen: Seen, name: str, sorter: _Sorter) -> NetworkView:
         gateways=tuple(network["gateways"]),
         mtu=network["mtu"],
         is_up=network["state"] == "up",
-        notes=(*_marks(network), *_others(network, _OF_NETWORK)),
+        marks=tuple(_marks(network)),
+        notes=tuple(_others(network, _OF_NETWORK)),
         rows=tuple(rows),
     )
 
