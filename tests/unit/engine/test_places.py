@@ -19,6 +19,7 @@ from planning import facts_of, plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
     ABSENT,
+    METRICS_FILE,
     Call,
     Declared,
     check_removed_networks,
@@ -31,6 +32,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import systemd
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.listeners import Listener
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.boot import units
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import dns_files
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
@@ -316,6 +318,8 @@ def test_what_is_pending_is_told_where_it_is_declared() -> None:
         (Call(boot={"services": True}), "wharf_boot_services"),
         (Call(boot={"services": True}, places=OPTIONS), "boot.services"),
         (Call(boot={"services": True, "x-source": "services"}, places=OPTIONS), "services"),
+        (Call(boot={"metrics": "/run/wharf.prom"}), "wharf_boot_metrics"),
+        (Call(boot={"metrics": "/run/wharf.prom"}, places=OPTIONS), "boot.metrics"),
     ],
 )
 def test_services_without_systemd_are_told_where_they_are_asked_for(
@@ -328,8 +332,25 @@ def test_services_without_systemd_are_told_where_they_are_asked_for(
 
 def test_settings_of_boot_are_checked() -> None:
     with pytest.raises(ModelError) as refused:
-        Call(boot={"servics": True, "services": "maybe"}, places=OPTIONS)
+        Call(boot={"servics": True, "services": "maybe", "metrics": "wharf.prom"}, places=OPTIONS)
     assert [str(problem) for problem in refused.value.problems] == [
         "boot.servics: unknown key; known here: services, metrics",
         'boot.services: "maybe": must be true or false',
+        f'boot.metrics: "wharf.prom": {METRICS_FILE}',
     ]
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/a b.prom", "/a.prom\nExecStart=/bin/x.prom", "a.prom", "/a", "/%n.prom", "/.prom/", 1]
+)
+def test_a_file_of_metrics_is_a_plain_path(path: object) -> None:
+    """It stands in a unit of systemd."""
+    with pytest.raises(ModelError):
+        Call(boot={"metrics": path})
+
+
+def test_metrics_need_the_service_that_writes_them() -> None:
+    with pytest.raises(ModelError, match="it is wharf-follow.service that writes metrics"):
+        Call(boot={"services": False, "metrics": "/run/wharf.prom"})
+    assert " follow --metrics /run/wharf.prom\n" in units("/run/wharf.prom")["/etc/systemd/system/wharf-follow.service"]
+    assert " follow\n" in units()["/etc/systemd/system/wharf-follow.service"]

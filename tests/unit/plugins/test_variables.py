@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import METRICS_FILE
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 from ansible_collections.wharf.network.plugins.plugin_utils.variables import (
@@ -146,6 +147,10 @@ def test_defaults() -> None:
         ("boot", " no ", False),
         ("boot", "true", True),
         ("boot_services", "false", False),
+        ("boot_metrics", " /var/lib/x/wharf.prom ", "/var/lib/x/wharf.prom"),
+        ("drift_fail_on", "changes", "changes"),
+        ("report_file", "/tmp/x.html", "/tmp/x.html"),
+        ("report_verify", "yes", True),
         ("recover", "yes", True),
         ("state", " exact ", "exact"),
         ("runtime", "docker", "docker"),
@@ -175,6 +180,9 @@ def test_values(name: str, value: Any, is_read: Any) -> None:
         ("boot", "perhaps", '"perhaps": must be true or false'),
         ("recover", [], '"[]": must be true or false'),
         ("boot_services", 2, '"2": must be true or false'),
+        ("boot_metrics", "/var/lib/x", f'"/var/lib/x": {METRICS_FILE}'),
+        ("drift_fail_on", "chnges", '"chnges": must be one of nothing, drift, changes; did you mean changes?'),
+        ("report_file", "/tmp/", '"/tmp/": must be the path of a file on the controller'),
         *(
             (
                 "serial",
