@@ -77,15 +77,22 @@ def test_what_has_been_changed_since_is_outdated(seen: dict[str, Any]) -> None:
 
 def test_a_driver_that_nothing_is_known_of_shows_its_settings(seen: dict[str, Any]) -> None:
     """As what `network_info` tells of it is called."""
-    lan: dict[str, Any] = {"driver": "macvlan", "bridge": None, "uplink": "eth0", "vlan": 30, "strict": True}
+    lan: dict[str, Any] = {
+        "driver": "macvlan",
+        "bridge": None,
+        "parent": "eth0",
+        "mode": "private",
+        "vlan": 30,
+        "strict": True,
+    }
     lan["peers"] = {"a": {"address": "192.0.2.1"}, "b": {"address": "192.0.2.2"}}
     lan["tunnel"] = {"vni": 256, "port": 4789}
     seen["networks"]["front"] = {**seen["networks"]["front"], **lan, "unset": None}
     del seen["containers"]["web"]["endpoints"]["front"]["host_interface"]
     seen["containers"]["web"]["endpoints"]["front"]["rate"] = "10mbit"
     front = _front(seen)
-    assert (front.driver, front.bridge) == ("macvlan", "")
-    assert set(front.notes) >= {"uplink eth0", "vlan 30", "peers a, b", "tunnel vni 256, port 4789", "strict"}
+    assert (front.driver, front.link) == ("macvlan", "eth0")
+    assert set(front.notes) >= {"mode private", "vlan 30", "peers a, b", "tunnel vni 256, port 4789", "strict"}
     (web,) = [row for row in front.rows if row.container == "web"]
     assert (web.links, web.notes) == ("eth1", ("rate 10mbit",))
     assert "rate 10mbit" in host_svg(drawn(seen))

@@ -130,7 +130,7 @@ def _tip(probes: Sequence[Probe]) -> str:
 def heading(network: NetworkView, number: int) -> Drawing:
     """What a network is, above its containers."""
     colour = network_class(number)
-    where = "  ".join(each for each in (network.bridge, ", ".join(network.gateways or network.subnets)) if each)
+    where = "  ".join(each for each in (network.link, ", ".join(network.gateways or network.subnets)) if each)
     settings = [f"{len(network.rows)} container{'' if len(network.rows) == 1 else 's'}"]
     settings += [] if network.driver == "bridge" else [network.driver]
     settings += [f"mtu {network.mtu}", *network.marks]

@@ -22,9 +22,10 @@ _STATUS = {True: GOOD, False: BAD, None: UNPROVEN}
 
 # Of a network and of an endpoint, what is drawn in a way of its own. Whatever else there is, is drawn as it is called.
 _OF_NETWORK = frozenset(
-    "bridge external state mtu mac gateways subnets internal icc gateway_modes masquerade endpoints driver".split()
+    "driver bridge parent external state mtu mac gateways subnets internal icc".split()
+    + "gateway_modes masquerade endpoints".split()
 )
-_OF_ENDPOINT = frozenset("interface host_interface bridge mac mtu addresses routes".split())
+_OF_ENDPOINT = frozenset("interface host_interface bridge parent mac mtu addresses routes".split())
 
 
 # As a probe's source: the host itself.
@@ -89,14 +90,15 @@ class Row:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """`whole_subnets` are those of the network where it spans several hosts, of which this one has a part.
+    """`link` is its bridge, or the link of the host that it is on.
 
-    `marks` are what is unusual about it, and `notes` are further settings, as they are called.
+    `whole_subnets` are those of the network where it spans several hosts, of which this one has a part. `marks` are
+    what is unusual about it, and `notes` are further settings, as they are called.
     """
 
     name: str
     driver: str
-    bridge: str
+    link: str
     subnets: Tuple[str, ...]
     whole_subnets: Tuple[str, ...]
     gateways: Tuple[str, ...]
@@ -260,7 +262,7 @@ def _network(seen: Seen, name: str, sorter: _Sorter) -> NetworkView:
     return NetworkView(
         name=name,
         driver=network.get("driver") or "bridge",
-        bridge=network.get("bridge") or "",
+        link=network.get("bridge") or network.get("parent") or "",
         subnets=tuple(network["subnets"]),
         whole_subnets=tuple(network.get("whole_subnets") or network["subnets"]),
         gateways=tuple(network["gateways"]),
@@ -279,10 +281,12 @@ def _marks(network: Seen) -> Iterator[str]:
         yield "external"
     if network.get("internal"):
         yield "internal"
-    if not network.get("icc", True):
-        yield "no icc"
-    if not network.get("masquerade", True) and not network.get("internal"):
-        yield "no masquerade"
+    if network.get("bridge"):
+        # Elsewhere the driver decides that.
+        if not network.get("icc", True):
+            yield "no icc"
+        if not network.get("masquerade", True) and not network.get("internal"):
+            yield "no masquerade"
     yield from (f"{family} {mode}" for family, mode in (network.get("gateway_modes") or {}).items() if mode != "nat")
 
 
