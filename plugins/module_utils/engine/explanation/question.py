@@ -13,6 +13,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..declaration.section import Address, wrong
 from ..errors import ModelError
+from ..planning.overlays import overlays
 from ..planning.plan import Plan
 from ..reachability.parse_probes import Names as ResolvedNames
 from .headers import PING, SCTP, TCP, UDP
@@ -135,6 +136,11 @@ class _Known:
             return having[0]
         if having:
             raise wrong(path, name, f"several containers have this name: {', '.join(having)}: name one of them")
+        for network, driver in overlays(self._plan.model):
+            for peer in driver.peers:
+                if name in peer.names:
+                    where = f"is a container of host {peer.name}, on network {network.name}"
+                    raise wrong(path, name, f"{where}, and only its resolver knows its address: give the address")
         known = [*others, *self._plan.model.containers, *self._by_alias]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
