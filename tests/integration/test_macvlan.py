@@ -359,3 +359,76 @@ def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
             lambda: {key: value for key, value in standing(host).items() if key != "/var/lib/wharf/ledger.json"},
         )
         host.apply(words)
+
+
+# The host
+
+
+def test_the_host_and_its_containers_by_a_link_of_the_hosts_own(host: ThrowawayHost) -> None:
+    """The host and the containers reach each other at the host's address on the network, and the LAN all of them."""
+    words = on_lan("web", "db")
+    words["networks"]["lan"]["x-wharf"] = {"host_access": True}
+    with host.declared(words):
+        own4, own6 = host.ledger()["allotted"]["hosts"]["lan"]
+        for place in ("web", "neighbour", "host"):
+            host.serve(place, "80/tcp", "53/udp")
+        for own, web, of_host, of_neighbour in zip(
+            (own4, f"[{own6}]"), ends(host, "web"), bracketed(HOST), bracketed(NEIGHBOUR), strict=True
+        ):
+            expected = {
+                ("host", f"{web}:80/tcp"): True,
+                ("host", f"{web}:53/udp"): True,
+                ("web", f"{own}:80/tcp"): True,
+                ("web", f"{own}:53/udp"): True,
+                ("db", f"{web}:80/tcp"): True,
+                ("neighbour", f"{web}:80/tcp"): True,
+                ("web", f"{of_neighbour}:80/tcp"): True,
+                # Only at its address there.
+                ("web", f"{of_host}:80/tcp"): False,
+            }
+            assert host.reached(expected) == expected
+            assert host.probe("web", f"{own}:80/tcp").by == "host"
+            told = explained(host, [_question(*way) for way in expected])
+            assert {way: each["verdict"] == "open" for way, each in zip(expected, told, strict=True)} == expected
+        assert rows(verify(host)) == {}
+        # The LAN finds the host's other addresses where it always found them.
+        mac = host.json("ip -j link show eth0")[0]["address"]
+        assert [each["lladdr"] for each in host.json(f"ip -j neigh show {HOST[0]}", "neighbour")] in ([], [mac])
+        assert f"[the host is {own4}, {own6}]" in host.engine(["show"])
+
+        fewer = {**words, "containers": {"web": words["containers"]["web"]}}
+        assert ("veth", "update", "shim", "host-lan", "routes") in host.converge({**fewer}, EXACT)
+        host.run("ip route flush dev host-lan; ip link set host-lan mtu 1400")
+        assert host.converge(fewer, EXACT) == [("veth", "update", "shim", "host-lan", "mtu,routes")]
+        assert host.probe("host", f"{ends(host, 'web')[0]}:80/tcp").is_open
+
+        without = on_lan("web")
+        assert host.converge(without, EXACT) == [("veth", "delete", "shim", "host-lan")]
+        host.converge(words)
+        assert host.ledger()["allotted"]["hosts"]["lan"]
+
+
+def test_the_host_at_the_address_that_is_named_for_it(host: ThrowawayHost) -> None:
+    words = on_lan("web")
+    words["networks"]["lan"]["x-wharf"] = {"host_access": True}
+    pools = [dict(pool) for pool in OF_LAN["ipam"]["config"]]
+    pools[0]["aux_addresses"] = {"host": "192.0.2.128"}
+    words["networks"]["lan"]["ipam"] = {"config": pools}
+    with host.declared(words):
+        assert host.ledger()["allotted"]["hosts"]["lan"] == ["192.0.2.128", "2001:db8::f000"]
+        host.serve("web", "80/tcp")
+        assert host.probe("host", f"{host.address('web', 'lan')}:80/tcp").sees == "192.0.2.128"
+        host.run("rm /var/lib/wharf/ledger.json")
+        del pools[0]["aux_addresses"]
+        host.engine(["apply", "-", "--recover"], words)
+        assert host.ledger()["allotted"]["hosts"]["lan"] == ["192.0.2.128", "2001:db8::f000"]
+        host.apply(words)
+
+
+def test_a_killed_run_with_a_link_of_the_hosts_own(host: ThrowawayHost) -> None:
+    words = on_lan("web")
+    words["networks"]["lan"]["x-wharf"] = {"host_access": True}
+    host.apply(words)
+    host.apply({}, ABSENT)
+    with given_back(host):
+        deaths(host, (words, EXACT), ({}, ABSENT))

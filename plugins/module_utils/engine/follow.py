@@ -38,7 +38,7 @@ from .planning.parents import made_parent
 from .planning.plan import Plan
 from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
-from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef
+from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef, Shim
 from .transaction import Part
 from .unconfirmed import Unconfirmed
 
@@ -330,7 +330,9 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
         ends = [each.after for each in part.changes if isinstance(each.after, Endpoint)]
         ends = [end for end in ends if end.sublink.parent in there]
         connected.update(end.sandbox for end in ends)
-        kept = {thing.key for thing in (*made, *ends)}
+        shims = [each.after for each in part.changes if isinstance(each.after, Shim)]
+        shims = [shim for shim in shims if shim.sublink.parent in there]
+        kept = {thing.key for thing in (*made, *ends, *shims)}
         return part.without_changes_of(
             frozenset(change.subject.key for change in part.changes if change.subject.key not in kept)
         )

@@ -125,12 +125,14 @@ def _veth(ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.endpoints import Endpoints
     from .resources.links.parents import Parents
     from .resources.links.sandboxes import Sandboxes
+    from .resources.links.shims import Shims
     from .resources.links.stacks import StackReader
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
     stacks = StackReader()
-    return Parents(), Sandboxes(ledger.prior, owned, stacks), Endpoints(ledger.prior, owned, declared, stacks)
+    endpoints = Endpoints(ledger.prior, owned, declared, stacks)
+    return Parents(), Sandboxes(ledger.prior, owned, stacks), endpoints, Shims()
 
 
 def _rootless(planned: Plan) -> List[Problem]:

@@ -193,6 +193,7 @@ def _network_on_parent(
         "mac": parent.mac if parent else None,
         "gateways": [str(pool.gateway) for pool in pools if pool.gateway in declared],
         "subnets": [str(pool.subnet) for pool in pools],
+        "host": [*map(str, plan.allotted.hosts.get(network.name, ()))],
         "internal": network.internal,
         "icc": driver.among == BRIDGE_MODE,
         "gateway_modes": {},

@@ -113,6 +113,7 @@ def _marks(network: Seen) -> Iterable[Tuple[str, bool]]:
     yield "internal", network["internal"]
     if network.get("parent"):
         yield " ".join(filter(None, [network["driver"], network["mode"], network["flag"]])), True
+        yield f"the host is {_words(network.get('host', ()))}", bool(network.get("host"))
     else:
         yield "no icc", not network["icc"]
         yield "no masquerade", not network["masquerade"]

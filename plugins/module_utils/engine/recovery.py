@@ -22,7 +22,7 @@ from .declaration.declared import (
     real_name,
 )
 from .declaration.parse_model import parse_model
-from .declaration.section import Interface
+from .declaration.section import Address, Interface
 from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
@@ -40,6 +40,7 @@ from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
 from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_sublink, marked_for
 from .resources.links.sandboxes import marks
+from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
 from .rules import rules_iptables, rules_nftables
 from .rules.network_rules_iptables import FAMILIES
@@ -166,7 +167,7 @@ def _own_marked(ledger: Ledger) -> None:
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
         stacks = _stacks()
-        ledger.allotted = Allotments(_pools(stacks), dict(_endpoints(stacks)), resolvers=ports)
+        ledger.allotted = Allotments(_pools(stacks), dict(_endpoints(stacks)), resolvers=ports, hosts=_hosts())
 
 
 def note_boot(ledger: Ledger) -> None:
@@ -286,6 +287,17 @@ def _pools(stacks: Stacks) -> Dict[str, Pools]:
 
 def _is_given(info: AddressInfo) -> bool:
     return not (info.by_kernel or info.link_local6 or info.address.startswith("169.254."))
+
+
+def _hosts() -> Dict[str, Tuple[Address, ...]]:
+    """The host's own addresses on networks without a bridge."""
+    shims = {link.index: marked_for(link) for link in marked_shims()}
+    found: Dict[str, Tuple[Address, ...]] = {}
+    for info in rtnetlink.addresses() if shims else ():
+        if info.index in shims and _is_given(info):
+            name = shims[info.index]
+            found[name] = *found.get(name, ()), ipaddress.ip_interface(info.address).ip
+    return found
 
 
 def _endpoints(stacks: Stacks) -> Iterator[Tuple[EndpointKey, EndpointAllotment]]:

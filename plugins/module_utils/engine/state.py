@@ -378,6 +378,25 @@ class Parent(Object):
 
 
 @dataclass(frozen=True)
+class Shim(Object):
+    """The host's own link on a parent, by which it reaches the containers that have links there.
+
+    `name` is the link, marked in its `ifalias` as `wharf:NETWORK`. `addresses` are single ones, as `ADDRESS/32`, and
+    `routes` the containers' addresses as such prefixes. `mac` is empty where it has the MAC of its parent.
+    """
+
+    network: str
+    sublink: Sublink
+    mtu: int
+    mac: str
+    addresses: Tuple[str, ...]
+    routes: Tuple[str, ...] = ()
+    sysctls: Tuple[Tuple[str, str], ...] = ()
+    up: bool = True
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
 class Chain(Object):
     """A chain of the nftables table of wharf.network: its hook line, if any, and its rules, as nft writes them."""
 

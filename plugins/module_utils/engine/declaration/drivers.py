@@ -83,13 +83,14 @@ class SublinkDriver(Driver):
 
     The kernel passes what these links send to each other, as `mode` says, or to the wire behind the parent: never to
     the host itself, and never through its rules. `flag` is ipvlan's. Where no parent is declared (`is_isolated`), the
-    parent is a link of the network's own, which leads nowhere.
+    parent is a link of the network's own, which leads nowhere. With `host_access` the host has such a link, too.
     """
 
     parent: str
     mode: str
     flag: str = ""
     is_isolated: bool = False
+    host_access: bool = False
 
     @property
     def is_exclusive(self) -> bool:

@@ -107,7 +107,10 @@ class Host:
 
 @dataclass(frozen=True)
 class Pool:
-    """A subnet of a network, and which of its addresses are whose; IPAM chooses what is None."""
+    """A subnet of a network, and which of its addresses are whose; IPAM chooses what is None.
+
+    `host` is the one that the host has where the network has no bridge.
+    """
 
     path: str
     version: int
@@ -115,6 +118,7 @@ class Pool:
     ip_range: Optional[Subnet] = None
     gateway: Optional[Address] = None
     reserved: Tuple[Address, ...] = ()
+    host: Optional[Address] = None
 
 
 @dataclass(frozen=True)

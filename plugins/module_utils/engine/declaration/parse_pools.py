@@ -12,6 +12,9 @@ from . import section as read
 from .model import Pool
 from .section import Section, whole_section, wrong
 
+# Of `aux_addresses`, the one that the host has on a network without a bridge.
+HOST_NAME = "host"
+
 
 def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, ...]:
     section.take("driver", read.only("default", read.text), "default")
@@ -44,7 +47,8 @@ def _pool(value: Any, path: str) -> Pool:
         subnet = section.take_optional("subnet", read.subnet)
         ip_range = section.take_optional("ip_range", read.subnet)
         gateway = section.take_optional("gateway", read.address)
-        reserved = section.take_all("aux_addresses", _aux_addresses)
+        named = section.take_all("aux_addresses", _aux_addresses)
+    reserved = tuple(address for _name, address in named)
     if subnet is None:
         raise ModelError.at(path, "subnet is missing: IPAM settings belong to a subnet")
     check_usable(subnet, f"{path}.subnet")
@@ -53,7 +57,7 @@ def _pool(value: Any, path: str) -> Pool:
         check_inside(subnet, path, aux_addresses=other)
     if gateway:
         check_gateway(subnet, gateway, reserved, f"{path}.gateway")
-    return Pool(path, subnet.version, subnet, ip_range, gateway, reserved)
+    return Pool(path, subnet.version, subnet, ip_range, gateway, reserved, dict(named).get(HOST_NAME))
 
 
 def check_usable(subnet: read.Subnet, path: str) -> None:
@@ -77,6 +81,6 @@ def check_gateway(subnet: read.Subnet, gateway: read.Address, reserved: Tuple[re
         raise wrong(path, str(gateway), f"is the first or last address of {subnet}, which no host can have")
 
 
-def _aux_addresses(value: Any, path: str) -> Tuple[read.Address, ...]:
+def _aux_addresses(value: Any, path: str) -> Tuple[Tuple[str, read.Address], ...]:
     given: Mapping[str, Any] = read.mapping(value, path)
-    return tuple(read.address(item, f"{path}.{key}") for key, item in given.items())
+    return tuple((key, read.address(item, f"{path}.{key}")) for key, item in given.items())

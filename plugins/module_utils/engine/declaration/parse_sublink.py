@@ -83,7 +83,15 @@ def _parse(
         for key, why in refused.items():
             section.refuse([key], why.format(driver=driver.name, apart=_APART[driver.name]))
     own = _PREFIXES[driver.name] + hashlib.sha256(network.name.encode()).hexdigest()[:12]
-    driver = replace(driver, parent=parent or own, is_isolated=parent is None)
+    host_access = extension.take("host_access", read.flag, False)
+    driver = replace(driver, parent=parent or own, is_isolated=parent is None, host_access=host_access)
+    if host_access and driver.among != BRIDGE_MODE:
+        key = "ipvlan_flag" if driver.flag else "macvlan_mode"
+        problems.add(
+            f"{extension.path}.host_access",
+            f"true: with {key}: {driver.among} links of one parent do not reach each other on this host, nor would the "
+            f"host's: leave one of the two out",
+        )
     # As in Docker, a network without a parent is internal.
     shaped = replace(network, bridge="", driver=driver, internal=network.internal or parent is None)
     return shared_options(shaped, options, problems)

@@ -131,7 +131,13 @@ class Adviser:
     def _own_parent(self, cause: Cause) -> Advice:
         network = self._network_on(cause.outgoing)
         why = f"the kernel passes nothing between {cause.outgoing} and the links that are made on it"
-        return Advice(f"{why} ({network.path})" if network else why, (_BESIDE_PARENT,))
+        access = (
+            [f"`x-wharf: {{host_access: true}}` in {network.path}, and the host's address there"] if network else []
+        )
+        if network and network.sublinks and network.sublinks.host_access:
+            own = self._plan.allotted.hosts.get(network.name, ())
+            access = [f"ask the host at {' or '.join(map(str, own))}, its own address on network {network.name}"]
+        return Advice(f"{why} ({network.path})" if network else why, (*access, _BESIDE_PARENT))
 
     def _network_on(self, parent: str) -> Optional[Network]:
         """The network of the container, of those on this parent."""

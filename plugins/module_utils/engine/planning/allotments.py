@@ -56,7 +56,8 @@ class Allotments:
 
     `resolvers` are the ports of resolvers that are not a network's own, by their names. `mtu`, in bytes, is the MTU of
     networks that declare none: that of the uplink, or of the last uplink while there is none. `underlay_mtus` are those
-    of the links that overlay networks are sent by, by the host's address there.
+    of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own addresses on
+    networks without a bridge.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Allotments:
     resolvers: Mapping[str, int] = field(default_factory=dict)
     mtu: int = 0
     underlay_mtus: Mapping[str, int] = field(default_factory=dict)
+    hosts: Mapping[str, Tuple[Address, ...]] = field(default_factory=dict)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""
@@ -95,6 +97,7 @@ class Allotments:
             "resolvers": dict(self.resolvers),
             "mtu": self.mtu,
             **({"underlay_mtus": dict(self.underlay_mtus)} if self.underlay_mtus else {}),
+            **({"hosts": {name: [*map(str, own)] for name, own in self.hosts.items()}} if self.hosts else {}),
         }
 
     @classmethod
@@ -116,6 +119,7 @@ class Allotments:
             data.get("resolvers", {}),
             data.get("mtu", 0),
             data.get("underlay_mtus", {}),
+            {name: tuple(map(ipaddress.ip_address, own)) for name, own in data.get("hosts", {}).items()},
         )
 
 

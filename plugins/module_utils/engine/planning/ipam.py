@@ -23,6 +23,9 @@ from .subnets import allot_subnets, some
 
 ETHERNET_MTU = 1500
 
+# In the place of a container's name, which is never empty.
+_HOST = ""
+
 
 def allot(
     model: Model, facts: Facts, before: Allotments, problems: ProblemCollector, notes: ProblemCollector
@@ -34,8 +37,9 @@ def allot(
     move to another subnet, and containers that move to another address.
     """
     networks = allot_subnets(model, facts, before, problems, notes)
-    endpoints = _allot_endpoints(model, networks, before, problems, notes)
-    return Allotments(networks, endpoints, before.ports, mtu=facts.uplink_mtu or before.mtu or ETHERNET_MTU)
+    endpoints, hosts = _allot_endpoints(model, networks, before, problems, notes)
+    mtu = facts.uplink_mtu or before.mtu or ETHERNET_MTU
+    return Allotments(networks, endpoints, before.ports, mtu=mtu, hosts=hosts)
 
 
 def _allot_endpoints(
@@ -44,7 +48,8 @@ def _allot_endpoints(
     before: Allotments,
     problems: ProblemCollector,
     notes: ProblemCollector,
-) -> Dict[EndpointKey, EndpointAllotment]:
+) -> Tuple[Dict[EndpointKey, EndpointAllotment], Dict[str, Tuple[Address, ...]]]:
+    """The endpoints, and the host's own addresses by network, where it has some that are no gateways."""
     wanted = [
         (container, attachment) for container in model.containers.values() for attachment in container.attachments
     ]
@@ -66,7 +71,11 @@ def _allot_endpoints(
         for network, interface in _interface_names(container, model, before, problems).items()
     }
     macs = _macs(model, wanted)
-    return {
+    hosts: Dict[str, Tuple[Address, ...]] = {}
+    for (name, on, _version), address in addresses.items():
+        if name == _HOST:
+            hosts[on] = *hosts.get(on, ()), address
+    endpoints = {
         (c.name, a.network): EndpointAllotment(
             interfaces[c.name, a.network],
             macs[c.name, a.network],
@@ -75,6 +84,7 @@ def _allot_endpoints(
         )
         for c, a in wanted
     }
+    return endpoints, hosts
 
 
 def _refuse_other_families(
@@ -132,6 +142,8 @@ def _allot_addresses(
         addresses.declare(container, attachment, problems)
     for container, _attachment in on_network:
         addresses.keep(container)
+    if network.sublinks and network.sublinks.host_access:
+        addresses.settle_host(problems)
     without = [each for each in on_network if each[0].name not in addresses.found]
     if not addresses.refuse_removed_subnets([container for container, _attachment in without], problems):
         addresses.choose(without, problems, notes)
@@ -166,6 +178,25 @@ class _Addresses:
         former = self._former(container)
         if container.name not in self.found and former and former not in self._in_use:
             self._settle(container, former)
+
+    def settle_host(self, problems: ProblemCollector) -> None:
+        """Give the host an address: the declared one, the one that it has, or the lowest free one."""
+        declared = next((pool.host for pool, _allotted in self._pools if pool.host), None)
+        former = next((each for each in self._before.hosts.get(self._network.name, ()) if self._has(each)), None)
+        if declared is None and former not in self._in_use:
+            declared = former
+        if declared is None:
+            ranges: List[Subnet] = [pool.ip_range or allotted.subnet for pool, allotted in self._pools]
+            with problems.collect():
+                declared = next(chain.from_iterable(map(self._free, ranges)), None)
+        if declared is None:
+            path = f"{self._network.path}.x-wharf.host_access"
+            problems.add(
+                path, "no address is left for the host: give the network a larger ip_range, or one more subnet"
+            )
+            return
+        self._in_use[declared] = "the host's own, by host_access"
+        self.found[_HOST] = declared
 
     def refuse_removed_subnets(self, containers: List[Container], problems: ProblemCollector) -> bool:
         """Whether containers have their addresses in a subnet that is left out while others are kept: a problem.

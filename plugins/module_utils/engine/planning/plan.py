@@ -17,7 +17,7 @@ from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Att
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sublink, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Shim, Sublink, Sysctl
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
@@ -332,7 +332,51 @@ def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
     containers = plan.model.containers.values()
     sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
     endpoints = [endpoint for container in containers for endpoint in _endpoints(plan, container)]
-    return [*_parents(plan), *sandboxes, *endpoints]
+    return [*_parents(plan), *sandboxes, *endpoints, *_shims(plan)]
+
+
+def _shims(plan: Plan) -> Iterator[Shim]:
+    """The host's own links on parents: with its addresses there, and a route to each container.
+
+    It answers for these addresses only: by its own, the LAN would find the host at two MACs.
+    """
+    for network in plan.model.networks.values():
+        own = plan.allotted.hosts.get(network.name, ())
+        if own and network.sublinks and network.sublinks.host_access:
+            versions = {address.version for address in own}
+            containers = [
+                address
+                for (_container, on), endpoint in plan.allotted.endpoints.items()
+                for address in endpoint.addresses
+                if on == network.name and address.version in versions
+            ]
+            yield Shim(
+                shim_name(network.name),
+                network.name,
+                _sublink(plan, network),
+                plan.mtu(network),
+                "" if network.sublinks.shares_mac else next(stable_macs(f"host on {network.name}")),
+                tuple(sorted(_single(address) for address in own)),
+                tuple(sorted(_single(address) for address in containers)),
+                (
+                    ("ipv4.arp_announce", "2"),
+                    ("ipv4.arp_ignore", "1"),
+                    ("ipv6.accept_dad", "0"),
+                    ("ipv6.accept_ra", "0"),
+                    ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+                ),
+                place=network.path,
+            )
+
+
+def shim_name(network: str) -> str:
+    """The name of the host's own link: `host-NETWORK` where that fits, else `host-` and 10 digits of a hash."""
+    name = f"host-{network}"
+    return name if len(name) <= 15 else f"host-{hashlib.sha256(network.encode()).hexdigest()[:10]}"
+
+
+def _single(address: Address) -> str:
+    return f"{address}/{address.max_prefixlen}"
 
 
 def _parents(plan: Plan) -> List[Object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Iterator, Tuple
 
 from ..declaration.drivers import BRIDGE_MODE, PRIVATE, SublinkDriver
-from .probes import CLOSED, DISCARD, HOST, OPEN, PING, TCP, Probe
+from .probes import CLOSED, DISCARD, HOST, OPEN, PING, REACHED, TCP, Probe
 from .topology import EndpointAddress, Topology
 
 # A probe that is not sent, and why it would prove nothing.
@@ -26,8 +26,14 @@ def on_sublinks(topology: Topology) -> Iterator[Probe]:
             neighbour = topology.neighbour(endpoint)
             if neighbour != endpoint and driver.among in (BRIDGE_MODE, PRIVATE):
                 yield _between(endpoint, neighbour, OPEN if driver.among == BRIDGE_MODE else CLOSED)
-            if _host_is_only_there(topology, endpoint, driver):
-                name = f"{endpoint.container.name} on {endpoint.network.name}, from the host"
+            name = f"{endpoint.container.name} on {endpoint.network.name}, from the host"
+            own = topology.plan.allotted.hosts.get(endpoint.network.name, ())
+            if driver.host_access:
+                yield Probe(HOST, str(endpoint.address), TCP, DISCARD, OPEN, name)
+                for address in (each for each in own if each.version == endpoint.version):
+                    told = f"the host's own address on {endpoint.network.name}"
+                    yield Probe(endpoint.container.name, str(address), PING, expected=REACHED, name=told)
+            elif _host_is_only_there(topology, endpoint, driver):
                 yield Probe(HOST, str(endpoint.address), TCP, DISCARD, CLOSED, name)
 
 

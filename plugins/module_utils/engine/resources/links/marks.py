@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ...kernel.links import UNDONE_BRIDGES, UNDONE_PARENTS, UNDONE_PORTS
+from ...kernel.links import UNDONE_BRIDGES, UNDONE_PARENTS, UNDONE_PORTS, UNDONE_SHIMS
 from ...kernel.rtnetlink import LinkInfo
 
 # The alias of a bridge and of a tunnel is `wharf:NETWORK`, that of a veth's end on the host `wharf:CONTAINER/NETWORK`.
@@ -20,7 +20,7 @@ def marked_for(link: LinkInfo) -> str:
 
 
 def is_managed(link: LinkInfo) -> bool:
-    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent)
+    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent, is_managed_shim)
     return any(is_kind(link) for is_kind in kinds)
 
 
@@ -48,3 +48,9 @@ def is_managed_port(link: LinkInfo) -> bool:
 def is_managed_sublink(link: LinkInfo) -> bool:
     """Whether this is the interface of an endpoint whose network has no bridge, in the endpoint's own sandbox."""
     return link.sublink is not None and ("/" in marked_for(link) or link.group == UNDONE_PORTS)
+
+
+def is_managed_shim(link: LinkInfo) -> bool:
+    """Whether this is the host's own link on a parent."""
+    name = marked_for(link)
+    return link.sublink is not None and ((bool(name) and "/" not in name) or link.group == UNDONE_SHIMS)

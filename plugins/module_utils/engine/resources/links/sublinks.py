@@ -41,10 +41,10 @@ def create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
                     sublink.kind, _info(sublink), parent, end, endpoint.mtu, UNDONE_PORTS, namespace=sandbox
                 )
         except OSError as error:
-            raise _explained(error, sublink) from error
+            raise explained(error, sublink) from error
 
 
-def _explained(error: OSError, sublink: Sublink) -> OSError:
+def explained(error: OSError, sublink: Sublink) -> OSError:
     """The same error, with what nothing on the host tells beforehand: how the parent may be in use."""
     if error.errno == errno.EBUSY:
         why = f"a link in a bond or in Open vSwitch, say, or with links of another kind, has none of {sublink.kind}"
