@@ -236,7 +236,7 @@ def test_plain_routes(backend: str, version: int) -> None:
     families = {"enable_ipv4": version == 4, "enable_ipv6": version == 6}
     ipam = {"ipam": {"config": [{"subnet": SUBNETS[version == 6]}]}}
     network = {**families, **ipam, "x-wharf": {"direct": True}}
-    with SeveralHosts.started(2, backend=backend) as hosts, ExitStack() as stack:
+    with SeveralHosts.started(3, backend=backend) as hosts, ExitStack() as stack:
         for name, words in declare(hosts, network, version).items():
             stack.enter_context(hosts[name].declared(words))
         assert "vxlan" not in hosts["h1"].run("ip -d link")

@@ -40,6 +40,8 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
         yield "internal", bridge
     if isinstance(network.driver, OverlayDriver) and has_tunnel(network):
         yield from _tunnel_elements(network, network.driver)
+    elif isinstance(network.driver, OverlayDriver):
+        yield from _direct_elements(network.driver)
     if network.mss_clamp:
         yield "mss_clamp", bridge
     for version in network.versions:
@@ -56,6 +58,12 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     for resolver in plan.resolvers.all:
         for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
             yield f"resolvers{address.version}", str(address)
+
+
+def _direct_elements(driver: OverlayDriver) -> Iterator[Element]:
+    for own in driver.own.slices:
+        for each in (each for peer in driver.peers for each in peer.slices_of(own.version)):
+            yield f"direct{own.version}", f"{each} . {own}"
 
 
 def peers_set(driver: OverlayDriver) -> str:

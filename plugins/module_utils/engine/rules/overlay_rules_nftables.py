@@ -9,10 +9,8 @@ unpacked; and of what was unpacked, what has no source in a slice of a peer.
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator, List, Tuple
 
-from ..declaration.drivers import OverlayDriver
-from ..declaration.model import Network
 from ..planning.overlays import overlays, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
@@ -24,7 +22,9 @@ _VNI = "@th,96,24"
 
 
 def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
-    """The tunnels, the slices that are behind each of them, and who sends VXLAN of which network.
+    """The tunnels, the slices that are behind each of them, and who sends VXLAN of which network; and the pairs of
+    slices, of another host and of this one, that plain routes join. All are named: nft lists the elements of a set that
+    has no name in an order of its own.
 
     nft has no set of addresses and VNIs together in all of its versions, so each network has a set of its own.
     """
@@ -32,6 +32,8 @@ def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet("tunnels", ("type ifname",))
         for version, _family in FAMILIES:
             yield ElementSet(f"slices{version}", (f"type ipv{version}_addr . ifname", "flags interval"))
+    for version, _family in _direct_families(plan):
+        yield ElementSet(f"direct{version}", (f"type ipv{version}_addr . ipv{version}_addr", "flags interval"))
     for _network, driver, _tunnel in tunnels(plan.model):
         yield ElementSet(peers_set(driver), (f"type ipv{driver.own.address.version}_addr",))
 
@@ -52,9 +54,8 @@ def overlay_sources(plan: Plan) -> Iterator[str]:
 
 def overlay_input(plan: Plan) -> Iterator[str]:
     """From other hosts the host itself gets pings, errors, replies, and queries for the names of its containers."""
-    for family, own, _bridge, slices in _direct(plan):
-        version = 4 if family == "ip" else 6
-        query = f"{family} saddr {slices} {family} daddr {own} {family} daddr @resolvers{version}"
+    for version, family in _direct_families(plan):
+        query = f"{family} saddr . {family} daddr @direct{version} {family} daddr @resolvers{version}"
         yield f"{query} meta l4proto {{ tcp, udp }} th dport {DNS_PORT} accept"
     if any(tunnels(plan.model)):
         for version, family in FAMILIES:
@@ -68,34 +69,29 @@ def direct_access(plan: Plan) -> Iterator[str]:
     """Let on what the other hosts' containers send, where the hosts have plain routes to each other: by the link of
     these routes, and so not by the bridge of another network, whose containers could say that they are those.
     """
-    for family, own, _bridge, slices in _direct(plan):
-        between = f"{family} saddr {slices} {family} daddr {own}"
+    for version, family in _direct_families(plan):
+        between = f"{family} saddr . {family} daddr @direct{version}"
         yield f'{between} fib saddr . iif oif missing drop comment "of no other host"'
         yield f'{between} accept comment "of another host"'
 
 
 def directly_forwarded(plan: Plan) -> Iterator[str]:
-    for network, driver in overlays(plan.model):
-        verdict = "accept" if network.icc else "drop"
-        for family, own, bridge, slices in _direct_of(plan, network, driver):
-            yield f'{family} saddr {slices} {family} daddr {own} oifname "{bridge}" {verdict} comment "of another host"'
-            yield f'iifname "{bridge}" {family} saddr {own} {family} daddr {slices} {verdict} comment "to another host"'
+    """Between containers of the network on this host and on others, unless it is without icc."""
+    for version, family in _direct_families(plan):
+        coming = f"{family} daddr . oifname @networks{version} {family} saddr . {family} daddr @direct{version}"
+        going = f"{family} saddr . iifname @networks{version} {family} daddr . {family} saddr @direct{version}"
+        for link, between in (("oifname", coming), ("iifname", going)):
+            yield f'{between} {link} . {link} @icc accept comment "between containers of a network"'
+            yield f'{between} drop comment "between containers of a network"'
 
 
 def directly_sent(plan: Plan) -> Iterator[str]:
     """Between slices, containers are seen as themselves."""
-    for family, own, _bridge, slices in _direct(plan):
-        yield f"{family} saddr {own} {family} daddr {slices} accept"
+    for version, family in _direct_families(plan):
+        yield f"{family} daddr . {family} saddr @direct{version} accept"
 
 
-def _direct(plan: Plan) -> Iterator[Tuple[str, str, str, str]]:
-    for network, driver in overlays(plan.model):
-        yield from _direct_of(plan, network, driver)
-
-
-def _direct_of(plan: Plan, network: Network, driver: OverlayDriver) -> Iterator[Tuple[str, str, str, str]]:
-    """Of a network with plain routes, in each family: its name, the own slice, the bridge, and the peers' slices."""
-    for version, family in FAMILIES if driver.direct else ():
-        slices = [str(each) for peer in driver.peers for each in peer.slices_of(version)]
-        for each in driver.own.slices_of(version) if slices else ():
-            yield family, str(each), network.bridge, f"{{ {', '.join(slices)} }}"
+def _direct_families(plan: Plan) -> List[Tuple[int, str]]:
+    """The families in which hosts have plain routes to each other."""
+    direct = {subnet.version for _network, driver in overlays(plan.model) if driver.direct for subnet in driver.subnets}
+    return [(version, family) for version, family in FAMILIES if version in direct]
