@@ -63,13 +63,16 @@ networks:
     subnets: [172.18.0.0/16], external: false, internal: false, icc: true, masquerade: true, gateway_modes: {ipv4: nat},
     mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
 containers:
-  description: Each declared container by name, with its endpoints as they stand and its declared ports.
+  description:
+    - Each declared container by name, with its endpoints as they stand and its declared ports.
+    - The C(rate) of an endpoint is in bits a second and its C(burst) in bytes, null where nothing is limited.
   returned: success
   type: dict
   sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [],
     unconnected: {}, endpoints: {app: {
     interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, parent: null, mac: "02:42:ec:9e:59:4f", mtu: 1500,
-    addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"]}}}}
+    addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"],
+    rate: {ingress: {rate: 8000000, burst: 32768}, egress: null}}}}}
 published:
   description: The ports of the host that lead to containers now.
   returned: success

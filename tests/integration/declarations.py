@@ -25,6 +25,10 @@ ADOPTED, LINKING, LINKED = "lan", "d1", "d2"
 _OPTION = "com.docker.network."
 _BRIDGE = f"{_OPTION}bridge."
 _FLAGS = st.sampled_from(["true", "false"])
+# Fast enough for probes, which are many at once.
+_RATES = st.sampled_from(
+    [{"ingress": "500mbit"}, {"egress": "400mbit"}, {"ingress": "1gbit", "egress": "300mbit", "burst": "256kb"}]
+)
 _OF_STACK = "net.core.somaxconn"
 MODES = ("nat", "nat-unprotected", "routed", "isolated")
 FAMILIES = ((4,), (4, 6), (6,))
@@ -166,6 +170,7 @@ def _extensions(families: tuple[int, ...], internal: bool, of_subnet: str) -> st
     }
     if not internal:
         options["icmp"] = st.booleans()
+    options["rate"] = _RATES
     return st.fixed_dictionaries({}, optional=options)
 
 
@@ -245,6 +250,7 @@ def _attachment(draw: st.DrawFn, network: Words, name: str, number: int) -> Word
         "gw_priority": st.just(1),
         "priority": st.just(9),
         "driver_opts": st.just({f"{_OPTION}endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}),
+        "x-wharf": st.fixed_dictionaries({"rate": _RATES}),
     }
     return words | draw(st.fixed_dictionaries({}, optional=options))
 

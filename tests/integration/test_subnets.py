@@ -113,6 +113,16 @@ def test_a_subnet_goes_when_nobody_has_an_address_there(host: ThrowawayHost) -> 
         assert host.address("web", "app").startswith("10.44.")
 
 
+def test_a_container_moves_to_another_subnet_and_back(host: ThrowawayHost) -> None:
+    there = with_one_more(wider(), ipv4_address="10.41.0.200", ipv6_address="fd00:41::9")
+    here = with_one_more(wider(), ipv4_address="10.40.0.200", ipv6_address="fd00:40::9")
+    with host.declared(here):
+        before = standing(host)
+        host.converge(there)
+        host.converge(here)
+        assert_same(before, lambda: standing(host))
+
+
 def test_what_root_in_a_container_did_to_its_routes_is_mended(host: ThrowawayHost) -> None:
     words = with_one_more(wider())
     with host.declared(words):

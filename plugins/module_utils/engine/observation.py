@@ -24,7 +24,7 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
-from .state import Bridge, Endpoint, Rules, State, Tunnel
+from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
 from .trouble import trouble, unconnected
@@ -231,7 +231,13 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),
         "routes": [str(route) for route in endpoint.routes if route.gateway],
+        "rate": {"ingress": _rate(endpoint.ingress), "egress": _rate(endpoint.egress)},
     }
+
+
+def _rate(shaper: Shaper) -> Optional[Dict[str, int]]:
+    """Bits a second, and the burst in bytes; None without a limit."""
+    return {"rate": shaper.rate, "burst": shaper.burst} if shaper.rate else None
 
 
 def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[Publication]:
@@ -263,5 +269,5 @@ def _interfaces() -> List[Dict[str, Any]]:
             "addresses": addresses.get(link.index, []),
         }
         for link in links
-        if not (link.kind == "veth" and "/" in link.alias)
+        if not (link.kind in ("veth", "ifb") and "/" in link.alias)
     ]

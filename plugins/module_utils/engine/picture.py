@@ -132,7 +132,22 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),
+        _words(_rates(here.get("rate", {}))),
     ]
+
+
+def _rates(limits: Seen) -> Iterator[str]:
+    for direction, limit in limits.items():
+        if limit:
+            yield f"{direction} ≤{_in_bits(limit['rate'])}"
+
+
+def _in_bits(rate: int) -> str:
+    """A rate in the largest unit of `tc` that it is a whole number of."""
+    for unit, size in (("tbit", 10**12), ("gbit", 10**9), ("mbit", 10**6), ("kbit", 1000)):
+        if rate % size == 0:
+            return f"{rate // size}{unit}"
+    return f"{rate}bit"
 
 
 def _unconnected(seen: Seen) -> Branch:

@@ -325,14 +325,37 @@ class Sublink:
 
 
 @dataclass(frozen=True)
+class Shaper:
+    """What lets packets pass by a link at a `rate` in bits a second. `burst` bytes may pass at once, and up to `limit`
+    bytes wait; what exceeds that is dropped. A rate of 0 is no limit; if not `whole`, a part of what limits is missing.
+    """
+
+    rate: int = 0
+    burst: int = 0
+    limit: int = 0
+    whole: bool = True
+
+    def __bool__(self) -> bool:
+        return self != UNLIMITED
+
+    def __str__(self) -> str:
+        limited = f"{self.rate} bit/s, burst {self.burst} bytes, queue {self.limit} bytes"
+        return (limited if self.rate else "unlimited") if self.whole else "not whole"
+
+
+UNLIMITED = Shaper()
+
+
+@dataclass(frozen=True)
 class Endpoint(Object):
     """The connection of a container to a network; `name` is `CONTAINER/NETWORK`.
 
     `host_interface` (marked `wharf:CONTAINER/NETWORK`) is the `port` of a bridge, its peer is `interface` in `sandbox`.
     Where the network has no bridge, both are empty, and `interface` is the `sublink`, which has the mark; `mac` is
     empty where that has the MAC of its parent. `addresses` are those of `interface`, as `ADDRESS/PREFIX`, sorted; a
-    link-local IPv6 address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `sysctl_places`
-    are where the declared ones among the `sysctls` are declared, by their keys.
+    link-local IPv6 address that the kernel made is none of them. `mtu`, in bytes, holds at both ends. `ingress`
+    limits the traffic to the container, `egress` that from it. `sysctl_places` are where the declared ones among the
+    `sysctls` are declared, by their keys.
     """
 
     name: str = field(init=False)
@@ -349,6 +372,8 @@ class Endpoint(Object):
     ipv6: bool = False
     sysctls: Tuple[Tuple[str, str], ...] = ()
     sublink: Sublink = field(default=Sublink(), metadata=_RARE)
+    ingress: Shaper = field(default=UNLIMITED, metadata=_RARE)
+    egress: Shaper = field(default=UNLIMITED, metadata=_RARE)
     place: str = field(default="", compare=False)
     sysctl_places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
@@ -549,7 +574,7 @@ def state_of(objects: List[Object]) -> State:
     return {thing.key: thing for thing in objects}
 
 
-FieldValue = Union[str, int, bool, Port, Sublink, SandboxRef, Tuple[object, ...]]
+FieldValue = Union[str, int, bool, Port, Sublink, Shaper, SandboxRef, Tuple[object, ...]]
 
 
 def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:

@@ -135,7 +135,8 @@ def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) ->
     for section, key in ENTRIES:
         assert problems(declaration((section, key), unmarked(MARKED[section][key])), FACTS) == []
     # The options for all networks are tried on a network that says nothing else.
-    tried = {place for place in taken if place.startswith("wharf_host.default-network-opts.masquerade")}
+    example = "wharf_host.default-network-opts."
+    tried = {place for place in taken if place.startswith((f"{example}masquerade", f"{example}rate"))}
     assert taken - given == tried
 
 

@@ -124,7 +124,8 @@ def test_extensions_that_resemble_x_wharf_and_that_do_not(tmp_path: Path) -> Non
     """
     write(tmp_path / "a/compose.yml", text)
     means_nothing = (
-        "x-wharf has a meaning only in the settings of a host, a network, a container and a port in long form"
+        "x-wharf has a meaning only in the settings of a host, a network, a container, a container's network, and a "
+        "port in long form"
     )
     assert problems("a/compose.yml", tmp_path) == [
         f"a/compose.yml: x-warf: unknown key; {means_nothing}",

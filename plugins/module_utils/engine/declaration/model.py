@@ -61,11 +61,25 @@ class FirewallMark:
 
 
 @dataclass(frozen=True)
+class TrafficRates:
+    """Limits of the traffic of each container on a network, in bits a second, None for no limit.
+
+    `ingress` is what the container receives, `egress` what it sends. `burst`, in bytes, may pass at once after a pause.
+    """
+
+    path: str
+    ingress: Optional[int] = None
+    egress: Optional[int] = None
+    burst: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Host:
     """Host-wide settings, those of dockerd's `daemon.json`.
 
     `bridge` is None where docker0 is left to a dockerd. Any other bridge than docker0 exists already, and the default
     network adopts it. `accept_in_iptables_forward`: the chain FORWARD of iptables accepts packets of networks, too.
+    `rates` are those of the default network.
     """
 
     bridge: Optional[str]
@@ -93,6 +107,7 @@ class Host:
     ip6tables: bool = True
     allow_direct_routing: bool = False
     bridge_accept_fwmark: Optional[FirewallMark] = None
+    rates: Optional[TrafficRates] = None
     path: str = "wharf_host"
 
     def has_rules(self, version: int) -> bool:
@@ -132,7 +147,8 @@ class Network:
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
     bridge has no IPv4 address. `icmp`: everybody may ping its containers.
-    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `adopts` are the names of the
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `rates` are those of each
+    container whose attachment has none of its own. `adopts` are the names of the
     third-party bridge that it adopts, of which the first that exists counts; empty if wharf.network makes the bridge.
     """
 
@@ -156,6 +172,7 @@ class Network:
     next_hops: Tuple[Address, ...] = ()
     icmp: bool = False
     mss_clamp: bool = False
+    rates: Optional[TrafficRates] = None
     adopts: Tuple[str, ...] = ()
     services: Services = Services()
 
@@ -247,6 +264,7 @@ class Attachment:
     gw_priority: int = 0
     priority: int = 0
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    rates: Optional[TrafficRates] = None
 
     def static(self, version: int) -> Optional[Address]:
         return self.ipv4 if version == 4 else self.ipv6

@@ -11,7 +11,7 @@ from ..errors import ProblemCollector
 from .drivers import SublinkDriver
 from .model import Attachment, Model, Network
 from .parse_bridge import option_path
-from .parse_sublink import PARENT_OPTION
+from .parse_sublink import NO_RATE, PARENT_OPTION
 
 
 def check_parents(model: Model, problems: ProblemCollector) -> None:
@@ -51,6 +51,9 @@ def _check_containers(model: Model, network: Network, driver: SublinkDriver, pro
                 attachment.mac_path,
                 f'"{attachment.mac}": with {what}, a container has the MAC of {driver.parent}: leave this out',
             )
+    for attachment in joined:
+        if attachment.rates:
+            problems.add(attachment.rates.path, NO_RATE.format(driver=driver.name))
     for attachment in joined[1:] if driver.is_exclusive else ():
         problems.add(attachment.path, _second(network, joined[0]))
 

@@ -12,6 +12,7 @@ from ..errors import ProblemCollector
 from . import section as read
 from .model import GATEWAY_MODES, ISOLATED, NAT, Network, PerFamily
 from .parse_ports import host_ip
+from .parse_rates import take_rates
 from .section import Section, wrong
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
         inhibit_ipv4=options.take(BRIDGE_OPTION + "inhibit_ipv4", read.flag, False),
         masquerades=per_family(extension, "masquerade", read.flag, masquerade),
         host_binding=options.take_optional(BRIDGE_OPTION + "host_binding_ipv4", host_ip),
+        rates=take_rates(extension),
     )
     shaped = shared_options(shaped, options, problems)
     for version in (4, 6):

@@ -25,6 +25,7 @@ from .model import (
     StaticRoute,
 )
 from .parse_ports import PortMapping, port_range, protocol
+from .parse_rates import take_rates
 from .places import SOURCE
 from .section import Section, whole_section, wrong
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
@@ -165,6 +166,7 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
 
 def _attachment(network: str, value: Any, path: str, problems: ProblemCollector) -> Attachment:
     section = Section(value, path, problems)
+    extension = section.inner(EXTENSION)
     attachment = Attachment(
         network=network,
         path=path,
@@ -178,7 +180,9 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         gw_priority=section.take("gw_priority", read.number, 0),
         priority=section.take("priority", read.number, 0),
         sysctls=section.take_all("driver_opts", _endpoint_sysctls),
+        rates=take_rates(extension),
     )
+    extension.finish()
     section.finish(extensible=True)
     return attachment
 

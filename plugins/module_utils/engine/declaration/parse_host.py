@@ -16,6 +16,7 @@ from .parse_bridge import check_mtu, parse_bridge, per_family
 from .parse_driver import DEFAULT_DRIVER, DOCKER_DRIVERS
 from .parse_pools import check_gateway, check_inside, check_usable
 from .parse_ports import host_ip
+from .parse_rates import take_rates
 from .section import Section, whole_section, wrong
 from .vocabulary import DAEMON_KEYS_PASSED_OVER, EXTENSION
 
@@ -68,6 +69,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
         ip6tables=section.take("ip6tables", read.flag, True),
         allow_direct_routing=section.take("allow-direct-routing", read.flag, False),
         bridge_accept_fwmark=section.take_optional("bridge-accept-fwmark", _firewall_mark),
+        rates=take_rates(extension),
         path=path,
     )
     if host.accept_in_iptables_forward and host.firewall_backend != NFTABLES:
@@ -157,6 +159,7 @@ def default_network(host: Host) -> List[Network]:
         pools=tuple(_with_reserved(pool, host.default_gateways) for pool in pools),
         icc=host.icc,
         masquerades=host.ip_masq,
+        rates=host.rates,
         mtu=host.mtu,
         host_binding=host.ip,
         next_hops=host.default_gateways,

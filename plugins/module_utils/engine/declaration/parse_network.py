@@ -21,6 +21,11 @@ from .places import SOURCE
 from .section import Section, whole_section, wrong
 from .vocabulary import EXTENSION, NETWORK_KEYS_PASSED_OVER
 
+_NO_VRF = (
+    "is not supported (docs/adr/0030-no-vrf.md): give networks subnets that do not overlap, by ipam.config or "
+    "default-address-pools; to keep a network apart, say internal: true"
+)
+
 
 def is_external(raw: Any) -> bool:
     """Whether a network's entry says `external: true`, or has a mapping there, as in files before Compose 3.5.
@@ -75,7 +80,8 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     if parse_driver is not None:
         network = parse_driver(network, options, extension, problems)
         options.finish()
-        network = _with_extension(network, extension, problems)
+        extension.refuse(["vrf"], _NO_VRF)
+    network = _with_extension(network, extension, problems)
     if external is not None:
         is_named = (BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))

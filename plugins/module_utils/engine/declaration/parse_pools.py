@@ -17,10 +17,21 @@ HOST_NAME = "host"
 
 
 def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, ...]:
-    section.take("driver", read.only("default", read.text), "default")
+    section.take("driver", _driver, "default")
     pools = section.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
     section.finish(passed_over=("options",), extensible=True)
     return pools
+
+
+def _driver(value: Any, path: str) -> str:
+    if value == "dhcp":
+        raise wrong(
+            path,
+            value,
+            "leases from the LAN are not supported yet: give config the subnet of the LAN, and an ip_range that its "
+            "DHCP server leaves alone",
+        )
+    return str(read.only("default", read.text)(value, path))
 
 
 def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:

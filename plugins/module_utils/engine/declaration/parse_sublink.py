@@ -37,6 +37,8 @@ _NO_HOST_ADDRESS = (
     "each other by their hosts files"
 )
 
+NO_RATE = "the host has no end of the links of {driver}, where it could limit rates: leave this out"
+
 # Words of bridge networks that mean nothing here, and what to do instead.
 _OPTIONS_OF_BRIDGES: Mapping[str, str] = {
     BRIDGE_OPTION + "enable_icc": f"{_UNSEEN}: leave this out; {{apart}} keeps them apart",
@@ -53,6 +55,7 @@ _OPTIONS_OF_BRIDGES: Mapping[str, str] = {
 _EXTENSIONS_OF_BRIDGES: Mapping[str, str] = {
     "icmp": _AT_OWN_ADDRESS,
     "masquerade": _BY_LAN,
+    "rate": NO_RATE,
     "mss_clamp": f"{_UNSEEN}: leave this out; com.docker.network.driver.mtu makes their packets smaller",
     **dict.fromkeys(("boot", "dhcp", "dns", "ra"), _NO_HOST_ADDRESS),
 }

@@ -63,7 +63,8 @@ CONTAINER_KEYS_PASSED_OVER = SERVICE_KEYS_PASSED_OVER | {"profiles", "provider"}
 # The key for settings that are neither in daemon.json nor in Compose.
 EXTENSION = "x-wharf"
 EXTENSION_MEANS_NOTHING = (
-    f"{EXTENSION} has a meaning only in the settings of a host, a network, a container and a port in long form"
+    f"{EXTENSION} has a meaning only in the settings of a host, a network, a container, a container's network, and a "
+    "port in long form"
 )
 _OUR_EXTENSIONS = frozenset([EXTENSION, SOURCE])
 _CONTAINER_KEYS = SERVICE_KEYS | _OUR_EXTENSIONS

@@ -23,7 +23,7 @@ RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 RTM_DELADDR, RTM_DELROUTE, RTM_GETNEIGH = 21, 25, 30
 
 IFF_UP = 0x1
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_QDISC, IFLA_MASTER = 1, 3, 4, 5, 6, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
 IFLA_OPERSTATE, IFLA_AF_SPEC, IFLA_PROP_LIST = 16, 26, 52
 IFLA_INET6_CONF = 2
@@ -140,6 +140,8 @@ class LinkInfo:
     port: Optional[PortInfo] = None
     sublink: Optional[SublinkInfo] = None
     vlan: int = 0
+    # The kind of its queue.
+    queue: str = field(default="", compare=False)
     other_names: Tuple[str, ...] = ()
     # Whether it is up, with a carrier, and the kernel has done all that follows from it.
     ready: bool = field(default=False, compare=False)
@@ -384,6 +386,7 @@ def parse_link(message: bytes) -> LinkInfo:
         sublink=_sublink(kind, attributes(info.get(IFLA_INFO_DATA, b""))) if kind in ("macvlan", "ipvlan") else None,
         vlan=_vlan(attributes(info.get(IFLA_INFO_DATA, b""))) if kind == "vlan" else 0,
         ready=found.get(IFLA_OPERSTATE, b"\0")[0] == IF_OPER_UP,
+        queue=_text(found.get(IFLA_QDISC, b"")),
         other_names=tuple(_text(name) for name in values(found.get(IFLA_PROP_LIST, b""))),
         families=found.get(IFLA_AF_SPEC, b""),
     )

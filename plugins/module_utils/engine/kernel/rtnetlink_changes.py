@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes links, addresses and routes with the standard library alone: by the messages that are sent per container.
+"""Changes links, addresses, routes and rates with the standard library alone: by the messages sent per container.
 
 What is set a few times in a run, such as the options of bridges, pyroute2 sets (`links.py`). Names of constants are
 those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour.h.
@@ -75,6 +75,18 @@ from .rtnetlink import (
     U32,
     PortInfo,
     SublinkInfo,
+)
+from .traffic_control import (
+    RTM_DELQDISC,
+    RTM_DELTFILTER,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+    Bucket,
+    bucket_message,
+    filters_message,
+    redirection_message,
+    redirections_message,
+    root_message,
 )
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
@@ -184,6 +196,35 @@ class Rtnetlink(Connection):
             kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + _nested(IFLA_INFO_SLAVE_DATA, of_port)
             message += _nested(IFLA_LINKINFO, kind)
         self._change(RTM_NEWLINK, message)
+
+    def add_ifb(self, name: str, group: int) -> None:
+        """Make a link that lets packets pass which are redirected to it (ifb)."""
+        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
+        message += _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
+        message += _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("ifb")))
+        self._change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
+
+    def set_bucket(self, index: int, bucket: Bucket) -> None:
+        """Let packets leave by a link at a rate: by the queue that it has of this kind, or by a new one."""
+        self._change(RTM_NEWQDISC, bucket_message(index, bucket), NLM_F_CREATE | NLM_F_REPLACE)
+
+    def delete_bucket(self, index: int) -> None:
+        self._change(RTM_DELQDISC, root_message(index))
+
+    def add_filter_queue(self, index: int) -> None:
+        """Give a link a queue for filters."""
+        self._change(RTM_NEWQDISC, filters_message(index), NLM_F_CREATE | NLM_F_EXCL)
+
+    def delete_filter_queue(self, index: int) -> None:
+        self._change(RTM_DELQDISC, filters_message(index))
+
+    def add_redirection(self, index: int, target: int) -> None:
+        """Redirect all that comes in by the link `index`, which has a queue for filters, to the link `target`."""
+        self._change(RTM_NEWTFILTER, redirection_message(index, target), NLM_F_CREATE | NLM_F_EXCL)
+
+    def delete_redirections(self, index: int) -> None:
+        """Delete those of wharf.network."""
+        self._change(RTM_DELTFILTER, redirections_message(index))
 
     def delete_links(self, group: int) -> None:
         """Delete all links of a group. One by one, each would take 20 ms."""

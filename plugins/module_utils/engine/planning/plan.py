@@ -27,6 +27,7 @@ from .leases import check_leases
 from .overlays import check_overlays, underlay_mtus
 from .parents import is_to_be_there, made_parent, on_parents
 from .publications import Publication, gateway_attachment, publish
+from .rates import check_burst, rates_of, shapers
 from .resolvers import Resolvers, find_resolvers
 from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
 
@@ -81,6 +82,7 @@ class Plan:
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
+        plan._check_rates(problems)
         check_routes_and_sysctls(model, allotted, problems)
         problems.raise_if_any()
         return plan
@@ -238,6 +240,16 @@ class Plan:
                         key = "default-gateway" if hop.version == 4 else "default-gateway-v6"
                         outside = f"lies outside {pool.subnet}, the network's subnet"
                         problems.add(f"{network.path}.{key}", f'"{hop}": {outside}')
+
+    def _check_rates(self, problems: ProblemCollector) -> None:
+        for network in self.model.networks.values():
+            if network.rates:
+                check_burst(network.rates, network, self.mtu(network), problems)
+        for container in self.model.containers.values():
+            for attachment in container.attachments:
+                if attachment.rates:
+                    network = self.model.networks[attachment.network]
+                    check_burst(attachment.rates, network, self.mtu(network), problems)
 
 
 def _declares_subnets(network: Network) -> bool:
@@ -406,6 +418,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
         network = plan.model.networks[attachment.network]
         allotted = plan.allotted.endpoints[container.name, network.name]
         addresses = {*allotted.addresses}
+        ingress, egress = shapers(rates_of(network, attachment), plan.mtu(network))
         yield Endpoint(
             container=container.name,
             network=network.name,
@@ -426,6 +439,8 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             routes=tuple(_routes(plan, container, attachment)),
             ipv6=container.has(network, 6),
             sysctls=_endpoint_sysctls(network, attachment, container, allotted.interface),
+            ingress=ingress,
+            egress=egress,
             place=attachment.path,
             sysctl_places=tuple(_sysctl_places(attachment, container, allotted.interface)),
         )

@@ -19,7 +19,8 @@ from ...kernel.rtnetlink import LinkInfo
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink
 from . import parameters
 from .endpoint_routes import declared_routes
-from .marks import is_managed_port, is_managed_sublink, marked_for
+from .marks import is_managed_ifb, is_managed_port, is_managed_sublink, marked_for
+from .rates import Rates, links_of
 from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
 
 Wanted = Dict[str, Endpoint]
@@ -47,7 +48,8 @@ class SublinkFound:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The host's links, and what is in each sandbox that exists.
+    """The host's links, and what is in each sandbox that exists. `ports` are the names of the ends on the host of all
+    endpoints that are wanted, pending ones too.
 
     The `unstable` sandboxes could not be read: root in a container changed links or addresses all the while.
     `elsewhere` are other stacks, in which endpoints without an end on the host may still be.
@@ -57,6 +59,7 @@ class Snapshot:
     inside: Stacks
     unstable: FrozenSet[SandboxRef] = frozenset()
     elsewhere: Stacks = field(default_factory=dict)
+    ports: FrozenSet[str] = frozenset()
 
     @cached_property
     def _managed_indexes(self) -> Dict[int, Set[int]]:
@@ -116,7 +119,8 @@ def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapsho
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
     stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
-    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()))
+    ports = frozenset(endpoint.host_interface for endpoint in wanted.values())
+    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), ports=ports)
     missing = {*owned}.difference(_ports(links, wanted), snapshot.sublinks)
     # A veth that is gone is nowhere else, and that of a container which does not run is gone with it.
     awaited = (name for name, each in wanted.items() if not each.sublink and each.sandbox not in stacks)
@@ -201,10 +205,12 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
         ConflictError: a third-party interface has the name of a wanted one, on the host or in a sandbox.
     """
     ports = _ports(snapshot.links, wanted)
-    problems = [_third_party_port(endpoint) for endpoint in _without_port(wanted, snapshot.links)]
+    problems = [_third_party_port(endpoint, name) for endpoint, name in _without_port(wanted, snapshot.links)]
     names = {link.index: link.name for link in snapshot.links}
-    found = {name: _from_host_end(name, port, names) for name, port in ports.items()}
+    rates = Rates.read(snapshot.links, wanted.values())
+    found = {name: _from_host_end(name, port, names, rates) for name, port in ports.items()}
     found.update({name: _from_sublink(name, each) for name, each in snapshot.sublinks.items()})
+    problems += [each for name in wanted.keys() & ports for each in rates.problems(wanted[name], ports[name])]
     for sandbox, endpoints in _by_sandbox(wanted).items():
         inside = snapshot.inside.get(sandbox)
         if inside:
@@ -219,7 +225,14 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
                 _complete(sandbox, endpoints, inside, ports, snapshot.sublinks, found, known)
     if problems:
         raise ConflictError(*problems)
-    return list(found.values())
+    return [*found.values(), *_left_overs(rates, snapshot, ports)]
+
+
+def _left_overs(rates: Rates, snapshot: Snapshot, ports: Ports) -> Iterator[Endpoint]:
+    """Endpoints of which only what limited their traffic is left. Those that are wanted use it again."""
+    for ifb in rates.without_port({*snapshot.ports, *(port.name for port in ports.values())}):
+        container, _slash, network = (marked_for(ifb) or f"{NOBODY}/{ifb.name}").partition("/")
+        yield Endpoint(container, network, NO_SANDBOX, "", ifb.name, Port(""), mtu=ifb.mtu, mac="", addresses=())
 
 
 def leave_default_routes(wanted: Wanted, snapshot: Snapshot) -> Iterator[Endpoint]:
@@ -246,9 +259,11 @@ def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:
     return {owner(link): link for link in links if is_managed_port(link)}
 
 
-def _without_port(wanted: Wanted, links: List[LinkInfo]) -> List[Endpoint]:
-    third_party = {link.name for link in links if not is_managed_port(link)}
-    return [endpoint for endpoint in wanted.values() if endpoint.host_interface in third_party]
+def _without_port(wanted: Wanted, links: List[LinkInfo]) -> Iterator[Tuple[Endpoint, str]]:
+    """The endpoints of which a third-party link has the name of one of theirs on the host, and that name."""
+    third_party = {link.name for link in links if not (is_managed_port(link) or is_managed_ifb(link))}
+    for endpoint in wanted.values():
+        yield from ((endpoint, name) for name in links_of(endpoint) if name in third_party)
 
 
 def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
@@ -258,7 +273,7 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
     return grouped
 
 
-def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint:
+def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rates) -> Endpoint:
     """What the end on the host tells of an endpoint: without a sandbox, it differs from any wanted endpoint."""
     container, _slash, network = name.partition("/")
     return Endpoint(
@@ -271,6 +286,8 @@ def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str]) -> Endpoint
         mtu=port.mtu,
         mac="",
         addresses=(),
+        ingress=rates.ingress(port),
+        egress=rates.egress(port),
     )
 
 
@@ -366,11 +383,10 @@ def _not_given_back(let_go: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, s
             yield key, now
 
 
-def _third_party_port(endpoint: Endpoint) -> Problem:
+def _third_party_port(endpoint: Endpoint, name: str) -> Problem:
     return Problem(
         endpoint.place,
-        f"an interface {endpoint.host_interface} is on this host that wharf.network does not manage: delete it, or "
-        "rename it",
+        f"an interface {name} is on this host that wharf.network does not manage: delete it, or rename it",
     )
 
 

@@ -9,7 +9,7 @@ import errno
 import socket
 from dataclasses import replace
 from ipaddress import ip_interface
-from typing import Collection, Iterable, Iterator, List, Optional, Sequence
+from typing import Collection, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from ...diff import Change
 from ...kernel import rtnetlink
@@ -52,9 +52,15 @@ def _route_of(info: RouteInfo) -> Route:
 
 
 def remove_routes(before: Optional[Endpoint], after: Endpoint) -> None:
-    gone = {*before.routes}.difference(after.routes) if before else set()
-    for info in _by(after.interface, rtnetlink.routes()) if gone else ():
-        if _route_of(info) in gone:
+    """Remove what is wanted no more, and what led to a subnet in which the endpoint gets an address: the kernel makes a
+    route there itself.
+    """
+    if before is None or (before.routes, before.addresses) == (after.routes, after.addresses):
+        return
+    gone, own = {*before.routes}.difference(after.routes), _networks(after)
+    for info in _by(after.interface, rtnetlink.routes()):
+        is_double = info.protocol == RTPROT_STATIC and not info.gateway and info.destination in own
+        if is_double or _route_of(info) in gone:
             with (
                 doing(f"endpoint {after.name}: deleting the route to {info.destination}"),
                 # A route with several next hops is listed once for each, and the first deletion deletes it.
@@ -90,7 +96,7 @@ def _add(netlink: Rtnetlink, endpoint: Endpoint, route: Route, beside: bool) -> 
     deleted that.
     """
     index = socket.if_nametoindex(endpoint.interface)
-    own = {str(address.network): str(address.ip) for address in map(ip_interface, endpoint.addresses)}
+    own = _networks(endpoint)
     if route.gateway:
         netlink.add_route(route.destination, index, route.gateway)
     elif route.destination not in own:
@@ -103,3 +109,8 @@ def _add(netlink: Rtnetlink, endpoint: Endpoint, route: Route, beside: bool) -> 
         netlink.add_route(
             route.destination, index, beside=beside, protocol=RTPROT_KERNEL, scope=_SCOPE_LINK, source=source
         )
+
+
+def _networks(endpoint: Endpoint) -> Dict[str, str]:
+    """The networks of its addresses, each with the address there."""
+    return {str(address.network): str(address.ip) for address in map(ip_interface, endpoint.addresses)}

@@ -35,18 +35,19 @@ from .endpoint_ends import (
 from .endpoint_routes import add_routes, remove_routes, with_networks
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
+from .rates import links_of, set_rates
 from .sandboxes import is_new, not_kept, refusal
 from .stacks import StackReader, is_awaited, is_unreadable, sandbox_path
 
 # An endpoint before and after a change; None before, if it has to be made.
 Step = Tuple[Optional[Endpoint], Endpoint]
 
-_ON_THE_HOST = ("host_interface", "port")
+_ON_THE_HOST = ("host_interface", "port", "ingress", "egress")
 # What the kernel refuses by when, since the observation, a name was taken, a container ended, or its veth was deleted.
 _MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
 # A change of one of these fields needs a new link.
 _MADE_WITH = ("sandbox", "interface", "host_interface")
-_OF_THE_PORT = ("port", "mtu")
+_OF_THE_PORT = ("port", "mtu", "ingress", "egress")
 _LARGEST_MTU = 65535
 # Seconds.
 _READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
@@ -244,9 +245,9 @@ def _remove(netlink: Rtnetlink, gone: Sequence[Endpoint]) -> None:
         indexes = {name: index for index, name in socket.if_nameindex()}
         for endpoint in endpoints:
             # The kernel deletes a veth some time after the sandbox that its other end is in.
-            if endpoint.host_interface in indexes:
+            for name in (each for each in links_of(endpoint) if each in indexes):
                 with forgiving(errno.ENODEV):
-                    netlink.set_link(indexes[endpoint.host_interface], group=UNDONE_PORTS)
+                    netlink.set_link(indexes[name], group=UNDONE_PORTS)
         with forgiving(errno.ENODEV):
             netlink.delete_links(UNDONE_PORTS)
 
@@ -266,11 +267,13 @@ def _make_port(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) 
         with _unless_deleted(after, what):
             # A port of a bridge needs no link-local address of its own.
             proc_sys.set_ipv6(after.host_interface, False)
+            set_rates(netlink, None, after)
             _set_port(netlink, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
         with _unless_deleted(after, f"endpoint {after.name}: changing {after.host_interface}"):
             if before.port.bridge != after.port.bridge:
                 _move(netlink, after)
+            set_rates(netlink, before, after)
             _set_port(netlink, after)
             proc_sys.set_ipv6(after.host_interface, False)
 

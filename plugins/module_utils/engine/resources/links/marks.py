@@ -20,7 +20,7 @@ def marked_for(link: LinkInfo) -> str:
 
 
 def is_managed(link: LinkInfo) -> bool:
-    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent, is_managed_shim)
+    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent, is_managed_shim, is_managed_ifb)
     return any(is_kind(link) for is_kind in kinds)
 
 
@@ -42,15 +42,24 @@ def is_managed_tunnel(link: LinkInfo) -> bool:
 
 def is_managed_port(link: LinkInfo) -> bool:
     """Whether this is the end on the host of an endpoint's veth pair."""
-    return link.kind == "veth" and ("/" in marked_for(link) or link.group == UNDONE_PORTS)
+    return link.kind == "veth" and _is_of_an_endpoint(link)
 
 
 def is_managed_sublink(link: LinkInfo) -> bool:
     """Whether this is the interface of an endpoint whose network has no bridge, in the endpoint's own sandbox."""
-    return link.sublink is not None and ("/" in marked_for(link) or link.group == UNDONE_PORTS)
+    return link.sublink is not None and _is_of_an_endpoint(link)
 
 
 def is_managed_shim(link: LinkInfo) -> bool:
     """Whether this is the host's own link on a parent."""
     name = marked_for(link)
     return link.sublink is not None and ((bool(name) and "/" not in name) or link.group == UNDONE_SHIMS)
+
+
+def is_managed_ifb(link: LinkInfo) -> bool:
+    """Whether the traffic from an endpoint passes this link, which limits it."""
+    return link.kind == "ifb" and _is_of_an_endpoint(link)
+
+
+def _is_of_an_endpoint(link: LinkInfo) -> bool:
+    return "/" in marked_for(link) or link.group == UNDONE_PORTS
