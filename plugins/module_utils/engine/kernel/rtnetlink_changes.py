@@ -170,6 +170,7 @@ class Rtnetlink(Connection):
         index: int,
         *,
         up: Optional[bool] = None,
+        name: str = "",
         mac: str = "",
         mtu: int = 0,
         alias: str = "",
@@ -180,6 +181,8 @@ class Rtnetlink(Connection):
         """Change what is given of a link. `mtu` is in bytes. With `port`, it must be a port of a bridge."""
         flags, changed = (IFF_UP if up else 0, 0 if up is None else IFF_UP)
         message = LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, flags, changed)
+        if name:
+            message += attribute(IFLA_IFNAME, _text(name))
         if mac:
             message += attribute(IFLA_ADDRESS, _mac(mac))
         if mtu:

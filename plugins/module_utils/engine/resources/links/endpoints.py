@@ -368,9 +368,9 @@ def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
 
 
 def _set_interface(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
-    index = socket.if_nametoindex(after.interface)
     if after.sublink and before is None:
-        netlink.set_link(index, alias=MARK + after.name, group=DONE)
+        sublinks.name(netlink, after)
+    index = socket.if_nametoindex(after.interface)
     if before and before.sublink != after.sublink:
         sublinks.set_mode(netlink, after, index)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):

@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 from contextlib import suppress
 from typing import Sequence
 
 from ...kernel import namespaces, rtnetlink
-from ...kernel.links import UNDONE_PORTS, doing, forgiving
+from ...kernel.links import DONE, UNDONE_PORTS, doing, forgiving
 from ...kernel.rtnetlink import SublinkInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Endpoint, Sublink
-from .marks import is_managed_sublink
+from .marks import MARK, is_managed_sublink
 from .stacks import sandbox_path
 
 # The modes which a link has from its creation to its end.
@@ -30,10 +31,13 @@ def is_made_anew(before: Sublink, after: Sublink) -> bool:
 
 
 def create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
-    """Make the link in its sandbox. It is half made until its alias is set there."""
+    """Make the link in its sandbox. It is half made until it is named there.
+
+    Older kernels, as the 6.12 of Debian 13, take no name for it that a link of the host has, wherever it is made.
+    """
     sublink = endpoint.sublink
-    end = LinkEnd(endpoint.interface, endpoint.mac)
-    with doing(f"endpoint {endpoint.name}: creating {sublink.kind} {end.name} on {sublink.parent}"):
+    end = LinkEnd(_first_name(endpoint), endpoint.mac)
+    with doing(f"endpoint {endpoint.name}: creating {sublink.kind} {endpoint.interface} on {sublink.parent}"):
         try:
             with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
                 parent = socket.if_nametoindex(sublink.parent)
@@ -42,6 +46,16 @@ def create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
                 )
         except OSError as error:
             raise explained(error, sublink) from error
+
+
+def _first_name(endpoint: Endpoint) -> str:
+    return "new-" + hashlib.sha256(endpoint.name.encode()).hexdigest()[:11]
+
+
+def name(netlink: Rtnetlink, endpoint: Endpoint) -> None:
+    """Give the new link its name and its mark, in the sandbox that this thread is in."""
+    index = socket.if_nametoindex(_first_name(endpoint))
+    netlink.set_link(index, name=endpoint.interface, alias=MARK + endpoint.name, group=DONE)
 
 
 def explained(error: OSError, sublink: Sublink) -> OSError:
@@ -73,6 +87,6 @@ def remove(endpoints: Sequence[Endpoint]) -> None:
             Rtnetlink() as netlink,
         ):
             for link in rtnetlink.links(netlink):
-                if link.name == endpoint.interface and is_managed_sublink(link):
+                if link.name in (endpoint.interface, _first_name(endpoint)) and is_managed_sublink(link):
                     with forgiving(errno.ENODEV):
                         netlink.delete_link(link.index)
