@@ -45,12 +45,17 @@ Handler = Callable[[], None]
 # Namespaces
 
 
+def _place() -> str:
+    """A path to the network namespace that the agent is in now. `/proc/PID/ns/net` is where it is by then."""
+    _places.append(os.open("/proc/self/ns/net", os.O_RDONLY))
+    return f"/proc/{os.getpid()}/fd/{_places[-1]}"
+
+
 def new_place() -> str:
     """Make an empty network namespace, and return a path to it."""
     with _returning():
         _call("unshare", CLONE_NEWNET)
-        _places.append(os.open("/proc/self/ns/net", os.O_RDONLY))
-    return f"/proc/{os.getpid()}/fd/{_places[-1]}"
+        return _place()
 
 
 @contextmanager
@@ -396,7 +401,7 @@ def main() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _selector.register(sys.stdin, selectors.EVENT_READ)
-    print(json.dumps({"result": "ready"}), flush=True)
+    print(json.dumps({"result": _place()}), flush=True)
     while True:
         for key, _events in _selector.select():
             if key.fileobj is not sys.stdin:

@@ -228,7 +228,7 @@ class ThrowawayHost:
     def path(self, place: str) -> str:
         """A path to the place's network namespace, as seen from everywhere."""
         if place == HOST:
-            return f"/proc/{self.agent.pid}/ns/net"
+            return self.agent.own_place
         if place in self._paths:
             return self._paths[place]
         if place.startswith("/proc/"):

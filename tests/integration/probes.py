@@ -87,12 +87,12 @@ class Conversation:
 class Agent(Conversation):
     """The process that holds a throwaway host; `prefix` is the command that makes its namespaces.
 
-    Until it says that it is ready, it may still be in the namespaces of this machine.
+    Until it says where its own network namespace is, it may still be in those of this machine.
     """
 
     def __init__(self, prefix: Sequence[str]) -> None:
         super().__init__([*prefix, sys.executable, "-I", "-S", str(AGENT)])
-        self.listen()
+        self.own_place = str(self.listen()["result"])
 
     def call(self, function: str, **arguments: Any) -> Any:
         """Have a function of the agent called."""
