@@ -152,6 +152,16 @@ def test_another_identifier_and_another_slice(hosts: SeveralHosts) -> None:
     assert open_to(host, "c3", f"{container_address(1)}/ping")
 
 
+def test_a_bridge_becomes_an_overlay_and_back(hosts: SeveralHosts) -> None:
+    """With the whole subnet on the bridge, to which each slice has a route instead."""
+    host, words = hosts["h3"], declare(hosts)["h3"]
+    network = {key: value for key, value in words["networks"]["app"].items() if key not in ("driver_opts", "x-wharf")}
+    host.converge({**words, "networks": {**words["networks"], "app": {**network, "driver": "bridge"}}})
+    assert "vx-app" not in host.run("ip link")
+    host.converge(words)
+    assert open_to(host, "c3", f"{container_address(1)}/ping")
+
+
 def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
     host, words = hosts["h3"], declare(hosts)["h3"]
     host.apply(words)

@@ -19,7 +19,7 @@ from ...kernel.rtnetlink import RTPROT_WHARF, LinkInfo, NeighbourInfo, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation, Resource
-from .marks import MARK, is_managed_tunnel, marked_for
+from .marks import MARK, is_managed, is_managed_tunnel, marked_for
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
@@ -222,8 +222,8 @@ def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
 
 
 def _host_routes() -> List[RouteInfo]:
-    tunnels = {link.index for link in rtnetlink.links() if is_managed_tunnel(link)}
-    return [route for route in [*rtnetlink.unreachable(), *rtnetlink.routes()] if route.index not in tunnels]
+    managed = {link.index for link in rtnetlink.links() if is_managed(link)}
+    return [route for route in [*rtnetlink.unreachable(), *rtnetlink.routes()] if route.index not in managed]
 
 
 def _is_told_apart(route: RouteInfo) -> bool:
