@@ -10,6 +10,7 @@ from typing import Any, Tuple, TypeVar
 
 from ..errors import ProblemCollector
 from . import section as read
+from .drivers import LEAST_IPV6_MTU
 from .model import GATEWAY_MODES, ISOLATED, NAT, Network, PerFamily
 from .parse_ports import host_ip
 from .parse_rates import take_rates
@@ -113,5 +114,5 @@ def _interface_prefix(value: Any, path: str) -> str:
 
 
 def check_mtu(network: Network, path: str) -> None:
-    if network.ipv6 and network.mtu and network.mtu < 1280:
-        raise wrong(path, network.mtu, "IPv6 needs an MTU of at least 1280 bytes (RFC 8200)")
+    if network.ipv6 and network.mtu and network.mtu < LEAST_IPV6_MTU:
+        raise wrong(path, network.mtu, f"IPv6 needs an MTU of at least {LEAST_IPV6_MTU} bytes (RFC 8200)")

@@ -211,12 +211,18 @@ def _check_rules(host: Host, network: Network, problems: ProblemCollector) -> No
             f"{host.path}.icc" if network.is_default else icc: not network.icc,
             option_path(network, f"com.docker.network.host_ipv{version}"): network.snat(version) is not None,
             f"{network.path}.x-wharf.mss_clamp": network.mss_clamp,
-            f"{network.path}.driver": isinstance(network.driver, OverlayDriver),
         }
-        for path in (path for path, is_wanted in wanted.items() if is_wanted and network.has(version)):
+        paths = [path for path, is_wanted in wanted.items() if is_wanted and network.has(version)]
+        for path in [*paths, *([f"{network.path}.driver"] if _is_sent_in(network, version) else [])]:
             problems.add(
                 path, f"cannot hold without rules for IPv{version}: leave this out, or {host.path}.{key}: false"
             )
+
+
+def _is_sent_in(network: Network, version: int) -> bool:
+    """Whether packets between the hosts of an overlay network are of this IP family, inside or outside of VXLAN."""
+    driver = network.driver
+    return isinstance(driver, OverlayDriver) and (network.has(version) or driver.own.address.version == version)
 
 
 def _declared_networks(model: Model, names: Names) -> Set[str]:

@@ -219,7 +219,7 @@ def _check_addresses(network: Network, given: Mapping[str, _Given], path: str, p
         if address is None:
             problems.add(place, f"is missing: the others reach {name} at it (wharf_overlay.address, or ansible_host)")
             continue
-        if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+        if not _is_known_elsewhere(address):
             problems.add(place, f'"{address}": no other host reaches {name} there')
         if any(pool.subnet and address in pool.subnet for pool in network.pools):
             problems.add(place, f'"{address}": lies in the network itself, which is reached by it')
@@ -232,6 +232,13 @@ def _check_addresses(network: Network, given: Mapping[str, _Given], path: str, p
             f"{versions[4][0]} has an IPv4 address here, {versions[6][0]} an IPv6 address: "
             "give all hosts one of the same IP family",
         )
+
+
+def _is_known_elsewhere(address: read.Address) -> bool:
+    """Whether an address may lead from another host to this one. One with a zone, as `fe80::1%eth0`, does not."""
+    is_special = address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local
+    mapped = address.version == 6 and address.ipv4_mapped
+    return not (is_special or mapped or "%" in str(address) or str(address) == "255.255.255.255")
 
 
 def _check_direct(

@@ -109,16 +109,22 @@ def missing_addresses(model: Model, facts: Facts) -> Iterator[Problem]:
 
 
 def check_overlays(model: Model, problems: ProblemCollector) -> None:
-    """Whether no two networks share an identifier."""
+    """Whether no two tunnels share an identifier, and none has the name of a bridge."""
     taken: Dict[Tuple[int, int], Network] = {}
-    for network, driver in overlays(model):
+    for network, driver, tunnel in tunnels(model):
         other = taken.setdefault((driver.vni, driver.port), network)
-        if other is not network and not driver.direct:
+        if other is not network:
             option = "com.docker.network.driver.overlay.vxlanid_list"
             problems.add(
                 network.path,
                 f"its VXLAN network identifier {driver.vni} is also that of {other.path}: give one of them another "
                 f"by {option}, on all hosts",
+            )
+        for bridged in (each for each in model.networks.values() if each.bridge == tunnel):
+            problems.add(
+                bridged.path,
+                f"its bridge {tunnel} has the name of the tunnel of {network.path}: name another one by "
+                "com.docker.network.bridge.name",
             )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple
 
-from ..declaration.drivers import OverlayDriver
+from ..declaration.drivers import LEAST_IPV6_MTU, OverlayDriver
 from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Attachment, Container, Model, Network
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
@@ -216,6 +216,11 @@ class Plan:
             if network.ipv6 and not self.facts.ipv6:
                 remedy = "leave it out, or boot without ipv6.disable=1"
                 problems.add(network.family_path(6), f"the kernel of this host has no IPv6: {remedy}")
+        for network in self.model.bridged:
+            if network.ipv6 and not network.mtu and self.largest_mtu(network) < LEAST_IPV6_MTU:
+                needed = f"needs an MTU of at least {LEAST_IPV6_MTU} bytes (RFC 8200)"
+                remedy = "raise the MTU of the host's link, or leave this out"
+                problems.add(network.family_path(6), f"{needed}, and there is {self._why_large(network)}: {remedy}")
 
     def _check_reach(self, problems: ProblemCollector) -> None:
         """A port published on an adopted bridge needs an address of the host in the bridge's subnet."""
