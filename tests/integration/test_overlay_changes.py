@@ -162,6 +162,23 @@ def test_a_bridge_becomes_an_overlay_and_back(hosts: SeveralHosts) -> None:
     assert open_to(host, "c3", f"{container_address(1)}/ping")
 
 
+def test_who_is_in_the_way_of_a_tunnel_is_told(hosts: SeveralHosts) -> None:
+    """Also one that the host's links do not show: in another namespace, as Docker Swarm's, or at the UDP port."""
+    host, words = hosts["h3"], declare(hosts)["h3"]
+    app = words["networks"]["app"]
+    host.run("ip netns add box; ip link add vx-admin type vxlan id 77 dstport 4789; ip link set vx-admin netns box")
+    words["networks"]["app"] = {**app, "driver_opts": {"com.docker.network.driver.overlay.vxlanid_list": "77"}}
+    with pytest.raises(EngineError, match=r"another one by com.*vxlanid_list; all changes of this run were taken back"):
+        host.apply(words)
+    host.run("ip -n box link del vx-admin; ip netns del box")
+    host.run("ip link add vx-admin type vxlan external dstport 4790; ip link set vx-admin up")
+    words["networks"]["app"] = {**app, "x-wharf": {**app["x-wharf"], "data_path_port": 4790}}
+    with pytest.raises(EngineError, match=r"another x-wharf.data_path_port; all changes of this run were taken back"):
+        host.apply(words)
+    host.run("ip link del vx-admin")
+    host.converge(declare(hosts)["h3"])
+
+
 def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
     host, words = hosts["h3"], declare(hosts)["h3"]
     host.apply(words)

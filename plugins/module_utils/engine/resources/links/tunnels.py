@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, FrozenSet, List, Mapping, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
 from ...diff import Change
-from ...errors import ConflictError, Problem
+from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import proc_sys, rtnetlink
-from ...kernel.links import DONE, UNDONE_BRIDGES, doing, forgiving, in_order_of, opened, require_pyroute2
+from ...kernel.links import (
+    DONE,
+    UNDONE_BRIDGES,
+    doing,
+    error_number,
+    forgiving,
+    in_order_of,
+    opened,
+    require_pyroute2,
+)
 from ...kernel.rtnetlink import RTPROT_WHARF, LinkInfo, NeighbourInfo, RouteInfo, VxlanInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
@@ -25,6 +35,13 @@ _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
 # What the kernel takes only when it makes the link.
 _FIXED = ("vni", "local", "port")
+
+# What it answers where the links of the host do not show who is in the way.
+_REMEDIES = {
+    errno.EEXIST: "a link in another network namespace has its VNI, as those of Docker Swarm: "
+    "give the network another one by com.docker.network.driver.overlay.vxlanid_list",
+    errno.EADDRINUSE: "a third party has its UDP port: give the network another x-wharf.data_path_port",
+}
 
 
 class Tunnels(Resource):
@@ -146,11 +163,23 @@ def _make(ip: Any, netlink: Rtnetlink, before: Optional[Tunnel], after: Tunnel) 
     if before and any(getattr(before, each) != getattr(after, each) for each in _FIXED):
         _delete(ip, after.name)
         before = None
-    if before is None:
-        with doing(f"{after.title}: creating"):
-            before = _create(ip, after)
-    with doing(f"{after.title}: changing"):
-        _update(ip, netlink, before, after)
+    with _with_remedies():
+        if before is None:
+            with doing(f"{after.title}: creating"):
+                before = _create(ip, after)
+        with doing(f"{after.title}: changing"):
+            _update(ip, netlink, before, after)
+
+
+@contextmanager
+def _with_remedies() -> Iterator[None]:
+    try:
+        yield
+    except ApplyError as error:
+        remedy = _REMEDIES.get(error_number(error))
+        if remedy is None:
+            raise
+        raise ApplyError(f"{error}: {remedy}") from error
 
 
 def _create(ip: Any, tunnel: Tunnel) -> Tunnel:
