@@ -23,6 +23,9 @@ from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from .declaration import from_text, gather, is_blank
 
 OVERLAY = "overlay"
+
+# Groups that the admin has not made: Ansible's own, and that of playbooks/tasks/variables.yml.
+NOT_DECLARED = {"all", "ungrouped", "wharf_declared"}
 VARIABLE = "wharf_overlay"
 
 # The variables of a host that are read for the others.
@@ -65,7 +68,7 @@ def complete(
     for key, entry, group in overlay_groups(networks):
         path = f"{entry.get(SOURCE) or places.part(f'networks.{key}')}.{EXTENSION}.hosts"
         if group not in groups:
-            known = ", ".join(sorted(set(groups) - {"all", "ungrouped"})) or "none"
+            known = ", ".join(sorted(set(groups) - NOT_DECLARED)) or "none"
             problems.add(path, f'"{group}": is no group of the inventory; there are: {known}')
         elif host not in groups[group]:
             problems.add(path, f'"{group}": {host}, on which the network is declared, is not in this group')

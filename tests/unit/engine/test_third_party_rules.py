@@ -15,7 +15,7 @@ from typing import Any
 
 import golden
 import pytest
-from planning import plan
+from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
@@ -41,6 +41,22 @@ def test_case(case: Path) -> None:
     flows = list(required_flows(_planned(), bridged=True))
     drops = [str(drop) for drop in third_party_drops(_rulesets(case), flows)]
     golden.check(case, {"drops.yml": golden.as_yaml(drops)}, given=("nft.json", "ip.save", "ip6.save"))
+
+
+def test_vxlan_is_let_in_by_the_link_of_the_hosts_address() -> None:
+    """Not by the network's bridge. A rule for another link, such as `lo`, does not let it in."""
+    members = {f"h{number}": {"address": f"198.18.0.{number}", "index": number} for number in (1, 2)}
+    network = {
+        "driver": "overlay",
+        "ipam": {"config": [{"subnet": "10.20.0.0/16"}]},
+        "x-wharf": {"host": "h1", "members": members, "dns": False},
+    }
+    facts = facts_of({"addresses": ["198.18.0.1"], "links": [{"name": "eth1", "addresses": ["198.18.0.1/24"]}]})
+    flows = list(required_flows(plan({"networks": {"app": network}}, facts)))
+    saved = "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n"
+    drops = [str(drop) for drop in third_party_drops([Ruleset("iptables-nft", list(objects_of(saved, "ip")))], flows)]
+    assert "what other hosts send in VXLAN, of network app (IPv4)" in drops[0]
+    assert "-i eth1 -p udp --dport 4789 -j ACCEPT" in drops[0]
 
 
 def _planned(words: Any = None) -> Plan:

@@ -137,5 +137,11 @@ def underlay_mtus(model: Model, facts: Facts, before: Allotments) -> Dict[str, i
     return {address: known[address] for address in own if address in known}
 
 
+def underlay_link(driver: OverlayDriver, facts: Facts) -> str:
+    """The link of the host by which it reaches the others; empty where that is not known."""
+    own = driver.own.address
+    return next((link.name for link in facts.links or () if any(own == each.ip for each in link.addresses)), "")
+
+
 def peer_addresses(driver: OverlayDriver) -> Tuple[Address, ...]:
     return tuple(sorted(peer.address for peer in driver.peers))

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
-from ..planning.overlays import tunnels
+from ..planning.overlays import tunnels, underlay_link
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.resolvers import DNS_PORT
@@ -32,7 +32,7 @@ _REPLY = {"state": "established", "direction": "reply"}
 
 @dataclass(frozen=True)
 class RequiredFlow:
-    """A flow whose packets and replies must pass. `bridge` is that of its network.
+    """A flow whose packets and replies must pass. `bridge` is that of its network, or the link that VXLAN comes by.
 
     Messages call it by `description` and `subject`, as in "what the host sends to containers of network" "app".
     `packets` are its packets, each with the hook that it passes. `service` is the protocol and port of the host that
@@ -79,22 +79,22 @@ def _between_hosts(plan: Plan) -> Iterator[RequiredFlow]:
     """The VXLAN of other hosts, and what their containers and those of this host send to each other."""
     for network, driver, tunnel in tunnels(plan.model):
         for peer in driver.peers[:1]:
-            yield _vxlan(network, driver, peer)
+            yield _vxlan(network, driver, peer, underlay_link(driver, plan.facts))
             for version in network.versions:
                 flows = _NetworkFlows(plan, network, version)
                 yield flows.to_other_hosts(tunnel)
                 yield flows.from_other_hosts(tunnel)
 
 
-def _vxlan(network: Network, driver: OverlayDriver, peer: Member) -> RequiredFlow:
+def _vxlan(network: Network, driver: OverlayDriver, peer: Member, link: str) -> RequiredFlow:
     """Each packet of it is one of a new flow to the firewall: answers come from another port than was asked."""
     datagram = {"protocol": "udp", "destination port": driver.port}
-    coming = {**_NEW, **datagram, "source": peer.address, "destination": driver.own.address}
-    going = {**_NEW, **datagram, "source": driver.own.address, "destination": peer.address}
+    coming = {**_NEW, **datagram, "in": link or None, "source": peer.address, "destination": driver.own.address}
+    going = {**_NEW, **datagram, "out": link or None, "source": driver.own.address, "destination": peer.address}
     return _flow(
         "what other hosts send in VXLAN, of network",
         network.name,
-        network.bridge,
+        link or network.bridge,
         peer.address.version,
         [
             (PREROUTING, {**coming, "destination type": "local"}),
