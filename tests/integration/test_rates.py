@@ -324,7 +324,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(host: ThrowawayHost) -> No
     words: dict[str, Any] = {
         "host": {"bridge": "none"},
         "networks": {"app": {"x-wharf": {"dns": False}}},
-        "containers": {"web": {"networks": ["app"]}, "db": {"networks": ["app"]}},
+        "containers": {name: {"networks": ["app"]} for name in ("web", "db", "app", "job")},
     }
     limited = copy.deepcopy(words)
     limited["networks"]["app"]["x-wharf"]["rate"] = RATE
