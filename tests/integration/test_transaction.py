@@ -71,15 +71,23 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
 
 def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
     """A run lets the container go, and is refused later: what is taken back is the same network stack."""
-    host.apply(SOMETHING, EXACT)
-    stack = host.run("readlink /proc/self/ns/net", "web")
-    host.serve("web", "80/tcp")
+
+    def serve() -> str:
+        host.apply(SOMETHING, EXACT)
+        host.serve("web", "80/tcp")
+        return host.run("readlink /proc/self/ns/net", "web")
+
+    stack = serve()
     without_web = {**SOMETHING, "containers": {"app": SOMETHING["containers"]["app"]}}
     taken_back = 0
     for number in range(1, TOO_MANY):
         refusal = host.refused(number, without_web, EXACT)
-        if not refusal.failed or MADE.search(refusal.said):
+        if not refusal.what:
             break
+        if not refusal.failed or MADE.search(refusal.said):
+            # The run could do without, as it can without its line in the log.
+            stack = serve()
+            continue
         taken_back += refusal.said.endswith(TAKEN_BACK)
         assert host.run("readlink /proc/self/ns/net", "web") == stack, refusal
         assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web", refusal
@@ -108,10 +116,12 @@ def test_a_stack_that_was_to_pass_to_another_container_is_given_back(host: Throw
     host.apply(before, EXACT)
     for number in range(1, TOO_MANY):
         refusal = host.refused(number, words("b", "a"), EXACT)
-        if not refusal.failed or MADE.search(refusal.said):
+        if not refusal.what:
             break
         assert "but for these" not in refusal.said
-        assert host.apply(before, EXACT).changes == [], refusal
+        is_made = not refusal.failed or MADE.search(refusal.said)
+        assert is_made or host.diff(before, EXACT).changes == [], refusal
+        host.apply(before, EXACT)
     assert number > 10
 
 
