@@ -411,7 +411,7 @@ def playing(**variables: Any) -> dict[str, Any]:
 
 
 def test_plays_confirm_their_changes(controller: Controller) -> None:
-    variables = playing(wharf_confirm=30)
+    variables = playing(wharf_confirm=300)
     assert controller.converge("wharf.network.site", variables)
     assert "unconfirmed" not in controller.host.ledger()
     until(lambda: not watchdogs(controller.host), seconds=5)
@@ -427,7 +427,7 @@ def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
     host = controller.host
     before = stands(host)
     roles = [f"wharf.network.{name}" for name in ("default_networks", "user_networks", "containers")]
-    variables = playing(wharf_confirm="30", wharf_confirm_verify=True)
+    variables = playing(wharf_confirm="300", wharf_confirm_verify=True)
     left = controller.play({"roles": roles}, variables=variables)
     assert left.returncode == 0, left.output
     first, *_others, last = [r["unconfirmed"]["id"] for r in left.results if r.get("unconfirmed")]
@@ -453,7 +453,7 @@ def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
 def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
     host = controller.host
     before = stands(host)
-    variables = playing(wharf_confirm=30, wharf_confirm_verify=True)
+    variables = playing(wharf_confirm=300, wharf_confirm_verify=True)
     host.run(
         "nft add table inet gate; nft 'add chain inet gate in { type filter hook forward priority 10; policy drop; }'"
     )
