@@ -112,5 +112,7 @@ def _unfit(parent: HostLink, driver: SublinkDriver) -> Iterator[str]:
         yield f"is itself a link of {parent.kind}: name {parent.lower or 'the link that it is made on'}"
     elif not parent.mac:
         yield f"is no Ethernet link, and {what}: name another one"
+    elif driver.is_exclusive and any(not address.ip.is_link_local for address in parent.addresses):
+        yield "has addresses of this host, which passthru would cut off: choose another macvlan_mode, or another link"
     elif parent.managed:
         yield "is a link that wharf.network made for another network: put the containers on that network"
