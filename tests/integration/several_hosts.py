@@ -47,7 +47,7 @@ class SeveralHosts:
         with ExitStack() as stack:
             first = stack.enter_context(ThrowawayHost.started(backend=backend))
             others = [
-                stack.enter_context(ThrowawayHost.started(backend=backend, beside=first)) for _ in range(count - 1)
+                stack.enter_context(ThrowawayHost.started(backend=backend, beside=first)) for _each in range(count - 1)
             ]
             hosts = cls({f"h{number}": host for number, host in enumerate([first, *others], 1)})
             hosts._join(mtu)
@@ -102,14 +102,16 @@ def members(count: int, version: int = 4) -> dict[str, Any]:
     }
 
 
-def declare(hosts: SeveralHosts, network: dict[str, Any] = WITH_VNI, version: int = 4, **more: Any) -> dict[str, Any]:
+def declare(
+    hosts: SeveralHosts, network: dict[str, Any] | None = None, version: int = 4, **more: Any
+) -> dict[str, Any]:
     """The words of each host, which has one container on the network, and one on a network of its own."""
     others = {"networks": {"other": {"x-wharf": {"dns": False}}}}
     return {
         name: hosts.words(
             name,
             members(len(hosts.by_name), version),
-            network,
+            WITH_VNI if network is None else network,
             **{key: dict(value) for key, value in others.items()},
             containers={f"c{name[1:]}": {"networks": ["app"]}, f"o{name[1:]}": {"networks": ["other"]}},
             **more,

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,17 @@ class Fleet:
         return path
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+@contextmanager
+def started_fleet(folder: Path) -> Iterator[Fleet]:
     with ExitStack() as started:
         names = [f"host{number}" for number in range(SIZE)]
-        yield Fleet({name: started.enter_context(ThrowawayHost.started()) for name in names}, tmp_path)
+        yield Fleet({name: started.enter_context(ThrowawayHost.started()) for name in names}, folder)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with started_fleet(tmp_path) as started:
+        yield started
 
 
 def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:

@@ -188,12 +188,17 @@ def test_what_is_withdrawn_where_all_ports_are_open_is_closed_at_the_host_only(h
 def test_what_could_not_be_forgotten_is_told_and_made_up_for(host: ThrowawayHost) -> None:
     both, one = words(web=[only_for([OUTSIDE4, NEIGHBOUR4])]), words(web=[only_for([OUTSIDE4])])
     host.apply(both, EXACT)
-    held = held_by(host, ("outside", HOST4, 8443), ("neighbour", HOST4, 8443))
+    flows = ("outside", HOST4, 8443), ("neighbour", HOST4, 8443)
+    held = held_by(host, *flows)
     for number in range(1, TOO_MANY):
-        said = host.refused(number, one).said
-        if "connection tracking" in said:
+        refusal = host.refused(number, one)
+        said = refusal.said
+        if "connection tracking" in said or not refusal.what:
             break
         host.apply(both, EXACT)
+        if not refusal.failed:
+            # The run could do without, as it can without its line in the log; it has forgotten one of the flows.
+            held = held_by(host, *flows)
     assert "refused; all changes were made, and the next run does the rest" in said
     assert living(host, held) == {*held}
     assert host.apply(one).changes == []

@@ -71,8 +71,8 @@ for _ in range(8):
 """
 
 
-def rated(rate: Any, words: dict[str, Any] = WORDS) -> dict[str, Any]:
-    changed = copy.deepcopy(words)
+def rated(rate: Any, words: dict[str, Any] | None = None) -> dict[str, Any]:
+    changed = copy.deepcopy(words or WORDS)
     changed["containers"]["web"]["networks"] = {"app": {"x-wharf": {"rate": rate}} if rate else {}}
     return changed
 

@@ -9,18 +9,17 @@ import copy
 import json
 import re
 import struct
-import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from browser import Browser, program
 from hosts import ABSENT, ThrowawayHost, differences
 from test_command import wharf
-from test_fleet import Fleet
-from test_fleet import fleet as fleet  # a fixture
+from test_fleet import Fleet, started_fleet
 
 from ansible_collections.wharf.network.plugins.filter.report import report
 
@@ -41,6 +40,12 @@ WORDS: dict[str, Any] = {
 }
 
 VERIFY = "from engine.verification import Request, verify; verify(Request(timeout=0.3))"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with started_fleet(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

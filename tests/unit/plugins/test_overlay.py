@@ -203,7 +203,7 @@ def test_the_hosts_are_read_once(tmp_path: Path) -> None:
         reads.append(1)
         return {"a": {"overlay": {}, "names": {"app": ["é"]}}}
 
-    assert [once(tmp_path, "task fleet", read) for _ in range(3)] == [read()] * 3
+    assert [once(tmp_path, "task fleet", read) for _time in range(3)] == [read()] * 3
     assert len(reads) == 2
     once(tmp_path, "task other", read)
     assert len(reads) == 3

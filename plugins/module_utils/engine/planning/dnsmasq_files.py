@@ -386,7 +386,7 @@ def _remote_names(plan: Plan, resolver: Resolver) -> Iterator[str]:
         network = plan.model.networks[name]
         for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
             gateways = {each: gateway_of(each) for each in peer.slices}
-            asked = next(iter(gateways.values()))
+            asked = [*gateways.values()][0]
             for slice_, gateway in gateways.items():
                 yield f"rev-server={slice_},{gateway}\n"
             for called in sorted({called.lower() for called in peer.names}):

@@ -320,7 +320,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         name=network.bridge,
         network=network.name,
         mtu=plan.mtu(network),
-        mac=next(stable_macs(f"network {network.name}")),
+        mac=_mac_of(f"network {network.name}"),
         addresses=tuple(sorted(pool.interface for pool in pools if network.has_gateway(pool.version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
@@ -372,7 +372,7 @@ def _shims(plan: Plan) -> Iterator[Shim]:
                 network.name,
                 _sublink(plan, network),
                 plan.mtu(network),
-                "" if network.sublinks.shares_mac else next(stable_macs(f"host on {network.name}")),
+                "" if network.sublinks.shares_mac else _mac_of(f"host on {network.name}"),
                 tuple(sorted(_single(address) for address in own)),
                 tuple(sorted(_single(address) for address in containers)),
                 (
@@ -390,6 +390,10 @@ def shim_name(network: str) -> str:
     """The name of the host's own link: `host-NETWORK` where that fits, else `host-` and 10 digits of a hash."""
     name = f"host-{network}"
     return name if len(name) <= 15 else f"host-{hashlib.sha256(network.encode()).hexdigest()[:10]}"
+
+
+def _mac_of(what: str) -> str:
+    return next(stable_macs(what))
 
 
 def _single(address: Address) -> str:
