@@ -187,6 +187,22 @@ def test_passthru_takes_the_whole_link(host: ThrowawayHost) -> None:
         ]
 
 
+def test_links_of_another_host_are_left_alone(host: ThrowawayHost) -> None:
+    """Such as of a machine that runs wharf.network itself: the processes of both are in one `/proc`."""
+    with ThrowawayHost.started() as other:
+        other.apply(on_lan("web"))
+        # A process of the container, which this host sees too.
+        other.serve("web", "80/tcp")
+        # No ledger is lost here.
+        assert host.apply({}, ABSENT).changes == []
+        with host.declared(on_lan("db", "web")):
+            # Gone behind its back: so it looks for it everywhere.
+            host.run("ip link del eth0", "web")
+            assert [change[2:] for change in host.apply(on_lan("db", "web")).changes] == [("endpoint", "web/lan")]
+        assert other.diff(on_lan("web")).changes == []
+        other.apply({}, ABSENT)
+
+
 def test_changes_in_place(host: ThrowawayHost) -> None:
     """The link of a live container stays, and so does what is connected by it."""
     with host.declared(on_lan("web", "db")):

@@ -38,7 +38,7 @@ from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
-from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_sublink, marked_for
+from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
 from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
@@ -314,8 +314,8 @@ def _endpoints(stacks: Stacks) -> Iterator[Tuple[EndpointKey, EndpointAllotment]
 
 def _sublinks(stack: Stack) -> Iterator[Tuple[EndpointKey, LinkInfo]]:
     """The endpoints in a stack whose networks have no bridge."""
-    for link in stack.links:
-        if is_managed_sublink(link) and marked_for(link):
+    for link in stack.sublinks:
+        if marked_for(link):
             yield endpoint_key(marked_for(link)), link
 
 

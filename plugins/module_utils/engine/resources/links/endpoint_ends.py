@@ -19,7 +19,7 @@ from ...kernel.rtnetlink import LinkInfo
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink
 from . import parameters
 from .endpoint_routes import declared_routes
-from .marks import is_managed_ifb, is_managed_port, is_managed_sublink, marked_for
+from .marks import is_managed_ifb, is_managed_port, marked_for
 from .rates import Rates, links_of
 from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
 
@@ -85,12 +85,10 @@ class Snapshot:
         found: Dict[str, SublinkFound] = {}
         seen: Set[Identity] = set()
         for ref, stack in (*self.inside.items(), *self.elsewhere.items()):
-            for link in stack.links if stack.identity not in seen else ():
-                if is_managed_sublink(link):
-                    parent = names.get(link.link, "") if link.link_netnsid == stack.number_of_host else ""
-                    nobody = f"{NOBODY}/{link.index} of {ref}"
-                    name = nobody if link.group == UNDONE_PORTS else marked_for(link)
-                    found[nobody if name in found else name] = SublinkFound(ref, stack, link, parent)
+            for link in stack.sublinks if stack.identity not in seen else ():
+                nobody = f"{NOBODY}/{link.index} of {ref}"
+                name = nobody if link.group == UNDONE_PORTS else marked_for(link)
+                found[nobody if name in found else name] = SublinkFound(ref, stack, link, names.get(link.link, ""))
             seen.add(stack.identity)
         return found
 

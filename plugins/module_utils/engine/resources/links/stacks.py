@@ -16,6 +16,7 @@ from ...kernel.netlink import Connection
 from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
 from ...runtimes.namespace_processes import path_of
 from ...state import PATH, SandboxRef
+from .marks import is_managed_sublink
 
 LOOPBACK_INDEX = 1
 
@@ -87,6 +88,17 @@ class Stack:
     @property
     def is_hosts(self) -> bool:
         return self.identity == namespaces.identity(namespaces.OWN)
+
+    @property
+    def sublinks(self) -> List[LinkInfo]:
+        """The managed links of endpoints that are made on links of this host.
+
+        A host within this one, such as a machine that runs wharf.network itself, has links with the same marks: these
+        are made on links of its own.
+        """
+        if self.number_of_host == rtnetlink.NO_NAMESPACE_ID:
+            return []
+        return [link for link in self.links if is_managed_sublink(link) and link.link_netnsid == self.number_of_host]
 
     @property
     def loopback(self) -> LinkInfo:
