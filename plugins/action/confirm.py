@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..modules.confirm import ARGUMENT_SPEC
 from ..plugin_utils.confirming import confirm_by_new_connection
 from ..plugin_utils.engine_action import EngineAction
 
@@ -14,8 +15,7 @@ from ..plugin_utils.engine_action import EngineAction
 class ActionModule(EngineAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        spec = {"run": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}}
-        _validated, options = self.validate_argument_spec(argument_spec=spec)
+        _validated, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         confirmed = confirm_by_new_connection(
             lambda: self.run_module("confirm", {"run": options["run"]}, task_vars),
             self._connection,

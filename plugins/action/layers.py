@@ -17,6 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ..module_utils.engine.declaration.declared import ABSENT
 from ..module_utils.engine.declaration.places import Places
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from ..modules.layers import ARGUMENT_SPEC
 from ..plugin_utils.confirming import confirm_by_new_connection, play
 from ..plugin_utils.declaration import DECLARING, Declaration, gather, is_blank
 from ..plugin_utils.engine_action import EngineAction
@@ -25,24 +26,8 @@ from ..plugin_utils.overlay import READ, Hosts, complete, once, overlay_groups, 
 # Whatever the layer, it is this module that runs on the host.
 _MODULE = "layers"
 
-# What it takes, but for `layers`, which the name of any other module says. To load its own list takes longer than all
-# that a task needs here.
-OPTIONS = (
-    "recover",
-    "boot",
-    "by",
-    "confirm",
-    "confirm_later",
-    "compose_files",
-    "containers",
-    "docker_user",
-    "host",
-    "networks",
-    "runtime",
-    "scope",
-    "state",
-    "variable_prefix",
-)
+# What it takes, but for `layers`, which the name of any other module says.
+OPTIONS = tuple(option for option in ARGUMENT_SPEC if option != "layers")
 
 # These options are read on the controller. The module on the host gets the parts of the declaration instead.
 READ_HERE = (*DECLARING, "runtime")

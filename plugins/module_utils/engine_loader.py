@@ -46,5 +46,5 @@ def run_by_engine(name: str, argument_spec: Dict[str, Any]) -> None:
     # The comment of an archive is its end.
     if not archive.endswith(module.digest.encode()):
         module.exit_json(changed=False, **{MISSING: True})
-    Archive(archive, PACKAGE, SENT, is_sent=True).install()
+    Archive(archive, PACKAGE, SENT, is_sent=bool(module.sent)).install()
     getattr(importlib.import_module(f"{PACKAGE}.host_modules"), name)(module)

@@ -32,20 +32,19 @@ class EngineAction(ActionBase):  # type: ignore[misc] # Ansible has no types
         sources = _sources()
         digest = _digest(sources)
         is_async = bool(self._task.async_val)
-        sent = ""
-        while True:
-            # The result of a task in the background comes too late to send the engine after it.
-            if is_async and not sent:
-                sent = _packed(sources, digest)
+
+        def run(sent: str) -> dict[str, Any]:
             result: dict[str, Any] = self._execute_module(
                 module_name=f"wharf.network.{name}",
                 module_args={**arguments, ENGINE: digest, SENT_ENGINE: sent},
                 task_vars=task_vars,
                 wrap_async=is_async,
             )
-            if sent or not result.get(MISSING):
-                return result
-            sent = _packed(sources, digest)
+            return result
+
+        # The result of a task in the background comes too late to send the engine after it.
+        result = {MISSING: True} if is_async else run("")
+        return run(_packed(sources, digest)) if result.get(MISSING) else result
 
 
 def _sources() -> dict[str, bytes]:

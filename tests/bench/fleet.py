@@ -23,9 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from controller import settings
+from fleets import Fleet
 from hosts import ThrowawayHost
 from report import Chart, Section, Table, Tell, figure, markdown
-from test_fleet import Fleet
 
 SIZES, FEW_SIZES = (1, 10, 50), (1, 4)
 FORKS = 20

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest.register_assert_rewrite("controller", "dockerd", "hosts", "matrix")
+pytest.register_assert_rewrite("controller", "dockerd", "fleets", "hosts", "matrix")
 
 from controller import Controller  # noqa: E402
+from fleets import Fleet, started_fleet  # noqa: E402
 from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 
 # Files of tests that take long each, the longest first. They share nothing that takes long to set up.
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def host(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
     """With nftables, or by an indirect parameter with another one of `BACKENDS`."""
     with ThrowawayHost.started(backend=getattr(request, "param", BACKENDS[0])) as started:
+        yield started
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with started_fleet(tmp_path) as started:
         yield started
 
 

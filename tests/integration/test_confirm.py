@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 from controller import VARIABLES, Controller
+from fleets import Fleet
 from hosts import ABSENT, BACKENDS, EXACT, LEDGER, ThrowawayHost, differences
 from standing import assert_same, standing
 from test_command import Ran, wharf
-from test_fleet import Fleet
 from test_follow import following
 from test_killed import FOREIGN, PUBLISHED, THREE, TOO_MANY, TWO, words
 

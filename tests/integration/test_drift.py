@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fleets import GROUPS, Fleet
 from hosts import ABSENT, EXACT, LEDGER, LOG, ThrowawayHost, differences
 from prometheus_client.parser import text_string_to_metric_families
 from test_command import wharf
-from test_fleet import GROUPS, Fleet, started_fleet
 from test_follow import following, heard, patiently
 
 WORDS: dict[str, Any] = {
@@ -25,12 +24,6 @@ WORDS: dict[str, Any] = {
         "late": {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/late/ns"}},
     },
 }
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with started_fleet(tmp_path) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

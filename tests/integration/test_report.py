@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 
 import pytest
 from browser import Browser, program
+from fleets import Fleet
 from hosts import ABSENT, ThrowawayHost, differences
 from test_command import wharf
-from test_fleet import Fleet, started_fleet
 
 from ansible_collections.wharf.network.plugins.filter.report import report
 
@@ -40,12 +40,6 @@ WORDS: dict[str, Any] = {
 }
 
 VERIFY = "from engine.verification import Request, verify; verify(Request(timeout=0.3))"
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with started_fleet(tmp_path) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

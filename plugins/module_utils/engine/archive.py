@@ -104,7 +104,7 @@ class Archive(MetaPathFinder, InspectLoader):
 
     Args:
         path: The name of the archive in tracebacks.
-        is_sent: Whether the archive is one that Ansible sends, so that the next run needs it on the host.
+        is_sent: Whether Ansible has just sent it, so that it is not on the host yet.
     """
 
     def __init__(self, content: bytes, package: str, path: str, is_sent: bool = False) -> None:
@@ -148,7 +148,7 @@ class Archive(MetaPathFinder, InspectLoader):
         """Let the next run find this archive and what was compiled of it, or remove all that is kept for a next run."""
         if is_needed:
             self._compiled.save()
-            if self._is_sent and read_of_root(SENT) != self._content:
+            if self._is_sent:
                 with suppress(OSError):
                     write_for_root(SENT, self._content)
             return

@@ -34,7 +34,7 @@ from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger, locked
 from .planning.declared_plan import make_plan
 from .planning.facts import Facts
-from .planning.parents import made_parent
+from .planning.parents import made_parents
 from .planning.plan import Plan
 from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
@@ -378,8 +378,7 @@ def _third_party_sandboxes(plan: Plan) -> FrozenSet[SandboxRef]:
 
 def _parents(plan: Plan) -> FrozenSet[str]:
     declared = {each.sublinks.parent for each in plan.model.networks.values() if each.sublinks}
-    made = (made_parent(network, plan.facts) for network in plan.model.networks.values())
-    return frozenset(declared | {parent.lower for parent in made if parent and parent.lower})
+    return frozenset(declared | {parent.lower for parent in made_parents(plan) if parent.lower})
 
 
 def _folders() -> Iterator[str]:

@@ -41,6 +41,4 @@ def remove() -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    for path in (PATH, disk.draft(PATH)):
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+    disk.remove(PATH)

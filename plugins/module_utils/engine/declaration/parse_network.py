@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Any, List, Mapping, Optional
 
@@ -71,7 +70,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     network = Network(
         name,
         path,
-        _bridge_name(name),
+        read.link_name("br-", name),
         pools,
         internal=internal,
         defaults=frozenset(defaults.keys() - dict(given).keys()),
@@ -135,9 +134,3 @@ def _check_name(name: str, path: str, host: Host) -> None:
     read.object_name(name, path)
     if name in (DEFAULT_NETWORK, "host", "none", "default"):
         raise wrong(path, name, f"is the name of a default network; {host.path} shapes those")
-
-
-def _bridge_name(network: str) -> str:
-    """`br-NAME` where that fits an interface's name, else `br-` and 12 digits of a hash."""
-    name = f"br-{network}"
-    return name if len(name) <= 15 else f"br-{hashlib.sha256(network.encode()).hexdigest()[:12]}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import json
 import re
@@ -198,13 +199,24 @@ def mac(value: Any, path: str) -> str:
     return wanted
 
 
+# Of a link, in bytes (IFNAMSIZ without the zero at the end).
+_LONGEST_NAME = 15
+
+
+def link_name(prefix: str, network: str) -> str:
+    """`PREFIX` and the network's name where that fits a link, else `PREFIX` and as many digits of a hash as fit."""
+    name = prefix + network
+    digits = hashlib.sha256(network.encode()).hexdigest()
+    return name if len(name) <= _LONGEST_NAME else (prefix + digits)[:_LONGEST_NAME]
+
+
 def interface_name(value: Any, path: str) -> str:
     """The name of a link: at most 15 bytes (`dev_valid_name` of the kernel), without the wildcards of other programs.
 
     iptables matches every name that begins with `e` by `e+`, nftables by `e*`; dnsmasq reads `br,eth0` as two links.
     """
     name = text(value, path)
-    if not 1 <= len(name.encode()) <= 15:
+    if not 1 <= len(name.encode()) <= _LONGEST_NAME:
         raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
     if name in ("lo", "all", "default"):
         raise wrong(path, name, "is the kernel's own name for something else: choose another one")

@@ -173,7 +173,7 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
         probes_in=tuple(
             probe
             for _probe, probe in told
-            if probe.source not in (*seen["containers"], _HOST) and ":" not in probe.source
+            if probe.source != _HOST and probe.source not in seen["containers"] and ":" not in probe.source
         ),
         verified=verified["time"] if verified else "",
         is_outdated=bool(verified and last and last["at"] > verified["at"]),

@@ -42,6 +42,17 @@ def replace(path: str, text: str, mode: int) -> None:
     settle(os.path.dirname(path))
 
 
+def remove(path: str) -> None:
+    """Delete a file that `replace` writes, and what a killed process has left of it; neither need be there.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for each in (path, draft(path)):
+        with suppress(FileNotFoundError):
+            os.unlink(each)
+
+
 def overwrite(descriptor: int, before: bytes, content: bytes) -> None:
     """Give an open file other content in place: what it has keeps its room on the disk until the rest has room, too.
 

@@ -9,6 +9,7 @@ import errno
 import importlib.util
 import os
 import re
+import socket
 import sys
 from contextlib import contextmanager
 from functools import cache
@@ -46,6 +47,11 @@ def opened() -> Iterator[Any]:
     """
     with _pyroute2().IPRoute() as netlink:
         yield netlink
+
+
+def index_of(name: str) -> Optional[int]:
+    """The number of a link; None where there is none of this name."""
+    return next((index for index, each in socket.if_nameindex() if each == name), None)
 
 
 @contextmanager

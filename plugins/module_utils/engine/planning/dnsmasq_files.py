@@ -385,10 +385,9 @@ def _remote_names(plan: Plan, resolver: Resolver) -> Iterator[str]:
     for name in resolver.networks:
         network = plan.model.networks[name]
         for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
-            gateways = {each: gateway_of(each) for each in peer.slices}
-            asked = [*gateways.values()][0]
-            for slice_, gateway in gateways.items():
-                yield f"rev-server={slice_},{gateway}\n"
+            asked = gateway_of(peer.slices[0])
+            for each in peer.slices:
+                yield f"rev-server={each},{gateway_of(each)}\n"
             for called in sorted({called.lower() for called in peer.names}):
                 for whole in (called, *(f"{called}.{domain}" for domain in _domains(network))):
                     yield f"server=/{whole}/{asked}\n"

@@ -342,6 +342,11 @@ def _macs(model: Model, wanted: List[Tuple[Container, Attachment]]) -> Dict[Endp
     return macs
 
 
+def stable_mac(name: str) -> str:
+    """The first of `stable_macs`, for links that share no network with others of the kind."""
+    return next(stable_macs(name))
+
+
 def stable_macs(name: str) -> Iterator[str]:
     """Locally administered unicast MACs for a name, to be tried in order. They begin with `02:42`, as Docker's did."""
     number = 0

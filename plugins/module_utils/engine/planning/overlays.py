@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import Model, Network
-from ..declaration.section import Address, Subnet
+from ..declaration.section import Address, Subnet, link_name
 from ..errors import Problem, ProblemCollector
 from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel
 from .allotments import Allotments
 from .facts import Facts
-from .ipam import stable_macs
+from .ipam import stable_mac
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -31,9 +30,7 @@ def overlays(model: Model) -> Iterator[Tuple[Network, OverlayDriver]]:
 
 
 def tunnel_name(network: str) -> str:
-    """`vx-NETWORK` where that fits an interface's name, else `vx-` and 12 digits of a hash."""
-    name = f"vx-{network}"
-    return name if len(name) <= 15 else f"vx-{hashlib.sha256(network.encode()).hexdigest()[:12]}"
+    return link_name("vx-", network)
 
 
 def has_tunnel(network: Network) -> bool:
@@ -96,7 +93,7 @@ def _stand_in(each: Subnet) -> str:
 
 
 def _mac(network: Network, member: Member) -> str:
-    return next(stable_macs(f"tunnel {network.name} {member.slices[0]}"))
+    return stable_mac(f"tunnel {network.name} {member.slices[0]}")
 
 
 def missing_addresses(model: Model, facts: Facts) -> Iterator[Problem]:

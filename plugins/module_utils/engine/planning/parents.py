@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Networks without a bridge: they take their MTU from their parent, and leave the host its addresses.
+"""Networks without a bridge: they take their MTU from their parent, and leave the host its addresses. Their links.
 
 A parent that is not there is made, where its name says how: `eth0.100` is VLAN 100 on eth0.
 """
@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ..declaration.drivers import SublinkDriver
 from ..declaration.model import Model, Network
 from ..declaration.parse_bridge import MTU_OPTION, option_path
 from ..declaration.parse_sublink import PARENT_OPTION
+from ..declaration.section import Address, link_name
 from ..errors import ProblemCollector
-from ..state import Parent
+from ..state import Parent, Shim, Sublink
 from .facts import Facts, HostLink
+from .ipam import stable_mac
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 _LAST_VLAN = 4094
 # Of links that are made on other ones, and cannot have links of their own.
@@ -55,7 +60,64 @@ def made_parent(network: Network, facts: Facts) -> Optional[Parent]:
     return Parent(driver.parent, lower, vlan, place=place)
 
 
-def is_to_be_there(parent: Parent, facts: Facts) -> bool:
+def made_parents(plan: Plan) -> List[Parent]:
+    """Those that wharf.network makes, one for all networks that have it."""
+    made = (made_parent(network, plan.facts) for network in plan.model.networks.values())
+    return [*{parent.name: parent for parent in made if parent}.values()]
+
+
+def sublink_of(network: Network, facts: Facts) -> Sublink:
+    """What each link on the network's parent is; none of a network with a bridge."""
+    driver = network.sublinks
+    if driver is None:
+        return Sublink()
+    parent = made_parent(network, facts)
+    made = parent is not None and _is_to_be_there(parent, facts)
+    return Sublink(driver.name, driver.parent, driver.mode, driver.flag, made)
+
+
+def shims(plan: Plan) -> Iterator[Shim]:
+    """The host's own links on parents: with its addresses there, and a route to each container.
+
+    It answers for these addresses only: by its own, the LAN would find the host at two MACs.
+    """
+    shared = {name: network for name, network in plan.model.networks.items() if _has_host(network)}
+    containers: Dict[str, List[Address]] = {name: [] for name in shared}
+    for (_container, on), endpoint in plan.allotted.endpoints.items():
+        if on in containers:
+            containers[on].extend(endpoint.addresses)
+    for name, network in shared.items():
+        own = plan.allotted.hosts.get(name, ())
+        versions = {address.version for address in own}
+        if own:
+            yield Shim(
+                link_name("host-", name),
+                name,
+                sublink_of(network, plan.facts),
+                plan.mtu(network),
+                "" if network.sublinks and network.sublinks.shares_mac else stable_mac(f"host on {name}"),
+                _singles(own),
+                _singles(address for address in containers[name] if address.version in versions),
+                (
+                    ("ipv4.arp_announce", "2"),
+                    ("ipv4.arp_ignore", "1"),
+                    ("ipv6.accept_dad", "0"),
+                    ("ipv6.accept_ra", "0"),
+                    ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+                ),
+                place=network.path,
+            )
+
+
+def _has_host(network: Network) -> bool:
+    return network.sublinks is not None and network.sublinks.host_access
+
+
+def _singles(addresses: Iterable[Address]) -> Tuple[str, ...]:
+    return tuple(sorted(f"{address}/{address.max_prefixlen}" for address in addresses))
+
+
+def _is_to_be_there(parent: Parent, facts: Facts) -> bool:
     """Whether it is there once a run is through that makes it."""
     lower = facts.link(parent.lower)
     return not parent.lower or facts.links is None or (lower is not None and lower.up)

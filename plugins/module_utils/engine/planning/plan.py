@@ -17,15 +17,15 @@ from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Att
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Shim, Sublink, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
-from .ipam import allot, stable_macs
+from .ipam import allot, stable_mac
 from .leases import check_leases
 from .overlays import check_overlays, underlay_mtus
-from .parents import is_to_be_there, made_parent, on_parents
+from .parents import made_parents, on_parents, shims, sublink_of
 from .publications import Publication, gateway_attachment, publish
 from .rates import check_burst, rates_of, shapers
 from .resolvers import Resolvers, find_resolvers
@@ -320,7 +320,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         name=network.bridge,
         network=network.name,
         mtu=plan.mtu(network),
-        mac=_mac_of(f"network {network.name}"),
+        mac=stable_mac(f"network {network.name}"),
         addresses=tuple(sorted(pool.interface for pool in pools if network.has_gateway(pool.version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
@@ -349,61 +349,7 @@ def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
     containers = plan.model.containers.values()
     sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
     endpoints = [endpoint for container in containers for endpoint in _endpoints(plan, container)]
-    return [*_parents(plan), *sandboxes, *endpoints, *_shims(plan)]
-
-
-def _shims(plan: Plan) -> Iterator[Shim]:
-    """The host's own links on parents: with its addresses there, and a route to each container.
-
-    It answers for these addresses only: by its own, the LAN would find the host at two MACs.
-    """
-    for network in plan.model.networks.values():
-        own = plan.allotted.hosts.get(network.name, ())
-        if own and network.sublinks and network.sublinks.host_access:
-            versions = {address.version for address in own}
-            containers = [
-                address
-                for (_container, on), endpoint in plan.allotted.endpoints.items()
-                for address in endpoint.addresses
-                if on == network.name and address.version in versions
-            ]
-            yield Shim(
-                shim_name(network.name),
-                network.name,
-                _sublink(plan, network),
-                plan.mtu(network),
-                "" if network.sublinks.shares_mac else _mac_of(f"host on {network.name}"),
-                tuple(sorted(_single(address) for address in own)),
-                tuple(sorted(_single(address) for address in containers)),
-                (
-                    ("ipv4.arp_announce", "2"),
-                    ("ipv4.arp_ignore", "1"),
-                    ("ipv6.accept_dad", "0"),
-                    ("ipv6.accept_ra", "0"),
-                    ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
-                ),
-                place=network.path,
-            )
-
-
-def shim_name(network: str) -> str:
-    """The name of the host's own link: `host-NETWORK` where that fits, else `host-` and 10 digits of a hash."""
-    name = f"host-{network}"
-    return name if len(name) <= 15 else f"host-{hashlib.sha256(network.encode()).hexdigest()[:10]}"
-
-
-def _mac_of(what: str) -> str:
-    return next(stable_macs(what))
-
-
-def _single(address: Address) -> str:
-    return f"{address}/{address.max_prefixlen}"
-
-
-def _parents(plan: Plan) -> List[Object]:
-    """Those that are made for networks, one for all networks that have it."""
-    made = (made_parent(network, plan.facts) for network in plan.model.networks.values())
-    return [*{parent.name: parent for parent in made if parent}.values()]
+    return [*made_parents(plan), *sandboxes, *endpoints, *shims(plan)]
 
 
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
@@ -441,7 +387,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
                 hairpin=bool(published & addresses),
                 isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
             ),
-            sublink=_sublink(plan, network),
+            sublink=sublink_of(network, plan.facts),
             mtu=plan.mtu(network),
             mac=allotted.mac,
             addresses=tuple(sorted(_interface_addresses(plan, attachment, container))),
@@ -453,15 +399,6 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
             place=attachment.path,
             sysctl_places=tuple(_sysctl_places(attachment, container, allotted.interface)),
         )
-
-
-def _sublink(plan: Plan, network: Network) -> Sublink:
-    driver = network.sublinks
-    if driver is None:
-        return Sublink()
-    parent = made_parent(network, plan.facts)
-    made = parent is not None and is_to_be_there(parent, plan.facts)
-    return Sublink(driver.name, driver.parent, driver.mode, driver.flag, made)
 
 
 def host_interface(container: str, network: str) -> str:

@@ -372,7 +372,7 @@ def _set_interface(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoi
         sublinks.name(netlink, after)
     index = socket.if_nametoindex(after.interface)
     if before and before.sublink != after.sublink:
-        sublinks.set_mode(netlink, after, index)
+        sublinks.set_mode(netlink, after.sublink, index)
     if before and (before.mtu, before.mac) != (after.mtu, after.mac):
         netlink.set_link(index, mtu=after.mtu, mac=after.mac)
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.

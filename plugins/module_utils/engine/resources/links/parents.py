@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
+from typing import FrozenSet, Mapping, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
 from ...kernel import proc_sys, rtnetlink
-from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving
+from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving, index_of
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, Parent, State, state_of
@@ -41,7 +41,8 @@ class Parents(Resource):
         if problems:
             raise ConflictError(*problems)
         pending = {parent.key: why for parent in wanted.values() for why in [_lacks_lower(parent, links)] if why}
-        current = state_of([_observed(link, links) for link in links.values() if is_managed_parent(link)])
+        names = {link.index: link.name for link in links.values()}
+        current = state_of([_observed(link, names) for link in links.values() if is_managed_parent(link)])
         rest = {key: thing for key, thing in desired.items() if key not in pending}
         return Observation({key: thing for key, thing in current.items() if key not in pending}, rest, pending=pending)
 
@@ -72,12 +73,11 @@ def _lacks_lower(parent: Parent, links: Links) -> str:
     return f"{parent.name} is pending: {parent.lower}, of which it is VLAN {parent.vlan}, {lacks}"
 
 
-def _observed(link: LinkInfo, links: Links) -> Parent:
-    """What is half made differs from any parent."""
-    by_index: Dict[int, str] = {each.index: each.name for each in links.values()}
+def _observed(link: LinkInfo, names: Mapping[int, str]) -> Parent:
+    """What is half made differs from any parent. `names` are those of all links, by their numbers."""
     if link.group == UNDONE_PARENTS:
         return Parent(link.name, lower="?")
-    return Parent(link.name, by_index.get(link.link, ""), link.vlan, link.up)
+    return Parent(link.name, names.get(link.link, ""), link.vlan, link.up)
 
 
 def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
@@ -92,12 +92,7 @@ def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
 
 
 def _delete(netlink: Rtnetlink, parent: Parent) -> None:
-    index = _index(parent.name)
+    index = index_of(parent.name)
     if index:
         with doing(f"parent {parent.name}: deleting"), forgiving(errno.ENODEV):
             netlink.delete_link(index)
-
-
-def _index(name: str) -> Optional[int]:
-    found: List[int] = [index for index, each in socket.if_nameindex() if each == name]
-    return found[0] if found else None

@@ -17,7 +17,7 @@ from typing import Iterable, Iterator, List, Mapping, Optional, Set
 
 from ...errors import ApplyError, Problem
 from ...kernel import proc_sys, traffic_control
-from ...kernel.links import DONE, UNDONE_PORTS, error_number, forgiving
+from ...kernel.links import DONE, UNDONE_PORTS, error_number, forgiving, index_of
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...kernel.traffic_control import Bucket, QueueInfo
@@ -116,11 +116,9 @@ def _set_queue(netlink: Rtnetlink, index: int, shaper: Shaper) -> None:
 def _limit_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
     """The queue first, and the redirection last: what is redirected to a link that is down is dropped."""
     name = ifb_name(endpoint.host_interface)
-    indexes = {link: number for number, link in socket.if_nameindex()}
-    if name not in indexes:
+    if not index_of(name):
         netlink.add_ifb(name, UNDONE_PORTS)
-        indexes[name] = socket.if_nametoindex(name)
-    ifb = indexes[name]
+    ifb = socket.if_nametoindex(name)
     _set_queue(netlink, ifb, endpoint.egress)
     proc_sys.set_ipv6(name, False)
     netlink.set_link(ifb, up=True, alias=MARK + endpoint.name, group=DONE)
@@ -139,9 +137,9 @@ def _free_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
         # A queue `ingress` is a third party's.
         with forgiving(errno.ENOENT, errno.EINVAL):
             netlink.delete_filter_queue(index)
-    name = ifb_name(endpoint.host_interface)
-    if any(link == name for _index, link in socket.if_nameindex()):
-        netlink.set_link(socket.if_nametoindex(name), group=UNDONE_PORTS)
+    ifb = index_of(ifb_name(endpoint.host_interface))
+    if ifb:
+        netlink.set_link(ifb, group=UNDONE_PORTS)
         netlink.delete_links(UNDONE_PORTS)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence
+from typing import FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
@@ -19,14 +19,15 @@ from ...kernel.links import (
     doing,
     forgiving,
     in_order_of,
+    index_of,
     set_addresses,
 )
 from ...kernel.rtnetlink import RT_SCOPE_UNIVERSE, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo, SublinkInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Key, Shim, State, Sublink, state_of
 from ..resource import Observation, Resource
+from . import sublinks
 from .marks import MARK, is_managed_shim, marked_for
-from .sublinks import explained, is_made_anew
 
 _SCOPE_LINK = 253
 Links = Mapping[str, LinkInfo]
@@ -72,7 +73,7 @@ class Shims(Resource):
 
 
 def _needs_another(before: Shim, after: Shim) -> bool:
-    return before.network != after.network or is_made_anew(before.sublink, after.sublink)
+    return before.network != after.network or sublinks.is_made_anew(before.sublink, after.sublink)
 
 
 def _problem(shim: Shim) -> Problem:
@@ -115,16 +116,10 @@ def _observed(
 
 def _make(netlink: Rtnetlink, before: Optional[Shim], after: Shim) -> None:
     if before is None:
-        end, info = LinkEnd(after.name, after.mac), SublinkInfo(after.sublink.mode, after.sublink.flag)
-        try:
-            parent = socket.if_nametoindex(after.sublink.parent)
-            netlink.add_sublink(after.sublink.kind, info, parent, end, after.mtu, UNDONE_SHIMS)
-        except OSError as error:
-            raise explained(error, after.sublink) from error
+        sublinks.add(netlink, after.sublink, LinkEnd(after.name, after.mac), after.mtu, UNDONE_SHIMS)
     index = socket.if_nametoindex(after.name)
     if before and before.sublink != after.sublink:
-        info = SublinkInfo(after.sublink.mode, after.sublink.flag)
-        netlink.set_sublink(index, after.sublink.kind, info)
+        sublinks.set_mode(netlink, after.sublink, index)
     netlink.set_link(index, mtu=after.mtu, mac=after.mac, alias=MARK + after.network, group=DONE)
     proc_sys.apply(after.sysctls, after.name)
     netlink.set_link(index, up=True)
@@ -155,10 +150,10 @@ def _plain(address: str) -> str:
 
 
 def _delete(netlink: Rtnetlink, shim: Shim) -> None:
-    found: Dict[str, int] = {name: index for index, name in socket.if_nameindex()}
-    with doing(f"shim {shim.name}: deleting"), forgiving(errno.ENODEV):
-        if shim.name in found:
-            netlink.delete_link(found[shim.name])
+    index = index_of(shim.name)
+    if index:
+        with doing(f"shim {shim.name}: deleting"), forgiving(errno.ENODEV):
+            netlink.delete_link(index)
 
 
 def marked_shims() -> Iterator[LinkInfo]:

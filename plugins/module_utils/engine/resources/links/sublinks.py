@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 from contextlib import suppress
-from typing import Sequence
+from typing import Optional, Sequence
 
 from ...kernel import namespaces, rtnetlink
 from ...kernel.links import DONE, UNDONE_PORTS, doing, forgiving
@@ -37,15 +37,24 @@ def create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     """
     sublink = endpoint.sublink
     end = LinkEnd(_first_name(endpoint), endpoint.mac)
-    with doing(f"endpoint {endpoint.name}: creating {sublink.kind} {endpoint.interface} on {sublink.parent}"):
-        try:
-            with namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
-                parent = socket.if_nametoindex(sublink.parent)
-                netlink.add_sublink(
-                    sublink.kind, _info(sublink), parent, end, endpoint.mtu, UNDONE_PORTS, namespace=sandbox
-                )
-        except OSError as error:
-            raise explained(error, sublink) from error
+    what = f"endpoint {endpoint.name}: creating {sublink.kind} {endpoint.interface} on {sublink.parent}"
+    with doing(what), namespaces.opened(sandbox_path(endpoint.sandbox)) as sandbox:
+        add(netlink, sublink, end, endpoint.mtu, UNDONE_PORTS, sandbox)
+
+
+def add(
+    netlink: Rtnetlink, sublink: Sublink, end: LinkEnd, mtu: int, group: int, namespace: Optional[int] = None
+) -> None:
+    """Make a link on its parent, in this network namespace or in another one.
+
+    Raises:
+        OSError: with what nothing on the host tells beforehand: how the parent may be in use.
+    """
+    try:
+        parent = socket.if_nametoindex(sublink.parent)
+        netlink.add_sublink(sublink.kind, _info(sublink), parent, end, mtu, group, namespace=namespace)
+    except OSError as error:
+        raise _explained(error, sublink) from error
 
 
 def _first_name(endpoint: Endpoint) -> str:
@@ -58,8 +67,7 @@ def name(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     netlink.set_link(index, name=endpoint.interface, alias=MARK + endpoint.name, group=DONE)
 
 
-def explained(error: OSError, sublink: Sublink) -> OSError:
-    """The same error, with what nothing on the host tells beforehand: how the parent may be in use."""
+def _explained(error: OSError, sublink: Sublink) -> OSError:
     if error.errno == errno.EBUSY:
         why = f"a link in a bond or in Open vSwitch, say, or with links of another kind, has none of {sublink.kind}"
     elif error.errno == errno.EINVAL:
@@ -73,8 +81,8 @@ def _info(sublink: Sublink) -> SublinkInfo:
     return SublinkInfo(sublink.mode, sublink.flag)
 
 
-def set_mode(netlink: Rtnetlink, endpoint: Endpoint, index: int) -> None:
-    netlink.set_sublink(index, endpoint.sublink.kind, _info(endpoint.sublink))
+def set_mode(netlink: Rtnetlink, sublink: Sublink, index: int) -> None:
+    netlink.set_sublink(index, sublink.kind, _info(sublink))
 
 
 def remove(endpoints: Sequence[Endpoint]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import defaultdict
 from contextlib import contextmanager
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ...diff import Change
 from ...errors import ApplyError, ConflictError, Problem
@@ -56,7 +57,12 @@ class Tunnels(Resource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Tunnel)}
         links = rtnetlink.links()
-        problems = [_problem(link, wanted) for link in links if _is_in_the_way(link, wanted)]
+        taken = {(tunnel.vni, tunnel.port) for tunnel in wanted.values()}
+        problems = [
+            _problem(link, wanted)
+            for link in links
+            if not is_managed_tunnel(link) and (link.name in wanted or _identity(link) in taken)
+        ]
         if problems:
             raise ConflictError(*problems)
         managed = [link for link in links if is_managed_tunnel(link)]
@@ -97,19 +103,20 @@ class HostRoutes(Resource):
         return Observation(current, desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        standing: Dict[str, List[RouteInfo]] = defaultdict(list)
+        for route in _host_routes():
+            if route.protocol == RTPROT_WHARF:
+                standing[route.destination].append(route)
         with Rtnetlink() as netlink:
             for change in changes:
                 with doing(change.subject.title):
-                    _change_route(netlink, change)
+                    _change_route(netlink, change, standing[change.subject.name])
         return {}
 
 
-def _is_in_the_way(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> bool:
-    """Whether a third party's link has the name of a tunnel, or its VNI and port, which only one link can have."""
-    if is_managed_tunnel(link):
-        return False
-    taken = {(tunnel.vni, tunnel.port) for tunnel in wanted.values()}
-    return link.name in wanted or (link.vxlan is not None and (link.vxlan.vni, link.vxlan.port) in taken)
+def _identity(link: LinkInfo) -> Optional[Tuple[int, int]]:
+    """The VNI and the port of a VXLAN link, which only one link can have; None of another link."""
+    return (link.vxlan.vni, link.vxlan.port) if link.vxlan else None
 
 
 def _problem(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> Problem:
@@ -260,10 +267,7 @@ def _is_told_apart(route: RouteInfo) -> bool:
     return route.priority not in (0, 1024) or any(each.startswith(("from", "tos")) for each in route.details)
 
 
-def _change_route(netlink: Rtnetlink, change: Change) -> None:
-    standing = [
-        route for route in _host_routes() if route.destination == change.subject.name and route.protocol == RTPROT_WHARF
-    ]
+def _change_route(netlink: Rtnetlink, change: Change, standing: Sequence[RouteInfo]) -> None:
     after = change.after
     if isinstance(after, HostRoute):
         netlink.add_route(after.name, 0, after.gateway, protocol=RTPROT_WHARF, source=after.source)
