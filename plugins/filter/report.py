@@ -19,13 +19,10 @@ from ..module_utils.engine.report import visible
 _NOT_OBSERVED = "nothing is known of this host: it was not reached, or could not be observed"
 
 
-def report(
-    hosts: Mapping[str, Any], outside: Mapping[str, Any] | None = None, title: str = "Container networks"
-) -> str:
+def report(hosts: Mapping[str, Any], title: str = "Container networks") -> str:
     """
     Args:
         hosts: by the name of each host what the module `network_info` returned there, which may be an error.
-        outside: by the same names what the module `probe` returned on other hosts, in a loop over their names.
         title: the heading.
 
     Raises:
@@ -33,21 +30,15 @@ def report(
     """
     if not isinstance(hosts, Mapping) or not all(isinstance(each, Mapping) for each in hosts.values()):
         raise AnsibleFilterError("wharf.network.report takes a dictionary of what network_info returned, by host")
-    views = [_view(name, seen, (outside or {}).get(name) or {}) for name, seen in hosts.items()]
+    views = [_view(name, seen) for name, seen in hosts.items()]
     return page(views, f"observed {in_words(time.time())}", str(visible(title)))
 
 
-def _view(name: str, seen: Mapping[str, Any], outside: Mapping[str, Any]) -> HostView:
+def _view(name: str, seen: Mapping[str, Any]) -> HostView:
     name, seen = visible(str(name)), visible(dict(seen))
     if "networks" not in seen:
         return HostView(name, error=str(seen.get("msg") or _NOT_OBSERVED))
-    from_others = [
-        {**probe, "from": str(visible(sent["item"]))}
-        for sent in outside.get("results", ())
-        for probe in visible(sent.get("probes", ()))
-    ]
-    verified = seen.get("verified")
-    return view(name, seen, {**verified, "probes": [*verified["probes"], *from_others]} if verified else None)
+    return view(name, seen, seen.get("verified"))
 
 
 class FilterModule:

@@ -61,9 +61,15 @@ def network_info(module: Any) -> None:
 
 def probe(module: Any) -> None:
     """Send packets, and tell what became of them."""
+    from .engine import verified
     from .engine.verification import Request, failures, unproven, verify
 
     given = module.params
+    if given["from_others"] is not None:
+        with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+            verified.keep_from_others(given["from_others"])
+        _exit(module, changed=False)
+        return
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with _reporting_errors(module):
         request = Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"])

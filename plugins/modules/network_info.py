@@ -167,11 +167,11 @@ last_change:
   sample: {at: 1795893354.5, time: "2026-11-28 19:15:54 UTC", origin: play,
     by: 'the play "Networks" of alice at deploy', objects: 88}
 verified:
-  description: The C(probes) of M(wharf.network.probe), with their outcomes, and when they were sent (C(at), C(time));
-    null where that is not known.
+  description: The C(probes) of M(wharf.network.probe) that were derived here, those that other hosts have sent
+    (C(from_others)), and when (C(at), C(time)); null where that is not known.
   returned: when O(verified=true)
   type: dict
-  sample: {at: 1795893985.1, time: "2026-11-28 19:26:25 UTC", probes: []}
+  sample: {at: 1795893985.1, time: "2026-11-28 19:26:25 UTC", probes: [], from_others: []}
 trouble:
   description: What an admin has to see first, in sentences; containers that are pending, what is gone or differs, and
     third-party rules that drop what must pass.

@@ -102,6 +102,11 @@ options:
       - Where a lost packet may be the reason that a probe does not come out as expected, it is sent a second time.
     type: float
     default: 1.0
+  from_others:
+    description:
+      - The RV(probes) that this module has returned on other hosts for RV(outside_probes) of this one, by the name of each.
+      - They are kept with those that were last derived here, for C(wharf show) and the report. Nothing is sent.
+    type: dict
   fail_on:
     description:
       - V(mismatch) fails if a probe comes out otherwise than expected.
@@ -239,6 +244,7 @@ ARGUMENT_SPEC = {
     "beyond": {"type": "list", "elements": "str", "default": []},
     "addresses": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "float", "default": 1.0},
+    "from_others": {"type": "dict"},
     "fail_on": {"type": "str", "choices": ["nothing", "mismatch", "unproven"], "default": "mismatch"},
 }
 

@@ -19,6 +19,7 @@ import yaml
 from declarations import declarations, prepare, trying
 from hosts import ENGINE, EXACT, OUTSIDE, ThrowawayHost
 from hypothesis import given
+from test_command import wharf
 from test_options import TOPOLOGIES
 from test_playbooks import Controller
 
@@ -398,6 +399,9 @@ def test_playbook(controller: Controller) -> None:
     assert any("db -> " in line for line in lines(green.output))
     assert "from other" in green.output
     assert controller.host.snapshot() == before
+    kept = json.loads(controller.host.read("/var/lib/wharf/verified.json"))["from_others"]
+    assert {(probe["from"], probe["fulfilled"]) for probe in kept} == {("other", True)}
+    assert '<td class="">other</td>' in wharf(controller.host, "show", "--html").output
 
 
 def test_playbook_asks_what_it_is_to(controller: Controller) -> None:

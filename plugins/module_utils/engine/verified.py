@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+from .errors import ModelError, Problem
 from .kernel import clock, disk
 
 PATH = "/var/lib/wharf/verified.json"
@@ -20,20 +21,56 @@ _KEPT = ("from", "to", "port", "protocol", "expected", "name", "seen", "fulfille
 
 
 def keep(probes: Sequence[Mapping[str, Any]]) -> None:
-    """Where it cannot be written, or nothing is declared on the host, nothing is kept."""
-    kept = [{key: probe[key] for key in _KEPT} for probe in probes]
-    if os.path.isdir(os.path.dirname(PATH)):
-        with suppress(OSError):
-            disk.replace(PATH, json.dumps({"at": time.time(), "probes": kept}), 0o600)
+    """Instead of what was kept, also from other hosts.
+
+    Where it cannot be written, or nothing is declared on the host, nothing is kept.
+    """
+    _write({"at": time.time(), "probes": [_row(probe) for probe in probes], "from_others": []})
+
+
+def keep_from_others(found: Mapping[str, Any]) -> None:
+    """Beside what is kept: the `probes` to this host that others have sent, by the name of each.
+
+    Raises:
+        ModelError: these are no results of probes.
+    """
+    try:
+        rows = [{**_row(probe), "from": name} for name, probes in found.items() for probe in probes]
+    except (KeyError, TypeError):
+        raise ModelError(
+            Problem("from_others", "must be a dictionary of the `probes` that this module returned on each host")
+        ) from None
+    kept = _read()
+    if kept is not None:
+        _write({**kept, "from_others": rows})
 
 
 def read() -> Optional[Dict[str, Any]]:
-    """When packets were last sent (`at`, and as `time` in words), and the `probes`; None where that is not known."""
+    """When packets were last sent (`at`, and as `time` in words), the `probes`, and those `from_others`.
+
+    Returns:
+        None where that is not known.
+    """
+    kept = _read()
+    return kept and {**kept, "time": clock.in_words(kept["at"])}
+
+
+def _row(probe: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: probe[key] for key in _KEPT}
+
+
+def _read() -> Optional[Dict[str, Any]]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         with open(PATH, encoding="utf-8") as file:
-            found: Dict[str, Any] = json.load(file)
-        return {"at": found["at"], "time": clock.in_words(found["at"]), "probes": found["probes"]}
+            found = json.load(file)
+        return {key: found[key] for key in ("at", "probes", "from_others")}
     return None
+
+
+def _write(content: Mapping[str, Any]) -> None:
+    if os.path.isdir(os.path.dirname(PATH)):
+        with suppress(OSError):
+            disk.replace(PATH, json.dumps(content), 0o600)
 
 
 def remove() -> None:

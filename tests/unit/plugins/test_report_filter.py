@@ -18,7 +18,6 @@ SEEN = json.loads((Path(__file__).parents[1] / "engine/drawings/harbour/seen.jso
 
 
 def test_what_other_hosts_have_probed_counts() -> None:
-    """As the module `probe` returns it in a loop over these, of which one was not reached."""
     probe = {
         "from": "host",
         "to": "192.0.2.10",
@@ -32,9 +31,9 @@ def test_what_other_hosts_have_probed_counts() -> None:
         {**probe, "fulfilled": True, "why": ""},
         {**probe, "seen": "closed", "fulfilled": False, "why": "no answer"},
     )
-    sent = [{"item": "monitor", "probes": [good]}, {"item": "edge", "probes": [bad]}, {"item": "away", "failed": True}]
     alone = report({"harbour": SEEN})
-    told = report({"harbour": SEEN}, outside={"harbour": {"results": sent}})
+    others = [{**good, "from": "monitor"}, {**bad, "from": "edge"}]
+    told = report({"harbour": {**SEEN, "verified": {**SEEN["verified"], "from_others": others}}})
     number = len(SEEN["verified"]["probes"])
     assert f"of {number} probes" in alone
     assert f"of {number + 2} probes" in told

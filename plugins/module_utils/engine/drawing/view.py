@@ -29,7 +29,8 @@ _OF_ENDPOINT = frozenset("interface host_interface bridge parent mac mtu address
 
 
 # As a probe's source: the host itself.
-_HOST = "host"
+# The probes of this host, and those of others.
+_SENT = ("probes", "from_others")
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def worst(probes: Iterable[Probe]) -> str:
 
 
 def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
-    """`verified` is what packets have shown, as the module `probe` tells it, with the time (`at`, `time`)."""
-    told = [(sent, _probe(sent)) for sent in (verified or {}).get("probes", ())]
-    sorter = _Sorter(seen, told)
+    """`verified` is what packets have shown, as `verified.read` tells it."""
+    own, from_others = ([(sent, _probe(sent)) for sent in (verified or {}).get(key, ())] for key in _SENT)
+    sorter = _Sorter(seen, [*own, *from_others])
     last = seen.get("last_change")
     return HostView(
         name=name,
@@ -169,12 +170,8 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
         trouble=(*seen.get("problems", ()), *seen["trouble"]),
         drift=tuple(_change(each) for changes in seen["drift"].values() for each in changes),
         pending=tuple(sorted({each["sandbox"] for each in seen["containers"].values()}.intersection(seen["pending"]))),
-        probes=tuple(probe for _probe, probe in told),
-        probes_in=tuple(
-            probe
-            for _probe, probe in told
-            if probe.source != _HOST and probe.source not in seen["containers"] and ":" not in probe.source
-        ),
+        probes=tuple(probe for _sent, probe in (*own, *from_others)),
+        probes_in=tuple(probe for _sent, probe in from_others),
         verified=verified["time"] if verified else "",
         is_outdated=bool(verified and last and last["at"] > verified["at"]),
         last_change=f"{last['time']}, {last['by'] or last['origin']}" if last else "",
