@@ -104,8 +104,8 @@ options:
     default: 1.0
   from_others:
     description:
-      - The RV(probes) that this module has returned on other hosts, which were given RV(outside_probes) of this host; by
-        the name of each.
+      - The RV(probes) that this module has returned on other hosts, by the name of each. They were given
+        RV(outside_probes) of this host.
       - They are kept with those that were last derived here, for C(wharf show) and the report. Nothing is sent.
     type: dict
   fail_on:
