@@ -27,6 +27,12 @@ demo: venv ## build a throwaway host of namespaces, converge a topology in it an
 	@tools/preflight
 	@.venv/bin/python tools/demo.py $(ARGS)
 
+.PHONY: demo-fleet
+demo-fleet: venv ## the same for three hosts with one network over them; one is killed, and comes back
+	@tools/need dnsmasq nsenter
+	@tools/preflight
+	@.venv/bin/python tools/demo_fleet.py $(ARGS)
+
 .PHONY: test
 test: venv ## run all tests that need one machine
 	@tools/need $(TEST_COMMANDS)

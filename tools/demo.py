@@ -10,41 +10,23 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent
-BIN = CHECKOUT / ".venv/bin"
+import stage
+from stage import CHECKOUT, DIM, GREEN, PLAIN, RED, Expectation, mark, run, snapshot, step, verdict
+
 ENGINE = CHECKOUT / "plugins/module_utils"
-PROBE = CHECKOUT / "tools/probe.py"
 
 HOST, OUTSIDE = "192.0.2.10", "192.0.2.20"
 HOST6, OUTSIDE6 = "2001:db8::10", "2001:db8::20"
 
-GREEN, RED, DIM, BOLD, PLAIN = ("\033[32m", "\033[31m", "\033[2m", "\033[1m", "\033[0m")
-if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-    GREEN = RED = DIM = BOLD = PLAIN = ""
-
 
 def main() -> int:
-    if "--inside" not in sys.argv:
-        namespaces = [
-            "--user",
-            "--map-root-user",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ]
-        os.execvp("unshare", ["unshare", *namespaces, sys.executable, __file__, "--inside"])
+    stage.enter_namespaces()
     began = time.monotonic()
     step("A throwaway host with one uplink, and another host outside; this machine is not touched")
     build_host()
@@ -54,8 +36,8 @@ def main() -> int:
     step("What stands now")
     print(engine("show"), end="")
     step("What the packets say")
-    with servers():
-        good = probe(expectations(8080))
+    with stage.servers(LISTENING, inside):
+        good = stage.probe(expectations(8080), inside)
         step("The same again changes nothing")
         good &= says(play("demo"), "changed=0")
         step("The web tier moves from port 8080 to 8081, live: first --check --diff")
@@ -64,16 +46,14 @@ def main() -> int:
             step("… and then for real, while a client stays connected to port 8443")
             play("demo", "-e", "demo_web_port=8081")
             good &= alive()
-        good &= probe(expectations(8081)[:3] + [Expectation("outside", HOST, 8080, "closed", "the old port")])
+        good &= stage.probe(
+            expectations(8081)[:3] + [Expectation("outside", HOST, 8080, "closed", "the old port")], inside
+        )
     step("ansible-playbook wharf.network.teardown: the host is what it was")
     play("teardown", "-e", '{"wharf_host": {}}')
-    good &= unchanged(before)
+    good &= stage.unchanged(before, snapshot())
     print(f"\n{verdict(good)} in {time.monotonic() - began:.0f} s")
     return 0 if good else 1
-
-
-def step(text: str) -> None:
-    print(f"\n{BOLD}▶ {text}{PLAIN}", flush=True)
 
 
 # The throwaway host
@@ -81,16 +61,12 @@ def step(text: str) -> None:
 
 def build_host() -> None:
     """Folders of its own; an uplink `eth0`, whose other end is in the namespace `outside`."""
-    run("mount", "--make-rprivate", "/")
     for folder in ("/run", "/var/lib", "/usr/local/sbin"):
         run("mount", "-t", "tmpfs", "tmpfs", folder)
-    for folder in ("etc", "netns", "ansible"):
+    for folder in ("netns", "ansible"):
         os.mkdir(f"/run/{folder}")
-    # A copy, since not even an overlay lets us write where the files belong to the root outside; some we cannot read.
-    subprocess.run(["cp", "-r", "/etc/.", "/run/etc"], stderr=subprocess.DEVNULL, check=False)
+    stage.make_etc(Path("/run/etc"))
     run("mount", "--bind", "/run/etc", "/etc")
-    Path("/etc/resolv.conf").unlink(missing_ok=True)
-    Path("/etc/resolv.conf").write_text("nameserver 192.0.2.53\nsearch example.org\n", encoding="ascii")
     run("ip", "netns", "add", "outside")
     run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", "outside")
     for prefix, own, own6, other, other6 in (
@@ -106,42 +82,8 @@ def build_host() -> None:
         run("ip", *prefix, "-6", "route", "add", "default", "via", other6)
 
 
-def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        sys.exit(f"{' '.join(command)}: {result.stderr.strip()}")
-    return result.stdout
-
-
 def engine(command: str) -> str:
     return run("env", f"PYTHONPATH={ENGINE}", sys.executable, "-m", "engine.command", command)
-
-
-SEEN = (
-    "ip -br link",
-    "ip -br addr",
-    "ip route",
-    "ip -6 route",
-    "ip netns",
-    "nft list ruleset",
-    "find /etc/netns /var/lib",
-)
-SYSCTLS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/eth0/accept_ra")
-
-
-def snapshot() -> dict[str, str]:
-    seen = {
-        command: subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout for command in SEEN
-    }
-    return seen | {name: Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS}
-
-
-def unchanged(before: dict[str, str]) -> bool:
-    after = snapshot()
-    for what in before:
-        same = before[what] == after[what]
-        print(f"  {mark(same)} {what}" + ("" if same else f"\n{before[what]}---\n{after[what]}"))
-    return before == after
 
 
 # Ansible
@@ -149,35 +91,24 @@ def unchanged(before: dict[str, str]) -> bool:
 
 def play(name: str, *options: str, verbose: bool = False) -> str:
     """Run a playbook of the collection on this host; print a line for each task, or all there is, and the recap."""
-    environment = os.environ | {
-        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(CHECKOUT / ".venv/collections"),
-        "ANSIBLE_HOME": "/run/ansible",
-        "ANSIBLE_REMOTE_TEMP": "/run/ansible",
-        "ANSIBLE_NOCOLOR": "1",
-        "LC_ALL": "C.UTF-8",
-    }
-    command = [str(BIN / "ansible-playbook"), "-i", "localhost,", "-c", "local", f"wharf.network.{name}", *options]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}"]
     began = time.monotonic()
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as playing:
-        output = list(shown(playing.stdout or [], verbose))
-    recap = next((line for line in output if "failed=" in line), "no recap")
-    print(f"  {DIM}{' '.join(recap.split()[2:6])}   {time.monotonic() - began:.1f} s{PLAIN}")
-    if playing.returncode:
-        sys.exit("".join(output))
+    code, output = stage.play(
+        "-i", "localhost,", "-c", "local", f"wharf.network.{name}", *options, show=lambda lines: shown(lines, verbose)
+    )
+    recap = next((line for line in output.splitlines() if "failed=" in line), "no recap")
+    print(f"  {DIM}{' '.join(recap.split()[2:6])}   {stage.seconds_since(began)}{PLAIN}")
+    if code:
+        sys.exit(output)
     return recap
 
 
-def shown(lines: Iterator[str] | list[str], verbose: bool) -> Iterator[str]:
+def shown(lines: Iterator[str], verbose: bool) -> Iterator[str]:
     """Pass the lines on, showing on the way how it goes."""
     task = ""
     for line in lines:
         yield line
-        if found := re.match(r"TASK \[(?:wharf\.network\.(\S+) : )?(.+)\]", line):
-            task = f"{found[1] or '':17}{found[2]}"
-        elif found := re.match(r"(ok|changed|failed|fatal): ", line):
+        task = stage.task_of(line) or task
+        if found := re.match(r"(ok|changed|failed|fatal): ", line):
             if "Validating arguments" not in task:
                 print(f"  {found[1]:8}{task}", flush=True)
         elif verbose and re.match(r"[-+@ ]", line):
@@ -192,16 +123,8 @@ def says(recap: str, expected: str) -> bool:
 # Packets
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What a connection should come to; `seen_as` is the address that the server should see."""
-
-    source: str
-    address: str
-    port: int
-    expected: str
-    meaning: str
-    seen_as: str = ""
+# The web tier, the database, something on the default network, and the outside host.
+LISTENING = {"shop-web-1": ["80", "443"], "shop-db-1": ["5432"], "shell": ["80"], "outside": ["7"]}
 
 
 def expectations(web_port: int) -> list[Expectation]:
@@ -229,56 +152,12 @@ def address(container: str, interface: str) -> str:
     return listed.split()[2].partition("/")[0]
 
 
-@contextmanager
-def servers() -> Iterator[None]:
-    """What listens: the web tier, the database, something on the default network, and the outside host."""
-    listening = {"shop-web-1": ["80", "443"], "shop-db-1": ["5432"], "shell": ["80"], "outside": ["7"]}
-    running = [
-        subprocess.Popen([*inside(name), sys.executable, str(PROBE), "serve", *ports], stdout=subprocess.PIPE)
-        for name, ports in listening.items()
-    ]
-    for server in running:
-        assert server.stdout and server.stdout.readline() == b"ready\n"
-    try:
-        yield
-    finally:
-        for server in running:
-            server.kill()
-            server.wait()
-
-
 def inside(name: str) -> list[str]:
     return [] if name == "host" else ["ip", "netns", "exec", name]
 
 
-def probe(wanted: list[Expectation]) -> bool:
-    print(f"  {DIM}{'from':15} {'to':31} {'expected':9} {'seen':8} what{PLAIN}")
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = list(pool.map(attempt, wanted))
-    good = True
-    for expectation, answer in zip(wanted, answers, strict=True):
-        good &= show(expectation, answer)
-    return good
-
-
-def attempt(expectation: Expectation) -> str:
-    target = (expectation.address, str(expectation.port))
-    return run(*inside(expectation.source), sys.executable, str(PROBE), "connect", *target)
-
-
-def show(wanted: Expectation, answer: str) -> bool:
-    seen, _space, detail = answer.strip().partition(" ")
-    good = seen == wanted.expected and wanted.seen_as in ("", detail)
-    to = f"[{wanted.address}]:{wanted.port}" if ":" in wanted.address else f"{wanted.address}:{wanted.port}"
-    comment = f"seen as {detail}" if wanted.seen_as and seen == "open" else "" if seen == "open" else detail
-    print(
-        f"{mark(good)} {wanted.source:15} {to:31} {wanted.expected:9} {seen:8} {wanted.meaning} {DIM}{comment}{PLAIN}"
-    )
-    return good
-
-
 @contextmanager
-def kept_connection() -> Iterator[object]:
+def kept_connection() -> Iterator[Callable[[], bool]]:
     """A connection of the host to the port that does not change, and a function that tells whether it still works."""
     with socket.create_connection((HOST, 8443), timeout=2) as connection:
         connection.recv(64)
@@ -290,14 +169,6 @@ def kept_connection() -> Iterator[object]:
             return answered
 
         yield alive
-
-
-def mark(good: bool) -> str:
-    return f"{GREEN}✓{PLAIN}" if good else f"{RED}✗{PLAIN}"
-
-
-def verdict(good: bool) -> str:
-    return f"{GREEN}All as it should be{PLAIN}" if good else f"{RED}Not as it should be{PLAIN}"
 
 
 if __name__ == "__main__":
