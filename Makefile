@@ -64,6 +64,11 @@ bench: venv ## measure what networks cost beside peers, and write docs/performan
 test-unit: venv ## run the tests that need no namespaces
 	@$(PYTEST) tests/unit $(ARGS)
 
+.PHONY: test-awx
+test-awx: venv ## set up a stub of AWX by the collection awx.awx, which this downloads (54 MB)
+	@tools/awx-collection
+	@$(PYTEST) -n 2 --dist load tests/awx $(ARGS)
+
 .PHONY: docs
 docs: venv ## write docs/rules.md anew, from what throwaway hosts tell of tests/integration/scenarios
 	@tools/preflight

@@ -25,6 +25,7 @@ from ..module_utils.engine.declaration.declared import (
     is_time_to_confirm,
 )
 from ..module_utils.engine.declaration.places import Places
+from ..module_utils.engine.declaration.section import flag, list_of, one_line, whole_section
 from ..module_utils.engine.errors import ModelError, ProblemCollector
 from ..module_utils.engine.state import RUNTIMES
 from .declaration import DECLARING as OPTIONS_THAT_DECLARE
@@ -219,6 +220,19 @@ def _overlay(value: Any, path: str) -> dict[str, Any]:
     return dict(given)
 
 
+def _awx_setup(value: Any, path: str) -> dict[str, Any]:
+    """What `awx_setup.yml` is told of an AWX."""
+    with whole_section(from_text(value, path), path) as section:
+        given = {key: section.take(key, one_line, default) for key, default in _AWX_DEFAULTS.items()}
+        become = section.take("become", flag, True)
+        credentials = list(section.take_all("credentials", list_of(one_line)))
+    if not given["inventory"]:
+        raise ModelError.at(f"{path}.inventory", "is missing: name the inventory in AWX that has the hosts")
+    folder = given.pop("folder")
+    path_of_playbooks = "" if folder == "." else f"{folder.rstrip('/')}/"
+    return {**given, "become": become, "credentials": credentials, "path": path_of_playbooks}
+
+
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, str):
         return [str(item) for item in _as_list(value)]
@@ -243,9 +257,23 @@ def _wrong(path: str, value: Any, message: str) -> ModelError:
     return ModelError.at(path, f'"{value}": {message}')
 
 
+# An empty text: not given.
+_AWX_DEFAULTS = {
+    "inventory": "",
+    "organization": "Default",
+    "project": "wharf.network",
+    "url": "https://github.com/wharf/network",
+    "branch": "",
+    "source_credential": "",
+    "folder": "playbooks",
+    "execution_environment": "",
+    "prefix": "wharf",
+}
+
 # The reader of each variable that is a setting, and its default, None for none. Which services there are by default
 # depends on the host.
 _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
+    "wharf_awx_setup": (_awx_setup, None),
     "wharf_overlay": (_overlay, None),
     "wharf_recover": (_boolean, False),
     "wharf_boot": (_boolean, True),

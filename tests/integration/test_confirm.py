@@ -450,6 +450,20 @@ def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
     assert_same(before, lambda: stands(host))
 
 
+def test_jobs_of_a_workflow(controller: Controller) -> None:
+    """One makes the change, a second one verifies it, and a third one confirms it."""
+    host = controller.host
+    variables = playing(wharf_confirm=300, wharf_confirm_verify="true")
+    made = controller.play("wharf.network.site", "--skip-tags", "confirm", variables=variables)
+    assert made.returncode == 0, made.output
+    assert made.changes
+    assert noted(host)
+    later = controller.play(["wharf.network.verify", *2 * ["wharf.network.confirm"]], variables=playing())
+    assert later.returncode == 0, later.output
+    assert [result["changed"] for result in later.results if "confirmed" in result] == [True, False]
+    assert "unconfirmed" not in host.ledger()
+
+
 def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
     host = controller.host
     before = stands(host)

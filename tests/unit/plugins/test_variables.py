@@ -106,7 +106,7 @@ def test_all_of_them_come_in_one_report() -> None:
 
 def test_what_resembles_nothing_is_told_what_there_is() -> None:
     assert refused("wharf_xyzzy")[0].startswith(
-        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_boot, wharf_boot_metrics, "
+        "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_awx_setup, wharf_boot, "
     )
 
 
@@ -267,7 +267,7 @@ def test_each_role_begins_by_checking_the_variables_of_all_hosts(role: str) -> N
     assert first["any_errors_fatal"] is True
 
 
-@pytest.mark.parametrize("playbook", ["site", "teardown", "verify"])
+@pytest.mark.parametrize("playbook", ["site", "confirm", "teardown", "verify"])
 def test_each_playbook_begins_by_checking_the_variables_of_all_hosts(playbook: str) -> None:
     first, *_others = _loaded(f"playbooks/{playbook}.yml")
     assert (first["hosts"], first["any_errors_fatal"], first["tags"]) == ("all", True, ["always"])
