@@ -54,12 +54,13 @@ declared:
   sample: [default_networks, user_networks, containers]
 networks:
   description: Each declared network by name, with its bridge as it stands. One of the driver C(macvlan) or C(ipvlan)
-    has C(parent), C(mode) and C(flag) instead, and the state of that link of the host. One of the driver C(overlay) has
-    C(host), the name of this host, the C(peers) with their C(address) and C(slices), the C(whole_subnets), and the
-    C(tunnel), none where it has plain routes.
+    has C(parent), C(mode) and C(flag) instead, and the state of that link of the host. One whose bridge has an
+    C(uplink) has the routers of the LAN as C(gateways). One of the driver C(overlay) has C(host), the name of this
+    host, the C(peers) with their C(address) and C(slices), the C(whole_subnets), and the C(tunnel), none where it has
+    plain routes.
   returned: success
   type: dict
-  sample: {app: {driver: bridge, bridge: br-app, state: up, mtu: 1500, gateways: [172.18.0.1/16],
+  sample: {app: {driver: bridge, bridge: br-app, state: up, mtu: 1500, uplink: null, gateways: [172.18.0.1/16],
     subnets: [172.18.0.0/16], external: false, internal: false, icc: true, masquerade: true, gateway_modes: {ipv4: nat},
     mac: "02:42:5f:10:cf:b2", endpoints: [web/app]}}
 containers:

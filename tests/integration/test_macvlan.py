@@ -76,7 +76,7 @@ def refused(host: ThrowawayHost, words: Any) -> list[str]:
     return str(error.value).splitlines()
 
 
-def _question(place: str, target: str) -> tuple[str, str, bool, bool]:
+def question(place: str, target: str) -> tuple[str, str, bool, bool]:
     """What `wharf explain` is asked: a host of the LAN has no name for it."""
     end, _slash, protocol = target.rpartition("/")
     who = NEIGHBOUR["[" in end] if place == "neighbour" else place
@@ -111,7 +111,7 @@ def test_who_reaches_whom(host: ThrowawayHost, mode: str, among: bool) -> None:
                 ("web", f"{on_bridge}:80/tcp"): False,
             }
             assert host.reached(expected) == expected
-            told = explained(host, [_question(*way) for way in expected])
+            told = explained(host, [question(*way) for way in expected])
             said = {way: each["verdict"] for way, each in zip(expected, told, strict=True)}
             unknown = {("db", f"{web}:80/tcp"), ("db", f"{web}:53/udp")} if mode == "vepa" else set()
             assert said == {
@@ -400,7 +400,7 @@ def test_the_host_and_its_containers_by_a_link_of_the_hosts_own(host: ThrowawayH
             }
             assert host.reached(expected) == expected
             assert host.probe("web", f"{own}:80/tcp").by == "host"
-            told = explained(host, [_question(*way) for way in expected])
+            told = explained(host, [question(*way) for way in expected])
             assert {way: each["verdict"] == "open" for way, each in zip(expected, told, strict=True)} == expected
         assert rows(verify(host)) == {}
         # The LAN finds the host's other addresses where it always found them.

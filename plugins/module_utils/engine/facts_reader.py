@@ -97,7 +97,7 @@ def _host_links(
                 master.kind,
                 lower.name,
                 link.name in managed,
-                tuple(_given(info for info in addresses if info.index == link.index)),
+                tuple(_own(info for info in addresses if info.index == link.index)),
             )
 
 
@@ -126,6 +126,12 @@ def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
         address = ipaddress.ip_interface(info.address)
         if not address.is_link_local and not (address.version == 6 and info.by_kernel):
             yield address
+
+
+def _own(infos: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:
+    """All by which others may reach the host, whoever gave them."""
+    found = (ipaddress.ip_interface(info.address) for info in infos)
+    return (address for address in found if not address.is_link_local)
 
 
 def _has_firewalld(ledger: Ledger) -> bool:

@@ -38,7 +38,7 @@ from .planning.parents import made_parents
 from .planning.plan import Plan
 from .resources.links.stacks import sandbox_path
 from .runtimes import runtimes
-from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef, Shim
+from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef, Shim, Uplink
 from .transaction import Part
 from .unconfirmed import Unconfirmed
 
@@ -68,8 +68,8 @@ _Stack = Tuple[str, Tuple[int, int]]
 
 @dataclass(frozen=True)
 class Followed:
-    """What was done: `rules` of these backends were loaded again, sandboxes were `connected`, files were `changed`, and
-    edited ones `left`. Or the `problem` that was met, and that the next attempt will meet, too.
+    """What was done: `rules` of these backends were loaded again, sandboxes and uplinks were `connected`, files were
+    `changed`, and edited ones `left`. Or the `problem` that was met, and that the next attempt will meet, too.
     """
 
     rules: Tuple[str, ...] = ()
@@ -312,15 +312,17 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
 
 
 def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
-    """Connect the containers that have links on these links of the host, and change nothing else.
+    """Connect the containers that have links on these links of the host, and the bridges that have them as uplinks, and
+    change nothing else.
 
     Returns:
-        The sandboxes for which there was something to do.
+        The sandboxes and uplinks for which there was something to do.
 
     Raises:
         WharfError: it could not be done.
     """
     connected: Set[SandboxRef] = set()
+    plugged: Set[str] = set()
     # With those that are made on them, which come first.
     there = {*parents}
 
@@ -332,13 +334,15 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
         connected.update(end.sandbox for end in ends)
         shims = [each.after for each in part.changes if isinstance(each.after, Shim)]
         shims = [shim for shim in shims if shim.sublink.parent in there]
-        kept = {thing.key for thing in (*made, *ends, *shims)}
+        uplinks = [each.after for each in part.changes if isinstance(each.after, Uplink) and each.after.name in there]
+        plugged.update(uplink.name for uplink in uplinks)
+        kept = {thing.key for thing in (*made, *ends, *shims, *uplinks)}
         return part.without_changes_of(
             frozenset(change.subject.key for change in part.changes if change.subject.key not in kept)
         )
 
     converge(Call(repeats=True), [VETH], limit)
-    return tuple(sorted(map(str, connected)))
+    return tuple(sorted([*map(str, connected), *plugged]))
 
 
 def _require_networks(started: FrozenSet[SandboxRef]) -> None:
@@ -377,7 +381,7 @@ def _third_party_sandboxes(plan: Plan) -> FrozenSet[SandboxRef]:
 
 
 def _parents(plan: Plan) -> FrozenSet[str]:
-    declared = {each.sublinks.parent for each in plan.model.networks.values() if each.sublinks}
+    declared = {each.parent for each in plan.model.networks.values() if each.parent}
     return frozenset(declared | {parent.lower for parent in made_parents(plan) if parent.lower})
 
 

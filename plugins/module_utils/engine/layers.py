@@ -127,12 +127,14 @@ def _veth(ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.sandboxes import Sandboxes
     from .resources.links.shims import Shims
     from .resources.links.stacks import StackReader
+    from .resources.links.uplinks import Uplinks
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
     stacks = StackReader()
     endpoints = Endpoints(ledger.prior, owned, declared, stacks)
-    return Parents(), Sandboxes(ledger.prior, owned, stacks), endpoints, Shims()
+    # Uplinks come last: a link that has links of containers can be no port.
+    return Parents(), Sandboxes(ledger.prior, owned, stacks), endpoints, Shims(), Uplinks()
 
 
 def _rootless(planned: Plan) -> List[Problem]:

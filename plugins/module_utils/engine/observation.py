@@ -146,15 +146,24 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         "state": _UP[bridge.up] if bridge else "absent",
         "mtu": bridge.mtu if bridge else plan.mtu(network),
         "mac": bridge.mac if bridge else None,
-        "gateways": [str(address) for address in bridge.addresses] if bridge else [],
+        "uplink": network.uplink or None,
+        "gateways": _gateways(plan, network) if network.uplink else [*map(str, bridge.addresses if bridge else ())],
         "subnets": [str(pool.subnet) for pool in plan.allotted.networks[network.name]],
         "internal": network.internal,
         "icc": network.icc,
-        "gateway_modes": {f"ipv{version}": network.gateway_mode(version) for version in network.versions},
+        "gateway_modes": {f"ipv{version}": network.gateway_mode(version) for version in network.versions}
+        if not network.uplink
+        else {},
         "masquerade": any(map(network.masquerade, network.versions)),
         "endpoints": sorted(e.name for e in endpoints if stands and e.port.bridge == network.bridge),
         **(_overlay(network, network.driver, bridges) if isinstance(network.driver, OverlayDriver) else {}),
     }
+
+
+def _gateways(plan: Plan, network: Network) -> List[str]:
+    """The declared ones, as the routers of a LAN are."""
+    declared = {pool.gateway for pool in network.pools}
+    return [str(pool.gateway) for pool in plan.allotted.networks[network.name] if pool.gateway in declared]
 
 
 def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str, Any]:
@@ -180,7 +189,6 @@ def _network_on_parent(
     """A network without a bridge, of which its parent is all that there is on the host."""
     parent = plan.facts.link(driver.parent)
     pools = plan.allotted.networks[network.name]
-    declared = {pool.gateway for pool in network.pools if driver.has_next_hop}
     return {
         "driver": driver.name,
         "parent": driver.parent,
@@ -191,7 +199,7 @@ def _network_on_parent(
         "state": _UP[parent.up] if parent else "absent",
         "mtu": plan.mtu(network),
         "mac": parent.mac if parent else None,
-        "gateways": [str(pool.gateway) for pool in pools if pool.gateway in declared],
+        "gateways": _gateways(plan, network) if driver.has_next_hop else [],
         "subnets": [str(pool.subnet) for pool in pools],
         "host": [*map(str, plan.allotted.hosts.get(network.name, ()))],
         "internal": network.internal,

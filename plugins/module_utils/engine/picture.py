@@ -72,8 +72,8 @@ def _network(seen: Seen, name: str, paint: Paint) -> Branch:
     network = seen["networks"][name]
     marks = [mark for mark, holds in _marks(network) if holds]
     link, ends = network["bridge"], network["gateways"]
-    if network.get("parent"):
-        link, ends = network["parent"], network["subnets"]
+    if network.get("parent") or network.get("uplink"):
+        link, ends = network.get("parent") or link, network["subnets"]
     title = f"{link}  network {name}  {_words(ends)}  mtu {network['mtu']}"
     rows = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
     left = [f"{owner}  ({its['unconnected'][name]})" for owner, its in _containers(seen) if name in its["unconnected"]]
@@ -116,7 +116,8 @@ def _marks(network: Seen) -> Iterable[Tuple[str, bool]]:
         yield f"the host is {_words(network.get('host', ()))}", bool(network.get("host"))
     else:
         yield "no icc", not network["icc"]
-        yield "no masquerade", not network["masquerade"]
+        yield "no masquerade", not network["masquerade"] and not network.get("uplink")
+        yield f"uplink {network.get('uplink')}", bool(network.get("uplink"))
 
 
 def _endpoint(seen: Seen, endpoint: str) -> List[str]:

@@ -33,7 +33,7 @@ from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, Poo
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
-from .planning.plan import ROUTE_LOCALNET, SYSCTL_FILE, Plan
+from .planning.plan import ARP_IGNORE, ROUTE_LOCALNET, SYSCTL_FILE, Plan
 from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
@@ -45,7 +45,7 @@ from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_p
 from .rules import rules_iptables, rules_nftables
 from .rules.network_rules_iptables import FAMILIES
 from .rules.rules_iptables import possible_skeleton
-from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER
+from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER, UPLINKED
 from .state import (
     DEFAULT_NETWORK,
     Chain,
@@ -160,9 +160,9 @@ def _own_marked(ledger: Ledger) -> None:
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
         ledger.prior.update(_prior_forwarding(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
-        localnet = _prior_localnet()
-        ledger.prior.update(localnet)
-        _own(ledger, FORWARDING.name, {("sysctl", name) for name in localnet})
+        of_bridges = {**_prior_localnet(), **_prior_arp()}
+        ledger.prior.update(of_bridges)
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in of_bridges})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
@@ -190,7 +190,7 @@ def _standing_rules() -> State:
     """The rules of wharf.network that exist, of either backend."""
     found: State = {}
     (resource,) = DOCKER_CHAINS.resources(Ledger())
-    for possible in (DOCKER_CHAINS.objects(_usual_plan()), possible_skeleton()):
+    for possible in ([*DOCKER_CHAINS.objects(_usual_plan()), UPLINKED], possible_skeleton()):
         # A host may lack the programs of a backend, or have third-party chains of these names.
         with suppress(WharfError):
             found.update(resource.observe(state_of(possible), frozenset()).current)
@@ -350,6 +350,13 @@ def _prior_localnet() -> Dict[str, str]:
     bridges = {links[port.master] for port in _ports_by_endpoint().values() if port.master in links}
     names = [of_interface(bridge.name, ROUTE_LOCALNET) for bridge in bridges if not marked_for(bridge)]
     return {name: "0" for name in names if proc_sys.read(name) == "1"}
+
+
+def _prior_arp() -> Dict[str, str]:
+    """The prior value of the parameter by which bridges with an uplink answer nobody: that of new interfaces."""
+    names = [of_interface(link.name, ARP_IGNORE) for link in _bridges_by_network().values()]
+    usual = proc_sys.read(of_interface("default", ARP_IGNORE)) or "0"
+    return {name: usual for name in names if proc_sys.read(name) not in (None, usual)}
 
 
 def _drops_third_party(rules: State, version: int) -> bool:

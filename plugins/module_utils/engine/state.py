@@ -403,6 +403,15 @@ class Parent(Object):
 
 
 @dataclass(frozen=True)
+class Uplink(Object):
+    """A link of the host as a port of a network's bridge. `made`: wharf.network makes the link, too."""
+
+    bridge: str
+    made: bool = field(default=False, compare=False)
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
 class Shim(Object):
     """The host's own link on a parent, by which it reaches the containers that have links there.
 

@@ -12,7 +12,7 @@ from .diff import CREATE, UPDATE, Change
 from .layers import BRIDGE, DOCKER_CHAINS, VETH
 from .planning.plan import Plan
 from .rules.rules_nftables import TABLE
-from .state import Endpoint, State, Sysctl
+from .state import Endpoint, State, Sysctl, Uplink
 from .transaction import Part
 
 # What the resources of each layer have to do.
@@ -141,6 +141,16 @@ def _connects_to(endpoint: Endpoint) -> Tuple[str, str]:
     return endpoint.port.bridge, endpoint.sublink.parent
 
 
+def _is_no_port(change: Change, plan: Plan) -> str:
+    after = change.after
+    if not isinstance(after, Uplink):
+        return ""
+    names = [network.name for network in plan.model.bridged if network.uplink == after.name]
+    return (
+        f"network {_few(names)}: {after.name} is no port of its bridge {after.bridge}, so containers are not on the LAN"
+    )
+
+
 def _does_not_forward(change: Change, _plan: Plan) -> str:
     before = change.before
     if not isinstance(before, Sysctl) or before.name not in _FORWARDING:
@@ -153,6 +163,8 @@ _SENTENCES: Dict[Tuple[str, str], Tells] = {
     ("endpoint", CREATE): _veth_is_gone_or_elsewhere,
     ("endpoint", UPDATE): _veth_is_gone_or_elsewhere,
     ("sysctl", UPDATE): _does_not_forward,
+    ("uplink", CREATE): _is_no_port,
+    ("uplink", UPDATE): _is_no_port,
 }
 
 

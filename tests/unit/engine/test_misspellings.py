@@ -136,7 +136,8 @@ def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) ->
         assert problems(declaration((section, key), unmarked(MARKED[section][key])), FACTS) == []
     # The options for all networks are tried on a network that says nothing else.
     example = "wharf_host.default-network-opts."
-    tried = {place for place in taken if place.startswith((f"{example}masquerade", f"{example}rate"))}
+    beside = tuple(f"{example}{key}" for key in ("masquerade", "rate", "uplink"))
+    tried = {place for place in taken if place.startswith(beside)}
     assert taken - given == tried
 
 

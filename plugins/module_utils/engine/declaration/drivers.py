@@ -34,9 +34,15 @@ class Driver:
 
 @dataclass(frozen=True)
 class BridgeDriver(Driver):
-    """A bridge on the host, by which containers reach each other and the host. It has no settings of its own."""
+    """A bridge on the host, by which containers reach each other and the host.
+
+    With an `uplink`, that link of the host is one more port of the bridge. The containers are hosts of the LAN behind
+    it then, and the host is none: the bridge has no address.
+    """
 
     name: ClassVar[str] = "bridge"
+
+    uplink: str = ""
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,21 @@ class Network:
         return self.driver if isinstance(self.driver, SublinkDriver) else None
 
     @property
+    def uplink(self) -> str:
+        """The link of the host that is a port of the network's bridge; empty where there is none."""
+        return self.driver.uplink if isinstance(self.driver, BridgeDriver) else ""
+
+    @property
+    def parent(self) -> str:
+        """The link of the host by which the containers are on a network beyond the host; empty where there is none."""
+        return self.sublinks.parent if self.sublinks else self.uplink
+
+    @property
+    def bypasses_host(self) -> bool:
+        """Whether what its containers send never passes the host's stack, nor the rules there: they have a parent."""
+        return bool(self.parent)
+
+    @property
     def ipv4(self) -> bool:
         return self.has(4)
 
@@ -211,7 +226,7 @@ class Network:
     def masquerade(self, version: int) -> bool:
         """Whether packets that leave the network get an address of the host as source."""
         by_mode = self.gateway_mode(version) in (NAT, NAT_UNPROTECTED)
-        return self.sublinks is None and self.masquerades.of(version) and by_mode
+        return not self.bypasses_host and self.masquerades.of(version) and by_mode
 
     def snat(self, version: int) -> Optional[Address]:
         """The address of the host that they get; None for that of the interface by which they leave.
@@ -223,7 +238,7 @@ class Network:
     def has_gateway(self, version: int) -> bool:
         """Whether the bridge has an address."""
         without = self.gateway_mode(version) == ISOLATED or (version == 4 and self.inhibit_ipv4)
-        return self.external or not (without or self.sublinks)
+        return self.external or not (without or self.bypasses_host)
 
     def needs_gateway(self, version: int) -> bool:
         """Whether the bridge has an address, or containers need a third party's gateway to other networks."""
@@ -232,9 +247,11 @@ class Network:
     def leads_outside(self, version: int) -> bool:
         """Whether its containers have a default route by it, where no other network has precedence.
 
-        As in Docker, one without a bridge has the gateway that is declared, and no other one.
+        As in Docker, one without a bridge has the gateway that is declared, and no other one; so has one with an
+        uplink.
         """
-        if self.internal or not self.sublinks or not self.sublinks.has_next_hop:
+        routes_by_parent = self.sublinks is not None and not self.sublinks.has_next_hop
+        if self.internal or not self.bypasses_host or routes_by_parent:
             return not self.internal
         return any(pool.version == version and pool.gateway for pool in self.pools)
 
@@ -380,8 +397,13 @@ class Model:
 
     @cached_property
     def bridged(self) -> Tuple[Network, ...]:
-        """The networks that have a bridge, so that packets from and to their containers pass the host's rules."""
+        """The networks that have a bridge."""
         return tuple(network for network in self.networks.values() if not network.sublinks)
+
+    @cached_property
+    def behind_host(self) -> Tuple[Network, ...]:
+        """The networks whose packets from and to others pass the host, and its rules."""
+        return tuple(network for network in self.networks.values() if not network.bypasses_host)
 
     def owner_of_stack(self, container: Container) -> Container:
         """The container whose stack this one uses: itself, or the one it shares."""

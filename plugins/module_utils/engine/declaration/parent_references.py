@@ -1,38 +1,42 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of networks without a bridge against each other and their containers: who may share a parent, and how."""
+"""Checks of networks with a parent against each other and their containers: who may share a parent, and how."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List
 
 from ..errors import ProblemCollector
 from .drivers import SublinkDriver
 from .model import Attachment, Model, Network
-from .parse_bridge import option_path
-from .parse_sublink import NO_RATE, PARENT_OPTION
+from .parse_sublink import NO_RATE, parent_path
 
 
 def check_parents(model: Model, problems: ProblemCollector) -> None:
     """Report networks that cannot share their parent, and containers that cannot share a network."""
-    by_parent: Dict[str, List[Tuple[Network, SublinkDriver]]] = {}
+    by_parent: Dict[str, List[Network]] = {}
     for network in model.networks.values():
         if network.sublinks:
             _check_containers(model, network, network.sublinks, problems)
-            by_parent.setdefault(network.sublinks.parent, []).append((network, network.sublinks))
+        if network.parent:
+            by_parent.setdefault(network.parent, []).append(network)
     for first, *others in by_parent.values():
-        for network, driver in others:
-            why = _cannot_share(driver, first[1])
+        for network in others:
+            why = _cannot_share(network, first)
             if why:
+                what = "uplink" if first.uplink else "parent"
                 problems.add(
-                    option_path(network, PARENT_OPTION),
-                    f'"{driver.parent}": is the parent of network {first[0].name}, too, and {why}: name another link',
+                    parent_path(network),
+                    f'"{network.parent}": is the {what} of network {first.name}, too, and {why}: name another link',
                 )
 
 
-def _cannot_share(driver: SublinkDriver, other: SublinkDriver) -> str:
+def _cannot_share(network: Network, first: Network) -> str:
     """Why the kernel lets no two such networks have one parent; empty if it does."""
+    driver, other = network.sublinks, first.sublinks
+    if driver is None or other is None:
+        return "a port of a bridge can be nothing else"
     if driver.name != other.name:
         return "no link of the host can have links of both macvlan and ipvlan"
     if driver.is_exclusive or other.is_exclusive:

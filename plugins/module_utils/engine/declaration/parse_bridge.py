@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import Any, Tuple, TypeVar
 
 from ..errors import ProblemCollector
+from . import beside_host
 from . import section as read
-from .drivers import LEAST_IPV6_MTU
+from .beside_host import BRIDGE_OPTION
+from .drivers import LEAST_IPV6_MTU, BridgeDriver
 from .model import GATEWAY_MODES, ISOLATED, NAT, Network, PerFamily
 from .parse_ports import host_ip
 from .parse_rates import take_rates
@@ -18,7 +20,7 @@ from .section import Section, wrong
 
 T = TypeVar("T")
 
-BRIDGE_OPTION = "com.docker.network.bridge."
+UPLINK = "uplink"
 MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
@@ -32,11 +34,13 @@ def per_family(section: Section, key: str, parse: read.Parser[T], default: T) ->
 
 
 def parse_bridge(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
-    """The network with the settings of its `driver_opts`, and of `x-wharf.masquerade`."""
+    """The network with the settings of its `driver_opts`, and of its `x-wharf` those of a bridge."""
+    driver = BridgeDriver(_uplink(network, options, extension))
     options.refuse_blank(BRIDGE_OPTION + "enable_icc", BRIDGE_OPTION + "host_binding_ipv4")
     masquerade = options.take(BRIDGE_OPTION + "enable_ip_masquerade", read.flag, True)
     shaped = replace(
         network,
+        driver=driver,
         bridge=options.take(BRIDGE_OPTION + "name", read.interface_name, network.bridge),
         icc=options.take(BRIDGE_OPTION + "enable_icc", read.flag, True),
         gateway_modes=PerFamily(
@@ -61,6 +65,18 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
                 f'"isolated": leaves the containers without a gateway: set {network.path}.internal: true',
             )
     return shaped
+
+
+def _uplink(network: Network, options: Section, extension: Section) -> str:
+    """The link of the host that becomes a port of the bridge; empty for none."""
+    extension.refuse_blank(UPLINK, why="has no value: name a link of this host, or leave the key out")
+    uplink = extension.take_optional(UPLINK, read.interface_name)
+    if uplink:
+        # What the host says of all its networks is not meant of this one.
+        options.leave_out(network.defaults.intersection(beside_host.OPTIONS))
+        unseen = f"containers and the LAN behind the uplink {uplink} reach each other beside this host's rules"
+        beside_host.refuse(options, extension, unseen, "a bridge with an uplink")
+    return uplink or ""
 
 
 def shared_options(network: Network, options: Section, problems: ProblemCollector) -> Network:

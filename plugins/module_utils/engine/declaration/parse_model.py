@@ -170,7 +170,7 @@ def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
     """The model with references resolved. A network with problems of its own counts as declared."""
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
-        if not network.sublinks:
+        if not network.bypasses_host:
             _check_rules(model.host, network, problems)
         check_records(model, network, problems)
     check_parents(model, problems)

@@ -11,8 +11,9 @@ from typing import Any, List, Mapping, Optional
 from ..errors import ProblemCollector
 from ..state import DEFAULT_NETWORK
 from . import section as read
+from .beside_host import BRIDGE_OPTION
 from .model import Host, Network
-from .parse_bridge import BRIDGE_OPTION
+from .parse_bridge import UPLINK
 from .parse_driver import DEFAULT_DRIVER, DriverParser, driver_parser
 from .parse_pools import parse_ipam
 from .parse_services import parse_services
@@ -52,6 +53,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     with problems.collect():
         _check_name(name, path, host)
     driver = section.take("driver", read.text, DEFAULT_DRIVER)
+    extension = section.inner(EXTENSION)
     parse_driver: Optional[DriverParser] = None
     with problems.collect():
         parse_driver = driver_parser(driver, f"{path}.driver")
@@ -59,6 +61,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
         if driver != DEFAULT_DRIVER:
             problems.add(f"{path}.driver", f'"{driver}": cannot be adopted, as a bridge can: leave it or external out')
         section.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
+        extension.refuse([UPLINK], "who made this bridge gives it its ports: leave this or external out")
     versions = _versions(section, problems)
     section.refuse_blank("internal")
     internal = section.take("internal", read.flag, False)
@@ -66,7 +69,6 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     given = section.take_all("driver_opts", read.pairs("="))
     defaults = dict(host.default_network_opts if driver == DEFAULT_DRIVER and external is None else ())
     options = Section({**defaults, **dict(given)}, f"{path}.driver_opts", problems)
-    extension = section.inner(EXTENSION)
     network = Network(
         name,
         path,

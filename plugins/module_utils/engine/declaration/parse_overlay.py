@@ -13,9 +13,10 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ProblemCollector
 from . import section as read
+from .beside_host import BRIDGE_OPTION
 from .drivers import Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
-from .parse_bridge import BRIDGE_OPTION, parse_bridge
+from .parse_bridge import UPLINK, parse_bridge
 from .section import Section, whole_section
 from .slices import (
     LAST_VNI,
@@ -46,6 +47,7 @@ class _Given:
 
 def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
     """The network with the slice of this host in the place of its subnet."""
+    extension.refuse([UPLINK], "the hosts of an overlay reach each other by their own addresses: leave this out")
     shaped = parse_bridge(network, options, extension, problems)
     _refuse_without_gateway(shaped, problems)
     options.refuse_given(["encrypted"])

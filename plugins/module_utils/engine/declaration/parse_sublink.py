@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Mapping
 
 from ..errors import ProblemCollector
+from . import beside_host
 from . import section as read
+from .beside_host import BRIDGE_OPTION
 from .drivers import (
     BRIDGE_MODE,
     IPVLAN,
@@ -24,40 +26,22 @@ from .drivers import (
     SublinkDriver,
 )
 from .model import Network
-from .parse_bridge import BRIDGE_OPTION, shared_options
+from .parse_bridge import UPLINK, option_path, shared_options
 from .section import Section
 
 PARENT_OPTION = "parent"
 
 _UNSEEN = "this host's rules never see what containers on {driver} send or get"
-_AT_OWN_ADDRESS = f"{_UNSEEN}: leave this out; all of their ports are reached at their own addresses"
-_BY_LAN = f"{_UNSEEN}: leave this out; their packets leave with their own addresses, by the gateway in ipam.config"
-_NO_HOST_ADDRESS = (
-    "the host has no address on a network of {driver}, and serves nothing there: leave this out; containers find "
-    "each other by their hosts files"
-)
-
 NO_RATE = "the host has no end of the links of {driver}, where it could limit rates: leave this out"
 
-# Words of bridge networks that mean nothing here, and what to do instead.
+# Words of bridges that mean nothing here, and what to do instead.
 _OPTIONS_OF_BRIDGES: Mapping[str, str] = {
     BRIDGE_OPTION + "enable_icc": f"{_UNSEEN}: leave this out; {{apart}} keeps them apart",
     BRIDGE_OPTION + "name": "a network of {driver} has no bridge: leave this out; parent names the link of the host",
-    BRIDGE_OPTION + "enable_ip_masquerade": _BY_LAN,
-    BRIDGE_OPTION + "gateway_mode_ipv4": _AT_OWN_ADDRESS,
-    BRIDGE_OPTION + "gateway_mode_ipv6": _AT_OWN_ADDRESS,
-    BRIDGE_OPTION + "host_binding_ipv4": _AT_OWN_ADDRESS,
-    BRIDGE_OPTION + "inhibit_ipv4": "a network of {driver} has no bridge that could have an address: leave this out",
-    BRIDGE_OPTION + "trusted_host_interfaces": _AT_OWN_ADDRESS,
-    "com.docker.network.host_ipv4": _BY_LAN,
-    "com.docker.network.host_ipv6": _BY_LAN,
 }
 _EXTENSIONS_OF_BRIDGES: Mapping[str, str] = {
-    "icmp": _AT_OWN_ADDRESS,
-    "masquerade": _BY_LAN,
     "rate": NO_RATE,
-    "mss_clamp": f"{_UNSEEN}: leave this out; com.docker.network.driver.mtu makes their packets smaller",
-    **dict.fromkeys(("boot", "dhcp", "dns", "ra"), _NO_HOST_ADDRESS),
+    UPLINK: "a network of {driver} has no bridge: leave this out; driver_opts.parent names the link of the host",
 }
 _APART = {MACVLAN: "macvlan_mode: private", IPVLAN: "ipvlan_flag: private"}
 # Those of Docker, of the links that stand in for a parent.
@@ -77,6 +61,11 @@ def parse_ipvlan(network: Network, options: Section, extension: Section, problem
     return _parse(network, IpvlanDriver("", mode, flag), options, extension, problems)
 
 
+def parent_path(network: Network) -> str:
+    """Where a network's parent is declared, which may be the uplink of its bridge."""
+    return f"{network.path}.x-wharf.{UPLINK}" if network.uplink else option_path(network, PARENT_OPTION)
+
+
 def _parse(
     network: Network, driver: SublinkDriver, options: Section, extension: Section, problems: ProblemCollector
 ) -> Network:
@@ -85,6 +74,7 @@ def _parse(
     for section, refused in ((options, _OPTIONS_OF_BRIDGES), (extension, _EXTENSIONS_OF_BRIDGES)):
         for key, why in refused.items():
             section.refuse([key], why.format(driver=driver.name, apart=_APART[driver.name]))
+    beside_host.refuse(options, extension, _UNSEEN.format(driver=driver.name), f"a network of {driver.name}")
     own = _PREFIXES[driver.name] + hashlib.sha256(network.name.encode()).hexdigest()[:12]
     host_access = extension.take("host_access", read.flag, False)
     driver = replace(driver, parent=parent or own, is_isolated=parent is None, host_access=host_access)

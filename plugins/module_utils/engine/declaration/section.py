@@ -381,6 +381,12 @@ class Section:
                 del self._left[key]
                 self._problems.add(f"{self.path}.{key}", why)
 
+    def leave_out(self, keys: Collection[str]) -> None:
+        """Take these keys, whatever they say."""
+        for key in keys:
+            self._taken.append(key)
+            self._left.pop(key, None)
+
     def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
         """Report every key that was neither taken nor passed over. `extensible`: extensions (`x-…`) are allowed.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Collection, Iterator, Tuple
 
-from .model import Model, UserRule
+from .model import Model, Network, UserRule
 from .parse_ports import PortMapping, port_text
 from .parse_user_rules import ICMP, versions
 
@@ -26,8 +26,8 @@ def ineffective_rules(model: Model, networks: Collection[str], knows_ports: bool
             there = ", ".join(model.networks) or "none"
             yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
         joined = model.networks.get(rule.network)
-        if joined and joined.sublinks:
-            yield f"{rule.path}.network", f"network {rule.network} is {_unseen(joined.sublinks.name)}"
+        if joined and joined.bypasses_host:
+            yield f"{rule.path}.network", f"network {rule.network} {_undecided(joined)}"
         if knows_ports:
             yield from _published_ports(model, rule)
 
@@ -47,8 +47,10 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
     joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
     if not owner.attachments:
         yield path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
-    elif joined and all(network.sublinks for network in joined):
-        yield path, f"{rule.container} is only on networks of {_unseen('macvlan or ipvlan')}"
+    elif joined and all(network.bypasses_host for network in joined):
+        uplinked = next((network for network in joined if network.uplink), None)
+        only = f"network {uplinked.name}, which {_undecided(uplinked)}" if uplinked else _OF_SUBLINKS
+        yield path, f"{rule.container} is only on {only}"
     elif joined and not any(owner.has(network, version) for network in joined for version in versions(rule)):
         family = " and ".join(f"IPv{version}" for version in versions(rule))
         yield (
@@ -57,8 +59,14 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
         )
 
 
-def _unseen(drivers: str) -> str:
-    return f"{drivers}, and no rule of this host sees what its containers send or get: leave the rule out"
+_UNSEEN = "and no rule of this host sees what its containers send or get: leave the rule out"
+_OF_SUBLINKS = f"networks of macvlan or ipvlan, {_UNSEEN}"
+
+
+def _undecided(network: Network) -> str:
+    if network.uplink:
+        return f"is on a LAN by its uplink {network.uplink}, beside this host's rules: leave the rule out"
+    return f"is {network.driver.name}, {_UNSEEN}"
 
 
 def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:

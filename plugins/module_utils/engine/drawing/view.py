@@ -282,7 +282,7 @@ def _marks(network: Seen) -> Iterator[str]:
         # Elsewhere the driver decides that.
         if not network.get("icc", True):
             yield "no icc"
-        if not network.get("masquerade", True) and not network.get("internal"):
+        if not (network.get("masquerade", True) or network.get("internal") or network.get("uplink")):
             yield "no masquerade"
     yield from (f"{family} {mode}" for family, mode in (network.get("gateway_modes") or {}).items() if mode != "nat")
 

@@ -14,7 +14,7 @@ from ..declaration.model import Network
 from ..declaration.section import Address, Subnet
 from ..kernel.rtnetlink import LinkInfo
 from ..planning.plan import Plan
-from ..resources.links.marks import marked_for
+from ..resources.links.marks import is_managed_port, marked_for
 from ..third_party.rule_evaluation import SomeAddress, SomePort
 from .choices import MOST_CASES, Choice, all_cases
 from .headers import Header
@@ -67,11 +67,12 @@ def verdict_of(cases: List[Case]) -> str:
 
 
 def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
-    """The ports of each bridge, with the containers that they are for; empty for a third party's."""
+    """The ports of each bridge, with the containers that they are for; empty for any other."""
     found: Dict[int, List[Tuple[LinkInfo, str]]] = {}
     for link in host.links.values():
         if link.master:
-            found.setdefault(link.master, []).append((link, marked_for(link).partition("/")[0]))
+            container = marked_for(link).partition("/")[0] if is_managed_port(link) else ""
+            found.setdefault(link.master, []).append((link, container))
     return found
 
 
@@ -90,6 +91,11 @@ def _parent(network: Network, host: Stack) -> Optional[LinkInfo]:
     return host.link(network.sublinks.parent) if network.sublinks else None
 
 
+def _towards_lan(network: Network, host: Stack) -> Optional[LinkInfo]:
+    """The link of the host by which packets from beyond come to the network alone."""
+    return host.link(network.bridge) if network.uplink else _parent(network, host)
+
+
 def _walked(question: Question, target: Address, plan: Plan, walk: Walk) -> Case:
     asked = Header(target.version, question.protocol, question.source_address, target, None, question.port or None)
     arrival = None
@@ -98,7 +104,7 @@ def _walked(question: Question, target: Address, plan: Plan, walk: Walk) -> Case
         if question.port:
             asked = replace(asked, source_port=stack.client_ports if stack else _UNPRIVILEGED)
         arrival = _sent(walk, stack, link, asked)
-        _check_arrival(plan, arrival)
+        _check_arrival(plan, arrival, walk)
         back = _sent(walk, arrival.stack, arrival.link, arrival.header.answer())
         _check_answer(stack, asked, back)
     except Stopped as stopped:
@@ -129,7 +135,7 @@ def _origin(
             raise Stopped(Cause(ABSENT, container, header), f"container {container} does not run, so it sends nothing")
         return stack, None, header
     at = network_at(plan, header)
-    behind = _parent(at, host) if at else None
+    behind = _towards_lan(at, host) if at else None
     if behind:
         # What is beyond comes to containers on the parent by no other link.
         others = (link for link in host.links.values() if link != behind)
@@ -156,14 +162,17 @@ def _uplink(host: Stack, plan: Plan) -> LinkInfo:
     return found
 
 
-def _check_arrival(plan: Plan, arrival: Arrival) -> None:
+def _check_arrival(plan: Plan, arrival: Arrival, walk: Walk) -> None:
     """
     Raises:
-        Stopped: it leaves the host, although its destination is on one of the networks.
+        Stopped: it leaves the host, although its destination is on one of the networks, or on the host itself.
     """
     destination = arrival.header.destination
     if arrival.stack or isinstance(destination, SomeAddress):
         return
+    if walk.stacks.host.is_local(destination) and not _comes_again(walk, arrival, "this host"):
+        what = f"it leaves the host by {arrival.link.name}, and does not come back to it"
+        raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)
     for name, pools in plan.allotted.networks.items():
         if not any(destination in pool.subnet for pool in pools):
             continue
@@ -173,9 +182,17 @@ def _check_arrival(plan: Plan, arrival: Arrival) -> None:
                 what = f"no link on {arrival.link.name} has the address {destination}"
                 raise Stopped(Cause(NOBODY, HOST, arrival.header, outgoing=arrival.link.name), what)
         elif arrival.link.name != network.bridge:
+            if network.uplink and _comes_again(walk, arrival, network.uplink):
+                return
             who = holder(plan, destination) or f"network {name}, which {destination} is an address of"
             what = f"it leaves the host by {arrival.link.name}, and does not come to {who}"
             raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)
+
+
+def _comes_again(walk: Walk, arrival: Arrival, end: str) -> bool:
+    """Whether what has left the host comes to it again, by another link. Nothing on the host tells."""
+    question = f"whether the network behind {arrival.link.name} brings it to {end}"
+    return bool(walk.choices.take(question, [False, True]))
 
 
 def _check_answer(stack: Optional[Stack], asked: Header, back: Arrival) -> None:

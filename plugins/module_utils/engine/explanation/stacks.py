@@ -20,7 +20,7 @@ from ..resources.firewall.rulesets import read_rulesets
 from ..third_party.drops import Ruleset
 from ..third_party.nft_rules import tables_of
 from ..third_party.required_flows import INPUT, OUTPUT, POSTROUTING, PREROUTING
-from ..third_party.rule_evaluation import Chain, SomeAddress, SomePort, Table
+from ..third_party.rule_evaluation import Chain, Rule, SomeAddress, SomePort, Table
 from .headers import End, Port
 
 HOST = "host"
@@ -55,19 +55,19 @@ class Base:
 class Rules:
     """All rules of a stack; `texts` is how nft writes each. `unread` says why some could not be listed.
 
-    `untrack`: some have connections not tracked.
+    `untracking` are those that have connections not tracked.
     """
 
     def __init__(self, rulesets: Iterable[Ruleset] = (), texts: Optional[RuleTexts] = None, unread: str = "") -> None:
         self.texts = texts or {}
         self.unread = unread
         self._bases: List[Base] = []
-        self.untrack = False
+        self.untracking: List[Rule] = []
         for ruleset in rulesets:
             for (family, name), table in tables_of(ruleset.objects).items():
                 chains = table.chains.values()
                 self._bases += [Base(ruleset.tool, family, name, table, chain) for chain in chains if chain.hook]
-                self.untrack |= any(rule.untracks for chain in chains for rule in chain.rules)
+                self.untracking += [rule for chain in chains for rule in chain.rules if rule.untracks]
         self._bases.sort(key=lambda base: base.order)
 
     def at(self, hook: str, version: int) -> List[Base]:

@@ -110,6 +110,8 @@ class Walk:
     _connections: Dict[str, List[Connection]] = field(default_factory=dict)
     # That of the packet in the stack where it is; None if it is not known.
     _mark: Optional[int] = 0
+    # Whether its connection is not tracked in a stack; None if it is not known.
+    _untracked: Dict[str, Optional[bool]] = field(default_factory=dict)
 
     # Sending
 
@@ -353,7 +355,8 @@ class Walk:
         if on_parent:
             return self.receive(*on_parent, header)
         ports = [port for port, container in self.ports.get(link.index, ()) if not container]
-        near = any(header.destination in each.network for each in host.interfaces(link)) if ports else False
+        own = host.interfaces(link)
+        near = ports and (not own or any(header.destination in each.network for each in own))
         if near and header.destination not in host.own():
             return self._into_bridge(ports[0], link, header.destination, header)
         return self.receive(host, link, header, ports[0] if ports else None)
@@ -463,13 +466,15 @@ class Walk:
     ) -> Header:
         """The packet behind a hook, which may be translated there."""
         begins = hook in (PREROUTING, OUTPUT)
+        if begins:
+            self._untracked[stack.name] = False
         nat_at = NAT_PRIORITIES.get(hook)
-        connection = None if begins else self._known(stack, header)
+        connection = None if begins or self._untracked.get(stack.name) else self._known(stack, header)
         is_tracked, is_restored = not begins, nat_at is None
         for base in stack.rules.at(hook, header.version):
             priority = base.order[0]
             if not is_tracked and priority > _TRACKING:
-                connection, is_tracked = self._tracked(stack, header), True
+                connection, is_tracked = self._tracked(stack, header, incoming, outgoing), True
             if not is_restored and nat_at is not None and priority > nat_at:
                 header, is_restored = self._restored(header, connection, begins), True
             if base.chain.is_nat:
@@ -477,7 +482,7 @@ class Walk:
             else:
                 self._filter(stack, base, header, connection, incoming, outgoing)
         if not is_tracked:
-            connection = self._tracked(stack, header)
+            connection = self._tracked(stack, header, incoming, outgoing)
         if not is_restored:
             header = self._restored(header, connection, begins)
         if connection and not header.reply and nat_at is not None:
@@ -491,7 +496,14 @@ class Walk:
                 return connection
         return None
 
-    def _tracked(self, stack: Stack, header: Header) -> Optional[Connection]:
+    def _tracked(
+        self, stack: Stack, header: Header, incoming: Optional[LinkInfo], outgoing: Optional[LinkInfo]
+    ) -> Optional[Connection]:
+        packet = self._packet(stack, header, None, incoming, outgoing)
+        met = {rule.is_met(packet) for rule in stack.rules.untracking}
+        self._untracked[stack.name] = True if True in met else None if None in met else False
+        if True in met:
+            return None
         connection = self._known(stack, header)
         if connection is None and (not header.reply or header.protocol == UDP):
             connection = Connection(header, header)
@@ -637,6 +649,7 @@ class Walk:
         ping = "echo-reply" if header.reply else "echo-request"
         flags = TcpFlags(["syn", "ack"] if header.reply else ["syn"])
         original = connection.original if connection else None
+        untracked = self._untracked.get(stack.name, False)
         properties = {
             "family": f"ipv{header.version}",
             "protocol": _PROTOCOLS.get((header.protocol, header.version), header.protocol),
@@ -649,7 +662,7 @@ class Walk:
             "out": _name(outgoing),
             "in bridge": bridge,
             "out bridge": bridge,
-            "state": None if stack.rules.untrack else state,
+            "state": None if untracked is None else "untracked" if untracked else state,
             "direction": direction,
             "dnat": connection.dnat if connection else None,
             "original source": original.source if original else None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 from functools import cache
 from typing import Iterable, Optional, Tuple
@@ -29,6 +30,11 @@ def of_interface(interface: str, key: str) -> str:
     """`ipv6.accept_ra` of eth0.5 -> `net.ipv6.conf.eth0/5.accept_ra`"""
     family, _dot, parameter = key.partition(".")
     return f"net.{family}.conf.{interface.translate(SWAP_SEPARATORS)}.{parameter}"
+
+
+def of_new_interface(name: str) -> str:
+    """`net.ipv6.conf.eth0/5.accept_ra` -> `net.ipv6.conf.default.accept_ra`; any other name is returned as it is."""
+    return re.sub(r"^(net\.ipv[46]\.conf)\.[^.]+\.", r"\1.default.", name)
 
 
 def read(name: str) -> Optional[str]:

@@ -175,10 +175,12 @@ class Rtnetlink(Connection):
         mtu: int = 0,
         alias: str = "",
         group: Optional[int] = None,
-        master: int = 0,
+        master: Optional[int] = None,
         port: Optional[PortInfo] = None,
     ) -> None:
-        """Change what is given of a link. `mtu` is in bytes. With `port`, it must be a port of a bridge."""
+        """Change what is given of a link. `mtu` is in bytes. With `port`, it must be a port of a bridge; with `master`
+        of 0 it becomes none.
+        """
         flags, changed = (IFF_UP if up else 0, 0 if up is None else IFF_UP)
         message = LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, flags, changed)
         if name:
@@ -191,7 +193,7 @@ class Rtnetlink(Connection):
             message += attribute(IFLA_IFALIAS, _text(alias))
         if group is not None:
             message += _number(IFLA_GROUP, group)
-        if master:
+        if master is not None:
             message += _number(IFLA_MASTER, master)
         if port:
             of_port = attribute(IFLA_BRPORT_MODE, bytes([port.hairpin]))

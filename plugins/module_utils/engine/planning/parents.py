@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Networks without a bridge: they take their MTU from their parent, and leave the host its addresses. Their links.
+"""Networks with a parent, which is a link of the host: one that their containers have links on, or the uplink of their
+bridge. They take their MTU from it, and leave the host its addresses.
 
 A parent that is not there is made, where its name says how: `eth0.100` is VLAN 100 on eth0.
 """
@@ -12,13 +13,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Tuple
 
-from ..declaration.drivers import SublinkDriver
 from ..declaration.model import Model, Network
 from ..declaration.parse_bridge import MTU_OPTION, option_path
-from ..declaration.parse_sublink import PARENT_OPTION
+from ..declaration.parse_sublink import parent_path
 from ..declaration.section import Address, link_name
 from ..errors import ProblemCollector
-from ..state import Parent, Shim, Sublink
+from ..state import Parent, Shim, Sublink, Uplink
 from .facts import Facts, HostLink
 from .ipam import stable_mac
 
@@ -31,33 +31,29 @@ _SUBLINKS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
 
 
 def on_parents(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
-    """The model in which networks without a bridge have the MTU of their parents, where these exist.
+    """The model in which networks with a parent have the MTU of that, where it exists.
 
     Addresses of the host and of its nameservers are reserved on them.
 
-    It is a problem if the parent is a link on which the kernel makes none for containers, or if the MTU is larger than
-    the parent's.
+    It is a problem if the parent is a link on which the kernel makes none for containers, or which can be no port of
+    their bridge; or if the MTU is larger than the parent's.
     """
     networks = {
-        name: _on_parent(network, network.sublinks, facts, problems) if network.sublinks else network
+        name: _on_parent(network, facts, problems) if network.bypasses_host else network
         for name, network in model.networks.items()
     }
     return replace(model, networks=networks)
 
 
 def made_parent(network: Network, facts: Facts) -> Optional[Parent]:
-    """The parent of a network without a bridge, if wharf.network makes it."""
-    driver = network.sublinks
-    if driver is None:
-        return None
-    place = option_path(network, PARENT_OPTION)
-    if driver.is_isolated:
-        return Parent(driver.parent, place=network.path)
-    lower, vlan = _vlan(driver.parent)
-    standing = facts.link(driver.parent)
+    """The parent of a network, if wharf.network makes it."""
+    if _is_isolated(network):
+        return Parent(network.parent, place=network.path)
+    lower, vlan = _vlan(network.parent)
+    standing = facts.link(network.parent)
     if not vlan or (standing and not standing.managed):
         return None
-    return Parent(driver.parent, lower, vlan, place=place)
+    return Parent(network.parent, lower, vlan, place=parent_path(network))
 
 
 def made_parents(plan: Plan) -> List[Parent]:
@@ -74,6 +70,26 @@ def sublink_of(network: Network, facts: Facts) -> Sublink:
     parent = made_parent(network, facts)
     made = parent is not None and _is_to_be_there(parent, facts)
     return Sublink(driver.name, driver.parent, driver.mode, driver.flag, made)
+
+
+def uplinks(plan: Plan) -> Iterator[Uplink]:
+    for network in plan.model.bridged:
+        if network.uplink:
+            made = made_parent(network, plan.facts)
+            is_made = made is not None and _is_to_be_there(made, plan.facts)
+            yield Uplink(network.uplink, network.bridge, is_made, place=parent_path(network))
+
+
+def useless_addresses(plan: Plan) -> Iterator[str]:
+    """Addresses that uplinks have got since they became ports."""
+    for network in plan.model.bridged:
+        link = plan.facts.link(network.uplink)
+        own = ", ".join(str(each) for each in link.addresses) if link and link.master == network.bridge else ""
+        if own:
+            yield (
+                f"{parent_path(network)}: {network.uplink} has addresses of this host ({own}), which get no answers "
+                f"while it is a port of {network.bridge}: have what gave them leave that link alone"
+            )
 
 
 def shims(plan: Plan) -> Iterator[Shim]:
@@ -117,6 +133,10 @@ def _singles(addresses: Iterable[Address]) -> Tuple[str, ...]:
     return tuple(sorted(f"{address}/{address.max_prefixlen}" for address in addresses))
 
 
+def _is_isolated(network: Network) -> bool:
+    return network.sublinks is not None and network.sublinks.is_isolated
+
+
 def _is_to_be_there(parent: Parent, facts: Facts) -> bool:
     """Whether it is there once a run is through that makes it."""
     lower = facts.link(parent.lower)
@@ -130,18 +150,18 @@ def _vlan(name: str) -> Tuple[str, int]:
     return (lower, int(number)) if is_vlan else ("", 0)
 
 
-def _on_parent(network: Network, driver: SublinkDriver, facts: Facts, problems: ProblemCollector) -> Network:
+def _on_parent(network: Network, facts: Facts, problems: ProblemCollector) -> Network:
     made = made_parent(network, facts)
-    parent = facts.link(made.lower if made else driver.parent)
-    if parent is None or driver.is_isolated:
+    parent = facts.link(made.lower if made else network.parent)
+    if parent is None or _is_isolated(network):
         return network
     if made and not parent.mac:
         problems.add(
-            option_path(network, PARENT_OPTION),
+            parent_path(network),
             f'"{made.name}": {parent.name} is no Ethernet link, and has no VLANs: name another one',
         )
-    for why in () if made else _unfit(parent, driver):
-        problems.add(option_path(network, PARENT_OPTION), f'"{parent.name}": {why}')
+    for why in () if made else _unfit(parent, network, facts):
+        problems.add(parent_path(network), f'"{parent.name}": {why}')
     if network.mtu and network.mtu > parent.mtu:
         problems.add(
             option_path(network, MTU_OPTION),
@@ -149,7 +169,7 @@ def _on_parent(network: Network, driver: SublinkDriver, facts: Facts, problems: 
         )
     own = [address.ip for link in facts.links or () if not link.managed for address in link.addresses]
     others = [taken.network_address for taken, _what in facts.taken_subnets if taken.prefixlen == taken.max_prefixlen]
-    for pool in network.pools:
+    for pool in network.pools if network.sublinks else ():
         if pool.gateway in own:
             problems.add(
                 f"{pool.path}.gateway",
@@ -164,8 +184,20 @@ def _on_parent(network: Network, driver: SublinkDriver, facts: Facts, problems: 
     return replace(network, mtu=network.mtu or parent.mtu, pools=pools)
 
 
-def _unfit(parent: HostLink, driver: SublinkDriver) -> Iterator[str]:
-    what = f"the kernel makes no {driver.name} on such a link"
+def _unfit(parent: HostLink, network: Network, facts: Facts) -> Iterator[str]:
+    return _no_uplink(parent, network, facts) if network.uplink else _no_parent(parent, network, facts)
+
+
+def _is_plugged(link: HostLink, facts: Facts) -> bool:
+    """Whether it is the uplink of a network. If it is to be anything else, it is free before that."""
+    master = facts.link(link.master)
+    return master is not None and master.managed
+
+
+def _no_parent(parent: HostLink, network: Network, facts: Facts) -> Iterator[str]:
+    what = f"the kernel makes no {network.driver.name} on such a link"
+    if _is_plugged(parent, facts):
+        return
     if parent.master and parent.master_kind == "bridge":
         yield f"is a port of the bridge {parent.master}, and {what}: name {parent.master}, or another link"
     elif parent.master and parent.master_kind != "vrf":
@@ -174,7 +206,38 @@ def _unfit(parent: HostLink, driver: SublinkDriver) -> Iterator[str]:
         yield f"is itself a link of {parent.kind}: name {parent.lower or 'the link that it is made on'}"
     elif not parent.mac:
         yield f"is no Ethernet link, and {what}: name another one"
-    elif driver.is_exclusive and any(not address.ip.is_link_local for address in parent.addresses):
+    elif network.sublinks and network.sublinks.is_exclusive and parent.addresses:
         yield "has addresses of this host, which passthru would cut off: choose another macvlan_mode, or another link"
     elif parent.managed:
         yield "is a link that wharf.network made for another network: put the containers on that network"
+
+
+def _no_uplink(link: HostLink, network: Network, facts: Facts) -> Iterator[str]:
+    """Why a link of the host can be no port of the network's bridge, or must not."""
+    if _is_plugged(link, facts):
+        return
+    made_on_it = [each for each in facts.links or () if each.lower == link.name and each.kind in _SUBLINKS]
+    foreign = next((each for each in made_on_it if not each.managed), None)
+    if link.kind == "bridge":
+        yield "is a bridge itself, and no port of another one: adopt it by external: true, or name another link"
+    elif link.managed:
+        yield "is a link that wharf.network made for another network: put the containers on that network"
+    elif link.master and link.master_kind == "bridge":
+        yield f"is a port of the bridge {link.master}: adopt that by external: true, or name another link"
+    elif link.master:
+        yield f"belongs to {link.master}, and can be no port of a bridge: name {link.master}, or another link"
+    elif link.kind in _SUBLINKS:
+        yield f"is itself a link of {link.kind}: name {link.lower or 'the link that it is made on'}"
+    elif not link.mac:
+        yield "is no Ethernet link, and can be no port of a bridge: name another one"
+    elif foreign:
+        yield (
+            f"{foreign.name} is a link of {foreign.kind} on it, and no such link can be a port of a bridge, too: "
+            f"delete {foreign.name}, or name another link"
+        )
+    elif link.addresses or link.name == facts.uplink:
+        yield (
+            "has addresses of this host, which get no answers while it is a port of a bridge: make a bridge by the "
+            f"host's own configuration, with {link.name} as a port and these addresses on the bridge, and adopt that "
+            f"by external: true; or name a VLAN of it, as {link.name}.100, or another link"
+        )

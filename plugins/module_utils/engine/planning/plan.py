@@ -25,7 +25,7 @@ from .facts import Facts
 from .ipam import allot, stable_mac
 from .leases import check_leases
 from .overlays import check_overlays, underlay_mtus
-from .parents import made_parents, on_parents, shims, sublink_of
+from .parents import made_parents, on_parents, shims, sublink_of, uplinks, useless_addresses
 from .publications import Publication, gateway_attachment, publish
 from .rates import check_burst, rates_of, shapers
 from .resolvers import Resolvers, find_resolvers
@@ -33,6 +33,9 @@ from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 ROUTE_LOCALNET = "ipv4.route_localnet"
+# The host answers for addresses of its bridge only. By default it would answer for all of its addresses, and a LAN
+# behind the bridge would find it at two MACs.
+ARP_IGNORE = "ipv4.arp_ignore"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -107,7 +110,7 @@ class Plan:
     @property
     def has_ipv6(self) -> bool:
         """Whether packets of IPv6 pass the host from and to containers."""
-        return any(network.ipv6 for network in self.model.bridged)
+        return any(network.ipv6 for network in self.model.behind_host)
 
     @property
     def chosen_ports(self) -> Tuple[Publication, ...]:
@@ -117,7 +120,7 @@ class Plan:
 
     @property
     def warnings(self) -> List[str]:
-        notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges())
+        notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges(), *useless_addresses(self))
         return [*dict.fromkeys((*notes, *self._host_ports_without_effect(), *self._unreachable_host_addresses()))]
 
     def _crowded_bridges(self) -> Iterator[str]:
@@ -161,7 +164,7 @@ class Plan:
     def _large_mtus(self) -> List[str]:
         return [
             f"{network.path}: MTU {network.mtu} is larger than {self._why_large(network)}: large packets may be lost"
-            for network in self.model.bridged
+            for network in self.model.behind_host
             if network.mtu and network.mtu > self.largest_mtu(network)
             if isinstance(network.driver, OverlayDriver)
             or (self.facts.uplink and not network.internal and not network.external)
@@ -174,17 +177,17 @@ class Plan:
 
     @property
     def kept_allotments(self) -> Allotments:
-        """What the ledger keeps. A subnet that is declared for a network without a bridge is that of another network:
-        were the network to have a bridge later, it would have to have another subnet.
+        """What the ledger keeps. A subnet that is declared for a network with a parent is that of another network: were
+        the network to have a bridge of its own later, it would have to have another subnet.
         """
-        foreign = {each.name for each in self.model.networks.values() if each.sublinks and _declares_subnets(each)}
+        foreign = {each.name for each in self.model.networks.values() if each.bypasses_host and _declares_subnets(each)}
         networks = {name: pools for name, pools in self.allotted.networks.items() if name not in foreign}
         return replace(self.allotted, networks=networks)
 
     @cached_property
     def gateways(self) -> FrozenSet[str]:
         """The bridges' own addresses."""
-        allotted = [self.allotted.networks[network.name] for network in self.model.bridged]
+        allotted = [self.allotted.networks[network.name] for network in self.model.behind_host]
         return frozenset(str(pool.gateway) for pools in allotted for pool in pools)
 
     def mtu(self, network: Network) -> int:
@@ -264,12 +267,13 @@ def _declares_subnets(network: Network) -> bool:
 def forwarding(plan: Plan) -> List[Object]:
     """The kernel parameters by which the host forwards, and the file of sysctl.d that sets them after a reboot.
 
-    Beside them stand those of external bridges. The rules, which precede, drop what else would reach the host's
-    loopback from there.
+    Beside them stand those of external bridges, and of bridges with an uplink. The rules, which precede, drop what else
+    would reach the host's loopback from there.
     """
     published = _published_on_loopback(plan)
     external = [network for name, network in plan.model.networks.items() if network.external and name in published]
-    return [*(_route_localnet(network) for network in external), *_forwarding(plan)]
+    silent = [Sysctl(of_interface(each.bridge, ARP_IGNORE), "1") for each in plan.model.bridged if each.uplink]
+    return [*(_route_localnet(network) for network in external), *silent, *_forwarding(plan)]
 
 
 def _forwarding(plan: Plan) -> List[Object]:
@@ -336,20 +340,21 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
 def _is_filtered(plan: Plan, network: Network) -> bool:
     """Whether the frames between containers of a network without icc pass the host's rules (br_netfilter).
 
-    A managed bridge is set so where the kernel has br_netfilter; an adopted bridge stays as it is.
+    A managed bridge is set so where the kernel has br_netfilter; an adopted bridge stays as it is. On one with an
+    uplink, no rule decides: isolated ports alone keep the containers apart.
     """
     if network.external:
         standing = {bridge.name: bridge for bridge in plan.facts.third_party_bridges or ()}
         return not network.icc and network.bridge in standing and standing[network.bridge].filtered
-    return not network.icc and plan.facts.bridge_netfilter
+    return not network.icc and plan.facts.bridge_netfilter and not network.uplink
 
 
 def sandboxes_and_endpoints(plan: Plan) -> List[Object]:
-    """These, and the parents of their links."""
+    """These, and the links of the host that lead from them to other networks."""
     containers = plan.model.containers.values()
     sandboxes = [sandbox for container in containers for sandbox in _sandbox(plan, container)]
     endpoints = [endpoint for container in containers for endpoint in _endpoints(plan, container)]
-    return [*made_parents(plan), *sandboxes, *endpoints, *shims(plan)]
+    return [*made_parents(plan), *sandboxes, *endpoints, *shims(plan), *uplinks(plan)]
 
 
 def _sandbox(plan: Plan, container: Container) -> Iterator[Sandbox]:
@@ -469,7 +474,7 @@ def _default_route(plan: Plan, network: Network, address: Address) -> Iterator[R
     destination = DEFAULT_DESTINATIONS[address.version]
     if network.sublinks and not network.sublinks.has_next_hop:
         yield Route(destination)
-    elif not network.sublinks or any(pool.gateway and address in (pool.subnet or ()) for pool in network.pools):
+    elif not network.bypasses_host or any(pool.gateway and address in (pool.subnet or ()) for pool in network.pools):
         yield Route(destination, plan.next_hop(network, address))
 
 
@@ -488,7 +493,7 @@ def asymmetric_replies(plan: Plan, container: Container, version: int) -> Iterat
     """
     for sending, receiving in permutations(container.attachments, 2):
         network = plan.model.networks[sending.network]
-        if plan.model.networks[receiving.network].sublinks:
+        if plan.model.networks[receiving.network].bypasses_host:
             continue
         address = plan.allotted.endpoints[container.name, receiving.network].address(version)
         if address and not network.masquerade(version):

@@ -9,7 +9,6 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from ..declaration.drivers import SublinkDriver
 from ..declaration.model import ROUTED, Attachment, Container, Model, Network
 from ..declaration.parse_ports import PortMapping, PortRange, port_text, size
 from ..declaration.section import Address, Subnet, union
@@ -158,13 +157,13 @@ def _requests(
     reached = [
         (network.name, version)
         for network, version in leaving
-        if not network.sublinks and network.gateway_mode(version) != ROUTED
+        if not network.bypasses_host and network.gateway_mode(version) != ROUTED
     ]
-    unseen = next((network for network, _version in leaving if network.sublinks), None)
-    if unseen and unseen.sublinks and not reached:
+    unseen = next((network for network, _version in leaving if network.bypasses_host), None)
+    if unseen and not reached:
         # A target alone is reached at the container's own address, as every port there is.
         if mapping.published or mapping.host_ip or mapping.allow_from is not None:
-            problems.add(mapping.path, _unpublished(container, unseen, unseen.sublinks))
+            problems.add(mapping.path, _unpublished(container, unseen))
         return
     held = [(network, version) for network, version in reached if model.host.has_rules(version)]
     if reached and not held:
@@ -199,11 +198,16 @@ def _requests(
         )
 
 
-def _unpublished(container: Container, network: Network, driver: SublinkDriver) -> str:
+def _unpublished(container: Container, network: Network) -> str:
+    leads, other = (
+        (f"the LAN behind {network.uplink}", "without an uplink")
+        if network.uplink
+        else (network.driver.name, "with a bridge")
+    )
     remedy = "leave this out: the port is reached at the container's own address"
     if len(container.attachments) > 1:
-        remedy += ", or give a network with a bridge the higher gw_priority"
-    why = f"{container.name} leaves by network {network.name}, and no port of this host leads to {driver.name}"
+        remedy += f", or give a network {other} the higher gw_priority"
+    why = f"{container.name} leaves by network {network.name}, and no port of this host leads to {leads}"
     return f"{why}: {remedy}"
 
 

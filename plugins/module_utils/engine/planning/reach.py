@@ -89,7 +89,7 @@ def reach_of(plan: Plan) -> Reach:
 
 
 def _network_subnets(plan: Plan) -> Iterator[NetworkSubnets]:
-    for network in plan.model.bridged:
+    for network in plan.model.behind_host:
         for version in network.versions:
             subnets = tuple(pool.subnet for pool in plan.allotted.pools(network.name, version))
             yield NetworkSubnets(subnets, network.icc, network.gateway_mode(version) == NAT_UNPROTECTED)

@@ -129,7 +129,7 @@ class _Subnets:
         if not pool.subnet:
             return
         whole = _whole(network, pool.subnet)
-        taken = self._taken.overlapping(whole, is_hosts=network.sublinks is None)
+        taken = self._taken.overlapping(whole, is_hosts=not network.bypasses_host)
         if taken:
             self._problems.add(pool.path, f"subnet {whole} overlaps {taken}: {taken.remedy}")
         self._taken.add(self._declared(network, whole))

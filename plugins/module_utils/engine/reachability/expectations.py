@@ -61,7 +61,7 @@ class _Expectations:
         }
 
     def inside(self) -> Iterator[Probe]:
-        for endpoint in self._on_bridges():
+        for endpoint in self._behind_host():
             yield from self._own_network(endpoint, self._topology.neighbour(endpoint))
             yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
         for container in self._plan.model.containers.values():
@@ -70,12 +70,12 @@ class _Expectations:
         yield from self._linked()
         yield from self._published.inside()
 
-    def _on_bridges(self) -> Iterator[EndpointAddress]:
-        return (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.sublinks)
+    def _behind_host(self) -> Iterator[EndpointAddress]:
+        return (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.bypasses_host)
 
     def outside(self) -> Iterator[Probe]:
         yield from self._published.outside()
-        for endpoint in self._on_bridges():
+        for endpoint in self._behind_host():
             outer = self._topology.host_addresses.outer
             via = next((str(each) for each in outer if each.version == endpoint.version), "")
             if via and self._plan.model.host.has_rules(endpoint.version):

@@ -100,10 +100,10 @@ class Topology:
     def stranger(self, endpoint: EndpointAddress, turn: int) -> Optional[EndpointAddress]:
         """An endpoint of another network whose container is not on this one, preferably one with a default route.
 
-        Both networks have a bridge: what else goes between two networks does not pass this host.
+        Neither network has a parent: what goes between such a network and another one does not pass this host.
         """
         networks = self.plan.model.networks
-        names = [name for name, at in self.by_network if at == endpoint.version and not networks[name].sublinks]
+        names = [name for name, at in self.by_network if at == endpoint.version and not networks[name].bypasses_host]
         start = names.index(endpoint.network.name) + 1
         without_route = None
         for name in names[start:] + names[: start - 1]:
@@ -155,7 +155,7 @@ class Topology:
     def gets_reply_from_outside(self, container: Container, address: Address) -> bool:
         """Whether another host's reply reaches the container, although that host may have no route to its network."""
         network = self.default_network(container, address.version)
-        if network is not None and network.sublinks:
+        if network is not None and network.bypasses_host:
             return True
         masquerades = network is not None and self.leaves_by_host_address(network, address.version)
         return masquerades and self.forwards(address.version) and self.routes_by_host(container, address)

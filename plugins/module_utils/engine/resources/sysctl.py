@@ -32,12 +32,10 @@ class Sysctls(Resource):
         names = sorted(name for kind, name in owned - desired.keys() if kind == "sysctl")
         let_go = [Sysctl(name, self._prior.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
-        now = [Sysctl(sysctl.name, str(proc_sys.read(sysctl.name))) for sysctl in [*wanted, *let_go]]
-        # What is gone with its interface has nothing to be given back.
-        gone = {sysctl.name for sysctl in let_go if proc_sys.read(sysctl.name) is None}
-        given_back = {
-            sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._prior or sysctl.name in gone
-        }
+        values = {sysctl.name: proc_sys.read(sysctl.name) for sysctl in [*wanted, *let_go]}
+        # What is gone with its interface has nothing to be given back, and what comes with one is not there yet.
+        now = [Sysctl(name, value) for name, value in values.items() if value is not None]
+        given_back = {sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._prior}
         current = state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
         return Observation(current, desired, prior=_prior([each.name for each in wanted if each.key not in owned]))
 
@@ -58,9 +56,13 @@ class Sysctls(Resource):
 
 
 def _prior(names: Sequence[str]) -> Dict[str, str]:
-    """The values of parameters that are about to be set for the first time, and of those that change with them."""
+    """The values of parameters that are about to be set for the first time, and of those that change with them.
+
+    An interface that this run makes has those of new interfaces.
+    """
     values = _values([pattern for name in names for pattern in _SIDE_EFFECTS.get(name, ())])
-    return {**values, **{name: value for name in names for value in [proc_sys.read(name)] if value is not None}}
+    found = ((name, proc_sys.read(name) or proc_sys.read(proc_sys.of_new_interface(name))) for name in names)
+    return {**values, **{name: value for name, value in found if value is not None}}
 
 
 def _values(patterns: Sequence[str]) -> Dict[str, str]:

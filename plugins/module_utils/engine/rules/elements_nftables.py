@@ -30,6 +30,10 @@ def network_rules(plan: Plan, network: Network) -> Rules:
 
 def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     bridge = f'"{network.bridge}"'
+    if network.uplink:
+        # Between its ports all passes, and nothing else does: isolated ports keep containers apart.
+        yield from (("bridges", bridge), ("icc", f"{bridge} . {bridge}"), ("internal", bridge), ("uplinked", bridge))
+        return
     if not network.external:
         yield "bridges", bridge
     if network.icc:

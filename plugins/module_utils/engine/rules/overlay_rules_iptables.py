@@ -51,7 +51,7 @@ def _strangers(plan: Plan, network: Network, driver: OverlayDriver, version: int
     at_port = f"-p udp -m udp --dport {driver.port}"
     of_network = f'-m u32 --u32 "0x0>>0x16&0x3c@0xc>>0x8={driver.vni:#x}" ' if version == 4 else ""
     yield RAW, f"{at_port} -j {VXLAN.split()[1]}"
-    for other in plan.model.networks.values():
+    for other in plan.model.bridged:
         yield VXLAN, f"-i {other.bridge} {at_port} {of_network}-j DROP"
     for address in peer_addresses(driver) if version == 4 else _peers_at(plan, driver.port):
         yield VXLAN, f"-s {address}/{address.max_prefixlen} {at_port} {of_network}-j RETURN"

@@ -106,7 +106,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
-    isolated = any(network.gateway_mode(version) == ISOLATED for network in plan.model.bridged)
+    isolated = any(each.uplink or each.gateway_mode(version) == ISOLATED for each in plan.model.bridged)
     tunnelled = any(tunnels(plan.model))
     if names or isolated or tunnelled:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
@@ -119,7 +119,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     yield IptablesHook(f"{family} nat OUTPUT", (f"{_TO_LOCAL} -j DOCKER",))
     yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
-        "raw WHARF-PREROUTING": tuple(_raw_prerouting(version)),
+        "raw WHARF-PREROUTING": (*_untracked(plan), *_raw_prerouting(version)),
         "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
         INPUT: ("-i lo -j RETURN",),
@@ -153,6 +153,13 @@ def possible_skeleton() -> List[Object]:
     ]
 
 
+def _untracked(plan: Plan) -> Iterator[str]:
+    """Frames on the way to a LAN, where br_netfilter shows them."""
+    for network in plan.model.bridged:
+        if network.uplink:
+            yield from (f"-i {network.bridge} -j {target}" for target in ("CT --notrack", "ACCEPT"))
+
+
 def _raw_prerouting(version: int) -> Iterator[str]:
     """Drop packets from and to the host's loopback by other links than `lo`, which `route_localnet` would allow."""
     if version == 4:
@@ -180,7 +187,7 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
         for version in versions:
             subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]
             context = RuleContext(plan.model.host, network, version)
-            found = [context.hairpin(subnet) for subnet in subnets]
+            found = [context.hairpin(subnet) for subnet in subnets if not network.uplink]
             found += overlay_rules(plan, network, version)
             if not network.external:
                 found += context.rules(subnets)

@@ -32,6 +32,9 @@ USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 OWN_CHAINS = (DECLARED_CHAIN, USER_CHAIN, "DOCKER-FORWARD")
 
+# Only where a network has an uplink.
+UPLINKED = ElementSet("uplinked", ("type ifname",))
+
 # The last rules of `forward` if wharf.network turned forwarding on. Recovery of a lost ledger finds that out by them.
 NOT_A_ROUTER = {
     version: f'meta nfproto ipv{version} drop comment "not a router for others"' for version, _family in FAMILIES
@@ -62,8 +65,14 @@ def _adopts(plan: Plan) -> bool:
     return any(network.external for network in plan.model.networks.values())
 
 
+def _has_uplink(plan: Plan) -> bool:
+    return any(network.uplink for network in plan.model.networks.values())
+
+
 def _sets(plan: Plan) -> Iterator[ElementSet]:
     yield from overlay_sets(plan)
+    if _has_uplink(plan):
+        yield UPLINKED
     yield ElementSet("bridges", ("type ifname",))
     yield ElementSet("internal", ("type ifname",))
     yield ElementSet("icc", ("type ifname . ifname",))
@@ -95,13 +104,15 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
-    raw = [*overlay_sources(plan), *direct_access(plan), *_raw_prerouting(plan.model.host)]
+    bridged = [_BRIDGED] if _has_uplink(plan) else []
+    raw = [*bridged, *overlay_sources(plan), *direct_access(plan), *_raw_prerouting(plan.model.host)]
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
     # nft 1.0.6 does not take the name `dstnat` at the hook output.
     yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
     yield Chain("DOCKER", tuple(_docker()))
-    yield _hooked(plan, "input", "filter hook input priority filter", [*overlay_input(plan), *_input()])
+    for_nobody = [_FOR_NOBODY] if _has_uplink(plan) else []
+    yield _hooked(plan, "input", "filter hook input priority filter", [*for_nobody, *overlay_input(plan), *_input()])
     if any(network.mss_clamp for network in plan.model.networks.values()):
         # Every forwarded packet pays for a hook, also where it matches nothing.
         yield _hooked(plan, "mangle-forward", "filter hook forward priority mangle", _mangle_forward())
@@ -133,6 +144,9 @@ _DNS = f"meta l4proto {{ tcp, udp }} th dport {DNS_PORT}"
 _HAS_PORTS = "meta l4proto { tcp, udp, sctp }"  # or nft 1.0.6 does not know what `ct original proto-dst` is
 
 _TO_DOCKER = "fib daddr type local jump DOCKER"
+# Where br_netfilter shows them, frames on the way to a LAN are not translated, and may come to the host from there.
+_BRIDGED = 'iifname @uplinked notrack accept comment "bridged"'
+_FOR_NOBODY = 'iifname @uplinked drop comment "the host is not on that LAN"'
 
 
 def _raw_prerouting(host: Host) -> Iterator[str]:

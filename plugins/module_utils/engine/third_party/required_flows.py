@@ -53,6 +53,9 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
         for version in network.versions:
             flows = _NetworkFlows(plan, network, version)
             forwarding = not network.internal and plan.model.host.ip_forward
+            if network.uplink:
+                yield flows.between_containers(bridged)
+                continue
             if network.gateway_mode(version) != ISOLATED:
                 yield flows.from_host()
             if network.icc:
