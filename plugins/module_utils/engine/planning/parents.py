@@ -83,7 +83,7 @@ def uplinks(plan: Plan) -> Iterator[Uplink]:
 def useless_addresses(plan: Plan) -> Iterator[str]:
     """Addresses that uplinks have got since they became ports."""
     for network in plan.model.bridged:
-        link = plan.facts.link(network.uplink)
+        link = plan.facts.link(network.uplink) if network.uplink else None
         own = ", ".join(str(each) for each in link.addresses) if link and link.master == network.bridge else ""
         if own:
             yield (
