@@ -64,8 +64,8 @@ class ActionModule(EngineAction):
         except AnsibleConnectionFailure as error:
             if "confirm" not in module_args:
                 raise
-            reverted = f"what it may have changed is reverted after {module_args['confirm']} seconds"
-            raise AnsibleConnectionFailure(f"{error}; nobody confirms this run, so {reverted}") from error
+            reverted = f"its changes are reverted after {module_args['confirm']} seconds"
+            raise AnsibleConnectionFailure(f"{error}; this run will not be confirmed, so {reverted}") from error
         unconfirmed = result.get("unconfirmed")
         if not unconfirmed or result.get("failed") or boolean(module_args.get("confirm_later", False), strict=False):
             return result

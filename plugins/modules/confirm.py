@@ -15,7 +15,7 @@ description:
     (C(ControlPersist)), would prove nothing. The attempts go on until one of them succeeds or O(timeout) is over.
   - The modules of the layers confirm their own changes in the same way, unless
     O(wharf.network.layers#module:confirm_later) leaves it to this module.
-  - Where there is nothing to confirm it changes nothing. Where changes were reverted since nobody confirmed them in
+  - Where there is nothing to confirm it changes nothing. Where changes were reverted since they were not confirmed in
     time, it fails, and says when that was.
 options:
   run:

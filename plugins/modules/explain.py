@@ -185,7 +185,7 @@ unknown:
   returned: success
   type: list
   elements: dict
-  sample: [{what: "what is beyond eth0, and whether anybody answers there", matters: false}]
+  sample: [{what: "what is beyond eth0, and whether a host answers there", matters: false}]
   contains:
     what:
       description: What it is.

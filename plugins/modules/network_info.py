@@ -100,7 +100,7 @@ foreign:
   type: list
   elements: dict
   sample: [{tool: nft, family: inet, table: filter, base: forward, chain: forward, rule: "", hook: forward, drops: [
-    what containers send to the outside from network app], remedy: "`nft insert rule inet filter forward …`"}]
+    packets to the outside from containers of network app], remedy: "`nft insert rule inet filter forward …`"}]
   contains:
     tool:
       description: What lists the rule, V(nft) or one of V(iptables-nft), V(iptables-legacy) and their likes for IPv6.
@@ -154,12 +154,12 @@ unconfirmed:
   sample: {id: 5f0c2a91, by: 'the play "Networks" of alice at deploy', seconds: 120,
     until: "2026-11-28 16:04:05 UTC"}
 reverted:
-  description: Changes that the host has reverted since nobody confirmed them, until the next run has told of it; null
+  description: Changes that the host has reverted since they were not confirmed, until the next run has told of it; null
     where there are none.
   returned: success
   type: dict
   sample: {by: 'the play "Networks" of alice at deploy', at: "2026-11-28 16:04:06 UTC",
-    reason: since nobody confirmed them}
+    reason: since they were not confirmed}
 last_change:
   description: When the last run began that changed anything, what and who made it, and how many objects it changed;
     null where no run has.

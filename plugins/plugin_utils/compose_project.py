@@ -199,7 +199,7 @@ def _container_entry(project: Project, key: str, service: Raw, names: _Names, pr
 
 def _network_mode(project: Project, key: str, service: Raw, mode: object, names: _Names) -> object:
     if service.get("networks"):
-        remedy = "cannot stand beside networks; give one of them"
+        remedy = "cannot be combined with networks; give one of them"
         raise ModelError.at(project.path("services", key, "network_mode"), remedy)
     kind, _colon, target = str(mode).partition(":")
     if kind != "service":
@@ -274,7 +274,7 @@ def _real_attachments(
     for network, attachment in _attachments(raw).items():
         name = names.networks.get(network)
         if name is None and names.all:
-            remedy = "declare it under the file's networks, with external: true if it stands already"
+            remedy = "declare it under the file's networks, with external: true if it exists already"
             problems.add(path, f'there is no network "{network}"; {remedy}')
         elif name in real:
             problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')

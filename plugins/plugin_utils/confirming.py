@@ -19,8 +19,8 @@ from ansible.plugins.connection import ConnectionBase
 _TRY_AGAIN_AFTER = 1.0
 
 _LOCAL = (
-    "the connection is local, so that the controller reaches this host proves nothing of how others reach it by the "
-    "network; the changes are confirmed all the same"
+    "the connection is local, so the confirmation does not prove that this host is reached by the network; the changes "
+    "are confirmed all the same"
 )
 
 

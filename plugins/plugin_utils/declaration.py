@@ -158,7 +158,7 @@ def _refuse_sources(entries: Mapping[str, Any] | None, variable: str) -> None:
     problems = ProblemCollector()
     for name, entry in (entries or {}).items():
         if isinstance(entry, Mapping) and SOURCE in entry:
-            remedy = "is what wharf.network notes the place in a Compose file by: give it another name"
+            remedy = "is reserved: wharf.network notes the places of a Compose file in it; give it another name"
             problems.add(f"{variable}.{name}.{SOURCE}", remedy)
     problems.raise_if_any()
 

@@ -161,7 +161,8 @@ def test_what_the_bridge_had_to_allow_is_given_back(lan: ThrowawayHost) -> None:
     lan.converge(WORDS)
     lan.run("ip link del br-lan")
     with pytest.raises(
-        EngineError, match=r"wharf_networks\.lan\.external: there is no bridge lan or br-lan that others manage"
+        EngineError,
+        match=r"wharf_networks\.lan\.external: there is no bridge lan or br-lan that is managed by a third party",
     ):
         lan.apply(WORDS)
     lan.converge({}, ABSENT)

@@ -152,7 +152,7 @@ def trouble(host: ThrowawayHost) -> list[str]:
     return [line[2:] for line in ran.output.splitlines() if line.startswith("! ")]
 
 
-MEND = "`wharf diff` shows what differs from what is declared, and `wharf apply` mends it"
+MEND = "`wharf diff` shows the differences from the declaration, and `wharf apply` repairs them"
 PENDING = "container late is pending: its network stack path:/run/late/ns is not there"
 
 

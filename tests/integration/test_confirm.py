@@ -138,9 +138,9 @@ def test_what_nobody_confirms_is_reverted(host: ThrowawayHost) -> None:
         ran = wharf(host, "apply")
         assert ran.output == "nothing to change\n"
         assert says in ran.errors
-        assert ran.errors.endswith(", since nobody confirmed them\n")
+        assert ran.errors.endswith(", since they were not confirmed\n")
     seen = host.observed()
-    assert seen["reverted"]["reason"] == "since nobody confirmed them"
+    assert seen["reverted"]["reason"] == "since they were not confirmed"
     assert any(each.startswith(says) for each in seen["trouble"])
     assert any(says in warning for warning in host.apply(ONE_RULE, EXACT).warnings)
     assert host.apply(ONE_RULE, EXACT).warnings == set()
@@ -351,7 +351,7 @@ def test_without_the_process_the_next_apply_reverts(host: ThrowawayHost, changes
     change_note(host, **changes)
     ran = wharf(host, "confirm")
     assert ran.code == 1
-    assert ran.errors.startswith("too late to confirm: nobody has confirmed the changes made by `wharf apply` of root")
+    assert ran.errors.startswith("too late to confirm: the changes made by `wharf apply` of root")
     assert ": the next run reverts them" in wharf(host, "diff").errors
     ran = wharf(host, "apply")
     assert ran.code == 0
@@ -397,7 +397,7 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
         host.run("touch /etc/hosts")
         assert process.stdout
         told = json.loads(process.stdout.readline())["problem"]
-        assert told.startswith("nobody has confirmed the changes made by `wharf apply` of root in time: ")
+        assert told.startswith("the changes made by `wharf apply` of root were not confirmed in time: ")
         until(lambda: "unconfirmed" not in host.ledger())
         until(lambda: not watchdogs(host))
     assert_same(before, lambda: stands(host))
@@ -418,7 +418,7 @@ def test_plays_confirm_their_changes(controller: Controller) -> None:
     # The one that lets all go, too.
     ran = controller.play("wharf.network.teardown", variables=variables)
     assert ran.returncode == 0, ran.output
-    assert "proves nothing of how others reach it by the network" in ran.output
+    assert "does not prove that this host is reached by the network" in ran.output
     assert ran.changes
 
 

@@ -44,7 +44,7 @@ def test_one_host_fails_and_one_is_unreachable(fleet: Fleet) -> None:
     assert (stopped.of(unreachable)["unreachable"], stopped.changed) == (1, set())
     made = fleet.play("wharf.network.site")
     assert (made.of(failing)["failed"], made.of(unreachable)["unreachable"]) == (1, 1)
-    assert "an interface br-front is on this host that wharf.network does not manage" in made.output
+    assert "an interface br-front exists on this host that is not managed by wharf.network" in made.output
     assert made.changed == made.artifacts.keys() == set(others)
     for name, was in before.items():
         assert differences(was, fleet.hosts[name].snapshot()) == "", name

@@ -309,7 +309,7 @@ def test_a_foreign_namespace_or_interface_is_refused(host: ThrowawayHost) -> Non
     with pytest.raises(EngineError, match="/run/netns/web exists already and is not managed by wharf.network"):
         host.apply({"containers": {"web": {}}})
     host.apply({}, ABSENT)
-    with pytest.raises(EngineError, match="br-front is on this host that wharf.network does not manage"):
+    with pytest.raises(EngineError, match="br-front exists on this host that is not managed by wharf.network"):
         host.apply({"networks": {"front": {}}, "containers": {}})
     host.apply({}, ABSENT)
     assert differences(before, host.snapshot()) == ""

@@ -243,7 +243,9 @@ def test_a_third_partys_queue_in_the_place_is_named(host: ThrowawayHost) -> None
             f"it (tc qdisc del dev {port} root), or leave rate.ingress out"
         )
         host.run(f"tc qdisc del dev {port} root; ip link set x name ifb{port.removeprefix('veth')}")
-        with pytest.raises(EngineError, match="an interface ifb.* is on this host that wharf.network does not manage"):
+        with pytest.raises(
+            EngineError, match="an interface ifb.* exists on this host that is not managed by wharf.network"
+        ):
             host.apply(WORDS)
         host.run(f"ip link set ifb{port.removeprefix('veth')} name x")
         assert_same(before, lambda: standing(host))

@@ -365,7 +365,7 @@ def test_while_docker_does_not_answer_its_containers_stay_connected(docker: Dock
         assert not [change for change in results.changes if "delete" in change]
         assert results.warnings == {
             "the Docker Engine at /run/docker.sock does not answer ([Errno 2] No such file or directory): "
-            "its containers are pending, and what connects them stays as it is"
+            "its containers are pending, and their links stay as they are"
         }
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
         host.run("mv /run/elsewhere.sock /run/docker.sock")

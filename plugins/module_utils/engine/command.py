@@ -32,18 +32,18 @@ DONE, FAILED, DIFFERS = 0, 1, 2
 VERDICTS, NO_VERDICT = {"open": 0, "closed": 1, "unknown": 2}, 3
 
 _FILE = (
-    f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; without it, what is declared already. With the "
-    'state absent only what it names goes ("all" in place of names is all of a part); without it, everything'
+    f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; default: the present declaration. With the "
+    'state absent, what the file names is removed ("all" instead of names: all of a part); without a file, everything'
 )
 _CODES = {
-    "show": "ends with 0: drawn, also where the first lines name trouble; 1: an error. It waits for no other run",
-    "apply": "ends with 0: the host is what is declared; 1: an error",
+    "show": "ends with 0: drawn, even if the first lines name problems; 1: an error. It waits for no other run",
+    "apply": "ends with 0: the host is as declared; 1: an error",
     "diff": "ends with 0: nothing differs; 2: it differs; 1: an error",
     "explain": "ends with 0: open; 1: closed; 2: it cannot be known; 3: an error",
     "confirm": "ends with 0: confirmed; 1: an error, or there was nothing to confirm",
     "revert": "ends with 0: reverted; 1: an error, or there was nothing to revert",
 }
-_CONFIRM = "revert what this changes, unless `wharf confirm` confirms it within so many seconds"
+_CONFIRM = "revert the changes, unless `wharf confirm` confirms them within this many seconds"
 _JSON = "print one JSON document for machines"
 _NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is declared"}
 
@@ -118,7 +118,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     command.add_argument(
         "--at-deadline",
         action="store_true",
-        help="wait until they are confirmed, or until the deadline, and revert them then: what runs in the background",
+        help="wait for the confirmation, or revert at the deadline: for the process in the background",
     )
     command = commands.add_parser(
         "recover", help="recover a lost ledger from the marks on the host; changes nothing else"
@@ -126,7 +126,9 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     command.add_argument("file", nargs="?", help="file with all that is declared on this host, - for standard input")
     command.add_argument("--json", action="store_true", help=_JSON)
     command = commands.add_parser(
-        "explain", help="say whether and why a packet passes, from what stands in the kernel", epilog=_CODES["explain"]
+        "explain",
+        help="say whether and why a packet passes, from the rules, routes and links in the kernel",
+        epilog=_CODES["explain"],
     )
     command.add_argument("source", metavar="FROM", help="outside, an address, a container, or host")
     command.add_argument(
@@ -155,7 +157,7 @@ def _show(options: argparse.Namespace) -> None:
     problems = ProblemCollector()
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
-    under_way = [f"what is drawn may be half made by {other_run}"] if other_run else []
+    under_way = [f"the picture may be incomplete: {other_run}"] if other_run else []
     told = [*under_way, *map(str, dict.fromkeys(problems.problems))]
     if options.json:
         sys.stdout.write(json.dumps(visible({**seen, "problems": told})) + "\n")

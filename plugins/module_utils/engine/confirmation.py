@@ -87,7 +87,9 @@ def start_watchdog(is_first: bool = False) -> None:
     except (ApplyError, OSError) as error:
         with suppress(OSError):
             os.unlink(path)
-        raise ApplyError(f"what would revert this run at the deadline cannot be started: {error}") from error
+        raise ApplyError(
+            f"the process that would revert this run at the deadline cannot be started: {error}"
+        ) from error
 
 
 def end(host: Host, call: Call, is_begun: bool) -> None:

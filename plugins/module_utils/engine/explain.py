@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a packet passes, and why: from what stands in the kernel, not from what is declared. Changes nothing."""
+"""Whether a packet passes, and why, by the rules, routes and links in the kernel. Changes nothing."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ class _Explanation:
             return
         arrival = case.arrival
         if arrival.stack is None:
-            yield {"what": f"what is beyond {arrival.link.name}, and whether anybody answers there", "matters": False}
+            yield {"what": f"what is beyond {arrival.link.name}, and whether a host answers there", "matters": False}
             source = arrival.header.source
             near = any(source in each.network for each in self._seen.stacks.host.interfaces(arrival.link))
             if not near:

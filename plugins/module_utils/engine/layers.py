@@ -109,7 +109,9 @@ def _third_party_drops(planned: Plan, not_made: Sequence[Change]) -> List[str]:
     try:
         return [str(drop) for drop in read_third_party_drops(planned) if not _is_being_solved(drop, not_made)]
     except ApplyError as error:
-        return [f"whether rules of others drop what these accept could not be seen: {error}"]
+        return [
+            f"third-party rules could not be read, so it is not known whether they drop what the networks need: {error}"
+        ]
 
 
 def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:

@@ -130,7 +130,10 @@ def _third_party_drops(plan: Plan, problems: ProblemCollector) -> List[ThirdPart
     try:
         return read_third_party_drops(plan)
     except ApplyError as error:
-        problems.add("third-party rules", f"whether they drop what these accept could not be seen: {error}")
+        problems.add(
+            "third-party rules",
+            f"they could not be read, so it is not known whether they drop what the networks need: {error}",
+        )
         return []
 
 

@@ -19,7 +19,7 @@ from .transaction import Part
 Parts = Mapping[str, Sequence[Part]]
 Tells = Callable[[Change, Plan], str]
 
-_MEND = "`wharf diff` shows what differs from what is declared, and `wharf apply` mends it"
+_MEND = "`wharf diff` shows the differences from the declaration, and `wharf apply` repairs them"
 
 # The kinds of objects of which the rules of either backend are made, and where they are.
 _SKELETON = {

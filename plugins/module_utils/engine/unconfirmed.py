@@ -14,7 +14,7 @@ from .declaration.declared import Declared
 from .kernel import clock
 from .planning.allotments import Allotments
 
-NOBODY_CONFIRMED, REVERTED_BY_HAND = "since nobody confirmed them", "by hand"
+NOBODY_CONFIRMED, REVERTED_BY_HAND = "since they were not confirmed", "by hand"
 NOTHING_UNCONFIRMED = "nothing is unconfirmed on this host"
 
 
@@ -76,7 +76,7 @@ class Unconfirmed:
 
     def __str__(self) -> str:
         if self.is_over:
-            return f"nobody has confirmed the changes made by {self.by} in time"
+            return f"the changes made by {self.by} were not confirmed in time"
         return f"the changes made by {self.by} are not confirmed, and will be reverted at {self.until}"
 
     def as_data(self) -> Dict[str, Any]:

@@ -109,8 +109,8 @@ def test_a_daemon_that_hangs_is_waited_for_once(engine: Engine, monkeypatch: pyt
     assert [runtimes.running(ref(f"docker:{name}")) for name in ("web", "db", "gone")] == [None] * 3
     assert 0.2 <= time.monotonic() - began < 1
     assert [*runtimes.silences()] == [
-        f"the Docker Engine at {DOCKER_SOCKET} does not answer (timed out): its containers are pending, and what "
-        "connects them stays as it is"
+        f"the Docker Engine at {DOCKER_SOCKET} does not answer (timed out): its containers are pending, and their "
+        "links stay as they are"
     ]
     engine.answering.set()
 

@@ -55,7 +55,7 @@ def test_vxlan_is_let_in_by_the_link_of_the_hosts_address() -> None:
     flows = list(required_flows(plan({"networks": {"app": network}}, facts)))
     saved = "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n"
     drops = [str(drop) for drop in third_party_drops([Ruleset("iptables-nft", list(objects_of(saved, "ip")))], flows)]
-    assert "what other hosts send in VXLAN, of network app (IPv4)" in drops[0]
+    assert "VXLAN packets from other hosts for network app (IPv4)" in drops[0]
     assert "-i eth1 -p udp --dport 4789 -j ACCEPT" in drops[0]
 
 
@@ -212,7 +212,7 @@ def test_only_replies_of_containers_are_let_in_to_the_host(tool: str) -> None:
     objects = NFT_INPUT if tool == NFT else [*objects_of(save, "ip")]
     flows = [flow for flow in required_flows(_planned()) if flow.bridge == "br-app" and flow.version == 4]
     (drop,) = third_party_drops([Ruleset(tool, objects)], flows)
-    assert "what the host sends to containers of network app (IPv4)" in drop.drops
+    assert "packets from the host to containers of network app (IPv4)" in drop.drops
     assert "what containers ask of the host at 53/udp, of network app (IPv4)" in drop.drops
     assert OF_REPLIES[tool] in drop.remedy
     assert "dport 53" in drop.remedy
@@ -261,9 +261,9 @@ def test_what_must_pass_follows_the_gateway_mode() -> None:
     }
     words["networks"]["isolated"] = {"internal": True, "driver_opts": {mode: "isolated"}}
     found = {(flow.description, flow.subject) for flow in required_flows(_planned(words))}
-    own = "what containers send to each other on network"
+    own = "packets between containers of network"
     assert {what for what, whom in found if whom == "isolated"} == {own}
-    assert ("what others send to the container's own published port", "80/tcp of routed") in found
+    assert ("packets to the container's own published port", "80/tcp of routed") in found
     assert not [what for what, whom in found if "8080/tcp of routed" in whom]
-    assert ("what others send to containers' own addresses on network", "nat-unprotected") in found
-    assert ("what others send to published port", "8080/tcp of nat-unprotected") in found
+    assert ("packets to containers' own addresses on network", "nat-unprotected") in found
+    assert ("packets to published port", "8080/tcp of nat-unprotected") in found

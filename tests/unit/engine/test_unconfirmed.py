@@ -47,7 +47,7 @@ def test_the_ledger_keeps_it() -> None:
     Ledger(unconfirmed=begun).save()
     assert Ledger.load().unconfirmed == begun
     # What was reverted is all that is kept where nothing is declared.
-    reverted = Reverted(1.5, "alice", "since nobody confirmed them")
+    reverted = Reverted(1.5, "alice", "since they were not confirmed")
     Ledger(reverted=reverted, prior={"net.ipv4.ip_forward": "0"}).save()
     assert Ledger.load().reverted == reverted
     assert Ledger.load().prior == {}
@@ -61,7 +61,7 @@ def test_when_its_time_is_over(now: list[float]) -> None:
     assert begun.renewed().deadline == 1180
     now[0] = 1120
     assert begun.is_over
-    assert str(begun) == "nobody has confirmed the changes made by alice in time"
+    assert str(begun) == "the changes made by alice were not confirmed in time"
 
 
 def test_a_later_run_does_not_shorten_the_time_of_an_earlier_one() -> None:

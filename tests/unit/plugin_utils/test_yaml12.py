@@ -98,8 +98,8 @@ def test_compose_tags() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3", "line 3, column 1: the key 'a' stands here again, first in line 1"),
-        ("a: {b: 1,\n  b: 2}", "line 2, column 3: the key 'b' stands here again, first in line 1"),
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: the key 'a' is given again here, first in line 1"),
+        ("a: {b: 1,\n  b: 2}", "line 2, column 3: the key 'b' is given again here, first in line 1"),
         ("a: [1", "line 1, column 6: expected ',' or ']', but got '<stream end>'"),
         ("a:\n\tb: 1", "indent with spaces, YAML does not take tabs"),
         ("a: *nowhere", "line 1, column 4: found undefined alias 'nowhere'"),

@@ -132,7 +132,7 @@ def test_a_runtime_that_is_none_without_containers() -> None:
 
 def test_a_place_in_a_compose_file_is_not_for_users_to_name() -> None:
     given = {"networks": {"front": {"x-source": "a"}}, "containers": "web: {x-source: b}"}
-    reason = "is what wharf.network notes the place in a Compose file by: give it another name"
+    reason = "is reserved: wharf.network notes the places of a Compose file in it; give it another name"
     assert problems(given) == [
         f"wharf_networks.front.x-source: {reason}",
         f"wharf_containers.web.x-source: {reason}",
@@ -156,7 +156,7 @@ def test_what_is_no_mapping_is_named_all_at_once() -> None:
 
 def test_the_same_key_twice_in_a_text() -> None:
     assert problems({"containers": "web: {}\nweb: {}"}) == [
-        "wharf_containers: line 2, column 1: the key 'web' stands here again, first in line 1"
+        "wharf_containers: line 2, column 1: the key 'web' is given again here, first in line 1"
     ]
 
 

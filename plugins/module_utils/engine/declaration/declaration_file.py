@@ -74,7 +74,7 @@ def _each_once(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     raw: Dict[str, Any] = {}
     for key, value in pairs:
         if key in raw:
-            raise ValueError(f"the key {key!r} stands twice in one object")
+            raise ValueError(f"the key {key!r} is given twice in one object")
         raw[key] = value
     return raw
 

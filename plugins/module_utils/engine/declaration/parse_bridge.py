@@ -110,7 +110,7 @@ def _own_address(version: int) -> read.Parser[read.Address]:
     def parse(value: Any, path: str) -> read.Address:
         found = read.address_of(version)(value, path)
         if found.is_unspecified or found.is_loopback or found.is_multicast:
-            raise wrong(path, value, "must be an address of the host by which others can answer")
+            raise wrong(path, value, "must be an address of the host that other hosts can reach")
         return found
 
     return parse

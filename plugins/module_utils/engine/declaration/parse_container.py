@@ -64,7 +64,7 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     if mode is None or mode.kind == NETWORKED:
         attachments = section.take_all("networks", _attachments(names.networks))
         if mode and attachments:
-            problems.add(f"{path}.network_mode", "cannot stand beside networks: give one of the two")
+            problems.add(f"{path}.network_mode", "cannot be combined with networks: give one of the two")
         if not attachments and len(problems.problems) == before:
             network = mode.network if mode else DEFAULT_NETWORK
             place = f"{path}.network_mode" if mode else path
@@ -95,7 +95,7 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
     )
     extension.finish()
     section.refuse(
-        ["extends"], "is followed in Compose files only (wharf_compose_files): say here what the other service says"
+        ["extends"], "is supported in Compose files only (wharf_compose_files): copy the keys of the other service here"
     )
     section.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
     return container

@@ -32,7 +32,9 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     extension = section.inner(EXTENSION)
     bridge = section.take("bridge", read.interface_name, DEFAULT_BRIDGE)
     if bridge not in (_NO_BRIDGE, DEFAULT_BRIDGE):
-        section.refuse(("bip", "bip6"), f"cannot stand beside bridge: the addresses of {bridge} are what they are")
+        section.refuse(
+            ("bip", "bip6"), f"cannot be combined with bridge: wharf.network does not change the addresses of {bridge}"
+        )
     host = Host(
         bridge=None if bridge == _NO_BRIDGE else bridge,
         bip=section.take_optional("bip", read.interface_of(4)),
@@ -75,7 +77,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     if host.accept_in_iptables_forward and host.firewall_backend != NFTABLES:
         problems.add(
             f"{extension.path}.accept-in-iptables-forward",
-            "true: is for firewall-backend nftables; the rules by iptables stand in FORWARD anyhow: leave one out",
+            "true: is for firewall-backend nftables; the rules of iptables are in FORWARD anyway: leave one out",
         )
     extension.finish()
     section.finish(passed_over=DAEMON_KEYS_PASSED_OVER, extensible=True)

@@ -60,8 +60,8 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     if external is not None:
         if driver != DEFAULT_DRIVER:
             problems.add(f"{path}.driver", f'"{driver}": cannot be adopted, as a bridge can: leave it or external out')
-        section.refuse(["internal"], "cannot be where others are on the bridge, too: leave it out")
-        extension.refuse([UPLINK], "who made this bridge gives it its ports: leave this or external out")
+        section.refuse(["internal"], "cannot be enforced on a bridge that other machines use: leave it out")
+        extension.refuse([UPLINK], "ports of an adopted bridge are left to its owner: leave this or external out")
     versions = _versions(section, problems)
     section.refuse_blank("internal")
     internal = section.take("internal", read.flag, False)

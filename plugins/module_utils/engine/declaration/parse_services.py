@@ -68,7 +68,7 @@ def _records(value: Any, path: str) -> Tuple[Record, ...]:
             read.dns_name(name, where)
             given = read.mapping(types, where)
             if CNAME in given and len(given) > 1:
-                raise ModelError.at(where, "a CNAME stands alone: leave out what stands beside it (RFC 2181)")
+                raise ModelError.at(where, "a name with a CNAME has no other records (RFC 2181): leave the others out")
             for kind, data in given.items():
                 with problems.collect():
                     records += _records_of(name, kind, data, f"{where}.{kind}")

@@ -31,7 +31,7 @@ from .section import Section
 
 PARENT_OPTION = "parent"
 
-_UNSEEN = "this host's rules never see what containers on {driver} send or get"
+_UNSEEN = "this host's rules do not see the packets of containers on {driver}"
 NO_RATE = "the host has no end of the links of {driver}, where it could limit rates: leave this out"
 
 # Words of bridges that mean nothing here, and what to do instead.

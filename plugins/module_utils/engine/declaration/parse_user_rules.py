@@ -92,9 +92,9 @@ def _contradictions(rule: UserRule, value: Mapping[str, Any]) -> Iterator[Tuple[
     if rule.published_ports and rule.protocol == ICMP:
         yield "published_port", "icmp has no ports: leave one of the two out"
     if rule.container and rule.destinations:
-        yield "destination", "cannot stand beside container, which is where the connection goes: give one of the two"
+        yield "destination", "cannot be combined with container, which is the destination: give one of the two"
     if rule.network and rule.out_interface:
-        yield "out_interface", "cannot stand beside network, which is where the connection goes: give one of the two"
+        yield "out_interface", "cannot be combined with network, which is the destination: give one of the two"
     if not versions(rule):
         yield "destination", "no packet goes from IPv4 to IPv6, or back: give source and destination of one family"
 

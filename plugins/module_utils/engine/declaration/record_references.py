@@ -22,7 +22,10 @@ def check_records(model: Model, network: Network, problems: ProblemCollector) ->
     for name, record in aliases.items():
         target = _relative(network, record.data[0])
         if name in other_names:
-            problems.add(record.path, f'"{record.name}" is also {other_names[name]}: a CNAME stands alone: rename one')
+            problems.add(
+                record.path,
+                f'"{record.name}" is also {other_names[name]}: a name with a CNAME has no other records: rename one',
+            )
         if _is_loop(network, aliases, name):
             problems.add(record.path, f'"{record.data[0]}": leads back to {record.name}')
         elif "." in target and target not in other_names and target not in aliases:
@@ -42,7 +45,7 @@ def _other_names(model: Model, network: Network) -> Mapping[str, str]:
         for attachment in container.attachments:
             if attachment.network == network.name:
                 for name in (*container.names(attachment), container.full_hostname):
-                    found.setdefault(_relative(network, name), f"what {container.path} is called")
+                    found.setdefault(_relative(network, name), f"the name of {container.path}")
     return found
 
 

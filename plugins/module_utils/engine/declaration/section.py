@@ -225,7 +225,7 @@ def interface_name(value: Any, path: str) -> str:
             path,
             name,
             "an interface name is of letters, digits, _, . and - here: "
-            "iptables, nftables and dnsmasq read more into others",
+            "iptables, nftables and dnsmasq give other characters a meaning",
         )
     return name
 

@@ -59,7 +59,7 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
         )
 
 
-_UNSEEN = "and no rule of this host sees what its containers send or get: leave the rule out"
+_UNSEEN = "and this host's rules do not see the packets of its containers: leave the rule out"
 _OF_SUBLINKS = f"networks of macvlan or ipvlan, {_UNSEEN}"
 
 

@@ -161,7 +161,7 @@ class Reader:
             if key.id != "scalar":
                 raise self._wrong(key, "a key must be a text")
             if key.value in lines:
-                again = f"the key {key.value!r} stands here again, first in line {lines[key.value]}"
+                again = f"the key {key.value!r} is given again here, first in line {lines[key.value]}"
                 repeated += self._wrong(key, again).problems
             lines.setdefault(key.value, key.start_mark.line + 1)
             if key.tag == f"{CORE}merge":

@@ -197,9 +197,9 @@ class Adviser:
             where = made.place or "wharf_docker_user"
             return Advice(f"a rule of the admin's forbids it ({where})", (f"change or remove the rule at {where}",))
         if made.owner == ADMIN_BY_HAND:
-            return Advice("a rule that somebody put into DOCKER-USER forbids it", (_removal(step.base, step.end),))
+            return Advice("a rule that was added to DOCKER-USER by hand forbids it", (_removal(step.base, step.end),))
         if made.owner == WHARF and cause.header.reply:
-            return Advice(f"to {_end(cause.header)}, as any packet that nobody has asked for, it is dropped here", ())
+            return Advice(f"unsolicited packets to {_end(cause.header)} are dropped here", ())
         if made.owner == WHARF:
             return self._by_declaration(cause)
         if cause.stack != HOST:
@@ -211,7 +211,7 @@ class Adviser:
         hook = "" if base.family == "bridge" else base.chain.hook
         drop = ThirdPartyDrop(base.tool, base.family, base.name, base.chain.name, end.chain, label, hook)
         if hook == INPUT and cause.header.protocol == PING and not cause.header.reply:
-            return f"have an accept for it stand before that rule, in chain {base.chain.name}"
+            return f"add an accept for it before that rule, in chain {base.chain.name}"
         bridge = cause.outgoing if self._network_of(cause.outgoing) else cause.incoming or cause.outgoing
         port = cause.header.destination_port
         service = (cause.header.protocol, port) if isinstance(port, int) and not cause.header.reply else None

@@ -299,7 +299,7 @@ class Walk:
         return Port(third_party[0]) if third_party else None
 
     def _nobody(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Stopped:
-        what = f"nobody on bridge {bridge.name} has the address {next_hop}"
+        what = f"no link on bridge {bridge.name} has the address {next_hop}"
         return self._stopped(NOBODY, self.stacks.host, header, what, outgoing=bridge.name)
 
     # Neighbours

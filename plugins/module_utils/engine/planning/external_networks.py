@@ -59,7 +59,11 @@ def _path(network: Network) -> str:
 def _missing(network: Network, facts: Facts) -> str:
     names = " or ".join(network.adopts)
     other = next((name for name in network.adopts if name in (facts.third_party_links or ())), None)
-    stands = f"{other} is on this host, but is no bridge" if other else f"there is no bridge {names} that others manage"
+    stands = (
+        f"{other} exists on this host, but is not a bridge"
+        if other
+        else f"there is no bridge {names} that is managed by a third party"
+    )
     if network.is_default:
         return f"{stands}: make it before, or leave this out"
     return (

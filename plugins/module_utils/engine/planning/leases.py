@@ -35,14 +35,12 @@ def check_leases(model: Model, allotted: Mapping[str, Pools], problems: ProblemC
                     f"{path}.ra", f"hosts make addresses of their own in a /64 only, and {pool.subnet} is none"
                 )
         if services.boot and (not services.dhcp or not network.ipv4):
-            problems.add(
-                f"{path}.boot", "clients learn by DHCP what to boot: set dhcp on the network, and give it IPv4"
-            )
+            problems.add(f"{path}.boot", "clients get the boot file by DHCP: set dhcp on the network, and give it IPv4")
         for version in network.versions:
             if services.leases and not network.has_gateway(version):
                 problems.add(path, f"the bridge has no IPv{version} address to serve by: leave dhcp, ra and boot out")
         if services.leases and network.external:
-            problems.add(path, "who made this bridge gives leases on it, if anybody: leave dhcp, ra and boot out")
+            problems.add(path, "leases on an adopted bridge are left to its owner: leave dhcp, ra and boot out")
 
 
 def _check_range(

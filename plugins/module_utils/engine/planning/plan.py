@@ -172,7 +172,7 @@ class Plan:
 
     def _why_large(self, network: Network) -> str:
         if isinstance(network.driver, OverlayDriver):
-            return f"{self.largest_mtu(network)}, what fits in packets to the other hosts"
+            return f"{self.largest_mtu(network)}, the largest that fits into packets to the other hosts"
         return f"{self.allotted.mtu}, that of {self.facts.uplink}, by which the host reaches the outside"
 
     @property

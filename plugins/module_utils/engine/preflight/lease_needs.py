@@ -29,8 +29,8 @@ def lacking(plan: Plan) -> Iterator[Problem]:
         if boot and why:
             yield Problem(
                 f"{boot.path}.tftp_root",
-                f'"{boot.tftp_root}": the user {plan.facts.dnsmasq_user}, as whom dnsmasq runs, cannot read this '
-                f"folder: {why}: make it, and let everybody read it",
+                f'"{boot.tftp_root}": dnsmasq, which runs as the user {plan.facts.dnsmasq_user}, cannot read this '
+                f"folder: {why}: create it, and let everybody read it",
             )
     for network in plan.model.networks.values():
         if network.services.leases:

@@ -258,7 +258,10 @@ class _Batch:
         if attempt.refused and (seen_as or self._is_refused_behind(attempt)):
             return OPEN, NOBODY_LISTENS
         if attempt.refused and probe.via and self._hops_of_host(probe) is None:
-            return UNKNOWN, f"refused, by {probe.via} or by whom it forwards to: a ping would tell, and is not answered"
+            return (
+                UNKNOWN,
+                f"refused, by {probe.via} or by the host that it forwards to: a ping would tell, but is not answered",
+            )
         if attempt.refused:
             return REFUSED, "refused"
         if seen_as:

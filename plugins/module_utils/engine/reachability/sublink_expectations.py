@@ -57,7 +57,7 @@ def untried_on_sublinks(topology: Topology) -> Iterator[Untried]:
         key = endpoint.network.name, endpoint.version
         if key not in seen and not (driver and driver.is_isolated):
             seen.add(key)
-            name = f"whom containers of {endpoint.network.name} reach beyond this host, and who reaches them"
+            name = f"packets between containers of {endpoint.network.name} and other hosts"
             why = f"it is up to the network behind {parent}: no rule of this host is on that way"
             yield Probe(endpoint.container.name, str(endpoint.gateway), PING, 0, OPEN, name), why
 

@@ -52,8 +52,8 @@ def silences() -> Iterator[str]:
     for runtime in _asked_runtimes.values():
         if not runtime.answers:
             yield (
-                f"{runtime.called} does not answer ({runtime.silence}): its containers are pending, and what connects "
-                "them stays as it is"
+                f"{runtime.called} does not answer ({runtime.silence}): its containers are pending, and their links "
+                "stay as they are"
             )
 
 
@@ -123,7 +123,7 @@ class _Runtime:
             except (OSError, http.client.HTTPException, BusError) as error:
                 self.silence = str(error) or type(error).__name__
             except (ValueError, KeyError, TypeError) as error:
-                self.silence = f"what it says makes no sense: {error!r}"
+                self.silence = f"its answer cannot be parsed: {error!r}"
         return None
 
     def _find(self, name: str) -> Optional[Running]:

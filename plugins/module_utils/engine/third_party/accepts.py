@@ -17,7 +17,7 @@ PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legac
 ACCEPTS = "WHARF-ACCEPT"
 JUMP = f'-A FORWARD -m comment --comment "wharf, accept" -j {ACCEPTS}'
 
-_THIRD_PARTY_BRIDGES = "bridges of others"
+_THIRD_PARTY_BRIDGES = "third-party bridges"
 _IS_NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
 
 # firewalld's zone and policy for containers, under the names that a dockerd gives them.

@@ -206,4 +206,4 @@ def _nft(drop: ThirdPartyDrop, bridges: Sequence[str]) -> str:
 
 
 def _by_hand(drop: ThirdPartyDrop) -> str:
-    return f"have an accept for it stand before that rule, in chain {drop.base}"
+    return f"add an accept for it before that rule, in chain {drop.base}"

@@ -34,7 +34,7 @@ _REPLY = {"state": "established", "direction": "reply"}
 class RequiredFlow:
     """A flow whose packets and replies must pass. `bridge` is that of its network, or the link that VXLAN comes by.
 
-    Messages call it by `description` and `subject`, as in "what the host sends to containers of network" "app".
+    Messages call it by `description` and `subject`, as in "packets from the host to containers of network" "app".
     `packets` are its packets, each with the hook that it passes. `service` is the protocol and port of the host that
     the flow is a request to, if it is one.
     """
@@ -63,7 +63,7 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
             if forwarding and network.gateway_mode(version) != ISOLATED:
                 yield flows.to_outside()
             if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
-                yield flows.to_containers("what others send to containers' own addresses on network", {})
+                yield flows.to_containers("packets to containers' own addresses on network", {})
     for resolver in plan.resolvers.all:
         if resolver.is_networks_own:
             network = plan.model.networks[resolver.name]
@@ -95,7 +95,7 @@ def _vxlan(network: Network, driver: OverlayDriver, peer: Member, link: str) -> 
     coming = {**_NEW, **datagram, "in": link or None, "source": peer.address, "destination": driver.own.address}
     going = {**_NEW, **datagram, "out": link or None, "source": driver.own.address, "destination": peer.address}
     return _flow(
-        "what other hosts send in VXLAN, of network",
+        "VXLAN packets from other hosts for network",
         network.name,
         link or network.bridge,
         peer.address.version,
@@ -150,7 +150,7 @@ def _directly(plan: Plan) -> Iterator[RequiredFlow]:
                     "destination port": accepted.port,
                 }
                 subject = f"{accepted.port}/{accepted.protocol} of {container.name}"
-                yield flows.to_containers("what others send to the container's own published port", known, subject)
+                yield flows.to_containers("packets to the container's own published port", known, subject)
 
 
 def to_host(
@@ -199,7 +199,7 @@ class _NetworkFlows:
         there = {**_SOME_TCP, "out": self._network.bridge, "destination": self._address}
         back = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
         return self._flow(
-            "what the host sends to containers of network",
+            "packets from the host to containers of network",
             [
                 (OUTPUT, {**_NEW, **there}),
                 (POSTROUTING, {**_NEW, **there}),
@@ -214,13 +214,13 @@ class _NetworkFlows:
         if bridged:
             own = {**_SOME_TCP, "in": self._network.bridge, "out": self._network.bridge}
             hops += [(FORWARD, {**_NEW, **own}), (FORWARD, {**_REPLY, **own})]
-        return self._flow("what containers send to each other on network", hops)
+        return self._flow("packets between containers of network", hops)
 
     def to_outside(self) -> RequiredFlow:
         there = {**_NEW, **_SOME_TCP, "source": self._address}
         back = {**_REPLY, **_SOME_TCP, "destination": self._address}
         return self._flow(
-            "what containers send to the outside from network",
+            "packets to the outside from containers of network",
             [
                 *_forwarded(there, self._network.bridge, self._uplink, {"destination type": "unicast"}),
                 # Before its translation is undone, a reply goes to an address of the host.
@@ -234,7 +234,7 @@ class _NetworkFlows:
             *_forwarded(there, self._network.bridge, tunnel, {"destination type": "unicast"}),
             *_forwarded({**back, "destination": self._address}, tunnel, self._network.bridge),
         ]
-        return self._flow("what containers send to other hosts, of network", packets)
+        return self._flow("packets to other hosts from containers of network", packets)
 
     def from_other_hosts(self, tunnel: str) -> RequiredFlow:
         there, back = {**_NEW, **_SOME_TCP, "destination": self._address}, {**_REPLY, **_SOME_TCP}
@@ -242,7 +242,7 @@ class _NetworkFlows:
             *_forwarded(there, tunnel, self._network.bridge, {"destination type": "unicast"}),
             *_forwarded({**back, "source": self._address}, self._network.bridge, tunnel),
         ]
-        return self._flow("what containers of other hosts send, of network", packets)
+        return self._flow("packets from other hosts to containers of network", packets)
 
     def to_containers(self, description: str, known: Dict[str, Any], subject: str = "") -> RequiredFlow:
         """Flows from outside to the containers' own addresses."""
@@ -270,7 +270,7 @@ class _NetworkFlows:
             *_forwarded(back, self._network.bridge, self._uplink),
         ]
         subject = f"{port.host_port}/{port.protocol} of {port.container}"
-        return self._flow("what others send to published port", packets, subject)
+        return self._flow("packets to published port", packets, subject)
 
     def _flow(self, description: str, packets: _Packets, subject: str = "") -> RequiredFlow:
         return _flow(description, subject or self._network.name, self._network.bridge, self._version, packets)

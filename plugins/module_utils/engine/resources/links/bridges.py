@@ -77,13 +77,13 @@ class Bridges(Resource):
 
 
 def _problem(bridge: Bridge) -> Problem:
-    stands = f"an interface {bridge.name} is on this host that wharf.network does not manage"
+    found = f"an interface {bridge.name} exists on this host that is not managed by wharf.network"
     if bridge.network == DEFAULT_NETWORK:
         key = f"{bridge.place}.bridge"
-        return Problem(key, f"{stands}: set {key} to none if a dockerd owns it")
+        return Problem(key, f"{found}: set {key} to none if a dockerd owns it")
     return Problem(
         bridge.place,
-        f"{stands}: choose another com.docker.network.bridge.name, or adopt it by external: true",
+        f"{found}: choose another com.docker.network.bridge.name, or adopt it by external: true",
     )
 
 

@@ -191,8 +191,8 @@ def _name_is_taken(endpoint: Endpoint) -> str:
 
 def _is_unstable(endpoint: Endpoint) -> str:
     return (
-        f"{endpoint.name} is pending: what is in {sandbox_path(endpoint.sandbox)} keeps changing while it is read: end "
-        "what changes addresses or links there"
+        f"{endpoint.name} is pending: the links and addresses in {sandbox_path(endpoint.sandbox)} keep changing while "
+        "they are read: stop the program that changes them"
     )
 
 
@@ -384,7 +384,7 @@ def _not_given_back(let_go: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, s
 def _third_party_port(endpoint: Endpoint, name: str) -> Problem:
     return Problem(
         endpoint.place,
-        f"an interface {name} is on this host that wharf.network does not manage: delete it, or rename it",
+        f"an interface {name} exists on this host that is not managed by wharf.network: delete it, or rename it",
     )
 
 

@@ -352,7 +352,7 @@ def _bridge_index(endpoint: Endpoint) -> int:
     try:
         return socket.if_nametoindex(endpoint.port.bridge)
     except OSError as error:
-        raise ApplyError(f"bridge {endpoint.port.bridge} does not stand: wharf.network.bridge makes it") from error
+        raise ApplyError(f"bridge {endpoint.port.bridge} does not exist: wharf.network.bridge creates it") from error
 
 
 def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:

@@ -61,7 +61,8 @@ class Parents(Resource):
 def _problem(parent: Parent, link: LinkInfo) -> Problem:
     return Problem(
         parent.place,
-        f"a link {link.name} is on this host that wharf.network does not manage: delete it, or rename the network",
+        f"a link {link.name} exists on this host that is not managed by wharf.network: delete it, or rename the "
+        "network",
     )
 
 

@@ -78,7 +78,8 @@ def _needs_another(before: Shim, after: Shim) -> bool:
 
 def _problem(shim: Shim) -> Problem:
     return Problem(
-        shim.place, f"a link {shim.name} is on this host that wharf.network does not manage: delete it, or rename it"
+        shim.place,
+        f"a link {shim.name} exists on this host that is not managed by wharf.network: delete it, or rename it",
     )
 
 

@@ -120,12 +120,12 @@ def _identity(link: LinkInfo) -> Optional[Tuple[int, int]]:
 
 
 def _problem(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> Problem:
-    stands = f"an interface {link.name} is on this host that wharf.network does not manage"
+    found = f"an interface {link.name} exists on this host that is not managed by wharf.network"
     if link.name in wanted:
-        return Problem(wanted[link.name].place, f"{stands}: remove it")
+        return Problem(wanted[link.name].place, f"{found}: remove it")
     same = next(each for each in wanted.values() if link.vxlan and each.vni == link.vxlan.vni)
     option = "com.docker.network.driver.overlay.vxlanid_list"
-    return Problem(same.place, f"{stands}, and has the VNI {same.vni}: give the network another one by {option}")
+    return Problem(same.place, f"{found}, and has the VNI {same.vni}: give the network another one by {option}")
 
 
 def _observed(link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[Tunnel]) -> Tunnel:
