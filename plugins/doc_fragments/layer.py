@@ -11,76 +11,71 @@ class ModuleDocFragment:
 options:
   host:
     description:
-      - Host-wide settings in the words of dockerd's C(daemon.json), such as C(bip), C(mtu), C(default-address-pools).
-      - Keys of C(daemon.json) that are not about networking are passed over, unknown ones are errors.
-      - C(firewall-backend) is V(nftables), the default, or V(iptables). Another one is changed to on a live host in one
-        run. With C(iptables=false) the rules for IPv4 are left to others, with C(ip6tables=false) those for IPv6; what
-        only rules bring about is refused there.
-      - Below C(x-wharf) stands what C(daemon.json) has no words for. C(accept-in-iptables-forward=true) lets through,
-        in the chain C(FORWARD) of third-party iptables rules, what the rules by nftables accept.
+      - Host-wide settings, with the keys of dockerd's C(daemon.json), such as C(bip), C(mtu), C(default-address-pools).
+        Extensions go under C(x-wharf). C(docs/reference.md) lists every key.
+      - Keys of C(daemon.json) that are not about networking are ignored. Unknown keys are errors.
+      - C(firewall-backend) is V(nftables), the default, or V(iptables). A change of it takes one run on a live host.
+        With C(iptables=false) no rules are made for IPv4, with C(ip6tables=false) none for IPv6; declarations that
+        need such rules are refused.
       - A dictionary, or the JSON or YAML text of one.
-      - Where this is not given, what was declared before stands.
+      - If this is not given, the former declaration stays.
     type: raw
   networks:
     description:
-      - User-defined networks by name, in the words of the top-level C(networks) of the Compose Specification,
-        C(com.docker.network.*) in C(driver_opts) included.
-      - C(external) names a network that is declared elsewhere, or else adopts a bridge that stands on the host, which
+      - User-defined networks by name, as in the top-level C(networks) of the Compose Specification, with
+        C(com.docker.network.*) in C(driver_opts). Extensions go under C(x-wharf), such as C(dns), C(dhcp), C(ra) and
+        C(boot) for dnsmasq. C(docs/reference.md) lists every key.
+      - C(external) names a network that is declared elsewhere, or else adopts a bridge that exists on the host, which
         is never changed or deleted.
-      - Below C(x-wharf) stands what dnsmasq does on the network, C(dns), C(dhcp), C(ra) and C(boot), and more that
-        Compose has no words for.
-      - C(labels) and C(attachable) are passed over, unknown keys are errors.
-      - Below C(x-wharf) stands what Compose has no words for. C(masquerade), with C(ipv4) and C(ipv6) below it, is
-        C(enable_ip_masquerade) for one family. C(icmp=true) lets everybody ping the network's
-        containers by their own addresses, and trace the route to them with pings; else only the host and the same
-        network may. C(mss_clamp=true) makes the segments of TCP connections from and to the network fit the path's
-        MTU, which helps where ICMP errors are lost on the way.
+      - C(labels) and C(attachable) are ignored. Unknown keys are errors.
       - A dictionary, or the JSON or YAML text of one.
+      - If this is not given, the former declaration stays.
     type: raw
   containers:
     description:
-      - Containers by name, in the networking words of C(services) of the Compose Specification, and below C(x-wharf)
-        what Compose has no words for, which is C(sandbox) and C(routes).
-      - Below C(x-wharf) of a port in long form, C(allow_from) lists the networks that may reach it; one text is a
-        list of one. A port that names networks of one family only is closed in the other. The host itself, and
-        containers of the same network, always reach it.
+      - Containers by name, with the networking keys of C(services) of the Compose Specification. Extensions go under
+        C(x-wharf), such as C(sandbox) and C(routes). C(docs/reference.md) lists every key.
+      - C(allow_from), under C(x-wharf) of a port in long form, lists the networks that may reach the port. A list with
+        addresses of one IP family closes the port in the other family. The host, and containers of the same network,
+        always reach the port.
       - A container that names no network joins the default network C(bridge).
-      - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML makes 1342 of
-        an unquoted C(22:22).
-      - Keys that are not about networking are passed over, unknown ones are errors. What is passed over is not sent to
-        the host.
-      - Keys that begin with C(x-) are passed over as well, here and in O(networks) and O(host), but not one that may be
-        a misspelt C(x-wharf), such as C(x-warf), nor C(x-wharf) where it means nothing.
+      - A port mapping in the short form of C(ports) is a text. A number is an error, since Ansible's YAML reads an
+        unquoted C(22:22) as 1342.
+      - Keys that are not about networking are ignored, and not sent to the host. Unknown keys are errors.
+      - Keys that begin with C(x-) are ignored too, here and in O(networks) and O(host). A key that may be a misspelt
+        C(x-wharf), such as C(x-warf), is an error, and so is C(x-wharf) in a place where it has no meaning.
       - A dictionary, or the JSON or YAML text of one.
+      - If this is not given, the former declaration stays.
     type: raw
   docker_user:
     description:
-      - The admin's rules for what is forwarded, in their order, as one would put them into the chain C(DOCKER-USER).
-        They hold before those of networks and published ports, for established connections too.
-      - The list is set whole. Rules that somebody has put into C(DOCKER-USER) are left, and come after these. An empty
-        list lets all declared ones go.
-      - C(action) is V(accept), V(drop), V(reject), V(return) (go on to the next rules, those of networks and ports), or
-        V(log). All other keys are conditions, each of which must be met, but for C(log) and C(comment).
-      - C(source) and C(destination) are networks or addresses, each may be a list. The destination is that after
-        translation, a container's own. A rule without addresses holds for both families, others for those of their
-        addresses.
-      - C(published_port) is the port (or range) as published, before translation. What containers ask of others at a
-        port of the same number is not concerned. C(container) and C(network) are where the connection goes. With one of
-        these three a rule holds in the direction in which the connection was opened, not for its answers.
-      - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all that begin so.
+      - The admin's rules for forwarded packets, in order, as in the chain C(DOCKER-USER). They are checked before those
+        of networks and published ports, for established connections too.
+      - The list replaces the former one; an empty list removes all declared rules. Rules that others have added to
+        C(DOCKER-USER) stay, and come after these.
+      - C(action) is V(accept), V(drop), V(reject), V(return) (go on to the next rules, then to those of networks and
+        ports), or V(log). The other keys are conditions, all of which must be met, except C(log) and C(comment).
+      - C(source) and C(destination) are networks or addresses, or lists of them. The destination is the container's
+        own address, after translation. A rule without addresses is for both IP families, other rules for the families
+        of their addresses.
+      - C(published_port) is the port (or range) before translation. C(container) and C(network) are the destination of
+        the connection. A rule with one of these three matches packets in the direction in which the connection was
+        opened, not the answers.
+      - C(in_interface) and C(out_interface) are links of the host, such as V(eth0), or V(eth+) for all names that begin
+        so.
       - C(protocol) is V(tcp), V(udp), V(sctp) or V(icmp), which is the ICMP of either family.
       - C(state) lists states of connection tracking, of V(new), V(established), V(related), V(invalid), V(untracked).
-      - C(limit) is a rate, as V(10/second), or C({rate, burst}). It is met by packets within it, where
-        those of another family, and those of another protocol with C(published_port), count by themselves.
-      - C(log) writes what the rule holds for to the kernel's log, with a prefix where it is a text and not V(true).
-      - C(comment) stands beside the rule in the kernel.
-      - A list, or the JSON or YAML text of one. Where this is not given, what was declared before stands.
+      - C(limit) is a rate, as V(10/second), or C({rate, burst}). The rule matches packets within it. Each family counts
+        by itself, and with C(published_port) each protocol.
+      - C(log) writes matching packets to the kernel's log, V(true) or a text as prefix.
+      - C(comment) is shown beside the rule in the kernel.
+      - A list, or the JSON or YAML text of one. If this is not given, the former rules stay.
     type: raw
   boot:
     description:
-      - Settings of what brings the networks back when the host boots, as M(wharf.network.boot) takes them, which is
-        C(services). An empty dictionary leaves all to the defaults.
-      - Where this is not given, what was declared before stands.
+      - Settings of the services that bring the networks back at boot, as those of M(wharf.network.boot). An empty
+        dictionary sets all of them to their defaults.
+      - If this is not given, the former declaration stays.
     type: raw
   compose_files:
     description:
@@ -102,74 +97,72 @@ options:
     type: raw
   runtime:
     description:
-      - What runs the containers that do not name a C(sandbox). V(netns) is nobody; each then is a named network
-        namespace, which is made here. The others are containers of that name which the Docker Engine, Podman or
-        systemd-nspawn run without a network of their own (C(--network none), C(--private-network)).
+      - The runtime of containers that do not name a C(sandbox). V(netns) is no runtime; a named network namespace is
+        created. With the others, the container of that name is run by the Docker Engine, Podman or systemd-nspawn,
+        without a network of its own (C(--network none), C(--private-network)).
     type: str
     choices: [netns, docker, podman, machine]
   state:
     description:
-      - V(present) makes each named entry what is declared, whole, and leaves the others.
-      - V(exact) also removes what was declared before and is no longer. A part that is not given stays as it was
-        declared, with a warning; V({}) makes it empty.
-      - V(absent) removes the named entries. An empty value names nothing, so nothing goes, with a warning. The value
-        V(all) of O(networks), O(containers) or O(docker_user) names everything of that part. A list of rules stands
-        for all rules, and any value of O(host) for the default networks.
+      - V(present) makes each named entry exactly what is declared. Others stay.
+      - V(exact) also removes entries that are no longer declared. A part that is not given stays as it was declared,
+        with a warning; V({}) makes it empty.
+      - V(absent) removes the named entries. An empty value names nothing, and removes nothing, with a warning. The
+        value V(all) of O(networks), O(containers) or O(docker_user) names everything of that part. Any list of rules
+        names all rules, and any value of O(host) names the default networks.
       - With V(absent), a call without any of O(host), O(networks), O(containers), O(docker_user) and O(compose_files)
         removes everything of the O(scope).
-      - A network that a declared container is on cannot go, nor can the default networks while anything else is
+      - A network cannot be removed while a declared container is on it, nor the default networks while anything else is
         declared.
     type: str
     choices: [present, exact, absent]
     default: present
   scope:
     description:
-      - The parts that this call declares, together with what they stand on. The call converges everything that is
-        declared on the host, also by other calls. Containers stand on
-        user-defined networks, those on the default networks, and all on the rules of C(docker_user).
-      - What is given beyond the scope is only known to the planner. What the scope stands on and nobody has declared
-        yet, is declared with it.
+      - The parts that this call declares. The call converges everything that is declared on the host, also by other
+        calls.
+      - Containers need user-defined networks, and these need the default networks. A needed part that is not declared
+        yet is declared too. Other options that are given, and are not in the scope, are only checked.
     type: list
     elements: str
     choices: [docker_user, default_networks, user_networks, containers, boot]
     default: [docker_user, default_networks, user_networks, containers, boot]
   recover:
     description:
-      - What to do where the ledger of the host (C(/var/lib/wharf/ledger.json)) is lost, or cannot be read.
-        Without this, such a host is refused.
-      - V(true) recovers the ledger from the marks of what wharf.network made on the host, together with its addresses.
-        A ledger that cannot be read is kept beside the new one. Where the ledger is in order, this does nothing.
-      - The marks do not say what was declared. All of it must be given, or the call is refused, unless O(state) says
-        that the rest goes.
+      - V(true) recovers a ledger (C(/var/lib/wharf/ledger.json)) that is lost or cannot be read, from the marks on what
+        wharf.network made on the host. Addresses stay. A ledger that cannot be read is kept beside the new one. If the
+        ledger is in order, this does nothing. Without it, a host whose ledger is lost is refused.
+      - The marks do not have the declaration. Everything that was declared must be given, or the call is refused,
+        unless O(state) removes the rest.
     type: bool
     default: false
   confirm:
     description:
       - Seconds, from V(10) to V(86400). The changes of this call must be confirmed within this time after they were
-        made, or the host reverts to what was declared before. Without it, they need not be confirmed.
-      - The controller confirms them itself, through a new connection to the host. Where no new connection succeeds
-        before the deadline, the task fails. The host reverts also where the play, the controller or the connection is
-        gone, and after a reboot.
-      - A call that changes nothing has nothing to confirm. Nor has one that only repairs what differs from a
-        declaration that stays the same, since there is no other one to revert to; a warning says so.
-      - As long as changes of an earlier call are not confirmed, a call without this is refused. A call with this is
-        confirmed together with them; until then the host reverts to what was declared before the first one.
+        made, or the host reverts to the former declaration. Without it, they are not to be confirmed.
+      - The controller confirms them itself, through a new connection to the host. If no new connection succeeds before
+        the deadline, the task fails. The host also reverts if the play, the controller or the connection is gone, and
+        after a reboot.
+      - A call that changes nothing has nothing to confirm. A call that only repairs drift has no former declaration to
+        revert to; a warning says so.
+      - While changes of an earlier call are not confirmed, a call without this is refused. A call with this is
+        confirmed or reverted together with them.
     type: int
   confirm_later:
     description:
-      - With V(true) the changes are left unconfirmed, for the module M(wharf.network.confirm) in a later task, such as
-        one after tests of what the host serves.
+      - V(true) leaves the changes unconfirmed, for a later task with the module M(wharf.network.confirm), for example
+        after tests of a service.
     type: bool
     default: false
   by:
-    description: Who makes the call, in messages about changes that are not confirmed. By default it is the play.
+    description: The caller, in messages about changes that are not confirmed. By default it is the play.
     type: str
     default: a module
   variable_prefix:
     description:
-      - What the names of variables begin with from which the options are given, as in V(wharf_) of C(wharf_networks).
-      - Messages then name the variable, such as C(wharf_networks.app), and else the option, C(networks.app). The roles
-        of this collection set it.
+      - The prefix of the variables that give the options, as V(wharf_) of C(wharf_networks).
+      - Messages then name the variable, such as C(wharf_networks.app), instead of the option, C(networks.app). The
+        roles of this collection set it.
     type: str
     default: ""
 attributes:
@@ -177,8 +170,8 @@ attributes:
     support: full
     description:
       - Predicts exactly the changes that a real run then makes.
-      - Each call is predicted against the host as it is. So of a play with several calls, only the first is predicted
-        as it will be, and one that relies on what an earlier call makes or removes may fail in check mode.
+      - Each call is predicted against the present state of the host. In a play with several calls, a call that needs
+        the changes of an earlier one may fail in check mode.
   diff_mode:
     support: full
     description:
@@ -199,12 +192,12 @@ attributes:
       - wharf.network.layers
 requirements:
   - Python 3.9 or later
-  - netaddr 0.7.19 to 1.x, where a subnet or an address is allotted that is neither declared nor had before
+  - netaddr 0.7.19 to 1.x, to choose a new subnet or address
   - root on the target
 notes:
-  - Each call plans the whole of what is declared on the host, also what is not of its layers. All errors of the
-    declaration, and all foreign objects that are in the way of its layers, come in one report, before anything on the
-    host is touched.
+  - Each call plans everything that is declared on the host, also outside of its layers. One report has all errors of
+    the declaration, and all third-party objects that are in the way of its layers, before anything on the host is
+    changed.
 author:
   - The wharf.network authors (@wharf)
 """

@@ -14,7 +14,7 @@ description:
     in one file. It is run by the Python that runs this module. It knows from the ledger what is declared on the host.
   - Where systemd runs the host, C(wharf.service) brings back what is declared when the host boots, and when the
     firewall's own service is started anew. C(wharf-follow.service) connects containers of other runtimes that start, or
-    start anew, keeps containers' files of names true to the host's, and loads rules again that somebody has flushed.
+    start anew, keeps containers' files of names true to the host's, and loads flushed rules again.
     Both are enabled and started.
   - Where it does not, only the command is installed.
 extends_documentation_fragment:

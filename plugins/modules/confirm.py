@@ -11,7 +11,7 @@ short_description: Confirm changes of a host's container networks through a new 
 version_added: 0.1.0
 description:
   - Confirms changes of a call with O(wharf.network.layers#module:confirm), so that the host does not revert them.
-  - Each attempt makes a new connection to the host. One that stands already, also one that ssh shares
+  - Each attempt makes a new connection to the host. An existing one, also one that ssh shares
     (C(ControlPersist)), would prove nothing. The attempts go on until one of them succeeds or O(timeout) is over.
   - The modules of the layers confirm their own changes in the same way, unless
     O(wharf.network.layers#module:confirm_later) leaves it to this module.

@@ -21,7 +21,7 @@ description:
   - C(resolv.conf) has the nameservers of the host that a container can reach, unless the container or O(host) names
     others. It follows the host's when this is called.
   - Files are rewritten in place, since a container may have them bind-mounted.
-  - A C(resolv.conf) that somebody has edited by hand is left as it is, and named in a warning and in RV(edited).
+  - A C(resolv.conf) that was edited by hand is not changed. A warning and RV(edited) name it.
   - A container in mode C(host) has the host's own files, unless it is given names of its own.
 extends_documentation_fragment:
   - wharf.network.layer
@@ -52,7 +52,7 @@ changes:
   elements: dict
   sample: [{layer: dns_files, kind: file, name: /etc/netns/web/hosts, action: update, fields: [content]}]
 edited:
-  description: The C(resolv.conf) files that somebody has edited since they were written here. They are left as they
+  description: The C(resolv.conf) files that were edited since they were written. They are left as they
     are, also by the next call; one that is emptied or deleted is written anew. One that a container's runtime has made
     anew, when the container was started, is not taken for edited.
   returned: success

@@ -10,7 +10,7 @@ module: explain
 short_description: Say whether and why a packet passes
 version_added: 0.1.0
 description:
-  - Walks a packet, and the answer to it, through what stands in the kernel of the host. These are the routes, bridges,
+  - Walks a packet, and the answer to it, through the state of the kernel, which is the routes, bridges,
     kernel parameters, NAT and firewall rules of the host and of its containers, whoever made them.
   - The verdict is about this host. What lies beyond it, such as other routers, is not seen.
   - It says whose rule each step is, and from which place of the declaration that comes, and what would let the packet
@@ -168,7 +168,7 @@ steps:
       description: The rule as nft or iptables writes it, or C(policy drop).
       type: str
     passes:
-      description: Whether the packet goes on; null where that is not known.
+      description: Whether the packet goes on; null if that is not known.
       type: bool
     answer:
       description: Whether the packet is the answer.

@@ -21,7 +21,7 @@ description:
 options:
   layers:
     description:
-      - The layers that this call converges. Their order is always that of the choices, and reversed for what goes.
+      - The layers that this call converges. Their order is always that of the choices, reversed for removals.
       - What the call declares is kept in the ledger for all layers.
     type: list
     elements: str
@@ -92,7 +92,7 @@ unconfirmed:
   sample: {id: 5f0c2a91, by: 'the play "Networks" of alice at deploy', seconds: 120,
     until: "2026-11-28 16:04:05 UTC"}
 reverted:
-  description: What this call has reverted first, since nobody had confirmed it; null where there was nothing.
+  description: The unconfirmed changes that this call has reverted first; null if there were none.
   returned: success
   type: dict
   sample: null

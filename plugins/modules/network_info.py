@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Tells what C(brctl show), C(ip link), C(nft list) and C(docker network inspect) would, in one call and in the words
     of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.
-  - Compares what is declared with what stands, and names each difference without repairing it.
+  - Compares the declaration with the host, and names each difference. It repairs nothing.
   - What is declared is known from the ledger in C(/var/lib/wharf); this takes no declaration.
 options:
   verified:
@@ -39,7 +39,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ seen.picture.splitlines() }}"
 
-- name: Fail where somebody changed something by hand
+- name: Fail if anything was changed by hand
   ansible.builtin.assert:
     that: seen.drift | length == 0
     fail_msg: "{{ seen.drift | to_nice_yaml }}"
@@ -53,7 +53,7 @@ declared:
   elements: str
   sample: [default_networks, user_networks, containers]
 networks:
-  description: Each declared network by name, with its bridge as it stands. One of the driver C(macvlan) or C(ipvlan)
+  description: Each declared network by name, with its bridge as it is. One of the driver C(macvlan) or C(ipvlan)
     has C(parent), C(mode) and C(flag) instead, and the state of that link of the host. One whose bridge has an
     C(uplink) has the routers of the LAN as C(gateways). One of the driver C(overlay) has C(host), the name of this
     host, the C(peers) with their C(address) and C(slices), the C(whole_subnets), and the C(tunnel), none where it has
@@ -131,7 +131,9 @@ foreign:
       description: What lets it through, in the words of whoever owns the table.
       type: str
 edited:
-  description: The containers' C(resolv.conf) files that somebody has edited, which are left as they are, and no drift.
+  description:
+    - The containers' C(resolv.conf) files that were edited by hand. They are not changed, and do not count as
+      drift.
   returned: success
   type: list
   elements: str
@@ -143,7 +145,7 @@ pending:
   elements: str
   sample: ["docker:web", web/app, "docker:web:/etc/hosts"]
 drift:
-  description: By layer, the changes that would make the host what is declared; empty where nothing differs.
+  description: By layer, the changes that would bring the host to what is declared; empty if nothing differs.
   returned: success
   type: dict
   sample: {bridge: [{kind: bridge, name: br-app, action: update, fields: [mtu]}]}
