@@ -415,7 +415,7 @@ def test_what_dnsmasq_would_not_start_with_is_refused_before_anything_is_touched
                     run(words)
                 assert re.sub("user [a-z]+", "user U", str(refused.value)).splitlines() == [
                     f'{path}.boot.tftp_root: "/run/tftp": dnsmasq, which runs as the user U, cannot read this folder: '
-                    f"{why}: make it, and let everybody read it",
+                    f"{why}: create it, and let everybody read it",
                     f'{path}.dhcp.options: "dhcp-option=option:no-such,1": dnsmasq refuses this line '
                     "(bad dhcp-option): see dnsmasq --help dhcp",
                 ]
