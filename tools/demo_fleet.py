@@ -59,7 +59,7 @@ def main() -> int:
             good &= picture()
             step("app3 loses its power; the others go on, and so does the play")
             hosts["app3"].kill()
-        good &= stage.probe([*EXPECTATIONS[:4], WITHOUT_DATABASE], inside)
+        good &= stage.probe([*EXPECTATIONS[:6], WITHOUT_DATABASE], inside)
         good &= site({"app1": UNCHANGED, "app2": UNCHANGED, "app3": AWAY})
         step("app3 boots with nothing but its files; the play brings its part back, and changes no other host")
         Host.started("app3")
@@ -224,6 +224,8 @@ def picture() -> bool:
 EXPECTATIONS = [
     Expectation("outside", host_address("app1"), 8080, "open", "the published port, which sees who comes", OUTSIDE),
     Expectation("outside", host_address("app1", 6), 8080, "open", "the same by IPv6", OUTSIDE6),
+    Expectation("outside", host_address("app2"), 8080, "open", "the same by a host that has not got it", OUTSIDE),
+    Expectation("outside", host_address("app2", 6), 8080, "open", "the same by IPv6", OUTSIDE6),
     Expectation("shop-web-1", "api", 9000, "open", "another host's container, by name; it sees who comes", WEB6),
     Expectation("shop-web-1", API, 9000, "open", "the same by its IPv4 address", WEB),
     Expectation("shop-api-1", "postgres", 5432, "open", "the database, by its alias on the network"),

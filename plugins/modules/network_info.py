@@ -56,8 +56,8 @@ networks:
   description: Each declared network by name, with its bridge as it is. One of the driver C(macvlan) or C(ipvlan)
     has C(parent), C(mode) and C(flag) instead, and the state of that link of the host. One whose bridge has an
     C(uplink) has the routers of the LAN as C(gateways). One of the driver C(overlay) has C(host), the name of this
-    host, the C(peers) with their C(address) and C(slices), the C(whole_subnets), and the C(tunnel), none where it has
-    plain routes.
+    host, the C(peers) with their C(address), their C(slices), and the ports that they have all hosts publish
+    (C(ingress)), the C(whole_subnets), and the C(tunnel), none where it has plain routes.
   returned: success
   type: dict
   sample: {app: {driver: bridge, bridge: br-app, state: up, mtu: 1500, uplink: null, gateways: [172.18.0.1/16],

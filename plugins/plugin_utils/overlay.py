@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.places import SOURCE, Places
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
+from ..module_utils.engine.planning.publications import gateway_attachment
 from .declaration import from_text, gather, is_blank
 
 OVERLAY = "overlay"
@@ -31,7 +33,10 @@ VARIABLE = "wharf_overlay"
 # The variables of a host that are read for the others.
 READ = ("ansible_host", "wharf_networks", "wharf_containers", "wharf_compose_files", VARIABLE)
 
-# What is known of each host of a group, by its name: `address`, `index`, and `names` by network.
+# The hosts of a network that is read for one of them alone.
+_ALONE = {"own": {"address": "192.0.2.1", "index": 0}}
+
+# What is known of each host of a group, by its name: its `overlay`, and by network its `names` and `ingress`.
 Hosts = dict[str, dict[str, Any]]
 
 
@@ -81,8 +86,8 @@ def complete(
 
 
 def _member(known: Mapping[str, Any], network: str) -> dict[str, Any]:
-    names = known["names"].get(network)
-    return {**known["overlay"], **({"names": names} if names else {})}
+    of_network = {key: known[key].get(network) for key in ("names", "ingress")}
+    return {**known["overlay"], **{key: value for key, value in of_network.items() if value}}
 
 
 def read_hosts(names: Iterable[str], variables: Callable[[str], Mapping[str, Any]], bases: list[Path]) -> Hosts:
@@ -101,7 +106,7 @@ def read_hosts(names: Iterable[str], variables: Callable[[str], Mapping[str, Any
     for name in names:
         known = variables(name)
         with problems.collect():
-            found[name] = {"overlay": _overlay(known, name), "names": _names(known, bases)}
+            found[name] = {"overlay": _overlay(known, name), **_of_networks(known, bases)}
     problems.raise_if_any()
     return found
 
@@ -127,26 +132,66 @@ def _is_address(text: Any) -> bool:
     return True
 
 
-def _names(known: Mapping[str, Any], bases: list[Path]) -> dict[str, list[str]]:
-    """The names of a host's containers, by network. What is wrong there is reported where that host itself is read."""
-    from ..module_utils.engine.declaration.parse_model import parse_declaration
+def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[str, Any]]:
+    """By network, the names of a host's containers, and the ports of them that all hosts publish.
 
+    What is wrong there is reported where that host itself is read.
+    """
     given = {key: known.get(f"wharf_{key}") for key in ("networks", "containers", "compose_files")}
     if is_blank(given["containers"]) and is_blank(given["compose_files"]):
-        return {}
+        return {"names": {}, "ingress": {}}
     try:
         parts = gather(given, bases)
     except ModelError:
-        return {}
-    marked = Places().marked({key: value for key, value in parts.parts.items() if key in ("networks", "containers")})
-    networks, containers = marked.get("networks", {}), marked.get("containers", {})
-    parsed = parse_declaration({}, networks, containers, (), Places(), ProblemCollector())
+        return {"names": {}, "ingress": {}}
+    model = _read_alone(parts.parts)
+    return {"names": _names(model), "ingress": _ingress(model)}
+
+
+def _read_alone(parts: Mapping[str, Any]) -> Model:
+    """What is declared on a host, as if it were the only one of its overlay networks."""
+    from ..module_utils.engine.declaration.parse_model import parse_declaration
+
+    marked = Places().marked({key: value for key, value in parts.items() if key in ("networks", "containers")})
+    networks = dict(marked.get("networks", {}))
+    for key, entry, _group in overlay_groups(networks):
+        networks[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": "own", "members": _ALONE}}
+    parsed = parse_declaration({}, networks, marked.get("containers", {}), (), Places(), ProblemCollector())
+    return Model(
+        parsed.host,
+        {network.name: network for network in parsed.networks},
+        {container.name: container for container in parsed.containers},
+    )
+
+
+def _names(model: Model) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
-    for container in parsed.containers:
+    for container in model.containers.values():
         for attachment in container.attachments:
             called = [*container.names(attachment), container.full_hostname]
             names.setdefault(attachment.network, []).extend(dict.fromkeys(called))
     return {network: sorted(filter(_is_answered, set(called))) for network, called in names.items()}
+
+
+def _ingress(model: Model) -> dict[str, dict[str, str]]:
+    """By the network that their container leaves by."""
+    found: dict[str, dict[str, str]] = {}
+    for container in model.containers.values():
+        ports = [mapping for mapping in container.ports if mapping.ingress]
+        for network in sorted(_leaves_by(model, container)) if ports else ():
+            for mapping in ports:
+                first, last = mapping.published or mapping.target
+                for port in range(first, last + 1):
+                    found.setdefault(network, {})[f"{port}/{mapping.protocol}"] = container.name
+    return found
+
+
+def _leaves_by(model: Model, container: Container) -> set[str]:
+    """The networks that give a container its default routes, as far as the variables of its host declare networks."""
+    attached = {attachment.network for attachment in container.attachments}
+    if len(attached) == 1 or not attached <= model.networks.keys():
+        return attached if len(attached) == 1 else set()
+    return {each.network for version in (4, 6) if (each := gateway_attachment(model, container, version))}
 
 
 def _is_answered(name: str) -> bool:

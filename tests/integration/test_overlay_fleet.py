@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from controller import settings
-from several_hosts import SeveralHosts, address
+from several_hosts import STRANGER, SeveralHosts, address
 
 NETWORK = {
     "driver": "overlay",
@@ -107,6 +107,8 @@ def test_hosts_agree_by_the_inventory(fleet: Fleet) -> None:
     """Also where a play reaches one of them alone, where one is down, and in whichever order they are named."""
     (fleet.folder / "compose.yml").write_text(COMPOSE)
     fleet.of_host["h2"]["wharf_compose_files"] = ["compose.yml"]
+    ports = [{"target": 80, "published": 8080, "x-wharf": {"ingress": True}}]
+    fleet.of_host["h1"]["wharf_containers"]["c1"] = {"networks": ["app"], "ports": ports}
     fleet.connect("h3", connected=False)
     assert fleet.play("--limit", "h1").returncode == 0
     played = fleet.play()
@@ -118,6 +120,10 @@ def test_hosts_agree_by_the_inventory(fleet: Fleet) -> None:
     played = fleet.play("--limit", "h3")
     assert played.changed == {"h3": 1}, played.output
     assert fleet.reaches(1, "c3") and fleet.reaches(3, "database")
+    # A port of a container of the first one leads there from all of them.
+    fleet.hosts["h1"].serve("c1", "80/tcp")
+    assert {fleet.hosts.first.probe(STRANGER, f"{address(number)}:8080/tcp").by for number in (1, 2, 3)} == {"c1"}
+    fleet.hosts["h1"].agent.call("stop_all")
     played = fleet.play(order=-1)
     assert played.changed == {"h1": 0, "h2": 0, "h3": 0}, played.output
     # A container more is a name more, and one that goes is one less.

@@ -70,9 +70,10 @@ def _missing_addresses(planned: Plan) -> List[Problem]:
 
 def _bridge(_ledger: Ledger) -> Sequence[Resource]:
     from .resources.links.bridges import Bridges
+    from .resources.links.routing_rules import RoutingRules
     from .resources.links.tunnels import HostRoutes, Tunnels
 
-    return Bridges(), Tunnels(), HostRoutes()
+    return Bridges(), Tunnels(), RoutingRules(), HostRoutes()
 
 
 def _backend(planned: Plan) -> str:

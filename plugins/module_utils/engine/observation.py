@@ -179,7 +179,11 @@ def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str,
         "whole_subnets": [str(each) for each in driver.subnets],
         "host": driver.own.name,
         "peers": {
-            peer.name: {"address": str(peer.address), "slices": [str(each) for each in peer.slices]}
+            peer.name: {
+                "address": str(peer.address),
+                "slices": [str(each) for each in peer.slices],
+                "ingress": {str(port): port.container for port in peer.ingress},
+            }
             for peer in driver.peers
         },
         "tunnel": None if driver.direct else {**told, "vni": driver.vni, "port": driver.port},

@@ -93,7 +93,8 @@ def _peers(network: Seen) -> Iterator[List[str]]:
     if tunnel and tunnel["state"] != "up":
         by += f" ({tunnel['state']})"
     for name, peer in network.get("peers", {}).items():
-        yield [by, f"host {name}", _words(peer["slices"]), f"at {peer['address']}"]
+        ports = [f"*:{port.replace('/', '→' + container + '/')}" for port, container in peer["ingress"].items()]
+        yield [by, f"host {name}", _words(peer["slices"]), f"at {peer['address']}", _words(ports)]
 
 
 def _containers(seen: Seen) -> Iterable[Tuple[str, Seen]]:

@@ -174,14 +174,19 @@ class Bridge(Object):
 
 @dataclass(frozen=True)
 class PeerRoute:
-    """The route to a slice of another host: by an address that stands for that host on the tunnel."""
+    """The route to a slice of another host: by an address that stands for that host on the tunnel.
+
+    In a `table` other than the main one, which is 0 here, it is the way of replies to clients of that host.
+    """
 
     destination: str
     gateway: str
     source: str
+    table: int = 0
 
     def __str__(self) -> str:
-        return f"{self.destination} via {self.gateway} src {self.source}"
+        where = f" table {self.table}" if self.table else f" src {self.source}"
+        return f"{self.destination} via {self.gateway}{where}"
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ class Tunnel(Object):
     """The VXLAN link of an overlay network to its other hosts; `name` is the interface, marked as the bridge is.
 
     `local` is the host's address that packets are sent from, to the UDP port `port`. `mtu` is in bytes. `sysctls` are
-    as of a bridge.
+    as of a bridge. `addresses` are `ADDRESS/PREFIX`.
     """
 
     network: str
@@ -225,7 +230,38 @@ class Tunnel(Object):
     forwards: Tuple[Forward, ...] = ()
     up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
+    addresses: Tuple[str, ...] = field(default=(), metadata=_RARE)
     place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class RoutingRule(Object):
+    """A rule of policy routing, by which packets with a mark go another way; `name` is the whole rule as text.
+
+    Packets that come by `interface` with this mark are routed by `table`. With `goto` they go on at the rule of that
+    priority, which has neither.
+    """
+
+    name: str = field(init=False)
+    version: int
+    priority: int
+    interface: str = ""
+    mark: Optional[int] = None
+    mask: int = 0
+    table: int = 0
+    goto: int = 0
+    place: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        words = [f"ipv{self.version} {self.priority}:"]
+        words += [f"iif {self.interface}"] if self.interface else []
+        words += [f"fwmark {self.mark:#x}/{self.mask:#x}"] if self.mark is not None else []
+        words += [f"lookup {self.table}"] if self.table else [f"goto {self.goto}"] if self.goto else ["nop"]
+        object.__setattr__(self, "name", " ".join(words))
+
+    @property
+    def kind(self) -> str:
+        return "routing_rule"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
 from .reachability.sublink_expectations import Untried
 from .reachability.topology import HostAddresses
-from .resources.links.marks import marked_for
+from .resources.links.marks import is_managed_tunnel, marked_for
 from .resources.links.stacks import is_awaited, sandbox_path
 from .state import SandboxRef
 
@@ -113,7 +113,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
 
 @dataclass(frozen=True)
 class ObservedHost:
-    """The host's addresses, all and those that are not of our bridges, the uplink's first."""
+    """The host's addresses, all and those that are not of our bridges and tunnels, the uplink's first."""
 
     every: Tuple[str, ...]
     own: Tuple[Address, ...]
@@ -127,7 +127,7 @@ class ObservedHost:
         own = [
             (link.name != plan.facts.uplink, ipaddress.ip_address(text))
             for link, text in found
-            if not (link.name in bridges and marked_for(link))
+            if not (link.name in bridges and marked_for(link)) and not is_managed_tunnel(link)
         ]
         usable = [(other, each) for other, each in own if not (each.is_loopback or each.is_link_local)]
         usable.sort(key=lambda pair: pair[0])

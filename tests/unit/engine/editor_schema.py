@@ -122,6 +122,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_boot_files": [_names_of(_TEXT, ARCHITECTURES)],
     "_dhcp": [_FLAG],
     "_dhcp_options": [_names_of({"anyOf": [_TEXT, {"type": "array"}]})],
+    "_ingress": [_names_of(_TEXT)],
     "_driver": [_choice(["default"])],
     "_endpoint_sysctls": [_TEXTS, _names_of(_TEXT, ["com.docker.network.endpoint.sysctls"])],
     "_external": [_FLAG],

@@ -207,3 +207,25 @@ def test_the_hosts_are_read_once(tmp_path: Path) -> None:
     assert len(reads) == 2
     once(tmp_path, "task other", read)
     assert len(reads) == 3
+
+
+def test_ports_that_all_hosts_publish_are_told() -> None:
+    """By the network that the container leaves by, whichever it is beside, and with all ports of a range."""
+    ports = [
+        {"target": "80-81", "published": "8080-8081", "x-wharf": {"ingress": True}},
+        {"target": 53, "published": 53, "protocol": "udp", "x-wharf": {"ingress": True}},
+        {"target": 82, "published": 82},
+    ]
+    own = {"wharf_overlay": {"address": "192.0.2.1", "index": 1}}
+    declared = {"wharf_networks": {"app": network(), "side": {}}}
+    attached = {"side": {}, "app": {"gw_priority": 1}}
+    variables = {
+        "h1": {**own, **declared, "wharf_containers": {"web": {"networks": attached, "ports": ports}}},
+        "h2": {**declared, "wharf_overlay": {"address": "192.0.2.2", "index": 2}},
+    }
+    told = {"8080/tcp": "web", "8081/tcp": "web", "53/udp": "web"}
+    found = completed(variables, "h2", {"app": network()})["app"]["x-wharf"]["members"]
+    assert found["h1"]["ingress"] == told and "ingress" not in found["h2"]
+    assert {str(port): port.container for port in driver(variables, "h2", {"app": network()}).peers[0].ingress} == told
+    attached["side"] = {"gw_priority": 2}
+    assert "ingress" not in completed(variables, "h2", {"app": network()})["app"]["x-wharf"]["members"]["h1"]

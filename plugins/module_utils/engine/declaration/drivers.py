@@ -46,16 +46,30 @@ class BridgeDriver(Driver):
 
 
 @dataclass(frozen=True)
+class IngressPort:
+    """A port of a host's container that all hosts of the network publish."""
+
+    protocol: str
+    port: int
+    container: str
+
+    def __str__(self) -> str:
+        return f"{self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True)
 class Member:
     """A host of an overlay network. The others reach it at `address`; it has one slice of each of the subnets.
 
-    `names` are those of its containers on the network, which the others ask its resolver for.
+    `names` are those of its containers on the network, which the others ask its resolver for. `ingress` are the ports
+    of these containers that the others publish, too.
     """
 
     name: str
     address: Address
     slices: Tuple[Subnet, ...]
     names: Tuple[str, ...] = ()
+    ingress: Tuple[IngressPort, ...] = ()
 
     def slices_of(self, version: int) -> Tuple[Subnet, ...]:
         return tuple(each for each in self.slices if each.version == version)

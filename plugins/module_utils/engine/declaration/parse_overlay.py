@@ -14,9 +14,10 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ..errors import ProblemCollector
 from . import section as read
 from .beside_host import BRIDGE_OPTION
-from .drivers import Member, OverlayDriver
+from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
 from .parse_bridge import UPLINK, parse_bridge
+from .parse_ports import INGRESS_PROTOCOLS
 from .section import Section, whole_section
 from .slices import (
     LAST_VNI,
@@ -42,7 +43,8 @@ class _Given:
 
     address: Optional[read.Address]
     index: Optional[int]
-    names: Tuple[str, ...]
+    names: Tuple[str, ...] = ()
+    ingress: Tuple[IngressPort, ...] = ()
 
 
 def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
@@ -129,7 +131,8 @@ def _members(value: Any, path: str) -> Dict[str, _Given]:
         with problems.collect():
             read.one_line(name, path)
             with whole_section(given, f"{path}.{name}") as section:
-                members[name] = _member(section, section.take_all("names", read.list_of(read.host_name)))
+                names = section.take_all("names", read.list_of(read.host_name))
+                members[name] = _member(section, names, section.take("ingress", _ingress, ()))
     problems.raise_if_any()
     return members
 
@@ -141,11 +144,23 @@ def check_member(value: Any, path: str) -> None:
         ModelError: its address or its index is wrong.
     """
     with whole_section(value, path) as section:
-        _member(section, ())
+        _member(section)
 
 
-def _member(section: Section, names: Tuple[str, ...]) -> _Given:
-    return _Given(section.take_optional("address", read.address), section.take_optional("index", _index), names)
+def _member(section: Section, names: Tuple[str, ...] = (), ingress: Tuple[IngressPort, ...] = ()) -> _Given:
+    given = section.take_optional("address", read.address)
+    return _Given(given, section.take_optional("index", _index), names, ingress)
+
+
+def _ingress(value: Any, path: str) -> Tuple[IngressPort, ...]:
+    """The ports, as `8080/tcp`, each with the container that it leads to."""
+    found = []
+    for key, container in read.mapping(value, path).items():
+        port, _slash, protocol = key.partition("/")
+        if protocol not in INGRESS_PROTOCOLS:
+            raise read.wrong(path, key, "must be a port and its protocol, such as 8080/tcp")
+        found.append(IngressPort(protocol, _port(port, f"{path}.{key}"), read.text(container, f"{path}.{key}")))
+    return tuple(sorted(found, key=lambda each: (each.protocol, each.port)))
 
 
 def _index(value: Any, path: str) -> int:
@@ -199,6 +214,7 @@ def _with_slices(
         elif not numbers[name] < count:
             problems.add(f"{path}.{name}.index", f"{each.index}: there are slices from 0 to {count - 1}")
     _check_addresses(network, given, path, problems)
+    _check_ingress(given, path, problems)
     if any(problem.path.startswith(path) for problem in problems.problems):
         return {}
     for first, second in collisions(numbers):
@@ -207,7 +223,9 @@ def _with_slices(
             f"has the same slice as {first}, number {numbers[first]}: give one of them another wharf_overlay.index",
         )
     return {
-        name: Member(name, each.address, tuple(slice_of(*of, numbers[name]) for of in subnets), each.names)
+        name: Member(
+            name, each.address, tuple(slice_of(*of, numbers[name]) for of in subnets), each.names, each.ingress
+        )
         for name, each in sorted(given.items())
         if each.address
     }
@@ -234,6 +252,20 @@ def _check_addresses(network: Network, given: Mapping[str, _Given], path: str, p
             f"{versions[4][0]} has an IPv4 address here, {versions[6][0]} an IPv6 address: "
             "give all hosts one of the same IP family",
         )
+
+
+def _check_ingress(given: Mapping[str, _Given], path: str, problems: ProblemCollector) -> None:
+    """Whether no port is to lead to containers of two hosts."""
+    first: Dict[Tuple[str, int], Tuple[str, IngressPort]] = {}
+    for name, each in sorted(given.items()):
+        for asked in each.ingress:
+            host, other = first.setdefault((asked.protocol, asked.port), (name, asked))
+            if host != name:
+                problems.add(
+                    f"{path}.{name}.ingress",
+                    f"port {asked} of all hosts is to lead to {other.container} on {host}, and to {asked.container} on "
+                    f"{name}: publish one of the two at another port, or without x-wharf.ingress",
+                )
 
 
 def _is_known_elsewhere(address: read.Address) -> bool:

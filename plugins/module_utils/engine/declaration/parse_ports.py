@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ..errors import ModelError, ProblemCollector
-from .section import Address, Section, Subnet, address, addresses, list_of, text, wrong
+from .section import Address, Section, Subnet, address, addresses, flag, list_of, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
+INGRESS_PROTOCOLS = ("tcp", "udp")
 
 PortRange = Tuple[int, int]
 
@@ -73,7 +74,7 @@ class PortMapping:
 
     `published` is None if any free port will do. It may be a range for a single target port, which gets one free port
     of the range. `host_ip` is None for all addresses of the host, in both IP families. `allow_from` are the sources
-    that may reach the published ports, None for all.
+    that may reach the published ports, None for all. With `ingress`, each host of the overlay network publishes them.
     """
 
     path: str
@@ -82,6 +83,7 @@ class PortMapping:
     host_ip: Optional[Address]
     protocol: str
     allow_from: Optional[Tuple[Subnet, ...]] = None
+    ingress: bool = False
 
     @property
     def leaves_choice(self) -> bool:
@@ -138,12 +140,26 @@ class PortMapping:
         extension = section.inner("x-wharf")
         extension.refuse_blank("allow_from")
         allow_from = extension.take_optional("allow_from", list_of(addresses))
+        ingress = extension.take("ingress", flag, False)
         extension.finish()
         section.finish(passed_over=("app_protocol", "name"), extensible=True)
         if value.get("target") is None:
             problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
-        return cls(path, target or _NOT_GIVEN, published, address_of_host, chosen, allow_from)
+        parsed = cls(path, target or _NOT_GIVEN, published, address_of_host, chosen, allow_from, ingress)
+        parsed._check_ingress(problems)
+        problems.raise_if_any()
+        return parsed
+
+    def _check_ingress(self, problems: ProblemCollector) -> None:
+        """What other hosts are to publish must be the same on all of them, whoever chooses."""
+        place = f"{self.path}.x-wharf.ingress"
+        if self.ingress and self.leaves_choice:
+            problems.add(place, "the other hosts must know the port: give published, one port for each target port")
+        if self.ingress and self.host_ip:
+            problems.add(place, "the other hosts publish at all of their addresses: leave host_ip out")
+        if self.ingress and self.protocol not in INGRESS_PROTOCOLS:
+            problems.add(place, f"{self.protocol} is not supported here: only {' and '.join(INGRESS_PROTOCOLS)} are")
 
 
 def host_ip(value: Any, path: str) -> Address:

@@ -47,6 +47,11 @@ def gateway_of(own: Subnet) -> Address:
     return own[1]
 
 
+def stand_in(each: Subnet) -> str:
+    """The address that stands for the host of a slice on the tunnel: the slice's own, which no container can have."""
+    return str(each.network_address)
+
+
 def indexes(given: Mapping[str, Optional[int]], count: int) -> Dict[str, int]:
     """The index of each host: the one that it is given, or one by its name."""
     return {host: hashed_index(host, count) if index is None else index for host, index in given.items()}

@@ -46,6 +46,8 @@ RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL, RTN_UNREACHABLE, RT_SCOPE_UNIVERSE = 254,
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
 # Who made a route: nobody else says 119 (`w`), which /etc/iproute2/rt_protos leaves to users.
 RTPROT_WHARF = 119
+FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 3, 4, 6, 10, 15, 16, 21
+RTM_DELRULE, RTM_GETRULE = 33, 34
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH = 8, 9
 RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
@@ -192,7 +194,7 @@ class AddressInfo:
 
 @dataclass(frozen=True)
 class RouteInfo:
-    """A unicast route of the main table, once for each of its next hops.
+    """A unicast route, of the main table if nothing else is said, once for each of its next hops.
 
     `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty
     for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none. `source` is the address that the
@@ -212,6 +214,25 @@ class RouteInfo:
     source: str = field(default="", compare=False)
     details: Tuple[str, ...] = ()
     indexes: Tuple[int, ...] = ()
+    message: bytes = field(default=b"", compare=False, repr=False)
+    table: int = RT_TABLE_MAIN
+
+
+@dataclass(frozen=True)
+class RuleInfo:
+    """A rule of the kernel's policy routing: which packets are routed by which table, or go on at which rule.
+
+    `mark` and `mask` are of the packets' marks, `interface` is the one by which they come; 0 and empty for any.
+    """
+
+    family: int
+    priority: int
+    mark: int
+    mask: int
+    interface: str
+    table: int
+    goto: int
+    protocol: int
     message: bytes = field(default=b"", compare=False, repr=False)
 
 
@@ -239,15 +260,37 @@ def routes(connection: Optional[Connection] = None) -> List[RouteInfo]:
     return _routes(RTN_UNICAST, connection)
 
 
-def _routes(kind: int, connection: Optional[Connection]) -> List[RouteInfo]:
+def routes_of_all_tables(connection: Optional[Connection] = None) -> List[RouteInfo]:
+    return _routes(RTN_UNICAST, connection, table=0)
+
+
+def _routes(kind: int, connection: Optional[Connection], table: int = RT_TABLE_MAIN) -> List[RouteInfo]:
+    """Those of a table, or of all where that is 0."""
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+        request = ROUTE_HEADER.pack(family, 0, 0, 0, table, 0, 0, 0, 0)
         # A namespace without a single route has no main table yet.
         with suppress(FileNotFoundError):
             for message in _dump(RTM_GETROUTE, request, connection):
-                found.extend(parse_route(message, kind))
+                found.extend(parse_route(message, kind, table))
     return found
+
+
+def rules(connection: Optional[Connection] = None) -> List[RuleInfo]:
+    """The rules of policy routing in both families."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        found += [parse_rule(message) for message in _dump(RTM_GETRULE, request, connection)]
+    return found
+
+
+def delete_rule(rule: RuleInfo) -> None:
+    """
+    Raises:
+        OSError: the kernel refused, or there is no such rule any more.
+    """
+    ask(socket.NETLINK_ROUTE, RTM_DELRULE, rule.message, NLM_F_ACK)
 
 
 def unreachable(connection: Optional[Connection] = None) -> List[RouteInfo]:
@@ -463,11 +506,28 @@ def parse_neighbour(message: bytes) -> NeighbourInfo:
     )
 
 
-def parse_route(message: bytes, of_kind: int = RTN_UNICAST) -> Iterator[RouteInfo]:
-    """Those of the next hops of a route, if it is of this kind and in the main table."""
+def parse_rule(message: bytes) -> RuleInfo:
+    family, _to, _from, _tos, table, _res1, _res2, _action, _flags = ROUTE_HEADER.unpack_from(message)
+    found = attributes(message, ROUTE_HEADER.size)
+    return RuleInfo(
+        family,
+        priority=_number(found, FRA_PRIORITY),
+        mark=_number(found, FRA_FWMARK),
+        mask=_number(found, FRA_FWMASK),
+        interface=_text(found.get(FRA_IIFNAME, b"")),
+        table=_number(found, FRA_TABLE) or table,
+        goto=_number(found, FRA_GOTO),
+        protocol=found.get(FRA_PROTOCOL, b"\0")[0],
+        message=message,
+    )
+
+
+def parse_route(message: bytes, of_kind: int = RTN_UNICAST, of_table: int = RT_TABLE_MAIN) -> Iterator[RouteInfo]:
+    """Those of the next hops of a route, if it is of this kind and in this table, 0 for any."""
     family, prefix, source, tos, table, protocol, scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
     found = attributes(message, ROUTE_HEADER.size)
-    if kind != of_kind or (_number(found, RTA_TABLE) or table) != RT_TABLE_MAIN:
+    table = _number(found, RTA_TABLE) or table
+    if kind != of_kind or of_table not in (0, table):
         return
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
     priority = _number(found, RTA_PRIORITY)
@@ -480,8 +540,9 @@ def parse_route(message: bytes, of_kind: int = RTN_UNICAST) -> Iterator[RouteInf
     for index, hop in hops:
         gateway = _address(family, hop.get(RTA_GATEWAY))
         yield RouteInfo(
-            family, destination, gateway, index, scope, protocol, priority, mtu, preferred, details, indexes, message
-        )
+            family, destination, gateway, index, scope, protocol, priority, mtu, preferred, details, indexes, message,
+            table,
+        )  # fmt: skip
 
 
 def _selected_by(family: int, source: int, tos: int, found: Attributes, made_by_kernel: bool) -> Iterator[str]:

@@ -27,6 +27,13 @@ from .netlink import (
 )
 from .rtnetlink import (
     ADDRESS_HEADER,
+    FRA_FWMARK,
+    FRA_FWMASK,
+    FRA_GOTO,
+    FRA_IIFNAME,
+    FRA_PRIORITY,
+    FRA_PROTOCOL,
+    FRA_TABLE,
     IFA_ADDRESS,
     IFA_FLAGS,
     IFA_LOCAL,
@@ -67,6 +74,7 @@ from .rtnetlink import (
     RTA_OIF,
     RTA_PREFSRC,
     RTA_PRIORITY,
+    RTA_TABLE,
     RTM_GETNEIGH,
     RTN_UNICAST,
     RTN_UNREACHABLE,
@@ -92,7 +100,8 @@ from .traffic_control import (
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
 VETH_INFO_PEER = 1
-RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE = 28, 29, 32
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 NTF_SELF, RTNH_F_ONLINK = 0x02, 0x04
 IFA_F_NODAD = 2
 
@@ -262,8 +271,9 @@ class Rtnetlink(Connection):
         priority: int = 0,
         source: str = "",
         onlink: bool = False,
+        table: int = RT_TABLE_MAIN,
     ) -> None:
-        """Add a route to the main table: `beside` those to the same destination, or in the place of one.
+        """Add a route to a table: `beside` those to the same destination, or in the place of one.
 
         Without an interface (`index` 0) and a gateway, the kernel refuses packets by it. `onlink`: the gateway is on
         the link, although no address of the link says so.
@@ -271,8 +281,10 @@ class Rtnetlink(Connection):
         plain, _slash, prefix = destination.partition("/")
         family, packed = _packed(plain)
         kind = RTN_UNICAST if index or gateway else RTN_UNREACHABLE
-        header = (family, int(prefix), 0, 0, RT_TABLE_MAIN, protocol, scope, kind, RTNH_F_ONLINK if onlink else 0)
-        message = ROUTE_HEADER.pack(*header)
+        # The header has room for numbers up to 255, RT_TABLE_UNSPEC for others.
+        small = table if table <= RT_TABLE_MAIN else 0
+        header = (family, int(prefix), 0, 0, small, protocol, scope, kind, RTNH_F_ONLINK if onlink else 0)
+        message = ROUTE_HEADER.pack(*header) + (b"" if small else _number(RTA_TABLE, table))
         if index:
             message += _number(RTA_OIF, index)
         if int(prefix):
@@ -284,6 +296,33 @@ class Rtnetlink(Connection):
         if source:
             message += attribute(RTA_PREFSRC, _packed(source)[1])
         self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
+
+    def add_rule(
+        self,
+        version: int,
+        priority: int,
+        *,
+        mark: int = 0,
+        mask: int = 0,
+        interface: str = "",
+        table: int = 0,
+        goto: int = 0,
+        protocol: int = RTPROT_STATIC,
+    ) -> None:
+        """Add a rule of policy routing: with a `table`, with a `goto`, or, without both, one that others go on at."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        action = FR_ACT_TO_TBL if table else FR_ACT_GOTO if goto else FR_ACT_NOP
+        message = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, action, 0) + _number(FRA_PRIORITY, priority)
+        message += attribute(FRA_PROTOCOL, bytes([protocol]))
+        if mask:
+            message += _number(FRA_FWMARK, mark) + _number(FRA_FWMASK, mask)
+        if interface:
+            message += attribute(FRA_IIFNAME, _text(interface))
+        if table:
+            message += _number(FRA_TABLE, table)
+        if goto:
+            message += _number(FRA_GOTO, goto)
+        self._change(RTM_NEWRULE, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def replace_neighbour(self, index: int, address: str, mac: str) -> None:
         """Tell for good which MAC has an address by the interface `index`."""

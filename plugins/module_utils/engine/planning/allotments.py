@@ -57,7 +57,7 @@ class Allotments:
     `resolvers` are the ports of resolvers that are not a network's own, by their names. `mtu`, in bytes, is the MTU of
     networks that declare none: that of the uplink, or of the last uplink while there is none. `underlay_mtus` are those
     of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own addresses on
-    networks without a bridge.
+    networks without a bridge. `returns` are the numbers by which replies go back to other hosts, by network and host.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)
@@ -67,6 +67,7 @@ class Allotments:
     mtu: int = 0
     underlay_mtus: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, Tuple[Address, ...]] = field(default_factory=dict)
+    returns: Mapping[str, int] = field(default_factory=dict)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""
@@ -98,6 +99,7 @@ class Allotments:
             "mtu": self.mtu,
             **({"underlay_mtus": dict(self.underlay_mtus)} if self.underlay_mtus else {}),
             **({"hosts": {name: [*map(str, own)] for name, own in self.hosts.items()}} if self.hosts else {}),
+            **({"returns": dict(self.returns)} if self.returns else {}),
         }
 
     @classmethod
@@ -120,6 +122,7 @@ class Allotments:
             data.get("mtu", 0),
             data.get("underlay_mtus", {}),
             {name: tuple(map(ipaddress.ip_address, own)) for name, own in data.get("hosts", {}).items()},
+            data.get("returns", {}),
         )
 
 

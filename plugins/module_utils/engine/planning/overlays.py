@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
 
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import Model, Network
-from ..declaration.section import Address, Subnet, link_name
+from ..declaration.section import Address, link_name
+from ..declaration.slices import stand_in
 from ..errors import Problem, ProblemCollector
 from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel
 from .allotments import Allotments
 from .facts import Facts
+from .ingress import leads_elsewhere, return_routes, return_rules, tunnel_addresses
 from .ipam import stable_mac
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def tunnels_and_routes(plan: Plan) -> List[Object]:
             for each in peer.slices:
                 gateway = str(peer.address)
                 objects.append(HostRoute(str(each), gateway, _source(plan, network, each.version), place=network.path))
-    return objects
+    return [*objects, *return_rules(plan)]
 
 
 def _source(plan: Plan, network: Network, version: int) -> str:
@@ -63,7 +65,7 @@ def _source(plan: Plan, network: Network, version: int) -> str:
 
 
 def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> Tunnel:
-    macs = {peer.name: _mac(network, peer) for peer in driver.peers}
+    macs = {peer.name: tunnel_mac(network, peer) for peer in driver.peers}
     slices = [(peer, each) for peer in driver.peers for each in peer.slices]
     return Tunnel(
         name,
@@ -72,27 +74,29 @@ def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> T
         local=str(driver.own.address),
         port=driver.port,
         mtu=plan.mtu(network),
-        mac=_mac(network, driver.own),
-        routes=tuple(
-            PeerRoute(str(each), _stand_in(each), _source(plan, network, each.version)) for _peer, each in slices
+        mac=tunnel_mac(network, driver.own),
+        routes=(
+            *(PeerRoute(str(each), stand_in(each), _source(plan, network, each.version)) for _peer, each in slices),
+            *return_routes(plan, network),
         ),
-        neighbours=tuple(PermanentNeighbour(_stand_in(each), macs[peer.name]) for peer, each in slices),
+        neighbours=tuple(PermanentNeighbour(stand_in(each), macs[peer.name]) for peer, each in slices),
         forwards=tuple(Forward(macs[peer.name], str(peer.address)) for peer in driver.peers),
         sysctls=(
+            # The host's loopback sends by it to ports that are published for other hosts.
+            ("ipv4.route_localnet", "1" if leads_elsewhere(plan, network) else "0"),
+            # The loose check of sources, since clients of other hosts are not reached by the tunnel. The kernel takes
+            # the higher one of this link's and of all links': 1 is the strict one.
+            ("ipv4.rp_filter", "2"),
             ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
             ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
         ),
+        addresses=tuple(tunnel_addresses(plan, network, driver)),
         place=network.path,
     )
 
 
-def _stand_in(each: Subnet) -> str:
-    """The address that stands for the host of a slice on the tunnel: the slice's own, which no container can have."""
-    return str(each.network_address)
-
-
-def _mac(network: Network, member: Member) -> str:
+def tunnel_mac(network: Network, member: Member) -> str:
     return stable_mac(f"tunnel {network.name} {member.slices[0]}")
 
 

@@ -22,6 +22,7 @@ from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_por
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
+from .ingress import Entry, check_ingress, entries, numbered_returns
 from .ipam import allot, stable_mac
 from .leases import check_leases
 from .overlays import check_overlays, underlay_mtus
@@ -47,7 +48,7 @@ class Plan:
     say, manages. `has_rules`: the admin's rules or networks are declared. `boot` are the settings of the layer `boot`,
     None to leave that layer out.
     `notes` report the subnets and addresses that change, and subnets that are kept although the host uses a part of
-    them otherwise.
+    them otherwise. `entries` are the ports that this host publishes for other hosts of its overlay networks.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class Plan:
     has_rules: bool = True
     boot: Optional[Mapping[str, Any]] = None
     notes: Tuple[Problem, ...] = ()
+    entries: Tuple[Entry, ...] = ()
 
     @classmethod
     def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
@@ -73,13 +75,16 @@ class Plan:
         model = on_parents(adopt(model, facts, problems), facts, problems)
         notes = ProblemCollector()
         allotted = allot(model, facts, before, problems, notes)
-        publications, ports = publish(model, allotted, facts, problems)
+        ingress = tuple(entries(model))
+        publications, ports = publish(model, allotted, facts, problems, ingress)
+        check_ingress(model, problems)
+        allotted = replace(allotted, returns=numbered_returns(model, before.returns, problems))
         resolvers = find_resolvers(model, allotted, before, facts, problems)
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         allotted = replace(allotted, underlay_mtus=underlay_mtus(model, facts, before))
         opened = accepted_ports(model, allotted)
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
-        plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted)
+        plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted, entries=ingress)
         check_leases(model, allotted.networks, problems)
         check_overlays(model, problems)
         plan._check_families(problems)

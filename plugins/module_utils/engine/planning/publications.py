@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.model import ROUTED, Attachment, Container, Model, Network
 from ..declaration.parse_ports import PortMapping, PortRange, port_text, size
@@ -16,6 +16,9 @@ from ..errors import ModelError, ProblemCollector
 from .accepted_ports import accepted_at
 from .allotments import Allotments
 from .facts import Facts
+
+if TYPE_CHECKING:
+    from .ingress import Entry
 
 _ANY_PORT: PortRange = (0, 65535)
 _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
@@ -27,7 +30,8 @@ class Publication:
 
     `host_ip` is None where the port is published on every address of the host in that family. `allow_from` are the
     sources that may reach it, None for all. `candidates` are the first and last host port that the declaration leaves
-    to choose from, and `key` is that of the choice in `Allotments.ports`.
+    to choose from, and `key` is that of the choice in `Allotments.ports`. With `ingress`, the other hosts of its
+    network publish it, too.
     """
 
     container: str
@@ -40,6 +44,7 @@ class Publication:
     allow_from: Optional[Tuple[Subnet, ...]]
     candidates: PortRange
     key: str
+    ingress: bool = False
 
     @property
     def version(self) -> int:
@@ -80,13 +85,14 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
 
 
 def publish(
-    model: Model, allotted: Allotments, facts: Facts, problems: ProblemCollector
+    model: Model, allotted: Allotments, facts: Facts, problems: ProblemCollector, entries: Sequence[Entry] = ()
 ) -> Tuple[Tuple[Publication, ...], Dict[str, int]]:
     """All publications of a host, and the host port that each request got, for the ledger.
 
     Ports that are declared by number are allotted first, then those that the ledger has, then free ones: so a free port
     is never one that another container asks for or has. It is a problem if two publications ask for one port, if a
     local process listens on a port that is not published yet, or if the container has no address to lead to.
+    `entries` are the ports that are published for other hosts.
     """
     requests = [
         request
@@ -95,6 +101,8 @@ def publish(
         for request in _requests(model, container, mapping, allotted, problems)
     ]
     taken = _TakenPorts(facts, allotted.ports)
+    for entry in entries:
+        taken.take_for_another_host(entry, model.networks[entry.network].path, problems)
     allocated: Dict[_PortRequest, int] = {}
     # Of two requests for one port, the problem is reported at the one that the ledger does not have.
     for request in sorted(requests, key=lambda each: each.key not in allotted.ports):
@@ -112,7 +120,8 @@ def publish(
                 allocated[request] = taken.take_free(request)
     # What was published before is allocated first, and must not come first: the next run would see another order.
     in_order = {request: allocated[request] for request in requests if request in allocated}
-    return tuple(_publications(in_order)), {request.key: port for request, port in in_order.items()}
+    ports = {request.key: port for request, port in in_order.items()}
+    return tuple(_publications(in_order)), {**ports, **{entry.key: entry.port.port for entry in entries}}
 
 
 def _without_duplicates(requests: Iterable[_PortRequest], problems: ProblemCollector) -> List[_PortRequest]:
@@ -135,6 +144,7 @@ class _PortRequest:
     target_port: int
     candidates: PortRange
     allow_from: Optional[Tuple[Subnet, ...]]
+    ingress: bool = False
 
     @property
     def key(self) -> str:
@@ -195,6 +205,7 @@ def _requests(
             mapping.target[0] + offset,
             candidates,
             mapping.allow_from,
+            mapping.ingress,
         )
 
 
@@ -262,6 +273,21 @@ class _TakenPorts:
             self._published.setdefault((address.version, request.protocol, port), {})[on] = request.path
         return port
 
+    def take_for_another_host(self, entry: Entry, path: str, problems: ProblemCollector) -> None:
+        """Take a port that all hosts of a network publish; it is a problem if it is in use here."""
+        in_use = [self._published] if entry.key in self._before else [self._published, self._listeners]
+        user = next((user for users in in_use for user in users.get(entry.at, {}).values()), None)
+        if user:
+            problems.add(
+                f"{path}.x-wharf.members.{entry.host}.ingress",
+                f"port {entry.port} of all hosts is to lead to {entry.port.container} on {entry.host}, and here it is "
+                f"taken by {user}: publish {entry.port.container} at another port, or without x-wharf.ingress",
+            )
+        self._published.setdefault(entry.at, {})[None] = (
+            f"{entry.port.container} on host {entry.host}, which all hosts of network {entry.network} publish "
+            "(x-wharf.ingress)"
+        )
+
     def take_free(self, request: _PortRequest) -> int:
         """Take the lowest free port.
 
@@ -328,6 +354,7 @@ def _publications(allocated: Mapping[_PortRequest, int]) -> List[Publication]:
             None if request.allow_from is None else union(request.allow_from, address.version),
             request.candidates,
             request.key,
+            request.ingress,
         )
         for request, port in allocated.items()
         for address in request.addresses

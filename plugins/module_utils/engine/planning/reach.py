@@ -77,6 +77,9 @@ def reach_of(plan: Plan) -> Reach:
     for each in plan.publications:
         at_host = Port(each.host_ip, each.protocol, each.host_port)
         published[each.version, at_host] = each.address, each.target_port
+    for entry in plan.entries:
+        at_host = Port(None, entry.port.protocol, entry.port.port)
+        published[entry.version, at_host] = entry.address, entry.port.port
     for target in targets(plan.publications, plan.accepted_ports):
         at_container = Port(target.address, target.protocol, target.port)
         opened.add(at_container)

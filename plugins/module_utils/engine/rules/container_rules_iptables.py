@@ -17,6 +17,7 @@ from ..declaration.model import NAT_UNPROTECTED, Container
 from ..declaration.parse_ports import PortRange
 from ..declaration.section import Address, Subnet
 from ..planning.accepted_ports import AcceptedPort, LinkedPort
+from ..planning.ingress import Entry
 from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
 from ..planning.resolvers import DNS_PORT
@@ -99,7 +100,17 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         target = p.address if p.version == 4 else f"[{p.address}]"
         at = f"-d {p.host_ip}/{p.host_ip.max_prefixlen} " if p.host_ip else ""
         matches = f"{at}-p {p.protocol} -m {p.protocol} --dport {p.host_port}"
-        yield _port_groups(p)[-1][0], f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
+        chain = _port_groups(p.version, p.protocol, p.host_port)[-1][0]
+        yield chain, f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
+
+
+def entry_translation(entry: Entry) -> Element:
+    """What leads a port of this host to another one, which publishes it for a container."""
+    protocol, port = entry.port.protocol, entry.port.port
+    target = entry.address if entry.version == 4 else f"[{entry.address}]"
+    matches = f"-p {protocol} -m {protocol} --dport {port}"
+    chain = _port_groups(entry.version, protocol, port)[-1][0]
+    return chain, f"{matches} -j DNAT --to-destination {target}:{port}"
 
 
 def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
@@ -168,11 +179,16 @@ def _port_matches(protocol: str, ports: List[int]) -> Iterator[str]:
         yield f"-m {protocol} --dport {fitting}"
 
 
-def groups(publications: List[Publication], accepted: List[Address]) -> Iterator[Tuple[str, List[Element]]]:
+def groups(
+    publications: List[Publication], entries: List[Entry], accepted: List[Address]
+) -> Iterator[Tuple[str, List[Element]]]:
     """The jumps to the chains of the tree, which belong to no single container."""
     found: Set[Element] = set()
     for publication in publications:
-        found.update(_jumps("nat DOCKER", _port_groups(publication)))
+        ports = _port_groups(publication.version, publication.protocol, publication.host_port)
+        found.update(_jumps("nat DOCKER", ports))
+    for entry in entries:
+        found.update(_jumps("nat DOCKER", _port_groups(*entry.at)))
     for address in {*accepted, *(publication.address for publication in publications)}:
         found.update(_jumps("filter DOCKER", _address_groups(address)))
     if found:
@@ -185,9 +201,9 @@ def _jumps(trunk: str, groups: List[Element]) -> Iterator[Element]:
         yield chain, f"{match} -j {branch.split()[-1]}"
 
 
-def _port_groups(publication: Publication) -> List[Element]:
+def _port_groups(version: int, protocol: str, port: int) -> List[Element]:
     """The chains that lead to a published port's rules, from outer to inner, each with the match of the jump to it."""
-    family, protocol, port = FAMILIES[publication.version], publication.protocol, publication.host_port
+    family = FAMILIES[version]
     blocks = [(port - port % size, port - port % size + size - 1) for size in _PORT_BLOCKS]
     return [
         (f"{family} nat DOCKER-{protocol}-{first}-{last}", f"-p {protocol} -m {protocol} --dport {first}:{last}")

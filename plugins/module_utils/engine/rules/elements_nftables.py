@@ -11,6 +11,7 @@ from ..declaration.drivers import OverlayDriver
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Network
 from ..declaration.section import shortest
 from ..planning.accepted_ports import LinkedPort
+from ..planning.ingress import Entry, entry_gateway
 from ..planning.overlays import has_tunnel, tunnel_name
 from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
@@ -25,7 +26,7 @@ Element = Tuple[str, str]
 
 
 def network_rules(plan: Plan, network: Network) -> Rules:
-    return Rules(f"network {network.name}", tuple(sorted(_network_elements(plan, network))))
+    return Rules(f"network {network.name}", tuple(sorted(set(_network_elements(plan, network)))))
 
 
 def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
@@ -62,6 +63,16 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     for resolver in plan.resolvers.all:
         for address in resolver.addresses if resolver.name == network.name and resolver.serves_dns else ():
             yield f"resolvers{address.version}", str(address)
+    for entry in plan.entries:
+        if entry.network == network.name:
+            yield from _entry_elements(entry)
+
+
+def _entry_elements(entry: Entry) -> Iterator[Element]:
+    """A port that this host publishes for another one."""
+    version, protocol, port = entry.version, entry.port.protocol, entry.port.port
+    yield f"published{version}", f"{protocol} . {port} : {entry.address} . {port}"
+    yield f"entries{version}", f"{entry.address} . {protocol} . {port}"
 
 
 def _direct_elements(driver: OverlayDriver) -> Iterator[Element]:
@@ -113,7 +124,7 @@ def _outward_elements(network: Network, version: int, addresses: str) -> Iterato
 def container_rules(plan: Plan) -> Iterator[Rules]:
     elements: Dict[str, Set[Element]] = {}
     for publication in plan.publications:
-        elements.setdefault(publication.container, set()).add(_published(publication))
+        elements.setdefault(publication.container, set()).update(_published(plan, publication))
     for target in targets(plan.publications, plan.accepted_ports):
         elements.setdefault(target.container, set()).update(_target_elements(target))
     for linked in plan.linked_ports:
@@ -153,12 +164,16 @@ def _resolver_port(plan: Plan, container: str, assigned: ResolverAssignment) -> 
     return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {assigned.resolver.port}'
 
 
-def _published(publication: Publication) -> Element:
+def _published(plan: Plan, publication: Publication) -> Iterator[Element]:
     p = publication
     target = f"{p.address} . {p.target_port}"
     if p.host_ip is None:
-        return f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
-    return f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
+        yield f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
+    else:
+        yield f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
+    if p.ingress:
+        gateway = entry_gateway(plan, p)
+        yield f"ingress{p.version}", f"{gateway} . {p.protocol} . {p.host_port}"
 
 
 def _target_elements(target: Target) -> Iterator[Element]:

@@ -29,7 +29,7 @@ _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _ICMP = {4: "-p icmp", 6: "-p ipv6-icmp"}
 _ECHO_REQUEST = {4: "-p icmp -m icmp --icmp-type 8", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type 128"}
 # ICMP errors about replies to pings: unreachable, too big, time exceeded, parameter problem.
-_ERRORS = {
+ICMP_ERRORS = {
     4: [f"-p icmp -m icmp --icmp-type {number}" for number in (3, 11, 12)],
     6: [f"-p ipv6-icmp -m icmp6 --icmpv6-type {number}" for number in (1, 2, 3, 4)],
 }
@@ -158,7 +158,7 @@ class RuleContext:
             yield INPUT, f"{self.coming} -j DROP"
         is_protected = self.mode == NAT and self.network.masquerade(self.version) and not self.host.allow_direct_routing
         for subnet in addresses if is_protected else ():
-            for pings in [_ECHO_REQUEST[self.version], *_ERRORS[self.version]] if self.network.icmp else []:
+            for pings in [_ECHO_REQUEST[self.version], *ICMP_ERRORS[self.version]] if self.network.icmp else []:
                 yield RAW, f"-d {subnet} {pings} -j RETURN"
             for interface in self.network.trusted_interfaces:
                 yield RAW, f"-d {subnet} -i {interface} -j RETURN"

@@ -14,12 +14,17 @@ from typing import Iterator, List, Tuple
 from ..declaration.drivers import OverlayDriver
 from ..declaration.model import Network
 from ..declaration.section import Address
-from ..planning.overlays import has_tunnel, peer_addresses, tunnel_name, tunnels
+from ..planning.ingress import MARK_BITS, entry_gateway, leads_elsewhere, returns
+from ..planning.overlays import has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
-from .network_rules_iptables import DNS_PROTOCOLS, INPUT, INTERNAL, POSTROUTING, RAW, Element
+from .container_rules_iptables import entry_translation
+from .network_rules_iptables import BRIDGE, DNS_PROTOCOLS, ICMP_ERRORS, INPUT, INTERNAL, POSTROUTING, RAW, Element
 
 VXLAN, TUNNELS = "raw WHARF-VXLAN", "raw WHARF-TUNNELS"
+MARKS, FIRST_PACKETS, INGRESS = "mangle WHARF-PREROUTING", "mangle WHARF-FIRST", "filter WHARF-INGRESS"
+
+_IS_MARKED = f"-m connmark ! --mark 0x0/{MARK_BITS:#x}"
 
 _ICMP = {4: "-p icmp", 6: "-p ipv6-icmp"}
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
@@ -33,8 +38,10 @@ def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Elemen
     if has_tunnel(network):
         tunnel = tunnel_name(network.name)
         yield from _strangers(plan, network, driver, version)
-        yield from _sources(driver, tunnel, version)
-        yield from _forwarding(network, tunnel)
+        yield from _sources(plan, network, driver, version)
+        yield from _marks(plan, network, driver, version)
+        yield from _entries(plan, network, driver, version)
+        yield from _forwarding(plan, network, tunnel)
         yield from _to_host(plan, network, tunnel, version)
     for own in driver.own.slices_of(version):
         yield from _unchanged(plan, network, driver, str(own), version)
@@ -64,22 +71,87 @@ def _peers_at(plan: Plan, port: int) -> List[Address]:
     return sorted(each for each in found if each.version == 6)
 
 
-def _sources(driver: OverlayDriver, tunnel: str, version: int) -> Iterator[Element]:
-    """Drop what comes by the tunnel, and has no source in a slice of a peer."""
+def _sources(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
+    """Drop what comes by the tunnel, and has neither a source in a slice of a peer, nor is of a client of one."""
+    tunnel = tunnel_name(network.name)
     yield RAW, f"-i {tunnel} -j {TUNNELS.split()[1]}"
     for peer in driver.peers:
         for each in peer.slices_of(version):
             yield TUNNELS, f"-s {each} -i {tunnel} -j RETURN"
+    if returns(plan, network.name):
+        yield from ((TUNNELS, rule) for rule in _clients(plan, network, driver, version))
     yield TUNNELS, f"-i {tunnel} -j DROP"
 
 
-def _forwarding(network: Network, tunnel: str) -> Iterator[Element]:
+def _clients(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[str]:
+    """What clients of other hosts send to ports that all hosts publish; and errors on the way to them, of which
+    connection tracking knows.
+    """
+    tunnel = tunnel_name(network.name)
+    for own in driver.own.slices_of(version):
+        yield f"-s {own} -i {tunnel} -j DROP"
+    for published in plan.publications:
+        if published.ingress and published.version == version:
+            gateway = entry_gateway(plan, published)
+            to_port = f"-p {published.protocol} -m {published.protocol} --dport {published.host_port}"
+            if any(gateway in own for own in driver.own.slices_of(version)):
+                yield f"-d {gateway}/{gateway.max_prefixlen} -i {tunnel} {to_port} -j RETURN"
+    for error in ICMP_ERRORS[version]:
+        yield f"-i {tunnel} {error} -m addrtype --dst-type LOCAL -j RETURN"
+
+
+def _marks(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
+    """Note by which host each connection of a client of other hosts came, and mark replies by it."""
+    found, tunnel = returns(plan, network.name), tunnel_name(network.name)
+    if not found:
+        return
+    yield MARKS, f"-i {tunnel} -m conntrack --ctstate NEW -j {FIRST_PACKETS.split()[1]}"
+    copied = f"--restore-mark --nfmask {MARK_BITS:#x} --ctmask {MARK_BITS:#x}"
+    yield MARKS, f"-i {network.bridge} -m conntrack --ctdir REPLY {_IS_MARKED} -j CONNMARK {copied}"
+    for peer in driver.peers:
+        for each in peer.slices_of(version):
+            yield FIRST_PACKETS, f"-s {each} -i {tunnel} -j RETURN"
+    for back in found:
+        mac = tunnel_mac(network, back.host)
+        mark = f"--set-xmark {back.mark:#x}/{MARK_BITS:#x}"
+        yield FIRST_PACKETS, f"-i {tunnel} -m mac --mac-source {mac} -j CONNMARK {mark}"
+    yield FIRST_PACKETS, f"-i {tunnel} -m connmark --mark 0x0/{MARK_BITS:#x} -j DROP"
+    yield INTERNAL, f"-i {tunnel} {_IS_MARKED} -j {INGRESS.split()[1]}"
+    yield INTERNAL, f"-o {tunnel} {_ANSWERS} --ctdir REPLY {_IS_MARKED} -j ACCEPT"
+
+
+def _entries(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
+    """Ports that are published for other hosts, where it is decided who may reach them."""
+    found, tunnel = [each for each in plan.entries if each.network == network.name], tunnel_name(network.name)
+    if not found:
+        return
+    for subnet in driver.subnets_of(version):
+        yield INTERNAL, f"-s {subnet} ! -i {network.bridge} -o {tunnel} -j DROP"
+    translated = "-m conntrack --ctstate DNAT"
+    yield INTERNAL, f"-i {tunnel} {_ANSWERS} --ctdir REPLY {translated} -j ACCEPT"
+    yield BRIDGE, f"-o {tunnel} -m conntrack --ctstate RELATED {translated} -j ACCEPT"
+    for entry in found:
+        if entry.version == version:
+            to_port = f"-p {entry.port.protocol} -m {entry.port.protocol} --dport {entry.port.port}"
+            yield entry_translation(entry)[0].partition(" ")[2], entry_translation(entry)[1]
+            yield (
+                BRIDGE,
+                f"-d {entry.address}/{entry.address.max_prefixlen} -o {tunnel} {to_port} {translated} -j ACCEPT",
+            )
+    yield BRIDGE, f"-o {tunnel} -j DROP"
+    if version == 4:
+        yield POSTROUTING, f"-s 127.0.0.0/8 -o {tunnel} -j MASQUERADE"
+
+
+def _forwarding(plan: Plan, network: Network, tunnel: str) -> Iterator[Element]:
     """The tunnel is one more link of the network, but leads to its bridge alone."""
     for pair in (f"-i {network.bridge} -o {tunnel}", f"-i {tunnel} -o {network.bridge}"):
         if network.icc:
             yield INTERNAL, f"{pair} -j ACCEPT"
     yield INTERNAL, f"-i {tunnel} -j DROP"
-    yield INTERNAL, f"-o {tunnel} -j DROP"
+    # What is led to a port that another host publishes is not internal; of that, `_entries` has the rest.
+    leading = "-m conntrack ! --ctstate DNAT " if leads_elsewhere(plan, network) else ""
+    yield INTERNAL, f"-o {tunnel} {leading}-j DROP"
 
 
 def _to_host(plan: Plan, network: Network, tunnel: str, version: int) -> Iterator[Element]:

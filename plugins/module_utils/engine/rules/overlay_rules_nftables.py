@@ -11,14 +11,21 @@ from __future__ import annotations
 
 from typing import Iterator, List, Tuple
 
-from ..planning.overlays import overlays, tunnels
+from ..planning.ingress import MARK_BITS, MARK_SHIFT, returns
+from ..planning.overlays import overlays, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
-from ..state import ElementSet
+from ..state import Chain, ElementSet
 from .elements_nftables import FAMILIES, peers_set
 
 # The VNI: behind the UDP header, 8 bytes, VXLAN's flags and reserved bits, 4 bytes (RFC 7348).
 _VNI = "@th,96,24"
+
+_ERRORS = {
+    4: "icmp type { destination-unreachable, time-exceeded, parameter-problem }",
+    6: "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }",
+}
+FIRST_PACKETS, REPLIES, INGRESS = "WHARF-FIRST-PACKETS", "WHARF-REPLIES", "WHARF-INGRESS"
 
 
 def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
@@ -32,6 +39,12 @@ def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet("tunnels", ("type ifname",))
         for version, _family in FAMILIES:
             yield ElementSet(f"slices{version}", (f"type ipv{version}_addr . ifname", "flags interval"))
+    for version, _family in FAMILIES:
+        address, port = f"ipv{version}_addr", "inet_proto . inet_service"
+        if plan.entries:
+            yield ElementSet(f"entries{version}", (f"type {address} . {port}",))
+        if returns(plan):
+            yield ElementSet(f"ingress{version}", (f"type {address} . {port}",))
     for version, _family in _direct_families(plan):
         yield ElementSet(f"direct{version}", (f"type ipv{version}_addr . ipv{version}_addr", "flags interval"))
     for _network, driver, _tunnel in tunnels(plan.model):
@@ -49,7 +62,88 @@ def overlay_sources(plan: Plan) -> Iterator[str]:
         yield f'{vxlan} {family} saddr != @{peers_set(driver)} drop comment "VXLAN of a stranger"'
     for version, family in FAMILIES if any(tunnels(plan.model)) else ():
         strangers = f"{family} saddr . iifname != @slices{version}"
+        if returns(plan):
+            # Clients of other hosts, and errors on the way to them, of which connection tracking knows.
+            yield f"iifname @tunnels {_ERRORS[version]} fib daddr type local accept"
+            strangers += f" {family} daddr . meta l4proto . th dport != @ingress{version}"
+            own = f"{family} saddr . iifname @networks{version}"
+            yield f'iifname @tunnels {own} drop comment "of this host\'s own slice"'
         yield f'iifname @tunnels {strangers} drop comment "of no slice of another host"'
+
+
+def ingress_marks(plan: Plan) -> Iterator[Chain]:
+    """Note by which host each connection of a client of other hosts came, and mark replies by it, bit by bit: nft can
+    neither copy some bits of a mark alone, nor take them from a map.
+    """
+    found = returns(plan)
+    if not found:
+        return
+    others = 0xFFFFFFFF ^ MARK_BITS
+    yield Chain(
+        "mangle-prerouting",
+        (
+            "type filter hook prerouting priority mangle; policy accept;",
+            f"iifname @tunnels ct state new jump {FIRST_PACKETS}",
+            f"iifname @bridges ct direction reply ct mark & {MARK_BITS:#x} != 0 jump {REPLIES}",
+        ),
+    )
+    macs = {
+        (network.name, peer.name): tunnel_mac(network, peer)
+        for network, driver, _t in tunnels(plan.model)
+        for peer in driver.peers
+    }
+    yield Chain(
+        FIRST_PACKETS,
+        (
+            *(f"{family} saddr . iifname @slices{version} return" for version, family in FAMILIES),
+            *(
+                f'iifname "{tunnel_name(back.network)}" ether saddr {macs[back.network, back.host.name]} '
+                f"ct mark set ct mark & {others:#x} | {back.mark:#x}"
+                for back in found
+            ),
+            f'ct mark & {MARK_BITS:#x} == 0 drop comment "of no other host"',
+        ),
+    )
+    bits = [1 << bit for bit in range(MARK_SHIFT, 32)]
+    yield Chain(
+        REPLIES,
+        (
+            f"meta mark set meta mark & {others:#x}",
+            *(f"ct mark & {bit:#x} == {bit:#x} meta mark set meta mark | {bit:#x}" for bit in bits),
+        ),
+    )
+    yield Chain(
+        INGRESS,
+        (
+            "ct state established,related accept",
+            "ct status dnat jump DOCKER-TARGETS",
+            'drop comment "ingress"',
+        ),
+    )
+
+
+def ingress_forwarded(plan: Plan) -> Iterator[str]:
+    """From clients of other hosts to ports that are published here, as `allow_from` says; and from clients here to
+    those that are published elsewhere, which is where that is decided.
+    """
+    if returns(plan):
+        yield f"iifname @tunnels ct mark & {MARK_BITS:#x} != 0 jump {INGRESS}"
+        yield f"oifname @tunnels ct direction reply ct mark & {MARK_BITS:#x} != 0 ct state established,related accept"
+    if plan.entries:
+        yield "iifname @tunnels ct direction reply ct status dnat ct state established,related accept"
+        yield "iifname != @internal oifname @tunnels ct status dnat ct state related accept"
+        for version, family in FAMILIES:
+            for known in ("slices", "networks"):
+                spoofed = f"iifname != @bridges {family} saddr . oifname @{known}{version}"
+                yield f'oifname @tunnels {spoofed} drop comment "of no container of the network"'
+            entry = f"{family} daddr . meta l4proto . th dport @entries{version}"
+            yield f'iifname != @internal oifname @tunnels ct status dnat {entry} accept comment "ingress"'
+
+
+def entered(plan: Plan) -> Iterator[str]:
+    """Containers of a network are seen as themselves also where they ask for a port of their own host."""
+    for version, family in FAMILIES if plan.entries else ():
+        yield f"oifname @tunnels {family} saddr . oifname @networks{version} accept"
 
 
 def overlay_input(plan: Plan) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 from ..declaration.model import ISOLATED, Network
 from ..declaration.section import Address
 from ..declaration.services import TFTP_PORT
+from ..planning.ingress import returns
 from ..planning.overlays import tunnels
 from ..planning.plan import Plan
 from ..planning.publications import Translation
@@ -23,13 +24,14 @@ from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
 from .container_rules_iptables import container_rules, groups
 from .network_rules_iptables import DNS_PROTOCOLS, FAMILIES, INPUT, MSS, Element, RuleContext, in_family
-from .overlay_rules_iptables import TUNNELS, VXLAN, overlay_rules
+from .overlay_rules_iptables import FIRST_PACKETS, INGRESS, MARKS, TUNNELS, VXLAN, overlay_rules
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 HOOKS = (
     "raw PREROUTING",
+    "mangle PREROUTING",
     "mangle FORWARD",
     "filter INPUT",
     "filter FORWARD",
@@ -42,6 +44,8 @@ CHAINS = (
     "raw WHARF-PREROUTING",
     VXLAN,
     TUNNELS,
+    MARKS,
+    FIRST_PACKETS,
     f"filter {USER_CHAIN}",
     f"filter {DECLARED_CHAIN}",
     "filter DOCKER-FORWARD",
@@ -50,6 +54,7 @@ CHAINS = (
     "filter DOCKER-BRIDGE",
     "filter DOCKER-LINKS",
     "filter DOCKER",
+    INGRESS,
     "filter WHARF-FORWARD",
     INPUT,
     "nat DOCKER",
@@ -60,6 +65,7 @@ CHAINS = (
 )
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
+_IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
 # Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861).
@@ -75,7 +81,8 @@ def rules(plan: Plan) -> List[Object]:
         return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
     owned = [*_network_rules(plan, versions), *container_rules(plan, published, versions)]
-    tree = groups(published, [port.address for port in plan.accepted_ports])
+    entries = [entry for entry in plan.entries if entry.version in versions]
+    tree = groups(published, entries, [port.address for port in plan.accepted_ports])
     return [
         *(thing for version in versions for thing in _skeleton(plan, version)),
         *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *tree]),
@@ -102,6 +109,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     family = FAMILIES[version]
     router = tuple(_not_a_router(plan, version))
     yield IptablesHook(f"{family} raw PREROUTING", ("-j WHARF-PREROUTING",))
+    has_ingress = bool(returns(plan))
+    if has_ingress:
+        yield IptablesHook(f"{family} mangle PREROUTING", (f"-j {MARKS.split()[1]}",))
     clamped = any(network.mss_clamp for network in plan.model.networks.values())
     if clamped:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
@@ -123,6 +133,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
         INPUT: ("-i lo -j RETURN",),
+        INGRESS: (f"{_IS_ESTABLISHED} -j ACCEPT", f"{_IS_TRANSLATED} -j DOCKER", "-j DROP"),
         "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
         "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
@@ -131,6 +142,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         "filter WHARF-FORWARD": bool(router),
         MSS: clamped,
         INPUT: names or isolated or tunnelled,
+        **dict.fromkeys((MARKS, FIRST_PACKETS, INGRESS), has_ingress),
         VXLAN: tunnelled,
         TUNNELS: tunnelled,
         **dict.fromkeys(_FOR_NAMES, names),

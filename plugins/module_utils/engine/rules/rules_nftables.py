@@ -21,6 +21,9 @@ from .overlay_rules_nftables import (
     direct_access,
     directly_forwarded,
     directly_sent,
+    entered,
+    ingress_forwarded,
+    ingress_marks,
     overlay_input,
     overlay_sets,
     overlay_sources,
@@ -107,6 +110,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     bridged = [_BRIDGED] if _has_uplink(plan) else []
     raw = [*bridged, *overlay_sources(plan), *direct_access(plan), *_raw_prerouting(plan.model.host)]
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
+    yield from ingress_marks(plan)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
     # nft 1.0.6 does not take the name `dstnat` at the hook output.
     yield _hooked(plan, "output", "nat hook output priority -100", [_TO_DOCKER])
@@ -231,6 +235,7 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     The rules of internal networks come before the accept of established flows. Otherwise a container that
     forwards between an internal network and another one would get replies for the internal one accepted.
     """
+    yield from ingress_forwarded(plan)
     yield 'iifname . oifname @icc accept comment "between containers of a network"'
     yield from directly_forwarded(plan)
     yield 'iifname @internal drop comment "internal"'
@@ -281,6 +286,7 @@ def _docker_targets() -> Iterator[str]:
 
 def _postrouting(plan: Plan) -> Iterator[str]:
     yield from directly_sent(plan)
+    yield from entered(plan)
     for version, family in FAMILIES:
         yield f"oifname @bridges fib saddr type local snat {family} to {family} daddr map @translated{version}"
     yield 'oifname @bridges ip saddr 127.0.0.0/8 masquerade comment "published on loopback"'

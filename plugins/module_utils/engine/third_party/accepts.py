@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Iterator, List
 
 from ..declaration.model import Network
+from ..planning.ingress import leads_elsewhere
 from ..planning.overlays import has_tunnel, tunnel_name
 from ..planning.plan import Plan
 from ..state import Firewalld, Object, ThirdPartyAccept
@@ -49,7 +50,13 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
         yield ThirdPartyAccept(owner, tuple((program, rule) for program in PROGRAMS for rule in rules))
     for network in _networks(plan):
         name = f"network {network.name}"
-        rules = [f'-A {ACCEPTS} -{option} {network.bridge} -m comment --comment "{name}" -j ACCEPT' for option in "io"]
+        leads = leads_elsewhere(plan, network)
+        links = [network.bridge, *([tunnel_name(network.name)] if leads else [])]
+        rules = [
+            f'-A {ACCEPTS} -{option} {link} -m comment --comment "{name}" -j ACCEPT'
+            for link in links
+            for option in "io"
+        ]
         yield ThirdPartyAccept(name, tuple((program, rule) for program in PROGRAMS for rule in rules))
 
 

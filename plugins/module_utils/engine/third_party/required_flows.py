@@ -11,7 +11,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
-from ..planning.overlays import tunnels, underlay_link
+from ..planning.ingress import Entry
+from ..planning.overlays import tunnel_name, tunnels, underlay_link
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.resolvers import DNS_PORT
@@ -75,6 +76,7 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
     yield from _between_hosts(plan)
     if plan.model.host.ip_forward:
         yield from _published(plan)
+        yield from _entries(plan)
         yield from _directly(plan)
 
 
@@ -122,6 +124,13 @@ def _published(plan: Plan) -> Iterator[RequiredFlow]:
         of_network = flows[name, version]
         if of_network:
             yield of_network.to_published(publication)
+
+
+def _entries(plan: Plan) -> Iterator[RequiredFlow]:
+    """What clients send to ports that are published for other hosts. Where the containers are, it is as any VXLAN."""
+    for entry in plan.entries:
+        flows = _NetworkFlows(plan, plan.model.networks[entry.network], entry.version)
+        yield flows.to_entry(entry, tunnel_name(entry.network))
 
 
 def _redirected_queries(plan: Plan) -> Iterator[RequiredFlow]:
@@ -271,6 +280,18 @@ class _NetworkFlows:
         ]
         subject = f"{port.host_port}/{port.protocol} of {port.container}"
         return self._flow("packets to published port", packets, subject)
+
+    def to_entry(self, entry: Entry, tunnel: str) -> RequiredFlow:
+        protocol, port = entry.port.protocol, entry.port.port
+        of_flow = {"protocol": protocol, "dnat": True, "original destination port": port}
+        there = {**of_flow, **_NEW, "destination": entry.address, "destination port": port}
+        untranslated = {"destination": None, "destination port": port, "destination type": "local", "dnat": False}
+        packets = [
+            *_forwarded(there, self._uplink, tunnel, untranslated),
+            *_forwarded({**of_flow, **_REPLY, "source": entry.address, "source port": port}, tunnel, self._uplink),
+        ]
+        subject = f"{entry.port} of {entry.port.container} on host {entry.host}"
+        return self._flow("what others send to published port", packets, subject)
 
     def _flow(self, description: str, packets: _Packets, subject: str = "") -> RequiredFlow:
         return _flow(description, subject or self._network.name, self._network.bridge, self._version, packets)

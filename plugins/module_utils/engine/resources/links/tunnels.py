@@ -26,7 +26,15 @@ from ...kernel.links import (
     opened,
     require_pyroute2,
 )
-from ...kernel.rtnetlink import RTPROT_WHARF, LinkInfo, NeighbourInfo, RouteInfo, VxlanInfo
+from ...kernel.rtnetlink import (
+    RT_TABLE_MAIN,
+    RTPROT_WHARF,
+    AddressInfo,
+    LinkInfo,
+    NeighbourInfo,
+    RouteInfo,
+    VxlanInfo,
+)
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation, Resource
@@ -66,8 +74,9 @@ class Tunnels(Resource):
         if problems:
             raise ConflictError(*problems)
         managed = [link for link in links if is_managed_tunnel(link)]
-        routes = rtnetlink.routes() if managed else []
-        current = state_of([_observed(link, routes, wanted.get(link.name)) for link in managed])
+        routes = rtnetlink.routes_of_all_tables() if managed else []
+        addresses = rtnetlink.addresses() if managed else []
+        current = state_of([_observed(link, routes, addresses, wanted.get(link.name)) for link in managed])
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
@@ -128,11 +137,13 @@ def _problem(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> Problem:
     return Problem(same.place, f"{found}, and has the VNI {same.vni}: give the network another one by {option}")
 
 
-def _observed(link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[Tunnel]) -> Tunnel:
+def _observed(
+    link: LinkInfo, routes: Sequence[RouteInfo], addresses: Sequence[AddressInfo], wanted: Optional[Tunnel]
+) -> Tunnel:
     vxlan = link.vxlan or _UNKNOWN_VXLAN
     known = rtnetlink.neighbours(link.index)
     declared = wanted or Tunnel(link.name, "", 0, "", 0, 0, "")
-    own = [PeerRoute(route.destination, route.gateway, route.source) for route in routes if _is_on(route, link)]
+    own = [_peer_route(route) for route in routes if _is_on(route, link)]
     return Tunnel(
         link.name,
         network="" if link.group == UNDONE_BRIDGES else marked_for(link),
@@ -147,7 +158,17 @@ def _observed(link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[Tunn
         forwards=in_order_of(declared.forwards, _forwards(known)),
         up=link.up,
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
+        addresses=in_order_of(declared.addresses, [each.address for each in _of_link(link.index, addresses)]),
     )
+
+
+def _of_link(index: int, addresses: Sequence[AddressInfo]) -> List[AddressInfo]:
+    return [each for each in addresses if each.index == index and not (each.by_kernel or each.link_local6)]
+
+
+def _peer_route(route: RouteInfo) -> PeerRoute:
+    table = 0 if route.table == RT_TABLE_MAIN else route.table
+    return PeerRoute(route.destination, route.gateway, route.source, table)
 
 
 def _is_on(route: RouteInfo, link: LinkInfo) -> bool:
@@ -213,10 +234,21 @@ def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:
     proc_sys.apply((each for each in after.sysctls if each not in before.sysctls), after.name)
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")
+    _set_addresses(netlink, index, after)
     _set_peers(netlink, index, after)
     if before.network != after.network:
         # Marked last: what a killed run leaves is whole, or shows by its group that it is not.
         ip.link("set", index=index, ifalias=MARK + after.network, group=DONE)
+
+
+def _set_addresses(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
+    standing = _of_link(index, rtnetlink.addresses())
+    for address in after.addresses:
+        if address not in [each.address for each in standing]:
+            netlink.replace_address(index, address)
+    for gone in standing:
+        if gone.address not in after.addresses:
+            rtnetlink.delete_address(gone)
 
 
 def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
@@ -243,16 +275,18 @@ def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
 
 
 def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
-    standing = [route for route in rtnetlink.routes() if route.index == index and route.protocol == RTPROT_WHARF]
-    there = {PeerRoute(route.destination, route.gateway, route.source) for route in standing}
+    of_link = (route for route in rtnetlink.routes_of_all_tables() if route.index == index)
+    standing = [route for route in of_link if route.protocol == RTPROT_WHARF]
+    there = {_peer_route(route) for route in standing}
     for route in after.routes:
         if route not in there:
             netlink.add_route(
-                route.destination, index, route.gateway, protocol=RTPROT_WHARF, source=route.source, onlink=True
-            )
-    wanted = {route.destination for route in after.routes}
+                route.destination, index, route.gateway, protocol=RTPROT_WHARF, source=route.source, onlink=True,
+                table=route.table or RT_TABLE_MAIN,
+            )  # fmt: skip
+    wanted = {(route.destination, route.table) for route in after.routes}
     for gone in standing:
-        if gone.destination not in wanted:
+        if (gone.destination, _peer_route(gone).table) not in wanted:
             with forgiving(errno.ESRCH):
                 rtnetlink.delete_route(gone)
 
