@@ -73,9 +73,15 @@ def read_facts(ledger: Ledger) -> Facts:
 
 
 def _bridges(bridges: List[rtnetlink.LinkInfo], addresses: List[rtnetlink.AddressInfo]) -> Iterator[ThirdPartyBridge]:
+    vlans = rtnetlink.vlans() if any(link.bridge and link.bridge.vlan_filtering for link in bridges) else {}
     for link in sorted(bridges, key=lambda link: link.name):
+        info = link.bridge
+        has_vlans = info is not None and info.vlan_filtering
+        own_vlan = next((each.vlan for each in vlans.get(link.index, ()) if each.pvid), 0)
+        default_vlan = info.default_vlan if info else 0
         own = tuple(_given(info for info in addresses if info.index == link.index))
-        yield ThirdPartyBridge(link.name, link.mtu, link.mac, link.up, own, _is_filtered(link))
+        filtered = _is_filtered(link)
+        yield ThirdPartyBridge(link.name, link.mtu, link.mac, link.up, own, filtered, has_vlans, own_vlan, default_vlan)
 
 
 def _host_links(

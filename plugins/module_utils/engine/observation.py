@@ -24,7 +24,7 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
-from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel
+from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
 from .trouble import trouble, unconnected
@@ -246,8 +246,14 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),
         "routes": [str(route) for route in endpoint.routes if route.gateway],
+        "vlan": _vlans(endpoint.port.vlans),
         "rate": {"ingress": _rate(endpoint.ingress), "egress": _rate(endpoint.egress)},
     }
+
+
+def _vlans(vlans: Optional[Vlans]) -> Optional[Dict[str, Any]]:
+    """None where the port has those of any new port."""
+    return {"untagged": vlans.untagged or None, "tagged": list(vlans.tagged)} if vlans else None
 
 
 def _rate(shaper: Shaper) -> Optional[Dict[str, int]]:

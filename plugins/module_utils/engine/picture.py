@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
 from .drawing.ports import joined
@@ -134,8 +134,13 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),
-        _words(_rates(here.get("rate", {}))),
+        _words([*_vlans(here.get("vlan")), *_rates(here.get("rate", {}))]),
     ]
+
+
+def _vlans(vlans: Optional[Seen]) -> Iterator[str]:
+    if vlans:
+        yield f"VLAN {_words(str(each) for each in [vlans['untagged'], *vlans['tagged']] if each)}"
 
 
 def _rates(limits: Seen) -> Iterator[str]:

@@ -318,24 +318,45 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Vlans:
+    """VLANs of a port: the one of its frames without a tag, 0 for none, and those with a tag. `clean`: frames of each
+    come in and go out alike.
+    """
+
+    untagged: int = 0
+    tagged: Tuple[int, ...] = ()
+    clean: bool = True
+
+    def __str__(self) -> str:
+        told = {f"{self.untagged} untagged": self.untagged, f"{', '.join(map(str, self.tagged))} tagged": self.tagged}
+        return f"VLAN {' and '.join(text for text, is_so in told.items() if is_so) or 'none'}"
+
+
+@dataclass(frozen=True)
 class Port:
     """A port of a bridge; none where `bridge` is empty.
 
     `hairpin`: it may send a frame back to where it came from. `isolated`: it exchanges frames with the host only, not
-    with other isolated ports. Both flags are lost with the port, so the three are one value. `mtu`: in bytes, where it
-    is not that of the other end; else 0.
+    with other isolated ports. `vlans` are None where it has those that the bridge gives to a new port. All of this is
+    lost with the port, so it is one value. `mtu`: in bytes, where it is not that of the other end; else 0.
     """
 
     bridge: str
     hairpin: bool = False
     isolated: bool = False
     mtu: int = 0
+    vlans: Optional[Vlans] = None
 
     def __bool__(self) -> bool:
         return bool(self.bridge)
 
     def __str__(self) -> str:
-        told = {"hairpin": self.hairpin, "isolated": self.isolated, f"mtu {self.mtu}": self.mtu}
+        told = {
+            "hairpin": self.hairpin,
+            "isolated": self.isolated,
+            f"mtu {self.mtu}": self.mtu,
+            str(self.vlans): self.vlans,
+        }
         return ", ".join([self.bridge or "none", *(name for name, is_so in told.items() if is_so)])
 
 

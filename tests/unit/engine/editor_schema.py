@@ -138,6 +138,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_networks": _listed(_TEXT),
     "_ra": [_FLAG, _choice(RA_MODES)],
     "_rates": [],
+    **dict.fromkeys(("_vlan", "_vlans"), [_NUMBER]),
     "_records": [],
     "_route": [],
     "_states": [*_listed(_in_any_case(STATES)), {"type": "string", "pattern": ","}],
@@ -190,7 +191,8 @@ def _noting(levels: dict[str, _Level]) -> Iterator[None]:
 def taken_levels() -> dict[str, _Level]:
     """What the parser takes, by level, when it reads the vocabulary entry by entry."""
     marked = vocabulary()
-    facts = facts_of({"uplink": "eth0", "third_party_bridges": []})
+    switch = {"name": "br9", "addresses": ["10.99.0.1/24"], "has_vlans": True}
+    facts = facts_of({"uplink": "eth0", "third_party_bridges": [switch]})
     levels: dict[str, _Level] = defaultdict(_Level)
     with _noting(levels):
         for host in marked["hosts"]:

@@ -13,7 +13,7 @@ from typing import Any
 import golden
 import pytest
 import yaml
-from planning import plan
+from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
@@ -31,10 +31,12 @@ HOST_ADDRESSES = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1
 
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "expectations").iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    planned = plan(yaml.safe_load((case / "declaration.yml").read_text()), Facts(uplink="eth0"))
+    given = [name for name in ("declaration.yml", "facts.yml") if (case / name).exists()]
+    words, *facts = (yaml.safe_load((case / name).read_text()) for name in given)
+    planned = plan(words, facts_of(facts[0]) if facts else Facts(uplink="eth0"))
     lines = [_line(probe, planned) for probe in expect(planned, HOST_ADDRESSES)]
     lines += ["", "# From another host", *(_line(probe, None) for probe in expect_outside(planned, HOST_ADDRESSES))]
-    golden.check(case, {"probes.txt": "".join(f"{line}\n" for line in lines)}, given=("declaration.yml",))
+    golden.check(case, {"probes.txt": "".join(f"{line}\n" for line in lines)}, given=given)
 
 
 def _line(probe: Probe, planned: Plan | None) -> str:

@@ -58,12 +58,14 @@ EXAMPLES = int(os.environ.get("WHARF_EXAMPLES", USUAL))
 LETTERS = ALL_LETTERS if EXAMPLES > USUAL else ""
 
 MARKED = vocabulary()
-FACTS = facts_of({"uplink": "eth0", "third_party_bridges": []})
+SWITCH = {"name": "br9", "addresses": ["10.99.0.1/24"], "has_vlans": True}
+FACTS = facts_of({"uplink": "eth0", "third_party_bridges": [SWITCH]})
 
 # What the entries refer to.
 AROUND: dict[str, Any] = {
     "networks": {
-        "front": {"enable_ipv6": True, "ipam": {"config": [{"subnet": "10.1.0.0/24"}, {"subnet": "fd00:1::/64"}]}}
+        "front": {"enable_ipv6": True, "ipam": {"config": [{"subnet": "10.1.0.0/24"}, {"subnet": "fd00:1::/64"}]}},
+        "switched": {"external": True, "driver_opts": {"com.docker.network.bridge.name": "br9"}},
     },
     "containers": {"web": {"networks": ["front"], "ports": ["8080:80"]}, "db": {"networks": ["front"]}},
 }
@@ -88,7 +90,7 @@ def declaration(entry: Entry, words: Any) -> dict[str, Any]:
     if section == "hosts":
         return dict(without_passed_over({"host": words}))
     if section == "networks":
-        around = {"networks": AROUND["networks"] if key == "other" else {}}
+        around = {"networks": {"front": AROUND["networks"]["front"]} if key == "other" else {}}
     else:
         around = {name: dict(entries) for name, entries in AROUND.items()}
     if section == "docker_user":
@@ -136,7 +138,7 @@ def test_it_has_every_key_that_is_ever_taken(monkeypatch: pytest.MonkeyPatch) ->
         assert problems(declaration((section, key), unmarked(MARKED[section][key])), FACTS) == []
     # The options for all networks are tried on a network that says nothing else.
     example = "wharf_host.default-network-opts."
-    beside = tuple(f"{example}{key}" for key in ("masquerade", "rate", "uplink"))
+    beside = tuple(f"{example}{key}" for key in ("masquerade", "rate", "uplink", "vlan"))
     tried = {place for place in taken if place.startswith(beside)}
     assert taken - given == tried
 

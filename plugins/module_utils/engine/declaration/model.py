@@ -74,6 +74,17 @@ class TrafficRates:
 
 
 @dataclass(frozen=True)
+class PortVlans:
+    """The VLANs of each container on a network, by their numbers: the one whose frames it sends and gets without a tag,
+    0 for none, and those with a tag.
+    """
+
+    path: str
+    untagged: int = 0
+    tagged: Tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Host:
     """Host-wide settings, those of dockerd's `daemon.json`.
 
@@ -147,9 +158,9 @@ class Network:
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
     bridge has no IPv4 address. `icmp`: everybody may ping its containers.
-    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `rates` are those of each
-    container whose attachment has none of its own. `adopts` are the names of the
-    third-party bridge that it adopts, of which the first that exists counts; empty if wharf.network makes the bridge.
+    `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `rates` and `vlans` are those
+    of each container whose attachment has none of its own. `adopts` are the names of the third-party bridge that it
+    adopts, of which the first that exists counts; empty if wharf.network makes the bridge.
     """
 
     name: str
@@ -173,6 +184,7 @@ class Network:
     icmp: bool = False
     mss_clamp: bool = False
     rates: Optional[TrafficRates] = None
+    vlans: Optional[PortVlans] = None
     adopts: Tuple[str, ...] = ()
     services: Services = Services()
 
@@ -282,6 +294,7 @@ class Attachment:
     priority: int = 0
     sysctls: Tuple[Tuple[str, str], ...] = ()
     rates: Optional[TrafficRates] = None
+    vlans: Optional[PortVlans] = None
 
     def static(self, version: int) -> Optional[Address]:
         return self.ipv4 if version == 4 else self.ipv6

@@ -16,6 +16,7 @@ from .drivers import LEAST_IPV6_MTU, BridgeDriver
 from .model import GATEWAY_MODES, ISOLATED, NAT, Network, PerFamily
 from .parse_ports import host_ip
 from .parse_rates import take_rates
+from .parse_vlans import take_vlans
 from .section import Section, wrong
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
         masquerades=per_family(extension, "masquerade", read.flag, masquerade),
         host_binding=options.take_optional(BRIDGE_OPTION + "host_binding_ipv4", host_ip),
         rates=take_rates(extension),
+        vlans=take_vlans(extension),
     )
     shaped = shared_options(shaped, options, problems)
     for version in (4, 6):

@@ -26,6 +26,7 @@ from .model import (
 )
 from .parse_ports import PortMapping, port_range, protocol
 from .parse_rates import take_rates
+from .parse_vlans import take_vlans
 from .places import SOURCE
 from .section import Section, whole_section, wrong
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
@@ -181,6 +182,7 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         priority=section.take("priority", read.number, 0),
         sysctls=section.take_all("driver_opts", _endpoint_sysctls),
         rates=take_rates(extension),
+        vlans=take_vlans(extension),
     )
     extension.finish()
     section.finish(extensible=True)

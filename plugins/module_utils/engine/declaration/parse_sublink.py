@@ -27,6 +27,7 @@ from .drivers import (
 )
 from .model import Network
 from .parse_bridge import UPLINK, option_path, shared_options
+from .parse_vlans import VLAN
 from .section import Section
 
 PARENT_OPTION = "parent"
@@ -41,6 +42,7 @@ _OPTIONS_OF_BRIDGES: Mapping[str, str] = {
 }
 _EXTENSIONS_OF_BRIDGES: Mapping[str, str] = {
     "rate": NO_RATE,
+    VLAN: "a network of {driver} has no bridge: leave this out; driver_opts.parent may be a VLAN, as eth0.20",
     UPLINK: "a network of {driver} has no bridge: leave this out; driver_opts.parent names the link of the host",
 }
 _APART = {MACVLAN: "macvlan_mode: private", IPVLAN: "ipvlan_flag: private"}

@@ -28,6 +28,7 @@ from .walk import (
     NOT_FORWARDED,
     NOT_LISTENED,
     NOT_TAKEN,
+    OTHER_VLAN,
     OWN_PARENT,
     PRIVATE_LINK,
     RULE,
@@ -78,6 +79,7 @@ class Adviser:
             MISSED: self._missed,
             PRIVATE_LINK: self._private_link,
             OWN_PARENT: self._own_parent,
+            OTHER_VLAN: self._other_vlan,
         }
         return by_kind[cause.kind](cause) if cause.kind in by_kind else Advice()
 
@@ -127,6 +129,14 @@ class Adviser:
         key = "ipvlan_flag" if network.sublinks.flag else "macvlan_mode"
         why = f"containers of network {network.name} do not reach each other by themselves ({network.path}.driver_opts)"
         return Advice(why, (f"`{key}: bridge` in {network.path}.driver_opts",))
+
+    def _other_vlan(self, cause: Cause) -> Advice:
+        network = self._network_of(cause.outgoing)
+        if network is None:
+            return Advice("", (APPLY,))
+        return Advice(
+            "", (f"`x-wharf: {{vlan: …}}` in {network.path}, or of the containers, so that both are in one VLAN",)
+        )
 
     def _own_parent(self, cause: Cause) -> Advice:
         network = self._network_on(cause.outgoing)

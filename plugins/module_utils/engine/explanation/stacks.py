@@ -8,13 +8,13 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.section import Address, Interface
 from ..errors import ApplyError
 from ..kernel import namespaces, proc_sys, programs, rtnetlink
 from ..kernel.listeners import listeners
-from ..kernel.rtnetlink import AddressInfo, LinkInfo, Way
+from ..kernel.rtnetlink import AddressInfo, LinkInfo, PortVlan, Way
 from ..resources.firewall import nftables
 from ..resources.firewall.rulesets import read_rulesets
 from ..third_party.drops import Ruleset
@@ -95,6 +95,7 @@ class Stack:
     ask_way: Callable[[str, str, int], Way]
     parameter: Callable[[str], Optional[str]]
     read_listeners: Callable[[], Sequence[Tuple[str, str, int]]]
+    read_vlans: Callable[[], Mapping[int, FrozenSet[PortVlan]]] = dict
 
     @property
     def is_host(self) -> bool:
@@ -107,6 +108,11 @@ class Stack:
     @cached_property
     def rules(self) -> Rules:
         return self.read_rules()
+
+    @cached_property
+    def vlans(self) -> Mapping[int, FrozenSet[PortVlan]]:
+        """Those of the ports of bridges, and of bridges themselves, by the index of the link."""
+        return self.read_vlans()
 
     @cached_property
     def listeners(self) -> Sequence[Tuple[str, str, int]]:
@@ -205,6 +211,7 @@ def read_stack(name: str, path: str) -> Stack:
         inside(rtnetlink.way_to),
         inside(proc_sys.read),
         inside(lambda: list(listeners())),
+        inside(rtnetlink.vlans),
     )
 
 

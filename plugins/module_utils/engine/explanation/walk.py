@@ -28,7 +28,7 @@ from .stacks import LOOPBACK, NAT_PRIORITIES, Base, Stack, Stacks
 ABSENT, NO_WAY, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no way", "not taken", "not forwarded", "rule"
 ISOLATED_PORT, NOBODY, DOWN, NOT_LISTENED = "isolated port", "nobody", "link down", "nobody listens"
 SILENT, LOST_ANSWER, MISSED = "silent", "lost answer", "missed"
-PRIVATE_LINK, OWN_PARENT = "private link", "own parent"
+PRIVATE_LINK, OWN_PARENT, OTHER_VLAN = "private link", "own parent", "other VLAN"
 
 _TRACKING = -200
 _PROTOCOLS = {(PING, 4): "icmp", (PING, 6): "ipv6-icmp"}
@@ -224,6 +224,7 @@ class Walk:
         host, self._mark = self.stacks.host, 0
         self._pass_frames(host, PREROUTING, header, bridge, port, None)
         if next_hop in host.own(bridge):
+            self._check_vlans(bridge, port, bridge, header)
             self._discover(header, next_hop, self._sender(port), (host, bridge))
             self._pass_frames(host, INPUT, header, bridge, port, None)
             return self.receive(host, bridge, header, port)
@@ -252,8 +253,25 @@ class Walk:
         self._note(host, f"bridge {bridge.name} passes it on to {_behind(other)}", header)
         return self._by_port(bridge, other, header)
 
+    def _check_vlans(self, bridge: LinkInfo, source: LinkInfo, target: LinkInfo, header: Header) -> None:
+        """Whether a frame goes from a port of the bridge, or from the bridge itself, to another one."""
+        if not self._is_in_vlan_of(bridge, source, target):
+            reason = f"bridge {bridge.name} keeps the VLANs of {source.name} and {target.name} apart"
+            raise self._stopped(OTHER_VLAN, self.stacks.host, header, reason, bridge.name, bridge.name)
+
+    def _is_in_vlan_of(self, bridge: LinkInfo, source: LinkInfo, target: LinkInfo) -> bool:
+        """Containers and the host send and get frames without a tag; by third-party ports there may be tagged ones."""
+        if not (bridge.bridge and bridge.bridge.vlan_filtering):
+            return True
+        third_party = {port.index for port, container in self.ports.get(bridge.index, ()) if not container}
+        members = self.stacks.host.vlans
+        coming = (each.vlan for each in members.get(source.index, ()) if each.pvid or source.index in third_party)
+        going = (each.vlan for each in members.get(target.index, ()) if each.untagged or target.index in third_party)
+        return not {*coming}.isdisjoint(going)
+
     def _check_ports(self, port: LinkInfo, bridge: LinkInfo, other: LinkInfo, header: Header) -> None:
         host = self.stacks.host
+        self._check_vlans(bridge, port, other, header)
         if port.port and other.port and port.port.isolated and other.port.isolated:
             reason = f"the ports of bridge {bridge.name} are isolated from each other"
             raise self._stopped(ISOLATED_PORT, host, header, reason, bridge.name, bridge.name)
@@ -265,6 +283,7 @@ class Walk:
         other = self._port_of(bridge, next_hop, None, header)
         if other is None:
             raise self._nobody(bridge, next_hop, header)
+        self._check_vlans(bridge, bridge, other.link, header)
         self._discover(header, next_hop, (self.stacks.host, bridge), (other.stack, other.interface))
         self._pass_frames(self.stacks.host, OUTPUT, header, bridge, None, other.link)
         self._pass_frames(self.stacks.host, POSTROUTING, header, bridge, None, other.link)
@@ -296,6 +315,7 @@ class Walk:
             for interface in stack.links.values():
                 if interface.link == link.index and next_hop in stack.own(interface):
                     return Port(link, stack, interface)
+        third_party.sort(key=lambda port: not self._is_in_vlan_of(bridge, sender or bridge, port))
         return Port(third_party[0]) if third_party else None
 
     def _nobody(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Stopped:

@@ -15,7 +15,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, values
 
@@ -31,12 +31,15 @@ IF_OPER_UP = 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
+IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 7, 39
+IFLA_BRIDGE_VLAN_INFO = 2
+BRIDGE_VLAN_INFO_PVID, BRIDGE_VLAN_INFO_UNTAGGED = 2, 4
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_VXLAN_ID, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT, IFLA_VXLAN_LOCAL6 = 1, 4, 7, 15, 17
 IFLA_MACVLAN_MODE = 1
 IFLA_VLAN_ID = 1
 IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
-RTEXT_FILTER_SKIP_STATS = 8
+RTEXT_FILTER_BRVLAN, RTEXT_FILTER_SKIP_STATS = 2, 8
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_SECONDARY, IFA_F_PERMANENT = 0x01, 0x80
@@ -66,6 +69,7 @@ _PORT = struct.Struct("!H")
 _NEXT_HOP = struct.Struct("=HBBi")
 U16 = struct.Struct("=H")
 U32 = struct.Struct("=I")
+VLAN_INFO = struct.Struct("=HH")
 _S32 = struct.Struct("=i")
 _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
@@ -88,6 +92,18 @@ class BridgeInfo:
     forward_delay: int
     nf_call_iptables: bool
     nf_call_ip6tables: bool
+    vlan_filtering: bool = False
+    default_vlan: int = 0
+
+
+class PortVlan(NamedTuple):
+    """A VLAN of a port of a bridge. `pvid`: frames that come in without a tag are of it; `untagged`: its frames go out
+    without one.
+    """
+
+    vlan: int
+    pvid: bool = False
+    untagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -398,6 +414,22 @@ def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> in
     return int(_S32.unpack(attributes(_ask(RTM_GETNSID, request, connection), 4)[NETNSA_NSID])[0])
 
 
+def vlans() -> Dict[int, FrozenSet[PortVlan]]:
+    """The VLANs of each port of a bridge, and of each bridge itself, by the index of the link."""
+    wanted = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_BRVLAN))
+    request = LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + wanted
+    found: Dict[int, FrozenSet[PortVlan]] = {}
+    for message in _dump(RTM_GETLINK, request, None):
+        index = LINK_HEADER.unpack_from(message)[2]
+        told = attributes(message, LINK_HEADER.size).get(IFLA_AF_SPEC, b"")
+        infos = [VLAN_INFO.unpack(each) for each in values(told) if len(each) == VLAN_INFO.size]
+        found[index] = frozenset(
+            PortVlan(number, bool(flags & BRIDGE_VLAN_INFO_PVID), bool(flags & BRIDGE_VLAN_INFO_UNTAGGED))
+            for flags, number in infos
+        )
+    return found
+
+
 def _dump(kind: int, request: bytes, connection: Optional[Connection]) -> List[bytes]:
     return connection.dump(kind, request) if connection else dump(socket.NETLINK_ROUTE, kind, request)
 
@@ -442,6 +474,8 @@ def _bridge(data: bytes) -> BridgeInfo:
         forward_delay=_number(found, IFLA_BR_FORWARD_DELAY),
         nf_call_iptables=found.get(IFLA_BR_NF_CALL_IPTABLES) == b"\1",
         nf_call_ip6tables=found.get(IFLA_BR_NF_CALL_IP6TABLES) == b"\1",
+        vlan_filtering=found.get(IFLA_BR_VLAN_FILTERING) == b"\1",
+        default_vlan=U16.unpack(found.get(IFLA_BR_VLAN_DEFAULT_PVID, b"\0\0"))[0],
     )
 
 

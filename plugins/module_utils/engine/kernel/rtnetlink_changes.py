@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Iterable, Optional, Tuple
 
 from .netlink import (
     NLA_F_NESTED,
@@ -27,6 +27,8 @@ from .netlink import (
 )
 from .rtnetlink import (
     ADDRESS_HEADER,
+    BRIDGE_VLAN_INFO_PVID,
+    BRIDGE_VLAN_INFO_UNTAGGED,
     FRA_FWMARK,
     FRA_FWMASK,
     FRA_GOTO,
@@ -39,6 +41,8 @@ from .rtnetlink import (
     IFA_LOCAL,
     IFF_UP,
     IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_BRIDGE_VLAN_INFO,
     IFLA_BRPORT_ISOLATED,
     IFLA_BRPORT_MODE,
     IFLA_GROUP,
@@ -81,7 +85,9 @@ from .rtnetlink import (
     RTPROT_STATIC,
     U16,
     U32,
+    VLAN_INFO,
     PortInfo,
+    PortVlan,
     SublinkInfo,
 )
 from .traffic_control import (
@@ -97,13 +103,19 @@ from .traffic_control import (
     root_message,
 )
 
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 19, 20, 24
 IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
 VETH_INFO_PEER = 1
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE = 28, 29, 32
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 NTF_SELF, RTNH_F_ONLINK = 0x02, 0x04
 IFA_F_NODAD = 2
+
+
+def _vlan_info(vlan: PortVlan) -> bytes:
+    flags = (BRIDGE_VLAN_INFO_PVID if vlan.pvid else 0) | (BRIDGE_VLAN_INFO_UNTAGGED if vlan.untagged else 0)
+    return VLAN_INFO.pack(flags, vlan.vlan)
+
 
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
@@ -169,6 +181,13 @@ class Rtnetlink(Connection):
         data = _nested(IFLA_INFO_DATA, attribute(IFLA_VLAN_ID, U16.pack(vlan)))
         kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("vlan")) + data)
         self._change(RTM_NEWLINK, message + _number(IFLA_GROUP, group) + kind, NLM_F_CREATE | NLM_F_EXCL)
+
+    def set_vlans(self, index: int, gone: Iterable[PortVlan], new: Iterable[PortVlan]) -> None:
+        """Take a port of a bridge out of VLANs, and put it into others."""
+        for kind, changed in ((RTM_DELLINK, gone), (RTM_SETLINK, new)):
+            infos = b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, _vlan_info(each)) for each in sorted(changed))
+            if infos:
+                self._change(kind, LINK_HEADER.pack(socket.AF_BRIDGE, 0, index, 0, 0) + _nested(IFLA_AF_SPEC, infos))
 
     def set_sublink(self, index: int, kind: str, info: SublinkInfo) -> None:
         """Set the mode of a link that is made on another one; of ipvlan, that of all links of its parent."""

@@ -15,7 +15,8 @@ from ..declaration.section import Interface, Subnet
 class ThirdPartyBridge:
     """A bridge that wharf.network does not manage, with its addresses; `mtu` is in bytes.
 
-    `filtered`: frames between its ports pass the host's rules (br_netfilter).
+    `filtered`: frames between its ports pass the host's rules (br_netfilter). `has_vlans`: it keeps VLANs apart
+    (vlan_filtering). The host itself is in `own_vlan` there, and a new port in `default_vlan`; 0 for none.
     """
 
     name: str
@@ -24,6 +25,9 @@ class ThirdPartyBridge:
     up: bool = True
     addresses: Tuple[Interface, ...] = ()
     filtered: bool = False
+    has_vlans: bool = False
+    own_vlan: int = 0
+    default_vlan: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Tupl
 from ..declaration.model import Model, Network
 from ..declaration.parse_bridge import MTU_OPTION, option_path
 from ..declaration.parse_sublink import parent_path
+from ..declaration.parse_vlans import LAST_VLAN
 from ..declaration.section import Address, link_name
 from ..errors import ProblemCollector
 from ..state import Parent, Shim, Sublink, Uplink
@@ -25,7 +26,6 @@ from .ipam import stable_mac
 if TYPE_CHECKING:
     from .plan import Plan
 
-_LAST_VLAN = 4094
 # Of links that are made on other ones, and cannot have links of their own.
 _SUBLINKS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
 
@@ -146,7 +146,7 @@ def _is_to_be_there(parent: Parent, facts: Facts) -> bool:
 def _vlan(name: str) -> Tuple[str, int]:
     """The link and the number that the name of a VLAN says; none where it says none."""
     lower, _dot, number = name.rpartition(".")
-    is_vlan = lower and re.fullmatch(r"[1-9][0-9]{0,3}", number) and int(number) <= _LAST_VLAN
+    is_vlan = lower and re.fullmatch(r"[1-9][0-9]{0,3}", number) and int(number) <= LAST_VLAN
     return (lower, int(number)) if is_vlan else ("", 0)
 
 

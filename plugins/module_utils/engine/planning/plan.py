@@ -31,6 +31,7 @@ from .publications import Publication, gateway_attachment, publish
 from .rates import check_burst, rates_of, shapers
 from .resolvers import Resolvers, find_resolvers
 from .routes_and_sysctls import check_routes_and_sysctls, interface_parameter
+from .vlans import check_vlans, is_in_hosts_vlan, port_vlans
 
 SYSCTL_FILE = "/etc/sysctl.d/90-wharf.conf"
 ROUTE_LOCALNET = "ipv4.route_localnet"
@@ -87,6 +88,7 @@ class Plan:
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted, entries=ingress)
         check_leases(model, allotted.networks, problems)
         check_overlays(model, problems)
+        check_vlans(model, facts, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
         plan._check_next_hops(problems)
@@ -244,6 +246,11 @@ class Plan:
                 if subnet and not any(address.ip in subnet for address in bridge.addresses):
                     lacking = f"{bridge.name} has no address in {subnet}, by which the host would reach the container"
                     problems.add(publication.path, f"{lacking}: give it one, or publish nothing there")
+            if network and attachment and not is_in_hosts_vlan(network, attachment, self.facts):
+                away = (
+                    f"the host itself is not in the VLAN of {container.name} on {network.bridge}, and does not reach it"
+                )
+                problems.add(publication.path, f"{away}: publish nothing there, or leave the container's VLAN out")
 
     def _check_next_hops(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
@@ -396,6 +403,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
                 network.bridge,
                 hairpin=bool(published & addresses),
                 isolated=not network.icc and not (_is_filtered(plan, network) and published & addresses),
+                vlans=port_vlans(network, attachment),
             ),
             sublink=sublink_of(network, plan.facts),
             mtu=plan.mtu(network),

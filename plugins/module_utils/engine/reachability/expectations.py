@@ -66,12 +66,15 @@ class _Expectations:
             yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
         for container in self._plan.model.containers.values():
             yield from self._from_container(container)
+        yield from self._in_vlans()
         yield from self._other_hosts()
         yield from self._linked()
         yield from self._published.inside()
 
     def _behind_host(self) -> Iterator[EndpointAddress]:
-        return (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.bypasses_host)
+        """Those that the host reaches by itself: on a bridge with VLANs, only the ones in its own."""
+        routed = (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.bypasses_host)
+        return (endpoint for endpoint in routed if self._topology.is_in_hosts_vlan(endpoint))
 
     def outside(self) -> Iterator[Probe]:
         yield from self._published.outside()
@@ -122,7 +125,9 @@ class _Expectations:
             yield Probe(HOST, str(endpoint.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
         if neighbour == endpoint:
             return
-        if endpoint.network.icc:
+        if not self._topology.is_in_vlan_of(endpoint, neighbour):
+            yield from self._across_vlans(endpoint, neighbour)
+        elif endpoint.network.icc:
             name = f"{neighbour.container.name}, on the same network"
             yield Probe(container, str(neighbour.address), TCP, DISCARD, name=name)
         else:
@@ -130,6 +135,22 @@ class _Expectations:
             linked = neighbour.address in self._plan.linked_addresses.get(endpoint.address, ())
             port = DISCARD if linked else self._target_port(neighbour)
             yield Probe(container, str(neighbour.address), TCP, port, CLOSED, name)
+
+    def _across_vlans(self, endpoint: EndpointAddress, neighbour: EndpointAddress) -> Iterator[Probe]:
+        name = f"{neighbour.container.name}, in another VLAN"
+        yield Probe(endpoint.container.name, str(neighbour.address), TCP, DISCARD, CLOSED, name)
+
+    def _in_vlans(self) -> Iterator[Probe]:
+        """Between containers in VLANs that the host is not in."""
+        for endpoint in self._topology.endpoints():
+            neighbour = self._topology.neighbour(endpoint)
+            if neighbour == endpoint or self._topology.is_in_hosts_vlan(endpoint):
+                continue
+            if not self._topology.is_in_vlan_of(endpoint, neighbour):
+                yield from self._across_vlans(endpoint, neighbour)
+            elif endpoint.network.icc:
+                name = f"{neighbour.container.name}, on the same network"
+                yield Probe(endpoint.container.name, str(neighbour.address), TCP, DISCARD, name=name)
 
     def _other_network(self, endpoint: EndpointAddress, stranger: Optional[EndpointAddress]) -> Iterator[Probe]:
         if not stranger or not self._plan.model.host.has_rules(endpoint.version):

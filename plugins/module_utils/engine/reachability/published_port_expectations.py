@@ -95,7 +95,8 @@ class PublishedPortExpectations:
         if network is None or network.snat(source.version) not in (None, *own):
             return
         for address in [published.host_ip] if published.host_ip else [*own[:1], source.gateway]:
-            on_bridge = source.network.has_gateway(source.version) and not source.network.internal
+            on_bridge = source.network.has_gateway(source.version) and self._topology.is_in_hosts_vlan(source)
+            on_bridge = on_bridge and not source.network.internal
             is_gateway = address == source.gateway and on_bridge
             if is_gateway or self._topology.routes_by_host(source.container, address):
                 expected = OPEN if self._allows(source, address, published) else CLOSED

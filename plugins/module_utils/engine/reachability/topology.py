@@ -13,6 +13,7 @@ from ..declaration.model import Attachment, Container, Network
 from ..declaration.section import Address
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
+from ..planning.vlans import is_in_hosts_vlan, untagged_vlan
 from .probes import TCP, UDP
 
 LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
@@ -45,6 +46,10 @@ class EndpointAddress:
     @property
     def version(self) -> int:
         return self.address.version
+
+    @property
+    def attachment(self) -> Attachment:
+        return next(each for each in self.container.attachments if each.network == self.network.name)
 
     def is_on(self, network: Network) -> bool:
         return any(attachment.network == network.name for attachment in self.container.attachments)
@@ -97,6 +102,14 @@ class Topology:
         endpoints = self.by_network[endpoint.network.name, endpoint.version]
         return endpoints[(endpoint.number + 1) % len(endpoints)]
 
+    def is_in_hosts_vlan(self, endpoint: EndpointAddress) -> bool:
+        return is_in_hosts_vlan(endpoint.network, endpoint.attachment, self.plan.facts)
+
+    def is_in_vlan_of(self, endpoint: EndpointAddress, other: EndpointAddress) -> bool:
+        """Whether two endpoints of one network exchange frames, as far as VLANs are concerned."""
+        one, two = (untagged_vlan(each.network, each.attachment, self.plan.facts) for each in (endpoint, other))
+        return one == two is not None
+
     def stranger(self, endpoint: EndpointAddress, turn: int) -> Optional[EndpointAddress]:
         """An endpoint of another network whose container is not on this one, preferably one with a default route.
 
@@ -131,15 +144,20 @@ class Topology:
 
     def has_no_other_router(self, container: Container, address: Address) -> bool:
         """Whether the container sends packets for this address to the host, or nowhere: never to another router."""
-        network = self.default_network(container, address.version)
-        by_host = network is None or _is_next_hop(network, address.version)
+        attachment = gateway_attachment(self.plan.model, container, address.version)
+        by_host = attachment is None or self._is_next_hop(attachment, address.version)
         return by_host and not has_route(container, address)
 
     def replies_by_host(self, endpoint: EndpointAddress) -> bool:
         """Whether the host is the next hop of the container's replies to other networks."""
-        network = self.default_network(endpoint.container, endpoint.version)
-        by_host = network is not None and _is_next_hop(network, endpoint.version)
+        attachment = gateway_attachment(self.plan.model, endpoint.container, endpoint.version)
+        by_host = attachment is not None and self._is_next_hop(attachment, endpoint.version)
         return by_host and endpoint.network.has_gateway(endpoint.version)
+
+    def _is_next_hop(self, attachment: Attachment, version: int) -> bool:
+        """Whether the host is the default gateway of containers that are attached so."""
+        network = self.plan.model.networks[attachment.network]
+        return _is_next_hop(network, version) and is_in_hosts_vlan(network, attachment, self.plan.facts)
 
     def gets_reply(self, source: EndpointAddress, target: EndpointAddress) -> bool:
         """Whether the target's reply reaches the source: at an address of the host, or by the default route."""

@@ -16,12 +16,13 @@ from ...kernel import namespaces, proc_sys, rtnetlink
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
-from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink
+from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink, Vlans
 from . import parameters
 from .endpoint_routes import declared_routes
 from .marks import is_managed_ifb, is_managed_port, marked_for
 from .rates import Rates, links_of
 from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
+from .vlans import port_vlans
 
 Wanted = Dict[str, Endpoint]
 Ports = Dict[str, LinkInfo]
@@ -206,7 +207,8 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     problems = [_third_party_port(endpoint, name) for endpoint, name in _without_port(wanted, snapshot.links)]
     names = {link.index: link.name for link in snapshot.links}
     rates = Rates.read(snapshot.links, wanted.values())
-    found = {name: _from_host_end(name, port, names, rates) for name, port in ports.items()}
+    told = port_vlans(snapshot.links, ports, wanted)
+    found = {name: _from_host_end(name, port, names, rates, told.get(name)) for name, port in ports.items()}
     found.update({name: _from_sublink(name, each) for name, each in snapshot.sublinks.items()})
     problems += [each for name in wanted.keys() & ports for each in rates.problems(wanted[name], ports[name])]
     for sandbox, endpoints in _by_sandbox(wanted).items():
@@ -271,7 +273,7 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
     return grouped
 
 
-def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rates) -> Endpoint:
+def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]) -> Endpoint:
     """What the end on the host tells of an endpoint: without a sandbox, it differs from any wanted endpoint."""
     container, _slash, network = name.partition("/")
     return Endpoint(
@@ -280,7 +282,7 @@ def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rate
         sandbox=NO_SANDBOX,
         interface="",
         host_interface=port.name,
-        port=_port(port, names),
+        port=_port(port, names, vlans),
         mtu=port.mtu,
         mac="",
         addresses=(),
@@ -307,11 +309,11 @@ def _from_sublink(name: str, found: SublinkFound) -> Endpoint:
     )
 
 
-def _port(link: LinkInfo, names: Dict[int, str]) -> Port:
+def _port(link: LinkInfo, names: Dict[int, str], vlans: Optional[Vlans]) -> Port:
     """A port that is down is on no network."""
     if link.port is None or not link.up:
         return Port("")
-    return Port(names.get(link.master, ""), link.port.hairpin, link.port.isolated)
+    return Port(names.get(link.master, ""), link.port.hairpin, link.port.isolated, vlans=vlans)
 
 
 def _complete(

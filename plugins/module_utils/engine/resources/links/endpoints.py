@@ -38,6 +38,7 @@ from .parameters import AS_MADE, MTU_OF_IPV6, Before
 from .rates import links_of, set_rates
 from .sandboxes import is_new, not_kept, refusal
 from .stacks import StackReader, is_awaited, is_unreadable, sandbox_path
+from .vlans import set_vlans
 
 # An endpoint before and after a change; None before, if it has to be made.
 Step = Tuple[Optional[Endpoint], Endpoint]
@@ -268,12 +269,14 @@ def _make_port(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) 
             # A port of a bridge needs no link-local address of its own.
             proc_sys.set_ipv6(after.host_interface, False)
             set_rates(netlink, None, after)
+            set_vlans(netlink, None, after)
             _set_port(netlink, after)
     elif any(field in Change(before, after).fields for field in _OF_THE_PORT):
         with _unless_deleted(after, f"endpoint {after.name}: changing {after.host_interface}"):
             if before.port.bridge != after.port.bridge:
                 _move(netlink, after)
             set_rates(netlink, before, after)
+            set_vlans(netlink, before, after)
             _set_port(netlink, after)
             proc_sys.set_ipv6(after.host_interface, False)
 

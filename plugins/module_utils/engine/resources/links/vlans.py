@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VLANs of endpoints' ports, on bridges that keep VLANs apart."""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, List, Mapping, Optional
+
+from ...kernel import rtnetlink
+from ...kernel.rtnetlink import LinkInfo, PortVlan
+from ...kernel.rtnetlink_changes import Rtnetlink
+from ...state import Endpoint, Vlans
+
+
+def port_vlans(
+    links: List[LinkInfo], ports: Mapping[str, LinkInfo], wanted: Mapping[str, Endpoint]
+) -> Dict[str, Vlans]:
+    """Those of the ports, by their endpoints; of an endpoint that declares none only where they are not as usual."""
+    bridges = {link.index: link for link in links if link.bridge and link.bridge.vlan_filtering}
+    of_bridges = {name: port for name, port in ports.items() if port.master in bridges}
+    found = rtnetlink.vlans() if of_bridges else {}
+    told: Dict[str, Vlans] = {}
+    for name, port in of_bridges.items():
+        members = found.get(port.index, frozenset())
+        declares = name in wanted and wanted[name].port.vlans is not None
+        if declares or members != _usual(bridges[port.master]):
+            told[name] = _told(members)
+    return told
+
+
+def set_vlans(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
+    """Put a port, which is on its bridge by now, into its VLANs. A new port is in the usual ones."""
+    is_known = before is None or before.port.bridge == after.port.bridge
+    if is_known and (before.port.vlans if before else None) == after.port.vlans:
+        return
+    links = rtnetlink.links()
+    port = next(link for link in links if link.name == after.host_interface)
+    bridge = next(link for link in links if link.index == port.master)
+    if not (bridge.bridge and bridge.bridge.vlan_filtering):
+        return
+    members = rtnetlink.vlans().get(port.index, frozenset())
+    wanted = _members(after.port.vlans) if after.port.vlans else _usual(bridge)
+    kept = {each.vlan for each in wanted}
+    netlink.set_vlans(port.index, [each for each in members if each.vlan not in kept], wanted - members)
+
+
+def _usual(bridge: LinkInfo) -> FrozenSet[PortVlan]:
+    number = bridge.bridge.default_vlan if bridge.bridge else 0
+    return frozenset([PortVlan(number, pvid=True, untagged=True)] if number else [])
+
+
+def _members(vlans: Vlans) -> FrozenSet[PortVlan]:
+    untagged = [PortVlan(vlans.untagged, pvid=True, untagged=True)] if vlans.untagged else []
+    return frozenset([*untagged, *(PortVlan(number) for number in vlans.tagged)])
+
+
+def _told(members: FrozenSet[PortVlan]) -> Vlans:
+    untagged = next((each.vlan for each in sorted(members) if each.pvid), 0)
+    told = Vlans(untagged, tuple(sorted(each.vlan for each in members if each.vlan != untagged)))
+    return told if _members(told) == members else Vlans(told.untagged, told.tagged, clean=False)
