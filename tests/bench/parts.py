@@ -19,6 +19,7 @@ _began = time.perf_counter()
 from engine.command import main  # noqa: E402
 from engine.layers import LAYERS  # noqa: E402
 from engine.ledger import Ledger  # noqa: E402
+from engine.resources.links.stacks import StackReader  # noqa: E402
 
 _seconds: dict[str, float] = defaultdict(float)
 
@@ -36,7 +37,7 @@ def _clocked(kind: type, name: str) -> None:
     setattr(kind, name, clocked)
 
 
-for resource in {type(each) for layer in LAYERS for each in layer.resources(Ledger())}:
+for resource in {type(each) for layer in LAYERS for each in layer.resources(Ledger(), StackReader())}:
     for function in ("observe", "apply"):
         _clocked(resource, function)
 code = main(sys.argv[1:])

@@ -4,8 +4,9 @@
 """`counting_engine.py`: converges what the JSON on its standard input declares, and prints what that took.
 
 The output is `{"changes": NUMBER, "programs": [COMMAND LINE, …], "observed": {RESOURCE: NUMBER},
-"searched": {RESOURCE: NUMBER}}`. A resource is `LAYER CLASS`. `searched` are the observations by which a host without
-a ledger is searched for the marks of a lost one.
+"searched": {RESOURCE: NUMBER}, "dumped": {LIST: NUMBER}}`. A resource is `LAYER CLASS`. `searched` are the observations
+by which a host without a ledger is searched for the marks of a lost one. `dumped` says how often the kernel was asked
+for the host's own `links`, `addresses` and `routes`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from typing import Any
 from engine import layers, recovery
 from engine.converge import converge
 from engine.declaration.declared import Call
+from engine.kernel import rtnetlink
 from engine.ledger import Ledger
+from engine.resources.links.stacks import StackReader
 from engine.resources.resource import Resource
 
-Make = Callable[[Ledger], Sequence[Resource]]
+Make = Callable[[Ledger, StackReader], Sequence[Resource]]
 
 programs: list[str] = []
 observed: Counter[str] = Counter()
 searched: Counter[str] = Counter()
+dumped: Counter[str] = Counter()
 
 
 def note_program(event: str, details: tuple[Any, ...]) -> None:
@@ -54,7 +58,18 @@ def _counting(layer: str, make: Make, counts: Counter[str]) -> Make:
         vars(resource)["observe"] = counting
         return resource
 
-    return lambda ledger: [counted(resource) for resource in make(ledger)]
+    return lambda *arguments: [counted(resource) for resource in make(*arguments)]
+
+
+def count_dumps(name: str) -> None:
+    dump = getattr(rtnetlink, name)
+
+    def counting(*connection: Any) -> Any:
+        if not connection:
+            dumped[name] += 1
+        return dump(*connection)
+
+    setattr(rtnetlink, name, counting)
 
 
 def search(*arguments: Any) -> Any:
@@ -68,6 +83,9 @@ def search(*arguments: Any) -> Any:
 made = {layer: layer.resources for layer in layers.LAYERS}
 recover, recovery.recover = recovery.recover, search
 count_observations(observed)
+for kind in ("links", "addresses", "routes"):
+    count_dumps(kind)
 sys.addaudithook(note_program)
 result = converge(Call(**json.load(sys.stdin)))
-print(json.dumps({"changes": len(result.changes), "programs": programs, "observed": observed, "searched": searched}))
+counts = {"observed": observed, "searched": searched, "dumped": dumped}
+print(json.dumps({"changes": len(result.changes), "programs": programs, **counts}))

@@ -33,7 +33,7 @@ from .planning.plan import Plan
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
 from .reachability.probes import PROTOCOLS
-from .resources.links.stacks import is_present, sandbox_path
+from .resources.links.stacks import StackReader, is_present, sandbox_path
 from .state import Endpoint, Rules, Sysctl
 from .third_party.rule_evaluation import Rule
 from .transaction import Part
@@ -100,9 +100,10 @@ class Seen:
     def drift(self) -> Tuple[Change, ...]:
         """What differs in the kernel from what is declared, of all that a packet meets."""
         changes: List[Change] = []
+        stacks = StackReader()
         for layer in (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH):
             planned = layer.desired(self.plan)
-            for resource in layer.resources(self.ledger):
+            for resource in layer.resources(self.ledger, stacks):
                 collector = ProblemCollector()
                 with collector.collect():
                     changes += Part.observed(layer, resource, planned, self.ledger).changes

@@ -21,6 +21,7 @@ from .planning.allotments import Allotments
 from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
+from .resources.links.stacks import StackReader
 from .resources.resource import Resource
 from .state import Object, Rules, State, state_of
 from .transaction import Part, of_kinds
@@ -188,10 +189,10 @@ def _lacking(layers: Sequence[Layer], plan: Plan) -> List[Problem]:
 
 def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> List[Part]:
     """What each resource has to do, in the order of the layers. `problems` collects what the host lacks for it."""
-    parts = []
+    parts, stacks = [], StackReader()
     for layer in layers:
         planned = layer.desired(plan)
-        for resource in layer.resources(ledger):
+        for resource in layer.resources(ledger, stacks):
             part = _observe_one(layer, resource, planned, ledger, problems)
             if part:
                 parts.append(part)

@@ -23,12 +23,14 @@ from .resources.resource import Resource
 from .state import Object
 
 if TYPE_CHECKING:
+    from .resources.links.stacks import StackReader
     from .third_party.drops import ThirdPartyDrop
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer of a host: the objects of a plan, and the resources that make them, in the order of their making.
+    The resources of one run share a reader of network stacks.
 
     `lacks` names what the host must have for the plan beside what the resources require. `warnings` looks for what may
     keep the plan from working, given the changes that are still to be made. `is_declared` says whether any object of
@@ -38,7 +40,7 @@ class Layer:
 
     name: str
     objects: Callable[[Plan], List[Object]]
-    resources: Callable[[Ledger], Sequence[Resource]]
+    resources: Callable[[Ledger, StackReader], Sequence[Resource]]
     warnings: Callable[[Plan, Sequence[Change]], Sequence[str]] = lambda _plan, _not_made: ()
     lacks: Callable[[Plan], Sequence[Problem]] = lambda _plan: ()
     is_declared: Callable[[Plan], bool] = lambda planned: planned.has_networks
@@ -49,7 +51,7 @@ class Layer:
         return self.objects(planned) if self.is_declared(planned) else []
 
 
-def _forwarding(ledger: Ledger) -> Sequence[Resource]:
+def _forwarding(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.files.files import Files
     from .resources.sysctl import Sysctls
 
@@ -68,12 +70,12 @@ def _missing_addresses(planned: Plan) -> List[Problem]:
     return list(missing_addresses(planned.model, planned.facts))
 
 
-def _bridge(_ledger: Ledger) -> Sequence[Resource]:
+def _bridge(_ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
     from .resources.links.bridges import Bridges
     from .resources.links.routing_rules import RoutingRules
     from .resources.links.tunnels import HostRoutes, Tunnels
 
-    return Bridges(), Tunnels(), RoutingRules(), HostRoutes()
+    return Bridges(stacks), Tunnels(stacks), RoutingRules(), HostRoutes(stacks)
 
 
 def _backend(planned: Plan) -> str:
@@ -95,7 +97,7 @@ def _rules(planned: Plan) -> List[Object]:
     return [*rules(planned), *third_party_accepts(planned)]
 
 
-def _docker_chains(ledger: Ledger) -> Sequence[Resource]:
+def _docker_chains(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.firewall.firewall import Firewall
 
     return (Firewall(ledger.canonical, ledger.prior),)
@@ -124,20 +126,24 @@ def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
-def _veth(ledger: Ledger) -> Sequence[Resource]:
+def _veth(ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
     from .resources.links.endpoints import Endpoints
     from .resources.links.parents import Parents
     from .resources.links.sandboxes import Sandboxes
     from .resources.links.shims import Shims
-    from .resources.links.stacks import StackReader
     from .resources.links.uplinks import Uplinks
 
     declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
-    stacks = StackReader()
     endpoints = Endpoints(ledger.prior, owned, declared, stacks)
     # Uplinks come last: a link that has links of containers can be no port.
-    return Parents(), Sandboxes(ledger.prior, owned, stacks), endpoints, Shims(), Uplinks()
+    return (
+        Parents(stacks),
+        Sandboxes(ledger.prior, owned, stacks),
+        endpoints,
+        Shims(stacks),
+        Uplinks(stacks),
+    )
 
 
 def _rootless(planned: Plan) -> List[Problem]:
@@ -162,7 +168,7 @@ def _files(planned: Plan) -> List[Object]:
     return dns_files(planned)
 
 
-def _dns_files(ledger: Ledger) -> Sequence[Resource]:
+def _dns_files(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.files.container_files import ContainerFiles
     from .resources.files.files import Files
 
@@ -179,7 +185,7 @@ def _names(planned: Plan) -> List[Object]:
     return dnsmasq(planned)
 
 
-def _dnsmasq(ledger: Ledger) -> Sequence[Resource]:
+def _dnsmasq(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.files.dnsmasq import DnsmasqFiles, Processes
 
     return DnsmasqFiles(ledger.prior), Processes()
@@ -209,7 +215,7 @@ def _boot(planned: Plan) -> List[Object]:
     return [program(), *units_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))]
 
 
-def _boot_resources(_ledger: Ledger) -> Sequence[Resource]:
+def _boot_resources(_ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.boot import Programs, Services, Units
 
     return Programs(), Units(), Services()

@@ -24,6 +24,7 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
+from .resources.links.stacks import StackReader
 from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
@@ -65,7 +66,8 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
     reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
-    parts = {layer.name: [*_parts(layer, ledger, plan, problems)] for layer in LAYERS}
+    stacks = StackReader()
+    parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
     foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
@@ -110,10 +112,10 @@ def _last_change(problems: ProblemCollector) -> Optional[Dict[str, Any]]:
     return None
 
 
-def _parts(layer: Layer, ledger: Ledger, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
+def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
     """Where a third-party object is in the way, that is a problem, and nothing of its kind is observed."""
     planned = layer.desired(plan)
-    for resource in layer.resources(ledger):
+    for resource in layer.resources(ledger, stacks):
         with problems.collect():
             yield Part.observed(layer, resource, planned, ledger)
 

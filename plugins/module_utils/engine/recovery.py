@@ -143,12 +143,12 @@ def _claim(ledger: Ledger, plan: Plan) -> None:
 
 def _own_marked(ledger: Ledger) -> None:
     """Own all that has a mark of wharf.network. Changes nothing on the host."""
-    usual = _usual_plan()
+    usual, stacks = _usual_plan(), StackReader()
     for layer in LAYERS:
         # Neither rules alone show that a ledger is lost, nor what brings networks back when the host boots.
         if layer not in (DOCKER_CHAINS, BOOT):
             objects = layer.objects(usual)
-            for resource in layer.resources(ledger):
+            for resource in layer.resources(ledger, stacks):
                 _own(
                     ledger,
                     layer.name,
@@ -166,8 +166,8 @@ def _own_marked(ledger: Ledger) -> None:
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
-        stacks = _stacks()
-        ledger.allotted = Allotments(_pools(stacks), dict(_endpoints(stacks)), resolvers=ports, hosts=_hosts())
+        read = _stacks()
+        ledger.allotted = Allotments(_pools(read), dict(_endpoints(read)), resolvers=ports, hosts=_hosts())
 
 
 def note_boot(ledger: Ledger) -> None:
@@ -189,7 +189,7 @@ def _usual_plan() -> Plan:
 def _standing_rules() -> State:
     """The rules of wharf.network that exist, of either backend."""
     found: State = {}
-    (resource,) = DOCKER_CHAINS.resources(Ledger())
+    (resource,) = DOCKER_CHAINS.resources(Ledger(), StackReader())
     for possible in ([*DOCKER_CHAINS.objects(_usual_plan()), UPLINKED], possible_skeleton()):
         # A host may lack the programs of a backend, or have third-party chains of these names.
         with suppress(WharfError):

@@ -78,7 +78,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def run(memory: Memory, *networks: str, check: bool = False, state: str = "present", **words: Any) -> Result:
     """`words` are those of networks that have any."""
-    layer = Layer("bridge", plan.bridges, lambda _ledger: [memory])
+    layer = Layer("bridge", plan.bridges, lambda _ledger, _stacks: [memory])
     call = Call(networks={**dict.fromkeys(networks, {}), **words} or None, check=check, state=state)
     return converge(call, [layer], facts=lambda _ledger: Facts())
 

@@ -47,9 +47,10 @@ def endpoint(container: str) -> Endpoint:
 def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says of each of its lists that it is not whole."""
     web, db = endpoint("web"), endpoint("db")
-    monkeypatch.setattr(rtnetlink, "links", list)
     monkeypatch.setattr(f"{Endpoints.__module__}.is_awaited", lambda _sandbox: False)
-    reader = Mock(read=lambda _refs: {each.sandbox: stack(stable=each is not web) for each in (web, db)})
+    reader = Mock(
+        host=Mock(links=[]), read=lambda _refs: {each.sandbox: stack(stable=each is not web) for each in (web, db)}
+    )
     resource = Endpoints({}, declared={"web/front": "eth0"}, stacks=reader)
     assert resource.observe(state_of([web, db]), frozenset()).pending == {
         web.key: "web/front is pending: the links and addresses in /run/web keep changing while they "

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequ
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
-from ...kernel import proc_sys, rtnetlink
+from ...kernel import proc_sys
 from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
@@ -26,6 +26,7 @@ from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation, Resource
 from .marks import MARK, is_managed_bridge, marked_for
+from .stacks import StackReader
 
 # The attributes of a netlink message that set a field of a bridge.
 _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
@@ -48,23 +49,27 @@ class Bridges(Resource):
     kinds = frozenset(["bridge"])
     goes_first = True
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def require(self, new: State) -> None:
         require_pyroute2()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}
-        links = rtnetlink.links()
+        links = self._stacks.host.links
         problems = [
             _problem(wanted[link.name]) for link in links if link.name in wanted and not is_managed_bridge(link)
         ]
         if problems:
             raise ConflictError(*problems)
-        addresses = rtnetlink.addresses()
+        addresses = self._stacks.host.addresses
         managed = [_observed(link, addresses, wanted.get(link.name)) for link in links if is_managed_bridge(link)]
         current = state_of([*managed])
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
         with opened() as ip:
             for change in changes:
                 before, after = change.before, change.after

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...errors import ConflictError, Problem
-from ...kernel import namespaces, proc_sys, rtnetlink
+from ...kernel import namespaces, proc_sys
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
@@ -114,7 +114,7 @@ def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapsho
 
     Where one of the `owned` endpoints is in none of these, all other stacks are read, too.
     """
-    links = rtnetlink.links()
+    links = reader.host.links
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
     stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
@@ -128,7 +128,7 @@ def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapsho
 
 def look_everywhere(reader: StackReader) -> Snapshot:
     """Read the host's links and all stacks."""
-    return Snapshot(rtnetlink.links(), {}, elsewhere=_everywhere(reader))
+    return Snapshot(reader.host.links, {}, elsewhere=_everywhere(reader))
 
 
 def _everywhere(reader: StackReader) -> Stacks:

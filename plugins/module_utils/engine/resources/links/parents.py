@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import FrozenSet, Mapping, Sequence
+from typing import FrozenSet, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
-from ...kernel import proc_sys, rtnetlink
+from ...kernel import proc_sys
 from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving, index_of
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, Parent, State, state_of
 from ..resource import Observation, Resource
 from .marks import MARK, is_managed_parent
+from .stacks import StackReader
 
 Links = Mapping[str, LinkInfo]
 
@@ -30,9 +31,12 @@ class Parents(Resource):
 
     kinds = frozenset(["parent"])
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Parent)}
-        links = {link.name: link for link in rtnetlink.links()}
+        links = {link.name: link for link in self._stacks.host.links}
         problems = [
             _problem(parent, links[name])
             for name, parent in wanted.items()
@@ -47,6 +51,7 @@ class Parents(Resource):
         return Observation({key: thing for key, thing in current.items() if key not in pending}, rest, pending=pending)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
         with Rtnetlink() as netlink:
             for change in changes:
                 before, after = change.before, change.after

@@ -28,6 +28,7 @@ from ...state import Key, Shim, State, Sublink, state_of
 from ..resource import Observation, Resource
 from . import sublinks
 from .marks import MARK, is_managed_shim, marked_for
+from .stacks import StackReader
 
 _SCOPE_LINK = 253
 Links = Mapping[str, LinkInfo]
@@ -42,16 +43,20 @@ class Shims(Resource):
     kinds = frozenset(["shim"])
     goes_first = True
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Shim)}
-        links = {link.name: link for link in rtnetlink.links()}
+        links = {link.name: link for link in self._stacks.host.links}
         problems = [
             _problem(shim) for name, shim in wanted.items() if name in links and not is_managed_shim(links[name])
         ]
         if problems:
             raise ConflictError(*problems)
         managed = [link for link in links.values() if is_managed_shim(link)]
-        addresses, routes = (rtnetlink.addresses(), rtnetlink.routes()) if managed else ([], [])
+        host = self._stacks.host
+        addresses, routes = (host.addresses, host.routes) if managed else ([], [])
         names = {link.index: link.name for link in links.values()}
         current = state_of([_observed(link, names, addresses, routes, wanted.get(link.name)) for link in managed])
         pending = {shim.key: why for shim in wanted.values() for why in [_lacks_parent(shim, links)] if why}
@@ -59,6 +64,7 @@ class Shims(Resource):
         return Observation(current, rest, partial=frozenset(current.keys() - rest.keys()), pending=pending)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
         with Rtnetlink() as netlink:
             for change in changes:
                 before, after = change.before, change.after

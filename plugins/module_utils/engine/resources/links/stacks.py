@@ -9,6 +9,7 @@ import glob
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Callable, Collection, Dict, Iterable, Iterator, List, Tuple
 
 from ...kernel import namespaces, rtnetlink
@@ -108,11 +109,31 @@ class Stack:
 Stacks = Dict[SandboxRef, Stack]
 
 
+class HostStack:
+    """What is in the host's own stack, each kind read when it is first asked for."""
+
+    @cached_property
+    def links(self) -> List[LinkInfo]:
+        return rtnetlink.links()
+
+    @cached_property
+    def addresses(self) -> List[AddressInfo]:
+        return rtnetlink.addresses()
+
+    @cached_property
+    def routes(self) -> List[RouteInfo]:
+        return rtnetlink.routes()
+
+
 class StackReader:
-    """Reads stacks, and remembers them until a resource says that it changes them."""
+    """Reads stacks, and remembers them until a resource says that it changes them.
+
+    All resources of a run that read links share one.
+    """
 
     def __init__(self) -> None:
         self._read: Stacks = {}
+        self.host = HostStack()
 
     def read(self, sandboxes: Iterable[SandboxRef]) -> Stacks:
         """The stacks of those sandboxes that exist.
@@ -135,8 +156,9 @@ class StackReader:
                                 self._read[ref] = read_open(descriptor, host, own, enter)
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
-    def forget(self, sandboxes: Iterable[SandboxRef], numbers: Collection[int] = ()) -> None:
-        """Read these sandboxes' stacks anew the next time, by whatever names, and those that have these numbers."""
+    def forget(self, sandboxes: Iterable[SandboxRef] = (), numbers: Collection[int] = ()) -> None:
+        """Read the host's stack anew the next time, and those of these sandboxes, by whatever names, or numbers."""
+        self.host = HostStack()
         changed = {self._read[ref].identity for ref in sandboxes if ref in self._read}
         self._read = {
             ref: stack

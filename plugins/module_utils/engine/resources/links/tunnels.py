@@ -39,6 +39,7 @@ from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation, Resource
 from .marks import MARK, is_managed, is_managed_tunnel, marked_for
+from .stacks import HostStack, StackReader
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
@@ -59,12 +60,15 @@ class Tunnels(Resource):
     kinds = frozenset(["tunnel"])
     goes_first = True
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def require(self, new: State) -> None:
         require_pyroute2()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Tunnel)}
-        links = rtnetlink.links()
+        links = self._stacks.host.links
         taken = {(tunnel.vni, tunnel.port) for tunnel in wanted.values()}
         problems = [
             _problem(link, wanted)
@@ -75,11 +79,12 @@ class Tunnels(Resource):
             raise ConflictError(*problems)
         managed = [link for link in links if is_managed_tunnel(link)]
         routes = rtnetlink.routes_of_all_tables() if managed else []
-        addresses = rtnetlink.addresses() if managed else []
+        addresses = self._stacks.host.addresses if managed else []
         current = state_of([_observed(link, routes, addresses, wanted.get(link.name)) for link in managed])
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
         with opened() as ip, Rtnetlink() as netlink:
             for change in changes:
                 before, after = change.before, change.after
@@ -97,9 +102,12 @@ class HostRoutes(Resource):
 
     kinds = frozenset(["route"])
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, HostRoute)}
-        found = _host_routes()
+        found = _host_routes(self._stacks.host)
         problems = [
             Problem(wanted[route.destination].place, f"the host has a route to {route.destination} already: remove it")
             for route in found
@@ -113,9 +121,10 @@ class HostRoutes(Resource):
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         standing: Dict[str, List[RouteInfo]] = defaultdict(list)
-        for route in _host_routes():
+        for route in _host_routes(self._stacks.host):
             if route.protocol == RTPROT_WHARF:
                 standing[route.destination].append(route)
+        self._stacks.forget()
         with Rtnetlink() as netlink:
             for change in changes:
                 with doing(change.subject.title):
@@ -291,9 +300,9 @@ def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
                 rtnetlink.delete_route(gone)
 
 
-def _host_routes() -> List[RouteInfo]:
-    managed = {link.index for link in rtnetlink.links() if is_managed(link)}
-    return [route for route in [*rtnetlink.unreachable(), *rtnetlink.routes()] if route.index not in managed]
+def _host_routes(host: HostStack) -> List[RouteInfo]:
+    managed = {link.index for link in host.links if is_managed(link)}
+    return [route for route in [*rtnetlink.unreachable(), *host.routes] if route.index not in managed]
 
 
 def _is_told_apart(route: RouteInfo) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import FrozenSet, Iterator, Mapping, Sequence
+from typing import FrozenSet, Iterator, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
-from ...kernel import proc_sys, rtnetlink
+from ...kernel import proc_sys
 from ...kernel.links import doing, forgiving, index_of
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
@@ -20,6 +20,7 @@ from ...planning.plan import ARP_IGNORE
 from ...state import Key, State, Uplink, state_of
 from ..resource import Observation, Resource
 from .marks import is_managed_bridge, is_managed_port
+from .stacks import StackReader
 
 Links = Mapping[str, LinkInfo]
 
@@ -36,9 +37,12 @@ class Uplinks(Resource):
     kinds = frozenset(["uplink"])
     goes_first = True
 
+    def __init__(self, stacks: Optional[StackReader] = None) -> None:
+        self._stacks = stacks or StackReader()
+
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Uplink)}
-        links = {link.name: link for link in rtnetlink.links()} if wanted or owned else {}
+        links = {link.name: link for link in self._stacks.host.links} if wanted or owned else {}
         problems = [each for name, uplink in wanted.items() if name in links for each in _problems(uplink)]
         if problems:
             raise ConflictError(*problems)
@@ -56,6 +60,7 @@ class Uplinks(Resource):
         return Observation(current, rest, pending={key: why for key, why in pending.items() if key not in current})
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
         with Rtnetlink() as netlink:
             for change in changes:
                 name, after = change.subject.name, change.after
@@ -72,7 +77,7 @@ class Uplinks(Resource):
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """The third-party ports of bridges on which the host answers nobody, but for those of virtual machines."""
-        links = rtnetlink.links()
+        links = self._stacks.host.links
         bridges = {link.index for link in links if is_managed_bridge(link) and _is_silent(link)}
         ports = (link for link in links if link.master in bridges and link.kind != "tun")
         return frozenset(Uplink(link.name, "").key for link in ports if not is_managed_port(link))
