@@ -28,7 +28,7 @@ class Setup:
     url: str
     folder: Path
 
-    def play(self, *options: str, told: Any = TOLD) -> subprocess.CompletedProcess[str]:
+    def play(self, *options: str, told: Any = None) -> subprocess.CompletedProcess[str]:
         collections = [CHECKOUT / ".venv/collections", CHECKOUT / ".venv/awx"]
         environment = {
             **os.environ,
@@ -41,7 +41,7 @@ class Setup:
             "CONTROLLER_OAUTH_TOKEN": TOKEN,
         }
         command = [str(Path(sys.executable).parent / "ansible-playbook"), "wharf.network.awx_setup", *options]
-        command += ["-i", "localhost,", "-e", json.dumps({"wharf_awx_setup": told})]
+        command += ["-i", "localhost,", "-e", json.dumps({"wharf_awx_setup": TOLD if told is None else told})]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.folder)
 
 

@@ -108,7 +108,7 @@ class Topology:
     def is_in_vlan_of(self, endpoint: EndpointAddress, other: EndpointAddress) -> bool:
         """Whether two endpoints of one network exchange frames, as far as VLANs are concerned."""
         one, two = (untagged_vlan(each.network, each.attachment, self.plan.facts) for each in (endpoint, other))
-        return one == two is not None
+        return one is not None and one == two
 
     def stranger(self, endpoint: EndpointAddress, turn: int) -> Optional[EndpointAddress]:
         """An endpoint of another network whose container is not on this one, preferably one with a default route.
