@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -39,6 +41,53 @@ def link(host: ThrowawayHost, name: str = "spare") -> dict[str, Any]:
     """What the host's own configuration says of a link."""
     (found,) = host.json(f"ip -j link show {name}")
     return {key: found.get(key) for key in ("ifindex", "mtu", "address", "master", "operstate", "flags")}
+
+
+RECEIVE = """
+import socket
+received = socket.socket(type=socket.SOCK_DGRAM)
+received.bind(("", 9999))
+received.settimeout(2)
+print("ready", flush=True)
+try:
+    print(received.recv(99).decode())
+except TimeoutError:
+    print("nothing")
+"""
+SEND = """python3 -c 'import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b"forged", ("10.20.1.2", 9999))'"""
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables-nft"])
+def test_nobody_on_the_lan_passes_for_a_host_of_an_overlay(backend: str) -> None:
+    """By the bridge's MAC a packet comes to the host, which checks no sources by default."""
+    with ThrowawayHost.started(backend=backend) as host:
+        spare(host)
+        words = uplinked("web")
+        members = {"h1": {"address": HOST[0], "index": 1}, "h2": {"address": "192.0.2.30", "index": 2}}
+        words["networks"]["app"] = {
+            "driver": "overlay",
+            "ipam": {"config": [{"subnet": "10.20.0.0/16"}]},
+            "x-wharf": {"host": "h1", "direct": True, "members": members},
+        }
+        words["containers"]["app"] = {"networks": {"app": {"ipv4_address": "10.20.1.2"}}}
+        with host.declared(words):
+            mac = host.json("ip -j link show br-lan")[0]["address"]
+            host.run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.br-lan.rp_filter=0")
+            host.run(
+                "ip addr add 10.20.2.2/32 dev eth0; ip neigh replace 192.0.2.99 lladdr "
+                f"{mac} dev eth0; ip route add 10.20.1.2 via 192.0.2.99 dev eth0 onlink src 10.20.2.2",
+                "neighbour",
+            )
+            command = [*host.enter("app"), sys.executable, "-c", RECEIVE]
+            receiver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert receiver.stdout
+            assert receiver.stdout.readline() == "ready\n"
+            host.run(SEND, "neighbour")
+            assert receiver.communicate()[0] == "nothing\n"
+            host.run(
+                "ip route del 10.20.1.2; ip neigh del 192.0.2.99 dev eth0; ip addr del 10.20.2.2/32 dev eth0",
+                "neighbour",
+            )
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ MOST_RETURNS = MARK_BITS >> MARK_SHIFT
 FIRST_TABLE = 119000
 PASS, RETURN, PASSED = 11900, 11901, 11902
 
+_TOLD_APART = "by a tunnel alone a host tells by which other one a client comes"
+
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -184,18 +186,25 @@ def check_ingress(model: Model, problems: ProblemCollector) -> None:
         driver = network.driver
         asked = isinstance(driver, OverlayDriver) and any(each.ingress for each in (driver.own, *driver.peers))
         if asked and not has_tunnel(network):
-            told_apart = "by a tunnel alone a host tells by which other one a client comes"
             remedy = (
                 f"leave direct and encrypted out of {network.path}, or x-wharf.ingress at the ports of its containers"
             )
-            problems.add(network.path, f"{told_apart}, and all hosts are to publish ports of this network: {remedy}")
+            problems.add(network.path, f"{_TOLD_APART}, and all hosts are to publish ports of this network: {remedy}")
     for container in model.containers.values():
         for mapping in container.ports:
             if mapping.ingress:
                 _check_port(model, container, mapping, problems)
 
 
+def _is_told(mapping: PortMapping, driver: OverlayDriver) -> bool:
+    told = {each.port for each in driver.own.ingress if each.protocol == mapping.protocol}
+    first, last = mapping.published or (1, 0)
+    return told.issuperset(range(first, last + 1))
+
+
 def _check_port(model: Model, container: Container, mapping: PortMapping, problems: ProblemCollector) -> None:
+    from .overlays import has_tunnel
+
     place = f"{mapping.path}.x-wharf.ingress"
     leaving = {
         attachment.network: model.networks[attachment.network]
@@ -216,5 +225,14 @@ def _check_port(model: Model, container: Container, mapping: PortMapping, proble
         elif any(network.gateway_mode(version) != NAT for version in network.versions):
             remedy = "leave com.docker.network.bridge.gateway_mode_ipv4 and …_ipv6 out, or ingress here"
             problems.add(place, f"network {network.name} does not translate addresses: {remedy}")
+        elif not has_tunnel(network):
+            problems.add(place, f"{_TOLD_APART}: leave direct out of {network.path}, or ingress here")
+        elif driver.peers and not _is_told(mapping, driver):
+            problems.add(
+                place,
+                f"the other hosts of network {network.name} are not told of this port: have all networks of "
+                f"{container.name} in the variables of its host, or, without Ansible, the port in "
+                f"{network.path}.x-wharf.members.{driver.own.name}.ingress",
+            )
     if len(leaving) > 1:
         problems.add(place, f"{container.name} leaves by one network with IPv4, by another with IPv6: let it be one")

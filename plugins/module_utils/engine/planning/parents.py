@@ -38,6 +38,11 @@ def on_parents(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
     It is a problem if the parent is a link on which the kernel makes none for containers, or which can be no port of
     their bridge; or if the MTU is larger than the parent's.
     """
+    made = {network.bridge for network in model.bridged if not network.external}
+    for network in model.networks.values():
+        if network.uplink in made:
+            why = "is the bridge of a network, which wharf.network makes: name a link of the host"
+            problems.add(parent_path(network), f'"{network.uplink}": {why}')
     networks = {
         name: _on_parent(network, facts, problems) if network.bypasses_host else network
         for name, network in model.networks.items()

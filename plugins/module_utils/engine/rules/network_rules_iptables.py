@@ -70,21 +70,11 @@ class RuleContext:
     def rules(self, addresses: Sequence[Subnet]) -> Iterator[Element]:
         """All rules of the network's options. `addresses` are its subnets, or the single address."""
         if self.network.uplink:
-            yield from self._bridging()
             return
         yield from self._forwarding()
         yield from self._clamping()
         yield from self._protection(addresses)
         yield from self._outward(addresses)
-
-    def _bridging(self) -> Iterator[Element]:
-        """Let pass all between the ports of a bridge with an uplink, and nothing else: isolated ports keep containers
-        apart. Where br_netfilter shows them, the frames are not translated, and may come to the host from the LAN.
-        """
-        yield from ((INTERNAL, f"{match} -j ACCEPT") for match in self.among)
-        yield INTERNAL, f"{self.coming} -j DROP"
-        yield INTERNAL, f"{self.going()} -j DROP"
-        yield INPUT, f"{self.coming} -j DROP"
 
     def _forwarding(self) -> Iterator[Element]:
         """The rules for packets that are forwarded from and to the network.

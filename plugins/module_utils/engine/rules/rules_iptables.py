@@ -130,9 +130,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
         "raw WHARF-PREROUTING": (*_untracked(plan), *_raw_prerouting(version)),
-        "filter DOCKER-FORWARD": ("-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
+        "filter DOCKER-FORWARD": (*_bridging(plan), "-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
-        INPUT: ("-i lo -j RETURN",),
+        INPUT: ("-i lo -j RETURN", *(f"-i {network.bridge} -j DROP" for network in _uplinked(plan))),
         INGRESS: (f"{_IS_ESTABLISHED} -j ACCEPT", f"{_IS_TRANSLATED} -j DOCKER", "-j DROP"),
         "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
@@ -167,9 +167,22 @@ def possible_skeleton() -> List[Object]:
 
 def _untracked(plan: Plan) -> Iterator[str]:
     """Frames on the way to a LAN, where br_netfilter shows them."""
-    for network in plan.model.bridged:
-        if network.uplink:
-            yield from (f"-i {network.bridge} -j {target}" for target in ("CT --notrack", "ACCEPT"))
+    for network in _uplinked(plan):
+        yield from (f"-i {network.bridge} -j {target}" for target in ("CT --notrack", "ACCEPT"))
+
+
+def _bridging(plan: Plan) -> Iterator[str]:
+    """Let pass all between the ports of a bridge with an uplink, and nothing else; isolated ports keep them apart.
+
+    This is before all that other networks let in: nothing comes to them from that LAN, whatever its packets say.
+    """
+    for network in _uplinked(plan):
+        yield f"-i {network.bridge} -o {network.bridge} -j ACCEPT"
+        yield from (f"{direction} {network.bridge} -j DROP" for direction in ("-i", "-o"))
+
+
+def _uplinked(plan: Plan) -> List[Network]:
+    return [network for network in plan.model.bridged if network.uplink]
 
 
 def _raw_prerouting(version: int) -> Iterator[str]:

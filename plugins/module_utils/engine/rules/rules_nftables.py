@@ -235,6 +235,10 @@ def _docker_forward(plan: Plan) -> Iterator[str]:
     The rules of internal networks come before the accept of established flows. Otherwise a container that
     forwards between an internal network and another one would get replies for the internal one accepted.
     """
+    if _has_uplink(plan):
+        # Before all that other networks let in: nothing comes to them from that LAN, whatever its packets say.
+        yield 'iifname @uplinked iifname . oifname @icc accept comment "bridged"'
+        yield 'iifname @uplinked drop comment "of a bridge with an uplink, and for no port of it"'
     yield from ingress_forwarded(plan)
     yield 'iifname . oifname @icc accept comment "between containers of a network"'
     yield from directly_forwarded(plan)

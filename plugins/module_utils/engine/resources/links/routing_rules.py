@@ -18,6 +18,9 @@ from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, RoutingRule, State, state_of
 from ..resource import Observation, Resource
 
+# What `ip rule` takes for a mask where none is said.
+_WHOLE_MARK = 0xFFFFFFFF
+
 
 class RoutingRules(Resource):
     """Observes and changes rules by which packets with a mark go another way."""
@@ -58,8 +61,13 @@ def _clashes(rule: RuleInfo, wanted: Sequence[RoutingRule]) -> List[Problem]:
             f"{goes_by}, and x-wharf.ingress needs the bits {thing.mask:#x} of marks: let that rule use others",
         )
         for thing in wanted
-        if thing.place and rule.mark & rule.mask & thing.mask
+        if thing.place and _looks_at(rule) & thing.mask
     ]
+
+
+def _looks_at(rule: RuleInfo) -> int:
+    """The bits of marks that the rule is meant to go by: where no mask is said, those that are set."""
+    return rule.mark if rule.mask == _WHOLE_MARK else rule.mask
 
 
 def _observed(rule: RuleInfo) -> RoutingRule:
