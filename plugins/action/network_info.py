@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plugin_utils.confirming import play
 from ..plugin_utils.engine_action import EngineAction
 
 
@@ -15,4 +16,7 @@ class ActionModule(EngineAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        return {**result, **self.run_module(self.module_name, dict(self._task.args), task_vars)}
+        arguments = dict(self._task.args)
+        if self.module_name == "boot":
+            arguments.setdefault("by", play(task_vars or {}))
+        return {**result, **self.run_module(self.module_name, arguments, task_vars)}

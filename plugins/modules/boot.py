@@ -43,6 +43,10 @@ options:
         C(wharf_boot_services). Messages then name the variable, and else the option. The role C(boot) sets it.
     type: str
     default: ""
+  by:
+    description: Who makes the call, for C(wharf log). By default it is the play.
+    type: str
+    default: a module
 attributes:
   check_mode:
     support: full
@@ -102,6 +106,7 @@ ARGUMENT_SPEC = {
     "metrics": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "variable_prefix": {"type": "str", "default": ""},
+    "by": {"type": "str", "default": "a module"},
 }
 
 

@@ -172,9 +172,10 @@ def _metrics_file(value: Any, path: str) -> str:
 
 
 def _path(value: Any, path: str) -> str:
-    if not isinstance(value, str) or value.endswith("/"):
+    found = value.strip() if isinstance(value, str) else ""
+    if found.rpartition("/")[2] in ("", ".", "..", "~"):
         raise _wrong(path, value, "must be the path of a file on the controller")
-    return value.strip()
+    return found
 
 
 def _serial(value: Any, path: str) -> list[str]:
@@ -289,7 +290,7 @@ _SETTINGS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "wharf_state": (_choice(*STATES), PRESENT),
     "wharf_verify_addresses": (_hosts, []),
     "wharf_verify_beyond": (_hosts, []),
-    "wharf_verify_fail_on": (_choice("mismatch", "unproven"), "mismatch"),
+    "wharf_verify_fail_on": (_choice("nothing", "mismatch", "unproven"), "mismatch"),
     "wharf_verify_from": (_patterns, []),
     "wharf_verify_probes": (_probes, []),
     "wharf_verify_timeout": (_seconds, 1.0),

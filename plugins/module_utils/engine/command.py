@@ -15,7 +15,17 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional
 from . import history, verified
 from .converge import Result, converge, recover_ledger
 from .declaration.declaration_file import KEYS, read_declaration
-from .declaration.declared import ABSENT, AT_BOOT, BY_HAND, PRESENT, SCOPES, STATES, Call
+from .declaration.declared import (
+    ABSENT,
+    AT_BOOT,
+    BY_HAND,
+    METRICS_FILE,
+    PRESENT,
+    SCOPES,
+    STATES,
+    Call,
+    is_metrics_file,
+)
 from .declaration.places import Places
 from .errors import ConflictError, ProblemCollector, WharfError
 from .history import MOST_RUNS
@@ -76,6 +86,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_code_of_error(self.command), f"{self.prog}: {message}\n")
 
 
+def _metrics_file(path: str) -> str:
+    if not is_metrics_file(path):
+        raise argparse.ArgumentTypeError(METRICS_FILE)
+    return path
+
+
 def _parse(arguments: List[str]) -> argparse.Namespace:
     _Parser.command = arguments[0] if arguments else ""
     parser = _Parser(prog="wharf", description="Docker's network model, as declared on this host")
@@ -98,7 +114,9 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         help="connect containers that start, keep containers' files true to the host's, and load flushed rules again; "
         "never ends",
     )
-    command.add_argument("--metrics", metavar="FILE", default="", help="keep what `wharf metrics` prints in this file")
+    command.add_argument(
+        "--metrics", metavar="FILE", type=_metrics_file, help="keep what `wharf metrics` prints in this file"
+    )
     for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
         command = commands.add_parser(name, help=text, epilog=_CODES[name])
         command.add_argument("file", nargs="?", help=_FILE)
@@ -205,7 +223,7 @@ def _follow(options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(visible(vars(followed))) + "\n")
         sys.stdout.flush()
 
-    follow(tell, options.metrics)
+    follow(tell, options.metrics or "")
 
 
 def _confirm(_options: argparse.Namespace) -> None:

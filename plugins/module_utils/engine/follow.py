@@ -123,6 +123,7 @@ class _MetricsFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._written = -_METRICS_EVERY
+        self._is_ours = False
         self._problem = ""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._remove_and_end)
@@ -130,7 +131,8 @@ class _MetricsFile:
     def _remove_and_end(self, number: int, _frame: object) -> None:
         """Metrics that nobody keeps true any more say something wrong. The process ends as it would without this."""
         with suppress(OSError):
-            os.unlink(self._path)
+            if self._is_ours:
+                os.unlink(self._path)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -148,6 +150,7 @@ class _MetricsFile:
             with locked(lambda _message: None):
                 text = observe_metrics()
             write(self._path, text)
+            self._is_ours = True
         except (WharfError, OSError) as error:
             problem = str(error)
         if problem and problem != self._problem:

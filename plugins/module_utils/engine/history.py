@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from .diff import Change
+from .declaration.declared import ORIGINS
+from .diff import CREATE, DELETE, UPDATE, Change
 from .errors import ConflictError
 from .kernel import clock, disk
 
@@ -27,6 +28,9 @@ MOST_RUNS, MOST_NAMES = 50, 10
 # What became of a run. One that is unfinished is under way, or was killed. One that failed has left changes that could
 # not be taken back.
 UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
+
+# The last second that has a year of four digits.
+_LATEST = 253402300799
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,10 @@ def read() -> List[Run]:
         ConflictError: the file cannot be read or understood.
     """
     try:
-        with open(PATH, encoding="utf-8", errors="surrogateescape") as file:
-            return [_run(words) for words in json.load(file)["runs"]]
+        return [_run(words) for words in json.loads(disk.text_of(PATH))["runs"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConflictError.at(
             PATH, f"cannot be read ({reason}): the next run that changes something replaces it"
@@ -95,8 +98,20 @@ def read() -> List[Run]:
 
 
 def _run(words: Mapping[str, Any]) -> Run:
-    changes = tuple(Changed(**{**each, "names": tuple(each["names"])}) for each in words["changes"])
-    return Run(**{**words, "changes": changes})
+    changes = tuple(Changed(**{**each, "names": tuple(map(str, each["names"]))}) for each in words["changes"])
+    run = Run(**{**words, "changes": changes})
+    texts = (run.id, run.by, run.reverts, *(each.kind for each in changes))
+    is_sound = (
+        all(isinstance(text, str) for text in texts)
+        and run.origin in ORIGINS
+        and run.outcome in (UNFINISHED, DONE, FAILED)
+        and isinstance(run.at, (int, float))
+        and 0 <= run.at <= _LATEST
+        and all(each.action in (CREATE, UPDATE, DELETE) and isinstance(each.number, int) for each in changes)
+    )
+    if not is_sound:
+        raise ValueError("it is not what wharf.network writes there")
+    return run
 
 
 def begin(run: Run) -> None:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
+from .drawing.limits import limits
 from .drawing.ports import joined
 
 Seen = Mapping[str, Any]
@@ -134,27 +135,8 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         _with_sharers(seen, name),
         _words(here["addresses"]),
         _words(ports),
-        _words([*_vlans(here.get("vlan")), *_rates(here.get("rate", {}))]),
+        _words(limits(here)),
     ]
-
-
-def _vlans(vlans: Optional[Seen]) -> Iterator[str]:
-    if vlans:
-        yield f"VLAN {_words(str(each) for each in [vlans['untagged'], *vlans['tagged']] if each)}"
-
-
-def _rates(limits: Seen) -> Iterator[str]:
-    for direction, limit in limits.items():
-        if limit:
-            yield f"{direction} ≤{_in_bits(limit['rate'])}"
-
-
-def _in_bits(rate: int) -> str:
-    """A rate in the largest unit of `tc` that it is a whole number of."""
-    for unit, size in (("tbit", 10**12), ("gbit", 10**9), ("mbit", 10**6), ("kbit", 1000)):
-        if rate % size == 0:
-            return f"{rate // size}{unit}"
-    return f"{rate}bit"
 
 
 def _unconnected(seen: Seen) -> Branch:

@@ -89,13 +89,16 @@ def test_a_driver_that_nothing_is_known_of_shows_its_settings(seen: dict[str, An
     lan["tunnel"] = {"vni": 256, "port": 4789}
     seen["networks"]["front"] = {**seen["networks"]["front"], **lan, "unset": None}
     del seen["containers"]["web"]["endpoints"]["front"]["host_interface"]
-    seen["containers"]["web"]["endpoints"]["front"]["rate"] = "10mbit"
+    seen["containers"]["web"]["endpoints"]["front"]["rate"] = {
+        "ingress": {"rate": 10**8, "burst": 65536},
+        "egress": None,
+    }
     front = _front(seen)
     assert (front.driver, front.link) == ("macvlan", "eth0")
     assert set(front.notes) >= {"mode private", "vlan 30", "peers a, b", "tunnel vni 256, port 4789", "strict"}
     (web,) = [row for row in front.rows if row.container == "web"]
-    assert (web.links, web.notes) == ("eth1", ("rate 10mbit",))
-    assert "rate 10mbit" in host_svg(drawn(seen))
+    assert (web.links, web.notes) == ("eth1", ("ingress ≤100mbit",))
+    assert "ingress ≤100mbit" in host_svg(drawn(seen))
 
 
 def test_networks_of_several_hosts_are_those_whose_driver_leaves_the_host(seen: dict[str, Any]) -> None:

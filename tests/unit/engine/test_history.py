@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,10 +68,45 @@ def test_one_that_is_taken_back_is_forgotten(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"runs": [{}]}', '{"runs": 1}'])
+SOUND = {"id": "a", "at": 1.5, "origin": "play", "by": "alice", "changes": [], "reverts": "", "outcome": "done"}
+CHANGED = {"action": "create", "kind": "bridge", "number": 1, "names": []}
+
+
+def damaged(**words: Any) -> str:
+    return json.dumps({"runs": [{**SOUND, **words}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"runs": [{}]}',
+        '{"runs": 1}',
+        "[" * 200_000,
+        damaged(at=None),
+        damaged(at="yesterday"),
+        damaged(at=float("nan")),
+        damaged(at=1e300),
+        damaged(origin=["play"]),
+        damaged(outcome="well"),
+        damaged(by=1),
+        damaged(changes=[{**CHANGED, "action": "mend"}]),
+        damaged(changes=[{**CHANGED, "number": "x"}]),
+    ],
+)
 def test_a_log_that_is_damaged_is_an_error_to_read_and_no_obstacle_to_a_run(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConflictError, match="the next run that changes something replaces it"):
+        history.read()
+    history.begin(run())
+    assert len(history.read()) == 1
+
+
+def test_a_log_that_is_no_file_keeps_nobody_waiting(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(ConflictError, match="it is no regular file"):
         history.read()
     history.begin(run())
     assert len(history.read()) == 1

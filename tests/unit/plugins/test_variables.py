@@ -191,7 +191,7 @@ def test_values(name: str, value: Any, is_read: Any) -> None:
             )
             for wrong in ("some", ".%", "1..2%", "1.5%", "0%", "0", "%", "１%", "9" * 5000)
         ),
-        ("verify_fail_on", "unprovn", '"unprovn": must be one of mismatch, unproven; did you mean unproven?'),
+        ("verify_fail_on", "unprovn", '"unprovn": must be one of nothing, mismatch, unproven; did you mean unproven?'),
         ("verify_timeout", "soon", '"soon": must be a number of seconds above 0'),
         ("verify_timeout", 0, '"0": must be a number of seconds above 0'),
         ("verify_timeout", 10**400, f'"{10**400}": must be a number of seconds above 0'),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, NONE_MODE
+from .limits import limits
 from .ports import Ports, joined
 
 # As `network_info` tells it.
@@ -25,10 +26,8 @@ _OF_NETWORK = frozenset(
     "driver bridge parent external state mtu mac gateways subnets internal icc".split()
     + "gateway_modes masquerade endpoints".split()
 )
-_OF_ENDPOINT = frozenset("interface host_interface bridge parent mac mtu addresses routes".split())
+_OF_ENDPOINT = frozenset("interface host_interface bridge parent mac mtu addresses routes vlan rate".split())
 
-
-# As a probe's source: the host itself.
 # The probes of this host, and those of others.
 _SENT = ("probes", "from_others")
 
@@ -326,7 +325,7 @@ def _row(seen: Seen, name: str, network: str, sharers: Tuple[str, ...], sorter: 
         addresses=tuple(endpoint["addresses"]),
         links=" ⇄ ".join(link for link in links if link),
         reason=reason,
-        notes=tuple(_others(endpoint, _OF_ENDPOINT)),
+        notes=(*limits(endpoint), *_others(endpoint, _OF_ENDPOINT)),
         ports=published,
         probes=sorter.of_endpoint(name, endpoint, subnets),
     )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 
 
@@ -39,7 +41,20 @@ def replace(path: str, text: str, mode: int) -> None:
         with suppress(OSError):
             os.unlink(draft(path))
         raise
-    settle(os.path.dirname(path))
+    settle(os.path.dirname(path) or ".")
+
+
+def text_of(path: str) -> str:
+    """The text of a file that `replace` writes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file; one that is a FIFO would keep its reader waiting.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
 
 
 def remove(path: str) -> None:
