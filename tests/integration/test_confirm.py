@@ -217,6 +217,18 @@ def test_by_hand_it_is_reverted_before_its_time(host: ThrowawayHost) -> None:
     until(lambda: not watchdogs(host), seconds=5)
 
 
+def test_where_the_ledger_is_lost_nobody_is_told_that_all_is_confirmed(host: ThrowawayHost) -> None:
+    host.apply({"networks": {"app": {}}})
+    kept = host.read(LEDGER)
+    host.run(f"rm {LEDGER}")
+    for command in (["confirm"], ["revert"], ["explain", "outside", "host:80"]):
+        said = wharf(host, *command)
+        assert said.code not in (0, 2)
+        assert f"{LEDGER}: is lost, but objects of wharf.network exist on this host" in said.errors
+    host.write(LEDGER, kept)
+    host.apply({}, ABSENT)
+
+
 def test_everything_that_goes_comes_back(host: ThrowawayHost) -> None:
     """Also the addresses, ports and names that were chosen for it."""
     host.apply(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Union
 
 from . import history
-from .declaration.declared import Call
 from .declaration.drivers import BRIDGE_MODE, OverlayDriver, SublinkDriver
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
@@ -59,9 +58,9 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         ledger = Ledger.load()
         if ledger.is_new:
             # Imported by the few hosts that need it: a module is compiled anew at each run.
-            from .recovery import find_marked
+            from .recovery import refuse_lost
 
-            find_marked(Ledger(), Call())
+            refuse_lost(ledger)
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
