@@ -239,6 +239,22 @@ def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: Throwawa
     host.run("ip link delete br-lan")
 
 
+def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(host: ThrowawayHost) -> None:
+    host.apply({"networks": {"app": {}, "plain": {}}, "containers": {"web": {"networks": ["app"]}}})
+    host.run("ip link del br-plain; ip link add br-plain type bridge")
+    told = json.loads(wharf(host, "show", "--json").output)
+    assert {name: network["state"] for name, network in told["networks"].items() if name != "plain"} == {
+        "app": "up",
+        "bridge": "up",
+    }
+    assert told["containers"]["web"]["unconnected"] == {}
+    (problem,) = told["problems"]
+    assert "br-plain" in problem
+    assert MEND not in told["trouble"]
+    host.run("ip link del br-plain")
+    host.apply({}, ABSENT)
+
+
 def test_show_on_a_host_on_which_nothing_is_declared() -> None:
     with ThrowawayHost.started() as host:
         ran = wharf(host, "show")

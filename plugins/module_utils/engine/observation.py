@@ -96,7 +96,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "last_change": _last_change(problems),
         "trouble": [
             *(str(each) for each in (ledger.unconfirmed, reverted) if each),
-            *(trouble(plan, parts) if is_declared or (drift and not ledger.is_new) else []),
+            *(trouble(plan, parts, bool(problems.problems)) if is_declared or (drift and not ledger.is_new) else []),
             *map(str, foreign),
         ],
     }
@@ -112,11 +112,18 @@ def _last_change(problems: ProblemCollector) -> Optional[Dict[str, Any]]:
 
 
 def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
-    """Where a third-party object is in the way, that is a problem, and nothing of its kind is observed."""
+    """Where a third-party object is in the way of one of ours, that is a problem, and all others are observed."""
     planned = layer.desired(plan)
     for resource in layer.resources(ledger, stacks):
-        with problems.collect():
+        found = ProblemCollector()
+        with found.collect():
             yield Part.observed(layer, resource, planned, ledger)
+        if found.problems:
+            problems.problems += found.problems
+            blocked = {problem.path for problem in found.problems}
+            rest = [thing for thing in planned if getattr(thing, "place", "") not in blocked]
+            with found.collect():
+                yield Part.observed(layer, resource, rest, ledger)
 
 
 def _current(parts: Iterable[Part]) -> State:

@@ -67,13 +67,14 @@ def _pending_names(parts: Sequence[Part]) -> Set[str]:
     return {name for part in parts for _kind, name in part.observation.pending}
 
 
-def trouble(plan: Plan, parts: Parts) -> List[str]:
-    """What is pending, gone or different, the worst of each kind by itself."""
+def trouble(plan: Plan, parts: Parts, is_refused: bool) -> List[str]:
+    """What is pending, gone or different, the worst of each kind by itself. `is_refused`: no run mends it now."""
     sentences = [*_pending(plan, parts)]
     changes = [change for each in parts.values() for part in each for change in part.changes]
     gone = [*_skeleton(parts[DOCKER_CHAINS.name]), *_told(changes, plan)]
     rest = [change for change in changes if change.subject.kind not in _SKELETON and not _sentence(change, plan)]
-    return [*sentences, *gone, *([_rest(rest)] if rest and not gone else []), *([_MEND] if gone or rest else [])]
+    mend = [_MEND] if (gone or rest) and not is_refused else []
+    return [*sentences, *gone, *([_rest(rest)] if rest and not gone else []), *mend]
 
 
 def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
