@@ -243,7 +243,7 @@ def test_the_page() -> None:
         def printed(match: re.Match[str]) -> str:
             if match[1] == "yaml":
                 return match[0]
-            broken = "deleted an element" in page[: match.start()]
+            broken = "nft delete element" in page[: match.start()]
             if broken and "published4 { tcp . 8080 }" not in done:
                 host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
                 done.append("published4 { tcp . 8080 }")
