@@ -121,16 +121,11 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
         ConflictError: it is too late, or a later run is to be confirmed, or the ledger is lost.
     """
     with ledger_file.locked():
-        ledger = Ledger.load()
+        ledger = Ledger.load_known()
         found = ledger.unconfirmed
         if not found:
             if ledger.reverted:
                 raise ConflictError.at(_TOO_LATE, str(ledger.reverted))
-            if ledger.is_new:
-                # Imported by the few hosts that need it: a module is compiled anew at each run.
-                from .recovery import refuse_lost
-
-                refuse_lost(ledger)
             return None
         if found.is_over:
             raise ConflictError.at(_TOO_LATE, f"{found}, and they are being reverted")

@@ -80,12 +80,7 @@ class Seen:
 
     @classmethod
     def read(cls) -> Seen:
-        ledger = Ledger.load()
-        if ledger.is_new:
-            # Imported by the few hosts that need it: a module is compiled anew at each run.
-            from .recovery import refuse_lost
-
-            refuse_lost(ledger)
+        ledger = Ledger.load_known()
         plan, _unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
         return cls(ledger, plan, ObservedHost.observe(plan).own, _read_stacks(plan))
 

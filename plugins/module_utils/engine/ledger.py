@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 
 from . import history, verified
-from .declaration.declared import Declared
+from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
@@ -107,6 +107,21 @@ class Ledger:
                 return cls(_replaces_broken=True)
             reason = f"{type(error).__name__}: {error}"
             raise ConflictError.at(PATH, f"cannot be understood ({reason}), and was left as it is: {REMEDY}") from error
+
+    @classmethod
+    def load_known(cls) -> Ledger:
+        """The same, for what reads it without a run that could recover it.
+
+        Raises:
+            ConflictError: the file cannot be read or understood, or is lost.
+        """
+        ledger = cls.load()
+        if ledger.is_new:
+            # Imported by the few hosts that need it: a module is compiled anew at each run.
+            from .recovery import find_marked
+
+            find_marked(cls(), Call())
+        return ledger
 
     @classmethod
     def _from_words(cls, words: Mapping[str, Any], text: str) -> Ledger:

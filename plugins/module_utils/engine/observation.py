@@ -55,12 +55,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     """The same; what keeps anything from being seen is noted as a problem, and the rest is seen all the same."""
     ledger = Ledger()
     with problems.collect():
-        ledger = Ledger.load()
-        if ledger.is_new:
-            # Imported by the few hosts that need it: a module is compiled anew at each run.
-            from .recovery import refuse_lost
-
-            refuse_lost(ledger)
+        ledger = Ledger.load_known()
     plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty

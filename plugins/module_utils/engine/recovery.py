@@ -115,15 +115,6 @@ def recover(ledger: Ledger, call: Call, plan: Callable[[], Plan]) -> None:
             _claim(ledger, plan())
 
 
-def refuse_lost(ledger: Ledger) -> None:
-    """
-    Raises:
-        ConflictError: the ledger is a new one, although wharf.network has made objects on this host.
-    """
-    if ledger.is_new:
-        find_marked(Ledger(), Call())
-
-
 def find_marked(ledger: Ledger, call: Call) -> None:
     """Fill the new ledger of a host with the objects whose marks show that wharf.network made them.
 

@@ -57,13 +57,8 @@ def revert(by: str, tell: Callable[[str], None]) -> None:
     Raises:
         WharfError: it cannot be reverted, or there is nothing to revert.
     """
-    ledger = Ledger.load()
-    if ledger.is_new:
-        # Imported by the few hosts that need it: a module is compiled anew at each run.
-        from .recovery import refuse_lost
-
-        refuse_lost(ledger)
-    if not ledger.unconfirmed or not _converge(Call(repeats=True, reverts=True, origin=REVERT, by=by), tell):
+    call = Call(repeats=True, reverts=True, origin=REVERT, by=by)
+    if not Ledger.load_known().unconfirmed or not _converge(call, tell):
         raise ConflictError.at("there is nothing to revert", NOTHING_UNCONFIRMED)
 
 
