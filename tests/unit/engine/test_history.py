@@ -106,7 +106,7 @@ def test_a_log_that_is_damaged_is_an_error_to_read_and_no_obstacle_to_a_run(path
 
 def test_a_log_that_is_no_file_keeps_nobody_waiting(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(ConflictError, match="it is no regular file"):
+    with pytest.raises(ConflictError, match="it is no file"):
         history.read()
     history.begin(run())
     assert len(history.read()) == 1

@@ -44,16 +44,18 @@ def replace(path: str, text: str, mode: int) -> None:
     settle(os.path.dirname(path) or ".")
 
 
-def text_of(path: str) -> str:
-    """The text of a file that `replace` writes.
+def text_of(path: str, follow: bool = True) -> str:
+    """The text of a file; without `follow`, a link is an error.
 
     Raises:
-        OSError: it cannot be read, or is no regular file; one that is a FIFO would keep its reader waiting.
+        OSError: it cannot be read, or something that is no file is there.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Not waiting for whoever is to write a pipe, or holds a lease.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is no file")
         return file.read()
 
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
@@ -142,14 +140,9 @@ def _read(path: str) -> Optional[str]:
         OSError: something that is no file is there.
     """
     try:
-        # Not waiting for whoever is to write a pipe, or holds a lease.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return disk.text_of(path, follow=False)
     except FileNotFoundError:
         return None
-    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file")
-        return file.read()
 
 
 def content_of(path: str) -> str:
