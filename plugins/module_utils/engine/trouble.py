@@ -146,7 +146,7 @@ def _is_no_port(change: Change, plan: Plan) -> str:
     after = change.after
     if not isinstance(after, Uplink):
         return ""
-    names = [network.name for network in plan.model.bridged if network.uplink == after.name]
+    names = [network.name for network in plan.model.uplinked if network.uplink == after.name]
     return (
         f"network {_few(names)}: {after.name} is no port of its bridge {after.bridge}, so containers are not on the LAN"
     )

@@ -414,6 +414,11 @@ class Model:
         return tuple(network for network in self.networks.values() if not network.sublinks)
 
     @cached_property
+    def uplinked(self) -> Tuple[Network, ...]:
+        """The networks whose bridge has an uplink."""
+        return tuple(network for network in self.networks.values() if network.uplink)
+
+    @cached_property
     def behind_host(self) -> Tuple[Network, ...]:
         """The networks whose packets from and to others pass the host, and its rules."""
         return tuple(network for network in self.networks.values() if not network.bypasses_host)

@@ -39,7 +39,7 @@ def on_parents(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
     their bridge; or if the MTU is larger than the parent's.
     """
     made = {network.bridge for network in model.bridged if not network.external}
-    for network in model.networks.values():
+    for network in model.uplinked:
         if network.uplink in made:
             why = "is the bridge of a network, which wharf.network makes: name a link of the host"
             problems.add(parent_path(network), f'"{network.uplink}": {why}')
@@ -72,23 +72,19 @@ def sublink_of(network: Network, facts: Facts) -> Sublink:
     driver = network.sublinks
     if driver is None:
         return Sublink()
-    parent = made_parent(network, facts)
-    made = parent is not None and _is_to_be_there(parent, facts)
-    return Sublink(driver.name, driver.parent, driver.mode, driver.flag, made)
+    return Sublink(driver.name, driver.parent, driver.mode, driver.flag, _is_made(network, facts))
 
 
 def uplinks(plan: Plan) -> Iterator[Uplink]:
-    for network in plan.model.bridged:
-        if network.uplink:
-            made = made_parent(network, plan.facts)
-            is_made = made is not None and _is_to_be_there(made, plan.facts)
-            yield Uplink(network.uplink, network.bridge, is_made, place=parent_path(network))
+    for network in plan.model.uplinked:
+        is_made = _is_made(network, plan.facts)
+        yield Uplink(network.uplink, network.bridge, is_made, place=parent_path(network))
 
 
 def useless_addresses(plan: Plan) -> Iterator[str]:
     """Addresses that uplinks have got since they became ports."""
-    for network in plan.model.bridged:
-        link = plan.facts.link(network.uplink) if network.uplink else None
+    for network in plan.model.uplinked:
+        link = plan.facts.link(network.uplink)
         own = ", ".join(str(each) for each in link.addresses) if link and link.master == network.bridge else ""
         if own:
             yield (
@@ -142,10 +138,11 @@ def _is_isolated(network: Network) -> bool:
     return network.sublinks is not None and network.sublinks.is_isolated
 
 
-def _is_to_be_there(parent: Parent, facts: Facts) -> bool:
-    """Whether it is there once a run is through that makes it."""
-    lower = facts.link(parent.lower)
-    return not parent.lower or facts.links is None or (lower is not None and lower.up)
+def _is_made(network: Network, facts: Facts) -> bool:
+    """Whether wharf.network makes the parent, and it is there once a run is through that makes it."""
+    parent = made_parent(network, facts)
+    lower = facts.link(parent.lower) if parent else None
+    return parent is not None and (not parent.lower or facts.links is None or (lower is not None and lower.up))
 
 
 def _vlan(name: str) -> Tuple[str, int]:

@@ -284,7 +284,7 @@ def forwarding(plan: Plan) -> List[Object]:
     """
     published = _published_on_loopback(plan)
     external = [network for name, network in plan.model.networks.items() if network.external and name in published]
-    silent = [Sysctl(of_interface(each.bridge, ARP_IGNORE), "1") for each in plan.model.bridged if each.uplink]
+    silent = [Sysctl(of_interface(each.bridge, ARP_IGNORE), "1") for each in plan.model.uplinked]
     return [*(_route_localnet(network) for network in external), *silent, *_forwarding(plan)]
 
 

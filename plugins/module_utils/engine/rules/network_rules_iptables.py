@@ -69,8 +69,6 @@ class RuleContext:
 
     def rules(self, addresses: Sequence[Subnet]) -> Iterator[Element]:
         """All rules of the network's options. `addresses` are its subnets, or the single address."""
-        if self.network.uplink:
-            return
         yield from self._forwarding()
         yield from self._clamping()
         yield from self._protection(addresses)

@@ -132,7 +132,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         "raw WHARF-PREROUTING": (*_untracked(plan), *_raw_prerouting(version)),
         "filter DOCKER-FORWARD": (*_bridging(plan), "-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
         "filter WHARF-FORWARD": router,
-        INPUT: ("-i lo -j RETURN", *(f"-i {network.bridge} -j DROP" for network in _uplinked(plan))),
+        INPUT: ("-i lo -j RETURN", *(f"-i {network.bridge} -j DROP" for network in plan.model.uplinked)),
         INGRESS: (f"{_IS_ESTABLISHED} -j ACCEPT", f"{_IS_TRANSLATED} -j DOCKER", "-j DROP"),
         "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
@@ -167,7 +167,7 @@ def possible_skeleton() -> List[Object]:
 
 def _untracked(plan: Plan) -> Iterator[str]:
     """Frames on the way to a LAN, where br_netfilter shows them."""
-    for network in _uplinked(plan):
+    for network in plan.model.uplinked:
         yield from (f"-i {network.bridge} -j {target}" for target in ("CT --notrack", "ACCEPT"))
 
 
@@ -176,13 +176,9 @@ def _bridging(plan: Plan) -> Iterator[str]:
 
     This is before all that other networks let in: nothing comes to them from that LAN, whatever its packets say.
     """
-    for network in _uplinked(plan):
+    for network in plan.model.uplinked:
         yield f"-i {network.bridge} -o {network.bridge} -j ACCEPT"
         yield from (f"{direction} {network.bridge} -j DROP" for direction in ("-i", "-o"))
-
-
-def _uplinked(plan: Plan) -> List[Network]:
-    return [network for network in plan.model.bridged if network.uplink]
 
 
 def _raw_prerouting(version: int) -> Iterator[str]:
@@ -207,12 +203,12 @@ def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
 
 
 def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[Element]]]:
-    for network in plan.model.bridged:
+    for network in plan.model.behind_host:
         elements: List[Element] = []
         for version in versions:
             subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]
             context = RuleContext(plan.model.host, network, version)
-            found = [context.hairpin(subnet) for subnet in subnets if not network.uplink]
+            found = [context.hairpin(subnet) for subnet in subnets]
             found += overlay_rules(plan, network, version)
             if not network.external:
                 found += context.rules(subnets)

@@ -69,7 +69,7 @@ def _adopts(plan: Plan) -> bool:
 
 
 def _has_uplink(plan: Plan) -> bool:
-    return any(network.uplink for network in plan.model.networks.values())
+    return bool(plan.model.uplinked)
 
 
 def _sets(plan: Plan) -> Iterator[ElementSet]:
