@@ -112,11 +112,6 @@ NTF_SELF, RTNH_F_ONLINK = 0x02, 0x04
 IFA_F_NODAD = 2
 
 
-def _vlan_info(vlan: PortVlan) -> bytes:
-    flags = (BRIDGE_VLAN_INFO_PVID if vlan.pvid else 0) | (BRIDGE_VLAN_INFO_UNTAGGED if vlan.untagged else 0)
-    return VLAN_INFO.pack(flags, vlan.vlan)
-
-
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 
@@ -382,6 +377,11 @@ class Rtnetlink(Connection):
 
 def _name(end: LinkEnd) -> bytes:
     return attribute(IFLA_IFNAME, _text(end.name)) + attribute(IFLA_ADDRESS, _mac(end.mac))
+
+
+def _vlan_info(vlan: PortVlan) -> bytes:
+    flags = (BRIDGE_VLAN_INFO_PVID if vlan.pvid else 0) | (BRIDGE_VLAN_INFO_UNTAGGED if vlan.untagged else 0)
+    return VLAN_INFO.pack(flags, vlan.vlan)
 
 
 def _sublink(kind: str, info: SublinkInfo) -> bytes:

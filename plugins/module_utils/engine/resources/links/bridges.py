@@ -24,9 +24,9 @@ from ...kernel.links import (
 from ...kernel.rtnetlink import AddressInfo, LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
+from .link_resource import LinkResource
 from .marks import MARK, is_managed_bridge, marked_for
-from .stacks import StackReader
 
 # The attributes of a netlink message that set a field of a bridge.
 _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
@@ -43,14 +43,11 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 }
 
 
-class Bridges(Resource):
+class Bridges(LinkResource):
     """Observes and changes the networks' bridges: those whose alias is `wharf:NETWORK`."""
 
     kinds = frozenset(["bridge"])
     goes_first = True
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def require(self, new: State) -> None:
         require_pyroute2()

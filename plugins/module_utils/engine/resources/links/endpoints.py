@@ -20,7 +20,7 @@ from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
 from ...state import Endpoint, Key, SandboxRef, State, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
 from . import parameters, sublinks
 from .endpoint_ends import (
     Snapshot,
@@ -33,6 +33,7 @@ from .endpoint_ends import (
     without_parent,
 )
 from .endpoint_routes import add_routes, remove_routes, with_networks
+from .link_resource import LinkResource
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, MTU_OF_IPV6, Before
 from .rates import links_of, set_rates
@@ -54,7 +55,7 @@ _LARGEST_MTU = 65535
 _READY_WITHIN, _LOOK_AGAIN_AFTER = 1.0, 0.005
 
 
-class Endpoints(Resource):
+class Endpoints(LinkResource):
     """Observes and changes endpoints: the veths whose end on the host has the alias `wharf:CONTAINER/NETWORK`, and the
     links of macvlan and ipvlan that have it in their sandboxes.
 
@@ -73,10 +74,10 @@ class Endpoints(Resource):
         declared: Optional[Mapping[str, str]] = None,
         stacks: Optional[StackReader] = None,
     ) -> None:
+        super().__init__(stacks)
         self._before = before
         self._owned = owned
         self._declared = declared or {}
-        self._stacks = stacks or StackReader()
 
     def require(self, new: State) -> None:
         parameters.refuse_unsettable(new)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import FrozenSet, Mapping, Optional, Sequence
+from typing import FrozenSet, Mapping, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
@@ -16,23 +16,20 @@ from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving, index_of
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, Parent, State, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
+from .link_resource import LinkResource
 from .marks import MARK, is_managed_parent
-from .stacks import StackReader
 
 Links = Mapping[str, LinkInfo]
 
 
-class Parents(Resource):
+class Parents(LinkResource):
     """Observes and changes parents: those whose alias is `wharf:` and their own name.
 
     One whose `lower` link is not there, or is down, is pending. The kernel deletes it together with that link.
     """
 
     kinds = frozenset(["parent"])
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Parent)}

@@ -18,8 +18,9 @@ from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import HOST_STACK, NETNS, NO_SANDBOX, PODMAN, Key, Object, Sandbox, SandboxRef, State, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
 from . import parameters
+from .link_resource import LinkResource
 from .marks import MARK, marked_for
 from .parameters import AS_MADE, Before
 from .stacks import (
@@ -79,7 +80,7 @@ SandboxStacks = Dict[SandboxRef, SandboxStack]
 Owners = Dict[Identity, SandboxRef]
 
 
-class Sandboxes(Resource):
+class Sandboxes(LinkResource):
     """Observes and changes sandboxes.
 
     wharf.network makes and deletes named namespaces, and manages those whose loopback has the alias `wharf:CONTAINER`,
@@ -94,9 +95,9 @@ class Sandboxes(Resource):
     def __init__(
         self, before: Before, owned: FrozenSet[Key] = frozenset(), stacks: Optional[StackReader] = None
     ) -> None:
+        super().__init__(stacks)
         self._before = before
         self._owned = owned
-        self._stacks = stacks or StackReader()
         # The namespaces of deleted sandboxes, as many as the process may keep open until the end of the run. So what
         # runs in them is not cut off if the run is taken back.
         self._deleted: Dict[SandboxRef, IO[bytes]] = {}

@@ -25,16 +25,16 @@ from ...kernel.links import (
 from ...kernel.rtnetlink import RT_SCOPE_UNIVERSE, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo, SublinkInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Key, Shim, State, Sublink, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
 from . import sublinks
+from .link_resource import LinkResource
 from .marks import MARK, is_managed_shim, marked_for
-from .stacks import StackReader
 
 _SCOPE_LINK = 253
 Links = Mapping[str, LinkInfo]
 
 
-class Shims(Resource):
+class Shims(LinkResource):
     """Observes and changes shims: the links of macvlan and ipvlan on the host whose alias is `wharf:NETWORK`.
 
     One whose parent is not there, or is down, is pending.
@@ -42,9 +42,6 @@ class Shims(Resource):
 
     kinds = frozenset(["shim"])
     goes_first = True
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Shim)}

@@ -37,9 +37,10 @@ from ...kernel.rtnetlink import (
 )
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
+from .link_resource import LinkResource
 from .marks import MARK, is_managed, is_managed_tunnel, marked_for
-from .stacks import HostStack, StackReader
+from .stacks import HostStack
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
@@ -54,14 +55,11 @@ _REMEDIES = {
 }
 
 
-class Tunnels(Resource):
+class Tunnels(LinkResource):
     """Observes and changes the VXLAN links whose alias is `wharf:NETWORK`."""
 
     kinds = frozenset(["tunnel"])
     goes_first = True
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -95,15 +93,12 @@ class Tunnels(Resource):
         return {}
 
 
-class HostRoutes(Resource):
+class HostRoutes(LinkResource):
     """Observes and changes the routes of the main table that say by their protocol that wharf.network made them, and
     that are on no link of it.
     """
 
     kinds = frozenset(["route"])
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, HostRoute)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import FrozenSet, Iterator, Mapping, Optional, Sequence
+from typing import FrozenSet, Iterator, Mapping, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError, Problem
@@ -18,16 +18,16 @@ from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...planning.plan import ARP_IGNORE
 from ...state import Key, State, Uplink, state_of
-from ..resource import Observation, Resource
+from ..resource import Observation
+from .link_resource import LinkResource
 from .marks import is_managed_bridge, is_managed_port
-from .stacks import StackReader
 
 Links = Mapping[str, LinkInfo]
 
 _WIRELESS = "/sys/class/net/{name}/phy80211"
 
 
-class Uplinks(Resource):
+class Uplinks(LinkResource):
     """Observes and changes uplinks. Nothing of the link changes, but that it is a port of the bridge.
 
     It bears no mark, since it is a third party's: the ledger knows it. What else is a port is a third party's there,
@@ -36,9 +36,6 @@ class Uplinks(Resource):
 
     kinds = frozenset(["uplink"])
     goes_first = True
-
-    def __init__(self, stacks: Optional[StackReader] = None) -> None:
-        self._stacks = stacks or StackReader()
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Uplink)}
