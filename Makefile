@@ -70,7 +70,12 @@ test-awx: venv ## set up a stub of AWX by the collection awx.awx, which this dow
 	@$(PYTEST) -n 2 --dist load tests/awx $(ARGS)
 
 .PHONY: docs
-docs: venv ## write docs/rules.md anew, from what throwaway hosts tell of tests/integration/scenarios
+docs: venv ## build the site of the documentation in build/site, and check its links
+	@tools/need git
+	@tools/docs $(ARGS)
+
+.PHONY: rules
+rules: venv ## write docs/rules.md anew, from what throwaway hosts tell of tests/integration/scenarios
 	@tools/preflight
 	@UPDATE_GOLDEN=1 $(PYTEST) -q tests/integration/test_scenarios.py $(ARGS)
 	@.venv/bin/python tools/rules_page.py > docs/rules.md
@@ -98,6 +103,6 @@ format: venv ## let ruff lay out the code
 	@.venv/bin/ruff check --fix
 
 .PHONY: clean
-clean: ## remove .venv and all caches
-	rm -rf .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv, build and all caches
+	rm -rf .venv build .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

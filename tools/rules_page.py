@@ -28,7 +28,7 @@ ORDER = [
 ]
 
 HEAD = """\
-<!-- Written by `make docs` from tests/integration/scenarios. -->
+<!-- Written by `make rules` from tests/integration/scenarios. -->
 
 # The rules, scenario by scenario
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What docs/rules.md explains, on a host: the rules as the kernel lists them, and the rules that packets meet.
 
-`make docs` writes anew what is written down of it.
+`make rules` writes anew what is written down of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each link of a page to another file or heading of this repository leads there."""
+"""Each link of a page to another file or heading of this repository leads there, and the site has each page."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or target.suffix != ".md" or anchor in anchors(target), link
+
+
+def test_the_site_lists_each_page() -> None:
+    """`make docs` holds this too, and checks the links as Sphinx reads them, but takes half a minute."""
+    index = (CHECKOUT / "tools/docsite/index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^(?:.* <)?([\w/-]+)>?$", index, re.MULTILINE))
+    pages = {str(page.relative_to(CHECKOUT).with_suffix("")) for page in PAGES if page.parent.name != "adr"}
+    assert pages - listed == set()
+    assert sorted(name for name in listed - pages if "/" in name) == ["collection/index", "docs/adr/index"]

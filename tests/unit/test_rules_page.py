@@ -17,7 +17,7 @@ def test_page_is_written_anew_after_each_change() -> None:
     written = subprocess.run(
         [sys.executable, CHECKOUT / "tools/rules_page.py"], capture_output=True, text=True, check=True
     )
-    assert written.stdout == (CHECKOUT / "docs/rules.md").read_text(), "run: make docs"
+    assert written.stdout == (CHECKOUT / "docs/rules.md").read_text(), "run: make rules"
 
 
 def test_each_scenario_is_on_the_page() -> None:
