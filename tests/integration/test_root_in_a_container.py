@@ -38,6 +38,11 @@ def test_a_mark_that_is_changed_is_drift(host: ThrowawayHost, mark: str) -> None
         assert host.json("ip -j link show lo", "web")[0]["ifalias"] == "wharf:web"
 
 
+def wait_until_web_is_gone(host: ThrowawayHost) -> None:
+    """The kernel takes a namespace apart a moment after it is deleted, and the host's ends of its links with it."""
+    host.run("while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
+
+
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_stack_whose_mark_is_changed_goes_all_the_same(host: ThrowawayHost, mark: str) -> None:
     with host.declared(WORDS):
@@ -50,8 +55,7 @@ def test_a_stack_whose_mark_is_changed_goes_all_the_same(host: ThrowawayHost, ma
 def test_a_stack_that_was_made_anew_is_set_up_as_declared(host: ThrowawayHost) -> None:
     with host.declared(WORDS):
         host.run("ip netns del web; ip netns add web")
-        # The kernel takes a namespace apart a moment later.
-        host.run("while ip link show type veth | grep -q wharf:web/; do sleep 0.05; done")
+        wait_until_web_is_gone(host)
         host.converge(WORDS)
         host.serve("web", "80/tcp")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
@@ -60,6 +64,7 @@ def test_a_stack_that_was_made_anew_is_set_up_as_declared(host: ThrowawayHost) -
 def test_a_stack_that_was_made_anew_by_somebody_else_does_not_go(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.run("ip netns del web; ip netns add web; ip -n web link add mine type bridge")
+    wait_until_web_is_gone(host)
     host.converge(WITHOUT_WEB, EXACT)
     assert "mine" in host.run("ip -br link", "web")
 
