@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost
+from hosts import ABSENT, BACKENDS, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost
 from standing import assert_same, standing
 
 WORDS: dict[str, Any] = {
@@ -237,6 +237,23 @@ class TestLostLedger:
             assert host.converge(words) == []
             assert_same(before, lambda: standing_but_ledger(host))
             assert lasting(host.ledger()) == ledger
+
+    @pytest.mark.parametrize("backend", BACKENDS[:2])
+    def test_keeps_the_ports_that_were_chosen(self, backend: str) -> None:
+        """The ports before them are free now, so a new declaration would get those."""
+        ports = ["9000-9009:90", "9000-9009:91", "9000-9009:90/udp"]
+        words = {"host": {"firewall-backend": backend}, "containers": {"web": {"ports": ports}}}
+        first = {"ports": ["9000:80", "9000:80/udp"]}
+        with ThrowawayHost.started(backend=backend) as host:
+            host.converge({**words, "containers": {"first": first, **words["containers"]}})
+            host.converge(words, EXACT)
+            before, chosen = standing_but_ledger(host), host.ledger()["allotted"]["ports"]
+            assert set(chosen.values()) == {9001, 9002}
+            lost(host, "removed")
+            host.engine(["recover", "-"], words)
+            assert host.converge(words) == []
+            assert_same(before, lambda: standing_but_ledger(host))
+            assert host.ledger()["allotted"]["ports"] == chosen
 
     def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)

@@ -206,6 +206,16 @@ def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, told: list[str]
     assert trouble(host) == [PENDING]
 
 
+def test_show_tells_of_a_port_whose_translation_is_gone(host: ThrowawayHost) -> None:
+    assert wharf(host, "apply", "/run/words.yml").code == 0
+    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in wharf(host, "show").output
+    host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
+    assert "web  172.18.0.3/16  (not published: 0.0.0.0:8080→80/tcp)" in wharf(host, "show").output
+    assert "\nwharf_published_ports 0\n" in wharf(host, "metrics").output
+    assert wharf(host, "apply").code == 0
+    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in wharf(host, "show").output
+
+
 def test_show_says_for_whom_ports_are_open(host: ThrowawayHost) -> None:
     port = '{target: 80, published: "8080", x-wharf: {allow_from: [10.0.0.0/8, 192.0.2.66]}}'
     given = f"containers: {{web: {{ports: [{port}]}}}}\n"

@@ -24,6 +24,7 @@ from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
 from .resources.links.stacks import StackReader
+from .rules.translations import translations
 from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
@@ -265,11 +266,16 @@ def _rate(shaper: Shaper) -> Optional[Dict[str, int]]:
 
 
 def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[Publication]:
-    """The declared publications that have their elements in the kernel, and lead to a container that is there."""
-    standing = {thing.container for thing in rules.values() if isinstance(thing, Rules)}
+    """The declared publications whose translation is in the kernel, and which lead to a container that is there."""
+    standing = {
+        (thing.container, translation)
+        for thing in rules.values()
+        if isinstance(thing, Rules)
+        for translation in translations(thing)
+    }
     for publication in plan.publications:
         owner = plan.model.owner_of_stack(plan.model.containers[publication.container])
-        if publication.container in standing and str(owner.sandbox) not in pending:
+        if (publication.container, publication.translation) in standing and str(owner.sandbox) not in pending:
             yield publication
 
 

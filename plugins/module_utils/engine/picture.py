@@ -129,12 +129,15 @@ def _endpoint(seen: Seen, endpoint: str) -> List[str]:
         return []
     here: Dict[str, Any] = container["endpoints"][network]
     addresses = {address.partition("/")[0] for address in here["addresses"]}
-    ports = map(str, joined(port for port in container["ports"] if port["address"] in addresses))
+    ports = [port for port in container["ports"] if port["address"] in addresses]
+    missing = [port for port in ports if {"container": name, **port} not in seen["published"]]
+    published = _words(map(str, joined(port for port in ports if port not in missing)))
+    unpublished = f"(not published: {_words(map(str, joined(missing)))})" if missing else ""
     return [
         " ── ".join(filter(None, [here["host_interface"], here["interface"]])),
         _with_sharers(seen, name),
         _words(here["addresses"]),
-        _words(ports),
+        " ".join(filter(None, [published, unpublished])),
         _words(limits(here)),
     ]
 

@@ -42,16 +42,15 @@ from .resources.links.marks import is_managed_bridge, is_managed_port, marked_fo
 from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
-from .rules import rules_iptables, rules_nftables
 from .rules.network_rules_iptables import FAMILIES
 from .rules.rules_iptables import possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER, UPLINKED
+from .rules.translations import translations
 from .state import (
     DEFAULT_NETWORK,
     Chain,
     File,
     IptablesChain,
-    IptablesRules,
     Key,
     Object,
     Rules,
@@ -212,14 +211,11 @@ def _marked() -> Marked:
 
 def _published() -> Dict[str, List[Translation]]:
     """The ports that are published, by their containers."""
-    rules = [thing for thing in _standing_rules().values() if isinstance(thing, Rules)]
-    return {
-        thing.container: [
-            *(rules_iptables if isinstance(thing, IptablesRules) else rules_nftables).translations(thing.elements)
-        ]
-        for thing in rules
-        if thing.container
-    }
+    published: Dict[str, List[Translation]] = {}
+    for thing in _standing_rules().values():
+        if isinstance(thing, Rules) and thing.container:
+            published.setdefault(thing.container, []).extend(translations(thing))
+    return published
 
 
 def _bridges_by_network() -> Dict[str, LinkInfo]:
@@ -385,15 +381,19 @@ def _ports(plan: Plan) -> Dict[str, int]:
     """For each port that the declaration leaves to choose, the one that is published now, or else the planned one."""
     published = _published()
     ports: Dict[str, int] = {}
+    taken: Set[Translation] = set()
     for each in plan.publications:
         first, last = each.candidates
         if first != last and each.key not in ports:
-            standing = (
-                translation.host_port
-                for translation in published.get(f"container {each.container}", [])
-                if translation.host_ip == (str(each.host_ip) if each.host_ip else "")
+            standing = [
+                translation
+                for translation in published.get(each.container, [])
+                if translation not in taken
+                and translation.host_ip == each.translation.host_ip
                 and (translation.protocol, translation.target_port) == (each.protocol, each.target_port)
                 and first <= translation.host_port <= last
-            )
-            ports[each.key] = next((port for port in sorted(standing) if port not in ports.values()), each.host_port)
+            ]
+            found = min(standing, key=lambda translation: translation.host_port, default=each.translation)
+            taken.add(found)
+            ports[each.key] = found.host_port
     return ports

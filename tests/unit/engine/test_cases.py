@@ -36,6 +36,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.fir
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.firewall.nft_script import nft_script
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules import rules_iptables, rules_nftables
 from ansible_collections.wharf.network.plugins.module_utils.engine.rules.network_rules_iptables import FAMILIES
+from ansible_collections.wharf.network.plugins.module_utils.engine.rules.translations import translations
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     ContainerFile,
     Dnsmasq,
@@ -58,10 +59,27 @@ USUAL_FACTS = {
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Path) -> None:
+    golden.check(case, _outcome(_planned(case)), given=("declaration.yml", "facts.yml"))
+
+
+@pytest.mark.parametrize("backend", [rules_nftables, rules_iptables])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_published_ports_are_read_back_from_the_rules(case: Path, backend: ModuleType) -> None:
+    planned = _planned(case)
+    read = {
+        (thing.container, translation)
+        for thing in backend.rules(planned)
+        if isinstance(thing, Rules) and thing.container
+        for translation in translations(thing)
+    }
+    has_rules = planned.model.host.has_rules
+    assert read == {(each.container, each.translation) for each in planned.publications if has_rules(each.version)}
+
+
+def _planned(case: Path) -> Plan:
     given = case / "facts.yml"
     facts = facts_of({**USUAL_FACTS, **(yaml.safe_load(given.read_text()) if given.exists() else {})})
-    outcome = _outcome(plan(yaml.safe_load((case / "declaration.yml").read_text()), facts))
-    golden.check(case, outcome, given=("declaration.yml", "facts.yml"))
+    return plan(yaml.safe_load((case / "declaration.yml").read_text()), facts)
 
 
 def test_skeleton() -> None:

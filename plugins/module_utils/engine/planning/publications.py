@@ -50,17 +50,23 @@ class Publication:
     def version(self) -> int:
         return self.address.version
 
+    @property
+    def translation(self) -> Translation:
+        host_ip = str(self.host_ip) if self.host_ip else ""
+        return Translation(self.protocol, host_ip, self.host_port, str(self.address), self.target_port)
+
     def allows(self, source: Address) -> bool:
         return self.allow_from is None or any(source in network for network in self.allow_from)
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A publication as read back from the rules of either backend; `host_ip` is empty for every address of the host."""
+    """Where the rules of one publication lead; `host_ip` is empty for every address of the host."""
 
     protocol: str
     host_ip: str
     host_port: int
+    address: str
     target_port: int
 
 

@@ -10,7 +10,6 @@ on this rule alone, so that a change of one port moves no other rule.
 
 from __future__ import annotations
 
-import re
 from typing import Dict, Iterable, Iterator, List, Tuple
 
 from ..declaration.model import ISOLATED, Network
@@ -19,7 +18,6 @@ from ..declaration.services import TFTP_PORT
 from ..planning.ingress import returns
 from ..planning.overlays import tunnels
 from ..planning.plan import Plan
-from ..planning.publications import Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
 from .container_rules_iptables import container_rules, groups
@@ -70,8 +68,6 @@ _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
 # Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861).
 _NEIGHBOUR_DISCOVERY = (133, 135, 136)
-
-_TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
 
 def rules(plan: Plan) -> List[Object]:
@@ -249,12 +245,3 @@ def _dns_rules(address: Address, bridge: str) -> Iterator[Element]:
         yield INPUT, f"{at} {query} -j DROP"
         yield INPUT, f"{redirected} {_IS_TRANSLATED} -j ACCEPT"
         yield INPUT, f"{redirected} -j DROP"
-
-
-def translations(elements: Iterable[Element]) -> Iterator[Translation]:
-    """The published ports in these rules, for a host that has lost its ledger."""
-    for _chain, rule in elements:
-        match = _TRANSLATION.fullmatch(rule)
-        if match:
-            host_ip, protocol, port, _address, target_port = match.groups("")
-            yield Translation(protocol, host_ip, int(port), int(target_port))

@@ -13,10 +13,9 @@ from typing import Iterable, Iterator, List
 
 from ..declaration.model import Host
 from ..planning.plan import Plan
-from ..planning.publications import Translation
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import Chain, ElementSet, Object
-from .elements_nftables import FAMILIES, Element, container_rules, network_rules
+from .elements_nftables import FAMILIES, container_rules, network_rules
 from .overlay_rules_nftables import (
     direct_access,
     directly_forwarded,
@@ -302,13 +301,3 @@ def _postrouting(plan: Plan) -> Iterator[str]:
         elsewhere = f"{family} saddr . oifname != @networks{version}"
         yield f"{elsewhere} snat {family} to {family} saddr map @translated{version}"
         yield f"{family} saddr @masqueraded{version} {elsewhere} masquerade"
-
-
-def translations(elements: Iterable[Element]) -> Iterator[Translation]:
-    """The published ports among elements."""
-    for name, element in elements:
-        if name.startswith("published"):
-            key, _colon, target = element.partition(" : ")
-            *host_ip, protocol, port = key.split(" . ")
-            _address, target_port = target.split(" . ")
-            yield Translation(protocol, "".join(host_ip), int(port), int(target_port))

@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The published ports that rules have, read back from their elements."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterator
+
+from ..planning.publications import Translation
+from ..state import IptablesRules, Rules
+
+_IPTABLES = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
+
+
+def translations(rules: Rules) -> Iterator[Translation]:
+    return _of_iptables(rules) if isinstance(rules, IptablesRules) else _of_nftables(rules)
+
+
+def _of_iptables(rules: Rules) -> Iterator[Translation]:
+    for _chain, rule in rules.elements:
+        match = _IPTABLES.fullmatch(rule)
+        if match:
+            host_ip, protocol, port, address, target_port = match.groups("")
+            yield Translation(protocol, host_ip, int(port), address, int(target_port))
+
+
+def _of_nftables(rules: Rules) -> Iterator[Translation]:
+    for name, element in rules.elements:
+        if name.startswith("published"):
+            key, _colon, target = element.partition(" : ")
+            *host_ip, protocol, port = key.split(" . ")
+            address, target_port = target.split(" . ")
+            yield Translation(protocol, "".join(host_ip), int(port), address, int(target_port))
