@@ -148,7 +148,9 @@ class _Explanation:
     def as_data(self) -> Dict[str, Any]:
         drift = [*self._drift()]
         advised = [self._advice(case) for case in self._cases if case.verdict == CLOSED]
-        remedies = [remedy for advice in advised for remedy in advice.remedies if not (drift and remedy == APPLY)]
+        # Only a host that differs from its declaration is mended by `wharf apply`; of some differences `drift` says more.
+        is_mended_by_apply = bool(self._seen.drift) and not drift
+        remedies = [remedy for advice in advised for remedy in advice.remedies if remedy != APPLY or is_mended_by_apply]
         return {
             "from": self._question.source or str(self._question.source_address),
             "to": self._question.to,

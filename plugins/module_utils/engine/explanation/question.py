@@ -21,6 +21,8 @@ from .headers import PING, SCTP, TCP, UDP
 OUTSIDE, HOST = "outside", "host"
 PROTOCOLS = (TCP, UDP, SCTP)
 
+_BROADCAST = ipaddress.ip_address("255.255.255.255")
+_URL = re.compile(r"(?P<scheme>\w+)://(?P<host>[^/:]*).*")
 _TARGET = re.compile(r"(?P<name>\[[^\]]+\]|[^:/]*)(?::(?P<port>[^/]*))?(?:/(?P<protocol>.*))?")
 
 
@@ -57,7 +59,10 @@ def parse_question(
     source, source_address = known.source(given_from)
     name, port, protocol = _target(given_to, icmp, names)
     targets = known.targets(name, source)
+    for address in targets:
+        _must_be_of_one_host(address, names.target, given_to)
     if source_address:
+        _must_be_of_one_host(source_address, names.source, given_from)
         targets = [each for each in targets if each.version == source_address.version]
         if not targets:
             raise ModelError.at(
@@ -66,11 +71,23 @@ def parse_question(
     return Question(source, source_address, given_to, tuple(targets), port, protocol)
 
 
+def _must_be_of_one_host(address: Address, path: str, text: str) -> None:
+    """A packet that is followed comes from one host and goes to one."""
+    if address.is_unspecified:
+        raise wrong(path, text, "no packet comes from it or goes to it: name one address")
+    if address.is_multicast or address == _BROADCAST:
+        raise wrong(path, text, "name the address of one host: broadcasts and multicasts are not followed")
+    if address.is_link_local and address.version == 6:
+        raise wrong(path, text, "another host may have it on each link: name the container, or its other address")
+
+
 def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
-    try:
+    if _is_address(text):
         return str(ipaddress.ip_address(text)), *_port_and_protocol(text, "", "", icmp, names)
-    except ValueError:
-        found = _TARGET.fullmatch(text)
+    url = _URL.fullmatch(text)
+    if url:
+        raise wrong(names.target, text, f"write {url['host']}:PORT, without {url['scheme']}:// and a path")
+    found = _TARGET.fullmatch(text)
     if not found or not found["name"]:
         raise wrong(names.target, text, f"write NAME:PORT, ADDRESS:PORT/udp or [IPV6]:PORT, or NAME and {names.icmp}")
     port, protocol = _port_and_protocol(text, found["port"] or "", found["protocol"] or "", icmp, names)
@@ -86,12 +103,27 @@ def _port_and_protocol(text: str, port: str, protocol: str, icmp: bool, names: N
         listed = f"{', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}"
         raise wrong(names.target, text, f"protocol must be {listed}; a ping is {names.icmp}")
     if not port:
-        bare = text.partition("/")[0]
-        host = f"[{bare}]" if ":" in bare else bare
-        raise wrong(names.target, text, f"which port? Write {host}:PORT, or {names.icmp} for a ping")
+        raise wrong(names.target, text, f"which port? Write {_with_port(text)}, or {names.icmp} for a ping")
     if not port.isdigit() or not 1 <= int(port) <= 65535:
         raise wrong(names.target, text, f'"{port}": a port is a number from 1 to 65535')
     return int(port), protocol or TCP
+
+
+def _with_port(text: str) -> str:
+    """`::1:80` is an address, and most likely an address with its port."""
+    bare = text.partition("/")[0].rstrip(":") or text
+    if ":" not in bare:
+        return f"{bare}:PORT"
+    address, _colon, port = bare.rpartition(":")
+    return f"[{bare}]:PORT" + (f", or [{address}]:{port}" if port.isdigit() and _is_address(address) else "")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Known:

@@ -181,8 +181,8 @@ class Adviser:
         container = self._plan.model.containers.get(who)
         if container is None:
             return Advice("", ())
-        start = f"start {container.name}, or see whether its network stack {container.sandbox} is there"
-        return Advice(f"{container.name} is not there at {cause.header.destination} ({container.path})", (start, APPLY))
+        start = f"start {container.name}, so that its network stack {container.sandbox} is there, and run `wharf apply`"
+        return Advice(f"{container.name} is not there at {cause.header.destination} ({container.path})", (start,))
 
     def _lost_answer(self, _cause: Cause) -> Advice:
         return Advice("the answer does not pass where the request was translated")
