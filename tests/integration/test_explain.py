@@ -333,7 +333,11 @@ APPLY = "`wharf apply`"
         ("10.9.1.1 host:8080", "a rule of the admin's forbids it (wharf_docker_user[0])", ["wharf_docker_user[0]"]),
         ("192.0.2.66 host:8053/udp", "a rule of the admin's forbids it", ["wharf_docker_user[1]"]),
         ("late web:80", "does not run", ["start the container: path:/run/late"]),
-        ("web late:80", "late is not there", ["start late", APPLY]),
+        (
+            "web late:80",
+            "late is not there",
+            ["start late, so that its network stack path:/run/late is there, and run `wharf apply`"],
+        ),
         ("203.0.113.9 198.51.100.7:80", "since it did not forward before", ["ip-forward-no-drop: true"]),
     ],
 )

@@ -148,7 +148,7 @@ class _Explanation:
     def as_data(self) -> Dict[str, Any]:
         drift = [*self._drift()]
         advised = [self._advice(case) for case in self._cases if case.verdict == CLOSED]
-        # Only a host that differs from its declaration is mended by `wharf apply`; of some differences `drift` says more.
+        # `wharf apply` mends a host that differs from its declaration only; of some differences `drift` says more.
         is_mended_by_apply = bool(self._seen.drift) and not drift
         remedies = [remedy for advice in advised for remedy in advice.remedies if remedy != APPLY or is_mended_by_apply]
         return {
