@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Dict, FrozenSet, List, Mapping, Optional
 
 from ...kernel import rtnetlink
@@ -30,19 +31,21 @@ def port_vlans(
 
 
 def set_vlans(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
-    """Put a port, which is on its bridge by now, into its VLANs. A new port is in the usual ones."""
-    is_known = before is None or before.port.bridge == after.port.bridge
-    if is_known and (before.port.vlans if before else None) == after.port.vlans:
+    """Put a port, which is on its bridge by now, into its VLANs. A new port of a bridge is in the usual ones.
+
+    Asks the kernel for no VLANs, since it would list those of all ports.
+    """
+    stays = before is not None and before.port.bridge == after.port.bridge
+    former = before.port.vlans if before and stays else None
+    if former == after.port.vlans:
         return
-    links = rtnetlink.links()
-    port = next(link for link in links if link.name == after.host_interface)
-    bridge = next(link for link in links if link.index == port.master)
+    bridge = rtnetlink.link(socket.if_nametoindex(after.port.bridge))
     if not (bridge.bridge and bridge.bridge.vlan_filtering):
         return
-    members = rtnetlink.vlans().get(port.index, frozenset())
-    wanted = _members(after.port.vlans) if after.port.vlans else _usual(bridge)
+    members, wanted = (_members(each) if each else _usual(bridge) for each in (former, after.port.vlans))
     kept = {each.vlan for each in wanted}
-    netlink.set_vlans(port.index, [each for each in members if each.vlan not in kept], wanted - members)
+    gone = [each for each in members if each.vlan not in kept]
+    netlink.set_vlans(socket.if_nametoindex(after.host_interface), gone, wanted)
 
 
 def _usual(bridge: LinkInfo) -> FrozenSet[PortVlan]:
