@@ -33,7 +33,7 @@ from .planning.plan import Plan
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
 from .reachability.probes import PROTOCOLS
-from .resources.links.stacks import StackReader, is_present, sandbox_path
+from .resources.links.stacks import HostStack, StackReader, is_present, sandbox_path
 from .state import Endpoint, Rules, Sysctl
 from .third_party.rule_evaluation import Rule
 from .transaction import Part
@@ -81,7 +81,7 @@ class Seen:
     @classmethod
     def read(cls) -> Seen:
         ledger = Ledger.load_known()
-        plan, _unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
+        plan, _unsound = make_sound_plan(ledger.declared, read_facts(ledger, HostStack()), ledger.allotted)
         return cls(ledger, plan, ObservedHost.observe(plan).own, _read_stacks(plan))
 
     def explain(self, asked: Asked) -> Dict[str, Any]:

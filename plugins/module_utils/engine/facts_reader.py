@@ -22,17 +22,19 @@ from .planning.facts import Facts, HostLink, ThirdPartyBridge
 from .planning.resolv_conf import ResolvConf
 from .planning.resolvers import DNS_PORT
 from .resources.links.marks import is_managed, is_managed_port
+from .resources.links.stacks import HostStack
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
 
 
-def read_facts(ledger: Ledger) -> Facts:
-    links = {link.index: link for link in rtnetlink.links()}
+def read_facts(ledger: Ledger, own: HostStack) -> Facts:
+    """`own` is the host's own stack, which the resources of a run read as well."""
+    links = {link.index: link for link in own.links}
     managed = {link.name for link in links.values() if is_managed(link)}
-    routes = [route for route in rtnetlink.routes() if route.protocol != rtnetlink.RTPROT_WHARF]
+    routes = [route for route in own.routes if route.protocol != rtnetlink.RTPROT_WHARF]
     names = {index: link.name for index, link in links.items()}
-    addresses = rtnetlink.addresses()
+    addresses = own.addresses
     on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in managed]
     third_party_links = [link for link in links.values() if link.name not in managed and _is_plain(link.name)]
     uplink = _uplink(routes, links)
@@ -118,12 +120,6 @@ def _is_filtered(link: rtnetlink.LinkInfo) -> bool:
 
 def _is_called(name: str) -> bool:
     return proc_sys.read(f"net.bridge.bridge-nf-call-{name}") == "1"
-
-
-def _mtus(addresses: List[rtnetlink.AddressInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Iterator[Tuple[str, int]]:
-    for info in addresses:
-        if info.index in links:
-            yield info.address.partition("/")[0], links[info.index].mtu
 
 
 def _given(addresses: Iterable[rtnetlink.AddressInfo]) -> Iterator[Interface]:

@@ -36,7 +36,7 @@ from .planning.declared_plan import make_plan
 from .planning.facts import Facts
 from .planning.parents import made_parents
 from .planning.plan import Plan
-from .resources.links.stacks import sandbox_path
+from .resources.links.stacks import HostStack, sandbox_path
 from .runtimes import runtimes
 from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef, Shim, Uplink
 from .transaction import Part
@@ -196,7 +196,7 @@ class _Follower:
         if self._is_not_reverted(ledger.unconfirmed):
             start_watchdog()
             return Followed(problem=f"{ledger.unconfirmed}: the process that reverts them is started again")
-        facts = read_facts(ledger)
+        facts = read_facts(ledger, HostStack())
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
             followed = bring_up_to_date()

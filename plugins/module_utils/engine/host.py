@@ -21,13 +21,13 @@ from .planning.allotments import Allotments
 from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
-from .resources.links.stacks import StackReader
+from .resources.links.stacks import HostStack, StackReader
 from .resources.resource import Resource
 from .state import Object, Rules, State, state_of
 from .transaction import Part, of_kinds
 from .unconfirmed import Former, Unconfirmed
 
-FactsReader = Callable[[Ledger], Facts]
+FactsReader = Callable[[Ledger, HostStack], Facts]
 
 
 @dataclass(frozen=True)
@@ -97,21 +97,22 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     declared = declare(former.declared, call)
     with_given = known(declared, call)
     check_removed_networks(former.declared, with_given)
-    earlier, facts = not_given(former.declared, call), read(ledger)
+    stacks = StackReader()
+    earlier, facts = not_given(former.declared, call), read(ledger, stacks.host)
     unmatched = ProblemCollector()
     try:
         # Rules that were declared before may name what has gone since.
         is_error = call.declares_rules
         plan = make_plan(with_given, facts, former.allotted, None if is_error else unmatched, earlier, call.places)
     except ModelError as error:
-        besides = _problems_besides(error, with_given, facts, former.allotted, ledger, layers, call)
+        besides = _problems_besides(error, with_given, facts, former.allotted, ledger, layers, call, stacks)
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
     problems = ProblemCollector()
     if not call.repeats and call.state != ABSENT and not declared.is_empty:
         problems.problems += _lacking(layers, plan)
-    parts = _observe(layers, plan, ledger, problems)
+    parts = _observe(layers, plan, ledger, stacks, problems)
     problems.raise_if_any(ConflictError)
     warnings = [*unnamed(former.declared, call), *plan.warnings]
     warnings += [f"the rule matches nothing: {problem}" for problem in unmatched.problems]
@@ -146,7 +147,7 @@ def _load_ledger(call: Call, read: FactsReader) -> Ledger:
         from . import recovery
 
         if ledger.is_new:
-            recovery.recover(ledger, call, lambda: _plan_given(ledger, call, read(ledger)))
+            recovery.recover(ledger, call, lambda: _plan_given(ledger, call, read(ledger, HostStack())))
         else:
             recovery.note_boot(ledger)
     return ledger
@@ -171,6 +172,7 @@ def _problems_besides(
     ledger: Ledger,
     layers: Sequence[Layer],
     call: Call,
+    stacks: StackReader,
 ) -> List[Problem]:
     """What this host lacks, and what is in the way, for the part of a declaration that the error is not about."""
     problems = ProblemCollector()
@@ -179,7 +181,7 @@ def _problems_besides(
     with suppress(ModelError, ApplyError):
         plan = make_plan_without(error.problems, declared, facts, allotted, call.places)
         problems.problems += _lacking(layers, plan)
-        _observe(layers, plan, ledger, problems)
+        _observe(layers, plan, ledger, stacks, problems)
     return problems.problems
 
 
@@ -187,9 +189,11 @@ def _lacking(layers: Sequence[Layer], plan: Plan) -> List[Problem]:
     return [problem for layer in layers for problem in layer.lacks(plan)]
 
 
-def _observe(layers: Sequence[Layer], plan: Plan, ledger: Ledger, problems: ProblemCollector) -> List[Part]:
+def _observe(
+    layers: Sequence[Layer], plan: Plan, ledger: Ledger, stacks: StackReader, problems: ProblemCollector
+) -> List[Part]:
     """What each resource has to do, in the order of the layers. `problems` collects what the host lacks for it."""
-    parts, stacks = [], StackReader()
+    parts = []
     for layer in layers:
         planned = layer.desired(plan)
         for resource in layer.resources(ledger, stacks):

@@ -12,7 +12,6 @@ from .declaration.drivers import BRIDGE_MODE, OverlayDriver, SublinkDriver
 from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
-from .kernel import rtnetlink
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
@@ -23,7 +22,7 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
-from .resources.links.stacks import StackReader
+from .resources.links.stacks import HostStack, StackReader
 from .rules.translations import translations
 from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans
 from .third_party.drops import ThirdPartyDrop
@@ -57,11 +56,11 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     ledger = Ledger()
     with problems.collect():
         ledger = Ledger.load_known()
-    plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger), ledger.allotted)
+    stacks = StackReader()
+    plan, unsound = make_sound_plan(ledger.declared, read_facts(ledger, stacks.host), ledger.allotted)
     problems.problems += unsound
     is_declared = not ledger.declared.is_empty
     reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
-    stacks = StackReader()
     parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
     foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
@@ -81,7 +80,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
             for container in containers
         },
         "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name], pending)),
-        "interfaces": _interfaces(),
+        "interfaces": _interfaces(stacks.host),
         "allotted": plan.allotted.as_data() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
         "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
@@ -279,13 +278,12 @@ def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[P
             yield publication
 
 
-def _interfaces() -> List[Dict[str, Any]]:
+def _interfaces(own: HostStack) -> List[Dict[str, Any]]:
     """The host's links, but for the veths of containers, with their speed in megabits a second."""
     addresses: Dict[int, List[str]] = {}
-    for address in rtnetlink.addresses():
+    for address in own.addresses:
         addresses.setdefault(address.index, []).append(address.address)
-    links = rtnetlink.links()
-    names = {link.index: link.name for link in links}
+    names = {link.index: link.name for link in own.links}
     return [
         {
             "name": link.name,
@@ -298,6 +296,6 @@ def _interfaces() -> List[Dict[str, Any]]:
             "alias": link.alias,
             "addresses": addresses.get(link.index, []),
         }
-        for link in links
+        for link in own.links
         if not (link.kind in ("veth", "ifb") and "/" in link.alias)
     ]

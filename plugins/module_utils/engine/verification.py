@@ -27,7 +27,7 @@ from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKN
 from .reachability.sublink_expectations import Untried
 from .reachability.topology import HostAddresses
 from .resources.links.marks import is_managed_tunnel, marked_for
-from .resources.links.stacks import is_awaited, sandbox_path
+from .resources.links.stacks import HostStack, is_awaited, sandbox_path
 from .state import SandboxRef
 
 _ON_LINK = "no router leads there from here, so it is another one's address here"
@@ -87,7 +87,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
     """
     with ledger_file.locked(tell):
         ledger = Ledger.load()
-        plan = make_plan(ledger.declared, read_facts(ledger), ledger.allotted, ProblemCollector())
+        plan = make_plan(ledger.declared, read_facts(ledger, HostStack()), ledger.allotted, ProblemCollector())
         host = ObservedHost.observe(plan)
         host_addresses = host.host_addresses(request)
         probes = parse_probes(request.probes, plan, host_addresses.own)

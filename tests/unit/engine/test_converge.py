@@ -80,7 +80,7 @@ def run(memory: Memory, *networks: str, check: bool = False, state: str = "prese
     """`words` are those of networks that have any."""
     layer = Layer("bridge", plan.bridges, lambda _ledger, _stacks: [memory])
     call = Call(networks={**dict.fromkeys(networks, {}), **words} or None, check=check, state=state)
-    return converge(call, [layer], facts=lambda _ledger: Facts())
+    return converge(call, [layer], facts=lambda _ledger, _own: Facts())
 
 
 def test_nothing_is_left_once_all_is_absent(memory: Memory) -> None:
