@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prints docs/rules.md: the pages of the scenarios, with what a host has told of each in its place.
 
-In a `page.md`, `{{declaration}}` is what is declared, and `{{rules}}` what the kernel lists by each backend, but for
-the first scenario only what is not as in that one. `{{packet WHO WHERE}}` is the rules that such a packet met, with
-`closed` after it where nobody must answer; `{{run WHO COMMAND}}` is what somebody does before the packets that follow.
+In a `page.md`, `{{declaration}}` stands for the scenario's declaration, and `{{rules}}` for the rules that the kernel lists with each
+backend; after the first scenario, only those that differ from it. `{{packet WHO WHERE}}` stands for the rules that such a packet passed;
+`closed` after it says that the packet must get no answer. `{{run WHO COMMAND}}` is a command that runs before the packets that follow.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ HEAD = """\
 
 # The rules, scenario by scenario
 
-What the firewall of a host is in each of these scenarios, as the kernel lists it, and which rules a packet
-meets, as the kernel tells it of real packets. The scenarios are those of Docker's own documentation of its rules.
+This page shows, for each scenario, the firewall rules as the kernel lists them, and the rules that real packets pass, from the
+kernel's own trace. The scenarios are those of Docker's own documentation of its rules.
 
-`outside` is another host, which has routes to all private networks by this one; `internet` is an address behind it;
-`neighbour` is one on the same link that means no good. `host` is the host's own address, `c1@net1` that of `c1` on
-`net1`.
+`outside` is another host, which has routes to all private networks through this one. `internet` is an address behind `outside`.
+`neighbour` is a hostile host on the same link. `host` is the host's own address, and `c1@net1` is the address of `c1` on `net1`.
 """
 
 
