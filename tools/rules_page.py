@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prints docs/rules.md: the pages of the scenarios, with what a host has told of each in its place.
 
-In a `page.md`, `{{declaration}}` stands for the scenario's declaration, and `{{rules}}` for the rules that the kernel lists with each
-backend; after the first scenario, only those that differ from it. `{{packet WHO WHERE}}` stands for the rules that such a packet passed;
-`closed` after it says that the packet must get no answer. `{{run WHO COMMAND}}` is a command that runs before the packets that follow.
+In a `page.md`, `{{declaration}}` stands for the scenario's declaration, and `{{rules}}` for the rules that the kernel
+lists with each backend; after the first scenario, only those that differ from it. `{{packet WHO WHERE}}` stands for the
+rules that such a packet passed; `closed` after it says that the packet must get no answer. `{{run WHO COMMAND}}` is a
+command that runs before the packets that follow.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ HEAD = """\
 
 # The rules, scenario by scenario
 
-This page shows, for each scenario, the firewall rules as the kernel lists them, and the rules that real packets pass, from the
-kernel's own trace. The scenarios are those of Docker's own documentation of its rules.
+This page shows, for each scenario, the firewall rules as the kernel lists them, and the rules that real packets pass,
+from the kernel's own trace. The scenarios are those of Docker's own documentation of its rules.
 
-`outside` is another host, which has routes to all private networks through this one. `internet` is an address behind `outside`.
-`neighbour` is a hostile host on the same link. `host` is the host's own address, and `c1@net1` is the address of `c1` on `net1`.
+`outside` is another host, which has routes to all private networks through this one. `internet` is an address behind
+`outside`. `neighbour` is a hostile host on the same link. `host` is the host's own address. `c1@net1` is the address of
+`c1` on `net1`.
 """
 
 

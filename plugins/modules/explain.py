@@ -10,13 +10,13 @@ module: explain
 short_description: Say whether and why a packet passes
 version_added: 0.1.0
 description:
-  - Walks a packet, and the answer to it, through the state of the kernel, which is the routes, bridges,
-    kernel parameters, NAT and firewall rules of the host and of its containers, whoever made them.
-  - The verdict is about this host. What lies beyond it, such as other routers, is not seen.
-  - It says whose rule each step is, and from which place of the declaration that comes, and what would let the packet
-    pass.
-  - Where something that matters cannot be known, such as the sender or whether a limit of packets is reached, the
-    verdict is V(unknown), and what it depends on is named.
+  - Follows a packet and its answer through the state of the kernel, which is the routes, bridges, kernel parameters,
+    NAT and firewall rules of the host and of its containers, also those of third parties.
+  - The verdict is about this host. It does not cover what is beyond the host, such as other routers.
+  - For each step, it names the owner of the rule and the place in the declaration that the rule comes from. It also
+    says what would let the packet pass.
+  - If the verdict depends on a condition that cannot be known, such as the sender, or whether a rate limit is reached,
+    the verdict is V(unknown), and RV(unknown) names the condition.
 extends_documentation_fragment:
   - wharf.network.attributes.read_only
   - wharf.network.attributes.linux
@@ -27,30 +27,31 @@ attributes:
 options:
   from:
     description:
-      - Who asks. It is a container, by its name or by an alias that no other container has, V(host), an address, or
-        V(outside).
-      - V(outside) is any host that is reached by the default route, and of which nothing else is known.
-      - An address that neither this host nor a container has comes by the interface by which the host reaches it.
+      - The sender of the packet. It is a container, by its name or by an alias that no other container has, V(host), an
+        address, or V(outside).
+      - V(outside) is any host beyond the default route. Its address is unknown.
+      - A packet from an address that neither this host nor a container has arrives on the interface by which the host
+        reaches that address.
     type: str
     required: true
   to:
     description:
-      - Who is asked, and at which port, as in V(db:5432), V(host:8080/tcp), V(192.0.2.10:53/udp) or
+      - The destination and its port, as in V(db:5432), V(host:8080/tcp), V(192.0.2.10:53/udp) or
         V([2001:db8::10]:443).
-      - The name is that of a container, V(host), or one from the C(hosts) of the container in O(from). It may also be
-        an address. Of a name with several addresses the first one is explained, and the others have a verdict in
-        RV(others).
+      - The name is that of a container, V(host), one from the file C(hosts) of the container in O(from), or an
+        address. If a name has several addresses, the module explains the first one, and returns the verdicts for the
+        others in RV(others).
       - The protocol is V(tcp) unless V(/udp) or V(/sctp) says otherwise.
     type: str
     required: true
   icmp:
-    description: Whether a ping is meant. Then O(to) has no port.
+    description: Whether the packet is a ping. Then O(to) has no port.
     type: bool
     default: false
   send:
     description:
-      - Whether to send one such packet, and to see whether it arrives. Whatever is in O(from) must be on this host.
-      - Who listens sees a TCP connection that is closed at once, or a UDP datagram that begins with
+      - Whether to send one such packet, and watch whether it arrives. The sender in O(from) must be on this host.
+      - A service that listens there sees a TCP connection that is closed at once, or a UDP datagram that begins with
         C(wharf.network probe).
     type: bool
     default: false
@@ -59,10 +60,11 @@ requirements:
   - nftables with JSON (the command nft), and iptables-save where there are rules of iptables
   - root on the target
 notes:
-  - The packet is the first one of a new connection. What connection tracking lets pass already is not looked at.
-  - A container's port is V(open) where the packet arrives, whether something listens there or not, as it is for
-    M(wharf.network.probe). A port of the host itself is V(closed) if nothing listens.
-  - It sees no eBPF, no traffic control, and no rules for ARP.
+  - The packet is the first one of a new connection. Connections that connection tracking already knows may pass in spite
+    of the verdict.
+  - A container's port is V(open) if the packet arrives, even if no service listens there, as with
+    M(wharf.network.probe). A port of the host itself is V(closed) if no service listens.
+  - It does not consider eBPF, traffic control, and rules for ARP.
 seealso:
   - module: wharf.network.probe
   - module: wharf.network.network_info
@@ -105,7 +107,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: V(open), V(closed), or V(unknown) where it depends on something that cannot be known.
+  description: V(open), V(closed), or V(unknown) if it depends on a condition that cannot be known.
   returned: success
   type: str
   sample: closed
@@ -113,14 +115,14 @@ why:
   description: The reason in one sentence.
   returned: success
   type: str
-  sample: web is on app, and network back is isolated from that (wharf_networks.back)
+  sample: web is on app, and network back is isolated from others (wharf_networks.back)
 from:
-  description: Who asks, as it was given; the container's name in place of an alias.
+  description: The sender, as given; for an alias, the container's name.
   returned: success
   type: str
   sample: web
 to:
-  description: Who is asked, as it was given.
+  description: The destination, as given.
   returned: success
   type: str
   sample: db:5432
@@ -141,12 +143,12 @@ protocol:
   sample: tcp
 steps:
   description:
-    - The way of the packet, and then that of the answer.
-    - If RV(verdict) is V(unknown), it is the way on which the packet is dropped.
+    - The steps of the packet, and then those of the answer.
+    - If RV(verdict) is V(unknown), these are the steps of a case in which the packet is dropped.
   returned: success
   type: list
   elements: dict
-  sample: [{where: host, what: drops it, owner: wharf.network, place: wharf_networks.back, chain: inet wharf
+  sample: [{where: host, what: drops the packet, owner: wharf.network, place: wharf_networks.back, chain: inet wharf
     raw-prerouting, rule: "ip daddr @protected4 … drop", passes: false, answer: false}]
   contains:
     where:
@@ -156,7 +158,7 @@ steps:
       description: What happens.
       type: str
     owner:
-      description: Who made the rule; empty if it is no rule.
+      description: Who made the rule; empty if the step is not that of a rule.
       type: str
     place:
       description: The place of the declaration that the rule comes from, if any.
@@ -179,16 +181,16 @@ remedies:
   type: list
   elements: str
   sample: ["connect both to one network: `networks: [app, back]` in wharf_containers.web",
-    "`ports: [\"5432:5432\"]` in wharf_containers.db, and ask host:5432"]
+    "`ports: [\"5432:5432\"]` in wharf_containers.db, and use host:5432"]
 unknown:
-  description: What cannot be known.
+  description: The conditions that cannot be known.
   returned: success
   type: list
   elements: dict
-  sample: [{what: "what is beyond eth0, and whether a host answers there", matters: false}]
+  sample: [{what: "the network beyond eth0, and whether a host answers there", matters: false}]
   contains:
     what:
-      description: What it is.
+      description: The condition.
       type: str
     matters:
       description: Whether the verdict depends on it.

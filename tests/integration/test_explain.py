@@ -317,26 +317,30 @@ APPLY = "`wharf apply`"
     [
         (
             "web db:5432",
-            "web is on front, and network back is isolated from that",
+            "web is on front, and network back is isolated from others",
             ["networks: [front, back]", "ports"],
         ),
         ("web postgres:5432", "network back is isolated", ["networks: [front, back]", '["5432:5432"]']),
         ("203.0.113.9 db:53/udp", "by published ports only", ['["53:53/udp"]']),
-        ("203.0.113.9 web:80", "by published ports only", ["ask host:8080/tcp"]),
-        ("db web --icmp", "is isolated from that", ["networks: [back, front]", "{icmp: true}"]),
+        ("203.0.113.9 web:80", "by published ports only", ["use host:8080/tcp"]),
+        ("db web --icmp", "is isolated from others", ["networks: [back, front]", "{icmp: true}"]),
         ("one two:80", "may not talk to each other", ["enable_icc: true", '["80:80"]']),
         ("safe 203.0.113.1:80", "all networks of safe are internal", ["not internal"]),
         ("safe web:80", "all networks of safe are internal", ["networks: [vault, front]"]),
         ("alone web:80", "network_mode none", ["networks: [front]"]),
         ("203.0.113.9 host:9000", "published on 127.0.0.1 only", ["`9000:80`"]),
         ("203.0.113.9 host:81", "no container publishes port 81/tcp", ['["81:PORT"]', "start a service"]),
-        ("10.9.1.1 host:8080", "a rule of the admin's forbids it (wharf_docker_user[0])", ["wharf_docker_user[0]"]),
-        ("192.0.2.66 host:8053/udp", "a rule of the admin's forbids it", ["wharf_docker_user[1]"]),
-        ("late web:80", "does not run", ["start the container: path:/run/late"]),
+        (
+            "10.9.1.1 host:8080",
+            "a rule of the admin forbids the packet (wharf_docker_user[0])",
+            ["wharf_docker_user[0]"],
+        ),
+        ("192.0.2.66 host:8053/udp", "a rule of the admin forbids the packet", ["wharf_docker_user[1]"]),
+        ("late web:80", "is not running", ["start the container: path:/run/late"]),
         (
             "web late:80",
-            "late is not there",
-            ["start late, so that its network stack path:/run/late is there, and run `wharf apply`"],
+            "late is not present",
+            ["start late, so that its network stack path:/run/late exists, and run `wharf apply`"],
         ),
         ("203.0.113.9 198.51.100.7:80", "since it did not forward before", ["ip-forward-no-drop: true"]),
     ],
@@ -366,9 +370,9 @@ number=$(echo "$rules" | grep 'dpt:8080' | cut -d' ' -f1) || true
         (DELETED, "203.0.113.9 host:8080", "is declared (wharf_containers.web.ports[0]), but missing", "8080"),
         ("ip link set br-front down", "203.0.113.9 host:8080", "", ""),
         ("ip link set br-back nomaster; ip link delete br-back", "host db:80", "", "br-back"),
-        ("sysctl -qw net.ipv4.ip_forward=0", "web 203.0.113.1 --icmp", "should be 1, and is not", "ip_forward = 1"),
-        ("ip netns exec web ip route del default", "web 203.0.113.1:80", "has no way", "endpoint web/front"),
-        ("ip netns exec db ip addr flush dev eth0", "host db:80", "db is not there", "endpoint db/back"),
+        ("sysctl -qw net.ipv4.ip_forward=0", "web 203.0.113.1 --icmp", "should be 1, but is not", "ip_forward = 1"),
+        ("ip netns exec web ip route del default", "web 203.0.113.1:80", "has no route", "endpoint web/front"),
+        ("ip netns exec db ip addr flush dev eth0", "host db:80", "db is not present", "endpoint db/back"),
         ("nft flush ruleset; iptables -F; iptables -t nat -F", "203.0.113.9 host:8080", "missing in the kernel", ""),
     ],
 )
@@ -406,7 +410,7 @@ def test_third_party_rules_have_their_owner_and_remedy(host: ThrowawayHost) -> N
     found = told(host, "203.0.113.9", "host:8080")
     assert found["verdict"] == "closed"
     assert found["steps"][-1]["rule"] == "policy drop"
-    assert found["steps"][-1]["owner"] == "whoever made the table inet mine"
+    assert found["steps"][-1]["owner"] == "a third party (table inet mine)"
     (remedy,) = found["remedies"]
     for command in re.findall("`(nft [^`]*)`", remedy):
         host.run(command)
@@ -443,26 +447,26 @@ def test_outside_is_anybody(host: ThrowawayHost) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["wep", "db:1"], 'FROM: "wep": is no container that is declared here, and no address; did you mean web?\n'),
-        (["web", "dbb:1"], 'TO: "dbb": is no container that is declared here, and no address; did you mean db?\n'),
+        (["wep", "db:1"], 'FROM: "wep": is neither a declared container nor an address; did you mean web?\n'),
+        (["web", "dbb:1"], 'TO: "dbb": is neither a declared container nor an address; did you mean db?\n'),
         (["store", "web:80"], 'FROM: "store": several containers have this name: db, spare: name one of them\n'),
         (["web", "db"], 'TO: "db": which port? Write db:PORT, or --icmp for a ping\n'),
         (["web", "fd00::1"], 'TO: "fd00::1": which port? Write [fd00::1]:PORT, or --icmp for a ping\n'),
         (["web", "::1:80"], 'TO: "::1:80": which port? Write [::1:80]:PORT, or [::1]:80, or --icmp for a ping\n'),
         (["web", "db:"], 'TO: "db:": which port? Write db:PORT, or --icmp for a ping\n'),
         (["web", "http://db:80/"], 'TO: "http://db:80/": write db:PORT, without http:// and a path\n'),
-        (["0.0.0.0", "db:80"], 'FROM: "0.0.0.0": no packet comes from it or goes to it: name one address\n'),
-        (["web", "[::]:80"], 'TO: "[::]:80": no packet comes from it or goes to it: name one address\n'),
+        (["0.0.0.0", "db:80"], 'FROM: "0.0.0.0": no packet has this address: name the address of one host\n'),
+        (["web", "[::]:80"], 'TO: "[::]:80": no packet has this address: name the address of one host\n'),
         (["web", "255.255.255.255:80"], 'TO: "255.255.255.255:80": name the address of one host: broadcasts and '),
         (["web", "[ff02::1]:80"], 'TO: "[ff02::1]:80": name the address of one host: broadcasts and '),
-        (["fe80::1", "db:80"], 'FROM: "fe80::1": another host may have it on each link: name the container, or its '),
+        (["fe80::1", "db:80"], 'FROM: "fe80::1": link-local addresses are not unique: name the container, or its '),
         (["web", "db:0"], 'TO: "db:0": "0": a port is a number from 1 to 65535\n'),
         (["web", "db:http"], 'TO: "db:http": "http": a port is a number from 1 to 65535\n'),
         (["web", "db:80/tpc"], 'TO: "db:80/tpc": protocol must be tcp, udp or sctp; a ping is --icmp\n'),
         (["web", "db:80", "--icmp"], 'TO: "db:80": a ping has no port: leave out the port, or --icmp\n'),
-        (["web", "outside:80"], 'TO: "outside": name an address of the outside, such as 203.0.113.9\n'),
-        (["outside", "host:80", "--send"], "--send: this host cannot send what comes from outside: "),
-        (["2001:db8::9", "db:80"], 'TO: "db:80": has no IPv6 address, as 2001:db8::9 is\n'),
+        (["web", "outside:80"], 'TO: "outside": name an address outside of this host, such as 203.0.113.9\n'),
+        (["outside", "host:80", "--send"], "--send: this host cannot send a packet from outside: "),
+        (["2001:db8::9", "db:80"], 'TO: "db:80": has no IPv6 address to be reached from 2001:db8::9\n'),
         (["web"], "usage: "),
     ],
 )

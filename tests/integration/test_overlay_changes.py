@@ -71,7 +71,7 @@ def test_explain_goes_as_far_as_the_tunnel(hosts: SeveralHosts) -> None:
     """The rest is asked of the other host, where a packet that did not come by the tunnel is another one."""
     explain = shlex.join([*ENGINE, "-m", "engine.command", "explain"])
     said = hosts["h1"].run(f"{explain} c1 {container_address(2)}:80")
-    assert said.startswith("open: ") and "it leaves the host by vx-app, to 10.20.2.0" in said, said
+    assert said.startswith("open: ") and "the packet leaves the host by vx-app, to 10.20.2.0" in said, said
     assert "closed: " in hosts["h1"].run(f"{explain} o1 {container_address(2)}:80 || true")
     assert '"c2": is a container of host h2, on network app' in hosts["h1"].run(f"{explain} c1 c2:80 2>&1 || true")
     assert hosts["h2"].run(f"{explain} {container_address(1)} c2:80").startswith("open: ")

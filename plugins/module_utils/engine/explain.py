@@ -87,7 +87,7 @@ class Seen:
     def explain(self, asked: Asked) -> Dict[str, Any]:
         question = parse_question(asked.source, asked.target, asked.icmp, self.plan, self.own, asked.names)
         if question.source == OUTSIDE and not self.plan.facts.uplink:
-            reason = "this host has no default route, so the outside is nowhere: name an address instead"
+            reason = "this host has no default route to other hosts: name an address instead"
             raise ModelError.at(asked.names.source, f'"{OUTSIDE}": {reason}')
         first, *others = question.targets
         explanation = _Explanation(self, question, first)
@@ -168,12 +168,14 @@ class _Explanation:
         if self._verdict == OPEN:
             arrival = self._case.arrival
             if arrival and arrival.stack:
-                now = "" if self._listens(arrival.stack, arrival.header) else ", once something listens there"
-                return f"it arrives at {arrival.stack.called}, and the answer comes back{now}"
-            return f"it leaves the host by {arrival.link.name}, and an answer would come back" if arrival else ""
+                now = "" if self._listens(arrival.stack, arrival.header) else "; no service listens there now"
+                return f"the packet reaches {arrival.stack.called}, and the answer comes back{now}"
+            return (
+                f"the packet leaves the host by {arrival.link.name}, and an answer would come back" if arrival else ""
+            )
         if self._unread and not self._case.cause:
             return f"the rules of {self._unread[0].called} cannot be read: {self._unread[0].rules.unread}"
-        depends = "it depends on what is not known; if closed, " if self._verdict == UNKNOWN else ""
+        depends = "the verdict depends on unknown conditions; if closed: " if self._verdict == UNKNOWN else ""
         answer = "the answer does not come back: " if self._case.arrival else ""
         return f"{depends}{answer}{self._advice(self._case).why or self._case.why}"
 
@@ -241,7 +243,8 @@ class _Explanation:
             made = origin(self._plan, step)
             place = f", {made.place}" if made.place else ""
             text = self._text(doubt.stack, doubt.base, chain, rule)
-            yield f"whether it meets the rule `{text}` in chain {chain} of {where}, of {made.owner}{place}"
+            rule_text = f"the rule `{text}` in chain {chain} of {where}, made by {made.owner}{place}"
+            yield f"whether the packet matches {rule_text}"
 
     def _beyond(self) -> Iterator[Dict[str, Any]]:
         """What is not on this host, and so is not part of the verdict."""
@@ -250,11 +253,14 @@ class _Explanation:
             return
         arrival = case.arrival
         if arrival.stack is None:
-            yield {"what": f"what is beyond {arrival.link.name}, and whether a host answers there", "matters": False}
+            yield {
+                "what": f"the network beyond {arrival.link.name}, and whether a host answers there",
+                "matters": False,
+            }
             source = arrival.header.source
             near = any(source in each.network for each in self._seen.stacks.host.interfaces(arrival.link))
             if not near:
-                what = f"whether there is a way back to {source}, which is not translated to an address of this host"
+                what = f"whether other hosts have a route back to {source}, which no rule of this host translates"
                 yield {"what": what, "matters": False}
 
     def _listens(self, stack: Stack, header: Header) -> bool:
@@ -276,10 +282,10 @@ class _Explanation:
         source = self._container(name)
         if not (name == HOST or is_here or source):
             asked = question.source or question.source_address
-            remedy = "let that host send it: wharf_verify_from, and wharf_verify_probes for one of your own"
-            raise ModelError.at(option, f"this host cannot send what comes from {asked}: {remedy}")
+            remedy = "let another host send it, by wharf_verify_from or wharf_verify_probes"
+            raise ModelError.at(option, f"this host cannot send a packet from {asked}: {remedy}")
         if question.protocol not in PROTOCOLS:
-            raise ModelError.at(option, f"{question.protocol} cannot be sent: only {', '.join(PROTOCOLS)} are")
+            raise ModelError.at(option, f"{question.protocol} cannot be sent, only {', '.join(PROTOCOLS)}")
         probe = ResolvedProbe(
             namespaces.OWN if source is None or source.mode == HOST_MODE else sandbox_path(source.sandbox),
             question.protocol,
@@ -334,7 +340,7 @@ class _Explanation:
         missing = [text for change in self._seen.drift for text in self._missing(change)]
         if missing:
             more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
-            yield f"`wharf apply`, since this is declared, but missing in the kernel: {', '.join(missing[:3])}{more}"
+            yield f"`wharf apply`, which restores {', '.join(missing[:3])}{more}"
 
     def _missing(self, change: Change) -> Iterator[str]:
         before, after = change.before, change.after
@@ -402,27 +408,27 @@ def lines(told: Dict[str, Any]) -> Iterator[str]:
         yield f"  {mark} {arrow} {step['where']:{width}}  {_does(step)}"
         if step["owner"]:
             place = f", {step['place']}" if step["place"] else ""
-            yield f"      {'':{width}}  of {step['owner']}{place}"
+            yield f"      {'':{width}}  made by {step['owner']}{place}"
     if told["sent"]:
         yield f"sent: {_seen(told['sent'])}"
-        yield from (f"  by the kernel's trace: {rule}" for rule in told["sent"]["trace"])
+        yield from (f"  kernel trace: {rule}" for rule in told["sent"]["trace"])
     for other in told["others"]:
-        yield f"by {other['address']}: {other['verdict']}"
+        yield f"at {other['address']}: {other['verdict']}"
     for remedy in told["remedies"]:
         yield f"to open: {remedy}"
     for unknown in told["unknown"]:
         if unknown["matters"]:
-            yield f"not known, and it decides: {unknown['what']}"
+            yield f"the verdict depends on {unknown['what']}"
     others = [unknown["what"] for unknown in told["unknown"] if not unknown["matters"]]
     if others:
         more = f", and {len(others) - 1} more (--json)" if len(others) > 1 else ""
-        yield f"not known, but the verdict does not depend on it: {others[0]}{more}"
+        yield f"unknown, but without effect on the verdict: {others[0]}{more}"
 
 
 def _seen(sent: Dict[str, Any]) -> str:
     why = f" ({sent['why']})" if sent["why"] else ""
-    source = f", seen to come from {sent['seen_as']}" if sent["seen_as"] else ""
-    agrees = {True: "as explained", False: "NOT as explained", None: "which tells nothing"}[sent["agrees"]]
+    source = f", with source {sent['seen_as']}" if sent["seen_as"] else ""
+    agrees = {True: "as explained", False: "NOT as explained", None: "which is inconclusive"}[sent["agrees"]]
     return f"{sent['seen']}{why}{source}, {agrees}"
 
 

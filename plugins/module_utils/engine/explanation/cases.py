@@ -132,7 +132,7 @@ def _origin(
     if container and container != OUTSIDE:
         stack = walk.stacks.of(container)
         if stack is None:
-            raise Stopped(Cause(ABSENT, container, header), f"container {container} does not run, so it sends nothing")
+            raise Stopped(Cause(ABSENT, container, header), f"container {container} is not running")
         return stack, None, header
     at = network_at(plan, header)
     behind = _towards_lan(at, host) if at else None
@@ -171,7 +171,7 @@ def _check_arrival(plan: Plan, arrival: Arrival, walk: Walk) -> None:
     if arrival.stack or isinstance(destination, SomeAddress):
         return
     if walk.stacks.host.is_local(destination) and not _comes_again(walk, arrival, "this host"):
-        what = f"it leaves the host by {arrival.link.name}, and does not come back to it"
+        what = f"the packet leaves the host by {arrival.link.name}, and does not return to the host"
         raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)
     for name, pools in plan.allotted.networks.items():
         if not any(destination in pool.subnet for pool in pools):
@@ -184,14 +184,14 @@ def _check_arrival(plan: Plan, arrival: Arrival, walk: Walk) -> None:
         elif arrival.link.name != network.bridge:
             if network.uplink and _comes_again(walk, arrival, network.uplink):
                 return
-            who = holder(plan, destination) or f"network {name}, which {destination} is an address of"
-            what = f"it leaves the host by {arrival.link.name}, and does not come to {who}"
+            who = holder(plan, destination) or f"{destination} on network {name}"
+            what = f"the packet leaves the host by {arrival.link.name}, and does not reach {who}"
             raise Stopped(Cause(MISSED, HOST, arrival.header, outgoing=arrival.link.name), what)
 
 
 def _comes_again(walk: Walk, arrival: Arrival, end: str) -> bool:
     """Whether what has left the host comes to it again, by another link. Nothing on the host tells."""
-    question = f"whether the network behind {arrival.link.name} brings it to {end}"
+    question = f"whether the network behind {arrival.link.name} returns the packet to {end}"
     return bool(walk.choices.take(question, [False, True]))
 
 
@@ -203,5 +203,5 @@ def _check_answer(stack: Optional[Stack], asked: Header, back: Arrival) -> None:
     source = (back.header.source, back.header.source_port)
     if back.stack is not stack or source != (asked.destination, asked.destination_port):
         where = back.stack.called if back.stack else "the outside"
-        what = f"the answer comes to {where} from {back.header.by}, which is not what was asked ({asked.to})"
+        what = f"the answer reaches {where} from {back.header.by}, but the request went to {asked.to}"
         raise Stopped(Cause(LOST_ANSWER, HOST, back.header), what)

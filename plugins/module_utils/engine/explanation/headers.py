@@ -52,7 +52,7 @@ class Header:
 
 def spelt(end: End, port: Optional[Port]) -> str:
     if isinstance(end, SomeAddress):
-        return "whoever asks"
+        return "the client"
     text = str(end)
     return text if not isinstance(port, int) else f"[{text}]:{port}" if end.version == 6 else f"{text}:{port}"
 

@@ -76,12 +76,12 @@ def _owner(plan: Plan, base: Base, end: End) -> str:
     if end.chain == ACCEPTS:
         return WHARF
     if base.tool == NFT:
-        return _PROGRAMS_BY_TABLE.get(base.name, f"whoever made the table {base.family} {base.name}")
+        return _PROGRAMS_BY_TABLE.get(base.name, f"a third party (table {base.family} {base.name})")
     names = [end.chain] if end.rule else [*base.table.chains]
     for beginning, program in _PROGRAMS_BY_CHAIN.items():
         if any(name.startswith(beginning) for name in names):
             return program
-    return f"whoever made the rules of {base.tool}, table {base.name}"
+    return f"a third party ({base.tool}, table {base.name})"
 
 
 def _declared_rule(plan: Plan, step: Step) -> str:

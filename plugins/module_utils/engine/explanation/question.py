@@ -66,7 +66,8 @@ def parse_question(
         targets = [each for each in targets if each.version == source_address.version]
         if not targets:
             raise ModelError.at(
-                names.target, f'"{given_to}": has no IPv{source_address.version} address, as {source_address} is'
+                names.target,
+                f'"{given_to}": has no IPv{source_address.version} address to be reached from {source_address}',
             )
     return Question(source, source_address, given_to, tuple(targets), port, protocol)
 
@@ -74,11 +75,11 @@ def parse_question(
 def _must_be_of_one_host(address: Address, path: str, text: str) -> None:
     """A packet that is followed comes from one host and goes to one."""
     if address.is_unspecified:
-        raise wrong(path, text, "no packet comes from it or goes to it: name one address")
+        raise wrong(path, text, "no packet has this address: name the address of one host")
     if address.is_multicast or address == _BROADCAST:
         raise wrong(path, text, "name the address of one host: broadcasts and multicasts are not followed")
     if address.is_link_local and address.version == 6:
-        raise wrong(path, text, "another host may have it on each link: name the container, or its other address")
+        raise wrong(path, text, "link-local addresses are not unique: name the container, or its other address")
 
 
 def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
@@ -150,7 +151,7 @@ class _Known:
 
     def targets(self, name: str, source: str) -> List[Address]:
         if name == OUTSIDE:
-            raise wrong(self._called.target, name, "name an address of the outside, such as 203.0.113.9")
+            raise wrong(self._called.target, name, "name an address outside of this host, such as 203.0.113.9")
         path = self._called.target
         try:
             found = self._names.addresses(name, source or HOST, path)
@@ -176,4 +177,4 @@ class _Known:
         known = [*others, *self._plan.model.containers, *self._by_alias]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-        raise wrong(path, name, f"is no container that is declared here, and no address; {hint}")
+        raise wrong(path, name, f"is neither a declared container nor an address; {hint}")

@@ -87,7 +87,7 @@ class Adviser:
 
     def _absent(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
-        return Advice("", (f"start the container: {container.sandbox} is not there",) if container else ())
+        return Advice("", (f"start the container: {container.sandbox} does not exist",) if container else ())
 
     def _no_way(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
@@ -100,7 +100,7 @@ class Adviser:
         elif not any(container.has(network, cause.header.version) for network in networks):
             why = f"{container.name} has no {family} address on its networks ({container.path})"
         elif all(network.internal for network in networks):
-            why = f"all networks of {container.name} are internal, which lead nowhere else ({container.path})"
+            why = f"all networks of {container.name} are internal, and lead to no other network ({container.path})"
         else:
             return Advice("", (APPLY,))
         return Advice(why, (self._to_one_network(container, self._target) or self._to_the_outside(container),))
@@ -108,15 +108,15 @@ class Adviser:
     def _not_forwarded(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
         if container is not None:
-            return Advice(f"{container.name} got a packet that is not for it")
+            return Advice(f"{container.name} got a packet for another address")
         name = "net.ipv4.ip_forward" if cause.header.version == 4 else "net.ipv6.conf.all.forwarding"
         host = self._plan.model.host
         if not host.ip_forward:
             return Advice(f"ip-forward is false ({host.path})", (f"`ip-forward: true` in {host.path}, or {name} = 1",))
-        return Advice(f"{name} should be 1, and is not", (APPLY,))
+        return Advice(f"{name} should be 1, but is not", (APPLY,))
 
     def _not_taken(self, cause: Cause) -> Advice:
-        return Advice("", (f"see rp_filter of {cause.incoming}, and the route of the host back to the sender",))
+        return Advice("", (f"check rp_filter of {cause.incoming}, and the host's route back to the sender",))
 
     def _isolated_port(self, cause: Cause) -> Advice:
         network = self._network_of(cause.outgoing)
@@ -127,7 +127,7 @@ class Adviser:
         if network is None or not network.sublinks:
             return Advice("", (APPLY,))
         key = "ipvlan_flag" if network.sublinks.flag else "macvlan_mode"
-        why = f"containers of network {network.name} do not reach each other by themselves ({network.path}.driver_opts)"
+        why = f"containers of network {network.name} do not reach each other directly ({network.path}.driver_opts)"
         return Advice(why, (f"`{key}: bridge` in {network.path}.driver_opts",))
 
     def _other_vlan(self, cause: Cause) -> Advice:
@@ -140,13 +140,13 @@ class Adviser:
 
     def _own_parent(self, cause: Cause) -> Advice:
         network = self._network_on(cause.outgoing)
-        why = f"the kernel passes nothing between {cause.outgoing} and the links that are made on it"
+        why = f"the kernel passes no packets between {cause.outgoing} and the links on it"
         access = (
             [f"`x-wharf: {{host_access: true}}` in {network.path}, and the host's address there"] if network else []
         )
         if network and network.sublinks and network.sublinks.host_access:
             own = self._plan.allotted.hosts.get(network.name, ())
-            access = [f"ask the host at {' or '.join(map(str, own))}, its own address on network {network.name}"]
+            access = [f"use {' or '.join(map(str, own))}, the host's own address on network {network.name}"]
         return Advice(f"{why} ({network.path})" if network else why, (*access, _BESIDE_PARENT))
 
     def _network_on(self, parent: str) -> Optional[Network]:
@@ -167,7 +167,7 @@ class Adviser:
         why = f"no container publishes port {port}/{protocol} of the host"
         suffix = "" if protocol == "tcp" else f"/{protocol}"
         opened = f'`ports: ["{port}:PORT{suffix}"]` of the container that is to serve it'
-        return Advice(why, (opened, "start a service of the host at that port"))
+        return Advice(why, (opened, "start a service on that port of the host"))
 
     def _silent(self, cause: Cause) -> Advice:
         name = "net.ipv4.icmp_echo_ignore_all" if cause.header.version == 4 else "net.ipv6.icmp.echo_ignore_all"
@@ -181,11 +181,11 @@ class Adviser:
         container = self._plan.model.containers.get(who)
         if container is None:
             return Advice("", ())
-        start = f"start {container.name}, so that its network stack {container.sandbox} is there, and run `wharf apply`"
-        return Advice(f"{container.name} is not there at {cause.header.destination} ({container.path})", (start,))
+        start = f"start {container.name}, so that its network stack {container.sandbox} exists, and run `wharf apply`"
+        return Advice(f"{container.name} is not present at {cause.header.destination} ({container.path})", (start,))
 
     def _lost_answer(self, _cause: Cause) -> Advice:
-        return Advice("the answer does not pass where the request was translated")
+        return Advice("the answer does not return through the stack that translated the request")
 
     def _missed(self, cause: Cause) -> Advice:
         network = network_at(self._plan, cause.header)
@@ -194,7 +194,7 @@ class Adviser:
             reason = "gateway mode isolated" if mode == ISOLATED else "inhibit_ipv4"
             why = f"the host has no address on network {network.name} ({reason}, {network.path})"
             return Advice(why, tuple(filter(None, [self._to_one_network(self._source, self._target)])))
-        return Advice("the host has no route to that network, though it is declared", (APPLY,))
+        return Advice("the host has no route to that network, although the network is declared", (APPLY,))
 
     # Rules
 
@@ -205,23 +205,27 @@ class Adviser:
         made = origin(self._plan, step)
         if made.owner == ADMIN_DECLARED:
             where = made.place or "wharf_docker_user"
-            return Advice(f"a rule of the admin's forbids it ({where})", (f"change or remove the rule at {where}",))
+            return Advice(
+                f"a rule of the admin forbids the packet ({where})", (f"change or remove the rule at {where}",)
+            )
         if made.owner == ADMIN_BY_HAND:
-            return Advice("a rule that was added to DOCKER-USER by hand forbids it", (_removal(step.base, step.end),))
+            return Advice(
+                "a rule that was added to DOCKER-USER by hand forbids the packet", (_removal(step.base, step.end),)
+            )
         if made.owner == WHARF and cause.header.reply:
-            return Advice(f"unsolicited packets to {_end(cause.header)} are dropped here", ())
+            return Advice(f"wharf.network drops unsolicited packets to {_end(cause.header)}", ())
         if made.owner == WHARF:
             return self._by_declaration(cause)
         if cause.stack != HOST:
-            return Advice(f"the rules of {made.owner} forbid it", (f"change the rules in {cause.stack}",))
-        return Advice(f"{made.owner} forbids it", (self._third_party(cause, step.base, step.end),))
+            return Advice(f"the rules of {made.owner} forbid the packet", (f"change the rules in {cause.stack}",))
+        return Advice(f"{made.owner} forbids the packet", (self._third_party(cause, step.base, step.end),))
 
     def _third_party(self, cause: Cause, base: Base, end: End) -> str:
         label = end.rule.label if end.rule else ""
         hook = "" if base.family == "bridge" else base.chain.hook
         drop = ThirdPartyDrop(base.tool, base.family, base.name, base.chain.name, end.chain, label, hook)
         if hook == INPUT and cause.header.protocol == PING and not cause.header.reply:
-            return f"add an accept for it before that rule, in chain {base.chain.name}"
+            return f"accept the packet before that rule, in chain {base.chain.name}"
         bridge = cause.outgoing if self._network_of(cause.outgoing) else cause.incoming or cause.outgoing
         port = cause.header.destination_port
         service = (cause.header.protocol, port) if isinstance(port, int) and not cause.header.reply else None
@@ -242,7 +246,7 @@ class Adviser:
                 return found
         if not going and not coming:
             host = self._plan.model.host
-            why = "the host forwards for its containers only, since it did not forward before"
+            why = "the host forwards packets of its containers only, since it did not forward before"
             return Advice(why, (f"`ip-forward-no-drop: true` in {host.path}",))
         return Advice()
 
@@ -274,7 +278,7 @@ class Adviser:
                 continue
             source = header.source
             if source is None or isinstance(source, SomeAddress) or not each.allows(source):
-                whom = "whoever is to reach it" if source is None or isinstance(source, SomeAddress) else str(source)
+                whom = "the client's address" if source is None or isinstance(source, SomeAddress) else str(source)
                 allowed = ", ".join(map(str, each.allow_from)) or "nobody"
                 why = f"port {each.host_port}/{each.protocol} is for {allowed} only ({each.path})"
                 return Advice(why, (f"add {whom} to `x-wharf: {{allow_from: […]}}` in {each.path}",))
@@ -291,10 +295,10 @@ class Adviser:
         if going is None:
             return None
         if self._source is None:
-            why = f"containers of network {going.name} are reached by published ports only, not by their own addresses"
+            why = f"containers of network {going.name} are reached by published ports only, not at their own addresses"
             return Advice(f"{why} ({going.path})", tuple(filter(None, [self._publish(), self._ping(going)])))
         names = ", ".join(network.name for network in self._networks(self._source))
-        why = f"{self._source.name} is on {names or 'no network'}, and network {going.name} is isolated from that"
+        why = f"{self._source.name} is on {names or 'no network'}, and network {going.name} is isolated from others"
         both = self._to_one_network(self._source, self._target)
         return Advice(f"{why} ({going.path})", tuple(filter(None, [both, self._publish(), self._ping(going)])))
 
@@ -309,7 +313,7 @@ class Adviser:
         own = [network.name for network in self._networks(source)]
         together = ", ".join(dict.fromkeys([*own, networks[0].name]))
         if source.mode == NONE_MODE:
-            return f"connect {source.name} to a network: `networks: [{together}]` in {source.path}, for network_mode"
+            return f"connect {source.name} to a network: `networks: [{together}]`, not network_mode, in {source.path}"
         return f"connect both to one network: `networks: [{together}]` in {source.path}"
 
     def _to_the_outside(self, source: Optional[Container]) -> str:
@@ -325,9 +329,9 @@ class Adviser:
             reached = (each.container, each.target_port, each.protocol) == (self._target.name, port, protocol)
             if reached and each.version == self._asked.version:
                 at = each.host_ip or "host"
-                return f"ask {at}:{each.host_port}/{protocol}, by which it is published ({each.path})"
+                return f"use {at}:{each.host_port}/{protocol}, where it is published ({each.path})"
         suffix = "" if protocol == "tcp" else f"/{protocol}"
-        return f'`ports: ["{port}:{port}{suffix}"]` in {self._target.path}, and ask host:{port}{suffix}'
+        return f'`ports: ["{port}:{port}{suffix}"]` in {self._target.path}, and use host:{port}{suffix}'
 
     def _ping(self, network: Network) -> str:
         return f"`x-wharf: {{icmp: true}}` in {network.path}" if self._asked.protocol == PING else ""

@@ -131,7 +131,7 @@ class Walk:
             way = self._way(stack, header, header.source)
         out = stack.links[way.index]
         if not way.local:
-            by = f" by way of {way.gateway}" if way.gateway else ""
+            by = f", gateway {way.gateway}" if way.gateway else ""
             self._note(stack, f"{stack.called} sends from {header.source} by {out.name}{by}", header)
         return self._leave(stack, header, way, None)
 
@@ -139,7 +139,7 @@ class Walk:
         try:
             return stack.way(header.destination, source)
         except OSError as error:
-            reason = f"{stack.called} has no way to {header.destination} ({(error.strerror or str(error)).lower()})"
+            reason = f"{stack.called} has no route to {header.destination} ({(error.strerror or str(error)).lower()})"
             raise self._stopped(NO_WAY, stack, header, reason) from error
 
     def _leave(self, stack: Stack, header: Header, way: Way, incoming: Optional[LinkInfo]) -> Arrival:
@@ -161,12 +161,12 @@ class Walk:
                 raise self._own_parent(out, next_hop, header)
             if out.kind == "bridge":
                 return self._from_host(out, next_hop, header)
-            self._note(stack, f"it leaves the host by {out.name}, to {next_hop}", header)
+            self._note(stack, f"the packet leaves the host by {out.name}, to {next_hop}", header)
             return Arrival(None, header, out)
         port = host.links.get(out.link)
         bridge = host.links.get(port.master) if port else None
         if port is None or bridge is None or port.link != out.index:
-            reason = f"{out.name} of {stack.name} is connected to no bridge of the host"
+            reason = f"{out.name} of {stack.name} is not connected to a bridge of the host"
             raise self._stopped(DOWN, stack, header, reason, outgoing=out.name)
         for link in (port, bridge):
             if not link.up:
@@ -186,11 +186,11 @@ class Walk:
         if peer is None and next_hop in host.own(parent):
             raise self._own_parent(parent, next_hop, header)
         if peer is None:
-            what = f"it leaves the host by {parent.name}, to {next_hop}, and no rule of the host sees it"
+            what = f"the packet leaves the host by {parent.name}, to {next_hop}; no rule of the host sees it"
             self._note(host, what, header)
             return Arrival(None, header, parent)
         self._check_mode(out, parent, header)
-        self._note(host, f"{out.kind} on {parent.name} passes it on, and no rule of the host sees it", header)
+        self._note(host, f"{out.kind} on {parent.name} forwards the packet; no rule of the host sees it", header)
         self._mark = 0
         return self.receive(*peer, header)
 
@@ -199,9 +199,9 @@ class Walk:
         if among == "private":
             what = f"links on {parent.name} do not reach each other: their mode is private"
             raise self._stopped(PRIVATE_LINK, self.stacks.host, header, what, outgoing=parent.name)
-        question = f"whether the switch behind {parent.name} sends back what comes from there (vepa)"
+        question = f"whether the switch behind {parent.name} sends packets back to {parent.name} (vepa)"
         if among == "vepa" and not self.choices.take(question, [False, True]):
-            what = f"the switch behind {parent.name} does not send it back (vepa)"
+            what = f"the switch behind {parent.name} does not send the packet back (vepa)"
             raise self._stopped(PRIVATE_LINK, self.stacks.host, header, what, outgoing=parent.name)
 
     def _on_parent(self, parent: LinkInfo, address: AddressEnd) -> Optional[Tuple[Stack, LinkInfo]]:
@@ -214,7 +214,7 @@ class Walk:
         return None
 
     def _own_parent(self, parent: LinkInfo, address: AddressEnd, header: Header) -> Stopped:
-        what = f"the kernel passes nothing between {parent.name} of the host and links that are made on it ({address})"
+        what = f"the kernel passes no packets between {parent.name} of the host and the links on it ({address})"
         return self._stopped(OWN_PARENT, self.stacks.host, header, what, outgoing=parent.name)
 
     # Bridges
@@ -250,7 +250,7 @@ class Walk:
             header = self._pass(host, FORWARD, header, bridge, bridge)
             header = self._pass(host, POSTROUTING, header, bridge, bridge)
         self._pass_frames(host, POSTROUTING, header, bridge, None, other.link)
-        self._note(host, f"bridge {bridge.name} passes it on to {_behind(other)}", header)
+        self._note(host, f"bridge {bridge.name} forwards the packet to {_behind(other)}", header)
         return self._by_port(bridge, other, header)
 
     def _check_vlans(self, bridge: LinkInfo, source: LinkInfo, target: LinkInfo, header: Header) -> None:
@@ -276,7 +276,9 @@ class Walk:
             reason = f"the ports of bridge {bridge.name} are isolated from each other"
             raise self._stopped(ISOLATED_PORT, host, header, reason, bridge.name, bridge.name)
         if port.index == other.index and not (port.port and port.port.hairpin):
-            reason = f"bridge {bridge.name} sends nothing back by the port that it came from (hairpin mode is off)"
+            reason = (
+                f"bridge {bridge.name} does not send a packet back by the port that it came in by (hairpin mode is off)"
+            )
             raise self._stopped(ISOLATED_PORT, host, header, reason, bridge.name, bridge.name)
 
     def _from_host(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
@@ -294,7 +296,9 @@ class Walk:
             what = f"{other.link.name} of the host is down"
             raise self._stopped(DOWN, self.stacks.host, header, what, outgoing=bridge.name)
         if other.stack is None or other.interface is None:
-            self._note(self.stacks.host, f"it leaves by {bridge.name}, to a third-party port of the bridge", header)
+            self._note(
+                self.stacks.host, f"the packet leaves by {bridge.name}, to a third-party port of the bridge", header
+            )
             return Arrival(None, header, bridge)
         if not other.interface.up:
             what = f"{other.interface.name} of {other.stack.name} is down"
@@ -429,11 +433,11 @@ class Walk:
         try:
             stack.way(header.destination)
         except OSError:
-            reason = f"{stack.called} has no way to {header.destination} ({(error.strerror or str(error)).lower()})"
+            reason = f"{stack.called} has no route to {header.destination} ({(error.strerror or str(error)).lower()})"
             return self._stopped(NO_WAY, stack, header, reason, link.name)
         reason = (
-            f"{stack.called} does not take a packet from {header.by} to {header.destination} by {link.name} "
-            "(rp_filter, or an address that cannot come from there)"
+            f"{stack.called} rejects a packet from {header.by} to {header.destination} that comes by {link.name} "
+            "(rp_filter, or a source address that is invalid there)"
         )
         return self._stopped(NOT_TAKEN, stack, header, reason, link.name)
 
@@ -449,17 +453,17 @@ class Walk:
             ignores = "net.ipv4.icmp_echo_ignore_all" if header.version == 4 else "net.ipv6.icmp.echo_ignore_all"
             if stack.is_set(ignores):
                 raise self._stopped(
-                    SILENT, stack, header, f"it arrives, but {stack.called} answers no pings ({ignores})"
+                    SILENT, stack, header, f"the packet arrives, but {stack.called} answers no pings ({ignores})"
                 )
-            self._note(stack, f"it arrives at {_in(stack)}, as {header.destination}", header)
+            self._note(stack, f"the packet arrives at {_in(stack)}, at {header.destination}", header)
             return
         listens = stack.listens(header.protocol, header.destination, header.destination_port)
         where = f"{header.to}/{header.protocol}"
         if not listens and stack.is_host:
-            reason = f"it arrives at the host itself, where nothing listens at {where}"
+            reason = f"the packet arrives at the host itself, where no service listens on {where}"
             raise self._stopped(NOT_LISTENED, stack, header, reason)
-        now = "" if listens else ", where nothing listens now"
-        self._note(stack, f"it arrives at {_in(stack)}, at {where}, from {header.by}{now}", header)
+        now = "" if listens else "; no service listens there now"
+        self._note(stack, f"the packet arrives at {_in(stack)}, at {where}, from {header.by}{now}", header)
 
     # Rules
 
@@ -551,7 +555,7 @@ class Walk:
         if end.passed:
             if end.rule is not None:
                 links = incoming, outgoing
-                self._note_rule(stack, base, end, header, links, "accepts it", True if certain else None)
+                self._note_rule(stack, base, end, header, links, "accepts the packet", True if certain else None)
             return
         raise self._stopped_by_rule(stack, base, end, header, incoming, outgoing, certain)
 
@@ -565,8 +569,8 @@ class Walk:
         outgoing: Optional[LinkInfo],
         certain: bool = True,
     ) -> Stopped:
-        what = "IPv6 neighbour discovery" if _is_discovery(header) else "it"
-        does = f"{'refuses' if end.verdict.statement == 'reject' else 'drops'} {what}"
+        what = "IPv6 neighbour discovery" if _is_discovery(header) else "the packet"
+        does = f"{'rejects' if end.verdict.statement == 'reject' else 'drops'} {what}"
         self._note_rule(stack, base, end, header, (incoming, outgoing), does, False if certain else None)
         cause = Cause(RULE, stack.name, header, _name(incoming), _name(outgoing), self.steps[-1])
         return Stopped(cause, f"{_the_rule(end)} {does}")
@@ -614,7 +618,7 @@ class Walk:
         header = self._translated(stack, header, translation, incoming, outgoing, way)
         connection.current = header
         _settle(connection, begins)
-        to = f"translates its destination to {header.to}" if begins else f"gives it the source {header.source}"
+        to = f"translates its destination to {header.to}" if begins else f"translates its source to {header.source}"
         self._note_rule(stack, base, end, header, (incoming, outgoing), to, True if certain else None)
         return header
 
@@ -628,7 +632,7 @@ class Walk:
         way: Optional[Way],
     ) -> Header:
         if not translation.is_known:
-            what = f"what a rule of {stack.called} translates it to ({translation.kind})"
+            what = f"the address to which a rule of {stack.called} translates the packet ({translation.kind})"
             self.choices.take(what, ["it", "else"])
         kind, address = translation.kind, translation.address
         if kind in ("snat", "masquerade"):
