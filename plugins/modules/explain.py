@@ -60,8 +60,8 @@ requirements:
   - nftables with JSON (the command nft), and iptables-save where there are rules of iptables
   - root on the target
 notes:
-  - The packet is the first one of a new connection. Connections that connection tracking already knows may pass in spite
-    of the verdict.
+  - The packet is the first one of a new connection. Connections that connection tracking already knows may pass in
+    spite of the verdict.
   - A container's port is V(open) if the packet arrives, even if no service listens there, as with
     M(wharf.network.probe). A port of the host itself is V(closed) if no service listens.
   - It does not consider eBPF, traffic control, and rules for ARP.
@@ -202,7 +202,7 @@ others:
   elements: dict
   sample: [{address: "fd00::2", verdict: open}]
 sent:
-  description: What became of the packet that was sent; null without O(send).
+  description: The result of sending the packet; null without O(send).
   returned: success
   type: dict
   sample: {seen: closed, why: no answer, seen_as: null, seconds: 0.0, agrees: true, trace: [
@@ -215,18 +215,18 @@ sent:
       description: The reason, in words.
       type: str
     seen_as:
-      description: The address that it was seen to come from, if it was seen to arrive; else null.
+      description: The source address with which the packet arrived, or null.
       type: str
     seconds:
-      description: How long it took until there was an answer; V(0) if there was none.
+      description: The time until the answer; V(0) if there was none.
       type: float
     agrees:
-      description: Whether that is as explained; null where it tells nothing.
+      description: Whether this agrees with the verdict; null if it is inconclusive.
       type: bool
     trace:
       description:
-        - The rules of nftables in the host that the packet met, as the kernel says (nftrace).
-        - Empty where there is no nft, or the kernel is older than 5.12.
+        - The nftables rules that the packet passed on the host, by the kernel's trace (nftrace).
+        - Empty if the host has no nft, or a kernel older than 5.12.
       type: list
       elements: str
 report:
@@ -234,7 +234,7 @@ report:
   returned: success
   type: list
   elements: str
-  sample: ["closed: web -> db:5432 (172.19.0.2:5432/tcp): web is on app, and network back is isolated from that"]
+  sample: ["closed: web -> db:5432 (172.19.0.2:5432/tcp): web is on app, and network back is isolated from others"]
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
