@@ -170,15 +170,15 @@ def test_examples_of_the_documentation(controller: Controller) -> None:
 
 
 def test_playbooks_of_the_documentation(controller: Controller) -> None:
-    """Each in turn, on the same host."""
+    """Each in turn, on the same host. That of the tutorial is in `test_tutorial.py`."""
     found = 0
-    for page in ("README.md", "docs/tutorial.md", "docs/how-to/compose.md"):
+    for page in ("README.md", "docs/how-to/compose.md"):
         for name, block in re.findall(r"```yaml\n# ([\w-]+\.yml)\n(.+?)```", (CHECKOUT / page).read_text(), re.DOTALL):
             (controller.folder / name).write_text(block, encoding="utf-8")
             if "playbook" in name:
                 controller.converge(str(controller.folder / name))
                 found += 1
-    assert found == 3
+    assert found == 2
 
 
 def test_networks_that_a_play_of_the_role_containers_changes(controller: Controller) -> None:
