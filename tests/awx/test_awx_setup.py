@@ -34,6 +34,7 @@ class Setup:
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": ":".join(map(str, collections)),
             "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_REMOTE_TEMP": str(self.folder / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             "HOME": str(self.folder),
