@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 import pytest
 from dockerd import Dockerd
-from hosts import ENGINE, ThrowawayHost
+from hosts import ThrowawayHost
 from real_layouts import AARDVARK, net_of, netavark_options, setting_up_by_netavark
 from report import NOT_MEASURED, Measurements, Section, Table, Tell, figure, markdown
+from runners import ENGINE
 from traffic import NEEDED, Traffic, is_possible
 
 MANY, TIMES = 500, 5

@@ -20,20 +20,17 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from probes import Agent, Answer, Conversation, Probe
+from kernel_sandbox import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER
+from probes import Agent, Answer, Probe
+from runners import ENGINE, WHARF, Namespace, Ran, Runner, RunnerByCommand
 
-ENGINE_FOLDER = Path(__file__).parents[2] / "plugins/module_utils"
-ENGINE = ["env", f"PYTHONPATH={ENGINE_FOLDER}", sys.executable]
-ENGINE_RUNNER = [*ENGINE, str(Path(__file__).with_name("engine_runner.py"))]
 LEDGER, LOG, VERIFIED = (f"/var/lib/wharf/{name}.json" for name in ("ledger", "log", "verified"))
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
 PRESENT, EXACT, ABSENT = "present", "exact", "absent"
@@ -138,7 +135,7 @@ class ThrowawayHost:
     agent: Agent
     _rooted: bool
     backend: str
-    _runner: Conversation = field(init=False)
+    _runner: Runner | RunnerByCommand = field(init=False)
     # How to get where the engine runs, if that is not the host itself.
     _entered: list[str] = field(default_factory=list)
     _paths: dict[str, str] = field(default_factory=dict)
@@ -168,7 +165,7 @@ class ThrowawayHost:
         host = cls(_agent([*([] if beside and not rooted else ["unshare"]), *user, *own]), rooted, backend)
         try:
             host._build(bridge_nf)
-            host._runner = Conversation([*host.enter(), *ENGINE_RUNNER])
+            host._runner = Runner([*host._namespaces()])
             yield host
             host._runner.close()
         finally:
@@ -206,12 +203,19 @@ class ThrowawayHost:
         """Run the engine where it sees a process, and those beside it, by the numbers that they have there."""
         usual = self._runner, self._entered
         self._entered = ["nsenter", "-t", str(processes), "--mount", "--pid", "--net", "--"]
-        self._runner = Conversation([*self._entered, *ENGINE_RUNNER])
+        self._runner = RunnerByCommand(self._entered)
         try:
             yield
         finally:
             self._runner.close()
             self._runner, self._entered = usual
+
+    def _namespaces(self) -> Iterator[Namespace]:
+        own = f"/proc/{self.agent.pid}/ns"
+        if not self._rooted:
+            yield f"{own}/user", CLONE_NEWUSER
+        yield f"{own}/mnt", CLONE_NEWNS
+        yield self.path(HOST), CLONE_NEWNET
 
     def engine_command(self, *arguments: str, by: Sequence[str] = ()) -> list[str]:
         """A command that runs the engine by itself, where it is run otherwise; `by` another command, that runs it."""
@@ -219,9 +223,9 @@ class ThrowawayHost:
 
     def observed(self) -> Any:
         """What the module network_info says."""
-        script = "import json; from engine.observation import observe; print(json.dumps(observe()))"
-        command = self.engine_command("-c", script)
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return json.loads(
+            self.python("import json; from engine.observation import observe; print(json.dumps(observe()))")
+        )
 
     # Commands and files
 
@@ -308,10 +312,20 @@ class ThrowawayHost:
         Raises:
             EngineError: it refused.
         """
-        code, output, errors = self._runner.ask([arguments, json.dumps(words)])
-        if code not in (DONE, DIFFERS):
-            raise EngineError(errors.strip())
-        return str(output)
+        ran = self._runner.run(arguments, json.dumps(words))
+        if ran.code not in (DONE, DIFFERS):
+            raise EngineError(ran.errors.strip())
+        return ran.output
+
+    def wharf(self, *arguments: str, given: str = "") -> Ran:
+        """The command, as an admin has it."""
+        return self._runner.run(arguments, given, program=WHARF)
+
+    def python(self, program: str, given: str = "") -> str:
+        """What a program prints that imports the engine."""
+        ran = self._runner.run([], given, program=program)
+        assert ran.code == 0, ran.errors
+        return ran.output
 
     def refused(self, number: int, words: Any, state: str = PRESENT, options: Sequence[str] = ()) -> Refusal:
         """Apply, but have the `number`th thing that the run does refused, if it comes to that.
@@ -320,19 +334,27 @@ class ThrowawayHost:
             EngineError: nothing was refused, and the run failed all the same.
         """
         arguments, given = self._given(words, state)
-        code, _output, errors = self._runner.ask([["apply", *arguments, *options], json.dumps(given), -number])
-        refused, _newline, said = str(errors).partition("\n") if errors.startswith(REFUSED) else ("", "", errors)
-        if code and not refused:
+        ran = self._runner.run(["apply", *arguments, *options], json.dumps(given), -number)
+        is_refused = ran.errors.startswith(REFUSED)
+        refused, _newline, said = ran.errors.partition("\n") if is_refused else ("", "", ran.errors)
+        if ran.code and not refused:
             raise EngineError(said.strip())
-        return Refusal(refused.removeprefix(REFUSED), said.strip(), bool(code))
+        return Refusal(refused.removeprefix(REFUSED), said.strip(), bool(ran.code))
 
     def is_killed(self, fatal: int, words: Any, state: str = PRESENT, options: Sequence[str] = ()) -> bool:
         """Apply, but kill the run before the `fatal`th thing that it does, if it comes to that."""
         arguments, given = self._given(words, state)
-        code, _output, errors = self._runner.ask([["apply", *arguments, *options], json.dumps(given), fatal])
-        if code > 0:
-            raise EngineError(errors.strip())
-        return bool(code)
+        return self.dies(fatal, ["apply", *arguments, *options], json.dumps(given))
+
+    def dies(self, fatal: int, arguments: Sequence[str], given: str = "") -> bool:
+        """
+        Raises:
+            EngineError: the run failed of itself.
+        """
+        ran = self._runner.run(arguments, given, fatal)
+        if ran.code > 0:
+            raise EngineError(ran.errors.strip())
+        return bool(ran.code)
 
     def converge(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> list[tuple[str, ...]]:
         """Apply; and see that check mode predicts it exactly, and that then nothing is left to do."""

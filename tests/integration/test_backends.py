@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, ENGINE, EXACT, EngineError, ThrowawayHost
+from hosts import ABSENT, BACKENDS, EXACT, EngineError, ThrowawayHost
 from probes import Conversation, Probe
+from runners import ENGINE
 from test_lifecycle import HOST_ADDRESS, changed, connection, lives
 
 STEPPED_ENGINE = Path(__file__).with_name("stepped_engine.py")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, DIFFERS, DONE, ENGINE_FOLDER, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, DIFFERS, DONE, EngineError, ThrowawayHost, differences
+from runners import ENGINE_FOLDER
 
 WORDS: dict[str, Any] = {
     "networks": {"front": {"enable_ipv6": True}},

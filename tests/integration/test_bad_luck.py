@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, ENGINE, EXACT, LEDGER, EngineError, ThrowawayHost
+from hosts import ABSENT, BACKENDS, EXACT, LEDGER, EngineError, ThrowawayHost
+from runners import ENGINE
 from standing import assert_same, standing
 
 WORDS: dict[str, Any] = {

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from controller import CHECKOUT, WORDS, Controller
-from hosts import ABSENT, ENGINE, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, EngineError, ThrowawayHost, differences
+from runners import ENGINE
 from standing import assert_same, standing
 
 COMMAND = "/usr/local/sbin/wharf"

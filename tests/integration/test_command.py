@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from controller import Controller
@@ -22,19 +21,6 @@ containers:
   web: {networks: [front], ports: ["8080:80"]}
   late: {networks: [front], x-wharf: {sandbox: "path:/run/late/ns"}}
 """
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    output: str
-    errors: str
-
-
-def wharf(host: ThrowawayHost, *arguments: str, given: str = "") -> Ran:
-    command = host.engine_command("-m", "engine.command", *arguments)
-    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +37,7 @@ def lasting(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
 
 
 def test_apply_says_in_one_line_what_it_did(host: ThrowawayHost) -> None:
-    ran = wharf(host, "apply", "/run/words.yml")
+    ran = host.wharf("apply", "/run/words.yml")
     assert (ran.code, ran.errors) == (0, "")
     (line,) = ran.output.splitlines()
     count, _colon, kinds = line.partition(": ")
@@ -59,22 +45,22 @@ def test_apply_says_in_one_line_what_it_did(host: ThrowawayHost) -> None:
     assert "2 bridges" in kinds
     assert "1 endpoint," in kinds
     assert line.endswith("; pending: late/front, path:/run/late/ns")
-    again = wharf(host, "apply")
+    again = host.wharf("apply")
     assert (again.code, again.output) == (0, "nothing to change; pending: late/front, path:/run/late/ns\n")
 
 
 def test_diff_shows_what_ansible_shows_and_says_by_its_code_whether_anything_differs(host: ThrowawayHost) -> None:
-    before = wharf(host, "diff", "/run/words.yml")
+    before = host.wharf("diff", "/run/words.yml")
     assert before.code == 2
     assert "--- before: bridge br-front\n+++ after: bridge br-front\n@@ -0,0 " in before.output
     assert "\n+network: front\n" in before.output
     assert "\x1b" not in before.output
-    applied = wharf(host, "apply", "/run/words.yml")
+    applied = host.wharf("apply", "/run/words.yml")
     assert before.output.splitlines()[-1] == applied.output.strip()
-    assert wharf(host, "diff").code == 0
-    assert wharf(host, "diff", "/run/words.yml").output.startswith("nothing differs from what is declared")
+    assert host.wharf("diff").code == 0
+    assert host.wharf("diff", "/run/words.yml").output.startswith("nothing differs from what is declared")
     host.run("ip link set br-front mtu 1400")
-    drifted = wharf(host, "diff")
+    drifted = host.wharf("diff")
     assert drifted.code == 2
     assert drifted.output.startswith("--- before: bridge br-front\n+++ after: bridge br-front\n")
     assert "-mtu: 1400\n+mtu: 1500\n" in drifted.output
@@ -82,7 +68,7 @@ def test_diff_shows_what_ansible_shows_and_says_by_its_code_whether_anything_dif
 
 
 def test_for_machines_there_is_one_document(host: ThrowawayHost) -> None:
-    words = [wharf(host, command, "/run/words.yml", "--json") for command in ("diff", "apply", "apply", "diff")]
+    words = [host.wharf(command, "/run/words.yml", "--json") for command in ("diff", "apply", "apply", "diff")]
     assert [ran.code for ran in words] == [2, 0, 0, 0]
     foreseen, made, *others = [json.loads(ran.output) for ran in words]
     assert foreseen == made
@@ -109,19 +95,19 @@ def test_what_cannot_be_is_one_line_and_the_code_1(host: ThrowawayHost) -> None:
         ):
             if content:
                 host.write(path, content)
-            ran = wharf(host, command, path)
+            ran = host.wharf(command, path)
             assert (ran.code, ran.output) == (1, "")
             assert ran.errors.startswith(message)
             assert ran.errors.count("\n") == 1
     # An option that is none is an error, too, and not a difference.
-    assert wharf(host, "diff", "--nonsense").code == 1
+    assert host.wharf("diff", "--nonsense").code == 1
 
 
 def test_what_is_refused_takes_back_the_whole_run(host: ThrowawayHost) -> None:
     before = host.snapshot()
     host.run("mkdir -p /run/nft; mount --bind /run/nft /etc/sysctl.d; mount -o remount,bind,ro /etc/sysctl.d")
     try:
-        ran = wharf(host, "apply", "/run/words.yml")
+        ran = host.wharf("apply", "/run/words.yml")
     finally:
         host.run("umount /etc/sysctl.d")
     assert (ran.code, ran.output) == (1, "")
@@ -130,15 +116,15 @@ def test_what_is_refused_takes_back_the_whole_run(host: ThrowawayHost) -> None:
 
 
 def test_a_port_in_base_60_is_a_port_mapping(host: ThrowawayHost) -> None:
-    ran = wharf(host, "apply", "-", "--json", given="containers: {web: {ports: [22:22]}}\n")
+    ran = host.wharf("apply", "-", "--json", given="containers: {web: {ports: [22:22]}}\n")
     assert (ran.code, ran.errors) == (0, "")
-    assert "0.0.0.0:22→22/tcp" in wharf(host, "show").output
+    assert "0.0.0.0:22→22/tcp" in host.wharf("show").output
 
 
 def test_the_codes_are_documented() -> None:
     with ThrowawayHost.started() as host:
         for command, told in (("diff", "2: it differs"), ("apply", "1: an error"), ("show", "0: drawn")):
-            assert told in wharf(host, command, "--help").output
+            assert told in host.wharf(command, "--help").output
 
 
 # What `show` must not hide
@@ -146,7 +132,7 @@ def test_the_codes_are_documented() -> None:
 
 def trouble(host: ThrowawayHost) -> list[str]:
     """The lines of trouble of a picture that is drawn all the same, by a command that waits for no lock."""
-    ran = wharf(host, "show")
+    ran = host.wharf("show")
     assert (ran.code, ran.errors) == (0, "")
     assert "\nhost\n" in f"\n{ran.output}"
     return [line[2:] for line in ran.output.splitlines() if line.startswith("! ")]
@@ -196,36 +182,36 @@ PENDING = "container late is pending: its network stack path:/run/late/ns is not
     ids=["nothing", "bridge", "veth", "port", "table", "chain", "rules", "forwarding", "mtu"],
 )
 def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, told: list[str], row: str) -> None:
-    assert wharf(host, "apply", "/run/words.yml").code == 0
+    assert host.wharf("apply", "/run/words.yml").code == 0
     host.run(harm)
     assert trouble(host) == [PENDING, *told, *([MEND] if told else [])]
-    shown = wharf(host, "show").output
+    shown = host.wharf("show").output
     assert row in shown
     assert "late  (pending: path:/run/late/ns is not there)" in shown
-    assert wharf(host, "apply").code == 0
+    assert host.wharf("apply").code == 0
     assert trouble(host) == [PENDING]
 
 
 def test_show_tells_of_a_port_whose_translation_is_gone(host: ThrowawayHost) -> None:
-    assert wharf(host, "apply", "/run/words.yml").code == 0
-    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in wharf(host, "show").output
+    assert host.wharf("apply", "/run/words.yml").code == 0
+    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in host.wharf("show").output
     host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
-    assert "web  172.18.0.3/16  (not published: 0.0.0.0:8080→80/tcp)" in wharf(host, "show").output
-    assert "\nwharf_published_ports 0\n" in wharf(host, "metrics").output
-    assert wharf(host, "apply").code == 0
-    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in wharf(host, "show").output
+    assert "web  172.18.0.3/16  (not published: 0.0.0.0:8080→80/tcp)" in host.wharf("show").output
+    assert "\nwharf_published_ports 0\n" in host.wharf("metrics").output
+    assert host.wharf("apply").code == 0
+    assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in host.wharf("show").output
 
 
 def test_show_says_for_whom_ports_are_open(host: ThrowawayHost) -> None:
     port = '{target: 80, published: "8080", x-wharf: {allow_from: [10.0.0.0/8, 192.0.2.66]}}'
     given = f"containers: {{web: {{ports: [{port}]}}}}\n"
-    assert wharf(host, "apply", "-", given=given).code == 0
-    assert "0.0.0.0:8080→80/tcp (from 10.0.0.0/8, 192.0.2.66/32)" in wharf(host, "show").output
+    assert host.wharf("apply", "-", given=given).code == 0
+    assert "0.0.0.0:8080→80/tcp (from 10.0.0.0/8, 192.0.2.66/32)" in host.wharf("show").output
 
 
 @pytest.mark.parametrize("how", [f"rm {LEDGER}", f": > {LEDGER}"])
 def test_show_says_that_the_ledger_is_lost(host: ThrowawayHost, how: str) -> None:
-    assert wharf(host, "apply", "/run/words.yml").code == 0
+    assert host.wharf("apply", "/run/words.yml").code == 0
     host.run(how)
     (line,) = trouble(host)
     assert line.startswith(f"{LEDGER}: ")
@@ -238,12 +224,12 @@ def test_show_says_that_the_ledger_is_lost(host: ThrowawayHost, how: str) -> Non
 def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: ThrowawayHost) -> None:
     host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
     words = WORDS.replace("front: {}", "front: {}\n  lan: {external: true, name: br-lan}")
-    assert wharf(host, "apply", "-", given=words).code == 0
+    assert host.wharf("apply", "-", given=words).code == 0
     host.run("ip link delete br-lan")
     found = trouble(host)
     assert found[0].startswith("standard input: networks.lan.external: ")
     assert "br-lan" in found[0]
-    assert "br-front" in wharf(host, "show").output
+    assert "br-front" in host.wharf("show").output
     host.run("ip link add br-lan type bridge; ip addr add 172.30.9.1/24 dev br-lan; ip link set br-lan up")
     host.engine(["apply", "--state", ABSENT])
     host.run("ip link delete br-lan")
@@ -252,7 +238,7 @@ def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: Throwawa
 def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(host: ThrowawayHost) -> None:
     host.apply({"networks": {"app": {}, "plain": {}}, "containers": {"web": {"networks": ["app"]}}})
     host.run("ip link del br-plain; ip link add br-plain type bridge")
-    told = json.loads(wharf(host, "show", "--json").output)
+    told = json.loads(host.wharf("show", "--json").output)
     assert {name: network["state"] for name, network in told["networks"].items() if name != "plain"} == {
         "app": "up",
         "bridge": "up",
@@ -267,13 +253,13 @@ def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(host: Throwawa
 
 def test_show_on_a_host_on_which_nothing_is_declared() -> None:
     with ThrowawayHost.started() as host:
-        ran = wharf(host, "show")
+        ran = host.wharf("show")
     assert (ran.code, ran.errors) == (0, "")
     assert ran.output.endswith("\nnothing is declared on this host\n")
 
 
 def test_a_stopped_run_is_named_and_show_waits_for_nobody(host: ThrowawayHost) -> None:
-    assert wharf(host, "apply", "/run/words.yml").code == 0
+    assert host.wharf("apply", "/run/words.yml").code == 0
     holder = host.start(HOST, "flock", "/run/wharf.lock")
     waiting = None
     try:

@@ -22,8 +22,8 @@ import pytest
 from controller import VARIABLES, Controller
 from fleets import Fleet
 from hosts import ABSENT, BACKENDS, EXACT, LEDGER, ThrowawayHost, differences
+from runners import Ran
 from standing import assert_same, standing
-from test_command import Ran, wharf
 from test_follow import following
 from test_killed import FOREIGN, PUBLISHED, THREE, TOO_MANY, TWO, words
 
@@ -88,7 +88,7 @@ def kill_watchdog(host: ThrowawayHost) -> None:
 def apply(host: ThrowawayHost, words: Any, seconds: int = LATE, state: str = EXACT) -> Ran:
     """As an admin does it by hand, with a file on the standard input."""
     arguments, given = host._given(words, state)
-    return wharf(host, "apply", *arguments, "--confirm", str(seconds), given=json.dumps(given))
+    return host.wharf("apply", *arguments, "--confirm", str(seconds), given=json.dumps(given))
 
 
 def noted(host: ThrowawayHost) -> Any:
@@ -135,7 +135,7 @@ def test_what_nobody_confirms_is_reverted(host: ThrowawayHost) -> None:
     # Each run says so, until one that declares something has: but it need not be made again.
     says = "the changes made by `wharf apply` of root were reverted at "
     for _again in range(2):
-        ran = wharf(host, "apply")
+        ran = host.wharf("apply")
         assert ran.output == "nothing to change\n"
         assert says in ran.errors
         assert ran.errors.endswith(", since they were not confirmed\n")
@@ -170,14 +170,14 @@ def test_what_is_confirmed_stays(host: ThrowawayHost) -> None:
     assert host.observed()["unconfirmed"]["by"] == "`wharf apply` of root"
     made = stands(host)
     made[LEDGER].pop("unconfirmed")
-    ran = wharf(host, "confirm")
+    ran = host.wharf("confirm")
     assert (ran.code, ran.output) == (0, "confirmed: the changes made by `wharf apply` of root stay\n")
     until(lambda: not watchdogs(host), seconds=5)
     assert_same(made, lambda: stands(host))
     assert host.observed()["unconfirmed"] is None
     # Once more there is nothing to confirm, nor to revert.
     for command in ("confirm", "revert"):
-        ran = wharf(host, command)
+        ran = host.wharf(command)
         assert (ran.code, ran.output) == (1, "")
         assert ran.errors == f"there is nothing to {command}: nothing is unconfirmed on this host\n"
 
@@ -192,14 +192,14 @@ def test_the_copy_of_a_process_that_was_killed_goes_with_the_next_change(host: T
     apply(host, OLD)
     killed = copies_of(1)
     os.kill(watchdogs(host)[0], signal.SIGKILL)
-    wharf(host, "confirm")
+    host.wharf("confirm")
     apply(host, NEW)
     running = copies_of(1)
     assert len(killed) == len(running) == 1
     assert killed.isdisjoint(running)
     apply(host, MORE, state="present")
     assert running < copies_of(2)
-    wharf(host, "confirm")
+    host.wharf("confirm")
     until(lambda: not watchdogs(host), seconds=5)
 
 
@@ -207,11 +207,11 @@ def test_by_hand_it_is_reverted_before_its_time(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
     before = stands(host)
     apply(host, OTHERS)
-    ran = wharf(host, "revert")
+    ran = host.wharf("revert")
     assert (ran.code, ran.errors) == (0, "")
     assert "by hand: " in ran.output
     assert_same(before, lambda: stands(host))
-    ran = wharf(host, "confirm")
+    ran = host.wharf("confirm")
     assert ran.code == 1
     assert ran.errors.startswith("too late to confirm: the changes made by `wharf apply` of root were reverted at ")
     until(lambda: not watchdogs(host), seconds=5)
@@ -222,7 +222,7 @@ def test_where_the_ledger_is_lost_nobody_is_told_that_all_is_confirmed(host: Thr
     kept = host.read(LEDGER)
     host.run(f"rm {LEDGER}")
     for command in (["confirm"], ["revert"], ["explain", "outside", "host:80"]):
-        said = wharf(host, *command)
+        said = host.wharf(*command)
         assert said.code not in (0, 2)
         assert f"{LEDGER}: is lost, but objects of wharf.network exist on this host" in said.errors
     host.write(LEDGER, kept)
@@ -250,11 +250,11 @@ def test_check_mode_and_a_run_without_changes_have_nothing_to_confirm(host: Thro
     arguments, given = host._given(ONE_RULE, EXACT)
     predicted = host.diff(ONE_RULE, EXACT).changes
     assert "unconfirmed" not in host.run(f"cat {LEDGER} 2>/dev/null || true")
-    ran = wharf(host, "apply", *arguments, "--json", "--confirm", str(LATE), given=json.dumps(given))
+    ran = host.wharf("apply", *arguments, "--json", "--confirm", str(LATE), given=json.dumps(given))
     made = json.loads(ran.output)
     assert [change["name"] for change in made["changes"]] == [change[3] for change in predicted]
     assert made["unconfirmed"]["seconds"] == LATE
-    wharf(host, "confirm")
+    host.wharf("confirm")
     until(lambda: not watchdogs(host), seconds=5)
     assert apply(host, ONE_RULE).output == "nothing to change\n"
     assert watchdogs(host) == []
@@ -274,14 +274,14 @@ def test_a_second_run(host: ThrowawayHost) -> None:
     first = noted(host)
     made = stands(host)
     for other in (MORE, OTHERS):
-        ran = wharf(host, "apply", "-", given=json.dumps(other))
+        ran = host.wharf("apply", "-", given=json.dumps(other))
         assert ran.code == 1
         told = "this host: the changes made by `wharf apply` of root are not confirmed, and will be reverted at "
         assert ran.errors.startswith(told)
         assert "; a run with --confirm is confirmed together with them" in ran.errors
     assert_same(made, lambda: stands(host))
     # What declares nothing is not refused, such as the service when a firewall has been restarted.
-    assert wharf(host, "apply").output == "nothing to change\n"
+    assert host.wharf("apply").output == "nothing to change\n"
     ran = apply(host, MORE, LATE, "present")
     assert ran.code == 0
     second = noted(host)
@@ -294,7 +294,7 @@ def test_a_second_run(host: ThrowawayHost) -> None:
         # The first deadline is over, and nothing is reverted.
         time.sleep(max(0, first["deadline"] - time.clock_gettime(time.CLOCK_BOOTTIME) + 2))
     assert "more" in host.run("ls /run/netns")
-    wharf(host, "revert")
+    host.wharf("revert")
     assert_same(before, lambda: stands(host))
 
 
@@ -323,7 +323,7 @@ def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
         host.engine(["apply", *arguments, "--confirm", str(LATE)], given)
         kill_watchdog(host)
         change_note(host, deadline=0)
-        is_killed = bool(host._runner.ask([["apply"], "", fatal])[0])
+        is_killed = host.dies(fatal, ["apply"])
         host.engine(["apply"])
         assert_same(before, lambda: stands(host), f"after death {fatal}")
         if not is_killed:
@@ -346,11 +346,11 @@ def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: Throwawa
             endings.update(each for each in ("were taken back", "nothing was changed") if refusal.said.endswith(each))
             assert_same(before, lambda: stands(host), f"after {refusal}")
         else:
-            wharf(host, "revert")
+            host.wharf("revert")
             assert_same(before, lambda: stands(host), f"after {refusal}")
     assert 20 < number < TOO_MANY - 1
     assert len(endings) == 2
-    wharf(host, "revert")
+    host.wharf("revert")
     until(lambda: not watchdogs(host), seconds=5)
 
 
@@ -361,11 +361,11 @@ def test_without_the_process_the_next_apply_reverts(host: ThrowawayHost, changes
     apply(host, OTHERS)
     kill_watchdog(host)
     change_note(host, **changes)
-    ran = wharf(host, "confirm")
+    ran = host.wharf("confirm")
     assert ran.code == 1
     assert ran.errors.startswith("too late to confirm: the changes made by `wharf apply` of root")
-    assert ": the next run reverts them" in wharf(host, "diff").errors
-    ran = wharf(host, "apply")
+    assert ": the next run reverts them" in host.wharf("diff").errors
+    ran = host.wharf("apply")
     assert ran.code == 0
     assert "were reverted at " in ran.errors
     assert_same(before, lambda: stands(host))

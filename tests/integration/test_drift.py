@@ -14,7 +14,6 @@ import pytest
 from fleets import GROUPS, Fleet
 from hosts import ABSENT, EXACT, LEDGER, LOG, ThrowawayHost, differences
 from prometheus_client.parser import text_string_to_metric_families
-from test_command import wharf
 from test_follow import following, heard, patiently
 
 WORDS: dict[str, Any] = {
@@ -68,23 +67,23 @@ def test_a_fleet_is_reported_on_and_nothing_changes(fleet: Fleet) -> None:
 
 
 def runs(host: ThrowawayHost) -> list[Any]:
-    found: list[Any] = json.loads(wharf(host, "log", "--json").output)["runs"]
+    found: list[Any] = json.loads(host.wharf("log", "--json").output)["runs"]
     return found
 
 
 def test_the_log_has_each_run_that_changed_something(host: ThrowawayHost) -> None:
     assert runs(host) == []
-    assert wharf(host, "log").output.startswith("no run that changed anything")
+    assert host.wharf("log").output.startswith("no run that changed anything")
     host.write("/run/words.json", json.dumps(WORDS))
     for _again in range(2):
-        assert wharf(host, "apply", "/run/words.json").code == 0
-        assert wharf(host, "diff", "--state", ABSENT).code == 2
+        assert host.wharf("apply", "/run/words.json").code == 0
+        assert host.wharf("diff", "--state", ABSENT).code == 2
     (first,) = runs(host)
     assert abs(first["at"] - time.time()) < 60
     assert (first["origin"], first["by"], first["outcome"]) == ("by hand", "`wharf apply` of root", "done")
     assert {"action": "create", "kind": "bridge", "number": 2, "names": ["docker0", "br-front"]} in first["changes"]
     host.run("ip link set br-front mtu 1400")
-    assert wharf(host, "apply", "--at-boot").code == 0
+    assert host.wharf("apply", "--at-boot").code == 0
     host.run("nft flush ruleset")
     with following(host) as process:
         host.run("nft add table inet other; nft delete table inet other")
@@ -97,7 +96,7 @@ def test_the_log_has_each_run_that_changed_something(host: ThrowawayHost) -> Non
         ("by hand", "`wharf apply` of root"),
     ]
     assert runs(host)[1]["changes"] == [{"action": "update", "kind": "bridge", "number": 1, "names": ["br-front"]}]
-    lines = wharf(host, "log").output.splitlines()
+    lines = host.wharf("log").output.splitlines()
     assert "    ~ 1 bridge: br-front" in lines
     assert host.run(f"stat -c %a {LOG}").strip() == "600"
 
@@ -115,7 +114,7 @@ def test_a_run_that_is_refused_is_not_in_the_log_and_one_that_is_killed_is(host:
         assert host.is_killed(fatal, more)
         fatal += 1
     assert runs(host)[0]["outcome"] == "unfinished"
-    assert "; it was killed, or is under way" in wharf(host, "log").output.splitlines()[0]
+    assert "; it was killed, or is under way" in host.wharf("log").output.splitlines()[0]
     host.apply(more)
     assert [run["outcome"] for run in runs(host)][:2] == ["done", "unfinished"]
 
@@ -132,16 +131,16 @@ def test_a_log_that_cannot_be_written_is_a_warning(host: ThrowawayHost) -> None:
 def test_reverted_changes_are_in_the_log_and_no_news_where_it_was_done_by_hand(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.write("/run/more.json", json.dumps({"networks": {"more": {}}}))
-    assert wharf(host, "apply", "/run/more.json", "--confirm", "300").code == 0
-    assert wharf(host, "revert").code == 0
+    assert host.wharf("apply", "/run/more.json", "--confirm", "300").code == 0
+    assert host.wharf("revert").code == 0
     last = runs(host)[0]
     assert (last["origin"], last["by"], last["reverts"]) == (
         "revert", "`wharf revert` of root", "`wharf apply` of root",
     )  # fmt: skip
-    assert "were reverted" not in wharf(host, "show").output
-    assert "were reverted" not in wharf(host, "apply").errors
+    assert "were reverted" not in host.wharf("show").output
+    assert "were reverted" not in host.wharf("apply").errors
     # But whoever made them, and asks to confirm them, is told.
-    assert "were reverted" in wharf(host, "confirm").errors
+    assert "were reverted" in host.wharf("confirm").errors
 
 
 def test_metrics_are_kept_in_a_file_while_somebody_follows(host: ThrowawayHost) -> None:
@@ -171,7 +170,7 @@ def test_metrics_are_kept_in_a_file_while_somebody_follows(host: ThrowawayHost) 
 def test_metrics_tell_of_drift(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.run("ip link set br-front mtu 1400; nft delete table inet wharf")
-    ran = wharf(host, "metrics")
+    ran = host.wharf("metrics")
     assert (ran.code, ran.errors) == (0, "")
     drift = {
         sample.labels["layer"]: sample.value
@@ -183,7 +182,7 @@ def test_metrics_tell_of_drift(host: ThrowawayHost) -> None:
     assert drift["docker_chains"] > 10
     assert drift["veth"] == 0
     host.run(f"rm {LEDGER}")
-    assert parsed(wharf(host, "metrics").output)["wharf_unobserved"] == 1
+    assert parsed(host.wharf("metrics").output)["wharf_unobserved"] == 1
     host.engine(["recover", "-"], WORDS)
 
 
@@ -194,22 +193,22 @@ def parsed(text: str) -> dict[str, float]:
 def test_what_is_recovered_is_told_to_people_and_machines(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.write("/run/words.json", json.dumps(WORDS))
-    assert wharf(host, "recover", "/run/words.json").output.startswith("the ledger is in order, and stays\n")
+    assert host.wharf("recover", "/run/words.json").output.startswith("the ledger is in order, and stays\n")
     host.run(f"rm {LEDGER}")
-    lines = wharf(host, "recover", "/run/words.json").output.splitlines()
+    lines = host.wharf("recover", "/run/words.json").output.splitlines()
     assert lines[0] == "the ledger is recovered from the marks on this host"
     assert "    bridge: 2 bridges: br-front, docker0" in lines
-    told = json.loads(wharf(host, "recover", "/run/words.json", "--json").output)
+    told = json.loads(host.wharf("recover", "/run/words.json", "--json").output)
     assert told["recovered"] is False
     assert "bridge br-front" in told["owned"]["bridge"]
 
 
 def test_show_says_what_is_declared_where_no_network_is(host: ThrowawayHost) -> None:
     host.apply({"docker_user": [{"action": "drop", "source": "192.0.2.66"}]}, scope=["docker_user"])
-    shown = wharf(host, "show").output
+    shown = host.wharf("show").output
     assert "nothing is declared" not in shown
     assert "no network is declared on this host, but docker_user" in shown
-    assert json.loads(wharf(host, "show", "--json").output)["declared"] == ["docker_user"]
+    assert json.loads(host.wharf("show", "--json").output)["declared"] == ["docker_user"]
 
 
 def test_show_is_coloured_on_a_terminal_alone(host: ThrowawayHost) -> None:
@@ -218,7 +217,7 @@ def test_show_is_coloured_on_a_terminal_alone(host: ThrowawayHost) -> None:
         words = " ".join(host.engine_command("-m", "engine.command", "show"))
         shown = host.run(f"{environment}script -qec '{_inner(words)}' /dev/null")
         assert ("\x1b[" in shown) is is_coloured, shown
-    assert "\x1b" not in wharf(host, "show").output
+    assert "\x1b" not in host.wharf("show").output
 
 
 def _inner(command: str) -> str:

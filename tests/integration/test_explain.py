@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,7 @@ Asked = tuple[str, str, bool, bool]
 
 
 def explained(host: ThrowawayHost, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-    command = host.engine_command("-c", EXPLAIN)
-    ran = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    found: list[dict[str, Any]] = json.loads(ran.stdout)
+    found: list[dict[str, Any]] = json.loads(host.python(EXPLAIN, json.dumps(asked)))
     return found
 
 
@@ -218,26 +213,13 @@ PAGE = Path(__file__).parents[2] / "docs/how-to/explain.md"
 BLOCK = re.compile(r"^```(yaml|console)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    output: str
-    errors: str
-
-
-def wharf(host: ThrowawayHost, *arguments: str) -> Ran:
-    command = host.engine_command("-m", "engine.command", *arguments)
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
-
-
 def test_the_page() -> None:
     """What docs/how-to/explain.md shows is what is printed. `UPDATE_GOLDEN=1` writes it anew."""
     page = PAGE.read_text()
     blocks = BLOCK.findall(page)
     with ThrowawayHost.started() as host:
         host.write("/etc/wharf.yml", blocks[0][1])
-        assert wharf(host, "apply", "/etc/wharf.yml").code == 0
+        assert host.wharf("apply", "/etc/wharf.yml").code == 0
         before = host.snapshot()
 
         def printed(match: re.Match[str]) -> str:
@@ -248,13 +230,13 @@ def test_the_page() -> None:
                 host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
                 done.append("published4 { tcp . 8080 }")
             commands = re.findall(r"^\$ wharf (.*)", match[2], re.MULTILINE)
-            shown = (f"$ wharf {each}\n{wharf(host, *each.split()).output}" for each in commands)
+            shown = (f"$ wharf {each}\n{host.wharf(*each.split()).output}" for each in commands)
             return f"```console\n{chr(10).join(shown)}```\n"
 
         done: list[str] = []
         now = BLOCK.sub(printed, page)
         assert done
-        wharf(host, "apply")
+        host.wharf("apply")
         assert differences(before, host.snapshot()) == ""
     if "UPDATE_GOLDEN" in os.environ:
         PAGE.write_text(now)
@@ -302,7 +284,7 @@ def whole_host(declared_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
 
 
 def told(host: ThrowawayHost, *arguments: str) -> dict[str, Any]:
-    ran = wharf(host, "explain", *arguments, "--json")
+    ran = host.wharf("explain", *arguments, "--json")
     assert ran.errors == ""
     found: dict[str, Any] = json.loads(ran.output)
     assert ran.code == {"open": 0, "closed": 1, "unknown": 2}[found["verdict"]]
@@ -471,14 +453,14 @@ def test_outside_is_anybody(host: ThrowawayHost) -> None:
     ],
 )
 def test_a_question_that_makes_no_sense(host: ThrowawayHost, arguments: list[str], message: str) -> None:
-    ran = wharf(host, "explain", *arguments)
+    ran = host.wharf("explain", *arguments)
     assert (ran.code, ran.output) == (3, "")
     assert ran.errors.startswith(message)
 
 
 def test_the_codes_are_documented(host: ThrowawayHost) -> None:
     assert "0: open; 1: closed; 2: it cannot be known; 3: an error" in " ".join(
-        wharf(host, "explain", "--help").output.split()
+        host.wharf("explain", "--help").output.split()
     )
 
 

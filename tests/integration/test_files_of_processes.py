@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from controller import Controller
-from hosts import ABSENT, DIFFERS, ENGINE, ThrowawayHost
+from hosts import ABSENT, DIFFERS, ThrowawayHost
 from obstacles import OBSTACLES, Obstacle
+from runners import ENGINE
 
 FILES = ("hostname", "hosts", "resolv.conf")
 ALL = "/etc/hostname, /etc/hosts, /etc/resolv.conf cannot be written"

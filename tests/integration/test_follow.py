@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from hosts import ABSENT, ENGINE, EXACT, FILES, ThrowawayHost
+from hosts import ABSENT, EXACT, FILES, ThrowawayHost
 from machines import USERS, Machines
+from runners import ENGINE
 
 WORDS: dict[str, Any] = {
     "networks": {"app": {}},

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hosts import ABSENT, ENGINE, EXACT, LEDGER, EngineError
+from hosts import ABSENT, EXACT, LEDGER, EngineError
+from runners import ENGINE
 from several_hosts import (
     STRANGER,
     SUBNETS,

@@ -19,7 +19,6 @@ import pytest
 from browser import Browser, program
 from fleets import Fleet
 from hosts import ABSENT, ThrowawayHost, differences
-from test_command import wharf
 
 from ansible_collections.wharf.network.plugins.filter.report import report
 
@@ -56,7 +55,7 @@ def seen() -> Iterator[dict[str, Any]]:
         script = "import json; from engine import verified; print(json.dumps(verified.read()))"
         verified = json.loads(host.run(" ".join(host.engine_command("-c", f"'{script}'")).partition(" -- ")[2]))
         found = {**host.observed(), "verified": verified}
-        svg, page = wharf(host, "show", "--svg"), wharf(host, "show", "--html")
+        svg, page = host.wharf("show", "--svg"), host.wharf("show", "--html")
         assert (svg.code, page.code, svg.errors, page.errors) == (0, 0, "", "")
         found["made"] = {"svg": svg.output, "page": page.output}
         host.run("nft delete table ip strange")

@@ -10,7 +10,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from hosts import ABSENT, BACKENDS, ENGINE, EXACT, ThrowawayHost
+from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
+from runners import ENGINE
 from standing import assert_same, standing
 from test_killed import FOREIGN, SPANNING, SPANNING_OTHERS, THREE, TOO_MANY, TWO
 
