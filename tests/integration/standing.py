@@ -19,28 +19,29 @@ from hosts import LEDGER, LOG, VERIFIED, ThrowawayHost, differences, without_emp
 # A stack that has several names is read once.
 _READ = r"""
 state() {
-    echo "$(ip -j -d addr)"
-    echo "$(ip -j -4 route show table all)"
-    echo "$(ip -j -6 route show table all)"
-    echo "$({ tc qdisc show; for each in $(ls /sys/class/net); do tc filter show dev $each ingress 2>&-; done; } |
-        tr '\n' ';')"
-    echo "$(cd /proc/sys/net; grep -s "" ipv[46]/conf/*/*forwarding ipv4/conf/*/*_redirects ipv4/conf/*/route_localnet \
+    printf 'addr show\nroute show table all\n' | ip -j -d -batch -
+    { echo qdisc show; for each in /sys/class/net/*; do echo "filter show dev ${each##*/} ingress"; done; } |
+        tc -force -batch - 2>&- | tr '\n' ';'
+    echo
+    cd /proc/sys/net
+    grep -s "" ipv[46]/conf/*/*forwarding ipv4/conf/*/*_redirects ipv4/conf/*/route_localnet \
         ipv4/conf/*/arp_ignore ipv4/conf/*/log_martians core/somaxconn \
-        ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';')"
+        ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';'
+    echo
 }
 if [ "$1" ]; then state; else
     nft --stateless list ruleset | tr '\n' '\f'; echo
-    echo host; state
+    echo host; (state)
     seen=$(stat -Lc "host %i" /proc/self/ns/net)
     cd /run/netns
     for each in $(ls); do
         echo "$each"
         stack=$(stat -Lc %i "$each")
         if same=$(echo "$seen" | grep " $stack\$"); then
-            echo; echo; echo; echo; echo "stack of ${same% *}"
+            echo; echo; echo; echo "stack of ${same% *}"
         else
             seen=$(echo "$seen"; echo "$each $stack")
-            nsenter --net="$each" sh "$0" state || printf '\n\n\n\n\n'
+            nsenter --net="$each" sh "$0" state || printf '\n\n\n\n'
         fi
     done
 fi
@@ -62,7 +63,7 @@ def standing(host: ThrowawayHost) -> dict[str, Any]:
     """What stands in the kernel and in files, the ledger among them, by what it is."""
     host.write("/run/standing.sh", _READ)
     ruleset, *lines = host.run("sh /run/standing.sh").split("\n")[:-1]
-    places = {line: lines[at + 1 : at + 6] for at, line in enumerate(lines) if at % 6 == 0}
+    places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
     files = host.agent.call("read_files", folders=_FOLDERS)
     return {
         "daemons": host.agent.call("daemons"),
@@ -108,12 +109,13 @@ def _parsed(ledger: str) -> Any:
 
 
 def _place(place: str, links: str, *rest: str) -> dict[str, Any]:
-    routes4, routes6, queues, parameters = rest
+    routes, queues, parameters = rest
     names = {f"{place} link {link['ifname']}": link for link in json.loads(links or "[]")}
-    routes = json.loads(routes4 or "[]") + json.loads(routes6 or "[]")
     return {
         **{name: _link(link) for name, link in names.items()},
-        f"{place} routes": sorted(json.dumps(_lasting(each)) for each in routes if not _is_of_itself(each["dst"])),
+        f"{place} routes": sorted(
+            json.dumps(_lasting(each)) for each in json.loads(routes or "[]") if not _is_of_itself(each["dst"])
+        ),
         f"{place} queues": sorted(
             each for each in re.sub(r" refcnt \d+", "", queues).split(";") if "noqueue" not in each
         ),
