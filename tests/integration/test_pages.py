@@ -11,7 +11,6 @@ import pytest
 import yaml
 from controller import CHECKOUT
 from hosts import ThrowawayHost
-from test_explain import wharf
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
@@ -25,7 +24,7 @@ def test_what_a_page_shows(host: ThrowawayHost, page: str, commands: int) -> Non
     for part in shown[:commands]:
         command, *lines = part.splitlines()
         words = command.split()
-        printed = wharf(host, *words[1:]).output if words[0] == "wharf" else host.run(command)
+        printed = host.wharf(*words[1:]).output if words[0] == "wharf" else host.run(command)
         for line in lines:
             # Pages leave out what is drawn around it, and what differs from run to run.
             assert re.sub(r"^[ │├└─]+|…$", "", line) in printed, f"{command}\n{printed}"
