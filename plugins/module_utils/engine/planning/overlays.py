@@ -21,8 +21,6 @@ from .ipam import stable_mac
 if TYPE_CHECKING:
     from .plan import Plan
 
-VERSIONS = (4, 6)
-
 
 def overlays(model: Model) -> Iterator[Tuple[Network, OverlayDriver]]:
     """The overlay networks of a host."""
