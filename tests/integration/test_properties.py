@@ -53,6 +53,26 @@ def test_a_host_forgets_what_was_declared_before(host: ThrowawayHost, former: An
     assert_same(nothing, lambda: standing(host))
 
 
+@trying(10)
+@given(former=declarations(), latter=declarations())
+def test_a_lost_ledger_is_made_again_of_what_stands(host: ThrowawayHost, former: Any, latter: Any) -> None:
+    """Former declarations leave their choices: what a new host would choose is something else."""
+    nothing = standing(host)
+    try:
+        host.apply(former, EXACT)
+        host.apply(latter, EXACT)
+        found = kept(host)
+        host.run("mv /var/lib/wharf /run/kept")
+        host.engine(["recover", "-"], host._given(latter, EXACT)[1])
+        assert host.apply(latter, EXACT).changes == []
+        assert_same(found, lambda: kept(host))
+    finally:
+        # What there was before cannot be found again.
+        host.run("[ ! -e /run/kept ] || { rm -rf /var/lib/wharf; mv /run/kept /var/lib/wharf; }")
+        host.apply({}, ABSENT)
+    assert_same(nothing, lambda: standing(host))
+
+
 def kept(host: ThrowawayHost) -> dict[str, Any]:
     """What stands, but for the ledger, which knows more."""
     lasting = {key: value for key, value in standing(host).items() if not key.startswith("/var/lib/")}
