@@ -76,10 +76,16 @@ def _code_of_error(command: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with the code of any error, and not with that of a difference, or of a verdict."""
+    """Ends with the code of any error, and not with that of a difference, or of a verdict.
+
+    An option must be written out: argparse would take the beginning of one for it.
+    """
 
     # The command that was asked for: what follows it may be an error of the parser of all commands.
     command = ""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

@@ -35,3 +35,11 @@ def test_a_wrong_use_of_explain_is_no_verdict(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["explain", *words])
     assert ended.value.code == 3
+
+
+@pytest.mark.parametrize("words", [["apply", "--stat", "exact"], ["show", "--js"], ["diff", "--recov"], ["--vers"]])
+def test_the_beginning_of_an_option_is_none(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    assert capsys.readouterr().out == ""
