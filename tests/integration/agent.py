@@ -334,19 +334,20 @@ def _echo_request(family: int, token: bytes) -> bytes:
 
 def read_files(folders: list[str]) -> dict[str, str]:
     """All that can be read below the folders, by path; a folder ends in a slash."""
-    return {path: content for folder in folders for path, content in _read_below(Path(folder))}
+    return {path: content for folder in folders if os.path.exists(folder) for path, content in _read_below(folder)}
 
 
-def _read_below(path: Path) -> Iterator[tuple[str, str]]:
-    if path.is_symlink():
-        yield str(path), f"-> {path.readlink()}"
-    elif path.is_dir():
-        yield f"{path}/", ""
-        for inner in sorted(path.iterdir()):
-            yield from _read_below(inner)
-    elif path.exists():
-        with suppress(OSError):
-            yield str(path), path.read_bytes().decode("latin-1")
+def _read_below(folder: str) -> Iterator[tuple[str, str]]:
+    yield folder, ""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_symlink():
+                yield entry.path, f"-> {os.readlink(entry.path)}"
+            elif entry.is_dir():
+                yield from _read_below(f"{entry.path}/")
+            else:
+                with suppress(OSError), open(entry.path, "rb", buffering=0) as file:
+                    yield entry.path, file.read().decode("latin-1")
 
 
 # Daemons
