@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.engine.errors import ModelError, ProblemCollector
+from ..plugin_utils.overlay import ENCRYPTING, may_encrypt
 from ..plugin_utils.variables import KNOWN, read_declaring, read_settings, refuse_unknown
 
 
@@ -38,14 +39,17 @@ class ActionModule(ActionBase):
         except ModelError as error:
             told = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": told}
+        encrypts = may_encrypt(given)
         if declaring and options["group"]:
-            result.update(self._add_to_group(options["group"], variables))
-        return {**result, "changed": False, "declaring": declaring, "settings": settings}
+            result.update(self._add_to_groups(options["group"], encrypts, variables))
+        return {**result, "changed": False, "declaring": declaring, "encrypts": encrypts, "settings": settings}
 
-    def _add_to_group(self, group: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """By Ansible's own action: how that tells the inventory of it depends on Ansible's version."""
+    def _add_to_groups(self, group: str, encrypts: bool, variables: dict[str, Any]) -> dict[str, Any]:
+        """By Ansible's own action: how that tells the inventory of it depends on Ansible's version. A task adds a host
+        to one group alone; the hosts that may have encrypted networks are in one below it.
+        """
         task = self._task.copy()
-        task.args = {"key": group}
+        task.args = {"key": ENCRYPTING, "parents": [group]} if encrypts else {"key": group}
         loader = self._shared_loader_obj.action_loader
         group_by = loader.get(
             "ansible.builtin.group_by",

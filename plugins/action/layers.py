@@ -21,7 +21,7 @@ from ..modules.layers import ARGUMENT_SPEC
 from ..plugin_utils.confirming import confirm_by_new_connection, play
 from ..plugin_utils.declaration import DECLARING, Declaration, gather, is_blank
 from ..plugin_utils.engine_action import EngineAction
-from ..plugin_utils.overlay import READ, Hosts, complete, once, overlay_groups, read_hosts
+from ..plugin_utils.overlay import READ, Hosts, complete, noted_keys, once, overlay_groups, read_hosts
 
 # Whatever the layer, it is this module that runs on the host.
 _MODULE = "layers"
@@ -45,11 +45,13 @@ class ActionModule(EngineAction):
                 arguments["layers"] = [module]
             prefix = str(arguments.get("variable_prefix") or "")
             places = Places(prefix, prefix)
-            declaration = self._with_overlays(gather(arguments, self._bases(task_vars), places), task_vars, places)
+            declaration = self._with_overlays(gather(arguments, self.bases(task_vars), places), task_vars, places)
         except ModelError as error:
             return {**result, "failed": True, **_told(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
-        module_args = {"by": play(task_vars), **arguments, **declaration.parts}
+        keys = noted_keys(Path(constants.DEFAULT_LOCAL_TMP), check=bool(self._task.check_mode))
+        told = {"peer_keys": keys} if keys else {}
+        module_args = {"by": play(task_vars), **told, **arguments, **declaration.parts}
         result.update(self._converge(module_args, task_vars))
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *map(str, declaration.warnings)]
@@ -80,7 +82,7 @@ class ActionModule(EngineAction):
             return {**result, "failed": True, "msg": f"{confirmed['msg']}; {until}"}
         return {**result, "unconfirmed": None}
 
-    def _with_overlays(self, declaration: Declaration, task_vars: Mapping[str, Any], places: Places) -> Declaration:
+    def _with_overlays(self, declaration: Declaration, task_vars: dict[str, Any], places: Places) -> Declaration:
         """The declaration, in which each overlay network has its hosts by the inventory.
 
         Raises:
@@ -95,16 +97,11 @@ class ActionModule(EngineAction):
             return once(
                 Path(constants.DEFAULT_LOCAL_TMP),
                 f"{self._task._uuid} {group}",
-                lambda: read_hosts(groups[group], lambda name: _variables(task_vars, name), self._bases(task_vars)),
+                lambda: read_hosts(groups[group], lambda name: _variables(task_vars, name), self.bases(task_vars)),
             )
 
         completed = complete(networks, host, groups, hosts_of, places)
         return replace(declaration, parts={**declaration.parts, "networks": completed})
-
-    def _bases(self, task_vars: Mapping[str, Any]) -> list[Path]:
-        """The folders that relative paths are looked up in."""
-        given = [self._loader.get_basedir(), task_vars.get("inventory_dir"), Path.cwd()]
-        return [Path(base) for base in given if base]
 
 
 def _variables(task_vars: Mapping[str, Any], host: str) -> dict[str, Any]:

@@ -154,6 +154,13 @@ options:
         after tests of a service.
     type: bool
     default: false
+  peer_keys:
+    description:
+      - The public keys of the hosts of encrypted networks, by their names in the inventory. By default they are those
+        that M(wharf.network.overlay_key) has noted in this run of Ansible.
+      - Of a host that is not among them the last key that was told counts.
+    type: dict
+    default: {}
   by:
     description: The caller, in messages about changes that are not confirmed. By default it is the play.
     type: str

@@ -34,6 +34,20 @@ def boot(module: Any) -> None:
     _converge(module, [BOOT.name], frozenset([BOOT.name]), {"boot": given})
 
 
+def overlay_key(module: Any) -> None:
+    """Tell the public key of this host, which has a private one from then on, if its kernel has WireGuard."""
+    from .engine.kernel.wireguard import is_known
+    from .engine.resources.links import wireguard_key
+
+    if not is_known():
+        # The task that declares the network says what to do about that.
+        _exit(module, changed=False, public_key=None)
+    with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+        is_new = not wireguard_key.read()
+        key = wireguard_key.public_key(make=not module.check_mode)
+    _exit(module, changed=is_new, public_key=key)
+
+
 def confirm(module: Any) -> None:
     """Confirm the changes of a run."""
     confirmed = None
@@ -111,6 +125,7 @@ def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: 
             check=module.check_mode,
             recover=module.params.get("recover", False),
             confirm=module.params.get("confirm"),
+            peer_keys=module.params.get("peer_keys") or {},
             origin=PLAY,
             by=module.params.get("by", "a module"),
             places=Places(prefix, prefix),

@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   group:
     description: A group of the inventory to which the host is added for the rest of the run, if a variable declares
-      something of it.
+      something of it; and to C(wharf_encrypting), below that, if it may have encrypted networks.
     type: str
 attributes:
   action:
@@ -50,6 +50,11 @@ declaring:
   type: list
   elements: str
   sample: [wharf_networks, wharf_containers]
+encrypts:
+  description: Whether a variable declares an encrypted network, or names Compose files, which may do that.
+  returned: success
+  type: bool
+  sample: false
 settings:
   description:
     - What the other variables say, by their names without C(wharf_), with their defaults.

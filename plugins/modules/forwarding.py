@@ -17,7 +17,9 @@ description:
     where IPv6 is forwarded, since the host would lose its default route otherwise.
   - Writes the same to C(/etc/sysctl.d/90-wharf.conf), so that it holds after a reboot.
   - What stood there before is kept in the ledger and given back on removal, for each interface its own value.
-  - Does nothing where C(ip-forward) is V(false) in O(host).
+  - Does none of that where C(ip-forward) is V(false) in O(host).
+  - Makes the link of WireGuard by which hosts of encrypted overlay networks reach each other, since that must come
+    after the rules.
 extends_documentation_fragment:
   - wharf.network.layer
 """

@@ -124,6 +124,7 @@ ARGUMENT_SPEC = {
     "recover": {"type": "bool", "default": False},
     "confirm": {"type": "int"},
     "confirm_later": {"type": "bool", "default": False},
+    "peer_keys": {"type": "dict", "default": {}},
     "by": {"type": "str", "default": "a module"},
     "variable_prefix": {"type": "str", "default": ""},
 }

@@ -27,6 +27,11 @@ class EngineAction(ActionBase):  # type: ignore[misc] # Ansible has no types
         """The name of the module that the task calls, in this collection."""
         return str(self._task.action).rpartition(".")[2]
 
+    def bases(self, task_vars: dict[str, Any]) -> list[Path]:
+        """The folders that relative paths of Compose files are looked up in."""
+        given = [self._loader.get_basedir(), task_vars.get("inventory_dir"), Path.cwd()]
+        return [Path(base) for base in given if base]
+
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Run a module of this collection on the host; a host that has another engine is sent this one."""
         sources = _sources()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.engine.declaration.drivers import OverlayDriver
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.places import SOURCE, Places
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
@@ -26,9 +27,15 @@ from .declaration import from_text, gather, is_blank
 
 OVERLAY = "overlay"
 
-# Groups that the admin has not made: Ansible's own, and that of playbooks/tasks/variables.yml.
-NOT_DECLARED = {"all", "ungrouped", "wharf_declared"}
+# The group of the hosts that may have encrypted networks.
+ENCRYPTING = "wharf_encrypting"
+
+# Groups that the admin has not made: Ansible's own, and those of playbooks/tasks/variables.yml.
+NOT_DECLARED = {"all", "ungrouped", "wharf_declared", ENCRYPTING}
 VARIABLE = "wharf_overlay"
+
+# What the files begin with that have the public keys of hosts.
+_KEYS = "wharf-key-"
 
 # The variables of a host that are read for the others.
 READ = ("ansible_host", "wharf_networks", "wharf_containers", "wharf_compose_files", VARIABLE)
@@ -36,7 +43,8 @@ READ = ("ansible_host", "wharf_networks", "wharf_containers", "wharf_compose_fil
 # The hosts of a network that is read for one of them alone.
 _ALONE = {"own": {"address": "192.0.2.1", "index": 0}}
 
-# What is known of each host of a group, by its name: its `overlay`, and by network its `names` and `ingress`.
+# What is known of each host of a group, by its name: its `overlay`, and by network its `names` and `ingress`, and
+# whether it is `encrypted` there.
 Hosts = dict[str, dict[str, Any]]
 
 
@@ -48,6 +56,19 @@ def overlay_groups(networks: Any) -> Iterator[tuple[str, Mapping[str, Any], str]
             continue
         if isinstance(extension.get("hosts"), str):
             yield key, entry, extension["hosts"]
+
+
+def is_encrypted(entry: Any) -> bool:
+    """Whether a network is to be encrypted, as it is written."""
+    options = entry.get("driver_opts") if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY else None
+    return isinstance(options, Mapping) and "encrypted" in options
+
+
+def may_encrypt(given: Mapping[str, Any]) -> bool:
+    """Whether the variables of a host declare an encrypted network, or name Compose files, which may do that."""
+    networks = from_text(given.get("wharf_networks"), "wharf_networks")
+    declared = isinstance(networks, Mapping) and any(map(is_encrypted, networks.values()))
+    return declared or not is_blank(given.get("wharf_compose_files"))
 
 
 def complete(
@@ -79,15 +100,19 @@ def complete(
             problems.add(path, f'"{group}": {host}, on which the network is declared, is not in this group')
         else:
             name = str(entry.get("name") or key)
-            members = {each: _member(known, name) for each, known in sorted(hosts_of(group).items())}
+            own = is_encrypted(entry)
+            members = {each: _member(known, name, own) for each, known in sorted(hosts_of(group).items())}
             completed[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": host, "members": members}}
     problems.raise_if_any()
     return completed
 
 
-def _member(known: Mapping[str, Any], network: str) -> dict[str, Any]:
+def _member(known: Mapping[str, Any], network: str, encrypted: bool) -> dict[str, Any]:
+    """What a host is told of another one; whether the network is encrypted there only where it is otherwise here."""
     of_network = {key: known[key].get(network) for key in ("names", "ingress")}
-    return {**known["overlay"], **{key: value for key, value in of_network.items() if value}}
+    member = {**known["overlay"], **{key: value for key, value in of_network.items() if value}}
+    there = known["encrypted"].get(network, encrypted)
+    return member if there == encrypted else {**member, "encrypted": there}
 
 
 def read_hosts(names: Iterable[str], variables: Callable[[str], Mapping[str, Any]], bases: list[Path]) -> Hosts:
@@ -133,19 +158,17 @@ def _is_address(text: Any) -> bool:
 
 
 def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[str, Any]]:
-    """By network, the names of a host's containers, and the ports of them that all hosts publish.
+    """By network, the names of a host's containers, the ports of them that all hosts publish, and whether that network
+    is encrypted.
 
     What is wrong there is reported where that host itself is read.
     """
     given = {key: known.get(f"wharf_{key}") for key in ("networks", "containers", "compose_files")}
-    if is_blank(given["containers"]) and is_blank(given["compose_files"]):
-        return {"names": {}, "ingress": {}}
     try:
-        parts = gather(given, bases)
+        model = _read_alone(gather(given, bases).parts)
     except ModelError:
-        return {"names": {}, "ingress": {}}
-    model = _read_alone(parts.parts)
-    return {"names": _names(model), "ingress": _ingress(model)}
+        return {"names": {}, "ingress": {}, "encrypted": {}}
+    return {"names": _names(model), "ingress": _ingress(model), "encrypted": _encrypted(model)}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
@@ -171,6 +194,11 @@ def _names(model: Model) -> dict[str, list[str]]:
             called = [*container.names(attachment), container.full_hostname]
             names.setdefault(attachment.network, []).extend(dict.fromkeys(called))
     return {network: sorted(filter(_is_answered, set(called))) for network, called in names.items()}
+
+
+def _encrypted(model: Model) -> dict[str, bool]:
+    drivers = {network.name: network.driver for network in model.networks.values()}
+    return {name: driver.encrypted for name, driver in drivers.items() if isinstance(driver, OverlayDriver)}
 
 
 def _ingress(model: Model) -> dict[str, dict[str, str]]:
@@ -222,3 +250,23 @@ def once(folder: Path, key: str, read: Callable[[], Hosts]) -> Hosts:
         found = read()
         file.write(json.dumps(found))
         return found
+
+
+def note_key(folder: Path, host: str, key: str) -> None:
+    """Note the public key of a host for the later tasks of this run; an empty one where the run would make it.
+
+    Args:
+        folder: of this run of Ansible alone.
+    """
+    path = folder / f"{_KEYS}{hashlib.sha256(host.encode()).hexdigest()[:16]}.json"
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps({host: key}), encoding="utf-8")
+    draft.replace(path)
+
+
+def noted_keys(folder: Path, check: bool) -> dict[str, str]:
+    """The public keys that this run knows, by the names of the hosts; in a check also those that would be made."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob(f"{_KEYS}*.json")):
+        found.update(json.loads(path.read_text(encoding="utf-8")))
+    return {host: key for host, key in found.items() if key or check}

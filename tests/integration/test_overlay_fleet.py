@@ -20,6 +20,8 @@ import yaml
 from controller import settings
 from several_hosts import STRANGER, SeveralHosts, address
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.wireguard import is_known
+
 NETWORK = {
     "driver": "overlay",
     "ipam": {"config": [{"subnet": "10.20.0.0/16"}]},
@@ -143,12 +145,63 @@ def test_hosts_agree_by_the_inventory(fleet: Fleet) -> None:
     assert "vx-app" not in fleet.hosts["h1"].run("ip link")
 
 
+ENCRYPTED = {**NETWORK, "driver_opts": {"encrypted": ""}}
+KEY = "/var/lib/wharf/wireguard.key"
+
+
+@pytest.mark.skipif(is_known(), reason="this kernel has WireGuard")
+def test_a_kernel_without_wireguard_is_told_of(fleet: Fleet) -> None:
+    fleet.group = {"wharf_networks": {"app": ENCRYPTED}}
+    played = fleet.play("--limit", "h1,h2")
+    assert (played.returncode, played.changed) == (2, {"h1": 0, "h2": 0}), played.output
+    told = "wharf_networks.app: is to be encrypted, and the kernel of this host has no WireGuard"
+    assert told in re.sub(r"\\n|\\", "", played.output), played.output
+    assert "br-app" not in fleet.hosts["h1"].run("ip link; ls /var/lib/wharf 2>&1 || true")
+
+
+@pytest.mark.skipif(not is_known(), reason="this kernel has no WireGuard")
+def test_keys_travel_by_the_play(fleet: Fleet) -> None:
+    """Also in batches, to and from hosts that were away, and with a new key."""
+    fleet.group = {"wharf_networks": {"app": ENCRYPTED}}
+    fleet.connect("h3", connected=False)
+    predicted, played = fleet.play("--check"), fleet.play("-e", "wharf_serial=1")
+    assert predicted.changed == played.changed == {"h1": 2, "h2": 2, "h3": 0}, played.output
+    assert "nothing is sent to h3, of which no public key is known yet" in played.output, played.output
+    assert fleet.reaches(1, "c2") and fleet.reaches(2, "c1")
+    # One that comes later is joined once a run reaches it and the others together.
+    fleet.connect("h3")
+    played = fleet.play("--limit", "h3")
+    assert played.changed == {"h3": 2}, played.output
+    assert not fleet.reaches(3, "10.20.1.2", expected=False)
+    played = fleet.play()
+    assert played.changed == {"h1": 1, "h2": 1, "h3": 1}, played.output
+    assert fleet.reaches(1, "c3") and fleet.reaches(3, "c2")
+    # Who is not reached keeps its place.
+    fleet.connect("h2", connected=False)
+    assert fleet.play().changed == {"h1": 0, "h2": 0, "h3": 0}
+    fleet.connect("h2")
+    fleet.hosts["h2"].run(f"rm {KEY}; ip link del wg-wharf")
+    predicted, played = fleet.play("--check"), fleet.play()
+    assert predicted.changed == played.changed == {"h1": 1, "h2": 2, "h3": 1}, predicted.output + played.output
+    assert fleet.reaches(1, "c2") and fleet.reaches(2, "c3")
+    assert fleet.play().changed == {"h1": 0, "h2": 0, "h3": 0}
+    verified = fleet.play(playbook="wharf.network.verify")
+    assert "host h2, of network app" in verified.output and verified.returncode == 0, verified.output
+    assert fleet.play(playbook="wharf.network.teardown").returncode == 0
+    left = fleet.hosts["h1"].run("ip link; ls /var/lib/wharf 2>&1 || true")
+    assert "wg-wharf" not in left and "wireguard" not in left
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"wharf_overlay": {"address": address(2), "index": 1}},
         "x-wharf.members.h2: has the same slice as h1, number 1: give one of them another wharf_overlay.index",
     ),
     ({"wharf_overlay": {"adress": address(2)}}, "wharf_overlay.adress: unknown key; did you mean address?"),
+    (
+        {"wharf_networks": {"app": ENCRYPTED}},
+        "x-wharf.members.h2.encrypted: true: on h2 the network is encrypted, and here it is in clear text",
+    ),
 ]
 
 

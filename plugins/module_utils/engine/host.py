@@ -99,13 +99,14 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     check_removed_networks(former.declared, with_given)
     stacks = StackReader()
     earlier, facts = not_given(former.declared, call), read(ledger, stacks.host)
+    allotted = former.allotted.told(call.peer_keys)
     unmatched = ProblemCollector()
     try:
         # Rules that were declared before may name what has gone since.
         is_error = call.declares_rules
-        plan = make_plan(with_given, facts, former.allotted, None if is_error else unmatched, earlier, call.places)
+        plan = make_plan(with_given, facts, allotted, None if is_error else unmatched, earlier, call.places)
     except ModelError as error:
-        besides = _problems_besides(error, with_given, facts, former.allotted, ledger, layers, call, stacks)
+        besides = _problems_besides(error, with_given, facts, allotted, ledger, layers, call, stacks)
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
@@ -161,7 +162,7 @@ def _plan_given(ledger: Ledger, call: Call, facts: Facts) -> Plan:
     """
     with_given = known(declare(ledger.declared, call), call)
     earlier = not_given(ledger.declared, call)
-    return make_plan(with_given, facts, ledger.allotted, ProblemCollector(), earlier, call.places)
+    return make_plan(with_given, facts, ledger.allotted.told(call.peer_keys), ProblemCollector(), earlier, call.places)
 
 
 def _problems_besides(

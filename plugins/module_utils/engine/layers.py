@@ -51,11 +51,19 @@ class Layer:
         return self.objects(planned) if self.is_declared(planned) else []
 
 
-def _forwarding(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
+def _forwarding_objects(planned: Plan) -> List[Object]:
+    from .planning.overlays import wireguard_links
+
+    return [*plan.forwarding(planned), *wireguard_links(planned)]
+
+
+def _forwarding(ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
+    from .planning.overlays import WIREGUARD_LINK
     from .resources.files.files import Files
+    from .resources.links.wireguard import WireGuardLinks
     from .resources.sysctl import Sysctls
 
-    return Sysctls(ledger.prior), Files(ledger.prior)
+    return Sysctls(ledger.prior), Files(ledger.prior), WireGuardLinks(stacks, ledger.digests.get(WIREGUARD_LINK, ()))
 
 
 def _bridges(planned: Plan) -> List[Object]:
@@ -236,7 +244,7 @@ def _no_systemd(planned: Plan) -> List[Problem]:
     ]
 
 
-FORWARDING = Layer("forwarding", plan.forwarding, _forwarding)
+FORWARDING = Layer("forwarding", _forwarding_objects, _forwarding)
 BRIDGE = Layer("bridge", _bridges, _bridge, lacks=_missing_addresses)
 DOCKER_CHAINS = Layer(
     "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules

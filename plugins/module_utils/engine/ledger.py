@@ -22,6 +22,7 @@ from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk, file_lock
 from .planning.allotments import Allotments
+from .planning.overlays import KEY_FILE
 from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
 
@@ -47,7 +48,8 @@ _REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount
 class Ledger:
     """`owned` are the objects of wharf.network that may exist, by layer; `prior` is what was there before, by its name.
 
-    `digests` has by its name that of each file which an admin may edit, or two while the file is being written.
+    `digests` has by its name that of each file which an admin may edit, or two while the file is being written; and
+    that of the peers of WireGuard, which may move.
     `stale_ports` are the ports that have changed, until the stale flows to them have been forgotten.
     `canonical` keeps how nft lists the text of rules. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots. `unconfirmed` are changes that somebody is to confirm; `reverted` are
@@ -163,7 +165,8 @@ class Ledger:
     def save(self) -> None:
         """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
-        The log goes then, too. That changes were reverted is kept until somebody has been told.
+        The log goes then, too, and the key that other hosts know this one by. That changes were reverted is kept until
+        somebody has been told, and so is a key that they may have been told of.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
@@ -171,12 +174,15 @@ class Ledger:
         if self.is_empty:
             with _told():
                 _remove_records()
+                if not self.reverted:
+                    disk.remove(KEY_FILE)
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
         self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
 
     def restore(self) -> None:
-        """Make the file what it was when it was loaded, as if there had been no run since.
+        """Make the file what it was when it was loaded, as if there had been no run since. A key that other hosts may
+        have been told by now stays also where there was no ledger.
 
         Raises:
             ApplyError: it cannot be written.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Union
 
 from . import history
 from .declaration.drivers import BRIDGE_MODE, OverlayDriver, SublinkDriver
@@ -13,18 +13,18 @@ from .declaration.model import Container, Network
 from .errors import ApplyError, ConflictError, ProblemCollector
 from .facts_reader import read_facts
 from .kernel.link_speed import link_speed
-from .layers import BRIDGE, DOCKER_CHAINS, LAYERS, VETH, Layer
+from .layers import BRIDGE, DOCKER_CHAINS, FORWARDING, LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.declared_plan import make_sound_plan
 from .planning.facts import ThirdPartyBridge
-from .planning.overlays import tunnel_name
+from .planning.overlays import link_to_others
 from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
 from .resources.links.stacks import HostStack, StackReader
 from .rules.translations import translations
-from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans
+from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans, WireGuard
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
 from .trouble import trouble, unconnected
@@ -64,6 +64,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
     foreign = _third_party_drops(plan, problems) if is_declared else []
     current = {name: _current(each) for name, each in parts.items()}
+    links = {**current[BRIDGE.name], **current[FORWARDING.name]}
     endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
     pending = sorted(name for each in parts.values() for part in each for _kind, name in part.observation.pending)
     networks = plan.model.networks.values() if is_declared else []
@@ -71,7 +72,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     drift = {name: changes for name, each in parts.items() for changes in [_drift(each)] if changes}
     return {
         "declared": ledger.declared.parts,
-        "networks": {network.name: _network(plan, network, current[BRIDGE.name], endpoints) for network in networks},
+        "networks": {network.name: _network(plan, network, links, endpoints) for network in networks},
         "containers": {
             container.name: {
                 **_container(plan, container, endpoints),
@@ -162,7 +163,11 @@ def _network(plan: Plan, network: Network, bridges: State, endpoints: List[Endpo
         else {},
         "masquerade": any(map(network.masquerade, network.versions)),
         "endpoints": sorted(e.name for e in endpoints if stands and e.port.bridge == network.bridge),
-        **(_overlay(network, network.driver, bridges) if isinstance(network.driver, OverlayDriver) else {}),
+        **(
+            _overlay(network, network.driver, bridges, plan.allotted.peer_keys)
+            if isinstance(network.driver, OverlayDriver)
+            else {}
+        ),
     }
 
 
@@ -172,12 +177,16 @@ def _gateways(plan: Plan, network: Network) -> List[str]:
     return [str(pool.gateway) for pool in plan.allotted.networks[network.name] if pool.gateway in declared]
 
 
-def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str, Any]:
+def _overlay(network: Network, driver: OverlayDriver, links: State, keys: Mapping[str, str]) -> Dict[str, Any]:
     """The other hosts that the network spans, and the tunnel to them, as it is."""
-    name = tunnel_name(network.name)
-    tunnel = links.get(("tunnel", name))
-    standing = tunnel if isinstance(tunnel, Tunnel) else None
-    told = {"name": name, "state": _UP[standing.up] if standing else "absent"}
+    name = link_to_others(network)
+    link = links.get(("wireguard" if driver.encrypted else "tunnel", name))
+    state = _UP[link.up] if isinstance(link, (Tunnel, WireGuard)) else "absent"
+    tunnel: Dict[str, Any] = {"name": name, "state": state, "port": driver.port}
+    if driver.encrypted:
+        tunnel["public_key"] = link.public_key if isinstance(link, WireGuard) else None
+    else:
+        tunnel["vni"] = driver.vni
     return {
         "whole_subnets": [str(each) for each in driver.subnets],
         "host": driver.own.name,
@@ -186,10 +195,11 @@ def _overlay(network: Network, driver: OverlayDriver, links: State) -> Dict[str,
                 "address": str(peer.address),
                 "slices": [str(each) for each in peer.slices],
                 "ingress": {str(port): port.container for port in peer.ingress},
+                **({"public_key": keys.get(peer.name)} if driver.encrypted else {}),
             }
             for peer in driver.peers
         },
-        "tunnel": None if driver.direct else {**told, "vni": driver.vni, "port": driver.port},
+        "tunnel": tunnel if name else None,
     }
 
 

@@ -90,12 +90,15 @@ def _network(seen: Seen, name: str, paint: Paint) -> Branch:
 def _peers(network: Seen) -> Iterator[List[str]]:
     """The other hosts of an overlay network, with what is behind each of them."""
     tunnel = network.get("tunnel")
-    by = f"{tunnel['name']} ── VXLAN {tunnel['vni']}" if tunnel else "a plain route"
-    if tunnel and tunnel["state"] != "up":
-        by += f" ({tunnel['state']})"
+    by = "a plain route"
+    if tunnel:
+        kind = f"VXLAN {tunnel['vni']}" if "vni" in tunnel else "WireGuard"
+        by = f"{tunnel['name']} ── {kind}"
+        by += f" ({tunnel['state']})" if tunnel["state"] != "up" else ""
     for name, peer in network.get("peers", {}).items():
+        lacking = " (no key yet)" if peer.get("public_key", "given") is None else ""
         ports = [f"*:{port.replace('/', '→' + container + '/')}" for port, container in peer["ingress"].items()]
-        yield [by, f"host {name}", _words(peer["slices"]), f"at {peer['address']}", _words(ports)]
+        yield [by + lacking, f"host {name}", _words(peer["slices"]), f"at {peer['address']}", _words(ports)]
 
 
 def _containers(seen: Seen) -> Iterable[Tuple[str, Seen]]:

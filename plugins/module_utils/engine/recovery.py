@@ -33,15 +33,17 @@ from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, Poo
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
-from .planning.plan import ARP_IGNORE, ROUTE_LOCALNET, SYSCTL_FILE, Plan
+from .planning.overlays import encrypted
+from .planning.plan import ARP_IGNORE, ROUTE_LOCALNET, SEND_REDIRECTS, SYSCTL_FILE, Plan
 from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT, content_of
-from .resources.links.marks import is_managed_bridge, is_managed_port, marked_for
+from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_wireguard, marked_for
 from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
+from .resources.links.wireguard import WireGuardLinks
 from .rules.network_rules_iptables import FAMILIES
 from .rules.rules_iptables import possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER, UPLINKED
@@ -57,6 +59,7 @@ from .state import (
     Sandbox,
     SandboxRef,
     State,
+    WireGuard,
     state_of,
 )
 
@@ -133,11 +136,13 @@ def find_marked(ledger: Ledger, call: Call) -> None:
 
 
 def _claim(ledger: Ledger, plan: Plan) -> None:
-    """Own also what bears no mark but is just as it is planned, and keep the ports taken from ranges."""
+    """Own also what bears no mark but is just as it is planned, and keep the ports taken from ranges, and the keys of
+    other hosts.
+    """
     for layer in LAYERS:
         _own(ledger, layer.name, {thing.key for thing in layer.desired(plan) if _is_as_planned(thing)})
     _own_files_of_sandboxes(ledger)
-    ledger.allotted = replace(ledger.allotted, ports=_ports(plan))
+    ledger.allotted = replace(ledger.allotted, ports=_ports(plan), peer_keys=_peer_keys(plan))
 
 
 def _own_marked(ledger: Ledger) -> None:
@@ -159,9 +164,9 @@ def _own_marked(ledger: Ledger) -> None:
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
         ledger.prior.update(_prior_forwarding(rules))
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
-        of_bridges = {**_prior_localnet(), **_prior_arp()}
-        ledger.prior.update(of_bridges)
-        _own(ledger, FORWARDING.name, {("sysctl", name) for name in of_bridges})
+        of_links = {**_prior_localnet(), **_prior_arp(), **_prior_redirects()}
+        ledger.prior.update(of_links)
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in of_links})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
@@ -355,6 +360,13 @@ def _prior_arp() -> Dict[str, str]:
     return {name: usual for name in names if proc_sys.read(name) not in (None, usual)}
 
 
+def _prior_redirects() -> Dict[str, str]:
+    """The prior value of the parameter that the kernel sets with a link of WireGuard: that of new interfaces."""
+    usual = proc_sys.read(proc_sys.of_new_interface(SEND_REDIRECTS)) or "1"
+    is_set = any(map(is_managed_wireguard, rtnetlink.links())) and proc_sys.read(SEND_REDIRECTS) != usual
+    return {SEND_REDIRECTS: usual} if is_set else {}
+
+
 def _drops_third_party(rules: State, version: int) -> bool:
     """Whether the host is kept from being a router for its neighbours."""
     forward = rules.get(("chain", "forward"))
@@ -375,6 +387,20 @@ def _is_as_planned(thing: Object) -> bool:
     if isinstance(thing, Sandbox) and thing.of and is_present(thing.ref) and is_present(thing.of):
         return namespaces.identity(sandbox_path(thing.ref)) == namespaces.identity(sandbox_path(thing.of))
     return False
+
+
+def _peer_keys(plan: Plan) -> Dict[str, str]:
+    """The keys by which the link of WireGuard knows other hosts, which it tells apart by their slices."""
+    standing = WireGuardLinks().observe({}, frozenset()).current.values()
+    keys = {
+        each: peer.public_key
+        for link in standing
+        if isinstance(link, WireGuard)
+        for peer in link.peers
+        for each in peer.slices
+    }
+    peers = [peer for _network, driver in encrypted(plan.model) for peer in driver.peers]
+    return {peer.name: keys[str(peer.slices[0])] for peer in peers if str(peer.slices[0]) in keys}
 
 
 def _ports(plan: Plan) -> Dict[str, int]:

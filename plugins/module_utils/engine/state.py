@@ -126,7 +126,10 @@ class File(Object):
 
 
 class Digest(NamedTuple):
-    """Of the content of a file as it was written, and when its container had started; empty for files of the host."""
+    """Of the content of a file as it was written, and when its container had started; empty for files of the host.
+
+    Of a link of WireGuard it has where the kernel was told that each peer is.
+    """
 
     content: str
     started: str = ""
@@ -174,7 +177,8 @@ class Bridge(Object):
 
 @dataclass(frozen=True)
 class PeerRoute:
-    """The route to a slice of another host: by an address that stands for that host on the tunnel.
+    """The route to a slice of another host: by an address that stands for that host on the tunnel. WireGuard knows the
+    slices of each host, and needs none.
 
     In a `table` other than the main one, which is 0 here, it is the way of replies to clients of that host.
     """
@@ -185,8 +189,9 @@ class PeerRoute:
     table: int = 0
 
     def __str__(self) -> str:
+        via = f" via {self.gateway}" if self.gateway else ""
         where = f" table {self.table}" if self.table else f" src {self.source}"
-        return f"{self.destination} via {self.gateway}{where}"
+        return f"{self.destination}{via}{where}"
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,49 @@ class Tunnel(Object):
     up: bool = True
     sysctls: Tuple[Tuple[str, str], ...] = ()
     addresses: Tuple[str, ...] = field(default=(), metadata=_RARE)
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class WireGuardPeer:
+    """Another host: its public key, where it is reached, and the slices that are behind it. Packets with any other
+    source are none of its. After `keepalive` seconds without a packet to it one is sent, so that it knows where this
+    host sends from, and that this host lives.
+    """
+
+    public_key: str
+    address: str
+    port: int
+    slices: Tuple[str, ...]
+    keepalive: int
+
+    @property
+    def endpoint(self) -> str:
+        at = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{at}:{self.port}"
+
+    def __str__(self) -> str:
+        key, of_slices = self.public_key or "a key that this run makes", " ".join(self.slices)
+        return f"{key} at {self.endpoint}, each {self.keepalive} seconds, for {of_slices}"
+
+
+@dataclass(frozen=True)
+class WireGuard(Object):
+    """The link by which all encrypted networks reach their other hosts; `name` is the interface, marked by an alias.
+
+    `has_kept_key`: its private key is the one that the host keeps in its file. `public_key` is that of the link. `port`
+    is the UDP port, `mtu` is in bytes. `sysctls` are as of a bridge.
+    """
+
+    port: int
+    mtu: int
+    peers: Tuple[WireGuardPeer, ...] = ()
+    routes: Tuple[PeerRoute, ...] = ()
+    has_kept_key: bool = True
+    public_key: str = field(default="", compare=False)
+    is_marked: bool = True
+    up: bool = True
+    sysctls: Tuple[Tuple[str, str], ...] = ()
     place: str = field(default="", compare=False)
 
 

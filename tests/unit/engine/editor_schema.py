@@ -106,7 +106,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
         "address addresses domain dns_name host_name interface interface_name mac object_name one_line subnet text "
         "_boot_file _domain _exposed _firewall_mark _folder _interface _interface_prefix _interfaces _lease_time _link "
         "_link_local _network_mode _own_address.parse _range _rate _of_version.parse_version _size _text.parse host_ip "
-        "port_range".split(),
+        "port_range public_key".split(),
         [_TEXT],
     ),
     **dict.fromkeys("number number_from.parse _index _port _vni _one _prefixes.parse".split(), [_NUMBER]),
@@ -124,6 +124,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_dhcp_options": [_names_of({"anyOf": [_TEXT, {"type": "array"}]})],
     "_ingress": [_names_of(_TEXT)],
     "_driver": [_choice(["default"])],
+    "_encrypted": [_choice([True, "true"])],
     "_endpoint_sysctls": [_TEXTS, _names_of(_TEXT, ["com.docker.network.endpoint.sysctls"])],
     "_external": [_FLAG],
     "_extra_hosts": [_TEXTS, _names_of({"anyOf": _listed(_TEXT)})],

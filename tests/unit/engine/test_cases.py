@@ -21,7 +21,10 @@ from planning import facts_of, plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import NETNS_FILES, dns_files
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.overlays import tunnels_and_routes
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.overlays import (
+    tunnels_and_routes,
+    wireguard_links,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
     Plan,
     bridges,
@@ -97,7 +100,7 @@ def test_skeleton() -> None:
 def _outcome(planned: Plan) -> dict[str, str]:
     """The files of a case by their paths, as they should be."""
     layers = {
-        "forwarding": forwarding(planned),
+        "forwarding": [*forwarding(planned), *wireguard_links(planned)],
         "bridge": [*bridges(planned), *tunnels_and_routes(planned)],
         "veth": sandboxes_and_endpoints(planned),
         "dnsmasq": [thing for thing in dnsmasq(planned) if isinstance(thing, Dnsmasq)],

@@ -298,3 +298,14 @@ def test_a_time_to_confirm_is_neither_too_short_nor_too_long(seconds: int) -> No
     ):
         Call(confirm=seconds, places=Places("", "--"))
     assert Call(confirm=10).confirm == 10
+
+
+@pytest.mark.parametrize("key", ["", "short", 7, ["3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="]])
+def test_keys_that_a_play_knows_are_keys(key: Any) -> None:
+    """Else they would come to the ledger, and be refused by the kernel in the middle of a run."""
+    with pytest.raises(ModelError, match=r"^peer_keys.h2: .* must be a (text|public key of WireGuard)"):
+        Call(peer_keys={"h2": key}, places=Places("", ""))
+
+
+def test_a_check_foresees_a_key() -> None:
+    assert Call(peer_keys={"h2": ""}, check=True).peer_keys == {"h2": ""}

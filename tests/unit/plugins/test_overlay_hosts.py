@@ -8,11 +8,16 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
+from ansible.template import Templar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.wharf.network.plugins.action import overlay_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.drivers import OverlayDriver
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
@@ -23,7 +28,15 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.s
     hashed_vni,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.plugin_utils.overlay import complete, once, read_hosts
+from ansible_collections.wharf.network.plugins.plugin_utils.overlay import (
+    complete,
+    is_encrypted,
+    may_encrypt,
+    note_key,
+    noted_keys,
+    once,
+    read_hosts,
+)
 
 NAMES = [f"host-{number}.example" for number in range(12)]
 TRYING = settings(max_examples=60, derandomize=True, deadline=None)
@@ -229,3 +242,92 @@ def test_ports_that_all_hosts_publish_are_told() -> None:
     assert {str(port): port.container for port in driver(variables, "h2", {"app": network()}).peers[0].ingress} == told
     attached["side"] = {"gw_priority": 2}
     assert "ingress" not in completed(variables, "h2", {"app": network()})["app"]["x-wharf"]["members"]["h1"]
+
+
+# Keys of encrypted networks
+
+
+def test_keys_are_known_to_the_later_tasks_of_a_run(tmp_path: Path) -> None:
+    """Also where a worker notes one while another one reads, and of hosts with names that no file can have."""
+    assert noted_keys(tmp_path, check=False) == {}
+    note_key(tmp_path, "a/b", "one")
+    note_key(tmp_path, "c", "")
+    note_key(tmp_path, "a/b", "two")
+    assert noted_keys(tmp_path, check=True) == {"a/b": "two", "c": ""}
+    # One that only a check would have made is none.
+    assert noted_keys(tmp_path, check=False) == {"a/b": "two"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"driver": "overlay", "driver_opts": {"encrypted": ""}}, True),
+        ({"driver": "overlay", "driver_opts": {"encrypted": None}}, True),
+        ({"driver": "overlay", "driver_opts": {"com.docker.network.driver.mtu": 1400}}, False),
+        ({"driver": "overlay"}, False),
+        ({"driver": "bridge", "driver_opts": {"encrypted": ""}}, False),
+        (None, False),
+        ({"driver": "overlay", "driver_opts": ["encrypted"]}, False),
+    ],
+)
+def test_hosts_are_asked_for_keys_where_a_network_is_encrypted(entry: Any, expected: bool) -> None:
+    assert is_encrypted(entry) == may_encrypt({"wharf_networks": {"app": entry}}) == expected
+    assert may_encrypt({"wharf_networks": {"app": entry}, "wharf_compose_files": ["compose.yml"]})
+
+
+def test_hosts_that_differ_about_encryption_are_told_of_each_other() -> None:
+    """On both sides, also where only a Compose file declares it. Who does not declare the network sends nothing."""
+    variables = {
+        name: {"ansible_host": f"192.0.2.{number}", "wharf_overlay": {"index": number}, "wharf_networks": networks}
+        for number, (name, networks) in enumerate(
+            {
+                "h1": {"app": network(driver_opts={"encrypted": ""})},
+                "h2": {"app": network()},
+                "h3": {},
+                "h4": {"it": {**network(), "name": "app"}},
+            }.items(),
+            1,
+        )
+    }
+    remedy = "declare driver_opts.encrypted on all of its hosts, or on none"
+    path = "wharf_networks.app.x-wharf.members"
+    clear = "on {0} the network is in clear text, and here it is encrypted"
+    assert problems(variables, "h1", variables["h1"]["wharf_networks"]) == [
+        f"{path}.{name}.encrypted: false: {clear.format(name)}: {remedy}" for name in ("h2", "h4")
+    ]
+    assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == [
+        f"{path}.h1.encrypted: true: on h1 the network is encrypted, and here it is in clear text: {remedy}"
+    ]
+    variables["h1"]["wharf_networks"] = {"app": network()}
+    assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == []
+
+
+KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"public_key": KEY, "changed": False}, {"h1": KEY}),
+        ({"public_key": None, "changed": True}, {"h1": ""}),
+        ({"public_key": None, "changed": False}, {}),
+        ({"public_key": "short", "changed": False}, None),
+        ({"public_key": [KEY], "changed": True}, None),
+        ({"public_key": f"{KEY} ", "changed": False}, None),
+    ],
+)
+def test_what_a_host_tells_is_a_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: dict[str, Any], expected: dict[str, str] | None
+) -> None:
+    """Whoever is root on one host says what it likes, and must not make the runs of all others fail."""
+    monkeypatch.setattr(overlay_key.constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
+    monkeypatch.setattr(overlay_key.ActionModule, "run_module", lambda *_arguments: dict(told))
+    task = Task()
+    task.action, task.args = "wharf.network.overlay_key", {"networks": {"app": network(driver_opts={"encrypted": ""})}}
+    loader = DataLoader()
+    action = overlay_key.ActionModule(task, Mock(), Mock(), loader, Templar(loader), Mock())
+    result = action.run(task_vars={"inventory_hostname": "h1"})
+    assert noted_keys(tmp_path, check=True) == (expected or {})
+    assert bool(result.get("failed")) == (expected is None), result
+    if expected is None:
+        assert result["msg"].startswith("what h1 has told: ") and "must be a " in result["msg"]

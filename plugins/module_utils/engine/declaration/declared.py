@@ -14,6 +14,7 @@ from ..state import DEFAULT_NETWORK
 from .parse_container import container_name
 from .parse_network import network_name
 from .places import SOURCE, Places
+from .public_keys import public_key
 from .section import Raw
 from .vocabulary import without_passed_over
 
@@ -104,6 +105,8 @@ class Call:
     `recover`: a lost ledger is recovered from the marks on the host. `repeats`: the call declares nothing, and
     converges the host to what is declared already. `reverts`: it reverts what nobody has confirmed yet. `confirm` is
     for how many seconds after the run its changes may be confirmed before they are reverted; None: they need not be.
+    `peer_keys` are the public keys of the hosts of encrypted networks, by their names, as far as the play knows them;
+    empty, where this is a check, of one that would make its key.
     `origin` is who makes the run, one of `ORIGINS`, and `by` says it in words. `places` names the options in messages.
     """
 
@@ -119,6 +122,7 @@ class Call:
     repeats: bool = False
     reverts: bool = False
     confirm: Optional[int] = None
+    peer_keys: Mapping[str, str] = field(default_factory=dict)
     origin: str = BY_HAND
     by: str = ""
     places: Places = Places()
@@ -138,6 +142,7 @@ class Call:
                 self._check_boot(given or {}, problems)
         if self.confirm is not None and not is_time_to_confirm(self.confirm):
             problems.add(self.places.option("confirm"), f'"{self.confirm}": {CONFIRM_RANGE}')
+        self._check_peer_keys(problems)
         problems.raise_if_any()
         for part, raw in self.places.marked({part: getattr(self, part) for part in PARTS.values()}).items():
             object.__setattr__(self, part, raw)
@@ -153,6 +158,12 @@ class Call:
                 problems.add(path, f'"{value}": {METRICS_FILE}')
             elif key == "metrics" and given.get("services") is False:
                 problems.add(path, METRICS_WITHOUT_SERVICES)
+
+    def _check_peer_keys(self, problems: ProblemCollector) -> None:
+        for name, key in self.peer_keys.items():
+            if key or not self.check:
+                with problems.collect():
+                    public_key(key, f"{self.places.option('peer_keys')}.{name}")
 
     @property
     def declares_networks(self) -> bool:

@@ -13,6 +13,10 @@ from .section import Address, Subnet
 # Of VXLAN over IPv4 and over IPv6: that protocol's header, those of UDP and VXLAN, and the Ethernet header within.
 OVERHEAD = {4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14}
 
+# Of WireGuard over IPv6: that protocol's header, that of UDP, and WireGuard's with its tag. Over IPv4 it is 20 less,
+# which nobody counts, so that networks keep their MTU where the hosts come to reach each other by IPv6.
+WIREGUARD_OVERHEAD = 40 + 8 + 16 + 16
+
 MACVLAN, IPVLAN = "macvlan", "ipvlan"
 
 BRIDGE_MODE, PRIVATE, VEPA, PASSTHRU = "bridge", "private", "vepa", "passthru"
@@ -62,7 +66,7 @@ class Member:
     """A host of an overlay network. The others reach it at `address`; it has one slice of each of the subnets.
 
     `names` are those of its containers on the network, which the others ask its resolver for. `ingress` are the ports
-    of these containers that the others publish, too.
+    of these containers that the others publish, too. `public_key` is that of its WireGuard, if that is declared.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Member:
     slices: Tuple[Subnet, ...]
     names: Tuple[str, ...] = ()
     ingress: Tuple[IngressPort, ...] = ()
+    public_key: str = ""
 
     def slices_of(self, version: int) -> Tuple[Subnet, ...]:
         return tuple(each for each in self.slices if each.version == version)
@@ -79,7 +84,8 @@ class Member:
 class OverlayDriver(Driver):
     """One network over several hosts: each has a bridge with a slice of `subnets`, and routes to its `peers`' slices.
 
-    Packets to them are sent in VXLAN, with the identifier `vni`, to the UDP port `port`; with `direct`, as they are.
+    Packets to them are sent in VXLAN, with the identifier `vni`, to the UDP port `port`; with `direct`, as they are;
+    with `encrypted`, by WireGuard, whose UDP port `port` is then.
     """
 
     name: ClassVar[str] = "overlay"
@@ -90,6 +96,7 @@ class OverlayDriver(Driver):
     vni: int
     port: int
     direct: bool = False
+    encrypted: bool = False
 
     def subnets_of(self, version: int) -> Tuple[Subnet, ...]:
         return tuple(each for each in self.subnets if each.version == version)
@@ -97,6 +104,8 @@ class OverlayDriver(Driver):
     @property
     def overhead(self) -> int:
         """How many bytes of each packet on the way to another host are not the containers' own."""
+        if self.encrypted:
+            return WIREGUARD_OVERHEAD
         return 0 if self.direct else OVERHEAD[self.own.address.version]
 
 

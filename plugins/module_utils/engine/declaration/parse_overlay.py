@@ -18,6 +18,7 @@ from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
 from .parse_bridge import UPLINK, parse_bridge
 from .parse_ports import INGRESS_PROTOCOLS
+from .public_keys import public_key
 from .section import Section, whole_section
 from .slices import (
     LAST_VNI,
@@ -31,20 +32,26 @@ from .slices import (
 )
 
 DATA_PATH_PORT = 4789
+WIREGUARD_PORT = 51820
 
 _VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 _USUAL_SLICE = {4: 24, 6: 64}
+_AS_SENT = {True: "encrypted", False: "in clear text"}
 _EACH_SLICE = "each host has a slice of the subnet"
 
 
 @dataclass(frozen=True)
 class _Given:
-    """A host as it is declared: `index` is None where the host's name decides."""
+    """A host as it is declared: `index` is None where the host's name decides, and `encrypted` where it is not known
+    whether the network is encrypted there.
+    """
 
     address: Optional[read.Address]
     index: Optional[int]
     names: Tuple[str, ...] = ()
     ingress: Tuple[IngressPort, ...] = ()
+    public_key: str = ""
+    encrypted: Optional[bool] = None
 
 
 def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
@@ -52,7 +59,7 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     extension.refuse([UPLINK], "the hosts of an overlay reach each other by their own addresses: leave this out")
     shaped = parse_bridge(network, options, extension, problems)
     _refuse_without_gateway(shaped, problems)
-    options.refuse_given(["encrypted"])
+    encrypted = options.take("encrypted", _encrypted, options.is_blank("encrypted"))
     vni = options.take(_VNI_OPTION, _vni, hashed_vni(network.name))
     group = extension.take("hosts", read.text, "")
     host = extension.take("host", read.text, "")
@@ -61,12 +68,15 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     are_wrong = len(problems.problems) > before
     no_prefixes: Dict[int, int] = {}
     prefixes = extension.take("slice", _prefixes(network), no_prefixes)
-    port = extension.take("data_path_port", _port, DATA_PATH_PORT)
+    port = extension.take("data_path_port", _port, WIREGUARD_PORT if encrypted else DATA_PATH_PORT)
     direct = extension.take("direct", read.flag, False)
     before = len(problems.problems)
     for pool in network.pools:
         _check_pool(network, pool, prefixes, problems)
     _check_direct(network, direct, given, f"{extension.path}.direct", problems)
+    _check_encryption(encrypted, given or {}, f"{extension.path}.members", problems)
+    if encrypted and direct:
+        problems.add(f"{extension.path}.direct", "true: plain routes do not encrypt: leave this or encrypted out")
     if given is None and not are_wrong:
         problems.add(extension.path, _no_members(group))
     elif given is not None and host not in given:
@@ -79,7 +89,7 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
         return shaped
     own = members.pop(host)
     subnets = tuple(pool.subnet for pool in network.pools if pool.subnet)
-    driver = OverlayDriver(subnets, own, tuple(members.values()), vni, port, direct)
+    driver = OverlayDriver(subnets, own, tuple(members.values()), vni, port, direct, encrypted)
     return replace(shaped, driver=driver, pools=tuple(_sliced(pool, own, problems) for pool in network.pools))
 
 
@@ -107,6 +117,13 @@ def _vni(value: Any, path: str) -> int:
     return read.number_from(1, LAST_VNI, f"a VXLAN network identifier is one number from 1 to {LAST_VNI}")(value, path)
 
 
+def _encrypted(value: Any, path: str) -> bool:
+    """Docker encrypts whichever value the option has. Whoever says `false` may not know that."""
+    if str(value).lower() != "true":
+        raise read.wrong(path, value, "must be empty, or true: leave the option out for a network in clear text")
+    return True
+
+
 def _port(value: Any, path: str) -> int:
     return read.number_from(1, 65535, "a UDP port is from 1 to 65535")(value, path)
 
@@ -132,7 +149,12 @@ def _members(value: Any, path: str) -> Dict[str, _Given]:
             read.one_line(name, path)
             with whole_section(given, f"{path}.{name}") as section:
                 names = section.take_all("names", read.list_of(read.host_name))
-                members[name] = _member(section, names, section.take("ingress", _ingress, ()))
+                member = _member(section, names, section.take("ingress", _ingress, ()))
+                members[name] = replace(
+                    member,
+                    public_key=section.take("public_key", public_key, ""),
+                    encrypted=section.take_optional("encrypted", read.flag),
+                )
     problems.raise_if_any()
     return members
 
@@ -224,7 +246,12 @@ def _with_slices(
         )
     return {
         name: Member(
-            name, each.address, tuple(slice_of(*of, numbers[name]) for of in subnets), each.names, each.ingress
+            name,
+            each.address,
+            tuple(slice_of(*of, numbers[name]) for of in subnets),
+            each.names,
+            each.ingress,
+            each.public_key,
         )
         for name, each in sorted(given.items())
         if each.address
@@ -288,6 +315,23 @@ def _check_direct(
                 "leave direct out, or let the network have one IP family alone",
             )
             return
+
+
+def _check_encryption(encrypted: bool, given: Mapping[str, _Given], path: str, problems: ProblemCollector) -> None:
+    """Whether no host would send in clear text what others encrypt, and no key is given in vain."""
+    here = _AS_SENT[encrypted]
+    for name, each in sorted(given.items()):
+        if each.encrypted not in (None, encrypted):
+            problems.add(
+                f"{path}.{name}.encrypted",
+                f"{str(each.encrypted).lower()}: on {name} the network is {_AS_SENT[not encrypted]}, and here it is "
+                f"{here}: declare driver_opts.encrypted on all of its hosts, or on none",
+            )
+        if each.public_key and not encrypted:
+            problems.add(
+                f"{path}.{name}.public_key",
+                f"means nothing, since the network is {here}: leave it out, or declare driver_opts.encrypted",
+            )
 
 
 def _sliced(pool: Pool, own: Member, problems: ProblemCollector) -> Pool:

@@ -351,6 +351,10 @@ class Section:
             return parse(value, f"{self.path}.{key}")
         return None
 
+    def is_blank(self, key: str) -> bool:
+        """Whether the key is given without a value; for keys that mean something also then."""
+        return key in self._left and self._left[key] in (None, "")
+
     def take_all(self, key: str, parse: Parser[Tuple[T, ...]]) -> Tuple[T, ...]:
         """The parsed values of a key; none if the key is missing, its value is null, or it has a problem."""
         return self.take_optional(key, parse) or ()

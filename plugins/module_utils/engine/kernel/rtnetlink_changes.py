@@ -170,6 +170,11 @@ class Rtnetlink(Connection):
         kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("dummy")))
         self._change(RTM_NEWLINK, message + kind, NLM_F_CREATE | NLM_F_EXCL)
 
+    def add_wireguard(self, name: str, mtu: int, group: int) -> None:
+        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_MTU, mtu) + _number(IFLA_GROUP, group)
+        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("wireguard")))
+        self._change(RTM_NEWLINK, message + kind, NLM_F_CREATE | NLM_F_EXCL)
+
     def add_vlan(self, name: str, lower: int, vlan: int, group: int) -> None:
         """Make a link of the VLAN of this number, on the link of the index `lower`."""
         message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_LINK, lower)

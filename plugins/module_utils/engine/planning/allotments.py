@@ -58,6 +58,8 @@ class Allotments:
     networks that declare none: that of the uplink, or of the last uplink while there is none. `underlay_mtus` are those
     of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own addresses on
     networks without a bridge. `returns` are the numbers by which replies go back to other hosts, by network and host.
+    `peer_keys` are the public keys of the hosts of encrypted networks, by their names; empty of one that makes its key
+    in this run.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Allotments:
     underlay_mtus: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, Tuple[Address, ...]] = field(default_factory=dict)
     returns: Mapping[str, int] = field(default_factory=dict)
+    peer_keys: Mapping[str, str] = field(default_factory=dict)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""
@@ -76,6 +79,10 @@ class Allotments:
     def pool_of(self, network: str, address: Address) -> PoolAllotment:
         """The subnet of the network that has this address of one of its containers."""
         return next(pool for pool in self.networks[network] if address in pool.subnet)
+
+    def told(self, peer_keys: Mapping[str, str]) -> Allotments:
+        """These allotments, with the keys that a play knows. Of other hosts the last one that was known stays."""
+        return replace(self, peer_keys={**self.peer_keys, **peer_keys})
 
     def completed(self, before: Allotments, containers: Collection[str]) -> Allotments:
         """These allotments, with the earlier ones of containers that this plan left out."""
@@ -98,6 +105,7 @@ class Allotments:
             "resolvers": dict(self.resolvers),
             "mtu": self.mtu,
             **({"underlay_mtus": dict(self.underlay_mtus)} if self.underlay_mtus else {}),
+            **({"peer_keys": dict(self.peer_keys)} if self.peer_keys else {}),
             **({"hosts": {name: [*map(str, own)] for name, own in self.hosts.items()}} if self.hosts else {}),
             **({"returns": dict(self.returns)} if self.returns else {}),
         }
@@ -123,6 +131,7 @@ class Allotments:
             data.get("underlay_mtus", {}),
             {name: tuple(map(ipaddress.ip_address, own)) for name, own in data.get("hosts", {}).items()},
             data.get("returns", {}),
+            data.get("peer_keys", {}),
         )
 
 

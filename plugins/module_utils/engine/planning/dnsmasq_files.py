@@ -19,7 +19,7 @@ from ..declaration.services import CNAME, HOST_RECORD, SRV, Record
 from ..declaration.slices import gateway_of
 from ..state import Dnsmasq, File, Object
 from .lease_lines import boot_lines, dhcp_hosts, lease_lines, option_lines
-from .overlays import has_tunnel, tunnel_name
+from .overlays import link_to_others
 from .plan import Plan
 from .resolvers import Resolver
 
@@ -193,8 +193,8 @@ def _places(resolver: Resolver, networks: List[Network]) -> Iterator[str]:
         yield f"interface={networks[0].bridge}"
         if isinstance(networks[0].driver, OverlayDriver):
             # The other hosts' resolvers ask for the names of containers here.
-            if has_tunnel(networks[0]):
-                yield f"interface={tunnel_name(networks[0].name)}"
+            if link_to_others(networks[0]):
+                yield f"interface={link_to_others(networks[0])}"
             else:
                 yield from (f"listen-address={address}" for address in resolver.addresses)
         # The host's own queries to these addresses are still answered.

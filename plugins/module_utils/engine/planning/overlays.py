@@ -1,18 +1,22 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What joins the hosts of overlay networks: tunnels and routes, and what is wrong with them on this host."""
+"""What joins the hosts of overlay networks: tunnels and routes, and what is wrong with them on this host.
+
+Each network in clear text has a tunnel of its own. All encrypted ones have one link of WireGuard together, in which the
+addresses say of which network a packet is.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Tuple
 
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import Model, Network
 from ..declaration.section import Address, link_name
 from ..declaration.slices import stand_in
 from ..errors import Problem, ProblemCollector
-from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel
+from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel, WireGuard, WireGuardPeer
 from .allotments import Allotments
 from .facts import Facts
 from .ingress import leads_elsewhere, return_routes, return_rules, tunnel_addresses
@@ -20,6 +24,14 @@ from .ipam import stable_mac
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+WIREGUARD_LINK = "wg-wharf"
+
+# Seconds, as WireGuard's manual advises: few NATs forget a flow before. So a peer that lives has a session, too.
+KEEPALIVE = 25
+
+# Where a host keeps the private key of that link, which never leaves the host.
+KEY_FILE = "/var/lib/wharf/wireguard.key"
 
 
 def overlays(model: Model) -> Iterator[Tuple[Network, OverlayDriver]]:
@@ -34,14 +46,26 @@ def tunnel_name(network: str) -> str:
 
 
 def has_tunnel(network: Network) -> bool:
-    return isinstance(network.driver, OverlayDriver) and not network.driver.direct
+    """Whether its packets go by a tunnel of its own, in clear text."""
+    return isinstance(network.driver, OverlayDriver) and not (network.driver.direct or network.driver.encrypted)
+
+
+def link_to_others(network: Network) -> str:
+    """The link by which an overlay network's packets go to other hosts; empty where those are plain routes."""
+    if isinstance(network.driver, OverlayDriver) and network.driver.encrypted:
+        return WIREGUARD_LINK
+    return tunnel_name(network.name) if has_tunnel(network) else ""
 
 
 def tunnels(model: Model) -> Iterator[Tuple[Network, OverlayDriver, str]]:
-    """The overlay networks whose packets go by a tunnel, with the name of its link."""
+    """The overlay networks whose packets go by a tunnel of their own, with the name of its link."""
     for network, driver in overlays(model):
-        if not driver.direct:
+        if has_tunnel(network):
             yield network, driver, tunnel_name(network.name)
+
+
+def encrypted(model: Model) -> List[Tuple[Network, OverlayDriver]]:
+    return [(network, driver) for network, driver in overlays(model) if driver.encrypted]
 
 
 def tunnels_and_routes(plan: Plan) -> List[Object]:
@@ -94,6 +118,60 @@ def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> T
     )
 
 
+def wireguard_links(plan: Plan) -> List[Object]:
+    """The link of all encrypted networks, if there are any. It comes after the rules: nothing passes before them.
+
+    What is for a host whose key is not known is sent nowhere: there is no route to its slices, and no peer.
+    """
+    networks = encrypted(plan.model)
+    if not networks:
+        return []
+    place, port = networks[0][0].path, networks[0][1].port
+    slices: Dict[str, List[str]] = {}
+    ends: Dict[str, Address] = {}
+    routes = []
+    for network, driver in networks:
+        for peer in (each for each in driver.peers if each.name in plan.allotted.peer_keys):
+            ends[peer.name] = peer.address
+            slices.setdefault(peer.name, []).extend(map(str, peer.slices))
+            routes += [PeerRoute(str(each), "", _source(plan, network, each.version)) for each in peer.slices]
+    keys = plan.allotted.peer_keys
+    link = WireGuard(
+        WIREGUARD_LINK,
+        port=port,
+        mtu=max(plan.mtu(network) for network, _driver in networks),
+        peers=tuple(
+            WireGuardPeer(keys[name], str(ends[name]), port, tuple(sorted(slices[name])), KEEPALIVE)
+            for name in sorted(slices)
+        ),
+        routes=tuple(routes),
+        sysctls=(
+            ("ipv6.accept_ra", "0"),
+            ("ipv6.disable_ipv6", "0" if any(network.ipv6 for network, _driver in networks) else "1"),
+        ),
+        place=place,
+    )
+    return [link]
+
+
+def peer_keys(model: Model, known: Mapping[str, str]) -> Dict[str, str]:
+    """The public keys of the hosts of encrypted networks, as far as they are declared or known, by their names."""
+    members = [each for _network, driver in encrypted(model) for each in (driver.own, *driver.peers)]
+    keys = {each.name: known[each.name] for each in members if each.name in known}
+    return {**keys, **{each.name: each.public_key for each in members if each.public_key}}
+
+
+def without_key(model: Model, allotted: Allotments) -> Iterator[str]:
+    """A warning for each encrypted network with hosts whose keys nobody has told."""
+    for network, driver in encrypted(model):
+        missing = [peer.name for peer in driver.peers if peer.name not in allotted.peer_keys]
+        if missing:
+            yield (
+                f"{network.path}: nothing is sent to {', '.join(missing)}, of which no public key is known yet: once a "
+                "play reaches this host and those together, they are joined"
+            )
+
+
 def tunnel_mac(network: Network, member: Member) -> str:
     return stable_mac(f"tunnel {network.name} {member.slices[0]}")
 
@@ -107,8 +185,11 @@ def missing_addresses(model: Model, facts: Facts) -> Iterator[Problem]:
             yield Problem(f"{network.path}.x-wharf.members.{driver.own.name}.address", f"{own}: {remedy}")
 
 
-def check_overlays(model: Model, problems: ProblemCollector) -> None:
-    """Whether no two tunnels share an identifier, and none has the name of a bridge."""
+def check_overlays(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
+    """Whether no two tunnels share an identifier, none has the name of a bridge, and all encrypted networks can go by
+    one link.
+    """
+    _check_encrypted(model, allotted, problems)
     taken: Dict[Tuple[int, int], Network] = {}
     for network, driver, tunnel in tunnels(model):
         other = taken.setdefault((driver.vni, driver.port), network)
@@ -123,6 +204,42 @@ def check_overlays(model: Model, problems: ProblemCollector) -> None:
             problems.add(
                 bridged.path,
                 f"its bridge {tunnel} has the name of the tunnel of {network.path}: name another one by "
+                "com.docker.network.bridge.name",
+            )
+
+
+def _check_encrypted(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
+    networks = encrypted(model)
+    addresses: Dict[str, Tuple[Address, Network]] = {}
+    for network, driver in networks:
+        first, of_first = networks[0]
+        if driver.port != of_first.port:
+            problems.add(
+                f"{network.path}.x-wharf.data_path_port",
+                f"{driver.port}: that of {first.path} is {of_first.port}, and all encrypted networks of a host go by "
+                "one link: give them one port",
+            )
+        for peer in driver.peers:
+            address, other = addresses.setdefault(peer.name, (peer.address, network))
+            if address != peer.address:
+                problems.add(
+                    f"{network.path}.x-wharf.members.{peer.name}.address",
+                    f'"{peer.address}": is {address} in {other.path}, and all encrypted networks of a host go by one '
+                    "link: give it one address",
+                )
+    holders: Dict[str, str] = {}
+    for name, key in allotted.peer_keys.items():
+        if key and holders.setdefault(key, name) != name:
+            problems.add(
+                networks[0][0].path,
+                f"{name} has the private key of {holders[key]}, as a copy of a machine has: remove {KEY_FILE} on one "
+                "of them, and let a play reach both",
+            )
+    for network in model.networks.values() if networks else ():
+        if network.bridge == WIREGUARD_LINK:
+            problems.add(
+                network.path,
+                f"its bridge {WIREGUARD_LINK} has the name of the link of encrypted networks: name another one by "
                 "com.docker.network.bridge.name",
             )
 

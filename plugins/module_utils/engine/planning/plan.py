@@ -25,7 +25,7 @@ from .facts import Facts
 from .ingress import Entry, check_ingress, entries, numbered_returns
 from .ipam import allot, stable_mac
 from .leases import check_leases
-from .overlays import check_overlays, underlay_mtus
+from .overlays import check_overlays, encrypted, peer_keys, underlay_mtus, without_key
 from .parents import made_parents, on_parents, shims, sublink_of, uplinks, useless_addresses
 from .publications import Publication, gateway_attachment, publish
 from .rates import check_burst, rates_of, shapers
@@ -38,6 +38,8 @@ ROUTE_LOCALNET = "ipv4.route_localnet"
 # The host answers for addresses of its bridge only. By default it would answer for all of its addresses, and a LAN
 # behind the bridge would find it at two MACs.
 ARP_IGNORE = "ipv4.arp_ignore"
+# The kernel sets this with a link of WireGuard (wg_open), so it is noted what it was before.
+SEND_REDIRECTS = "net.ipv4.conf.all.send_redirects"
 DEFAULT_DESTINATIONS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -83,11 +85,12 @@ class Plan:
         resolvers = find_resolvers(model, allotted, before, facts, problems)
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         allotted = replace(allotted, underlay_mtus=underlay_mtus(model, facts, before))
+        allotted = replace(allotted, peer_keys=peer_keys(model, before.peer_keys))
         opened = accepted_ports(model, allotted)
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted, entries=ingress)
         check_leases(model, allotted.networks, problems)
-        check_overlays(model, problems)
+        check_overlays(model, allotted, problems)
         check_vlans(model, facts, problems)
         plan._check_families(problems)
         plan._check_reach(problems)
@@ -128,7 +131,8 @@ class Plan:
     @property
     def warnings(self) -> List[str]:
         notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges(), *useless_addresses(self))
-        return [*dict.fromkeys((*notes, *self._host_ports_without_effect(), *self._unreachable_host_addresses()))]
+        found = (*self._host_ports_without_effect(), *self._unreachable_host_addresses())
+        return [*dict.fromkeys((*notes, *found, *without_key(self.model, self.allotted)))]
 
     def _crowded_bridges(self) -> Iterator[str]:
         """Bridges with more ports than the backlog queue has room for.
@@ -289,8 +293,9 @@ def forwarding(plan: Plan) -> List[Object]:
 
 
 def _forwarding(plan: Plan) -> List[Object]:
+    changed = [Sysctl(SEND_REDIRECTS, "0")] if encrypted(plan.model) else []
     if not plan.model.host.ip_forward:
-        return []
+        return [*changed]
     kept = [Sysctl("net.ipv4.ip_forward", "1")]
     if plan.has_ipv6:
         # With forwarding on, an interface accepts router advertisements only if accept_ra is 2. Otherwise a host that
@@ -299,7 +304,7 @@ def _forwarding(plan: Plan) -> List[Object]:
         kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
     lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
     lines += [f"{sysctl.name} = {sysctl.value}\n" for sysctl in kept]
-    return [*kept, File(SYSCTL_FILE, "".join(lines))]
+    return [*kept, *changed, File(SYSCTL_FILE, "".join(lines))]
 
 
 def bridges(plan: Plan) -> List[Object]:

@@ -46,7 +46,7 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
     if isinstance(network.driver, OverlayDriver) and has_tunnel(network):
         yield from _tunnel_elements(network, network.driver)
     elif isinstance(network.driver, OverlayDriver):
-        yield from _direct_elements(network.driver)
+        yield from _joined_elements(network.driver)
     if network.mss_clamp:
         yield "mss_clamp", bridge
     for version in network.versions:
@@ -75,10 +75,12 @@ def _entry_elements(entry: Entry) -> Iterator[Element]:
     yield f"entries{version}", f"{entry.address} . {protocol} . {port}"
 
 
-def _direct_elements(driver: OverlayDriver) -> Iterator[Element]:
+def _joined_elements(driver: OverlayDriver) -> Iterator[Element]:
     for own in driver.own.slices:
         for each in (each for peer in driver.peers for each in peer.slices_of(own.version)):
-            yield f"direct{own.version}", f"{each} . {own}"
+            yield f"joined{own.version}", f"{each} . {own}"
+    for subnet in driver.subnets if driver.encrypted else ():
+        yield f"encrypted{subnet.version}", str(subnet)
 
 
 def peers_set(driver: OverlayDriver) -> str:

@@ -15,7 +15,7 @@ from ..declaration.drivers import OverlayDriver
 from ..declaration.model import Network
 from ..declaration.section import Address
 from ..planning.ingress import MARK_BITS, entry_gateway, leads_elsewhere, returns
-from ..planning.overlays import has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
+from ..planning.overlays import WIREGUARD_LINK, has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
 from .container_rules_iptables import entry_translation
@@ -25,6 +25,10 @@ VXLAN, TUNNELS = "raw WHARF-VXLAN", "raw WHARF-TUNNELS"
 MARKS, FIRST_PACKETS, INGRESS = "mangle WHARF-PREROUTING", "mangle WHARF-FIRST", "filter WHARF-INGRESS"
 
 _IS_MARKED = f"-m connmark ! --mark 0x0/{MARK_BITS:#x}"
+TO_CLEAR_TEXT, FROM_CLEAR_TEXT = "mangle WHARF-POSTROUTING", "raw WHARF-ENCRYPTED"
+
+# What is forwarded from or to the link of encrypted networks, and belongs to none of them.
+OF_NO_ENCRYPTED = (f"-i {WIREGUARD_LINK} -j DROP", f"-o {WIREGUARD_LINK} -j DROP")
 
 _ICMP = {4: "-p icmp", 6: "-p ipv6-icmp"}
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
@@ -43,8 +47,13 @@ def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Elemen
         yield from _entries(plan, network, driver, version)
         yield from _forwarding(plan, network, tunnel)
         yield from _to_host(plan, network, tunnel, version)
+    encrypted = [str(subnet) for subnet in driver.subnets_of(version)] if driver.encrypted else []
+    for subnet in encrypted:
+        yield from _never_in_clear_text(network, driver, subnet, version)
     for own in driver.own.slices_of(version):
         yield from _unchanged(plan, network, driver, str(own), version)
+    for subnet in encrypted:
+        yield from _encrypted(subnet, version)
 
 
 def _strangers(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
@@ -161,6 +170,27 @@ def _to_host(plan: Plan, network: Network, tunnel: str, version: int) -> Iterato
     yield INPUT, f"-i {tunnel} {_ICMP[version]} -j RETURN"
     yield INPUT, f"-i {tunnel} {_ANSWERS} -j RETURN"
     yield INPUT, f"-i {tunnel} -j DROP"
+
+
+def _encrypted(subnet: str, version: int) -> Iterator[Element]:
+    """The host itself gets no more than from a tunnel."""
+    coming = f"-s {subnet} -i {WIREGUARD_LINK}"
+    yield INPUT, f"{coming} {_ICMP[version]} -j RETURN"
+    yield INPUT, f"{coming} {_ANSWERS} -j RETURN"
+    yield INPUT, f"{coming} -j DROP"
+
+
+def _never_in_clear_text(network: Network, driver: OverlayDriver, subnet: str, version: int) -> Iterator[Element]:
+    """What is for the network leaves by no other link than its own, also where the host has lost the link or the
+    routes, has no key of a peer, or somebody has given it other routes; and what is from the network comes by no other.
+    """
+    yield RAW, f"-s {subnet} -j {FROM_CLEAR_TEXT.split()[1]}"
+    for chain, address, link in ((TO_CLEAR_TEXT, "-d", "-o"), (FROM_CLEAR_TEXT, "-s", "-i")):
+        for own in driver.own.slices_of(version):
+            yield chain, f"{address} {own} {link} {network.bridge} -j RETURN"
+        for encrypting in ("lo", WIREGUARD_LINK):
+            yield chain, f"{address} {subnet} {link} {encrypting} -j RETURN"
+        yield chain, f"{address} {subnet} -j DROP"
 
 
 def _queries(plan: Plan, network: Network, version: int) -> Iterator[Tuple[str, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Iterator, List, Tuple
 
 from ..planning.ingress import MARK_BITS, MARK_SHIFT, returns
-from ..planning.overlays import overlays, tunnel_mac, tunnel_name, tunnels
+from ..planning.overlays import WIREGUARD_LINK, encrypted, has_tunnel, overlays, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
 from ..state import Chain, ElementSet
@@ -26,12 +26,14 @@ _ERRORS = {
     6: "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }",
 }
 FIRST_PACKETS, REPLIES, INGRESS = "WHARF-FIRST-PACKETS", "WHARF-REPLIES", "WHARF-INGRESS"
+# All but pings, errors and replies.
+_OTHERS = "meta l4proto != { icmp, icmpv6 } ct state != { established, related }"
 
 
 def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
-    """The tunnels, the slices that are behind each of them, and who sends VXLAN of which network; and the pairs of
-    slices, of another host and of this one, that plain routes join. All are named: nft lists the elements of a set that
-    has no name in an order of its own.
+    """The tunnels, the slices that are behind each of them, and who sends VXLAN of which network; the pairs of slices,
+    of another host and of this one, that plain routes or WireGuard join; and the subnets of encrypted networks. All are
+    named: nft lists the elements of a set that has no name in an order of its own.
 
     nft has no set of addresses and VNIs together in all of its versions, so each network has a set of its own.
     """
@@ -45,8 +47,10 @@ def overlay_sets(plan: Plan) -> Iterator[ElementSet]:
             yield ElementSet(f"entries{version}", (f"type {address} . {port}",))
         if returns(plan):
             yield ElementSet(f"ingress{version}", (f"type {address} . {port}",))
-    for version, _family in _direct_families(plan):
-        yield ElementSet(f"direct{version}", (f"type ipv{version}_addr . ipv{version}_addr", "flags interval"))
+    for version, _family in _joined_families(plan):
+        yield ElementSet(f"joined{version}", (f"type ipv{version}_addr . ipv{version}_addr", "flags interval"))
+    for version, _family in FAMILIES if encrypted(plan.model) else ():
+        yield ElementSet(f"encrypted{version}", (f"type ipv{version}_addr", "flags interval"))
     for _network, driver, _tunnel in tunnels(plan.model):
         yield ElementSet(peers_set(driver), (f"type ipv{driver.own.address.version}_addr",))
 
@@ -148,44 +152,74 @@ def entered(plan: Plan) -> Iterator[str]:
 
 def overlay_input(plan: Plan) -> Iterator[str]:
     """From other hosts the host itself gets pings, errors, replies, and queries for the names of its containers."""
-    for version, family in _direct_families(plan):
-        query = f"{family} saddr . {family} daddr @direct{version} {family} daddr @resolvers{version}"
+    for version, family in _joined_families(plan):
+        query = f"{family} saddr . {family} daddr @joined{version} {family} daddr @resolvers{version}"
         yield f"{query} meta l4proto {{ tcp, udp }} th dport {DNS_PORT} accept"
     if any(tunnels(plan.model)):
         for version, family in FAMILIES:
             own = f"{family} daddr . iifname @networks{version} {family} daddr @resolvers{version}"
             yield f"iifname @tunnels {own} meta l4proto {{ tcp, udp }} th dport {DNS_PORT} accept"
-        others = "meta l4proto != { icmp, icmpv6 } ct state != { established, related }"
-        yield f'iifname @tunnels {others} drop comment "from other hosts"'
+        yield f'iifname @tunnels {_OTHERS} drop comment "from other hosts"'
+    if encrypted(plan.model):
+        yield f'iifname "{WIREGUARD_LINK}" {_OTHERS} drop comment "from other hosts"'
 
 
 def direct_access(plan: Plan) -> Iterator[str]:
-    """Let on what the other hosts' containers send, where the hosts have plain routes to each other: by the link of
-    these routes, and so not by the bridge of another network, whose containers could say that they are those.
+    """Let on what the other hosts' containers send, where the hosts have plain routes to each other, or WireGuard: by
+    the link of these routes, and so not by the bridge of another network, whose containers could say that they are
+    those.
     """
-    for version, family in _direct_families(plan):
-        between = f"{family} saddr . {family} daddr @direct{version}"
+    for version, family in _joined_families(plan):
+        between = f"{family} saddr . {family} daddr @joined{version}"
         yield f'{between} fib saddr . iif oif missing drop comment "of no other host"'
         yield f'{between} accept comment "of another host"'
 
 
 def directly_forwarded(plan: Plan) -> Iterator[str]:
     """Between containers of the network on this host and on others, unless it is without icc."""
-    for version, family in _direct_families(plan):
-        coming = f"{family} daddr . oifname @networks{version} {family} saddr . {family} daddr @direct{version}"
-        going = f"{family} saddr . iifname @networks{version} {family} daddr . {family} saddr @direct{version}"
+    for version, family in _joined_families(plan):
+        coming = f"{family} daddr . oifname @networks{version} {family} saddr . {family} daddr @joined{version}"
+        going = f"{family} saddr . iifname @networks{version} {family} daddr . {family} saddr @joined{version}"
         for link, between in (("oifname", coming), ("iifname", going)):
             yield f'{between} {link} . {link} @icc accept comment "between containers of a network"'
             yield f'{between} drop comment "between containers of a network"'
+    for direction in ("iifname", "oifname") if encrypted(plan.model) else ():
+        yield f'{direction} "{WIREGUARD_LINK}" drop comment "of no encrypted network"'
+
+
+def never_in_clear_text() -> Iterator[str]:
+    """Drop what is for an encrypted network and would leave by another link than its own: the host may have lost the
+    link or the routes, may have no key of a peer, or somebody may have given it other routes.
+    """
+    yield from _in_clear_text("daddr", "oifname")
+
+
+def never_from_clear_text(plan: Plan) -> Iterator[str]:
+    """Drop what says that it is from an encrypted network, and comes by another link than that network's own, whatever
+    the routes of the host say.
+    """
+    if encrypted(plan.model):
+        yield from _in_clear_text("saddr", "iifname")
+
+
+def _in_clear_text(address: str, link: str) -> Iterator[str]:
+    for version, family in FAMILIES:
+        elsewhere = f'{link} != {{ "lo", "{WIREGUARD_LINK}" }} {family} {address} . {link} != @networks{version}'
+        yield f'{family} {address} @encrypted{version} {elsewhere} drop comment "in clear text"'
 
 
 def directly_sent(plan: Plan) -> Iterator[str]:
     """Between slices, containers are seen as themselves."""
-    for version, family in _direct_families(plan):
-        yield f"{family} daddr . {family} saddr @direct{version} accept"
+    for version, family in _joined_families(plan):
+        yield f"{family} daddr . {family} saddr @joined{version} accept"
 
 
-def _direct_families(plan: Plan) -> List[Tuple[int, str]]:
-    """The families in which hosts have plain routes to each other."""
-    direct = {subnet.version for _network, driver in overlays(plan.model) if driver.direct for subnet in driver.subnets}
-    return [(version, family) for version, family in FAMILIES if version in direct]
+def _joined_families(plan: Plan) -> List[Tuple[int, str]]:
+    """The families in which slices are joined without a tunnel of their network's own."""
+    joined = {
+        subnet.version
+        for network, driver in overlays(plan.model)
+        if not has_tunnel(network)
+        for subnet in driver.subnets
+    }
+    return [(version, family) for version, family in FAMILIES if version in joined]

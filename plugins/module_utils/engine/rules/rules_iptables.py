@@ -16,13 +16,23 @@ from ..declaration.model import ISOLATED, Network
 from ..declaration.section import Address
 from ..declaration.services import TFTP_PORT
 from ..planning.ingress import returns
-from ..planning.overlays import tunnels
+from ..planning.overlays import encrypted, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import IptablesChain, IptablesHook, IptablesRules, Object
 from .container_rules_iptables import container_rules, groups
 from .network_rules_iptables import DNS_PROTOCOLS, FAMILIES, INPUT, MSS, Element, RuleContext, in_family
-from .overlay_rules_iptables import FIRST_PACKETS, INGRESS, MARKS, TUNNELS, VXLAN, overlay_rules
+from .overlay_rules_iptables import (
+    FIRST_PACKETS,
+    FROM_CLEAR_TEXT,
+    INGRESS,
+    MARKS,
+    OF_NO_ENCRYPTED,
+    TO_CLEAR_TEXT,
+    TUNNELS,
+    VXLAN,
+    overlay_rules,
+)
 from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
@@ -37,11 +47,13 @@ HOOKS = (
     "nat PREROUTING",
     "nat OUTPUT",
     "nat POSTROUTING",
+    "mangle POSTROUTING",
 )
 CHAINS = (
     "raw WHARF-PREROUTING",
     VXLAN,
     TUNNELS,
+    FROM_CLEAR_TEXT,
     MARKS,
     FIRST_PACKETS,
     f"filter {USER_CHAIN}",
@@ -60,6 +72,7 @@ CHAINS = (
     "nat WHARF-ASKERS",
     "nat WHARF-POSTROUTING",
     "mangle WHARF-FORWARD",
+    TO_CLEAR_TEXT,
 )
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
@@ -113,8 +126,9 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
     isolated = any(each.uplink or each.gateway_mode(version) == ISOLATED for each in plan.model.bridged)
-    tunnelled = any(tunnels(plan.model))
-    if names or isolated or tunnelled:
+    tunnelled, is_encrypted = any(tunnels(plan.model)), bool(encrypted(plan.model))
+    filters_input = names or isolated or tunnelled or is_encrypted
+    if filters_input:
         yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
     yield IptablesHook(
         f"{family} filter FORWARD",
@@ -124,9 +138,17 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     yield IptablesHook(f"{family} nat PREROUTING", (*(["-j WHARF-NAMES"] if names else []), f"{_TO_LOCAL} -j DOCKER"))
     yield IptablesHook(f"{family} nat OUTPUT", (f"{_TO_LOCAL} -j DOCKER",))
     yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
+    if is_encrypted:
+        yield IptablesHook(f"{family} mangle POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
         "raw WHARF-PREROUTING": (*_untracked(plan), *_raw_prerouting(version)),
-        "filter DOCKER-FORWARD": (*_bridging(plan), "-j DOCKER-INTERNAL", "-j DOCKER-CT", "-j DOCKER-BRIDGE"),
+        "filter DOCKER-FORWARD": (
+            *_bridging(plan),
+            "-j DOCKER-INTERNAL",
+            *(OF_NO_ENCRYPTED if is_encrypted else ()),
+            "-j DOCKER-CT",
+            "-j DOCKER-BRIDGE",
+        ),
         "filter WHARF-FORWARD": router,
         INPUT: ("-i lo -j RETURN", *(f"-i {network.bridge} -j DROP" for network in plan.model.uplinked)),
         INGRESS: (f"{_IS_ESTABLISHED} -j ACCEPT", f"{_IS_TRANSLATED} -j DOCKER", "-j DROP"),
@@ -137,7 +159,8 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     needed = {
         "filter WHARF-FORWARD": bool(router),
         MSS: clamped,
-        INPUT: names or isolated or tunnelled,
+        INPUT: filters_input,
+        **dict.fromkeys((TO_CLEAR_TEXT, FROM_CLEAR_TEXT), is_encrypted),
         **dict.fromkeys((MARKS, FIRST_PACKETS, INGRESS), has_ingress),
         VXLAN: tunnelled,
         TUNNELS: tunnelled,

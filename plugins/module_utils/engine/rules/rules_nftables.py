@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Iterable, Iterator, List
 
 from ..declaration.model import Host
+from ..planning.overlays import WIREGUARD_LINK, encrypted
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..state import Chain, ElementSet, Object
@@ -23,6 +24,8 @@ from .overlay_rules_nftables import (
     entered,
     ingress_forwarded,
     ingress_marks,
+    never_from_clear_text,
+    never_in_clear_text,
     overlay_input,
     overlay_sets,
     overlay_sources,
@@ -107,7 +110,8 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
 def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _user_chains(plan)
     bridged = [_BRIDGED] if _has_uplink(plan) else []
-    raw = [*bridged, *overlay_sources(plan), *direct_access(plan), *_raw_prerouting(plan.model.host)]
+    from_others = (*never_from_clear_text(plan), *overlay_sources(plan), *direct_access(plan))
+    raw = [*bridged, *from_others, *_raw_prerouting(plan.model.host)]
     yield _hooked(plan, "raw-prerouting", "filter hook prerouting priority raw", raw)
     yield from ingress_marks(plan)
     yield _hooked(plan, "prerouting", "nat hook prerouting priority dstnat", _prerouting())
@@ -122,6 +126,8 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield _hooked(plan, "forward", _FORWARD_HOOK, _forward(plan))
     yield Chain("DOCKER-FORWARD", tuple(_docker_forward(plan)))
     yield Chain("DOCKER-TARGETS", tuple(_docker_targets()))
+    if encrypted(plan.model):
+        yield _hooked(plan, "encrypted", "filter hook postrouting priority mangle", never_in_clear_text())
     yield _hooked(plan, "postrouting", "nat hook postrouting priority srcnat", _postrouting(plan))
 
 
@@ -212,6 +218,8 @@ def _forward(plan: Plan) -> Iterator[str]:
     yield from _TO_USER_CHAINS
     yield "iifname @bridges jump DOCKER-FORWARD"
     yield "oifname @bridges jump DOCKER-FORWARD"
+    for direction in ("iifname", "oifname") if encrypted(plan.model) else ():
+        yield f'{direction} "{WIREGUARD_LINK}" jump DOCKER-FORWARD'
     for version, family in FAMILIES if _adopts(plan) else ():
         yield f"{family} saddr . iifname @adopted{version} jump DOCKER-FORWARD"
         yield f"{family} daddr . oifname @adopted{version} jump DOCKER-FORWARD"

@@ -9,7 +9,7 @@ from typing import Iterator, List
 
 from ..declaration.model import Network
 from ..planning.ingress import leads_elsewhere
-from ..planning.overlays import has_tunnel, tunnel_name
+from ..planning.overlays import link_to_others, tunnel_name
 from ..planning.plan import Plan
 from ..state import Firewalld, Object, ThirdPartyAccept
 
@@ -69,5 +69,5 @@ def _firewalld(plan: Plan) -> Iterator[Firewalld]:
     for network in _networks(plan):
         zones = (("runtime", ZONE), ("permanent", ZONE))
         yield Firewalld(f"interface {network.bridge}", zones)
-        if has_tunnel(network):
-            yield Firewalld(f"interface {tunnel_name(network.name)}", zones)
+    for link in dict.fromkeys(filter(None, map(link_to_others, _networks(plan)))):
+        yield Firewalld(f"interface {link}", zones)

@@ -12,7 +12,7 @@ from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
 from ..planning.ingress import Entry
-from ..planning.overlays import tunnel_name, tunnels, underlay_link
+from ..planning.overlays import link_to_others, overlays, tunnel_name, underlay_link
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.resolvers import DNS_PORT
@@ -33,7 +33,8 @@ _REPLY = {"state": "established", "direction": "reply"}
 
 @dataclass(frozen=True)
 class RequiredFlow:
-    """A flow whose packets and replies must pass. `bridge` is that of its network, or the link that VXLAN comes by.
+    """A flow whose packets and replies must pass. `bridge` is that of its network, or the link that VXLAN or WireGuard
+    comes by.
 
     Messages call it by `description` and `subject`, as in "packets from the host to containers of network" "app".
     `packets` are its packets, each with the hook that it passes. `service` is the protocol and port of the host that
@@ -81,23 +82,26 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
 
 
 def _between_hosts(plan: Plan) -> Iterator[RequiredFlow]:
-    """The VXLAN of other hosts, and what their containers and those of this host send to each other."""
-    for network, driver, tunnel in tunnels(plan.model):
-        for peer in driver.peers[:1]:
-            yield _vxlan(network, driver, peer, underlay_link(driver, plan.facts))
+    """The VXLAN or WireGuard of other hosts, and what their containers and those of this host send to each other."""
+    for network, driver in overlays(plan.model):
+        tunnel = link_to_others(network)
+        for peer in driver.peers[:1] if tunnel else ():
+            yield _tunnelled(network, driver, peer, underlay_link(driver, plan.facts))
             for version in network.versions:
                 flows = _NetworkFlows(plan, network, version)
                 yield flows.to_other_hosts(tunnel)
                 yield flows.from_other_hosts(tunnel)
 
 
-def _vxlan(network: Network, driver: OverlayDriver, peer: Member, link: str) -> RequiredFlow:
-    """Each packet of it is one of a new flow to the firewall: answers come from another port than was asked."""
+def _tunnelled(network: Network, driver: OverlayDriver, peer: Member, link: str) -> RequiredFlow:
+    """Each packet of VXLAN is one of a new flow to the firewall: answers come from another port than was asked. Of
+    WireGuard the first one is, from whichever side it comes.
+    """
     datagram = {"protocol": "udp", "destination port": driver.port}
     coming = {**_NEW, **datagram, "in": link or None, "source": peer.address, "destination": driver.own.address}
     going = {**_NEW, **datagram, "out": link or None, "source": driver.own.address, "destination": peer.address}
     return _flow(
-        "VXLAN packets from other hosts for network",
+        f"{'WireGuard' if driver.encrypted else 'VXLAN'} packets from other hosts for network",
         network.name,
         link or network.bridge,
         peer.address.version,

@@ -20,8 +20,8 @@ def marked_for(link: LinkInfo) -> str:
 
 
 def is_managed(link: LinkInfo) -> bool:
-    kinds = (is_managed_bridge, is_managed_tunnel, is_managed_port, is_managed_parent, is_managed_shim, is_managed_ifb)
-    return any(is_kind(link) for is_kind in kinds)
+    of_networks = (is_managed_bridge, is_managed_tunnel, is_managed_wireguard, is_managed_parent, is_managed_shim)
+    return any(is_kind(link) for is_kind in (*of_networks, is_managed_port, is_managed_ifb))
 
 
 def is_managed_parent(link: LinkInfo) -> bool:
@@ -38,6 +38,11 @@ def is_managed_tunnel(link: LinkInfo) -> bool:
     """Whether this is the link of an overlay network to its other hosts."""
     name = marked_for(link)
     return link.kind == "vxlan" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
+
+
+def is_managed_wireguard(link: LinkInfo) -> bool:
+    """Whether this is the link of all encrypted networks to their other hosts; its alias names it itself."""
+    return link.kind == "wireguard" and (marked_for(link) == link.name or link.group == UNDONE_BRIDGES)
 
 
 def is_managed_port(link: LinkInfo) -> bool:

@@ -22,7 +22,15 @@ from ...kernel.links import (
     index_of,
     set_addresses,
 )
-from ...kernel.rtnetlink import RT_SCOPE_UNIVERSE, RTPROT_STATIC, AddressInfo, LinkInfo, RouteInfo, SublinkInfo
+from ...kernel.rtnetlink import (
+    RT_SCOPE_LINK,
+    RT_SCOPE_UNIVERSE,
+    RTPROT_STATIC,
+    AddressInfo,
+    LinkInfo,
+    RouteInfo,
+    SublinkInfo,
+)
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Key, Shim, State, Sublink, state_of
 from ..resource import Observation
@@ -30,7 +38,6 @@ from . import sublinks
 from .link_resource import LinkResource
 from .marks import MARK, is_managed_shim, marked_for
 
-_SCOPE_LINK = 253
 Links = Mapping[str, LinkInfo]
 
 
@@ -141,7 +148,7 @@ def _set_routes(netlink: Rtnetlink, index: int, shim: Shim) -> None:
     for destination in (each for each in shim.routes if each not in there):
         version = 6 if ":" in destination else 4
         source = next(_plain(each) for each in shim.addresses if (":" in each) == (version == 6))
-        scope = RT_SCOPE_UNIVERSE if version == 6 else _SCOPE_LINK
+        scope = RT_SCOPE_UNIVERSE if version == 6 else RT_SCOPE_LINK
         netlink.add_route(destination, index, scope=scope, source=source)
 
 

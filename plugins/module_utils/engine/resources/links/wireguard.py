@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observes and changes the link of WireGuard by which encrypted networks reach their other hosts: its key, and of each
+other host the key, where it is reached, and a route for each slice that is behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence
+
+from ...diff import Change
+from ...errors import ApplyError, ConflictError, Problem
+from ...kernel import proc_sys, rtnetlink
+from ...kernel.links import DONE, UNDONE_BRIDGES, doing, error_number, forgiving, in_order_of, index_of
+from ...kernel.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTPROT_WHARF, LinkInfo, RouteInfo
+from ...kernel.rtnetlink_changes import Rtnetlink
+from ...kernel.wireguard import PeerInfo, WireGuardNetlink, require_wireguard
+from ...state import Digest, Key, PeerRoute, State, WireGuard, WireGuardPeer, state_of
+from ..resource import Observation
+from . import wireguard_key
+from .link_resource import LinkResource
+from .marks import MARK, is_managed_wireguard
+from .stacks import StackReader
+
+# Seconds. Both ends let a session go by then, and agree on another one as long as they reach each other.
+SESSION = 180
+
+
+class Endpoints:
+    """Where the kernel was told that peers are. It then follows a peer that sends from elsewhere, as from behind a NAT,
+    and a peer that it has a session with is where it says.
+
+    `before` has what it was told by earlier runs, and what it was about to be told when one was killed.
+    """
+
+    def __init__(self, before: Sequence[Digest] = ()) -> None:
+        told = [frozenset(each.content.split()) for each in before]
+        self._before = frozenset.intersection(*told) if told else frozenset()
+        self._now: Dict[str, str] = {}
+
+    def note(self, peers: Iterable[WireGuardPeer]) -> None:
+        """These are what the kernel has been told in this run."""
+        self._now.update({peer.public_key: peer.endpoint for peer in peers})
+
+    def observed(self, found: PeerInfo, wanted: Sequence[WireGuardPeer]) -> WireGuardPeer:
+        """The peer, where it is declared to be if the kernel has been told that."""
+        peer = WireGuardPeer(found.public_key, found.address, found.port, tuple(sorted(found.allowed)), found.keepalive)
+        same = next((each for each in wanted if each.public_key == found.public_key), peer)
+        if self._is_told(same, found.handshake):
+            return replace(peer, address=same.address, port=same.port)
+        return peer
+
+    def _is_told(self, peer: WireGuardPeer, handshake: int) -> bool:
+        if peer.public_key in self._now:
+            return self._now[peer.public_key] == peer.endpoint
+        return _told(peer) in self._before and time.time() - handshake < SESSION
+
+
+def _told(peer: WireGuardPeer) -> str:
+    return f"{peer.public_key}@{peer.endpoint}"
+
+
+class WireGuardLinks(LinkResource):
+    """Observes and changes the one link of WireGuard whose alias is `wharf:` and its own name. `told` is what the
+    ledger has of its peers.
+    """
+
+    kinds = frozenset(["wireguard"])
+    goes_first = True
+
+    def __init__(self, stacks: Optional[StackReader] = None, told: Sequence[Digest] = ()) -> None:
+        super().__init__(stacks)
+        self._endpoints = Endpoints(told)
+        self._has_made_key = False
+
+    def require(self, new: State) -> None:
+        for wanted in (each for each in new.values() if isinstance(each, WireGuard)):
+            try:
+                require_wireguard()
+            except OSError as error:
+                raise ConflictError.at(
+                    wanted.place,
+                    "is to be encrypted, and the kernel of this host has no WireGuard, or cannot load its module: "
+                    "install a kernel that has it, such as Debian's linux-image-amd64, or leave encrypted out on all "
+                    "hosts",
+                ) from error
+
+    def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
+        wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, WireGuard)}
+        links = self._stacks.host.links
+        for link in (each for each in links if each.name in wanted and not is_managed_wireguard(each)):
+            stands = f"an interface {link.name} is on this host that wharf.network does not manage"
+            raise ConflictError(Problem(wanted[link.name].place, f"{stands}: remove it, or rename it"))
+        managed = [link for link in links if is_managed_wireguard(link)]
+        routes = self._stacks.host.routes if managed else []
+        current = state_of([
+            self._observed(link, _of_link(link.index, routes), wanted.get(link.name)) for link in managed
+        ])  # fmt: skip
+        return Observation(
+            current,
+            desired,
+            partial=frozenset(current.keys() - desired.keys()),
+            digests={name: Digest(" ".join(map(_told, each.peers))) for name, each in wanted.items()},
+        )
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        self._stacks.forget()
+        with Rtnetlink() as netlink:
+            for change in changes:
+                before, after = change.before, change.after
+                if isinstance(after, WireGuard):
+                    with doing(f"{after.title}: {'changing' if before else 'creating'}"), _with_remedies():
+                        self._make(netlink, before if isinstance(before, WireGuard) else None, after)
+                else:
+                    self._delete(netlink, change.subject.name)
+        return {}
+
+    def _observed(self, link: LinkInfo, own: Sequence[RouteInfo], wanted: Optional[WireGuard]) -> WireGuard:
+        with WireGuardNetlink() as netlink:
+            device = netlink.device(link.index)
+        declared = wanted or WireGuard(link.name, 0, 0)
+        peers = (self._endpoints.observed(each, declared.peers) for each in device.peers)
+        routes = (PeerRoute(each.destination, each.gateway, each.source) for each in own)
+        return WireGuard(
+            link.name,
+            port=device.port,
+            mtu=link.mtu,
+            peers=in_order_of(declared.peers, peers),
+            routes=in_order_of(declared.routes, routes),
+            has_kept_key=device.private_key == wireguard_key.read(),
+            public_key=device.public_key,
+            is_marked=link.group != UNDONE_BRIDGES,
+            up=link.up,
+            sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
+        )
+
+    def _make(self, netlink: Rtnetlink, before: Optional[WireGuard], after: WireGuard) -> None:
+        """The peers are there before the link is up, and the routes come last."""
+        if before is None:
+            netlink.add_wireguard(after.name, after.mtu, UNDONE_BRIDGES)
+        index = socket.if_nametoindex(after.name)
+        with WireGuardNetlink() as wireguard:
+            self._set_device(wireguard, index, after)
+        netlink.set_link(index, mtu=after.mtu)
+        proc_sys.apply(after.sysctls, after.name)
+        netlink.set_link(index, up=after.up)
+        _set_routes(netlink, index, after)
+        netlink.set_link(index, alias=MARK + after.name, group=DONE)
+
+    def _set_device(self, wireguard: WireGuardNetlink, index: int, after: WireGuard) -> None:
+        """What stays of the peers is not touched, so that their sessions go on."""
+        standing = wireguard.device(index)
+        self._has_made_key = self._has_made_key or not wireguard_key.public_key(make=False)
+        private = wireguard_key.kept()
+        known = {self._endpoints.observed(each, after.peers) for each in standing.peers}
+        keys = {each.public_key for each in after.peers}
+        wireguard.set_device(
+            index,
+            private_key=private if private != standing.private_key else b"",
+            port=after.port if standing.port != after.port else 0,
+            peers=[
+                PeerInfo(each.public_key, each.address, each.port, each.slices, each.keepalive)
+                for each in after.peers
+                if each not in known
+            ],
+            gone=[each.public_key for each in standing.peers if each.public_key not in keys],
+        )
+        self._endpoints.note(after.peers)
+
+    def _delete(self, netlink: Rtnetlink, name: str) -> None:
+        index = index_of(name)
+        if index:
+            with doing(f"wireguard {name}: deleting"), forgiving(errno.ENODEV):
+                netlink.delete_link(index)
+        if self._has_made_key:
+            # The run is taken back, and nobody has been told of the key.
+            wireguard_key.remove()
+            self._has_made_key = False
+
+
+@contextmanager
+def _with_remedies() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error_number(error) != errno.EADDRINUSE:
+            raise
+        remedy = "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
+        raise ApplyError(f"{error.strerror}: {remedy}") from error
+
+
+def _of_link(index: int, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
+    return [each for each in routes if each.index == index and each.protocol == RTPROT_WHARF]
+
+
+def _set_routes(netlink: Rtnetlink, index: int, after: WireGuard) -> None:
+    standing = _of_link(index, rtnetlink.routes())
+    there = {PeerRoute(each.destination, each.gateway, each.source) for each in standing}
+    for route in (each for each in after.routes if each not in there):
+        scope = RT_SCOPE_UNIVERSE if ":" in route.destination else RT_SCOPE_LINK
+        netlink.add_route(route.destination, index, protocol=RTPROT_WHARF, scope=scope, source=route.source)
+    wanted = {route.destination for route in after.routes}
+    for gone in (each for each in standing if each.destination not in wanted):
+        with forgiving(errno.ESRCH):
+            rtnetlink.delete_route(gone)

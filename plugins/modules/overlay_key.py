@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: overlay_key
+short_description: Tell the hosts of encrypted networks the public keys of each other
+version_added: 0.1.0
+description:
+  - Each host of a network with C(driver=overlay) and C(encrypted) makes its own private key of WireGuard, which never
+    leaves it. This makes it where there is none, and notes the public key for the later tasks of this run of Ansible,
+    in which the modules of the layers tell it to the other hosts.
+  - The playbook C(wharf.network.site) and the roles do this themselves. It is of use in a play that calls
+    M(wharf.network.layers) by itself, in a task or a play before that, for all hosts at once.
+  - Of hosts that a run does not reach, the others go on using the key that they were told last. One of which they were
+    never told a key gets nothing sent until a run reaches both.
+  - Where O(networks) and O(compose_files) declare no encrypted network, it does nothing, and does not connect.
+options:
+  networks:
+    description: The networks, as in M(wharf.network.layers).
+    type: raw
+  compose_files:
+    description: The Compose files, as in M(wharf.network.layers).
+    type: raw
+  state:
+    description: As in M(wharf.network.layers). With V(absent) this does nothing.
+    type: str
+    choices: [present, exact, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Makes no key. The hosts that have none are taken for such that have told one.
+  diff_mode:
+    support: none
+    description: There is nothing that may be shown.
+  idempotent:
+    support: full
+    description: A host keeps its key.
+  platform:
+    support: full
+    description: The systems that this runs on.
+    platforms: linux
+requirements:
+  - Python 3.9 or later
+  - root on the target
+author:
+  - The wharf.network authors (@wharf)
+"""
+
+EXAMPLES = r"""
+- name: All hosts, before any of them is set up
+  hosts: app_servers
+  tasks:
+    - name: Public keys
+      wharf.network.overlay_key:
+        networks: "{{ wharf_networks }}"
+
+- name: One after the other
+  hosts: app_servers
+  serial: 1
+  tasks:
+    - name: Networks
+      wharf.network.layers:
+        networks: "{{ wharf_networks }}"
+"""
+
+RETURN = r"""
+public_key:
+  description:
+    - The public key of the host, as C(wg pubkey) prints it; null where no network is encrypted, where the kernel has no
+      WireGuard, and in check mode where there is none yet.
+  returned: success
+  type: str
+  sample: 3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=
+"""
+
+from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine
+
+ARGUMENT_SPEC = {
+    "networks": {"type": "raw"},
+    "compose_files": {"type": "raw"},
+    "state": {"type": "str", "choices": ["present", "exact", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    run_by_engine("overlay_key", ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()
