@@ -14,24 +14,34 @@ import yaml
 
 MOLECULE = Path(__file__).parents[1] / "integration/molecule"
 QUESTIONS = {"tcp", "udp", "ping", "run", "value"}
+EXPECT = "../expect.yml"
 
-
-def expectations(thing: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(thing, list):
-        for each in thing:
-            yield from expectations(each)
-    elif isinstance(thing, dict):
-        found = thing.get("expectations")
-        yield from found if isinstance(found, list) else ()
-        for each in thing.values():
-            yield from expectations(each)
-
-
-@pytest.mark.parametrize(
+each_file = pytest.mark.parametrize(
     "path", [pytest.param(path, id=str(path.relative_to(MOLECULE))) for path in MOLECULE.rglob("*.yml")]
 )
+
+
+def parts(path: Path) -> Iterator[dict[str, Any]]:
+    """All mappings of a file, wherever they are in it."""
+    left = [yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            yield part
+        if isinstance(part, (dict, list)):
+            left += part.values() if isinstance(part, dict) else part
+
+
+@each_file
 def test_each_expectation_asks_one_thing(path: Path) -> None:
-    for expectation in expectations(yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)):
+    given = [part["expectations"] for part in parts(path) if isinstance(part.get("expectations"), list)]
+    for expectation in (each for expectations in given for each in expectations):
         assert len(QUESTIONS & expectation.keys()) == 1, expectation
         assert {"gives"} <= expectation.keys() - QUESTIONS <= {"in", "gives"}, expectation
         assert isinstance(expectation["gives"], str), expectation
+
+
+@each_file
+def test_expectations_are_defined(path: Path) -> None:
+    for task in (part for part in parts(path) if part.get("ansible.builtin.include_tasks") == EXPECT):
+        assert "expectations" in task["vars"], task
