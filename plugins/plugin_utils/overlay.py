@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.engine.declaration.drivers import OverlayDriver
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.places import SOURCE, Places
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
@@ -165,10 +164,11 @@ def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[
     """
     given = {key: known.get(f"wharf_{key}") for key in ("networks", "containers", "compose_files")}
     try:
-        model = _read_alone(gather(given, bases).parts)
+        parts = gather(given, bases).parts
     except ModelError:
         return {"names": {}, "ingress": {}, "encrypted": {}}
-    return {"names": _names(model), "ingress": _ingress(model), "encrypted": _encrypted(model)}
+    model = _read_alone(parts)
+    return {"names": _names(model), "ingress": _ingress(model), "encrypted": _encrypted(parts.get("networks"))}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
@@ -196,9 +196,11 @@ def _names(model: Model) -> dict[str, list[str]]:
     return {network: sorted(filter(_is_answered, set(called))) for network, called in names.items()}
 
 
-def _encrypted(model: Model) -> dict[str, bool]:
-    drivers = {network.name: network.driver for network in model.networks.values()}
-    return {name: driver.encrypted for name, driver in drivers.items() if isinstance(driver, OverlayDriver)}
+def _encrypted(networks: Any) -> dict[str, bool]:
+    """As they are written: one of which anything else is wrong is no network of the model."""
+    entries = networks.items() if isinstance(networks, Mapping) else ()
+    overlays = ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
+    return {str(entry.get("name") or key): is_encrypted(entry) for key, entry in overlays}
 
 
 def _ingress(model: Model) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.wiregu
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DOCKER_CHAINS, LAYERS
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.stacks import StackReader
-from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.wireguard import SESSION, Endpoints
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.wireguard import (
+    SESSION,
+    Endpoints,
+    as_info,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Digest, WireGuardPeer
 from ansible_collections.wharf.network.plugins.module_utils.engine.unconfirmed import Reverted
 
@@ -111,6 +116,18 @@ def test_changes_are_those_of_pyroute2(sent: list[bytes]) -> None:
         PEERS=[gone, *(peer_of_pyroute2(peer, FLAGS=2) for peer in PEERS)],
     )
     assert [plain(message) for message in sent] == [plain(expected)]
+
+
+def test_a_peer_that_is_where_it_was_is_not_sent_elsewhere(sent: list[bytes]) -> None:
+    """It may have moved since it was declared, and gets another slice now."""
+    before = WireGuardPeer(KEYS[0], "192.0.2.2", 51820, ("10.20.2.0/24",), 25)
+    after = replace(before, slices=("10.20.2.0/24", "10.21.2.0/24"))
+    with WireGuardNetlink() as netlink:
+        for known, address in ((before, ""), (None, "192.0.2.2"), (replace(before, address="192.0.2.9"), "192.0.2.2")):
+            del sent[:]
+            netlink.set_device(7, peers=[as_info(after, known)])
+            (peer,) = parse_device([b"\0" * 4 + sent[0]]).peers
+            assert (peer.address, peer.allowed) == (address, after.slices)
 
 
 @pytest.mark.parametrize(("count", "networks"), [(250, 1), (100, 9), (3, 1500), (0, 0)])
@@ -212,6 +229,8 @@ def test_a_key_that_was_told_outlives_a_run_that_is_taken_back(monkeypatch: pyte
     monkeypatch.setattr(ledger, "PATH", str(tmp_path / "ledger.json"))
     monkeypatch.setattr(ledger, "_NEW", str(tmp_path / "ledger.json.new"))
     monkeypatch.setattr(ledger, "_remove_records", lambda: None)
+    Ledger().save()
+    assert key.exists(), "others may have been told of it before anything was declared here"
     first = Ledger(owned={"bridge": {("bridge", "br-app")}})
     first.save()
     first.restore()

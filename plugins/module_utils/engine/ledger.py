@@ -166,7 +166,7 @@ class Ledger:
         """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
         The log goes then, too, and the key that other hosts know this one by. That changes were reverted is kept until
-        somebody has been told, and so is a key that they may have been told of.
+        somebody has been told, and so is a key that they may have been told of, also before anything was declared.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
@@ -174,7 +174,7 @@ class Ledger:
         if self.is_empty:
             with _told():
                 _remove_records()
-                if not self.reverted:
+                if self._as_loaded and not self.reverted:
                     disk.remove(KEY_FILE)
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted

@@ -501,3 +501,30 @@ def test_a_big_host_is_planned_the_same_from_any_order() -> None:
     assert forwards.allotted == backwards.allotted
     assert forwards.publications == backwards.publications
     assert replace(forwards, model=backwards.model) == backwards
+
+
+def encrypted(subnet: str, index: int) -> dict[str, Any]:
+    members = {"h1": {"address": "192.0.2.1", "index": index}, "h2": {"address": "192.0.2.2", "index": 9}}
+    return {
+        "networks": {
+            "app": {
+                "driver": "overlay",
+                "driver_opts": {"encrypted": ""},
+                "ipam": {"config": [{"subnet": subnet}]},
+                "x-wharf": {"host": "h1", "members": members},
+            }
+        }
+    }
+
+
+def test_an_encrypted_network_does_not_change_its_subnet_in_place() -> None:
+    """Containers send to the former one for a moment, and no rule knows any more that it is to be encrypted."""
+    before = plan(encrypted("10.20.0.0/16", 1)).allotted
+    assert refused(encrypted("10.30.0.0/16", 1), before) == [
+        "wharf_networks.app.ipam.config: the network is encrypted, and had the slice 10.20.1.0/24, which is in none of "
+        "these subnets: packets to it could leave in clear text while the network changes: remove the network in a run "
+        "of its own first"
+    ]
+    # Another slice is still one of the network, and of another subnet that has the former one, too.
+    assert subnets(plan(encrypted("10.20.0.0/16", 2), before=before), "app") == ["10.20.2.0/24"]
+    assert subnets(plan(encrypted("10.16.0.0/12", 2), before=before), "app") == ["10.16.2.0/24"]

@@ -298,6 +298,10 @@ def test_hosts_that_differ_about_encryption_are_told_of_each_other() -> None:
     assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == [
         f"{path}.h1.encrypted: true: on h1 the network is encrypted, and here it is in clear text: {remedy}"
     ]
+    # What is wrong only where a host is read by itself does not hide it.
+    reserved = {"config": [{"subnet": "10.20.0.0/16", "aux_addresses": {"router": "10.20.0.1"}}]}
+    variables["h2"]["wharf_networks"] = {"app": network(ipam=reserved)}
+    assert len(problems(variables, "h1", variables["h1"]["wharf_networks"])) == 2
     variables["h1"]["wharf_networks"] = {"app": network()}
     assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == []
 

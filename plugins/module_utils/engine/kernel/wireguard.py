@@ -44,9 +44,9 @@ _U16, _U32, _U64 = struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=q")
 
 @dataclass(frozen=True)
 class PeerInfo:
-    """A peer, by its public key: its endpoint, empty where none is known; the prefixes that are behind it; after how
-    many seconds without a packet to it one is sent, 0 for never; and when both last agreed on a session, in seconds
-    since 1970, 0 for never.
+    """A peer, by its public key: its endpoint, empty where none is known, or where it is to stay what it is; the
+    prefixes that are behind it; after how many seconds without a packet to it one is sent, 0 for never; and when both
+    last agreed on a session, in seconds since 1970, 0 for never.
     """
 
     public_key: str
@@ -121,7 +121,7 @@ def require_wireguard() -> None:
 
 
 def is_known() -> bool:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         require_wireguard()
         return True
     return False
@@ -186,13 +186,16 @@ def _pieces(peer: PeerInfo) -> Iterator[bytes]:
 
 
 def _settings(peer: PeerInfo) -> bytes:
-    family, layout = (socket.AF_INET6, _ENDPOINT6) if ":" in peer.address else (socket.AF_INET, _ENDPOINT4)
-    end = layout.pack(family, peer.port.to_bytes(2, "big"), socket.inet_pton(family, peer.address))
     return b"".join([
-        attribute(WGPEER_A_ENDPOINT, end),
+        attribute(WGPEER_A_ENDPOINT, _endpoint(peer)) if peer.address else b"",
         attribute(WGPEER_A_FLAGS, _U32.pack(WGPEER_F_REPLACE_ALLOWEDIPS)),
         attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(peer.keepalive)),
     ])  # fmt: skip
+
+
+def _endpoint(peer: PeerInfo) -> bytes:
+    family, layout = (socket.AF_INET6, _ENDPOINT6) if ":" in peer.address else (socket.AF_INET, _ENDPOINT4)
+    return layout.pack(family, peer.port.to_bytes(2, "big"), socket.inet_pton(family, peer.address))
 
 
 def _together(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -185,11 +185,12 @@ def missing_addresses(model: Model, facts: Facts) -> Iterator[Problem]:
             yield Problem(f"{network.path}.x-wharf.members.{driver.own.name}.address", f"{own}: {remedy}")
 
 
-def check_overlays(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
-    """Whether no two tunnels share an identifier, none has the name of a bridge, and all encrypted networks can go by
-    one link.
+def check_overlays(model: Model, allotted: Allotments, before: Allotments, problems: ProblemCollector) -> None:
+    """Whether no two tunnels share an identifier, none has the name of a bridge, all encrypted networks can go by one
+    link, and none changes its subnet while containers may be on it.
     """
     _check_encrypted(model, allotted, problems)
+    _check_subnets(model, before, problems)
     taken: Dict[Tuple[int, int], Network] = {}
     for network, driver, tunnel in tunnels(model):
         other = taken.setdefault((driver.vni, driver.port), network)
@@ -232,8 +233,8 @@ def _check_encrypted(model: Model, allotted: Allotments, problems: ProblemCollec
         if key and holders.setdefault(key, name) != name:
             problems.add(
                 networks[0][0].path,
-                f"{name} has the private key of {holders[key]}, as a copy of a machine has: remove {KEY_FILE} on one "
-                "of them, and let a play reach both",
+                f"{holders[key]} and {name} have told the same public key, as copies of a machine do: remove "
+                f"{KEY_FILE} on one of them, and let a play reach both",
             )
     for network in model.networks.values() if networks else ():
         if network.bridge == WIREGUARD_LINK:
@@ -241,6 +242,21 @@ def _check_encrypted(model: Model, allotted: Allotments, problems: ProblemCollec
                 network.path,
                 f"its bridge {WIREGUARD_LINK} has the name of the link of encrypted networks: name another one by "
                 "com.docker.network.bridge.name",
+            )
+
+
+def _check_subnets(model: Model, before: Allotments, problems: ProblemCollector) -> None:
+    """Until a container has its new address, it sends to the former subnet, which no rule knows any more as one that is
+    to be encrypted.
+    """
+    for network, driver in encrypted(model):
+        for gone in (pool.subnet for version in (4, 6) for pool in before.pools(network.name, version)):
+            if any(gone[0] in subnet and gone[-1] in subnet for subnet in driver.subnets):
+                continue
+            problems.add(
+                f"{network.path}.ipam.config",
+                f"the network is encrypted, and had the slice {gone}, which is in none of these subnets: packets to it "
+                "could leave in clear text while the network changes: remove the network in a run of its own first",
             )
 
 

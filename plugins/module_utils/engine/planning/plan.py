@@ -90,7 +90,7 @@ class Plan:
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
         plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted, entries=ingress)
         check_leases(model, allotted.networks, problems)
-        check_overlays(model, allotted, problems)
+        check_overlays(model, allotted, before, problems)
         check_vlans(model, facts, problems)
         plan._check_families(problems)
         plan._check_reach(problems)

@@ -15,7 +15,7 @@ from ..declaration.drivers import OverlayDriver
 from ..declaration.model import Network
 from ..declaration.section import Address
 from ..planning.ingress import MARK_BITS, entry_gateway, leads_elsewhere, returns
-from ..planning.overlays import WIREGUARD_LINK, has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
+from ..planning.overlays import WIREGUARD_LINK, encrypted, has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
 from .container_rules_iptables import entry_translation
@@ -47,12 +47,12 @@ def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Elemen
         yield from _entries(plan, network, driver, version)
         yield from _forwarding(plan, network, tunnel)
         yield from _to_host(plan, network, tunnel, version)
-    encrypted = [str(subnet) for subnet in driver.subnets_of(version)] if driver.encrypted else []
-    for subnet in encrypted:
+    subnets = [str(subnet) for subnet in driver.subnets_of(version)] if driver.encrypted else []
+    for subnet in subnets:
         yield from _never_in_clear_text(network, driver, subnet, version)
     for own in driver.own.slices_of(version):
         yield from _unchanged(plan, network, driver, str(own), version)
-    for subnet in encrypted:
+    for subnet in subnets:
         yield from _encrypted(subnet, version)
 
 
@@ -180,11 +180,17 @@ def _encrypted(subnet: str, version: int) -> Iterator[Element]:
     yield INPUT, f"{coming} -j DROP"
 
 
+def from_encrypted(plan: Plan, version: int) -> Iterator[str]:
+    """These come before the rules of all networks, which let some packets on."""
+    for _network, driver in encrypted(plan.model):
+        for subnet in driver.subnets_of(version):
+            yield f"-s {subnet} -j {FROM_CLEAR_TEXT.split()[1]}"
+
+
 def _never_in_clear_text(network: Network, driver: OverlayDriver, subnet: str, version: int) -> Iterator[Element]:
     """What is for the network leaves by no other link than its own, also where the host has lost the link or the
     routes, has no key of a peer, or somebody has given it other routes; and what is from the network comes by no other.
     """
-    yield RAW, f"-s {subnet} -j {FROM_CLEAR_TEXT.split()[1]}"
     for chain, address, link in ((TO_CLEAR_TEXT, "-d", "-o"), (FROM_CLEAR_TEXT, "-s", "-i")):
         for own in driver.own.slices_of(version):
             yield chain, f"{address} {own} {link} {network.bridge} -j RETURN"

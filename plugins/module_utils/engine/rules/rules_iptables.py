@@ -31,6 +31,7 @@ from .overlay_rules_iptables import (
     TO_CLEAR_TEXT,
     TUNNELS,
     VXLAN,
+    from_encrypted,
     overlay_rules,
 )
 from .user_rules_iptables import user_rules
@@ -141,7 +142,11 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     if is_encrypted:
         yield IptablesHook(f"{family} mangle POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
-        "raw WHARF-PREROUTING": (*_untracked(plan), *_raw_prerouting(version)),
+        "raw WHARF-PREROUTING": (
+            *_untracked(plan),
+            *_raw_prerouting(version),
+            *from_encrypted(plan, version),
+        ),
         "filter DOCKER-FORWARD": (
             *_bridging(plan),
             "-j DOCKER-INTERNAL",

@@ -154,20 +154,18 @@ class WireGuardLinks(LinkResource):
         netlink.set_link(index, alias=MARK + after.name, group=DONE)
 
     def _set_device(self, wireguard: WireGuardNetlink, index: int, after: WireGuard) -> None:
-        """What stays of the peers is not touched, so that their sessions go on."""
+        """What stays of the peers is not touched, so that their sessions go on, and each is reached where it is now."""
         standing = wireguard.device(index)
         self._has_made_key = self._has_made_key or not wireguard_key.public_key(make=False)
         private = wireguard_key.kept()
-        known = {self._endpoints.observed(each, after.peers) for each in standing.peers}
+        known = {each.public_key: self._endpoints.observed(each, after.peers) for each in standing.peers}
         keys = {each.public_key for each in after.peers}
         wireguard.set_device(
             index,
             private_key=private if private != standing.private_key else b"",
             port=after.port if standing.port != after.port else 0,
             peers=[
-                PeerInfo(each.public_key, each.address, each.port, each.slices, each.keepalive)
-                for each in after.peers
-                if each not in known
+                as_info(each, known.get(each.public_key)) for each in after.peers if each != known.get(each.public_key)
             ],
             gone=[each.public_key for each in standing.peers if each.public_key not in keys],
         )
@@ -182,6 +180,13 @@ class WireGuardLinks(LinkResource):
             # The run is taken back, and nobody has been told of the key.
             wireguard_key.remove()
             self._has_made_key = False
+
+
+def as_info(peer: WireGuardPeer, before: Optional[WireGuardPeer]) -> PeerInfo:
+    """Without an endpoint where the kernel has been told that one: the peer may have moved since."""
+    stays = before is not None and before.endpoint == peer.endpoint
+    address, port = ("", 0) if stays else (peer.address, peer.port)
+    return PeerInfo(peer.public_key, address, port, peer.slices, peer.keepalive)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ again when another one comes.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from typing import Optional
 
@@ -47,6 +48,9 @@ def kept() -> bytes:
         found = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
         os.makedirs(os.path.dirname(KEY_FILE), mode=0o755, exist_ok=True)
         disk.replace(KEY_FILE, f"{as_text(found)}\n", 0o600)
+    elif stat.S_IMODE(os.stat(KEY_FILE).st_mode) & 0o077:
+        # Somebody has restored it from elsewhere.
+        os.chmod(KEY_FILE, 0o600)
     return found
 
 
