@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: boot
 short_description: Bring a host's container networks back when it boots
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Installs the command C(wharf), C(/usr/local/sbin/wharf), which is the engine of this very version of the collection
     in one file. It is run by the Python that runs this module. It knows from the ledger what is declared on the host.

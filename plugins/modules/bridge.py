@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: bridge
 short_description: Bridges of container networks
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes the bridge of the default network (C(docker0)) and of each user-defined network, as Docker does, with its
     gateway addresses of both families, MTU and MAC, without STP.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: check_variables
 short_description: Refuse variables that the roles and playbooks do not know
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Fails if a variable of the host begins with C(wharf_) and is none of the roles and playbooks of this collection, or
     if one of these has a value that it cannot have.

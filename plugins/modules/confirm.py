@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: confirm
 short_description: Confirm changes of a host's container networks through a new connection
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Confirms changes of a call with O(wharf.network.layers#module:confirm), so that the host does not revert them.
   - Each attempt makes a new connection to the host. An existing one, also one that ssh shares

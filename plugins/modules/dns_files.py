@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dns_files
 short_description: The resolv.conf, hosts and hostname of containers
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes each container's C(resolv.conf), C(hosts) and C(hostname). Those of a named namespace (C(netns:NAME), the
     default) are below C(/etc/netns/NAME), from where C(ip netns exec) binds them over C(/etc).

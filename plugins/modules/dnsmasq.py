@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dnsmasq
 short_description: Names, leases and network boot on user-defined networks
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs C(dnsmasq) to answer the names of containers on user-defined networks, as Docker's embedded resolver does. It
     knows containers by their name, host name and aliases, and by each of these with the network's name behind it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_chains
 short_description: Filter, NAT and raw rules of container networks
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Computes the rules of the whole host (published ports, isolation, masquerade, protection against direct access) and
     brings the nftables table C(inet wharf) to them in one transaction.

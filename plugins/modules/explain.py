@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: explain
 short_description: Say whether and why a packet passes
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Follows a packet and its answer through the state of the kernel, which is the routes, bridges, kernel parameters,
     NAT and firewall rules of the host and of its containers, also those of third parties.

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: forwarding
 short_description: Forwarding of IP packets by the host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6.
   - Uplinks that take their routes from router advertisements (C(accept_ra=1)) are told to do so still (C(accept_ra=2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: layers
 short_description: Bring a host's container networks to what is declared, in one run
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Converges all layers of a host's container networks, or those of O(layers), in one run. The run plans everything
     that is declared on the host, observes each layer, makes all changes in one order, and observes again.

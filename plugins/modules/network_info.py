@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: network_info
 short_description: Observe a host's container networks
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells what C(brctl show), C(ip link), C(nft list) and C(docker network inspect) would, in one call and in the words
     of the declaration. It says which container each veth serves, what is published, and which addresses are allotted.

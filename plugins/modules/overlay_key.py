@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: overlay_key
 short_description: Tell the hosts of encrypted networks the public keys of each other
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Each host of a network with C(driver=overlay) and C(encrypted) makes its own private key of WireGuard, which never
     leaves it. This makes it where there is none, and notes the public key for the later tasks of this run of Ansible,

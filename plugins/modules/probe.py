@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: probe
 short_description: Prove by packets who reaches whom
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends packets from inside sandboxes and from the host, all at once, and compares what becomes of them with what is
     expected. It fails if something differs, so it can be a gate in a play.

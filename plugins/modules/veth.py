@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: veth
 short_description: Sandboxes and endpoints of containers
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes the named network namespaces of containers (C(ip netns)), and connects each to its networks by a veth pair,
     whose one end is made directly inside the sandbox, with its name, MAC, MTU, addresses and routes.
