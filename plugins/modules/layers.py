@@ -124,7 +124,7 @@ ARGUMENT_SPEC = {
     "recover": {"type": "bool", "default": False},
     "confirm": {"type": "int"},
     "confirm_later": {"type": "bool", "default": False},
-    "peer_keys": {"type": "dict", "default": {}},
+    "peer_keys": {"type": "dict", "default": {}, "no_log": False},
     "by": {"type": "str", "default": "a module"},
     "variable_prefix": {"type": "str", "default": ""},
 }

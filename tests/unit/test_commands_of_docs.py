@@ -56,7 +56,7 @@ def wrong(words: list[str]) -> str:
         try:
             command._parse(given.split() if " " in given else [given, "--help"])
         except SystemExit as ended:
-            return "the command does not take this" if ended.code else ""
+            return "" if ended.code in (None, 0) else "the command does not take this"
     if name == "ansible-playbook":
         extra = [arguments[place + 1] for place, each in enumerate(arguments) if each == "-e"]
         names = {key for each in extra if not each.startswith("@") for key in _variables(each)}
