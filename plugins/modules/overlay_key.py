@@ -52,20 +52,15 @@ author:
 """
 
 EXAMPLES = r"""
-- name: All hosts, before any of them is set up
-  hosts: app_servers
-  tasks:
-    - name: Public keys
-      wharf.network.overlay_key:
-        networks: "{{ wharf_networks }}"
-
-- name: One after the other
-  hosts: app_servers
-  serial: 1
-  tasks:
-    - name: Networks
-      wharf.network.layers:
-        networks: "{{ wharf_networks }}"
+# In a play for all hosts, before one that sets them up one after the other.
+- name: Public keys
+  wharf.network.overlay_key:
+    networks:
+      app:
+        driver: overlay
+        driver_opts: {encrypted: ""}
+        ipam: {config: [{subnet: 10.20.0.0/16}]}
+        x-wharf: {hosts: app_servers, slice: 24}
 """
 
 RETURN = r"""
