@@ -22,8 +22,9 @@ from typing import Any
 if __name__ != "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-    from hosts import ENGINE_FOLDER, ThrowawayHost
+    from hosts import ThrowawayHost
     from probes import Conversation
+    from runners import ENGINE_FOLDER
 
 
 @dataclass(frozen=True)
