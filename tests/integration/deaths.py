@@ -20,6 +20,7 @@ from engine import ledger
 from engine.errors import ApplyError
 from engine.kernel import conntrack, namespaces, proc_sys, rtnetlink
 from engine.kernel.rtnetlink_changes import Rtnetlink
+from engine.kernel.wireguard import WireGuardNetlink
 
 Function = Callable[..., Any]
 
@@ -82,7 +83,7 @@ def before_each_change_of_the_kernel(act: Act) -> None:
         _hook(act, rtnetlink, name)
     of_links = (
         "add_veth",
-        "add_dummy",
+        "add_link",
         "add_vlan",
         "add_sublink",
         "set_sublink",
@@ -92,6 +93,7 @@ def before_each_change_of_the_kernel(act: Act) -> None:
     )
     for name in (*of_links, "replace_address", "add_route"):
         _hook(act, Rtnetlink, name)
+    _hook(act, WireGuardNetlink, "set_device")
     for what in ("neighbour", "forward"):
         for name in (f"replace_{what}", f"delete_{what}"):
             _hook(act, Rtnetlink, name)

@@ -136,6 +136,17 @@ def messages(data: bytes) -> Iterator[Tuple[int, int, bytes]]:
         at += aligned(length)
 
 
+def nested(kind: int, value: bytes) -> bytes:
+    """An attribute that has others in it."""
+    return attribute(kind | NLA_F_NESTED, value)
+
+
+def pack_address(address: str) -> Tuple[int, bytes]:
+    """An address as the kernel has it: its family and its bytes."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.inet_pton(family, address)
+
+
 def attributes(data: bytes, at: int = 0) -> Attributes:
     found = {}
     end = len(data) - _ATTRIBUTE.size

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, values
+from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, pack_address, values
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 RTM_DELADDR, RTM_DELROUTE, RTM_GETNEIGH = 21, 25, 30
@@ -396,10 +396,9 @@ def way_to(destination: str, source: str = "", incoming: int = 0) -> Way:
 
 def _way_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int, Way]:
     """The kind of the route, and the way by it."""
-    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
-    packed = socket.inet_pton(family, destination)
-    from_ = socket.inet_pton(family, source) if source else b""
-    request = ROUTE_HEADER.pack(family, 8 * len(packed), 8 * len(from_), 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
+    family, to = pack_address(destination)
+    from_ = pack_address(source)[1] if source else b""
+    request = ROUTE_HEADER.pack(family, 8 * len(to), 8 * len(from_), 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, to)
     request += attribute(RTA_SRC, from_) if from_ else b""
     request += attribute(RTA_IIF, U32.pack(incoming)) if incoming else b""
     answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)

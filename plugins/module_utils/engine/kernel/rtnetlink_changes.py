@@ -12,10 +12,9 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Iterable, Optional, Tuple
+from typing import Iterable, Optional
 
 from .netlink import (
-    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -24,6 +23,8 @@ from .netlink import (
     Connection,
     attribute,
     attributes,
+    nested,
+    pack_address,
 )
 from .rtnetlink import (
     ADDRESS_HEADER,
@@ -138,9 +139,9 @@ class Rtnetlink(Connection):
         # A veth gains nothing by more than one queue, and each more costs two of the kernel's grace periods.
         both = _number(IFLA_MTU, mtu) + _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
         there = _NEW_LINK + _name(peer) + _number(IFLA_NET_NS_FD, namespace) + both
-        kind = attribute(IFLA_INFO_KIND, _text("veth")) + _nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, there))
+        kind = attribute(IFLA_INFO_KIND, _text("veth")) + nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, there))
         here = _name(end) + _number(IFLA_GROUP, group) + _number(IFLA_MASTER, master) + both
-        self._change(RTM_NEWLINK, _NEW_LINK + here + _nested(IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL)
+        self._change(RTM_NEWLINK, _NEW_LINK + here + nested(IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL)
 
     def add_sublink(
         self,
@@ -164,22 +165,18 @@ class Rtnetlink(Connection):
         message += _number(IFLA_NET_NS_FD, namespace) if namespace is not None else b""
         self._change(RTM_NEWLINK, message + _sublink(kind, info), NLM_F_CREATE | NLM_F_EXCL)
 
-    def add_dummy(self, name: str, group: int) -> None:
-        """Make a link that leads nowhere."""
+    def add_link(self, kind: str, name: str, group: int, mtu: int = 0) -> None:
+        """Make a link of a kind that needs nothing else, such as `dummy`. With an MTU of 0 it has that of its kind."""
         message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
-        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("dummy")))
-        self._change(RTM_NEWLINK, message + kind, NLM_F_CREATE | NLM_F_EXCL)
-
-    def add_wireguard(self, name: str, mtu: int, group: int) -> None:
-        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_MTU, mtu) + _number(IFLA_GROUP, group)
-        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("wireguard")))
-        self._change(RTM_NEWLINK, message + kind, NLM_F_CREATE | NLM_F_EXCL)
+        message += _number(IFLA_MTU, mtu) if mtu else b""
+        info = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)))
+        self._change(RTM_NEWLINK, message + info, NLM_F_CREATE | NLM_F_EXCL)
 
     def add_vlan(self, name: str, lower: int, vlan: int, group: int) -> None:
         """Make a link of the VLAN of this number, on the link of the index `lower`."""
         message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_LINK, lower)
-        data = _nested(IFLA_INFO_DATA, attribute(IFLA_VLAN_ID, U16.pack(vlan)))
-        kind = _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("vlan")) + data)
+        data = nested(IFLA_INFO_DATA, attribute(IFLA_VLAN_ID, U16.pack(vlan)))
+        kind = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("vlan")) + data)
         self._change(RTM_NEWLINK, message + _number(IFLA_GROUP, group) + kind, NLM_F_CREATE | NLM_F_EXCL)
 
     def set_vlans(self, index: int, gone: Iterable[PortVlan], new: Iterable[PortVlan]) -> None:
@@ -187,7 +184,7 @@ class Rtnetlink(Connection):
         for kind, changed in ((RTM_DELLINK, gone), (RTM_SETLINK, new)):
             infos = b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, _vlan_info(each)) for each in sorted(changed))
             if infos:
-                self._change(kind, LINK_HEADER.pack(socket.AF_BRIDGE, 0, index, 0, 0) + _nested(IFLA_AF_SPEC, infos))
+                self._change(kind, LINK_HEADER.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, infos))
 
     def set_sublink(self, index: int, kind: str, info: SublinkInfo) -> None:
         """Set the mode of a link that is made on another one; of ipvlan, that of all links of its parent."""
@@ -226,15 +223,15 @@ class Rtnetlink(Connection):
         if port:
             of_port = attribute(IFLA_BRPORT_MODE, bytes([port.hairpin]))
             of_port += attribute(IFLA_BRPORT_ISOLATED, bytes([port.isolated]))
-            kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + _nested(IFLA_INFO_SLAVE_DATA, of_port)
-            message += _nested(IFLA_LINKINFO, kind)
+            kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + nested(IFLA_INFO_SLAVE_DATA, of_port)
+            message += nested(IFLA_LINKINFO, kind)
         self._change(RTM_NEWLINK, message)
 
     def add_ifb(self, name: str, group: int) -> None:
         """Make a link that lets packets pass which are redirected to it (ifb)."""
         message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
         message += _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
-        message += _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("ifb")))
+        message += nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("ifb")))
         self._change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def set_bucket(self, index: int, bucket: Bucket) -> None:
@@ -269,7 +266,7 @@ class Rtnetlink(Connection):
     def replace_address(self, index: int, address: str) -> None:
         """Give the interface `index` an `ADDRESS/PREFIX`, or set it anew where it has it."""
         plain, _slash, prefix = address.partition("/")
-        family, packed = _packed(plain)
+        family, packed = pack_address(plain)
         message = ADDRESS_HEADER.pack(family, int(prefix), 0, 0, index) + attribute(IFA_ADDRESS, packed)
         if family == socket.AF_INET:
             message += attribute(IFA_LOCAL, packed)
@@ -298,7 +295,7 @@ class Rtnetlink(Connection):
         the link, although no address of the link says so.
         """
         plain, _slash, prefix = destination.partition("/")
-        family, packed = _packed(plain)
+        family, packed = pack_address(plain)
         kind = RTN_UNICAST if index or gateway else RTN_UNREACHABLE
         # The header has room for numbers up to 255, RT_TABLE_UNSPEC for others.
         small = table if table <= RT_TABLE_MAIN else 0
@@ -309,11 +306,11 @@ class Rtnetlink(Connection):
         if int(prefix):
             message += attribute(RTA_DST, packed)
         if gateway:
-            message += attribute(RTA_GATEWAY, _packed(gateway)[1])
+            message += attribute(RTA_GATEWAY, pack_address(gateway)[1])
         if priority:
             message += _number(RTA_PRIORITY, priority)
         if source:
-            message += attribute(RTA_PREFSRC, _packed(source)[1])
+            message += attribute(RTA_PREFSRC, pack_address(source)[1])
         self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
 
     def add_rule(
@@ -345,24 +342,24 @@ class Rtnetlink(Connection):
 
     def replace_neighbour(self, index: int, address: str, mac: str) -> None:
         """Tell for good which MAC has an address by the interface `index`."""
-        family, packed = _packed(address)
+        family, packed = pack_address(address)
         message = NEIGHBOUR_HEADER.pack(family, index, NUD_PERMANENT, 0, 0)
         message += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, _mac(mac))
         self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
 
     def delete_neighbour(self, index: int, address: str) -> None:
-        family, packed = _packed(address)
+        family, packed = pack_address(address)
         self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + attribute(NDA_DST, packed))
 
     def replace_forward(self, index: int, mac: str, address: str) -> None:
         """Have the VXLAN link `index` send the frames for a MAC to this host."""
         message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, NUD_NOARP | NUD_PERMANENT, NTF_SELF, 0)
-        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, _packed(address)[1])
+        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, pack_address(address)[1])
         self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
 
     def delete_forward(self, index: int, mac: str, address: str) -> None:
         message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, 0, NTF_SELF, 0)
-        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, _packed(address)[1])
+        message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, pack_address(address)[1])
         self._change(RTM_DELNEIGH, message)
 
     def forget_neighbours(self, index: int) -> None:
@@ -395,11 +392,7 @@ def _sublink(kind: str, info: SublinkInfo) -> bytes:
     else:
         data = attribute(IFLA_IPVLAN_MODE, U16.pack(IPVLAN_MODES[info.mode]))
         data += attribute(IFLA_IPVLAN_FLAGS, U16.pack(IPVLAN_FLAGS[info.flag]))
-    return _nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)) + _nested(IFLA_INFO_DATA, data))
-
-
-def _nested(kind: int, value: bytes) -> bytes:
-    return attribute(kind | NLA_F_NESTED, value)
+    return nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)) + nested(IFLA_INFO_DATA, data))
 
 
 def _number(kind: int, value: int) -> bytes:
@@ -412,8 +405,3 @@ def _text(text: str) -> bytes:
 
 def _mac(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
-
-
-def _packed(address: str) -> Tuple[int, bytes]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return family, socket.inet_pton(family, address)

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .netlink import NLA_F_NESTED, attribute, attributes, dump
+from .netlink import attribute, attributes, dump, nested
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
@@ -187,7 +187,7 @@ def _kind(kind: str) -> bytes:
 
 
 def _nested(values: Dict[int, bytes]) -> bytes:
-    return b"".join(attribute(kind | NLA_F_NESTED, value) for kind, value in values.items())
+    return b"".join(nested(kind, value) for kind, value in values.items())
 
 
 def by_link(found: Iterable[QueueInfo]) -> Dict[int, List[QueueInfo]]:

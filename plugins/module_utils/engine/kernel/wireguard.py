@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Dict, Iterable, Iterator, Sequence, Tuple
 
-from .netlink import NLA_F_NESTED, NLM_F_ACK, Connection, attribute, attributes, values
+from .netlink import NLM_F_ACK, Connection, attribute, attributes, nested, pack_address, values
 
 NETLINK_GENERIC, GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 0x10, 3
 CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 1, 2
@@ -38,7 +38,11 @@ _PEERS_SIZE = 1 << 15
 _PREFIXES_AT_ONCE = 500
 
 _GENERIC_HEADER = struct.Struct("=BBxx")
-_ENDPOINT4, _ENDPOINT6 = struct.Struct("=H2s4s8x"), struct.Struct("=H2s4x16s4x")
+# Of an endpoint, by its family.
+_LAYOUTS: Dict[int, struct.Struct] = {
+    socket.AF_INET: struct.Struct("=H2s4s8x"),
+    socket.AF_INET6: struct.Struct("=H2s4x16s4x"),
+}
 _U16, _U32, _U64 = struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=q")
 
 
@@ -107,7 +111,7 @@ class WireGuardNetlink(Connection):
         pieces = [*map(_removal, gone), *(piece for peer in peers for piece in _pieces(peer))]
         for some in _together(pieces):
             request = _GENERIC_HEADER.pack(WG_CMD_SET_DEVICE, WG_GENL_VERSION) + _index(index) + of_link
-            self.ask(self._family, request + (_nested(WGDEVICE_A_PEERS, some) if some else b""), NLM_F_ACK)
+            self.ask(self._family, request + (nested(WGDEVICE_A_PEERS, some) if some else b""), NLM_F_ACK)
             of_link = b""
 
 
@@ -133,18 +137,15 @@ def parse_device(messages: Sequence[bytes]) -> DeviceInfo:
     peers: Dict[str, PeerInfo] = {}
     for message in messages:
         found = attributes(message, _GENERIC_HEADER.size)
-        if WGDEVICE_A_LISTEN_PORT in found:
+        port = found.get(WGDEVICE_A_LISTEN_PORT)
+        if port:
             public, private = found.get(WGDEVICE_A_PUBLIC_KEY), found.get(WGDEVICE_A_PRIVATE_KEY, b"")
-            device = DeviceInfo(as_text(public) if public else "", _U16.unpack(found[6])[0], private_key=private)
+            device = DeviceInfo(as_text(public) if public else "", _U16.unpack(port)[0], private_key=private)
         for each in values(found.get(WGDEVICE_A_PEERS, b"")):
             peer = _parse_peer(each)
             begun = peers.get(peer.public_key)
-            peers[peer.public_key] = _with_allowed(begun, peer.allowed) if begun else peer
-    return DeviceInfo(device.public_key, device.port, tuple(peers.values()), device.private_key)
-
-
-def _with_allowed(peer: PeerInfo, more: Tuple[str, ...]) -> PeerInfo:
-    return replace(peer, allowed=peer.allowed + more)
+            peers[peer.public_key] = replace(begun, allowed=begun.allowed + peer.allowed) if begun else peer
+    return replace(device, peers=tuple(peers.values()))
 
 
 def _parse_peer(data: bytes) -> PeerInfo:
@@ -166,9 +167,9 @@ def _parse_endpoint(data: bytes) -> Tuple[str, int]:
     if not data:
         return "", 0
     family = _U16.unpack_from(data)[0]
-    layout = _ENDPOINT4 if family == socket.AF_INET else _ENDPOINT6
-    _family, port, packed = layout.unpack(data[: layout.size])
-    return socket.inet_ntop(family, packed), int.from_bytes(port, "big")
+    layout = _LAYOUTS[family]
+    _family, port, address = layout.unpack(data[: layout.size])
+    return socket.inet_ntop(family, address), int.from_bytes(port, "big")
 
 
 def _parse_prefix(data: bytes) -> str:
@@ -181,8 +182,8 @@ def _pieces(peer: PeerInfo) -> Iterator[bytes]:
     """The attributes that make a peer what is given, whatever it was; a peer with many prefixes comes in pieces."""
     key = attribute(WGPEER_A_PUBLIC_KEY, base64.b64decode(peer.public_key))
     for first in range(0, len(peer.allowed) or 1, _PREFIXES_AT_ONCE):
-        some = b"".join(_nested(0, _prefix(each)) for each in peer.allowed[first : first + _PREFIXES_AT_ONCE])
-        yield key + (b"" if first else _settings(peer)) + _nested(WGPEER_A_ALLOWEDIPS, some)
+        some = b"".join(nested(0, _prefix(each)) for each in peer.allowed[first : first + _PREFIXES_AT_ONCE])
+        yield key + (b"" if first else _settings(peer)) + nested(WGPEER_A_ALLOWEDIPS, some)
 
 
 def _settings(peer: PeerInfo) -> bytes:
@@ -194,19 +195,19 @@ def _settings(peer: PeerInfo) -> bytes:
 
 
 def _endpoint(peer: PeerInfo) -> bytes:
-    family, layout = (socket.AF_INET6, _ENDPOINT6) if ":" in peer.address else (socket.AF_INET, _ENDPOINT4)
-    return layout.pack(family, peer.port.to_bytes(2, "big"), socket.inet_pton(family, peer.address))
+    family, address = pack_address(peer.address)
+    return _LAYOUTS[family].pack(family, peer.port.to_bytes(2, "big"), address)
 
 
 def _together(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The peers of each message; one without any where there are none."""
     some = b""
     for piece in pieces:
-        nested = _nested(0, piece)
-        if some and len(some) + len(nested) > _PEERS_SIZE:
+        peer = nested(0, piece)
+        if some and len(some) + len(peer) > _PEERS_SIZE:
             yield some
             some = b""
-        some += nested
+        some += peer
     yield some
 
 
@@ -217,10 +218,10 @@ def _removal(public_key: str) -> bytes:
 
 def _prefix(prefix: str) -> bytes:
     plain, _slash, length = prefix.partition("/")
-    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    family, address = pack_address(plain)
     return b"".join([
         attribute(WGALLOWEDIP_A_FAMILY, _U16.pack(family)),
-        attribute(WGALLOWEDIP_A_IPADDR, socket.inet_pton(family, plain)),
+        attribute(WGALLOWEDIP_A_IPADDR, address),
         attribute(WGALLOWEDIP_A_CIDR_MASK, bytes([int(length)])),
     ])  # fmt: skip
 
@@ -242,7 +243,3 @@ def as_text(key: bytes) -> str:
 
 def _index(index: int) -> bytes:
     return attribute(WGDEVICE_A_IFINDEX, _U32.pack(index))
-
-
-def _nested(kind: int, value: bytes) -> bytes:
-    return attribute(kind | NLA_F_NESTED, value)

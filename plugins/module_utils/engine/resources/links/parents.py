@@ -88,7 +88,7 @@ def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
         if is_new and parent.vlan:
             netlink.add_vlan(parent.name, socket.if_nametoindex(parent.lower), parent.vlan, UNDONE_PARENTS)
         elif is_new:
-            netlink.add_dummy(parent.name, UNDONE_PARENTS)
+            netlink.add_link("dummy", parent.name, UNDONE_PARENTS)
         # The host itself is not on it.
         proc_sys.set_ipv6(parent.name, False)
         netlink.set_link(socket.if_nametoindex(parent.name), up=True, alias=MARK + parent.name, group=DONE)

@@ -143,7 +143,7 @@ class WireGuardLinks(LinkResource):
     def _make(self, netlink: Rtnetlink, before: Optional[WireGuard], after: WireGuard) -> None:
         """The peers are there before the link is up, and the routes come last."""
         if before is None:
-            netlink.add_wireguard(after.name, after.mtu, UNDONE_BRIDGES)
+            netlink.add_link("wireguard", after.name, UNDONE_BRIDGES, after.mtu)
         index = socket.if_nametoindex(after.name)
         with WireGuardNetlink() as wireguard:
             self._set_device(wireguard, index, after)
