@@ -17,6 +17,8 @@ description:
     O(wharf.network.layers#module:confirm_later) leaves it to this module.
   - Where there is nothing to confirm it changes nothing. Where changes were reverted since they were not confirmed in
     time, it fails, and says when that was.
+extends_documentation_fragment:
+  - wharf.network.attributes.linux
 options:
   run:
     description:
@@ -39,10 +41,6 @@ attributes:
   idempotent:
     support: full
     description: What is confirmed need not be confirmed again.
-  platform:
-    support: full
-    description: The systems that this runs on.
-    platforms: linux
 requirements:
   - Python 3.9 or later
   - root on the target

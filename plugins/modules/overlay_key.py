@@ -18,6 +18,8 @@ description:
   - Of hosts that a run does not reach, the others go on using the key that they were told last. One of which they were
     never told a key gets nothing sent until a run reaches both.
   - Where O(networks) and O(compose_files) declare no encrypted network, it does nothing, and does not connect.
+extends_documentation_fragment:
+  - wharf.network.attributes.linux
 options:
   networks:
     description: The networks, as in M(wharf.network.layers).
@@ -40,10 +42,6 @@ attributes:
   idempotent:
     support: full
     description: A host keeps its key.
-  platform:
-    support: full
-    description: The systems that this runs on.
-    platforms: linux
 requirements:
   - Python 3.9 or later
   - root on the target
