@@ -293,9 +293,9 @@ def forwarding(plan: Plan) -> List[Object]:
 
 
 def _forwarding(plan: Plan) -> List[Object]:
-    changed = [Sysctl(SEND_REDIRECTS, "0")] if encrypted(plan.model) else []
+    changed: List[Object] = [Sysctl(SEND_REDIRECTS, "0")] if encrypted(plan.model) else []
     if not plan.model.host.ip_forward:
-        return [*changed]
+        return changed
     kept = [Sysctl("net.ipv4.ip_forward", "1")]
     if plan.has_ipv6:
         # With forwarding on, an interface accepts router advertisements only if accept_ra is 2. Otherwise a host that

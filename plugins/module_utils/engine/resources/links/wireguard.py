@@ -156,7 +156,7 @@ class WireGuardLinks(LinkResource):
     def _set_device(self, wireguard: WireGuardNetlink, index: int, after: WireGuard) -> None:
         """What stays of the peers is not touched, so that their sessions go on, and each is reached where it is now."""
         standing = wireguard.device(index)
-        self._has_made_key = self._has_made_key or not wireguard_key.public_key(make=False)
+        self._has_made_key = self._has_made_key or not wireguard_key.found()
         private = wireguard_key.kept()
         known = {each.public_key: self._endpoints.observed(each, after.peers) for each in standing.peers}
         keys = {each.public_key for each in after.peers}

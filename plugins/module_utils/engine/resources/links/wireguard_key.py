@@ -37,21 +37,26 @@ def of_link() -> bytes:
     return b""
 
 
+def found() -> bytes:
+    """The private key, wherever it is; empty where there is none yet."""
+    return read() or of_link()
+
+
 def kept() -> bytes:
     """The private key, made and written down where there is none.
 
     Raises:
         OSError: it cannot be written.
     """
-    found = read()
-    if not found:
-        found = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
+    key = read()
+    if not key:
+        key = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
         os.makedirs(os.path.dirname(KEY_FILE), mode=0o755, exist_ok=True)
-        disk.replace(KEY_FILE, f"{as_text(found)}\n", 0o600)
+        disk.replace(KEY_FILE, f"{as_text(key)}\n", 0o600)
     elif stat.S_IMODE(os.stat(KEY_FILE).st_mode) & 0o077:
         # Somebody has restored it from elsewhere.
         os.chmod(KEY_FILE, 0o600)
-    return found
+    return key
 
 
 def remove() -> None:
@@ -68,4 +73,4 @@ def public(private: bytes) -> str:
 
 def public_key(make: bool) -> Optional[str]:
     """This host's public key; None where it has none, and is not to make one."""
-    return public(kept() if make else read() or of_link()) or None
+    return public(kept() if make else found()) or None
