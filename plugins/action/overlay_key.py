@@ -17,7 +17,7 @@ from ..module_utils.engine.errors import ModelError
 from ..modules.overlay_key import ARGUMENT_SPEC
 from ..plugin_utils.declaration import gather
 from ..plugin_utils.engine_action import EngineAction
-from ..plugin_utils.overlay import is_encrypted, note_key
+from ..plugin_utils.overlay import declares_encrypted, note_key
 
 
 class ActionModule(EngineAction):
@@ -46,5 +46,4 @@ class ActionModule(EngineAction):
         except ModelError:
             # The task that declares it tells of it, and of all else that is wrong.
             return False
-        networks = parts.get("networks")
-        return isinstance(networks, dict) and any(map(is_encrypted, networks.values()))
+        return declares_encrypted(parts.get("networks"))

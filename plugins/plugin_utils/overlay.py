@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import ipaddress
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.engine.declaration.model import Container, Model
+from ..module_utils.engine.declaration.parse_network import network_name
 from ..module_utils.engine.declaration.places import SOURCE, Places
+from ..module_utils.engine.declaration.section import is_address
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from ..module_utils.engine.planning.publications import gateway_attachment
@@ -63,10 +64,14 @@ def is_encrypted(entry: Any) -> bool:
     return isinstance(options, Mapping) and "encrypted" in options
 
 
+def declares_encrypted(networks: Any) -> bool:
+    """Whether any of a host's networks is to be encrypted, as they are written."""
+    return isinstance(networks, Mapping) and any(map(is_encrypted, networks.values()))
+
+
 def may_encrypt(given: Mapping[str, Any]) -> bool:
     """Whether the variables of a host declare an encrypted network, or name Compose files, which may do that."""
-    networks = from_text(given.get("wharf_networks"), "wharf_networks")
-    declared = isinstance(networks, Mapping) and any(map(is_encrypted, networks.values()))
+    declared = declares_encrypted(from_text(given.get("wharf_networks"), "wharf_networks"))
     return declared or not is_blank(given.get("wharf_compose_files"))
 
 
@@ -98,7 +103,7 @@ def complete(
         elif host not in groups[group]:
             problems.add(path, f'"{group}": {host}, on which the network is declared, is not in this group')
         else:
-            name = str(entry.get("name") or key)
+            name = network_name(key, entry)
             own = is_encrypted(entry)
             members = {each: _member(known, name, own) for each, known in sorted(hosts_of(group).items())}
             completed[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": host, "members": members}}
@@ -143,17 +148,9 @@ def _overlay(known: Mapping[str, Any], host: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ModelError(Problem(f"{VARIABLE} of {host}", "must be a mapping, such as {address: 192.0.2.11, index: 7}"))
     overlay = {str(key): value for key, value in given.items() if not is_blank(value)}
-    if "address" not in overlay and _is_address(known.get("ansible_host")):
+    if "address" not in overlay and is_address(str(known.get("ansible_host"))):
         overlay["address"] = str(known["ansible_host"])
     return overlay
-
-
-def _is_address(text: Any) -> bool:
-    try:
-        ipaddress.ip_address(str(text))
-    except ValueError:
-        return False
-    return True
 
 
 def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[str, Any]]:
@@ -167,8 +164,11 @@ def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[
         parts = gather(given, bases).parts
     except ModelError:
         return {"names": {}, "ingress": {}, "encrypted": {}}
+    encrypted = _encrypted(parts.get("networks"))
+    if not parts.get("containers"):
+        return {"names": {}, "ingress": {}, "encrypted": encrypted}
     model = _read_alone(parts)
-    return {"names": _names(model), "ingress": _ingress(model), "encrypted": _encrypted(parts.get("networks"))}
+    return {"names": _names(model), "ingress": _ingress(model), "encrypted": encrypted}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
@@ -200,7 +200,7 @@ def _encrypted(networks: Any) -> dict[str, bool]:
     """As they are written: one of which anything else is wrong is no network of the model."""
     entries = networks.items() if isinstance(networks, Mapping) else ()
     overlays = ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
-    return {str(entry.get("name") or key): is_encrypted(entry) for key, entry in overlays}
+    return {network_name(key, entry): is_encrypted(entry) for key, entry in overlays}
 
 
 def _ingress(model: Model) -> dict[str, dict[str, str]]:

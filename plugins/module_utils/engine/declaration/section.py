@@ -100,6 +100,14 @@ def number_from(least: int, most: int, rule: str) -> Parser[int]:
 mtu = number_from(68, 65535, "an MTU is from 68 to 65535 bytes")
 
 
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def address(value: Any, path: str) -> Address:
     try:
         return ipaddress.ip_address(text(value, path).strip("[]"))

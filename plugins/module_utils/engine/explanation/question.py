@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ..declaration.section import Address, wrong
+from ..declaration.section import Address, is_address, wrong
 from ..errors import ModelError
 from ..planning.overlays import overlays
 from ..planning.plan import Plan
@@ -83,7 +83,7 @@ def _must_be_of_one_host(address: Address, path: str, text: str) -> None:
 
 
 def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
-    if _is_address(text):
+    if is_address(text):
         return str(ipaddress.ip_address(text)), *_port_and_protocol(text, "", "", icmp, names)
     url = _URL.fullmatch(text)
     if url:
@@ -116,15 +116,7 @@ def _with_port(text: str) -> str:
     if ":" not in bare:
         return f"{bare}:PORT"
     address, _colon, port = bare.rpartition(":")
-    return f"[{bare}]:PORT" + (f", or [{address}]:{port}" if port.isdigit() and _is_address(address) else "")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return f"[{bare}]:PORT" + (f", or [{address}]:{port}" if port.isdigit() and is_address(address) else "")
 
 
 class _Known:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import List
+
+from ..declaration.section import is_address
 
 
 class ResolvConf:
@@ -20,17 +21,9 @@ class ResolvConf:
             words = line.split()
             if len(words) < 2 or words[0][0] in "#;":
                 continue
-            if words[0] == "nameserver" and _is_address(words[1]):
+            if words[0] == "nameserver" and is_address(words[1].partition("%")[0]):
                 self.nameservers.append(words[1])
             elif words[0] in ("search", "domain"):
                 self.search = words[1:]
             elif words[0] == "options":
                 self.options += words[1:]
-
-
-def _is_address(word: str) -> bool:
-    try:
-        ipaddress.ip_address(word.partition("%")[0])
-    except ValueError:
-        return False
-    return True
