@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 from kernel_sandbox import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER
 from probes import Agent, Answer, Probe
-from runners import ENGINE, WHARF, Namespace, Ran, Runner, RunnerByCommand
+from runners import ENGINE, WHARF, HostConversation, Namespace, Ran, Runner
 
 LEDGER, LOG, VERIFIED = (f"/var/lib/wharf/{name}.json" for name in ("ledger", "log", "verified"))
 BACKENDS = ["nftables", "iptables", "iptables-legacy"]
@@ -135,7 +135,7 @@ class ThrowawayHost:
     agent: Agent
     _rooted: bool
     backend: str
-    _runner: Runner | RunnerByCommand = field(init=False)
+    _runner: Runner = field(init=False)
     # How to get where the engine runs, if that is not the host itself.
     _entered: list[str] = field(default_factory=list)
     _paths: dict[str, str] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class ThrowawayHost:
         host = cls(_agent([*([] if beside and not rooted else ["unshare"]), *user, *own]), rooted, backend)
         try:
             host._build(bridge_nf)
-            host._runner = Runner([*host._namespaces()])
+            host._runner = Runner(HostConversation([*host._namespaces()]))
             yield host
             host._runner.close()
         finally:
@@ -203,7 +203,7 @@ class ThrowawayHost:
         """Run the engine where it sees a process, and those beside it, by the numbers that they have there."""
         usual = self._runner, self._entered
         self._entered = ["nsenter", "-t", str(processes), "--mount", "--pid", "--net", "--"]
-        self._runner = RunnerByCommand(self._entered)
+        self._runner = Runner.by_command(self._entered)
         try:
             yield
         finally:

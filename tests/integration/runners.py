@@ -35,7 +35,28 @@ class Ran:
 
 
 class Runner:
-    """Runs the engine in one host."""
+    """Runs the engine where a conversation with engine_runner.py leads: that of one host, or one by a command."""
+
+    def __init__(self, conversation: HostConversation | Conversation) -> None:
+        self._conversation = conversation
+        self.close = conversation.close
+
+    @classmethod
+    def by_command(cls, prefix: Sequence[str]) -> Runner:
+        return cls(Conversation([*prefix, *_ENGINE_RUNNER]))
+
+    def run(self, arguments: Sequence[str], given: str = "", fatal: int = 0, program: str = "") -> Ran:
+        """As `engine_runner.run` says.
+
+        Raises:
+            RuntimeError: the process that runs the engine has ended.
+        """
+        question = {"arguments": [*arguments], "given": given, "fatal": fatal, "program": program}
+        return Ran(*self._conversation.ask(question))
+
+
+class HostConversation:
+    """With a process that is forked off into the namespaces of a host."""
 
     def __init__(self, namespaces: Sequence[Namespace]) -> None:
         own, others = socket.socketpair()
@@ -44,16 +65,12 @@ class Runner:
         self._socket = own
         self._lines = own.makefile("rw")
 
-    def run(self, arguments: Sequence[str], given: str = "", fatal: int = 0, program: str = "") -> Ran:
-        """
-        Raises:
-            RuntimeError: the process that runs the engine has ended.
-        """
-        print(json.dumps(_question(arguments, given, fatal, program)), file=self._lines, flush=True)
+    def ask(self, question: Any) -> Any:
+        print(json.dumps(question), file=self._lines, flush=True)
         line = self._lines.readline()
         if not line:
             raise RuntimeError("what runs the engine has ended")
-        return Ran(*json.loads(line))
+        return json.loads(line)
 
     def close(self) -> None:
         """Until the process has ended."""
@@ -61,23 +78,6 @@ class Runner:
         self._lines.read()
         self._lines.close()
         self._socket.close()
-
-
-class RunnerByCommand:
-    """The same, where a command leads."""
-
-    def __init__(self, prefix: Sequence[str]) -> None:
-        self._conversation = Conversation([*prefix, *_ENGINE_RUNNER])
-
-    def run(self, arguments: Sequence[str], given: str = "", fatal: int = 0, program: str = "") -> Ran:
-        return Ran(*self._conversation.ask(_question(arguments, given, fatal, program)))
-
-    def close(self) -> None:
-        self._conversation.close()
-
-
-def _question(arguments: Sequence[str], given: str, fatal: int, program: str) -> dict[str, Any]:
-    return {"arguments": [*arguments], "given": given, "fatal": fatal, "program": program}
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from controller import CHECKOUT
 from hosts import ThrowawayHost
+from test_tutorial import commands as commands_of
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
@@ -19,12 +20,11 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 def test_what_a_page_shows(host: ThrowawayHost, page: str, commands: int) -> None:
     (_yaml, declared), *blocks = BLOCK.findall((CHECKOUT / f"docs/how-to/{page}.md").read_text(encoding="utf-8"))
     host.apply(yaml.safe_load(declared))
-    shown = [part for _language, block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    shown = [each for _language, block in blocks if block.startswith("$ ") for each in commands_of(block)]
     assert len(shown) >= commands
-    for part in shown[:commands]:
-        command, *lines = part.splitlines()
+    for command, expected in shown[:commands]:
         words = command.split()
         printed = host.wharf(*words[1:]).output if words[0] == "wharf" else host.run(command)
-        for line in lines:
+        for line in expected.splitlines():
             # Pages leave out what is drawn around it, and what differs from run to run.
             assert re.sub(r"^[ │├└─]+|…$", "", line) in printed, f"{command}\n{printed}"

@@ -58,13 +58,11 @@ def verify(host: ThrowawayHost, place: str = "host", **request: Any) -> dict[str
     """Send the probes from a place: the derived ones, unless others are asked for."""
     given = json.dumps({"timeout": 0.4, **request})
     if place == "host":
-        found: dict[str, Any] = json.loads(host.python(VERIFY, given))
-        return found
+        return dict(json.loads(host.python(VERIFY, given)))
     command = [*host.enter(place), *(WITHOUT_LEDGER if place == OUTSIDE else []), *ENGINE, "-c", VERIFY]
     ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
-    return found
+    return dict(json.loads(ran.stdout))
 
 
 def rows(found: dict[str, Any], fulfilled: bool | None = False) -> dict[str, str]:
