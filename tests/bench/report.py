@@ -8,6 +8,7 @@ A file of benchmarks has `sections(quick, tell)`, which measures and returns wha
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -65,10 +66,13 @@ class Measurements:
         return case in self.figures
 
     def median(self, case: str) -> float:
-        return statistics.median(self.figures[case])
+        """Not a number for what was not measured."""
+        return statistics.median(self.figures[case]) if case in self else math.nan
 
     def ratio(self, case: str, other: str) -> float:
         """The median of the ratios of each round: what slows a whole round down slows both."""
+        if case not in self or other not in self:
+            return math.nan
         pairs = zip(self.figures[case], self.figures[other], strict=True)
         return statistics.median(figure / base for figure, base in pairs)
 
@@ -84,7 +88,9 @@ def rounds(number: int, cases: Mapping[str, Callable[[], float]], tell: Tell) ->
 
 
 def figure(value: float) -> str:
-    """Three digits that mean something, and no exponent."""
+    """Three digits that mean something, and no exponent; a dash for what was not measured."""
+    if math.isnan(value):
+        return NOT_MEASURED
     if value == 0:
         return "0"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3

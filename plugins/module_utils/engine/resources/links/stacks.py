@@ -144,16 +144,15 @@ class StackReader:
         wanted = list(dict.fromkeys(sandboxes))
         unread = [ref for ref in wanted if ref not in self._read]
         if unread:
+            # By another name, such as the path of a process, a stack may have been read before.
+            known = {stack.identity: stack for stack in self._read.values()}
             with Connection(socket.NETLINK_ROUTE) as host, namespaces.opened(namespaces.OWN) as own:
                 for ref in unread:
                     # A container may end meanwhile.
                     with suppress(FileNotFoundError, ProcessLookupError):
                         path = sandbox_path(ref)
                         if namespaces.is_namespace(path):
-                            # Back after each: a path such as /proc/self/ns/net leads to where the thread is, and a
-                            # runtime's program would run there.
-                            with namespaces.opened(path) as descriptor, namespaces.visiting() as enter:
-                                self._read[ref] = read_open(descriptor, host, own, enter)
+                            self._read[ref] = known.get(namespaces.identity(path)) or _read_at(path, host, own)
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
     def forget(self, sandboxes: Iterable[SandboxRef] = (), numbers: Collection[int] = ()) -> None:
@@ -165,6 +164,13 @@ class StackReader:
             for ref, stack in self._read.items()
             if stack.identity not in changed and stack.number not in numbers
         }
+
+
+def _read_at(path: str, host: Connection, own: int) -> Stack:
+    # Back after each: a path such as /proc/self/ns/net leads to where the thread is, and a runtime's program would run
+    # there.
+    with namespaces.opened(path) as descriptor, namespaces.visiting() as enter:
+        return read_open(descriptor, host, own, enter)
 
 
 def read_open(descriptor: int, host: Connection, own: int, enter: Callable[[int], None]) -> Stack:
