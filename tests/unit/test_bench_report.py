@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,8 +17,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 
 from charts import BOTTOM, LEFT, RIGHT, TOP, svg
+from page import BENCHMARKS
 from report import Chart, Measurements, Section, Table, at_least, at_most, figure, markdown
 
+BENCH = Path(__file__).parents[1] / "bench"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -36,6 +41,24 @@ def test_a_ratio_is_that_of_each_round() -> None:
         measured.add("other", other)
     assert measured.ratio("other", "base") == 2
     assert measured.median("other") == 20
+
+
+def test_what_was_not_measured_has_a_dash() -> None:
+    measured = Measurements()
+    measured.add("base", 1)
+    assert figure(measured.median("other")) == figure(measured.ratio("other", "base")) == "—"
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_all_of_them_can_start(name: str) -> None:
+    assert callable(importlib.import_module(name).sections)
+
+
+def test_the_parts_of_the_engine_are_clocked() -> None:
+    command = [sys.executable, str(BENCH / "parts.py"), "log"]
+    environment = {"PYTHONPATH": str(BENCH.parents[1] / "plugins/module_utils")}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert json.loads(ran.stdout.splitlines()[-1])["all"] > 0
 
 
 @pytest.mark.parametrize(
