@@ -152,7 +152,8 @@ class StackReader:
                     with suppress(FileNotFoundError, ProcessLookupError):
                         path = sandbox_path(ref)
                         if namespaces.is_namespace(path):
-                            self._read[ref] = known.get(namespaces.identity(path)) or _read_at(path, host, own)
+                            stack = known.get(namespaces.identity(path)) or _read_at(path, host, own)
+                            self._read[ref] = known[stack.identity] = stack
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
 
     def forget(self, sandboxes: Iterable[SandboxRef] = (), numbers: Collection[int] = ()) -> None:
