@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.engine.declaration.drivers import DATA_PATH_PORT, WIREGUARD_PORT
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.parse_network import network_name
 from ..module_utils.engine.declaration.places import SOURCE, Places
@@ -43,8 +44,8 @@ READ = ("ansible_host", "wharf_networks", "wharf_containers", "wharf_compose_fil
 # The hosts of a network that is read for one of them alone.
 _ALONE = {"own": {"address": "192.0.2.1", "index": 0}}
 
-# What is known of each host of a group, by its name: its `overlay`, and by network its `names` and `ingress`, and
-# whether it is `encrypted` there.
+# What is known of each host of a group, by its name: its `overlay`, and by network its `names` and `ingress`, and what
+# must be `alike` on all hosts.
 Hosts = dict[str, dict[str, Any]]
 
 
@@ -104,19 +105,19 @@ def complete(
             problems.add(path, f'"{group}": {host}, on which the network is declared, is not in this group')
         else:
             name = network_name(key, entry)
-            own = is_encrypted(entry)
+            own = _alike(entry)
             members = {each: _member(known, name, own) for each, known in sorted(hosts_of(group).items())}
             completed[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": host, "members": members}}
     problems.raise_if_any()
     return completed
 
 
-def _member(known: Mapping[str, Any], network: str, encrypted: bool) -> dict[str, Any]:
-    """What a host is told of another one; whether the network is encrypted there only where it is otherwise here."""
+def _member(known: Mapping[str, Any], network: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a host is told of another one; of what must be alike on all hosts, that which is otherwise here."""
     of_network = {key: known[key].get(network) for key in ("names", "ingress")}
-    member = {**known["overlay"], **{key: value for key, value in of_network.items() if value}}
-    there = known["encrypted"].get(network, encrypted)
-    return member if there == encrypted else {**member, "encrypted": there}
+    there = known["alike"].get(network, {})
+    otherwise = {key: value for key, value in there.items() if value != own.get(key, value)}
+    return {**known["overlay"], **{key: value for key, value in of_network.items() if value}, **otherwise}
 
 
 def read_hosts(names: Iterable[str], variables: Callable[[str], Mapping[str, Any]], bases: list[Path]) -> Hosts:
@@ -154,8 +155,8 @@ def _overlay(known: Mapping[str, Any], host: str) -> dict[str, Any]:
 
 
 def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[str, Any]]:
-    """By network, the names of a host's containers, the ports of them that all hosts publish, and whether that network
-    is encrypted.
+    """By network, the names of a host's containers, the ports of them that all hosts publish, and what must be alike on
+    all hosts.
 
     What is wrong there is reported where that host itself is read.
     """
@@ -163,12 +164,12 @@ def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[
     try:
         parts = gather(given, bases).parts
     except ModelError:
-        return {"names": {}, "ingress": {}, "encrypted": {}}
-    encrypted = _encrypted(parts.get("networks"))
+        return {"names": {}, "ingress": {}, "alike": {}}
+    alike = _alike_by_network(parts.get("networks"))
     if not parts.get("containers"):
-        return {"names": {}, "ingress": {}, "encrypted": encrypted}
+        return {"names": {}, "ingress": {}, "alike": alike}
     model = _read_alone(parts)
-    return {"names": _names(model), "ingress": _ingress(model), "encrypted": encrypted}
+    return {"names": _names(model), "ingress": _ingress(model), "alike": alike}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
@@ -196,11 +197,20 @@ def _names(model: Model) -> dict[str, list[str]]:
     return {network: sorted(filter(_is_answered, set(called))) for network, called in names.items()}
 
 
-def _encrypted(networks: Any) -> dict[str, bool]:
-    """As they are written: one of which anything else is wrong is no network of the model."""
+def _alike_by_network(networks: Any) -> dict[str, dict[str, Any]]:
     entries = networks.items() if isinstance(networks, Mapping) else ()
     overlays = ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
-    return {network_name(key, entry): is_encrypted(entry) for key, entry in overlays}
+    return {network_name(key, entry): _alike(entry) for key, entry in overlays}
+
+
+def _alike(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What all hosts of a network must have alike, as it is written: one of which anything else is wrong is no network
+    of the model. A port that is none is reported where that host itself is read.
+    """
+    encrypted, extension = is_encrypted(entry), entry.get(EXTENSION)
+    given = extension.get("data_path_port") if isinstance(extension, Mapping) else None
+    port = str(WIREGUARD_PORT if encrypted else DATA_PATH_PORT) if is_blank(given) else str(given)
+    return {"encrypted": encrypted, **({"data_path_port": int(port)} if port.isdecimal() else {})}
 
 
 def _ingress(model: Model) -> dict[str, dict[str, str]]:

@@ -306,6 +306,49 @@ def test_hosts_that_differ_about_encryption_are_told_of_each_other() -> None:
     assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == []
 
 
+def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
+    """However it is written, and where one of them leaves it out. That it is no port is told of by its own host."""
+
+    def with_port(port: Any, **more: Any) -> dict[str, Any]:
+        found = network(**more)
+        return {"app": {**found, "x-wharf": {**found["x-wharf"], "data_path_port": port}}}
+
+    encrypted = {"driver_opts": {"encrypted": ""}}
+    variables = {
+        name: {"ansible_host": f"192.0.2.{number}", "wharf_overlay": {"index": number}, "wharf_networks": networks}
+        for number, (name, networks) in enumerate(
+            {
+                "h1": {"app": network()},
+                "h2": with_port("4789"),
+                "h3": with_port("8472"),
+                "h4": with_port("vxlan"),
+                "h5": with_port(""),
+                "h6": {},
+            }.items(),
+            1,
+        )
+    }
+    told = (
+        "wharf_networks.app.x-wharf.members.{0}.data_path_port: {1}: {0} has this port for the network, and this host "
+    )
+    remedy = "declare the same x-wharf.data_path_port on all of its hosts"
+    for host in ("h1", "h2", "h5"):
+        found = problems(variables, host, variables[host]["wharf_networks"])
+        assert found == [f"{told.format('h3', 8472)}has 4789: {remedy}"]
+    assert problems(variables, "h3", variables["h3"]["wharf_networks"]) == [
+        f"{told.format(other, 4789)}has 8472: {remedy}" for other in ("h1", "h2", "h5")
+    ]
+    assert problems(variables, "h4", variables["h4"]["wharf_networks"]) == [
+        'wharf_networks.app.x-wharf.data_path_port: "vxlan": must be a whole number'
+    ]
+    # An encrypted network has another one.
+    of_encrypted = {name: {"app": network(**encrypted)} for name in ("h1", "h2", "h4", "h5")}
+    of_encrypted["h3"] = with_port(51821, **encrypted)
+    for name, networks in of_encrypted.items():
+        variables[name]["wharf_networks"] = networks
+    assert problems(variables, "h1", of_encrypted["h1"]) == [f"{told.format('h3', 51821)}has 51820: {remedy}"]
+
+
 KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
 
 

@@ -61,6 +61,11 @@ class IngressPort:
         return f"{self.port}/{self.protocol}"
 
 
+# The UDP ports of a network over several hosts that declares none.
+DATA_PATH_PORT = 4789
+WIREGUARD_PORT = 51820
+
+
 @dataclass(frozen=True)
 class Member:
     """A host of an overlay network. The others reach it at `address`; it has one slice of each of the subnets.

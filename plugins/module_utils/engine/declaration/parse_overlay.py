@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ..errors import ProblemCollector
 from . import section as read
 from .beside_host import BRIDGE_OPTION
-from .drivers import IngressPort, Member, OverlayDriver
+from .drivers import DATA_PATH_PORT, WIREGUARD_PORT, IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
 from .parse_bridge import UPLINK, parse_bridge
 from .parse_ports import INGRESS_PROTOCOLS
@@ -31,9 +31,6 @@ from .slices import (
     slice_of,
 )
 
-DATA_PATH_PORT = 4789
-WIREGUARD_PORT = 51820
-
 _VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 _USUAL_SLICE = {4: 24, 6: 64}
 _AS_SENT = {True: "encrypted", False: "in clear text"}
@@ -42,8 +39,8 @@ _EACH_SLICE = "each host has a slice of the subnet"
 
 @dataclass(frozen=True)
 class _Given:
-    """A host as it is declared: `index` is None where the host's name decides, and `encrypted` where it is not known
-    whether the network is encrypted there.
+    """A host as it is declared: `index` is None where the host's name decides. `encrypted` and `port` are what the
+    network has there, None where that is not known.
     """
 
     address: Optional[read.Address]
@@ -52,6 +49,7 @@ class _Given:
     ingress: Tuple[IngressPort, ...] = ()
     public_key: str = ""
     encrypted: Optional[bool] = None
+    port: Optional[int] = None
 
 
 def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
@@ -74,7 +72,7 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     for pool in network.pools:
         _check_pool(network, pool, prefixes, problems)
     _check_direct(network, direct, given, f"{extension.path}.direct", problems)
-    _check_encryption(encrypted, given or {}, f"{extension.path}.members", problems)
+    _check_agreement(encrypted, port, given or {}, f"{extension.path}.members", problems)
     if encrypted and direct:
         problems.add(f"{extension.path}.direct", "true: plain routes do not encrypt: leave this or encrypted out")
     if given is None and not are_wrong:
@@ -154,6 +152,7 @@ def _members(value: Any, path: str) -> Dict[str, _Given]:
                     member,
                     public_key=section.take("public_key", public_key, ""),
                     encrypted=section.take_optional("encrypted", read.flag),
+                    port=section.take_optional("data_path_port", _port),
                 )
     problems.raise_if_any()
     return members
@@ -317,8 +316,12 @@ def _check_direct(
             return
 
 
-def _check_encryption(encrypted: bool, given: Mapping[str, _Given], path: str, problems: ProblemCollector) -> None:
-    """Whether no host would send in clear text what others encrypt, and no key is given in vain."""
+def _check_agreement(
+    encrypted: bool, port: int, given: Mapping[str, _Given], path: str, problems: ProblemCollector
+) -> None:
+    """Whether no host would send in clear text what others encrypt, or to a port at which they do not listen, and no
+    key is given in vain.
+    """
     here = _AS_SENT[encrypted]
     for name, each in sorted(given.items()):
         if each.encrypted not in (None, encrypted):
@@ -326,6 +329,12 @@ def _check_encryption(encrypted: bool, given: Mapping[str, _Given], path: str, p
                 f"{path}.{name}.encrypted",
                 f"{str(each.encrypted).lower()}: on {name} the network is {_AS_SENT[not encrypted]}, and here it is "
                 f"{here}: declare driver_opts.encrypted on all of its hosts, or on none",
+            )
+        elif each.port not in (None, port):
+            problems.add(
+                f"{path}.{name}.data_path_port",
+                f"{each.port}: {name} has this port for the network, and this host has {port}: declare the same "
+                "x-wharf.data_path_port on all of its hosts",
             )
         if each.public_key and not encrypted:
             problems.add(
