@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Callable, Dict, List, Optional, Sequence, Set
 
@@ -93,7 +93,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     former = Former(ledger.declared, ledger.allotted)
     if reverts:
         # All layers, since all of them may have been changed.
-        former, layers = replace(reverts.former, declared=reverts.former.reverted_from(ledger.declared)), LAYERS
+        former, layers = reverts.former.reverted_from(former), LAYERS
     declared = declare(former.declared, call)
     with_given = known(declared, call)
     check_removed_networks(former.declared, with_given)

@@ -25,13 +25,14 @@ class Former:
     declared: Declared
     allotted: Allotments
 
-    def reverted_from(self, now: Declared) -> Declared:
-        """What is declared once a host has reverted from what is declared now.
+    def reverted_from(self, now: Former) -> Former:
+        """What is declared and allotted once a host has reverted from what is declared and allotted now.
 
         What restores the networks at boot is not taken away: no packet depends on it, and after a reboot it is what
-        reverts the host.
+        reverts the host. Public keys are not forgotten either: what other hosts have told since is as true as before.
         """
-        return self.declared if now.boot is None else replace(self.declared, boot=now.boot)
+        declared = self.declared if now.declared.boot is None else replace(self.declared, boot=now.declared.boot)
+        return Former(declared, self.allotted.told(now.allotted.peer_keys))
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ def test_after_a_reboot_it_is_over() -> None:
 
 
 def test_what_restores_the_networks_at_boot_is_not_taken_away() -> None:
-    assert FORMER.reverted_from(Declared(boot={})).boot == {}
+    assert FORMER.reverted_from(Former(Declared(boot={}), Allotments())).declared.boot == {}
     with_boot = replace(FORMER, declared=replace(FORMER.declared, boot={}))
-    assert with_boot.reverted_from(Declared()) == with_boot.declared
+    assert with_boot.reverted_from(Former(Declared(), Allotments())) == with_boot
+
+
+def test_keys_that_hosts_have_told_meanwhile_are_not_forgotten() -> None:
+    knew = replace(FORMER, allotted=Allotments(mtu=1400, peer_keys={"h2": "old", "h3": "same"}))
+    now = Former(Declared(), Allotments(mtu=1500, peer_keys={"h2": "new", "h4": "first"}))
+    reverted = knew.reverted_from(now).allotted
+    assert (reverted.mtu, reverted.peer_keys) == (1400, {"h2": "new", "h3": "same", "h4": "first"})
