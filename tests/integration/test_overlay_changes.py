@@ -180,6 +180,28 @@ def test_who_is_in_the_way_of_a_tunnel_is_told(hosts: SeveralHosts) -> None:
     host.converge(declare(hosts)["h3"])
 
 
+def test_a_route_of_a_third_party_is_told_of(hosts: SeveralHosts) -> None:
+    """Before anything is touched, if the kernel would have that of wharf.network in its place."""
+    host, words = hosts["h3"], declare(hosts)["h3"]
+    words["networks"]["app"]["x-wharf"]["members"] = members(3) | {"h9": {"address": address(9), "index": 9}}
+    for route, told in {
+        f"10.20.9.0/24 via {address(9)}": f"overlaps 10.20.9.0/24, to which the host has a route by {address(9)}",
+        "fd00:20:0:9::/64 dev eth1": "overlaps fd00:20:0:9::/64, the host's own network on eth1",
+        "unreachable 10.20.9.0/24": "networks.app: the host has a route to 10.20.9.0/24 already: remove it",
+        "blackhole fd00:20:0:9::/64": "networks.app: the host has a route to fd00:20:0:9::/64 already: remove it",
+    }.items():
+        host.run(f"ip route add {route}")
+        before = standing(host)
+        with pytest.raises(EngineError, match=told):
+            host.apply(words)
+        assert standing(host) == before
+        host.run(f"ip route del {route}")
+    host.run("ip route add prohibit 10.20.9.0/24 metric 50")
+    host.converge(words)
+    host.converge(declare(hosts)["h3"])
+    host.run("ip route del prohibit 10.20.9.0/24 metric 50")
+
+
 def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
     host, words = hosts["h3"], declare(hosts)["h3"]
     host.apply(words)

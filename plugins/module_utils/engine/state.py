@@ -187,6 +187,7 @@ class PeerRoute:
     gateway: str
     source: str
     table: int = 0
+    place: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         via = f" via {self.gateway}" if self.gateway else ""

@@ -15,7 +15,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .netlink import NLM_F_ACK, Attributes, Connection, aligned, ask, attribute, attributes, dump, pack_address, values
 
@@ -45,7 +45,8 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_SECONDARY, IFA_F_PERMANENT = 0x01, 0x80
 IFAPROT_KERNEL_LO, IFAPROT_KERNEL_RA, IFAPROT_KERNEL_LL = 1, 2, 3
 
-RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL, RTN_UNREACHABLE = 254, 1, 2, 7
+RT_TABLE_MAIN, RTN_UNICAST, RTN_LOCAL = 254, 1, 2
+RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT = 6, 7, 8
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA = 2, 3, 4, 9
 # Who made a route: nobody else says 119 (`w`), which /etc/iproute2/rt_protos leaves to users.
@@ -274,14 +275,14 @@ def addresses(connection: Optional[Connection] = None) -> List[AddressInfo]:
 
 
 def routes(connection: Optional[Connection] = None) -> List[RouteInfo]:
-    return _routes(RTN_UNICAST, connection)
+    return _routes([RTN_UNICAST], connection)
 
 
 def routes_of_all_tables(connection: Optional[Connection] = None) -> List[RouteInfo]:
-    return _routes(RTN_UNICAST, connection, table=0)
+    return _routes([RTN_UNICAST], connection, table=0)
 
 
-def _routes(kind: int, connection: Optional[Connection], table: int = RT_TABLE_MAIN) -> List[RouteInfo]:
+def _routes(kinds: Collection[int], connection: Optional[Connection], table: int = RT_TABLE_MAIN) -> List[RouteInfo]:
     """Those of a table, or of all where that is 0."""
     found: List[RouteInfo] = []
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -289,7 +290,7 @@ def _routes(kind: int, connection: Optional[Connection], table: int = RT_TABLE_M
         # A namespace without a single route has no main table yet.
         with suppress(FileNotFoundError):
             for message in _dump(RTM_GETROUTE, request, connection):
-                found.extend(parse_route(message, kind, table))
+                found.extend(parse_route(message, kinds, table))
     return found
 
 
@@ -310,9 +311,9 @@ def delete_rule(rule: RuleInfo) -> None:
     ask(socket.NETLINK_ROUTE, RTM_DELRULE, rule.message, NLM_F_ACK)
 
 
-def unreachable(connection: Optional[Connection] = None) -> List[RouteInfo]:
-    """The routes of the main table by which the kernel refuses packets."""
-    return _routes(RTN_UNREACHABLE, connection)
+def refusing(connection: Optional[Connection] = None) -> List[RouteInfo]:
+    """The routes of the main table by which the kernel refuses packets, or drops them."""
+    return _routes([RTN_UNREACHABLE, RTN_PROHIBIT, RTN_BLACKHOLE], connection)
 
 
 @dataclass(frozen=True)
@@ -556,12 +557,14 @@ def parse_rule(message: bytes) -> RuleInfo:
     )
 
 
-def parse_route(message: bytes, of_kind: int = RTN_UNICAST, of_table: int = RT_TABLE_MAIN) -> Iterator[RouteInfo]:
-    """Those of the next hops of a route, if it is of this kind and in this table, 0 for any."""
+def parse_route(
+    message: bytes, of_kinds: Collection[int] = (RTN_UNICAST,), of_table: int = RT_TABLE_MAIN
+) -> Iterator[RouteInfo]:
+    """Those of the next hops of a route, if it is of one of these kinds and in this table, 0 for any."""
     family, prefix, source, tos, table, protocol, scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
     found = attributes(message, ROUTE_HEADER.size)
     table = _number(found, RTA_TABLE) or table
-    if kind != of_kind or of_table not in (0, table):
+    if kind not in of_kinds or of_table not in (0, table):
         return
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
     priority = _number(found, RTA_PRIORITY)

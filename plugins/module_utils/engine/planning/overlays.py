@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Tuple
 
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import Model, Network
-from ..declaration.section import Address, link_name
+from ..declaration.section import Address, Subnet, link_name
 from ..declaration.slices import stand_in
 from ..errors import Problem, ProblemCollector
 from ..state import Forward, HostRoute, Object, PeerRoute, PermanentNeighbour, Tunnel, WireGuard, WireGuardPeer
@@ -86,9 +86,14 @@ def _source(plan: Plan, network: Network, version: int) -> str:
     return str(plan.allotted.pools(network.name, version)[0].gateway)
 
 
+def _route(plan: Plan, network: Network, slice_: Subnet, gateway: str = "") -> PeerRoute:
+    return PeerRoute(str(slice_), gateway, _source(plan, network, slice_.version), place=network.path)
+
+
 def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> Tunnel:
     macs = {peer.name: tunnel_mac(network, peer) for peer in driver.peers}
     slices = [(peer, each) for peer in driver.peers for each in peer.slices]
+    routes = (_route(plan, network, each, stand_in(each)) for _peer, each in slices)
     return Tunnel(
         name,
         network.name,
@@ -97,10 +102,7 @@ def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> T
         port=driver.port,
         mtu=plan.mtu(network),
         mac=tunnel_mac(network, driver.own),
-        routes=(
-            *(PeerRoute(str(each), stand_in(each), _source(plan, network, each.version)) for _peer, each in slices),
-            *return_routes(plan, network),
-        ),
+        routes=(*routes, *return_routes(plan, network)),
         neighbours=tuple(PermanentNeighbour(stand_in(each), macs[peer.name]) for peer, each in slices),
         forwards=tuple(Forward(macs[peer.name], str(peer.address)) for peer in driver.peers),
         sysctls=(
@@ -134,7 +136,7 @@ def wireguard_links(plan: Plan) -> List[Object]:
         for peer in (each for each in driver.peers if each.name in plan.allotted.peer_keys):
             ends[peer.name] = peer.address
             slices.setdefault(peer.name, []).extend(map(str, peer.slices))
-            routes += [PeerRoute(str(each), "", _source(plan, network, each.version)) for each in peer.slices]
+            routes += [_route(plan, network, each) for each in peer.slices]
     keys = plan.allotted.peer_keys
     link = WireGuard(
         WIREGUARD_LINK,

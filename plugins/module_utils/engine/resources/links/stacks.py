@@ -124,6 +124,10 @@ class HostStack:
     def routes(self) -> List[RouteInfo]:
         return rtnetlink.routes()
 
+    @cached_property
+    def refusing_routes(self) -> List[RouteInfo]:
+        return rtnetlink.refusing()
+
 
 class StackReader:
     """Reads stacks, and remembers them until a resource says that it changes them.

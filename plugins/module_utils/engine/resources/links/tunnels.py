@@ -39,8 +39,8 @@ from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation
 from .link_resource import LinkResource
-from .marks import MARK, is_managed, is_managed_tunnel, marked_for
-from .stacks import HostStack
+from .marks import MARK, is_managed_tunnel, marked_for
+from .third_party_routes import host_routes, refuse_third_party_routes
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
@@ -75,10 +75,12 @@ class Tunnels(LinkResource):
         ]
         if problems:
             raise ConflictError(*problems)
+        routes = (route for tunnel in wanted.values() for route in tunnel.routes if not route.table)
+        refuse_third_party_routes(self._stacks.host, {route.destination: route.place for route in routes})
         managed = [link for link in links if is_managed_tunnel(link)]
-        routes = rtnetlink.routes_of_all_tables() if managed else []
+        known = rtnetlink.routes_of_all_tables() if managed else []
         addresses = self._stacks.host.addresses if managed else []
-        current = state_of([_observed(link, routes, addresses, wanted.get(link.name)) for link in managed])
+        current = state_of([_observed(link, known, addresses, wanted.get(link.name)) for link in managed])
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
@@ -102,21 +104,14 @@ class HostRoutes(LinkResource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, HostRoute)}
-        found = _host_routes(self._stacks.host)
-        problems = [
-            Problem(wanted[route.destination].place, f"the host has a route to {route.destination} already: remove it")
-            for route in found
-            if route.destination in wanted and route.protocol != RTPROT_WHARF and not _is_told_apart(route)
-        ]
-        if problems:
-            raise ConflictError(*problems)
-        managed = [route for route in found if route.protocol == RTPROT_WHARF]
+        refuse_third_party_routes(self._stacks.host, {name: route.place for name, route in wanted.items()})
+        managed = [route for route in host_routes(self._stacks.host) if route.protocol == RTPROT_WHARF]
         current = state_of([HostRoute(each.destination, each.gateway, each.source) for each in managed])
         return Observation(current, desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         standing: Dict[str, List[RouteInfo]] = defaultdict(list)
-        for route in _host_routes(self._stacks.host):
+        for route in host_routes(self._stacks.host):
             if route.protocol == RTPROT_WHARF:
                 standing[route.destination].append(route)
         self._stacks.forget()
@@ -293,16 +288,6 @@ def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
         if (gone.destination, _peer_route(gone).table) not in wanted:
             with forgiving(errno.ESRCH):
                 rtnetlink.delete_route(gone)
-
-
-def _host_routes(host: HostStack) -> List[RouteInfo]:
-    managed = {link.index for link in host.links if is_managed(link)}
-    return [route for route in [*rtnetlink.unreachable(), *host.routes] if route.index not in managed]
-
-
-def _is_told_apart(route: RouteInfo) -> bool:
-    """Whether the kernel allows another route of the same destination beside this one, as by another metric."""
-    return route.priority not in (0, 1024) or any(each.startswith(("from", "tos")) for each in route.details)
 
 
 def _change_route(netlink: Rtnetlink, change: Change, standing: Sequence[RouteInfo]) -> None:
