@@ -43,7 +43,7 @@ def overlay_key(module: Any) -> None:
         # The task that declares the network says what to do about that.
         _exit(module, changed=False, public_key=None)
     with _reporting_errors(module), locked(lambda told: _warn(module, told)):
-        is_new = not wireguard_key.read()
+        is_new = not wireguard_key.found()
         key = wireguard_key.public_key(make=not module.check_mode)
     _exit(module, changed=is_new, public_key=key)
 

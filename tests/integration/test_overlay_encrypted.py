@@ -9,6 +9,7 @@ whose kernel has it (docs/testing.md).
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -77,6 +78,37 @@ def test_a_kernel_without_wireguard_is_told_of() -> None:
         with pytest.raises(EngineError, match=r"networks.app: is to be encrypted, and the kernel of this host has no"):
             host.apply(declare(hosts, ENCRYPTED)["h1"])
         assert host.snapshot() == before
+
+
+@pytest.mark.skipif(has_wireguard, reason="this kernel has WireGuard")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_kernel_that_has_lost_wireguard(backend: str) -> None:
+    """By an update, say, with which the host boots: all else comes back, and nothing is sent in clear text."""
+    with SeveralHosts.started(2, backend=backend) as hosts, ExitStack() as stack:
+        for name, words in declare(hosts, NETWORK).items():
+            stack.enter_context(hosts[name].declared(words))
+        host = hosts["h1"]
+        with watched(hosts) as seen:
+            assert shout(host, "c1", container_address(2))
+        assert seen[1] > 0, seen
+        # What another kernel has left behind.
+        ledger = host.ledger()
+        app = ledger["declared"]["networks"]["app"]
+        app["driver_opts"] = {"encrypted": ""}
+        app["x-wharf"]["members"]["h2"]["public_key"] = base64.b64encode(bytes(32)).decode()
+        ledger["owned"]["forwarding"].append(["wireguard", LINK])
+        host.write(LEDGER, json.dumps(ledger))
+        host.run("ip link del br-app; ip link del vx-app; ip link del br-other; ip netns del c1; ip netns del o1")
+        ran = host.wharf("apply")
+        told = f"networks.app: link {LINK} is pending, and nothing is sent to other hosts of encrypted networks: "
+        assert ran.code == 0 and told in ran.errors, ran
+        assert "nothing" in host.engine(["diff"]) and told in host.engine(["show"])
+        with watched(hosts) as seen:
+            for version in (4, 6):
+                assert not shout(host, "c1", container_address(2, version))
+                host.run(f"ping -c1 -W1 -p {MARKER} {container_address(2, version)} || true")
+        assert seen[1] == 0, seen
+        assert shout(host, "c1", "10.20.1.1") and shout(host, "o1", "192.0.2.1")
 
 
 def public_key(host: ThrowawayHost) -> str:
@@ -338,6 +370,27 @@ def test_a_host_that_has_another_key(
     for name, each in with_keys(declare(hosts, ENCRYPTED), fleet[1]).items():
         hosts[name].converge(each)
     assert shout(hosts["h1"], "c1", container_address(3)) and shout(hosts["h3"], "c3", container_address(2))
+
+
+def test_a_key_that_is_told_meanwhile_outlives_changes_that_lapse(
+    fleet: tuple[SeveralHosts, dict[str, str]], hosts: SeveralHosts, words: dict[str, Any]
+) -> None:
+    """What goes back is what is declared: a host that has another key by then is not cut off."""
+    host, untold = hosts["h1"], declare(hosts, ENCRYPTED)
+    host.apply(untold["h1"])
+    hosts["h3"].run(f"rm {KEY}; ip link del {LINK}")
+    hosts["h3"].converge(words["h3"])
+    fleet[1]["h3"] = public_key(hosts["h3"])
+    told = with_keys(declare(hosts, ENCRYPTED), fleet[1])
+    hosts["h2"].converge(told["h2"])
+    more = {**told["h1"]["containers"], "later": {"networks": ["app"]}}
+    given = json.dumps({**told["h1"], "containers": more})
+    assert host.wharf("apply", "-", "--confirm", "600", given=given).code == 0
+    assert shout(host, "later", container_address(3))
+    assert host.wharf("revert").code == 0
+    assert "later" not in host.run("ip netns")
+    assert shout(host, "c1", container_address(3)) and shout(host, "c1", container_address(2))
+    assert host.apply(untold["h1"]).changes == []
 
 
 def test_a_key_that_is_not_told_again_stays(hosts: SeveralHosts) -> None:

@@ -184,6 +184,12 @@ def test_keys_travel_by_the_play(fleet: Fleet) -> None:
     predicted, played = fleet.play("--check"), fleet.play()
     assert predicted.changed == played.changed == {"h1": 1, "h2": 2, "h3": 1}, predicted.output + played.output
     assert fleet.reaches(1, "c2") and fleet.reaches(2, "c3")
+    # One whose file alone is lost has its key still.
+    key = fleet.hosts["h2"].read(KEY)
+    fleet.hosts["h2"].run(f"rm {KEY}")
+    predicted, played = fleet.play("--check"), fleet.play()
+    assert predicted.changed == played.changed == {"h1": 0, "h2": 1, "h3": 0}, predicted.output + played.output
+    assert fleet.hosts["h2"].read(KEY) == key
     assert fleet.play().changed == {"h1": 0, "h2": 0, "h3": 0}
     verified = fleet.play(playbook="wharf.network.verify")
     assert "host h2, of network app" in verified.output and verified.returncode == 0, verified.output

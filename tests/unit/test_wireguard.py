@@ -28,6 +28,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.wiregu
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import DOCKER_CHAINS, LAYERS
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import wireguard_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.stacks import StackReader
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.wireguard import (
     SESSION,
@@ -219,6 +220,20 @@ def test_the_link_comes_after_the_rules() -> None:
         if any("wireguard" in resource.kinds for resource in layer.resources(Ledger(), StackReader()))
     )
     assert of_link > LAYERS.index(DOCKER_CHAINS)
+
+
+def test_a_key_whose_file_is_lost_is_told_and_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The run that then changes the link writes it, as check mode predicts. Only one that is nowhere is made."""
+    monkeypatch.setattr(wireguard_key, "KEY_FILE", str(tmp_path / "wharf/wireguard.key"))
+    monkeypatch.setattr(wireguard_key, "of_link", lambda: PRIVATE)
+    assert {wireguard_key.public_key(make) for make in (True, False)} == {wireguard.as_text(PUBLIC)}
+    assert not any(tmp_path.iterdir())
+    assert wireguard_key.kept() == PRIVATE
+    monkeypatch.setattr(wireguard_key, "of_link", lambda: b"")
+    assert wireguard_key.public_key(make=True) == wireguard.as_text(PUBLIC)
+    wireguard_key.remove()
+    assert wireguard_key.public_key(make=False) is None
+    assert wireguard_key.public_key(make=True) == wireguard_key.public(wireguard_key.read())
 
 
 def test_a_key_that_was_told_outlives_a_run_that_is_taken_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,13 +20,19 @@ from ...kernel import proc_sys, rtnetlink
 from ...kernel.links import DONE, UNDONE_BRIDGES, doing, error_number, forgiving, in_order_of, index_of
 from ...kernel.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTPROT_WHARF, LinkInfo, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
-from ...kernel.wireguard import PeerInfo, WireGuardNetlink, require_wireguard
+from ...kernel.wireguard import PeerInfo, WireGuardNetlink, is_known, require_wireguard
 from ...state import Digest, Key, PeerRoute, State, WireGuard, WireGuardPeer, state_of
 from ..resource import Observation
 from . import wireguard_key
 from .link_resource import LinkResource
 from .marks import MARK, is_managed_wireguard
 from .stacks import StackReader
+from .third_party_routes import refuse_third_party_routes
+
+_LACKING = (
+    "the kernel of this host has no WireGuard, or cannot load its module: install a kernel that has it, such as "
+    "Debian's linux-image-amd64"
+)
 
 # Seconds. Both ends let a session go by then, and agree on another one as long as they reach each other.
 SESSION = 180
@@ -85,10 +91,7 @@ class WireGuardLinks(LinkResource):
                 require_wireguard()
             except OSError as error:
                 raise ConflictError.at(
-                    wanted.place,
-                    "is to be encrypted, and the kernel of this host has no WireGuard, or cannot load its module: "
-                    "install a kernel that has it, such as Debian's linux-image-amd64, or leave encrypted out on all "
-                    "hosts",
+                    wanted.place, f"is to be encrypted, and {_LACKING}, or leave encrypted out on all hosts"
                 ) from error
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
@@ -97,7 +100,12 @@ class WireGuardLinks(LinkResource):
         for link in (each for each in links if each.name in wanted and not is_managed_wireguard(each)):
             stands = f"an interface {link.name} is on this host that wharf.network does not manage"
             raise ConflictError(Problem(wanted[link.name].place, f"{stands}: remove it, or rename it"))
+        slices = (route for link in wanted.values() for route in link.routes)
+        refuse_third_party_routes(self._stacks.host, {route.destination: route.place for route in slices})
         managed = [link for link in links if is_managed_wireguard(link)]
+        if not managed and desired.keys() & owned and not is_known():
+            # The kernel has lost it, by an update, say. All else can be there, and nothing is sent another way.
+            return Observation({}, {}, pending={each.key: _pending(each) for each in wanted.values()})
         routes = self._stacks.host.routes if managed else []
         current = state_of([
             self._observed(link, _of_link(link.index, routes), wanted.get(link.name)) for link in managed
@@ -180,6 +188,10 @@ class WireGuardLinks(LinkResource):
             # The run is taken back, and nobody has been told of the key.
             wireguard_key.remove()
             self._has_made_key = False
+
+
+def _pending(link: WireGuard) -> str:
+    return f"link {link.name} is pending, and nothing is sent to other hosts of encrypted networks: {_LACKING}"
 
 
 def as_info(peer: WireGuardPeer, before: Optional[WireGuardPeer]) -> PeerInfo:

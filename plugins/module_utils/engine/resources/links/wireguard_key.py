@@ -72,5 +72,8 @@ def public(private: bytes) -> str:
 
 
 def public_key(make: bool) -> Optional[str]:
-    """This host's public key; None where it has none, and is not to make one."""
-    return public(kept() if make else found()) or None
+    """This host's public key; None where it has none, and is not to make one. A lost file stays lost, since that is a
+    difference from what is declared, which a run predicts.
+    """
+    is_lost = not read() and of_link()
+    return public(kept() if make and not is_lost else found()) or None
