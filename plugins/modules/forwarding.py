@@ -45,7 +45,7 @@ changes:
   elements: dict
   sample: [{layer: forwarding, kind: sysctl, name: net.ipv4.ip_forward, action: update, fields: [value]}]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The link of encrypted networks, if the kernel has lost WireGuard. It is left alone until that changes.
   returned: success
   type: list
   elements: str

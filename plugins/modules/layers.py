@@ -79,7 +79,8 @@ changes:
       type: list
       elements: str
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet, and the link of encrypted networks if
+    the kernel has lost WireGuard. They are left alone until that changes.
   returned: success
   type: list
   elements: str

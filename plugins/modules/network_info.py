@@ -139,7 +139,8 @@ edited:
   elements: str
   sample: [/etc/netns/web/resolv.conf]
 pending:
-  description: The sandboxes of containers that do not run now, with what is to be in them. It is no drift.
+  description: The sandboxes of containers that do not run now, with what is to be in them, and the link
+    of encrypted networks if the kernel has lost WireGuard. It is no drift.
   returned: success
   type: list
   elements: str
