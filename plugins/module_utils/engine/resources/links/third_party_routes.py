@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Routes of the host's main table that are on no link of wharf.network, and third-party ones among them in the way.
 
-The planner has refused networks that overlap a third-party route to any place. What is left are routes by which the
+The planner refuses a network of which a third-party route leads a part elsewhere. What is left are routes by which the
 kernel refuses packets.
 """
 
