@@ -37,13 +37,14 @@ def allot(
     move to another subnet, and containers that move to another address.
     """
     networks = allot_subnets(model, facts, before, problems, notes)
-    endpoints, hosts = _allot_endpoints(model, networks, before, problems, notes)
+    endpoints, hosts = _allot_endpoints(model, facts, networks, before, problems, notes)
     mtu = facts.uplink_mtu or before.mtu or ETHERNET_MTU
     return Allotments(networks, endpoints, before.ports, mtu=mtu, hosts=hosts)
 
 
 def _allot_endpoints(
     model: Model,
+    facts: Facts,
     networks: Mapping[str, Pools],
     before: Allotments,
     problems: ProblemCollector,
@@ -70,7 +71,7 @@ def _allot_endpoints(
         for container in model.containers.values()
         for network, interface in _interface_names(container, model, before, problems).items()
     }
-    macs = _macs(model, wanted)
+    macs = macs_of(model, facts, wanted)
     hosts: Dict[str, Tuple[Address, ...]] = {}
     for (name, on, _version), address in addresses.items():
         if name == _HOST:
@@ -325,7 +326,7 @@ def _interface_prefix(model: Model, attachment: Attachment) -> str:
     return model.networks[attachment.network].interface_prefix
 
 
-def _macs(model: Model, wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
+def macs_of(model: Model, facts: Facts, wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
     """The MAC of each endpoint: the declared one, or one from a hash of the endpoint's name.
 
     Empty for those that have the MAC of another link.
@@ -337,9 +338,15 @@ def _macs(model: Model, wanted: List[Tuple[Container, Attachment]]) -> Dict[Endp
     for container, attachment in wanted:
         key = (container.name, attachment.network)
         if key not in macs:
-            macs[key] = next(mac for mac in stable_macs("/".join(key)) if mac not in used)
+            name = "/".join(key) + on_lan(model.networks[key[1]], facts)
+            macs[key] = next(mac for mac in stable_macs(name) if mac not in used)
             used.add(macs[key])
     return macs
+
+
+def on_lan(network: Network, facts: Facts) -> str:
+    """For the names of a network's MACs: on a LAN, other hosts may have a network and containers of the same names."""
+    return f" of {facts.machine_id}" if network.bypasses_host else ""
 
 
 def stable_mac(name: str) -> str:

@@ -21,7 +21,7 @@ from ..declaration.section import Address, link_name
 from ..errors import ProblemCollector
 from ..state import Parent, Shim, Sublink, Uplink
 from .facts import Facts, HostLink
-from .ipam import stable_mac
+from .ipam import on_lan, stable_mac
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -112,7 +112,7 @@ def shims(plan: Plan) -> Iterator[Shim]:
                 name,
                 sublink_of(network, plan.facts),
                 plan.mtu(network),
-                "" if network.sublinks and network.sublinks.shares_mac else stable_mac(f"host on {name}"),
+                _shims_mac(network, plan.facts),
                 _singles(own),
                 _singles(address for address in containers[name] if address.version in versions),
                 (
@@ -124,6 +124,11 @@ def shims(plan: Plan) -> Iterator[Shim]:
                 ),
                 place=network.path,
             )
+
+
+def _shims_mac(network: Network, facts: Facts) -> str:
+    shares = network.sublinks is not None and network.sublinks.shares_mac
+    return "" if shares else stable_mac(f"host on {network.name}{on_lan(network, facts)}")
 
 
 def _has_host(network: Network) -> bool:

@@ -23,7 +23,7 @@ from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
 from .ingress import Entry, check_ingress, entries, numbered_returns
-from .ipam import allot, stable_mac
+from .ipam import allot, on_lan, stable_mac
 from .leases import check_leases
 from .overlays import check_overlays, encrypted, peer_keys, underlay_mtus, without_key
 from .parents import made_parents, on_parents, shims, sublink_of, uplinks, useless_addresses
@@ -341,7 +341,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
         name=network.bridge,
         network=network.name,
         mtu=plan.mtu(network),
-        mac=stable_mac(f"network {network.name}"),
+        mac=stable_mac(f"network {network.name}{on_lan(network, plan.facts)}"),
         addresses=tuple(sorted(pool.interface for pool in pools if network.has_gateway(pool.version))),
         filtered=_is_filtered(plan, network),
         sysctls=(
