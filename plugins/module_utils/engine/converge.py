@@ -19,7 +19,7 @@ from .diff import Change
 from .errors import ApplyError, VerifyError, WharfError
 from .facts_reader import read_facts
 from .host import FactsReader, Host, read_host
-from .layers import LAYERS, Layer
+from .layers import LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.publications import Publication
 from .state import Key
@@ -225,7 +225,9 @@ def _save(ledger: Ledger, otherwise: str) -> None:
 
 
 def _result(host: Host, before: Sequence[Part], after: Sequence[Part], refused: Dict[Key, str], check: bool) -> Result:
-    reasons = [*(each for part in after for each in part.observation.pending.items()), *refused.items()]
+    observed = (each for part in after for each in part.observation.pending.items())
+    lacking = host.plan.lacking_leases if VETH in host.layers else {}
+    reasons = [*observed, *refused.items(), *lacking.items()]
     pending = dict(sorted(reasons))
     edited = sorted(key[1] for part in before for key in part.observation.edited & part.left_alone)
     changes = tuple(change for part in before for change in part.changes if change.subject.key not in refused)
@@ -233,7 +235,7 @@ def _result(host: Host, before: Sequence[Part], after: Sequence[Part], refused: 
     warnings = (
         *host.warnings,
         *(warning for layer in host.layers for warning in layer.warnings(host.plan, not_made)),
-        *dict.fromkeys(reason for reason in pending.values() if reason),
+        *(reason for reason in pending.values() if reason),
         *(f"{name}: {EDITED}" for name in edited),
     )
-    return Result(changes, warnings, pending, host.plan.chosen_ports, tuple(edited))
+    return Result(changes, tuple(dict.fromkeys(warnings)), pending, host.plan.chosen_ports, tuple(edited))

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `wharf follow` does between two runs: it keeps containers' files true to the host's, connects containers that
-start, also those whose network was on a link of the host that has come, and loads flushed rules again.
+start, also those whose network was on a link of the host that has come, renews leases from the LAN, and loads flushed
+rules again.
 
 A run brings each object to what is declared, whoever has changed it, but for an edited `resolv.conf`. Nobody watches
 `wharf follow`: so it changes only what belongs to a container that has just started, files that are still as they were
@@ -32,13 +33,28 @@ from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import Ledger, locked
+from .planning.allotments import EndpointKey, endpoint_key
 from .planning.declared_plan import make_plan
 from .planning.facts import Facts
 from .planning.parents import made_parents
 from .planning.plan import Plan
 from .resources.links.stacks import HostStack, sandbox_path
 from .runtimes import runtimes
-from .state import PATH, Bridge, ContainerFile, Endpoint, Object, Parent, Sandbox, SandboxRef, Shim, Uplink
+from .state import (
+    PATH,
+    Bridge,
+    ContainerFile,
+    Endpoint,
+    File,
+    Key,
+    Object,
+    Parent,
+    Rules,
+    Sandbox,
+    SandboxRef,
+    Shim,
+    Uplink,
+)
 from .transaction import Part
 from .unconfirmed import Unconfirmed
 
@@ -56,6 +72,9 @@ _METRICS_EVERY = 60.0
 
 # Seconds. A process that is there begins to revert within the first.
 _REVERTS_WITHIN = 5.0
+
+# In seconds. Half of a lease's time, after which it is to be renewed, is hardly ever less.
+_ASK_EVERY = 60.0
 
 # The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
@@ -176,6 +195,8 @@ class _Follower:
         self.parents: FrozenSet[str] = frozenset()
         self._parents_up: Dict[str, int] = {}
         self._look_at_deadline_after = 0.0
+        self._leased: FrozenSet[EndpointKey] = frozenset()
+        self._ask_after = 0.0
 
     def folders(self) -> Iterator[str]:
         """Where something changes when there is something to do."""
@@ -205,6 +226,7 @@ class _Follower:
         if ledger.declared != self._declared:
             plan = make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector())
             self._others, self.parents = _third_party_sandboxes(plan), _parents(plan)
+            self._leased = frozenset(request.key for request in plan.lease_requests)
             self._declared = ledger.declared
         up = self._up(facts)
         came = {name for name, index in up.items() if self._parents_up.get(name) != index}
@@ -215,7 +237,17 @@ class _Follower:
         if started:
             followed = replace(followed, connected=(*followed.connected, *connect(frozenset(started))))
             self._connected.update(started)
+        if self._may_ask(ledger):
+            followed = replace(followed, connected=(*followed.connected, *renew_leases(self._leased)))
         return followed
+
+    def _may_ask(self, ledger: Ledger) -> bool:
+        """Whether an endpoint has no lease, or one that is due, and no server was asked just now."""
+        leases = [ledger.allotted.leases.get(key) for key in self._leased]
+        if all(lease and not lease.is_due(time.time()) for lease in leases) or time.monotonic() < self._ask_after:
+            return False
+        self._ask_after = time.monotonic() + _ASK_EVERY
+        return True
 
     def _up(self, facts: Facts) -> Dict[str, int]:
         """The indexes of the parents that are up. One that has gone and come again has another."""
@@ -346,6 +378,39 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
 
     converge(Call(repeats=True), [VETH], limit)
     return tuple(sorted([*map(str, connected), *plugged]))
+
+
+def renew_leases(leased: FrozenSet[EndpointKey]) -> Tuple[str, ...]:
+    """Ask the LAN's DHCP servers for the leases of these endpoints, and bring the endpoints, the rules of their
+    containers and the files that name them to what is leased. Change nothing else.
+
+    Returns:
+        The sandboxes in which something has changed.
+
+    Raises:
+        WharfError: it could not be done.
+    """
+    containers = {container for container, _network in leased}
+    changed: Set[SandboxRef] = set()
+
+    def is_concerned(change: Change, edited: FrozenSet[Key]) -> bool:
+        thing = change.after or change.subject
+        if isinstance(thing, Rules):
+            return thing.container in containers
+        if isinstance(thing, Endpoint):
+            return endpoint_key(thing.name) in leased
+        is_written = isinstance(thing, (File, ContainerFile)) and thing.key not in edited
+        return is_written and (change.action == UPDATE or bool(_places_of(change) & changed))
+
+    def limit(part: Part) -> Part:
+        concerned = [each for each in part.changes if is_concerned(each, part.observation.edited)]
+        changed.update(place for each in concerned if each.layer == VETH.name for place in _places_of(each))
+        return part.without_changes_of(
+            frozenset(change.subject.key for change in part.changes if change not in concerned)
+        )
+
+    converge(_CALL, [DOCKER_CHAINS, VETH, DNS_FILES], limit)
+    return tuple(sorted(map(str, changed)))
 
 
 def _require_networks(started: FrozenSet[SandboxRef]) -> None:

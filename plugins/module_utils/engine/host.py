@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Dict, List, Optional, Sequence, Set
+from typing import Callable, Collection, Dict, List, Optional, Sequence, Set
 
 from . import flows
 from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector
 from .facts_reader import read_facts
-from .layers import DOCKER_CHAINS, LAYERS, Layer
+from .layers import DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.allotments import Allotments
 from .planning.declared_plan import make_plan, make_plan_without
@@ -110,6 +110,8 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
         raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
+    if plan.lease_requests and VETH in layers:
+        plan = _with_leases(plan, declared, earlier, call)
     problems = ProblemCollector()
     if not call.repeats and call.state != ABSENT and not declared.is_empty:
         problems.problems += _lacking(layers, plan)
@@ -121,6 +123,23 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
         ledger, facts, ledger.declared, ledger.allotted, former, ledger.unconfirmed, reverts,
         declared, plan, layers, parts, warnings,
     )  # fmt: skip
+
+
+def _with_leases(plan: Plan, declared: Declared, earlier: Collection[str], call: Call) -> Plan:
+    """The plan with the leases that the LAN's DHCP servers give now. In check mode none is asked.
+
+    Raises:
+        ConflictError: the host lacks what asks them.
+        ModelError: a subnet that is leased is that of another network.
+    """
+    from . import dhcp_client
+
+    dhcp_client.require(plan.lease_requests)
+    leases = plan.allotted.leases if call.check else dhcp_client.leases(plan.lease_requests)
+    if leases == plan.allotted.leases:
+        return plan
+    allotted = replace(plan.allotted, leases=leases)
+    return make_plan(declared, plan.facts, allotted, ProblemCollector(), earlier, call.places)
 
 
 def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:

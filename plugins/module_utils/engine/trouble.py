@@ -86,6 +86,7 @@ def _pending(plan: Plan, parts: Parts) -> Iterator[str]:
         reason for each in parts.values() for part in each for reason in part.observation.pending.values() if reason
     )
     yield from dict.fromkeys(reasons)
+    yield from plan.lacking_leases.values()
     yield from VETH.warnings(plan, ())
 
 

@@ -158,6 +158,7 @@ class Network:
     own addresses as the containers' default gateways (daemon.json's `default-gateway`). `trusted_interfaces` are
     links of the host from which published ports are reached at the containers' own addresses. `inhibit_ipv4`: the
     bridge has no IPv4 address. `icmp`: everybody may ping its containers.
+    `leased`: its containers have their addresses from a DHCP server of the LAN.
     `mss_clamp`: TCP connections that are forwarded from and to it fit the path's MTU. `rates` and `vlans` are those
     of each container whose attachment has none of its own. `adopts` are the names of the third-party bridge that it
     adopts, of which the first that exists counts; empty if wharf.network makes the bridge.
@@ -186,6 +187,7 @@ class Network:
     rates: Optional[TrafficRates] = None
     vlans: Optional[PortVlans] = None
     adopts: Tuple[str, ...] = ()
+    leased: bool = False
     services: Services = Services()
 
     @property

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, List, Mapping, Optional
+from typing import Any, Iterator, List, Mapping, Optional
 
 from ..errors import ProblemCollector
 from ..state import DEFAULT_NETWORK
@@ -15,7 +15,7 @@ from .beside_host import BRIDGE_OPTION
 from .model import Host, Network
 from .parse_bridge import UPLINK
 from .parse_driver import DEFAULT_DRIVER, DriverParser, driver_parser
-from .parse_pools import parse_ipam
+from .parse_pools import DHCP, parse_ipam
 from .parse_services import parse_services
 from .places import SOURCE
 from .section import Section, whole_section, wrong
@@ -65,7 +65,7 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     versions = _versions(section, problems)
     section.refuse_blank("internal")
     internal = section.take("internal", read.flag, False)
-    pools = parse_ipam(section.inner("ipam"), versions, path)
+    ipam_driver, pools = parse_ipam(section.inner("ipam"), versions, path)
     given = section.take_all("driver_opts", read.pairs("="))
     defaults = dict(host.default_network_opts if driver == DEFAULT_DRIVER and external is None else ())
     options = Section({**defaults, **dict(given)}, f"{path}.driver_opts", problems)
@@ -77,17 +77,36 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
         internal=internal,
         defaults=frozenset(defaults.keys() - dict(given).keys()),
         defaults_path=f"{host.path}.default-network-opts.bridge",
+        leased=ipam_driver == DHCP,
     )
     if parse_driver is not None:
         network = parse_driver(network, options, extension, problems)
         options.finish()
         extension.refuse(["vrf"], _NO_VRF)
     network = _with_extension(network, extension, problems)
+    for why in _no_leases(network, versions) if network.leased else ():
+        problems.add(f"{path}.ipam.driver", f'"{DHCP}": {why}')
     if external is not None:
         is_named = (BRIDGE_OPTION + "name", network.bridge) in given
         network = replace(network, adopts=(network.bridge,) if is_named else (name, network.bridge))
     section.finish(passed_over=NETWORK_KEYS_PASSED_OVER, extensible=True)
     return [network] if len(problems.problems) == before else []
+
+
+def _no_leases(network: Network, versions: List[int]) -> Iterator[str]:
+    """Why the containers of a network cannot have leases from a LAN."""
+    sublinks = network.sublinks
+    if not network.bypasses_host or (sublinks and sublinks.is_isolated):
+        yield (
+            "containers have leases where they are on a LAN: say driver: macvlan and driver_opts.parent, or "
+            "x-wharf.uplink"
+        )
+    elif sublinks and sublinks.shares_mac:
+        yield "DHCP servers tell clients by their MACs, and on ipvlan all have that of the parent: say driver: macvlan"
+    elif sublinks and sublinks.host_access:
+        yield "the host has no lease: leave x-wharf.host_access out, or give ipam.config a subnet and an aux_address"
+    if versions != [4]:
+        yield "leases are of IPv4, and of nothing else: leave enable_ipv4 and enable_ipv6 out"
 
 
 def check_reference(value: Any, path: str, declared: str, problems: ProblemCollector) -> None:

@@ -16,22 +16,17 @@ from .section import Section, whole_section, wrong
 HOST_NAME = "host"
 
 
-def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[Pool, ...]:
-    section.take("driver", _driver, "default")
+DHCP = "dhcp"
+
+
+def parse_ipam(section: Section, versions: List[int], path: str) -> Tuple[str, Tuple[Pool, ...]]:
+    """The driver, and the pools. With the driver `dhcp` nothing is known of the only one."""
+    driver = section.take("driver", read.one_of("default", DHCP), "default")
+    if driver == DHCP:
+        section.refuse(["config"], "the DHCP server of the LAN says which subnet and addresses there are: leave it out")
     pools = section.take("config", _pools(versions), tuple(Pool(path, version) for version in versions))
     section.finish(passed_over=("options",), extensible=True)
-    return pools
-
-
-def _driver(value: Any, path: str) -> str:
-    if value == "dhcp":
-        raise wrong(
-            path,
-            value,
-            "leases from the LAN are not supported yet: give config the subnet of the LAN, and an ip_range that its "
-            "DHCP server leaves alone",
-        )
-    return str(read.only("default", read.text)(value, path))
+    return driver, pools
 
 
 def _pools(versions: List[int]) -> read.Parser[Tuple[Pool, ...]]:

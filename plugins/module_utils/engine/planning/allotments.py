@@ -45,6 +45,35 @@ class EndpointAllotment:
         return tuple(address for address in (self.ipv4, self.ipv6) if address)
 
 
+@dataclass(frozen=True)
+class Lease:
+    """What a DHCP server of the LAN has given an endpoint: an address with its subnet, and a router, if it names one.
+
+    The lease `began` at that time, in seconds since the epoch, and holds for so many `seconds`, 0 for ever.
+    """
+
+    interface: ipaddress.IPv4Interface
+    router: Optional[ipaddress.IPv4Address]
+    began: int
+    seconds: int
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be renewed: half of its time is over, or the clock was set back."""
+        return bool(self.seconds) and not 0 <= now - self.began < self.seconds / 2
+
+    def is_over(self, now: float) -> bool:
+        return bool(self.seconds) and now - self.began >= self.seconds
+
+    def as_data(self) -> Dict[str, Any]:
+        router = {"router": str(self.router)} if self.router else {}
+        return {"interface": str(self.interface), **router, "began": self.began, "seconds": self.seconds}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Lease:
+        router = ipaddress.IPv4Address(data["router"]) if "router" in data else None
+        return cls(ipaddress.IPv4Interface(data["interface"]), router, data["began"], data["seconds"])
+
+
 EndpointKey = Tuple[str, str]
 # Of one network, in the order in which they are declared.
 Pools = Tuple[PoolAllotment, ...]
@@ -59,7 +88,7 @@ class Allotments:
     of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own addresses on
     networks without a bridge. `returns` are the numbers by which replies go back to other hosts, by network and host.
     `peer_keys` are the public keys of the hosts of encrypted networks, by their names; empty of one that makes its key
-    in this run.
+    in this run. `leases` are those of endpoints that have their addresses from the LAN.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)
@@ -71,6 +100,7 @@ class Allotments:
     hosts: Mapping[str, Tuple[Address, ...]] = field(default_factory=dict)
     returns: Mapping[str, int] = field(default_factory=dict)
     peer_keys: Mapping[str, str] = field(default_factory=dict)
+    leases: Mapping[EndpointKey, Lease] = field(default_factory=dict)
 
     def pools(self, network: str, version: int) -> Pools:
         """The network's subnets in one family; none where that is not known yet."""
@@ -108,6 +138,7 @@ class Allotments:
             **({"peer_keys": dict(self.peer_keys)} if self.peer_keys else {}),
             **({"hosts": {name: [*map(str, own)] for name, own in self.hosts.items()}} if self.hosts else {}),
             **({"returns": dict(self.returns)} if self.returns else {}),
+            **({"leases": {"/".join(key): each.as_data() for key, each in self.leases.items()}} if self.leases else {}),
         }
 
     @classmethod
@@ -132,6 +163,7 @@ class Allotments:
             {name: tuple(map(ipaddress.ip_address, own)) for name, own in data.get("hosts", {}).items()},
             data.get("returns", {}),
             data.get("peer_keys", {}),
+            {endpoint_key(name): Lease.from_data(given) for name, given in data.get("leases", {}).items()},
         )
 
 

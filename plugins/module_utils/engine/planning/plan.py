@@ -17,13 +17,14 @@ from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Att
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import HOST_STACK, Bridge, Endpoint, File, Object, Port, Route, Sandbox, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Key, Object, Port, Route, Sandbox, Sysctl
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
 from .facts import Facts
 from .ingress import Entry, check_ingress, entries, numbered_returns
 from .ipam import allot, on_lan, stable_mac
+from .lan_leases import LeaseRequest, lease_requests, with_leases
 from .leases import check_leases
 from .overlays import check_overlays, encrypted, peer_keys, underlay_mtus, without_key
 from .parents import made_parents, on_parents, shims, sublink_of, uplinks, useless_addresses
@@ -52,6 +53,7 @@ class Plan:
     None to leave that layer out.
     `notes` report the subnets and addresses that change, and subnets that are kept although the host uses a part of
     them otherwise. `entries` are the ports that this host publishes for other hosts of its overlay networks.
+    `lease_requests` are the endpoints whose addresses come from a DHCP server.
     """
 
     model: Model
@@ -66,6 +68,7 @@ class Plan:
     boot: Optional[Mapping[str, Any]] = None
     notes: Tuple[Problem, ...] = ()
     entries: Tuple[Entry, ...] = ()
+    lease_requests: Tuple[LeaseRequest, ...] = ()
 
     @classmethod
     def make(cls, model: Model, facts: Facts, before: Allotments, problems: Optional[ProblemCollector] = None) -> Plan:
@@ -76,6 +79,8 @@ class Plan:
         """
         problems = ProblemCollector() if problems is None else problems
         model = on_parents(adopt(model, facts, problems), facts, problems)
+        requests = lease_requests(model, facts, before, problems)
+        model = with_leases(model, requests) if requests else model
         notes = ProblemCollector()
         allotted = allot(model, facts, before, problems, notes)
         ingress = tuple(entries(model))
@@ -86,9 +91,13 @@ class Plan:
         allotted = replace(allotted, ports=ports, resolvers=resolvers.ports)
         allotted = replace(allotted, underlay_mtus=underlay_mtus(model, facts, before))
         allotted = replace(allotted, peer_keys=peer_keys(model, before.peer_keys))
+        allotted = replace(allotted, leases={each.key: each.lease for each in requests if each.lease})
         opened = accepted_ports(model, allotted)
         links, noted = linked_ports(model, allotted), tuple(notes.problems)
-        plan = cls(model, facts, allotted, publications, opened, links, resolvers, notes=noted, entries=ingress)
+        plan = cls(
+            model, facts, allotted, publications, opened, links, resolvers,
+            notes=noted, entries=ingress, lease_requests=tuple(requests),
+        )  # fmt: skip
         check_leases(model, allotted.networks, problems)
         check_overlays(model, allotted, before, problems)
         check_vlans(model, facts, problems)
@@ -132,7 +141,17 @@ class Plan:
     def warnings(self) -> List[str]:
         notes = (*map(str, self.notes), *self._large_mtus(), *self._crowded_bridges(), *useless_addresses(self))
         found = (*self._host_ports_without_effect(), *self._unreachable_host_addresses())
-        return [*dict.fromkeys((*notes, *found, *without_key(self.model, self.allotted)))]
+        return [
+            *dict.fromkeys((*notes, *found, *without_key(self.model, self.allotted), *self.lacking_leases.values()))
+        ]
+
+    @property
+    def lacking_leases(self) -> Dict[Key, str]:
+        """The endpoints that are not connected, since they have no lease, each with the reason."""
+        connected = self.allotted.endpoints
+        return {
+            ("endpoint", "/".join(each.key)): each.lacking for each in self.lease_requests if each.key not in connected
+        }
 
     def _crowded_bridges(self) -> Iterator[str]:
         """Bridges with more ports than the backlog queue has room for.

@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks DHCP servers of the LAN for leases, by busybox' udhcpc (ADR 29). Changes nothing on the host or in a container.
+
+An endpoint that is connected asks by its own interface. Another one asks by a link with the same MAC and the same
+parent, in an empty network namespace; afterwards that link is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from .declaration.drivers import BRIDGE_MODE, MACVLAN
+from .declaration.section import unusable_addresses
+from .errors import ConflictError
+from .kernel import namespaces, rtnetlink
+from .kernel.links import UNDONE_PORTS
+from .kernel.programs import find
+from .kernel.rtnetlink import LinkInfo, SublinkInfo
+from .kernel.rtnetlink_changes import LinkEnd, Rtnetlink
+from .planning.allotments import EndpointKey, Lease
+from .planning.lan_leases import LeaseRequest
+from .resources.links.stacks import sandbox_path
+
+# Five requests, a second each: a server may take three to see whether an address is in use.
+_ATTEMPTS = ("-t", "5", "-T", "1")
+# Seconds, after which something is wrong with the program itself.
+_MOST = 30
+_FOR_EVER = 0xFFFFFFFF
+
+# udhcpc runs `sh EVENT` in a folder with these scripts for the events that bring a lease. The folder may be mounted
+# such that no program in it can be run. Any variable may have a line feed in it.
+_EVENTS = ("bound", "renew")
+_SCRIPT = "exec env -0\n"
+
+
+def leases(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
+    """The leases of these endpoints: the ones they have, of which those that are due are renewed, and new ones. What is
+    over and was not renewed is left out.
+
+    Raises:
+        ConflictError: the host lacks udhcpc.
+    """
+    now = time.time()
+    answers = _ask([each for each in requests if each.lease is None or each.lease.is_due(now)])
+    found = {each.key: answers.get(each.key, each.lease) for each in requests}
+    return {key: lease for key, lease in found.items() if lease and not lease.is_over(time.time())}
+
+
+def require(requests: Sequence[LeaseRequest]) -> None:
+    """
+    Raises:
+        ConflictError: the host lacks udhcpc.
+    """
+    if requests:
+        _program(requests[0])
+
+
+def _ask(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
+    """All at once, since a server that does not answer is waited for."""
+    if not requests:
+        return {}
+    program = _program(requests[0])
+    with tempfile.TemporaryDirectory(prefix="wharf-dhcp-") as folder, ExitStack() as asking:
+        for event in _EVENTS:
+            with open(os.path.join(folder, event), "w", encoding="ascii") as file:
+                file.write(_SCRIPT)
+        started = []
+        for request in requests:
+            # Such as a parent that is in use otherwise: there is no lease then.
+            with suppress(OSError):
+                interface = asking.enter_context(_interface(request))
+                with namespaces.visiting() as enter:
+                    enter(interface[0])
+                    started.append((request.key, _start([*program, *_options(request, interface[1])], folder)))
+        answers = [(key, _answer(process)) for key, process in started]
+    return {key: lease for key, lease in answers if lease}
+
+
+def _program(request: LeaseRequest) -> List[str]:
+    udhcpc, busybox = find("udhcpc"), find("busybox")
+    if udhcpc or busybox:
+        return [udhcpc] if udhcpc else [str(busybox), "udhcpc"]
+    raise ConflictError.at(
+        f"{request.network_place}.ipam.driver",
+        '"dhcp": this host has no udhcpc to ask for leases: install busybox',
+    )
+
+
+def _options(request: LeaseRequest, interface: str) -> List[str]:
+    """Answers are to be broadcast: an address that nobody has yet cannot be asked for a MAC."""
+    former = ["-r", str(request.lease.interface.ip)] if request.lease else []
+    name = ["-x", f"hostname:{request.hostname}"]
+    return ["-f", "-n", "-q", "-B", *_ATTEMPTS, "-s", "/bin/sh", "-i", interface, *name, *former]
+
+
+def _start(command: Sequence[str], folder: str) -> subprocess.Popen[bytes]:
+    # There is no run_command in an engine that also runs without Ansible, and several run at once.
+    return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )  # fmt: skip
+
+
+def _answer(process: subprocess.Popen[bytes]) -> Optional[Lease]:
+    try:
+        printed, _errors = process.communicate(timeout=_MOST)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        printed, _errors = process.communicate()
+    pairs = (each.partition("=") for each in printed.decode("utf-8", "replace").split("\0"))
+    return parse_lease({key: value for key, _equals, value in pairs}, int(time.time()))
+
+
+def parse_lease(told: Mapping[str, str], now: int) -> Optional[Lease]:
+    """What udhcpc tells of a lease, in its names; None if no host of a LAN could have such an address."""
+    try:
+        interface = ipaddress.IPv4Interface(f"{told['ip']}/{told['mask']}")
+        seconds = int(told["lease"])
+    except (KeyError, ValueError):
+        return None
+    address, subnet = interface.ip, interface.network
+    is_special = address.is_loopback or address.is_multicast or address.is_reserved or address.is_unspecified
+    if is_special or subnet.prefixlen < 8 or address in unusable_addresses(subnet) or seconds <= 0:
+        return None
+    routers = (_address(each) for each in told.get("router", "").split())
+    router = next((each for each in routers if each and each in subnet and each != address), None)
+    return Lease(interface, router, now, 0 if seconds == _FOR_EVER else seconds)
+
+
+def _address(text: str) -> Optional[ipaddress.IPv4Address]:
+    with suppress(ValueError):
+        return ipaddress.IPv4Address(text)
+    return None
+
+
+@contextmanager
+def _interface(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
+    """A network namespace, as an open descriptor, and the interface there by which to ask.
+
+    Raises:
+        OSError: there is none, nor can one be made.
+    """
+    with ExitStack() as stack:
+        connected = stack.enter_context(_own_interface(request))
+        yield connected or stack.enter_context(_like_its_own(request))
+
+
+@contextmanager
+def _own_interface(request: LeaseRequest) -> Iterator[Optional[Tuple[int, str]]]:
+    """That of an endpoint which is connected."""
+    path = sandbox_path(request.sandbox)
+    if not request.interface or not namespaces.is_namespace(path):
+        yield None
+        return
+    with namespaces.opened(path) as descriptor:
+        with namespaces.visiting() as enter:
+            enter(descriptor)
+            link = _link(request.interface)
+        yield (descriptor, request.interface) if link and link.up and link.mac == request.mac else None
+
+
+@contextmanager
+def _like_its_own(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
+    """A link in a namespace of its own: on the parent, or a port of the bridge that has the parent as a port."""
+    parent, bridge = _link(request.parent), _link(request.bridge)
+    if not parent or not parent.up:
+        raise OSError(f"{request.parent} is not there, or down")
+    is_plugged = bridge is not None and parent.master == bridge.index
+    digest = hashlib.sha256("/".join(request.key).encode()).hexdigest()[:11]
+    name, port = f"ask-{digest}", f"vask{digest}"
+    with Rtnetlink() as host:
+        with namespaces.scratch(), Rtnetlink() as inside:
+            descriptor = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
+            if is_plugged:
+                end = LinkEnd(port, "fe" + request.mac[2:])
+                host.add_veth(end, LinkEnd(name, request.mac), descriptor, parent.mtu, parent.master, UNDONE_PORTS)
+            else:
+                info = SublinkInfo(BRIDGE_MODE)
+                host.add_sublink(MACVLAN, info, parent.index, LinkEnd(name, request.mac), 0, UNDONE_PORTS, descriptor)
+            index = socket.if_nametoindex(name)
+            inside.set_link(index, up=True)
+        try:
+            if is_plugged:
+                host.set_link(socket.if_nametoindex(port), up=True)
+            yield descriptor, name
+        finally:
+            # Not left to the end of the namespace, which comes some time later: the parent is to be free.
+            with namespaces.visiting() as enter, suppress(OSError):
+                enter(descriptor)
+                with Rtnetlink() as there:
+                    there.delete_link(index)
+            os.close(descriptor)
+
+
+def _link(name: str) -> Optional[LinkInfo]:
+    return next((link for link in rtnetlink.links() if link.name == name), None) if name else None

@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers whose addresses come from a DHCP server of the LAN, which is a real dnsmasq."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hosts import ABSENT, EXACT, LAN, EngineError, ThrowawayHost, differences
+from standing import assert_same, standing
+from test_follow import following, heard
+from test_macvlan import index, spare
+
+from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import PATH as LEDGER
+
+KINDS = ("macvlan", "uplink")
+LACKS = (
+    "{0}: container {1} is not connected to network lan, since it has no lease: no DHCP server of the LAN on spare has "
+    "answered yet"
+)
+OPTIONS = "--conf-file=/dev/null --keep-in-foreground --user=root --port=0 --interface=lan --bind-dynamic --no-ping"
+RANGE = "198.51.100.100,198.51.100.150,1h"
+
+
+def words(kind: str, *containers: str) -> dict[str, Any]:
+    """Containers on a network of the LAN, and on one of the host's own."""
+    networks = {
+        "macvlan": {"driver": "macvlan", "driver_opts": {"parent": "spare"}},
+        "uplink": {"x-wharf": {"uplink": "spare"}},
+    }
+    return {
+        "host": {"bridge": "none"},
+        "networks": {"lan": {**networks[kind], "ipam": {"driver": "dhcp"}}, "app": {}},
+        "containers": {name: {"networks": {"app": {}, "lan": {"gw_priority": 1}}} for name in containers},
+    }
+
+
+@contextmanager
+def serving(host: ThrowawayHost, leases: str = RANGE, *options: str) -> Iterator[None]:
+    """A DHCP server on the LAN, which remembers what it has leased."""
+    host.run("ip addr replace 198.51.100.1/24 dev lan", LAN)
+    command = ["dnsmasq", *OPTIONS.split(), f"--dhcp-range={leases}", "--dhcp-leasefile=/run/lan.leases", *options]
+    server = subprocess.Popen([*host.enter(LAN), "setpriv", "--pdeathsig", "KILL", *command])
+    try:
+        for _attempt in range(100):
+            if host.run("ss -Hlun sport 67", LAN):
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def on_lan(host: ThrowawayHost, container: str) -> list[str]:
+    """The container's addresses that are leased."""
+    found = host.json("ip -j -4 address", container)
+    return [each["local"] for link in found for each in link["addr_info"] if each["local"].startswith("198.51.")]
+
+
+def age(host: ThrowawayHost, seconds: int) -> None:
+    """As if the leases were older."""
+    ledger = host.ledger()
+    for lease in ledger["allotted"]["leases"].values():
+        lease["began"] -= seconds
+    host.write(LEDGER, json.dumps(ledger))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def host() -> Iterator[ThrowawayHost]:
+    with ThrowawayHost.started() as started:
+        spare(started)
+        yield started
+
+
+def test_leases_come_and_go(host: ThrowawayHost, kind: str) -> None:
+    before = host.snapshot()
+    declared = words(kind, "web", "db")
+    without = host.diff(declared, EXACT)
+    assert without.pending == ["db/lan", "web/lan"]
+    with serving(host):
+        assert host.apply(declared, EXACT).pending == []
+        assert host.diff(declared, EXACT).changes == host.apply(declared, EXACT).changes == []
+        (web,), (db,) = on_lan(host, "web"), on_lan(host, "db")
+        assert f" {web} web " in host.run("cat /run/lan.leases")
+        for place in ("web", "db", "neighbour"):
+            host.serve(place, "80/tcp")
+        assert host.probe("db", f"{web}:80/tcp").by == "web"
+        host.run("ip addr add 198.51.100.9/24 dev eth0", "neighbour")
+        assert host.probe("neighbour", f"{db}:80/tcp").by == "db"
+        assert host.probe("web", "198.51.100.9:80/tcp").by == "neighbour"
+        assert "via 198.51.100.1" in host.run("ip route show default", "web")
+        assert f"{db}\tdb" in host.read("/etc/netns/web/hosts").replace(" ", "\t")
+        assert "ask" not in host.run("ip -o link")
+        host.run("ip addr del 198.51.100.9/24 dev eth0", "neighbour")
+    host.agent.call("stop_all")
+    host.apply({}, ABSENT)
+    host.run("rm /run/lan.leases")
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_without_a_server_all_else_goes_on(host: ThrowawayHost, kind: str) -> None:
+    result = host.apply(words(kind, "web"), EXACT)
+    assert result.warnings == {LACKS.format("wharf_containers.web.networks.lan", "web")}
+    assert result.pending == ["web/lan"]
+    assert host.address("web", "app")
+    assert on_lan(host, "web") == []
+    assert "it has no lease" in host.wharf("show").output
+
+
+def test_follow_asks_where_no_server_has_answered(host: ThrowawayHost, kind: str) -> None:
+    host.apply(words(kind, "web"), EXACT)
+    with serving(host), following(host) as follow:
+        assert heard(follow)["connected"] == {"netns:web"}
+        (web,) = on_lan(host, "web")
+        assert host.apply(words(kind, "web"), EXACT).changes == []
+        assert web in host.read("/etc/netns/web/hosts")
+
+
+def test_a_lease_is_renewed_by_the_interface_that_has_it(host: ThrowawayHost, kind: str) -> None:
+    declared = words(kind, "web")
+    with serving(host):
+        host.apply(declared, EXACT)
+        former, interface = on_lan(host, "web"), index(host, "web", "eth1")
+        age(host, 1900)
+        assert host.apply(declared, EXACT).changes == []
+        assert time.time() - host.ledger()["allotted"]["leases"]["web/lan"]["began"] < 60
+        assert (on_lan(host, "web"), index(host, "web", "eth1")) == (former, interface)
+    age(host, 1900)
+    # It is still good, and the next run asks again.
+    assert host.apply(declared, EXACT).warnings == set()
+    host.run("rm /run/lan.leases")
+    with serving(host, "198.51.100.200,198.51.100.210,1h"):
+        assert host.apply(declared, EXACT).changes
+        (web,) = on_lan(host, "web")
+        assert web.startswith("198.51.100.2")
+        assert index(host, "web", "eth1") == interface
+
+
+def test_a_lease_that_is_over_takes_its_address_away(host: ThrowawayHost, kind: str) -> None:
+    declared = words(kind, "web")
+    with serving(host):
+        host.apply(declared, EXACT)
+    age(host, 3700)
+    result = host.apply(declared, EXACT)
+    assert result.pending == ["web/lan"]
+    assert on_lan(host, "web") == []
+    with serving(host):
+        assert host.apply(declared, EXACT).pending == []
+        assert on_lan(host, "web")
+
+
+def test_one_address_for_two(host: ThrowawayHost) -> None:
+    """A server that is wrong, or hostile."""
+    with serving(host, "198.51.100.100,198.51.100.100,1h"):
+        result = host.apply(words("macvlan", "web", "db"), EXACT)
+    assert result.pending == ["web/lan"]
+    assert on_lan(host, "db") == ["198.51.100.100"]
+
+
+def test_a_subnet_of_the_host_itself(host: ThrowawayHost) -> None:
+    declared = words("macvlan", "web")
+    declared["networks"]["app"] = {"ipam": {"config": [{"subnet": "198.51.100.0/24"}]}}
+    before = host.snapshot()
+    with serving(host), pytest.raises(EngineError, match="wharf_networks.lan.ipam: subnet 198.51.100.0/24 overlaps"):
+        host.apply(declared, EXACT)
+    host.run("rm /run/lan.leases")
+    assert differences(before, host.snapshot()) == ""
+
+
+def test_a_run_that_dies_while_it_asks(host: ThrowawayHost, kind: str) -> None:
+    """What it does later is as in any other run."""
+    declared = words(kind, "web")
+    with serving(host):
+        host.apply(declared, EXACT)
+        expected = _but_times(host)
+        for fatal in range(1, 6):
+            host.apply({}, ABSENT)
+            assert host.is_killed(fatal, declared, EXACT)
+            host.apply(declared, EXACT)
+            assert_same(expected, lambda: _but_times(host), f"after death {fatal}")
+
+
+def test_a_host_without_a_client(host: ThrowawayHost) -> None:
+    host.run("mount --bind /dev/null /usr/bin/busybox; ! test -e /usr/sbin/udhcpc")
+    before = host.snapshot()
+    with pytest.raises(EngineError, match='ipam.driver: "dhcp": this host has no udhcpc to ask for leases'):
+        host.apply(words("macvlan", "web"), EXACT)
+    assert differences(before, host.snapshot()) == ""
+
+
+def _but_times(host: ThrowawayHost) -> dict[str, Any]:
+    found = standing(host)
+    for lease in found[LEDGER]["allotted"]["leases"].values():
+        lease["began"] = 0
+    return {path: content for path, content in found.items() if path != "/run/lan.leases"}
