@@ -162,6 +162,21 @@ def test_a_lease_that_is_over_takes_its_address_away(host: ThrowawayHost, kind: 
         assert on_lan(host, "web")
 
 
+def test_nameservers_of_the_lan(host: ThrowawayHost) -> None:
+    """Of a container that is on no other network, and declares none."""
+    declared = words("macvlan", "web", "own", "both")
+    for name in ("web", "own"):
+        declared["containers"][name]["networks"] = ["lan"]
+    declared["containers"]["own"]["dns"] = "192.0.2.99"
+    with serving(host, RANGE, "--dhcp-option=option:dns-server,198.51.100.53,198.51.100.54"):
+        host.apply(declared, EXACT)
+    of_lan = ["nameserver 198.51.100.53", "nameserver 198.51.100.54"]
+    for name, expected in (("web", of_lan), ("own", ["nameserver 192.0.2.99"])):
+        found = host.read(f"/etc/netns/{name}/resolv.conf").splitlines()
+        assert [line for line in found if line.startswith("nameserver")] == expected
+    assert "198.51" not in host.read("/etc/netns/both/resolv.conf")
+
+
 def test_one_address_for_two(host: ThrowawayHost) -> None:
     """A server that is wrong, or hostile."""
     with serving(host, "198.51.100.100,198.51.100.100,1h"):

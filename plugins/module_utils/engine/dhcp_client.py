@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .declaration.drivers import BRIDGE_MODE, MACVLAN
@@ -36,6 +37,8 @@ _ATTEMPTS = ("-t", "5", "-T", "1")
 # Seconds, after which something is wrong with the program itself.
 _MOST = 30
 _FOR_EVER = 0xFFFFFFFF
+# A resolver of libc asks no more.
+_MOST_NAMESERVERS = 3
 
 # udhcpc runs `sh EVENT` in a folder with these scripts for the events that bring a lease. The folder may be mounted
 # such that no program in it can be run. Any variable may have a line feed in it.
@@ -132,15 +135,18 @@ def parse_lease(told: Mapping[str, str], now: int) -> Optional[Lease]:
     is_special = address.is_loopback or address.is_multicast or address.is_reserved or address.is_unspecified
     if is_special or subnet.prefixlen < 8 or address in unusable_addresses(subnet) or seconds <= 0:
         return None
-    routers = (_address(each) for each in told.get("router", "").split())
-    router = next((each for each in routers if each and each in subnet and each != address), None)
-    return Lease(interface, router, now, 0 if seconds == _FOR_EVER else seconds)
+    router = next((each for each in _addresses(told.get("router", "")) if each in subnet and each != address), None)
+    nameservers = (each for each in _addresses(told.get("dns", "")) if not (each.is_loopback or each.is_multicast))
+    lasts = 0 if seconds == _FOR_EVER else seconds
+    return Lease(interface, router, now, lasts, tuple(islice(nameservers, _MOST_NAMESERVERS)))
 
 
-def _address(text: str) -> Optional[ipaddress.IPv4Address]:
-    with suppress(ValueError):
-        return ipaddress.IPv4Address(text)
-    return None
+def _addresses(text: str) -> Iterator[ipaddress.IPv4Address]:
+    for each in text.split():
+        with suppress(ValueError):
+            address = ipaddress.IPv4Address(each)
+            if not address.is_unspecified:
+                yield address
 
 
 @contextmanager

@@ -60,6 +60,16 @@ def test_the_router_is_the_first_that_can_be_reached(routers: str, router: str |
     assert lease.router == (ipaddress.IPv4Address(router) if router else None)
 
 
+def test_nameservers_are_those_that_may_be_asked() -> None:
+    lease = parse_lease(
+        {**TOLD, "dns": "127.0.0.1 0.0.0.0 192.0.2.53 fd00::1 nobody 8.8.8.8 224.0.0.1 9.9.9.9 1.1.1.1"}, 1000
+    )
+    assert lease
+    assert [*map(str, lease.nameservers)] == ["192.0.2.53", "8.8.8.8", "9.9.9.9"]
+    allotted = Allotments(leases={("web", "lan"): lease})
+    assert Allotments.from_data(allotted.as_data()) == allotted
+
+
 @pytest.mark.parametrize(
     ("now", "due", "over"),
     [(1000, False, False), (2799, False, False), (2800, True, False), (4600, True, True), (900, True, False)],

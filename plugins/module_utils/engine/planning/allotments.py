@@ -47,7 +47,8 @@ class EndpointAllotment:
 
 @dataclass(frozen=True)
 class Lease:
-    """What a DHCP server of the LAN has given an endpoint: an address with its subnet, and a router, if it names one.
+    """What a DHCP server of the LAN has given an endpoint: an address with its subnet, and a router and nameservers, if
+    it names some.
 
     The lease `began` at that time, in seconds since the epoch, and holds for so many `seconds`, 0 for ever.
     """
@@ -56,6 +57,7 @@ class Lease:
     router: Optional[ipaddress.IPv4Address]
     began: int
     seconds: int
+    nameservers: Tuple[ipaddress.IPv4Address, ...] = ()
 
     def is_due(self, now: float) -> bool:
         """Whether it is to be renewed: half of its time is over, or the clock was set back."""
@@ -66,12 +68,20 @@ class Lease:
 
     def as_data(self) -> Dict[str, Any]:
         router = {"router": str(self.router)} if self.router else {}
-        return {"interface": str(self.interface), **router, "began": self.began, "seconds": self.seconds}
+        nameservers = {"nameservers": [*map(str, self.nameservers)]} if self.nameservers else {}
+        return {
+            "interface": str(self.interface),
+            **router,
+            **nameservers,
+            "began": self.began,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Lease:
         router = ipaddress.IPv4Address(data["router"]) if "router" in data else None
-        return cls(ipaddress.IPv4Interface(data["interface"]), router, data["began"], data["seconds"])
+        nameservers = tuple(map(ipaddress.IPv4Address, data.get("nameservers", ())))
+        return cls(ipaddress.IPv4Interface(data["interface"]), router, data["began"], data["seconds"], nameservers)
 
 
 EndpointKey = Tuple[str, str]

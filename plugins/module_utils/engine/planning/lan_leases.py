@@ -96,7 +96,9 @@ def with_leases(model: Model, requests: List[LeaseRequest]) -> Model:
     }
     leased = {request.key: request for found in of_network.values() for request in found}
     containers = {
-        name: replace(container, attachments=tuple(_attachments(container, networks, leased)))
+        name: _with_nameservers(
+            replace(container, attachments=tuple(_attachments(container, networks, leased))), networks, leased
+        )
         for name, container in model.containers.items()
     }
     return replace(model, networks=networks, containers=containers)
@@ -131,3 +133,14 @@ def _attachments(
             yield replace(attachment, ipv4=request.lease.interface.ip, mac=request.mac)
         elif not networks[attachment.network].leased:
             yield attachment
+
+
+def _with_nameservers(
+    container: Container, networks: Mapping[str, Network], leased: Mapping[EndpointKey, LeaseRequest]
+) -> Container:
+    """The container with the nameservers of its leases, if it declares none and is on no other network."""
+    if container.dns or not all(networks[each.network].leased for each in container.attachments):
+        return container
+    leases = (leased[container.name, each.network].lease for each in container.attachments)
+    nameservers = dict.fromkeys(address for lease in leases if lease for address in lease.nameservers)
+    return replace(container, dns=tuple(nameservers)) if nameservers else container
