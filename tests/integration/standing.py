@@ -114,7 +114,10 @@ def _place(place: str, links: str, *rest: str) -> dict[str, Any]:
     return {
         **{name: _link(link) for name, link in names.items()},
         f"{place} routes": sorted(
-            json.dumps(_lasting(each)) for each in json.loads(routes or "[]") if not _is_of_itself(each["dst"])
+            json.dumps(_lasting(each))
+            for each in json.loads(routes or "[]")
+            # The kernel makes and forgets those of anycast by itself, some time after an address or its link changes.
+            if each["type"] != "anycast" and not _is_of_itself(each["dst"])
         ),
         f"{place} queues": sorted(
             each for each in re.sub(r" refcnt \d+", "", queues).split(";") if "noqueue" not in each
