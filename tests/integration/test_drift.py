@@ -162,9 +162,30 @@ def test_metrics_are_kept_in_a_file_while_somebody_follows(host: ThrowawayHost) 
     with following(host, "--metrics", "/run/nowhere/wharf.prom") as process:
         assert process.stdout
         told = json.loads(process.stdout.readline())["problem"]
-        assert (
-            told == "/run/nowhere/wharf.prom cannot be written (No such file or directory): /run/nowhere is no folder"
-        )
+        remedy = "create the folder /run/nowhere"
+        assert told == f"/run/nowhere/wharf.prom cannot be written (No such file or directory): {remedy}"
+
+
+def test_metrics_tell_at_once_whether_changes_are_confirmed(host: ThrowawayHost) -> None:
+    host.run("mkdir -p /run/textfile")
+    host.write("/run/words.json", json.dumps(WORDS))
+    path = "/run/textfile/wharf.prom"
+    with following(host, "--metrics", path):
+
+        def becomes(unconfirmed: int, networks: int) -> None:
+            expected = {"wharf_unconfirmed": unconfirmed, "wharf_networks": networks}
+            patiently(lambda: expected.items() <= parsed(host.run(f"cat {path} 2>/dev/null || true")).items())
+
+        # Nothing has been declared yet, so the ledger's folder is not there either.
+        becomes(unconfirmed=0, networks=0)
+        assert host.wharf("apply", "/run/words.json", "--confirm", "300").code == 0
+        becomes(unconfirmed=1, networks=2)
+        assert host.wharf("confirm").code == 0
+        becomes(unconfirmed=0, networks=2)
+        assert host.wharf("apply", "--state", ABSENT, "--confirm", "300").code == 0
+        becomes(unconfirmed=1, networks=0)
+        assert host.wharf("revert").code == 0
+        becomes(unconfirmed=0, networks=2)
 
 
 def test_metrics_tell_of_drift(host: ThrowawayHost) -> None:

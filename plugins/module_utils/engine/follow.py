@@ -32,6 +32,7 @@ from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
+from .ledger import PATH as LEDGER
 from .ledger import Ledger, locked
 from .planning.allotments import EndpointKey, endpoint_key
 from .planning.declared_plan import make_plan
@@ -119,6 +120,8 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
         pause = _LOOK_AGAIN_AFTER if changed else min(2 * pause, _LOOK_ANYWAY_AFTER)
         follower.may_lack_rules |= not changed.isdisjoint(tables)
         watch.add(follower.folders())
+        if metrics:
+            watch.add([os.path.dirname(LEDGER)])
         links.names = follower.parents
         try:
             followed = follower.look()
@@ -126,7 +129,7 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
             followed = Followed(problem=str(error))
         if followed != Followed() and not (followed.problem and followed == last):
             tell(followed)
-        if metrics and (followed != last or metrics.is_due):
+        if metrics and metrics.is_due:
             metrics.write(tell)
         last = followed
 
@@ -142,6 +145,7 @@ class _MetricsFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._written = -_METRICS_EVERY
+        self._ledger: Optional[Tuple[int, int]] = None
         self._is_ours = False
         self._problem = ""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -157,7 +161,8 @@ class _MetricsFile:
 
     @property
     def is_due(self) -> bool:
-        return time.monotonic() - self._written >= _METRICS_EVERY
+        """Every run that changes something writes the ledger, and so do a confirmation and a revert."""
+        return time.monotonic() - self._written >= _METRICS_EVERY or _version_of_ledger() != self._ledger
 
     def write(self, tell: Callable[[Followed], None]) -> None:
         # Imported by the few hosts that ask for it.
@@ -167,6 +172,7 @@ class _MetricsFile:
         try:
             # What a run that is under way has half made is no drift.
             with locked(lambda _message: None):
+                self._ledger = _version_of_ledger()
                 text = observe_metrics()
             write(self._path, text)
             self._is_ours = True
@@ -175,6 +181,13 @@ class _MetricsFile:
         if problem and problem != self._problem:
             tell(Followed(problem=problem))
         self._problem, self._written = problem, time.monotonic()
+
+
+def _version_of_ledger() -> Optional[Tuple[int, int]]:
+    with suppress(OSError):
+        found = os.stat(LEDGER)
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 class _Follower:

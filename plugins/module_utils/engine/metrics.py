@@ -45,7 +45,7 @@ def _families(seen: Seen, problems: int) -> Iterator[Tuple[str, str, Sequence[_S
     yield "pending_sandboxes", "Network stacks of containers that do not exist yet.", _one(_pending_sandboxes(seen))
     yield (
         "unconnected_endpoints",
-        "Declared endpoints that connect no container now, pending ones among them.",
+        "Declared endpoints that are not connected now, including pending ones.",
         _one(len(unconnected)),
     )
     yield "networks", "Declared networks.", _one(len(seen["networks"]))
@@ -57,11 +57,11 @@ def _families(seen: Seen, problems: int) -> Iterator[Tuple[str, str, Sequence[_S
         _one(len(seen["edited"])),
     )
     yield "third_party_drops", "Third-party rules that drop what the networks need.", _one(len(seen["foreign"]))
-    yield "unconfirmed", "Whether changes are to be confirmed, or will be reverted.", _one(bool(seen["unconfirmed"]))
+    yield "unconfirmed", "1 while changes are not confirmed, and will be reverted.", _one(bool(seen["unconfirmed"]))
     yield "unobserved", "Problems that kept parts of the host from being observed.", _one(problems)
     last = seen["last_change"]
     if last:
-        yield "last_change_timestamp_seconds", "When the last run began that changed anything.", _one(last["at"])
+        yield "last_change_timestamp_seconds", "When the last run that changed anything began.", _one(last["at"])
         yield "last_change_objects", "Objects that this run changed.", _one(last["objects"])
 
 
@@ -94,5 +94,5 @@ def write(path: str, text: str) -> None:
         disk.replace(path, text, 0o644)
     except OSError as error:
         folder = os.path.dirname(path)
-        remedy = "" if os.path.isdir(folder) else f": {folder} is no folder"
+        remedy = "" if os.path.isdir(folder) else f": create the folder {folder}"
         raise ApplyError(f"{path} cannot be written ({error.strerror}){remedy}") from error
