@@ -244,6 +244,16 @@ def _no_systemd(planned: Plan) -> List[Problem]:
     ]
 
 
+def _unwritten_metrics(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
+    boot = planned.boot or {}
+    if not boot.get("metrics") or boot.get("services") or planned.facts.systemd:
+        return []
+    why = "no service writes this file, since systemd does not run this host"
+    return [
+        f"{Places.of_boot(boot, 'metrics')}: {why}: have its init system run `wharf follow --metrics {boot['metrics']}`"
+    ]
+
+
 FORWARDING = Layer("forwarding", _forwarding_objects, _forwarding)
 BRIDGE = Layer("bridge", _bridges, _bridge, lacks=_missing_addresses)
 DOCKER_CHAINS = Layer(
@@ -252,7 +262,14 @@ DOCKER_CHAINS = Layer(
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _rootless)
 DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
-BOOT = Layer("boot", _boot, _boot_resources, lacks=_no_systemd, is_declared=lambda planned: planned.boot is not None)
+BOOT = Layer(
+    "boot",
+    _boot,
+    _boot_resources,
+    _unwritten_metrics,
+    _no_systemd,
+    is_declared=lambda planned: planned.boot is not None,
+)
 
 # In the order in which a host is built: rules come before the host forwards, and before the first endpoint exists.
 LAYERS = (BRIDGE, DOCKER_CHAINS, FORWARDING, VETH, DNS_FILES, DNSMASQ, BOOT)

@@ -330,6 +330,15 @@ def test_services_without_systemd_are_told_where_they_are_asked_for(
     assert problem.path == path
 
 
+def test_metrics_that_nobody_writes_are_a_warning() -> None:
+    """systemd is installed and does not run, and services are not asked for."""
+    call = Call(boot={"metrics": "/run/wharf.prom"})
+    (warning,) = BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
+    assert warning.startswith("wharf_boot_metrics: no service writes this file, since systemd does not run this host: ")
+    call = Call(boot={"metrics": "/run/wharf.prom", "services": True})
+    assert not BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
+
+
 def test_settings_of_boot_are_checked() -> None:
     with pytest.raises(ModelError) as refused:
         Call(boot={"servics": True, "services": "maybe", "metrics": "wharf.prom"}, places=OPTIONS)
