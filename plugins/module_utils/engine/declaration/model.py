@@ -230,9 +230,12 @@ class Network:
     def has(self, version: int) -> bool:
         return any(pool.version == version for pool in self.pools)
 
+    def family_key(self, version: int) -> str:
+        """The key that says whether the network has this family."""
+        return f"{'' if self.is_default else 'enable_'}ipv{version}"
+
     def family_path(self, version: int) -> str:
-        """The place in the declaration that says whether the network has this family."""
-        return f"{self.path}.{'' if self.is_default else 'enable_'}ipv{version}"
+        return f"{self.path}.{self.family_key(version)}"
 
     def gateway_mode(self, version: int) -> str:
         return self.gateway_modes.of(version)

@@ -169,4 +169,6 @@ class _Known:
         known = [*others, *self._plan.model.containers, *self._by_alias]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        if "." in name and not near:
+            hint = "names that only a nameserver knows are not looked up: give the address"
         raise wrong(path, name, f"is neither a declared container nor an address; {hint}")

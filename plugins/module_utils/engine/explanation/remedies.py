@@ -95,15 +95,17 @@ class Adviser:
             return Advice("", (f"give the host a route to {cause.header.destination}",))
         family = f"IPv{cause.header.version}"
         networks = self._networks(container)
+        passing = self._to_one_network(container, self._target) or self._to_the_outside(container)
         if container.mode == NONE_MODE:
             why = f"{container.name} has network_mode none ({container.path})"
         elif not any(container.has(network, cause.header.version) for network in networks):
             why = f"{container.name} has no {family} address on its networks ({container.path})"
+            passing = self._having_family(container, cause.header.version) or passing
         elif all(network.internal for network in networks):
             why = f"all networks of {container.name} are internal, and lead to no other network ({container.path})"
         else:
             return Advice("", (APPLY,))
-        return Advice(why, (self._to_one_network(container, self._target) or self._to_the_outside(container),))
+        return Advice(why, (passing,))
 
     def _not_forwarded(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
@@ -315,6 +317,12 @@ class Adviser:
         if source.mode == NONE_MODE:
             return f"connect {source.name} to a network: `networks: [{together}]`, not network_mode, in {source.path}"
         return f"connect both to one network: `networks: [{together}]` in {source.path}"
+
+    def _having_family(self, source: Container, version: int) -> str:
+        """To give a network that leads there the IP family that it lacks."""
+        own = self._networks(source)
+        there = self._networks(self._target) if self._target else [each for each in own if not each.internal]
+        return next((f"`{each.family_key(version)}: true` in {each.path}" for each in own if each in there), "")
 
     def _to_the_outside(self, source: Optional[Container]) -> str:
         if source is None:
