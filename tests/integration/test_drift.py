@@ -228,7 +228,7 @@ def test_show_says_what_is_declared_where_no_network_is(host: ThrowawayHost) -> 
     host.apply({"docker_user": [{"action": "drop", "source": "192.0.2.66"}]}, scope=["docker_user"])
     shown = host.wharf("show").output
     assert "nothing is declared" not in shown
-    assert "no network is declared on this host, but docker_user" in shown
+    assert "no network is declared on this host; declared are: docker_user" in shown
     assert json.loads(host.wharf("show", "--json").output)["declared"] == ["docker_user"]
 
 

@@ -55,8 +55,8 @@ def test_of_a_compose_file(controller: Controller) -> None:
 def test_of_what_a_slip_of_the_pen_makes_unknown(controller: Controller) -> None:
     words = {"enviroment": {"POSTGRES_PASSWORD": SECRET}, "deploy": {"lables": SECRET}}
     told = played(controller, "veth", containers={"db": words})
-    assert "containers.db.enviroment: unknown key; environment would be passed over" in told.output
-    assert "containers.db.deploy.lables: unknown key; labels would be passed over" in told.output
+    assert "containers.db.enviroment: unknown key; did you mean environment? That key is ignored" in told.output
+    assert "containers.db.deploy.lables: unknown key; did you mean labels? That key is ignored" in told.output
     # The module was given options, and no variables.
     assert "wharf_containers" not in told.output
 
@@ -65,7 +65,9 @@ def test_of_the_command(host: ThrowawayHost) -> None:
     host.converge(WORDS)
     assert SECRET not in host.read(LEDGER)
     assert {part: words for part, words in host.ledger()["declared"].items() if part in WORDS} == KEPT
-    with pytest.raises(EngineError, match="db.enviroment: unknown key; environment would be passed over"):
+    with pytest.raises(
+        EngineError, match=r"db.enviroment: unknown key; did you mean environment\? That key is ignored"
+    ):
         host.apply({"containers": {"db": {"enviroment": {}}}})
 
 

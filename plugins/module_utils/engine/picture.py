@@ -33,7 +33,7 @@ def draw(seen: Seen, problems: Sequence[str] = (), is_coloured: bool = False) ->
         lines += [f"{' ' if last else '│'}   {leaf}" for leaf in _joined(leaves)]
     if not seen["networks"] and not problems:
         others = ", ".join(seen["declared"])
-        lines += ["", f"no network is declared on this host, but {others}" if others else _NOTHING]
+        lines += ["", f"no network is declared on this host; declared are: {others}" if others else _NOTHING]
     return "".join(f"{line}\n" for line in lines)
 
 

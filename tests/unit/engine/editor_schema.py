@@ -175,11 +175,11 @@ def _noting(levels: dict[str, _Level]) -> Iterator[None]:
         levels[_level_of(section.path)].not_blank.update(keys)
         refuse_blank(section, *keys, **why)
 
-    def finishing(section: Section, passed_over: Collection[str] = (), extensible: bool = False) -> None:
+    def finishing(section: Section, passed_over: Collection[str] = (), extensible: bool = False, **more: Any) -> None:
         level = levels[_level_of(section.path)]
         level.passed_over.update(passed_over)
         level.extensible |= extensible
-        finish(section, passed_over, extensible)
+        finish(section, passed_over, extensible, **more)
 
     with (
         patch.object(Section, "take_optional", take_optional),

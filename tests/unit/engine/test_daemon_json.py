@@ -36,11 +36,13 @@ def test_what_is_about_networks_counts() -> None:
     )
 
 
+IGNORED = "That key is ignored, since it is not about networking"
+
+
 def test_a_slip_of_the_pen_in_it_is_found() -> None:
     slipped = {**WHOLE, "live-restored": True, "max-concurent-downloads": 3, "fixed-cdir": "10.0.0.0/8"}
     assert problems({"host": slipped}) == [
-        "wharf_host.live-restored: unknown key; live-restore would be passed over, since it is not about networking",
-        "wharf_host.max-concurent-downloads: unknown key; max-concurrent-downloads would be passed over, "
-        "since it is not about networking",
+        f"wharf_host.live-restored: unknown key; did you mean live-restore? {IGNORED}",
+        f"wharf_host.max-concurent-downloads: unknown key; did you mean max-concurrent-downloads? {IGNORED}",
         "wharf_host.fixed-cdir: unknown key; did you mean fixed-cidr?",
     ]

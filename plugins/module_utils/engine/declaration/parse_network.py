@@ -14,7 +14,7 @@ from . import section as read
 from .beside_host import BRIDGE_OPTION
 from .model import Host, Network
 from .parse_bridge import UPLINK
-from .parse_driver import DEFAULT_DRIVER, DriverParser, driver_parser
+from .parse_driver import DEFAULT_DRIVER, DriverParser, belonging_to_others, driver_parser
 from .parse_pools import DHCP, parse_ipam
 from .parse_services import parse_services
 from .places import SOURCE
@@ -81,9 +81,9 @@ def parse_network(key: str, value: Any, path: str, host: Host, problems: Problem
     )
     if parse_driver is not None:
         network = parse_driver(network, options, extension, problems)
-        options.finish()
+        options.finish(elsewhere=belonging_to_others(driver))
         extension.refuse(["vrf"], _NO_VRF)
-    network = _with_extension(network, extension, problems)
+    network = _with_extension(network, driver, extension, problems)
     for why in _no_leases(network, versions) if network.leased else ():
         problems.add(f"{path}.ipam.driver", f'"{DHCP}": {why}')
     if external is not None:
@@ -135,7 +135,7 @@ def _versions(section: Section, problems: ProblemCollector) -> List[int]:
     return [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
 
 
-def _with_extension(network: Network, extension: Section, problems: ProblemCollector) -> Network:
+def _with_extension(network: Network, driver: str, extension: Section, problems: ProblemCollector) -> Network:
     """The network with the other settings of its `x-wharf`."""
     shaped = replace(
         network,
@@ -143,7 +143,7 @@ def _with_extension(network: Network, extension: Section, problems: ProblemColle
         mss_clamp=extension.take("mss_clamp", read.flag, False),
         services=parse_services(extension),
     )
-    extension.finish()
+    extension.finish(elsewhere=belonging_to_others(driver))
     if shaped.icmp and shaped.internal:
         problems.add(
             f"{extension.path}.icmp", "true: an internal network cannot be reached from outside: leave one out"

@@ -31,7 +31,7 @@ from .slices import (
     slice_of,
 )
 
-_VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
+VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 _USUAL_SLICE = {4: 24, 6: 64}
 _AS_SENT = {True: "encrypted", False: "in clear text"}
 _EACH_SLICE = "each host has a slice of the subnet"
@@ -58,7 +58,7 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     shaped = parse_bridge(network, options, extension, problems)
     _refuse_without_gateway(shaped, problems)
     encrypted = options.take("encrypted", _encrypted, options.is_blank("encrypted"))
-    vni = options.take(_VNI_OPTION, _vni, hashed_vni(network.name))
+    vni = options.take(VNI_OPTION, _vni, hashed_vni(network.name))
     group = extension.take("hosts", read.text, "")
     host = extension.take("host", read.text, "")
     before = len(problems.problems)

@@ -28,6 +28,7 @@ Raw = Mapping[str, Any]
 
 NOT_YET = "is not supported yet: leave it out"
 _MOST_DIGITS = 18
+_NOTHING: Mapping[str, str] = {}
 BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
@@ -49,12 +50,12 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def unknown_key(key: str, known: Collection[str], passed_over: Collection[str], otherwise: str) -> str:
-    """The message about an unknown key. Keys that are passed over are never proposed: they would have no effect."""
+    """The message about an unknown key. Of a key that is passed over it says so: it would have no effect."""
     if key[:1] in ("x", "X") and resembles_extension(key):
         return f"unknown key; {f'did you mean {EXTENSION}?' if EXTENSION in known else EXTENSION_MEANS_NOTHING}"
     near = nearest(key, [*known, *passed_over])
     if near in passed_over:
-        return f"unknown key; {near} would be passed over, since it is not about networking"
+        return f"unknown key; did you mean {near}? That key is ignored, since it is not about networking"
     return f"unknown key; did you mean {near}?" if near else f"unknown key; {otherwise}"
 
 
@@ -399,8 +400,11 @@ class Section:
             self._taken.append(key)
             self._left.pop(key, None)
 
-    def finish(self, passed_over: Collection[str] = (), extensible: bool = False) -> None:
+    def finish(
+        self, passed_over: Collection[str] = (), extensible: bool = False, elsewhere: Mapping[str, str] = _NOTHING
+    ) -> None:
         """Report every key that was neither taken nor passed over. `extensible`: extensions (`x-…`) are allowed.
+        `elsewhere` has the messages about keys that have a meaning in other sections of this kind.
 
         All keys below `x-wharf` must have been taken before, for the hint that an unknown key belongs there.
         """
@@ -408,7 +412,7 @@ class Section:
         for key in self._left:
             if key in passed_over or key == SOURCE or (extensible and is_extension(key)):
                 continue
-            message = unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
+            message = elsewhere.get(key) or unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
             if EXTENSION in self._inner and key in self._inner[EXTENSION]._taken:
                 message = f"unknown key; did you mean {EXTENSION}.{key}?"
             self._problems.add(f"{self.path}.{key}", message)
