@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How-to pages: what they declare is accepted, or leads to the error that they show, and commands print what they show."""
+"""How-to pages: what they declare is accepted, or leads to the error that they show; commands print what they show."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 import yaml
 from controller import CHECKOUT
 from hosts import EXACT, PRESENT, EngineError, ThrowawayHost
+from several_hosts import SeveralHosts
 from test_tutorial import commands as commands_of
 
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PREPARE = {
     "rates": "",
     "subnets": "",
@@ -61,3 +62,20 @@ def assert_printed(host: ThrowawayHost, command: str, expected: str) -> None:
     for line in expected.splitlines():
         # Pages leave out what is drawn around it, and what differs from run to run.
         assert re.sub(r"^[ │├└─]+|…$", "", line) in printed, f"{command}\n{printed}"
+
+
+def test_the_page_on_several_hosts() -> None:
+    """Each host applies the page's file for hosts without Ansible, with the containers of its example by inventory."""
+    text = (CHECKOUT / "docs/how-to/overlay.md").read_text(encoding="utf-8")
+    blocks = [block for _language, block in BLOCK.findall(text)]
+    [app] = [yaml.safe_load(block)["networks"]["app"] for block in blocks if "members:" in block]
+    [shown] = [block for block in blocks if block.startswith("# wharf show\n")]
+    with SeveralHosts.started(2) as hosts:
+        for host, (name, member) in zip(hosts.by_name.values(), app["x-wharf"]["members"].items(), strict=True):
+            own = f"# host_vars/{name}.yml\nwharf_overlay: "
+            [variables] = [yaml.safe_load(block) for block in blocks if block.startswith(own)]
+            host.run(f"ip addr flush dev eth0; ip addr add {member['address']}/24 dev eth1")
+            of_host = {**app, "x-wharf": {**app["x-wharf"], "host": name}}
+            host.apply({"networks": {"app": of_host}, "containers": variables["wharf_containers"]})
+        for command, expected in commands_of(re.sub(r"^# ", "$ ", shown, flags=re.MULTILINE)):
+            assert_printed(hosts.first, command, expected)
