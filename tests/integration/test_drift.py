@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from hosts import ABSENT, EXACT, LEDGER, LOG, ThrowawayHost, differences
 from prometheus_client.parser import text_string_to_metric_families
 from test_follow import following, heard, patiently
 
+PAGE = Path(__file__).parents[2] / "docs/how-to/drift.md"
 WORDS: dict[str, Any] = {
     "networks": {"front": {}},
     "containers": {
@@ -56,6 +59,12 @@ def test_a_fleet_is_reported_on_and_nothing_changes(fleet: Fleet) -> None:
     assert "! the host does not forward: net.ipv4.ip_forward is 0" in told.output
     assert "site.yml would create bridge br-new" in told.output
     assert told.artifacts[web] == {"drift": 2, "changes": 0, "pending": []}
+    # The page shows these hosts and changes, and one of the calm ones.
+    [page] = re.findall(
+        r"^```\nTASK \[What differs\].*?^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    for line in re.findall(r'^ {8}"(.*)",?$', page, re.MULTILINE):
+        assert line in told.output + calm.output, line
     assert told.artifacts[data]["drift"] == 0
     assert told.artifacts[data]["changes"] > 1
     assert {name for name in fleet.hosts if told.of(name)["failed"]} == {web}

@@ -79,3 +79,24 @@ def test_the_page_on_several_hosts() -> None:
             host.apply({"networks": {"app": of_host}, "containers": variables["wharf_containers"]})
         for command, expected in commands_of(re.sub(r"^# ", "$ ", shown, flags=re.MULTILINE)):
             assert_printed(hosts.first, command, expected)
+
+
+def test_the_page_on_the_log_and_metrics(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/log-and-metrics.md").read_text(encoding="utf-8")
+    front, back = {"enable_ipv6": True}, {}
+    web = {"networks": ["front", "back"], "ports": ["8080:80"]}
+    host.apply({"networks": {"front": front, "back": back}, "containers": {"web": web, "db": {"networks": ["back"]}}})
+    host.run("ip link set br-front mtu 1400")
+    assert host.wharf("apply", "--at-boot").code == 0
+    assert host.wharf("apply", "-", "--confirm", "300", given='{"networks": {"more": {}}}').code == 0
+    unconfirmed = host.wharf("metrics").output
+    assert host.wharf("revert").code == 0
+    [(_language, shown)] = [each for each in BLOCK.findall(text) if each[1].startswith("$ sudo wharf log\n")]
+    # When it was, and by whom, is another matter.
+    who_and_when = re.compile(r"^\d{4}-.* UTC  |(?<=object)(s?)  .*$", re.MULTILINE)
+    printed = who_and_when.sub(r"\1", host.wharf("log").output).replace("by hand  88", "play     88")
+    assert printed == who_and_when.sub(r"\1", shown.partition("\n")[2])
+    rows = re.findall(r"^\| (`wharf_.*?`) \|", text, re.MULTILINE)
+    metrics = {name for row in rows for name in re.findall(r"`(wharf_\w+)", row)}
+    assert metrics == set(re.findall(r"^# TYPE (\w+)", unconfirmed, re.MULTILINE))
+    assert "\nwharf_unconfirmed 1\n" in unconfirmed
