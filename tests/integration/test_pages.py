@@ -100,3 +100,13 @@ def test_the_page_on_the_log_and_metrics(host: ThrowawayHost) -> None:
     metrics = {name for row in rows for name in re.findall(r"`(wharf_\w+)", row)}
     assert metrics == set(re.findall(r"^# TYPE (\w+)", unconfirmed, re.MULTILINE))
     assert "\nwharf_unconfirmed 1\n" in unconfirmed
+
+
+def test_the_page_on_confirmed_changes(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/confirm.md").read_text(encoding="utf-8")
+    [declared] = [block for _language, block in BLOCK.findall(text) if block.startswith("# changed.yml\n")]
+    [shown] = [block for _language, block in BLOCK.findall(text) if block.startswith("# wharf apply changed.yml ")]
+    ran = host.wharf("apply", "-", "--confirm", "120", given=declared)
+    assert host.wharf("revert").code == 0
+    at = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+    assert at.sub("then", ran.output + ran.errors) == at.sub("then", shown.partition("\n")[2])
