@@ -292,9 +292,10 @@ def test_a_module_warns_of_whom_it_has_waited_for(controller: Controller) -> Non
     assert "[WARNING]: waiting, for up to 300 seconds, for another run" in ran.output
 
 
-# Until a second one has waited for some seconds, or half a minute.
+# Until a second one has waited for this lock for some seconds, or half a minute.
 _HOLD_ON = """
 echo locked
-timeout 30 sh -c 'until grep -q -- "-> FLOCK" /proc/locks; do sleep 0.05; done'
+export inode=$(stat -c %i /run/wharf.lock)
+timeout 30 sh -c 'until grep -q -- "-> FLOCK.*:$inode 0 EOF" /proc/locks; do sleep 0.05; done'
 sleep 3
 """
