@@ -501,18 +501,22 @@ def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
 
 
 def test_a_host_that_no_new_connection_reaches(tmp_path: Path) -> None:
-    """A run's own connection still answers; a new one does not, until the host has reverted."""
-    with ThrowawayHost.started() as host:
-        fleet = Fleet({"host0": host}, tmp_path)
-        usual = (tmp_path / "enter/host0").read_text()
+    """A run's own connection still answers; a new one does not, until the host has reverted. The rollout ends there."""
+    with ThrowawayHost.started() as host, ThrowawayHost.started() as later:
+        # In the order of their groups in the inventory: data, web.
+        fleet = Fleet({"host0": later, "host1": host}, tmp_path)
+        usual = (tmp_path / "enter/host1").read_text()
         enter = usual.splitlines()[-1].removeprefix("exec ").removesuffix(' /bin/sh "$@"')
         cut = f"! {enter} ip link show br-front >/dev/null 2>&1 || exit 255"
-        (tmp_path / "enter/host0").write_text(usual.replace("exec", f"{cut}\nexec"))
+        (tmp_path / "enter/host1").write_text(usual.replace("exec", f"{cut}\nexec"))
         before = stands(host)
-        fleet.set_variables("web", {**VARIABLES, "wharf_confirm": SOON, "wharf_boot": False})
-        failed = fleet.play("wharf.network.site")
-        assert failed.of("host0")["failed"] == 1, failed.output
+        for group in ("web", "data"):
+            fleet.set_variables(group, {**VARIABLES, "wharf_confirm": SOON, "wharf_boot": False})
+        failed = fleet.play("wharf.network.site", "-e", "wharf_serial=1,100%")
+        assert failed.of("host1")["failed"] == 1, failed.output
         assert "no new connection to this host succeeds" in failed.output
         assert "the changes of this run will be reverted at" in failed.output
+        assert failed.changed == set()
+        assert "nothing is declared" in later.wharf("show").output
         until(lambda: not watchdogs(host))
         assert_same(before, lambda: without_ledger(stands(host)))
