@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..module_utils.engine.declaration.parse_network import is_external, network_name
+from ..module_utils.engine.declaration.section import nearest
 from ..module_utils.engine.declaration.vocabulary import SERVICE_KEYS_ABOUT_NETWORKING
 from ..module_utils.engine.errors import ModelError, ProblemCollector
 from .compose_document import Raw
@@ -274,7 +275,9 @@ def _real_attachments(
     for network, attachment in _attachments(raw).items():
         name = names.networks.get(network)
         if name is None and names.all:
+            near = nearest(network, names.networks)
             remedy = "declare it under the file's networks, with external: true if it exists already"
+            remedy = f"did you mean {near}?" if near else remedy
             problems.add(path, f'there is no network "{network}"; {remedy}')
         elif name in real:
             problems.add(path, f'"{network}" is "{name}" again; leave one of the two out')
