@@ -42,8 +42,12 @@ DONE, FAILED, DIFFERS = 0, 1, 2
 VERDICTS, NO_VERDICT = {"open": 0, "closed": 1, "unknown": 2}, 3
 
 _FILE = (
-    f"a JSON or YAML file with {', '.join(KEYS)}, - for standard input; default: the present declaration. With the "
-    'state absent, what the file names is removed ("all" instead of names: all of a part); without a file, everything'
+    f"a JSON or YAML file with {', '.join(KEYS)}, or - for standard input; default: the present declaration. With "
+    '--state absent, "all" instead of names removes all of a part, and no file removes everything'
+)
+_STATE = (
+    "present (default): what the file names becomes as declared there, and other objects stay; exact: other objects of "
+    "the parts in the file are removed; absent: what the file names is removed"
 )
 _CODES = {
     "show": "ends with 0: drawn, even if the first lines name problems; 1: an error. It waits for no other run",
@@ -100,7 +104,7 @@ def _metrics_file(path: str) -> str:
 
 def _parse(arguments: List[str]) -> argparse.Namespace:
     _Parser.command = arguments[0] if arguments else ""
-    parser = _Parser(prog="wharf", description="Docker's network model, as declared on this host")
+    parser = _Parser(prog="wharf", description="shows, changes and explains the container networks of this host")
     parser.add_argument("--version", action="version", version=f"wharf {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("show", help="draw the host's networks", epilog=_CODES["show"])
@@ -109,7 +113,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     form.add_argument("--html", action="store_true", help="print a page for a browser, which needs nothing else")
     form.add_argument("--svg", action="store_true", help="print a picture for a browser")
     command = commands.add_parser(
-        "log", help=f"tell of the last {MOST_RUNS} runs that changed something, the last one first"
+        "log", help=f"list the last {MOST_RUNS} runs that changed something, the latest first"
     )
     command.add_argument("--json", action="store_true", help=_JSON)
     commands.add_parser(
@@ -117,24 +121,26 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     )
     command = commands.add_parser(
         "follow",
-        help="connect containers that start, keep containers' files true to the host's, and load flushed rules again; "
-        "never ends",
+        help="connect containers that start, update containers' files when the host's change, and load flushed rules "
+        "again; runs until it is stopped",
     )
     command.add_argument(
         "--metrics", metavar="FILE", type=_metrics_file, help="keep what `wharf metrics` prints in this file"
     )
-    for name, text in (("apply", "bring the host to what is declared"), ("diff", "say what apply would change")):
+    for name, text in (("apply", "bring the host to what is declared"), ("diff", "show what apply would change")):
         command = commands.add_parser(name, help=text, epilog=_CODES[name])
         command.add_argument("file", nargs="?", help=_FILE)
-        command.add_argument("--state", choices=STATES, default=PRESENT)
+        command.add_argument("--state", choices=STATES, default=PRESENT, help=_STATE)
         command.add_argument(
             "--recover", action="store_true", help="recover the ledger from the marks on the host, if it is lost"
         )
-        command.add_argument("--scope", choices=SCOPES, action="append", help="declare this part only")
+        command.add_argument("--scope", choices=SCOPES, action="append", help="declare only this part of the file")
         command.add_argument("--json", action="store_true", help=_JSON)
         if name == "apply":
             command.add_argument("--confirm", type=int, metavar="SECONDS", help=_CONFIRM)
-            command.add_argument("--at-boot", action="store_true", help="note in the log that no person runs this")
+            command.add_argument(
+                "--at-boot", action="store_true", help="note in the log that the run belongs to a boot"
+            )
     commands.add_parser("confirm", help="keep the changes that are not confirmed yet", epilog=_CODES["confirm"])
     command = commands.add_parser(
         "revert", help="revert the changes that are not confirmed yet", epilog=_CODES["revert"]
@@ -154,9 +160,13 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
         help="say whether and why a packet passes, from the rules, routes and links in the kernel",
         epilog=_CODES["explain"],
     )
-    command.add_argument("source", metavar="FROM", help="outside, an address, a container, or host")
     command.add_argument(
-        "target", metavar="TO", help="a container, an address, host, or a name as FROM would resolve it; with :PORT/udp"
+        "source", metavar="FROM", help="who sends: a container, host, an address, or outside (any other host)"
+    )
+    command.add_argument(
+        "target",
+        metavar="TO",
+        help="who receives: a container, host, an address, or a name in the hosts file of FROM; with :PORT, :PORT/udp",
     )
     command.add_argument("--icmp", action="store_true", help="a ping, which has no port")
     command.add_argument("--send", action="store_true", help="send one such packet, and see whether it arrives")
