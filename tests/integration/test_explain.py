@@ -458,6 +458,28 @@ def test_a_question_that_makes_no_sense(host: ThrowawayHost, arguments: list[str
     assert ran.errors.startswith(message)
 
 
+def test_a_name_that_only_a_nameserver_knows() -> None:
+    """It is looked up where the packet comes from."""
+    records = {"printer": {"A": "192.0.2.30"}, "db": {"A": "192.0.2.31"}}
+    words = {
+        "networks": {"front": {"x-wharf": {"dns": {"records": records}}}, "back": {}},
+        "containers": {"web": {"networks": ["front"]}, "apart": {"networks": ["back"]}},
+    }
+    with ThrowawayHost.started() as host:
+        host.apply(words)
+        for name, address in (("printer", "192.0.2.30"), ("db", "192.0.2.31")):
+            found = told(host, "web", f"{name}:80")
+            assert (found["address"], found["verdict"]) == (address, "open")
+        for source, why in (
+            ("apart", "no nameserver of apart says an address of it"),
+            ("host", "no nameserver of host says an address of it"),
+            ("203.0.113.9", "what it means elsewhere is not known here: give the address"),
+        ):
+            ran = host.wharf("explain", source, "printer.example.org:80")
+            said = f'TO: "printer.example.org": is neither a declared container nor an address; {why}\n'
+            assert (ran.code, ran.errors) == (3, said)
+
+
 def test_the_codes_are_documented(host: ThrowawayHost) -> None:
     assert "0: open; 1: closed; 2: it cannot be known; 3: an error" in " ".join(
         host.wharf("explain", "--help").output.split()

@@ -17,6 +17,7 @@ from ..planning.overlays import overlays
 from ..planning.plan import Plan
 from ..reachability.parse_probes import Names as ResolvedNames
 from .headers import PING, SCTP, TCP, UDP
+from .lookup import look_up
 
 OUTSIDE, HOST = "outside", "host"
 PROTOCOLS = (TCP, UDP, SCTP)
@@ -150,10 +151,21 @@ class _Known:
         except ModelError:
             if name in self._plan.model.containers:
                 raise
-            found = self._names.addresses(self._container(name, path, (HOST,)), source or HOST, path)
+            found = self._looked_up(name, source)
+            if not found:
+                found = self._names.addresses(self._container(name, path, (HOST,), source), source or HOST, path)
         return [ipaddress.ip_address(each) for each in found]
 
-    def _container(self, name: str, path: str, others: Sequence[str]) -> str:
+    def _looked_up(self, name: str, source: str) -> List[str]:
+        """What a nameserver says to the source, if that is the host or a container, of a name that no other one has."""
+        if name in self._by_alias or not self._is_asked(source):
+            return []
+        return look_up(name, self._plan.model.containers.get(source), self._plan)
+
+    def _is_asked(self, source: str) -> bool:
+        return source == HOST or source in self._plan.model.containers
+
+    def _container(self, name: str, path: str, others: Sequence[str], source: str = "") -> str:
         if name in self._plan.model.containers:
             return name
         having = self._by_alias.get(name, ())
@@ -170,5 +182,6 @@ class _Known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         if "." in name and not near:
-            hint = "names that only a nameserver knows are not looked up: give the address"
+            asked = f"no nameserver of {source} says an address of it"
+            hint = asked if self._is_asked(source) else "what it means elsewhere is not known here: give the address"
         raise wrong(path, name, f"is neither a declared container nor an address; {hint}")
