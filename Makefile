@@ -86,7 +86,7 @@ lint: venv ## run all checks of the code, or those in ARGS=
 	@tools/lint $(ARGS)
 
 .PHONY: test-versions
-test-versions: venv ## run plays with each version of ansible-core that is supported, or those in VERSIONS=
+test-versions: venv ## try each version of ansible-core that is supported, or those in VERSIONS=, by plays and ansible-test
 	@tools/need dnsmasq
 	@tools/preflight
 	@tools/test-versions $(VERSIONS)
