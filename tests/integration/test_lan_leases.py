@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +27,13 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import
 KINDS = ("macvlan", "uplink")
 LACKS = (
     "{0}: container {1} is not connected to network lan, since it has no lease: no DHCP server of the LAN on spare has "
-    "answered yet"
+    "given one that can be used yet"
 )
 OPTIONS = "--conf-file=/dev/null --keep-in-foreground --user=root --port=0 --interface=lan --bind-dynamic --no-ping"
+FORGED = (
+    "ip link add eth1 address {0} type veth peer name server; ip link set eth1 up; ip link set server up; "
+    "ip addr add 172.18.0.1/16 dev server"
+)
 RANGE = "198.51.100.100,198.51.100.150,1h"
 
 
@@ -112,12 +120,18 @@ def test_leases_come_and_go(host: ThrowawayHost, kind: str) -> None:
 
 
 def test_without_a_server_all_else_goes_on(host: ThrowawayHost, kind: str) -> None:
-    result = host.apply(words(kind, "web"), EXACT)
+    declared = words(kind, "web")
+    # They need what is not known yet.
+    declared["containers"]["web"]["x-wharf"] = {"routes": [{"to": "203.0.113.0/24", "via": "198.51.100.1"}]}
+    result = host.apply(declared, EXACT)
     assert result.warnings == {LACKS.format("wharf_containers.web.networks.lan", "web")}
     assert result.pending == ["web/lan"]
     assert host.address("web", "app")
     assert on_lan(host, "web") == []
     assert "it has no lease" in host.wharf("show").output
+    with serving(host):
+        assert host.apply(declared, EXACT).pending == []
+        assert "via 198.51.100.1" in host.run("ip route show 203.0.113.0/24", "web")
 
 
 def test_follow_asks_where_no_server_has_answered(host: ThrowawayHost, kind: str) -> None:
@@ -188,11 +202,69 @@ def test_one_address_for_two(host: ThrowawayHost) -> None:
 def test_a_subnet_of_the_host_itself(host: ThrowawayHost) -> None:
     declared = words("macvlan", "web")
     declared["networks"]["app"] = {"ipam": {"config": [{"subnet": "198.51.100.0/24"}]}}
-    before = host.snapshot()
-    with serving(host), pytest.raises(EngineError, match="wharf_networks.lan.ipam: subnet 198.51.100.0/24 overlaps"):
+    with serving(host):
+        result = host.apply(declared, EXACT)
+        assert result.pending == ["web/lan"]
+        assert "wharf_networks.lan.ipam: subnet 198.51.100.0/24 overlaps 198.51.100.0/24" in " ".join(result.warnings)
+        assert host.diff(declared, EXACT).changes == host.apply(declared, EXACT).changes == []
+
+
+def test_the_address_of_the_host_itself(host: ThrowawayHost) -> None:
+    host.run("ip addr add 198.51.100.120/24 dev spare")
+    with serving(host, "198.51.100.120,198.51.100.120,1h"):
+        result = host.apply(words("macvlan", "web"), EXACT)
+    assert result.pending == ["web/lan"]
+    assert '"198.51.100.120": is taken' in " ".join(result.warnings)
+
+
+@pytest.mark.parametrize("mask", ["255.255.255.0", "255.255.255.254", "255.255.255.255"])
+def test_a_subnet_without_a_router(host: ThrowawayHost, mask: str) -> None:
+    with serving(host, "198.51.100.2,198.51.100.3,1h", "--dhcp-option=3", f"--dhcp-option=1,{mask}"):
+        assert host.apply(words("macvlan", "web", "db"), EXACT).pending == []
+        assert "via 172." in host.run("ip route show default", "web")
+
+
+def test_another_mac_has_another_lease(host: ThrowawayHost, kind: str) -> None:
+    declared = words(kind, "web")
+    with serving(host):
         host.apply(declared, EXACT)
-    host.run("rm /run/lan.leases")
-    assert differences(before, host.snapshot()) == ""
+        (former,), interface = on_lan(host, "web"), index(host, "web", "eth1")
+        declared["containers"]["web"]["networks"]["lan"]["mac_address"] = "02:42:aa:bb:cc:dd"
+        host.apply(declared, EXACT)
+        (address,) = on_lan(host, "web")
+        assert f" 02:42:aa:bb:cc:dd {address} " in host.run("cat /run/lan.leases")
+        assert address != former
+        assert index(host, "web", "eth1") == interface
+
+
+def test_another_parent_has_another_lease(host: ThrowawayHost, kind: str) -> None:
+    declared = words(kind, "web")
+    host.run("ip link add other type veth peer name beyond; ip link set beyond up; ip link set other up")
+    with serving(host):
+        host.apply(declared, EXACT)
+        given = declared["networks"]["lan"]
+        given.update({"driver_opts": {"parent": "other"}} if kind == "macvlan" else {"x-wharf": {"uplink": "other"}})
+        assert host.apply(declared, EXACT).pending == ["web/lan"]
+        assert on_lan(host, "web") == []
+
+
+def test_a_container_gives_itself_no_lease(host: ThrowawayHost, kind: str) -> None:
+    """Its root renames the interface, and makes one of that name and MAC that leads to a server of its own."""
+    declared = words(kind, "web")
+    with serving(host):
+        host.apply(declared, EXACT)
+        mac = host.json("ip -j link show eth1", "web")[0]["address"]
+        host.run(f"ip link set eth1 down; ip link set eth1 name gone; ip link set gone up; {FORGED.format(mac)}", "web")
+        command = ["dnsmasq", *OPTIONS.replace("=lan", "=server").split(), "--dhcp-range=172.18.0.50,172.18.0.50"]
+        evil = subprocess.Popen([*host.enter("web"), "setpriv", "--pdeathsig", "KILL", *command])
+        try:
+            age(host, 1900)
+            host.apply(declared, EXACT)
+        finally:
+            evil.terminate()
+            evil.wait()
+    assert host.ledger()["allotted"]["leases"]["web/lan"]["interface"].startswith("198.51.100.")
+    assert time.time() - host.ledger()["allotted"]["leases"]["web/lan"]["began"] < 60
 
 
 def test_a_run_that_dies_while_it_asks(host: ThrowawayHost, kind: str) -> None:
@@ -208,12 +280,52 @@ def test_a_run_that_dies_while_it_asks(host: ThrowawayHost, kind: str) -> None:
             assert_same(expected, lambda: _but_times(host), f"after death {fatal}")
 
 
+def test_a_run_that_dies_while_it_waits(host: ThrowawayHost, kind: str) -> None:
+    """What asks dies with it, and nothing is left that keeps the next run from asking."""
+    declared = words(kind, "web")
+    dying = threading.Thread(target=_try, args=(host, declared))
+    dying.start()
+    waiting = next(filter(None, (_waiting(os.getpid()) for _attempt in range(1000) if not time.sleep(0.02))))
+    os.kill(waiting, signal.SIGKILL)
+    dying.join()
+    with serving(host):
+        assert host.apply(declared, EXACT).pending == []
+
+
+def test_a_lost_ledger(host: ThrowawayHost, kind: str) -> None:
+    declared = words(kind, "web")
+    with serving(host):
+        host.apply(declared, EXACT)
+        expected, interface = on_lan(host, "web"), index(host, "web", "eth1")
+        host.run(f"rm {LEDGER}")
+        host.engine(["apply", "-", "--recover"], declared)
+        assert (on_lan(host, "web"), index(host, "web", "eth1")) == (expected, interface)
+
+
 def test_a_host_without_a_client(host: ThrowawayHost) -> None:
     host.run("mount --bind /dev/null /usr/bin/busybox; ! test -e /usr/sbin/udhcpc")
     before = host.snapshot()
     with pytest.raises(EngineError, match='ipam.driver: "dhcp": this host has no udhcpc to ask for leases'):
         host.apply(words("macvlan", "web"), EXACT)
     assert differences(before, host.snapshot()) == ""
+
+
+def _waiting(parent: int) -> int:
+    """The process below this one whose child is udhcpc; 0 if there is none."""
+    for text in Path("/proc").glob(f"{parent}/task/*/children"):
+        for child in map(int, text.read_text().split()):
+            with suppress(OSError):
+                if b"udhcpc" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                    return parent
+                found = _waiting(child)
+                if found:
+                    return found
+    return 0
+
+
+def _try(host: ThrowawayHost, declared: dict[str, Any]) -> None:
+    with suppress(EngineError):
+        host.apply(declared, EXACT)
 
 
 def _but_times(host: ThrowawayHost) -> dict[str, Any]:

@@ -9,9 +9,11 @@ parent, in an empty network namespace; afterwards that link is gone.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,11 +24,11 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .declaration.drivers import BRIDGE_MODE, MACVLAN
 from .declaration.section import unusable_addresses
-from .errors import ConflictError
+from .errors import Problem
 from .kernel import namespaces, rtnetlink
-from .kernel.links import UNDONE_PORTS
+from .kernel.links import DONE
 from .kernel.programs import find
-from .kernel.rtnetlink import LinkInfo, SublinkInfo
+from .kernel.rtnetlink import NO_NAMESPACE_ID, LinkInfo, SublinkInfo
 from .kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from .planning.allotments import EndpointKey, Lease
 from .planning.lan_leases import LeaseRequest
@@ -40,6 +42,9 @@ _FOR_EVER = 0xFFFFFFFF
 # A resolver of libc asks no more.
 _MOST_NAMESERVERS = 3
 
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
 # udhcpc runs `sh EVENT` in a folder with these scripts for the events that bring a lease. The folder may be mounted
 # such that no program in it can be run. Any variable may have a line feed in it.
 _EVENTS = ("bound", "renew")
@@ -50,8 +55,7 @@ def leases(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
     """The leases of these endpoints: the ones they have, of which those that are due are renewed, and new ones. What is
     over and was not renewed is left out.
 
-    Raises:
-        ConflictError: the host lacks udhcpc.
+    None is asked for where the host lacks udhcpc.
     """
     now = time.time()
     answers = _ask([each for each in requests if each.lease is None or each.lease.is_due(now)])
@@ -59,20 +63,18 @@ def leases(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
     return {key: lease for key, lease in found.items() if lease and not lease.is_over(time.time())}
 
 
-def require(requests: Sequence[LeaseRequest]) -> None:
-    """
-    Raises:
-        ConflictError: the host lacks udhcpc.
-    """
-    if requests:
-        _program(requests[0])
+def lacking(requests: Sequence[LeaseRequest]) -> Iterator[Problem]:
+    """What the host lacks in order to ask."""
+    if requests and not _program():
+        why = '"dhcp": this host has no udhcpc to ask for leases: install busybox'
+        yield Problem(f"{requests[0].network_place}.ipam.driver", why)
 
 
 def _ask(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
     """All at once, since a server that does not answer is waited for."""
-    if not requests:
+    program = _program() if requests else []
+    if not program:
         return {}
-    program = _program(requests[0])
     with tempfile.TemporaryDirectory(prefix="wharf-dhcp-") as folder, ExitStack() as asking:
         for event in _EVENTS:
             with open(os.path.join(folder, event), "w", encoding="ascii") as file:
@@ -84,19 +86,17 @@ def _ask(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
                 interface = asking.enter_context(_interface(request))
                 with namespaces.visiting() as enter:
                     enter(interface[0])
-                    started.append((request.key, _start([*program, *_options(request, interface[1])], folder)))
-        answers = [(key, _answer(process)) for key, process in started]
+                    started.append((request, _start([*program, *_options(request, interface[1])], folder)))
+        answers = [(request.key, _answer(request, process)) for request, process in started]
     return {key: lease for key, lease in answers if lease}
 
 
-def _program(request: LeaseRequest) -> List[str]:
+def _program() -> List[str]:
+    """Empty where the host has none."""
     udhcpc, busybox = find("udhcpc"), find("busybox")
-    if udhcpc or busybox:
-        return [udhcpc] if udhcpc else [str(busybox), "udhcpc"]
-    raise ConflictError.at(
-        f"{request.network_place}.ipam.driver",
-        '"dhcp": this host has no udhcpc to ask for leases: install busybox',
-    )
+    if udhcpc:
+        return [udhcpc]
+    return [busybox, "udhcpc"] if busybox else []
 
 
 def _options(request: LeaseRequest, interface: str) -> List[str]:
@@ -108,23 +108,28 @@ def _options(request: LeaseRequest, interface: str) -> List[str]:
 
 def _start(command: Sequence[str], folder: str) -> subprocess.Popen[bytes]:
     # There is no run_command in an engine that also runs without Ansible, and several run at once.
-    return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+        command, cwd=folder, preexec_fn=_die_with_parent,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )  # fmt: skip
 
 
-def _answer(process: subprocess.Popen[bytes]) -> Optional[Lease]:
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _answer(request: LeaseRequest, process: subprocess.Popen[bytes]) -> Optional[Lease]:
     try:
         printed, _errors = process.communicate(timeout=_MOST)
     except subprocess.TimeoutExpired:
         process.kill()
         printed, _errors = process.communicate()
     pairs = (each.partition("=") for each in printed.decode("utf-8", "replace").split("\0"))
-    return parse_lease({key: value for key, _equals, value in pairs}, int(time.time()))
+    return parse_lease({key: value for key, _equals, value in pairs}, request, int(time.time()))
 
 
-def parse_lease(told: Mapping[str, str], now: int) -> Optional[Lease]:
+def parse_lease(told: Mapping[str, str], request: LeaseRequest, now: int) -> Optional[Lease]:
     """What udhcpc tells of a lease, in its names; None if no host of a LAN could have such an address."""
     try:
         interface = ipaddress.IPv4Interface(f"{told['ip']}/{told['mask']}")
@@ -138,7 +143,9 @@ def parse_lease(told: Mapping[str, str], now: int) -> Optional[Lease]:
     router = next((each for each in _addresses(told.get("router", "")) if each in subnet and each != address), None)
     nameservers = (each for each in _addresses(told.get("dns", "")) if not (each.is_loopback or each.is_multicast))
     lasts = 0 if seconds == _FOR_EVER else seconds
-    return Lease(interface, router, now, lasts, tuple(islice(nameservers, _MOST_NAMESERVERS)))
+    return Lease(
+        interface, router, request.mac, request.parent, now, lasts, tuple(islice(nameservers, _MOST_NAMESERVERS))
+    )
 
 
 def _addresses(text: str) -> Iterator[ipaddress.IPv4Address]:
@@ -163,36 +170,52 @@ def _interface(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
 
 @contextmanager
 def _own_interface(request: LeaseRequest) -> Iterator[Optional[Tuple[int, str]]]:
-    """That of an endpoint which is connected."""
+    """That of an endpoint which is connected to this LAN, whatever its name. Root in the container can make links that
+    look like it; but what those are made on is no link of the host.
+    """
     path = sandbox_path(request.sandbox)
-    if not request.interface or not namespaces.is_namespace(path):
+    if not namespaces.is_namespace(path):
         yield None
         return
-    with namespaces.opened(path) as descriptor:
+    parent, bridge = _link(request.parent), _link(request.bridge)
+    lowers = {parent.index} if parent else set()
+    if bridge and _is_plugged(parent, bridge):
+        lowers |= {link.index for link in rtnetlink.links() if link.master == bridge.index}
+    with namespaces.opened(path) as descriptor, namespaces.opened(namespaces.OWN) as own:
         with namespaces.visiting() as enter:
             enter(descriptor)
-            link = _link(request.interface)
-        yield (descriptor, request.interface) if link and link.up and link.mac == request.mac else None
+            host = rtnetlink.namespace_id(own)
+            names = [
+                link.name
+                for link in rtnetlink.links()
+                if link.up and link.mac == request.mac and link.link in lowers
+                if link.link_netnsid == host != NO_NAMESPACE_ID
+            ]
+        yield (descriptor, names[0]) if names else None
 
 
 @contextmanager
 def _like_its_own(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
-    """A link in a namespace of its own: on the parent, or a port of the bridge that has the parent as a port."""
+    """A link in a namespace of its own: on the parent, or a port of the bridge that has the parent as a port.
+
+    It bears no mark of wharf.network: if the run is killed, udhcpc is too, and with it goes the namespace.
+    """
     parent, bridge = _link(request.parent), _link(request.bridge)
     if not parent or not parent.up:
         raise OSError(f"{request.parent} is not there, or down")
-    is_plugged = bridge is not None and parent.master == bridge.index
-    digest = hashlib.sha256("/".join(request.key).encode()).hexdigest()[:11]
+    is_plugged = _is_plugged(parent, bridge)
+    # One of a run that was killed just now may still be there.
+    digest = hashlib.sha256("/".join((*request.key, str(os.getpid()))).encode()).hexdigest()[:11]
     name, port = f"ask-{digest}", f"vask{digest}"
     with Rtnetlink() as host:
         with namespaces.scratch(), Rtnetlink() as inside:
             descriptor = os.open(namespaces.OWN, os.O_RDONLY | os.O_CLOEXEC)
             if is_plugged:
                 end = LinkEnd(port, "fe" + request.mac[2:])
-                host.add_veth(end, LinkEnd(name, request.mac), descriptor, parent.mtu, parent.master, UNDONE_PORTS)
+                host.add_veth(end, LinkEnd(name, request.mac), descriptor, parent.mtu, parent.master, DONE)
             else:
                 info = SublinkInfo(BRIDGE_MODE)
-                host.add_sublink(MACVLAN, info, parent.index, LinkEnd(name, request.mac), 0, UNDONE_PORTS, descriptor)
+                host.add_sublink(MACVLAN, info, parent.index, LinkEnd(name, request.mac), 0, DONE, descriptor)
             index = socket.if_nametoindex(name)
             inside.set_link(index, up=True)
         try:
@@ -206,6 +229,10 @@ def _like_its_own(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
                 with Rtnetlink() as there:
                     there.delete_link(index)
             os.close(descriptor)
+
+
+def _is_plugged(parent: Optional[LinkInfo], bridge: Optional[LinkInfo]) -> bool:
+    return parent is not None and bridge is not None and parent.master == bridge.index
 
 
 def _link(name: str) -> Optional[LinkInfo]:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Collection, Dict, List, Optional, Sequence, Set
+from typing import Callable, Collection, Dict, List, Mapping, Optional, Sequence, Set
 
 from . import flows
 from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
@@ -17,7 +18,7 @@ from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemColle
 from .facts_reader import read_facts
 from .layers import DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
-from .planning.allotments import Allotments
+from .planning.allotments import Allotments, EndpointKey, Lease
 from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
@@ -111,7 +112,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
     if plan.lease_requests and VETH in layers:
-        plan = _with_leases(plan, declared, earlier, call)
+        plan = _with_leases(plan, allotted, declared, earlier, call)
     problems = ProblemCollector()
     if not call.repeats and call.state != ABSENT and not declared.is_empty:
         problems.problems += _lacking(layers, plan)
@@ -125,21 +126,38 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     )  # fmt: skip
 
 
-def _with_leases(plan: Plan, declared: Declared, earlier: Collection[str], call: Call) -> Plan:
+def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Collection[str], call: Call) -> Plan:
     """The plan with the leases that the LAN's DHCP servers give now. In check mode none is asked.
 
-    Raises:
-        ConflictError: the host lacks what asks them.
-        ModelError: a subnet that is leased is that of another network.
+    Anybody on a LAN can answer as a DHCP server, and with anything. So a new lease with which there is no plan, such as
+    one of a subnet that another network has, is not used, and nothing else depends on it.
     """
     from . import dhcp_client
 
-    dhcp_client.require(plan.lease_requests)
-    leases = plan.allotted.leases if call.check else dhcp_client.leases(plan.lease_requests)
-    if leases == plan.allotted.leases:
+    given = {} if call.check else dhcp_client.leases(plan.lease_requests)
+    if call.check or given == plan.allotted.leases:
         return plan
-    allotted = replace(plan.allotted, leases=leases)
-    return make_plan(declared, plan.facts, allotted, ProblemCollector(), earlier, call.places)
+    # An endpoint that had no lease until now may be on the host all the same.
+    former = replace(plan.allotted, endpoints={**before.endpoints, **plan.allotted.endpoints})
+
+    def planned(leases: Mapping[EndpointKey, Lease]) -> Plan:
+        allotted = replace(former, leases=leases)
+        return make_plan(declared, plan.facts, allotted, ProblemCollector(), earlier, call.places)
+
+    with suppress(ModelError):
+        return planned(given)
+    standing = plan.allotted.leases
+    kept = {key: lease for key, lease in standing.items() if not lease.is_over(time.time())}
+    useless: Dict[EndpointKey, str] = {}
+    found = planned(kept)
+    for key in given:
+        try:
+            found = planned({**kept, key: given[key]})
+            kept[key] = given[key]
+        except ModelError as error:
+            useless[key] = f"{given[key].interface}, which a DHCP server gives, cannot be used: {error}"
+    told = (replace(each, useless=useless.get(each.key, "")) for each in found.lease_requests)
+    return replace(found, lease_requests=tuple(told))
 
 
 def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:

@@ -154,12 +154,17 @@ def _veth(ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
     )
 
 
-def _rootless(planned: Plan) -> List[Problem]:
-    if not _has_third_party_sandboxes(planned):
-        return []
-    from .resources.links.sandboxes import rootless
+def _lacking_for_endpoints(planned: Plan) -> List[Problem]:
+    found: List[Problem] = []
+    if planned.lease_requests:
+        from .dhcp_client import lacking
 
-    return list(rootless(plan.sandboxes_and_endpoints(planned)))
+        found += lacking(planned.lease_requests)
+    if _has_third_party_sandboxes(planned):
+        from .resources.links.sandboxes import rootless
+
+        found += rootless(plan.sandboxes_and_endpoints(planned))
+    return found
 
 
 def _silences(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
@@ -259,7 +264,7 @@ BRIDGE = Layer("bridge", _bridges, _bridge, lacks=_missing_addresses)
 DOCKER_CHAINS = Layer(
     "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules
 )
-VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _rootless)
+VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _lacking_for_endpoints)
 DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))
 DNSMASQ = Layer("dnsmasq", _names, _dnsmasq, _unloadable, _lacking)
 BOOT = Layer(

@@ -325,7 +325,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Container:
-    """A container's networking. `shares` names the container whose stack it uses, in mode `container`."""
+    """A container's networking. `shares` names the container whose stack it uses, in mode `container`.
+
+    `lacks_lease`: it has further attachments, which are left out as long as no DHCP server of the LAN gives a lease.
+    """
 
     name: str
     path: str
@@ -344,6 +347,7 @@ class Container:
     extra_hosts: Tuple[Tuple[str, str], ...] = ()
     sysctls: Tuple[Tuple[str, str], ...] = ()
     routes: Tuple[StaticRoute, ...] = ()
+    lacks_lease: bool = False
 
     @property
     def effective_hostname(self) -> str:

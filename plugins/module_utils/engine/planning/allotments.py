@@ -50,11 +50,14 @@ class Lease:
     """What a DHCP server of the LAN has given an endpoint: an address with its subnet, and a router and nameservers, if
     it names some.
 
-    The lease `began` at that time, in seconds since the epoch, and holds for so many `seconds`, 0 for ever.
+    It is good for this MAC on the LAN of this `parent`. It `began` at that time, in seconds since the epoch, and holds
+    for so many `seconds`, 0 for ever.
     """
 
     interface: ipaddress.IPv4Interface
     router: Optional[ipaddress.IPv4Address]
+    mac: str
+    parent: str
     began: int
     seconds: int
     nameservers: Tuple[ipaddress.IPv4Address, ...] = ()
@@ -69,19 +72,15 @@ class Lease:
     def as_data(self) -> Dict[str, Any]:
         router = {"router": str(self.router)} if self.router else {}
         nameservers = {"nameservers": [*map(str, self.nameservers)]} if self.nameservers else {}
-        return {
-            "interface": str(self.interface),
-            **router,
-            **nameservers,
-            "began": self.began,
-            "seconds": self.seconds,
-        }
+        kept = {key: getattr(self, key) for key in ("mac", "parent", "began", "seconds")}
+        return {"interface": str(self.interface), **router, **nameservers, **kept}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Lease:
         router = ipaddress.IPv4Address(data["router"]) if "router" in data else None
         nameservers = tuple(map(ipaddress.IPv4Address, data.get("nameservers", ())))
-        return cls(ipaddress.IPv4Interface(data["interface"]), router, data["began"], data["seconds"], nameservers)
+        interface = ipaddress.IPv4Interface(data["interface"])
+        return cls(interface, router, data["mac"], data["parent"], data["began"], data["seconds"], nameservers)
 
 
 EndpointKey = Tuple[str, str]

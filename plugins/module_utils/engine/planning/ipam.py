@@ -283,8 +283,11 @@ def _reserves_gateway(network: Network, pool: Pool, subnet: Subnet) -> bool:
     """Whether the gateway's address is not for containers.
 
     As in Docker, two containers can have both addresses of a network that needs no gateway. In larger subnets the
-    gateway is always reserved, so that no container must move when the network's mode changes.
+    gateway is always reserved, so that no container must move when the network's mode changes. But of a subnet that is
+    leased, the DHCP server says which addresses are for containers.
     """
+    if network.leased:
+        return bool(pool.gateway)
     return bool(pool.gateway) or network.needs_gateway(pool.version) or subnet.num_addresses > 2
 
 

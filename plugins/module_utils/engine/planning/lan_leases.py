@@ -10,7 +10,7 @@ declared: the subnets, the router and the addresses. A container without a lease
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import Attachment, Container, Model, Network, Pool
 from ..errors import ProblemCollector
@@ -24,8 +24,8 @@ from .ipam import macs_of
 class LeaseRequest:
     """An endpoint that is to have a lease, by the link `parent`; `lease` is the one that it has.
 
-    `bridge` is the bridge of a network with an uplink, empty of macvlan. `interface` is the endpoint's in its sandbox,
-    empty if it is not connected. `place` is where the attachment is declared, `network_place` where its network is.
+    `bridge` is the bridge of a network with an uplink, empty of macvlan. `place` is where the attachment is declared,
+    `network_place` where its network is. `useless` says why what a server has given cannot be used.
     """
 
     key: EndpointKey
@@ -34,18 +34,18 @@ class LeaseRequest:
     hostname: str
     parent: str
     bridge: str
-    interface: str
     lease: Optional[Lease]
     place: str
     network_place: str
+    useless: str = ""
 
     @property
     def lacking(self) -> str:
         """What is missing as long as there is no lease."""
         container, network = self.key
+        why = self.useless or f"no DHCP server of the LAN on {self.parent} has given one that can be used yet"
         return (
-            f"{self.place}: container {container} is not connected to network {network}, since it has no lease: "
-            f"no DHCP server of the LAN on {self.parent} has answered yet"
+            f"{self.place}: container {container} is not connected to network {network}, since it has no lease: {why}"
         )
 
 
@@ -70,7 +70,7 @@ def _request(
     network: Network, container: Container, attachment: Attachment, mac: str, before: Allotments
 ) -> LeaseRequest:
     key = (container.name, network.name)
-    standing = before.endpoints.get(key)
+    lease = before.leases.get(key)
     return LeaseRequest(
         key,
         container.sandbox,
@@ -78,8 +78,7 @@ def _request(
         container.effective_hostname,
         network.parent,
         network.bridge if network.uplink else "",
-        standing.interface if standing else "",
-        before.leases.get(key),
+        lease if lease and (lease.mac, lease.parent) == (mac, network.parent) else None,
         attachment.path,
         network.path,
     )
@@ -88,31 +87,27 @@ def _request(
 def with_leases(model: Model, requests: List[LeaseRequest]) -> Model:
     """The model in which networks have the subnets of their leases, and containers the leased addresses."""
     of_network: Dict[str, List[LeaseRequest]] = {name: [] for name, each in model.networks.items() if each.leased}
-    for request in _distinct(requests):
-        of_network[request.key[1]].append(request)
+    for request in requests:
+        if request.lease:
+            of_network[request.key[1]].append(request)
     networks = {
         name: replace(network, pools=_pools(network, of_network[name])) if network.leased else network
         for name, network in model.networks.items()
     }
     leased = {request.key: request for found in of_network.values() for request in found}
     containers = {
-        name: _with_nameservers(
-            replace(container, attachments=tuple(_attachments(container, networks, leased))), networks, leased
-        )
+        name: _with_nameservers(_connected(container, networks, leased), networks, leased)
         for name, container in model.containers.items()
     }
     return replace(model, networks=networks, containers=containers)
 
 
-def _distinct(requests: List[LeaseRequest]) -> Iterator[LeaseRequest]:
-    """Those that have a lease. If a server gives one address twice, the first endpoint has it."""
-    seen: Set[Tuple[str, str]] = set()
-    for request in requests:
-        if request.lease:
-            address = (request.key[1], str(request.lease.interface.ip))
-            if address not in seen:
-                seen.add(address)
-                yield request
+def _connected(
+    container: Container, networks: Mapping[str, Network], leased: Mapping[EndpointKey, LeaseRequest]
+) -> Container:
+    attachments = tuple(_attachments(container, networks, leased))
+    lacks_lease = len(attachments) < len(container.attachments)
+    return replace(container, attachments=attachments, lacks_lease=lacks_lease)
 
 
 def _pools(network: Network, requests: List[LeaseRequest]) -> Tuple[Pool, ...]:

@@ -78,9 +78,9 @@ class Plan:
             ModelError: with the `problems` that were found before, and those of addresses, ports and routes.
         """
         problems = ProblemCollector() if problems is None else problems
-        model = on_parents(adopt(model, facts, problems), facts, problems)
+        model = adopt(model, facts, problems)
         requests = lease_requests(model, facts, before, problems)
-        model = with_leases(model, requests) if requests else model
+        model = on_parents(with_leases(model, requests) if requests else model, facts, problems)
         notes = ProblemCollector()
         allotted = allot(model, facts, before, problems, notes)
         ingress = tuple(entries(model))

@@ -193,7 +193,7 @@ def _requests(
     # An address that could not be allotted is reported by IPAM.
     addresses = tuple(address for address in given if address)
     if not reached:
-        if not accepted_at(model, allotted, container, mapping):
+        if not container.lacks_lease and not accepted_at(model, allotted, container, mapping):
             family = f"no IPv{versions[0]} address" if len(versions) == 1 else "no address"
             nothing = "on a network that is not internal: nothing to publish"
             problems.add(mapping.path, f"the container has {family} {nothing}")

@@ -47,7 +47,7 @@ def _unreachable_gateways(model: Model, allotted: Allotments, container: Contain
     reachable = [subnet for _attachment, subnet in _subnets(model, allotted, container)]
     own = set(_own_addresses(allotted, container))
     for route in container.routes:
-        if not any(route.via in subnet for subnet in reachable):
+        if not any(route.via in subnet for subnet in reachable) and not container.lacks_lease:
             subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
             message = f"is on none of the container's networks; their subnets are: {subnets}"
             yield f"{route.path}.via", f'"{route.via}": {message}'
@@ -78,7 +78,8 @@ def _unknown_interfaces(_model: Model, allotted: Allotments, container: Containe
     own = [allotted.endpoints[container.name, attachment.network].interface for attachment in container.attachments]
     for name, _value in container.sysctls:
         interface = interface_parameter(name)[0]
-        if interface not in ("", "all", "default", "lo", *own) and container.sandbox.is_managed:
+        is_open = container.lacks_lease or not container.sandbox.is_managed
+        if interface not in ("", "all", "default", "lo", *own) and not is_open:
             there = ", ".join(own) or "none but lo"
             message = f"the container has no interface {interface}; there are: {there}"
             yield f"{container.path}.sysctls.{name}", message

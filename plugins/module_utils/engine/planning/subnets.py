@@ -32,8 +32,9 @@ _DEFAULT_POOLS = (
     AddressPool(ipaddress.ip_network("192.168.0.0/16"), 20),
 )
 
-# The name of a network, and the path and the version of one of its pools.
-_PoolKey = Tuple[str, str, int]
+# The name of a network, and the path, the version and the declared subnet of one of its pools. All pools of leases have
+# one path.
+_PoolKey = Tuple[str, str, int, Optional[Subnet]]
 
 
 def allot_subnets(
@@ -182,7 +183,7 @@ class _Subnets:
 
 
 def _key(network: Network, pool: Pool) -> _PoolKey:
-    return network.name, pool.path, pool.version
+    return network.name, pool.path, pool.version, pool.subnet
 
 
 def _whole(network: Network, subnet: Subnet) -> Subnet:
