@@ -163,6 +163,18 @@ def test_a_lease_is_renewed_by_the_interface_that_has_it(host: ThrowawayHost, ki
         assert index(host, "web", "eth1") == interface
 
 
+def test_follow_changes_an_address_that_has_moved(host: ThrowawayHost, kind: str) -> None:
+    """Also while it connects what is on a link that has come, as all links have when it begins."""
+    with serving(host):
+        host.apply(words(kind, "web"), EXACT)
+    age(host, 1900)
+    host.run("rm /run/lan.leases")
+    with serving(host, "198.51.100.200,198.51.100.210,1h"), following(host) as follow:
+        assert "netns:web" in heard(follow)["connected"]
+        (web,) = on_lan(host, "web")
+        assert web.startswith("198.51.100.2")
+
+
 def test_a_lease_that_is_over_takes_its_address_away(host: ThrowawayHost, kind: str) -> None:
     declared = words(kind, "web")
     with serving(host):

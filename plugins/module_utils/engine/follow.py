@@ -245,6 +245,7 @@ class _Follower:
         came = {name for name, index in up.items() if self._parents_up.get(name) != index}
         if came:
             followed = replace(followed, connected=connect_on(frozenset(came)))
+            self._ask_after = 0.0
         self._parents_up = up
         started = self._started()
         if started:
@@ -355,7 +356,7 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
         )
 
     _require_networks(started)
-    converge(_CALL, [VETH, DNS_FILES], limit)
+    converge(replace(_CALL, asks=False), [VETH, DNS_FILES], limit)
     return tuple(sorted(map(str, connected)))
 
 
@@ -389,7 +390,7 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
             frozenset(change.subject.key for change in part.changes if change.subject.key not in kept)
         )
 
-    converge(Call(repeats=True), [VETH], limit)
+    converge(Call(repeats=True, asks=False), [VETH], limit)
     return tuple(sorted([*map(str, connected), *plugged]))
 
 

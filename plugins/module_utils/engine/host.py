@@ -127,15 +127,16 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
 
 
 def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Collection[str], call: Call) -> Plan:
-    """The plan with the leases that the LAN's DHCP servers give now. In check mode none is asked.
+    """The plan with the leases that the LAN's DHCP servers give now, if the call may ask. In check mode none is asked.
 
     Anybody on a LAN can answer as a DHCP server, and with anything. So a new lease with which there is no plan, such as
     one of a subnet that another network has, is not used, and nothing else depends on it.
     """
     from . import dhcp_client
 
-    given = {} if call.check else dhcp_client.leases(plan.lease_requests)
-    if call.check or given == plan.allotted.leases:
+    asks = call.asks and not call.check
+    given = dhcp_client.leases(plan.lease_requests) if asks else {}
+    if not asks or given == plan.allotted.leases:
         return plan
     # An endpoint that had no lease until now may be on the host all the same.
     former = replace(plan.allotted, endpoints={**before.endpoints, **plan.allotted.endpoints})

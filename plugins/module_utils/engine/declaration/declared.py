@@ -105,6 +105,7 @@ class Call:
     `recover`: a lost ledger is recovered from the marks on the host. `repeats`: the call declares nothing, and
     converges the host to what is declared already. `reverts`: it reverts what nobody has confirmed yet. `confirm` is
     for how many seconds after the run its changes may be confirmed before they are reverted; None: they need not be.
+    `asks`: DHCP servers of the LAN may be asked for leases.
     `peer_keys` are the public keys of the hosts of encrypted networks, by their names, as far as the play knows them;
     empty, where this is a check, of one that would make its key.
     `origin` is who makes the run, one of `ORIGINS`, and `by` says it in words. `places` names the options in messages.
@@ -122,6 +123,7 @@ class Call:
     repeats: bool = False
     reverts: bool = False
     confirm: Optional[int] = None
+    asks: bool = True
     peer_keys: Mapping[str, str] = field(default_factory=dict)
     origin: str = BY_HAND
     by: str = ""
