@@ -28,7 +28,6 @@ Raw = Mapping[str, Any]
 
 NOT_YET = "is not supported yet: leave it out"
 _MOST_DIGITS = 18
-_NOTHING: Mapping[str, str] = {}
 BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
@@ -401,7 +400,10 @@ class Section:
             self._left.pop(key, None)
 
     def finish(
-        self, passed_over: Collection[str] = (), extensible: bool = False, elsewhere: Mapping[str, str] = _NOTHING
+        self,
+        passed_over: Collection[str] = (),
+        extensible: bool = False,
+        elsewhere: Optional[Mapping[str, str]] = None,
     ) -> None:
         """Report every key that was neither taken nor passed over. `extensible`: extensions (`x-…`) are allowed.
         `elsewhere` has the messages about keys that have a meaning in other sections of this kind.
@@ -412,7 +414,9 @@ class Section:
         for key in self._left:
             if key in passed_over or key == SOURCE or (extensible and is_extension(key)):
                 continue
-            message = elsewhere.get(key) or unknown_key(key, known, passed_over, f"known here: {', '.join(known)}")
+            message = (elsewhere or {}).get(key) or unknown_key(
+                key, known, passed_over, f"known here: {', '.join(known)}"
+            )
             if EXTENSION in self._inner and key in self._inner[EXTENSION]._taken:
                 message = f"unknown key; did you mean {EXTENSION}.{key}?"
             self._problems.add(f"{self.path}.{key}", message)
