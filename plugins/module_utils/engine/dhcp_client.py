@@ -25,7 +25,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from .declaration.drivers import BRIDGE_MODE, MACVLAN
 from .declaration.section import unusable_addresses
 from .errors import Problem
-from .kernel import namespaces, rtnetlink
+from .kernel import namespaces, open_files, rtnetlink
 from .kernel.links import DONE
 from .kernel.programs import find
 from .kernel.rtnetlink import NO_NAMESPACE_ID, LinkInfo, SublinkInfo
@@ -42,6 +42,9 @@ _FOR_EVER = 0xFFFFFFFF
 # A resolver of libc asks no more.
 _MOST_NAMESERVERS = 3
 
+# Files that are open while an endpoint asks: two namespaces, and what the program prints.
+_OPEN_EACH = 3
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -49,6 +52,9 @@ _libc = ctypes.CDLL(None)
 # such that no program in it can be run. Any variable may have a line feed in it.
 _EVENTS = ("bound", "renew")
 _SCRIPT = "exec env -0\n"
+
+# Those of the host, by their names.
+_Links = Mapping[str, LinkInfo]
 
 
 def leases(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
@@ -75,6 +81,8 @@ def _ask(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
     program = _program() if requests else []
     if not program:
         return {}
+    open_files.allow(_OPEN_EACH * len(requests))
+    links = {link.name: link for link in rtnetlink.links()}
     with tempfile.TemporaryDirectory(prefix="wharf-dhcp-") as folder, ExitStack() as asking:
         for event in _EVENTS:
             with open(os.path.join(folder, event), "w", encoding="ascii") as file:
@@ -83,10 +91,10 @@ def _ask(requests: Sequence[LeaseRequest]) -> Dict[EndpointKey, Lease]:
         for request in requests:
             # Such as a parent that is in use otherwise: there is no lease then.
             with suppress(OSError):
-                interface = asking.enter_context(_interface(request))
+                descriptor, interface = asking.enter_context(_interface(request, links))
                 with namespaces.visiting() as enter:
-                    enter(interface[0])
-                    started.append((request, _start([*program, *_options(request, interface[1])], folder)))
+                    enter(descriptor)
+                    started.append((request, _start([*program, *_options(request, interface)], folder)))
         answers = [(request.key, _answer(request, process)) for request, process in started]
     return {key: lease for key, lease in answers if lease}
 
@@ -157,19 +165,19 @@ def _addresses(text: str) -> Iterator[ipaddress.IPv4Address]:
 
 
 @contextmanager
-def _interface(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
-    """A network namespace, as an open descriptor, and the interface there by which to ask.
+def _interface(request: LeaseRequest, links: _Links) -> Iterator[Tuple[int, str]]:
+    """A network namespace, as an open descriptor, and the interface there by which to ask. `links` are the host's.
 
     Raises:
         OSError: there is none, nor can one be made.
     """
     with ExitStack() as stack:
-        connected = stack.enter_context(_own_interface(request))
-        yield connected or stack.enter_context(_like_its_own(request))
+        connected = stack.enter_context(_own_interface(request, links))
+        yield connected or stack.enter_context(_like_its_own(request, links))
 
 
 @contextmanager
-def _own_interface(request: LeaseRequest) -> Iterator[Optional[Tuple[int, str]]]:
+def _own_interface(request: LeaseRequest, links: _Links) -> Iterator[Optional[Tuple[int, str]]]:
     """That of an endpoint which is connected to this LAN, whatever its name. Root in the container can make links that
     look like it; but what those are made on is no link of the host.
     """
@@ -177,10 +185,10 @@ def _own_interface(request: LeaseRequest) -> Iterator[Optional[Tuple[int, str]]]
     if not namespaces.is_namespace(path):
         yield None
         return
-    parent, bridge = _link(request.parent), _link(request.bridge)
+    parent, bridge = links.get(request.parent), links.get(request.bridge)
     lowers = {parent.index} if parent else set()
     if bridge and _is_plugged(parent, bridge):
-        lowers |= {link.index for link in rtnetlink.links() if link.master == bridge.index}
+        lowers |= {link.index for link in links.values() if link.master == bridge.index}
     with namespaces.opened(path) as descriptor, namespaces.opened(namespaces.OWN) as own:
         with namespaces.visiting() as enter:
             enter(descriptor)
@@ -195,12 +203,12 @@ def _own_interface(request: LeaseRequest) -> Iterator[Optional[Tuple[int, str]]]
 
 
 @contextmanager
-def _like_its_own(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
+def _like_its_own(request: LeaseRequest, links: _Links) -> Iterator[Tuple[int, str]]:
     """A link in a namespace of its own: on the parent, or a port of the bridge that has the parent as a port.
 
     It bears no mark of wharf.network: if the run is killed, udhcpc is too, and with it goes the namespace.
     """
-    parent, bridge = _link(request.parent), _link(request.bridge)
+    parent, bridge = links.get(request.parent), links.get(request.bridge)
     if not parent or not parent.up:
         raise OSError(f"{request.parent} is not there, or down")
     is_plugged = _is_plugged(parent, bridge)
@@ -233,7 +241,3 @@ def _like_its_own(request: LeaseRequest) -> Iterator[Tuple[int, str]]:
 
 def _is_plugged(parent: Optional[LinkInfo], bridge: Optional[LinkInfo]) -> bool:
     return parent is not None and bridge is not None and parent.master == bridge.index
-
-
-def _link(name: str) -> Optional[LinkInfo]:
-    return next((link for link in rtnetlink.links() if link.name == name), None) if name else None
