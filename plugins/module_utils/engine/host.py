@@ -132,11 +132,12 @@ def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Co
     Anybody on a LAN can answer as a DHCP server, and with anything. So a new lease with which there is no plan, such as
     one of a subnet that another network has, is not used, and nothing else depends on it.
     """
+    if call.check or not call.asks:
+        return plan
     from . import dhcp_client
 
-    asks = call.asks and not call.check
-    given = dhcp_client.leases(plan.lease_requests) if asks else {}
-    if not asks or given == plan.allotted.leases:
+    given = dhcp_client.leases(plan.lease_requests)
+    if given == plan.allotted.leases:
         return plan
     # An endpoint that had no lease until now may be on the host all the same.
     former = replace(plan.allotted, endpoints={**before.endpoints, **plan.allotted.endpoints})
@@ -151,12 +152,14 @@ def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Co
     kept = {key: lease for key, lease in standing.items() if not lease.is_over(time.time())}
     useless: Dict[EndpointKey, str] = {}
     found = planned(kept)
-    for key in given:
+    for key, lease in given.items():
+        if lease == kept.get(key):
+            continue
         try:
-            found = planned({**kept, key: given[key]})
-            kept[key] = given[key]
+            found = planned({**kept, key: lease})
+            kept[key] = lease
         except ModelError as error:
-            useless[key] = f"{given[key].interface}, which a DHCP server gives, cannot be used: {error}"
+            useless[key] = f"{lease.interface}, which a DHCP server gives, cannot be used: {error}"
     told = (replace(each, useless=useless.get(each.key, "")) for each in found.lease_requests)
     return replace(found, lease_requests=tuple(told))
 
