@@ -80,7 +80,7 @@ _ASK_EVERY = 60.0
 # The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
 
-_CALL = Call(repeats=True, origin=FOLLOW, by="`wharf follow`")
+_CALL = Call(repeats=True, asks=False, origin=FOLLOW, by="`wharf follow`")
 
 # Where a network stack is, and which one.
 _Stack = Tuple[str, Tuple[int, int]]
@@ -351,12 +351,10 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
         concerned = [each for each in part.changes if _places_of(each) & (connected or started)]
         if part.layer == VETH.name:
             connected.update(started.intersection(place for each in concerned for place in _places_of(each)))
-        return part.without_changes_of(
-            frozenset(change.subject.key for change in part.changes if change not in concerned)
-        )
+        return part.with_changes_only_of([each.subject.key for each in concerned])
 
     _require_networks(started)
-    converge(replace(_CALL, asks=False), [VETH, DNS_FILES], limit)
+    converge(_CALL, [VETH, DNS_FILES], limit)
     return tuple(sorted(map(str, connected)))
 
 
@@ -385,10 +383,7 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
         shims = [shim for shim in shims if shim.sublink.parent in there]
         uplinks = [each.after for each in part.changes if isinstance(each.after, Uplink) and each.after.name in there]
         plugged.update(uplink.name for uplink in uplinks)
-        kept = {thing.key for thing in (*made, *ends, *shims, *uplinks)}
-        return part.without_changes_of(
-            frozenset(change.subject.key for change in part.changes if change.subject.key not in kept)
-        )
+        return part.with_changes_only_of([thing.key for thing in (*made, *ends, *shims, *uplinks)])
 
     converge(Call(repeats=True, asks=False), [VETH], limit)
     return tuple(sorted([*map(str, connected), *plugged]))
@@ -419,11 +414,9 @@ def renew_leases(leased: FrozenSet[EndpointKey]) -> Tuple[str, ...]:
     def limit(part: Part) -> Part:
         concerned = [each for each in part.changes if is_concerned(each, part.observation.edited)]
         changed.update(place for each in concerned if each.layer == VETH.name for place in _places_of(each))
-        return part.without_changes_of(
-            frozenset(change.subject.key for change in part.changes if change not in concerned)
-        )
+        return part.with_changes_only_of([each.subject.key for each in concerned])
 
-    converge(_CALL, [DOCKER_CHAINS, VETH, DNS_FILES], limit)
+    converge(replace(_CALL, asks=True), [DOCKER_CHAINS, VETH, DNS_FILES], limit)
     return tuple(sorted(map(str, changed)))
 
 

@@ -57,8 +57,12 @@ class Part:
             left_alone=self.left_alone | keys,
         )
 
+    def with_changes_only_of(self, keys: Collection[Key]) -> Part:
+        """The same part, which leaves alone all other objects that it would change."""
+        return self.without_changes_of(frozenset(change.subject.key for change in self.changes).difference(keys))
+
     def without_changes(self) -> Part:
-        return self.without_changes_of(frozenset(change.subject.key for change in self.changes))
+        return self.with_changes_only_of(())
 
     @cached_property
     def changes(self) -> Tuple[Change, ...]:
