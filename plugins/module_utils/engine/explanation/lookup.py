@@ -15,10 +15,9 @@ from typing import Dict, List, Optional, Sequence
 from ..declaration.model import Container
 from ..declaration.section import is_address
 from ..kernel import namespaces
-from ..planning.host_files import dns_files
+from ..planning.host_files import contents_of
 from ..planning.plan import Plan
 from ..resources.links.stacks import sandbox_path
-from ..state import ContainerFile, File
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # Seconds, for all nameservers together.
@@ -56,9 +55,7 @@ def look_up(name: str, container: Optional[Container], plan: Plan) -> List[str]:
 
 def _files(container: Container, plan: Plan) -> Dict[str, str]:
     """By their names in /etc: those that say how names are looked up, and are on the host, too."""
-    folders = (f"/etc/netns/{container.sandbox.name}/", f"{container.sandbox}:/etc/")
-    own = [each for each in dns_files(plan) if isinstance(each, (File, ContainerFile))]
-    contents = {os.path.basename(each.name): each.content for each in own if each.name.startswith(folders)}
+    contents = contents_of(plan, container)
     contents = {**contents, "nsswitch.conf": _NSSWITCH} if contents else {}
     return {file: content for file, content in contents.items() if os.path.exists(f"/etc/{file}")}
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
-from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple, Union
 
 from ..declaration.model import CONTAINER_MODE, HOST_GATEWAY, HOST_MODE, Attachment, Container, Network
 from ..state import DEFAULT_NETWORK, DOCKER, ContainerFile, File, Object
@@ -39,7 +40,12 @@ def dns_files(plan: Plan) -> List[Object]:
     return [file for container in plan.model.containers.values() for file in _files(plan, container, peers)]
 
 
-def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Object]:
+def contents_of(plan: Plan, container: Container) -> Dict[str, str]:
+    """What is written for one container, by the names of the files in its `/etc`."""
+    return {os.path.basename(file.name): file.content for file in _files(plan, container, _Peers(plan))}
+
+
+def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Union[File, ContainerFile]]:
     owner = plan.model.owner_of_stack(container)
     if container.sandbox.is_managed:
         for file, content in _contents(plan, owner, peers).items():

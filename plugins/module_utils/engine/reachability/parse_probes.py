@@ -13,9 +13,8 @@ from ..declaration.model import HOST_MODE, Container
 from ..declaration.parse_container import parse_sandbox
 from ..declaration.section import Address, Raw, address, number_from, wrong
 from ..errors import ProblemCollector
-from ..planning.host_files import NETNS_FILES, dns_files
+from ..planning.host_files import contents_of
 from ..planning.plan import Plan
-from ..state import File
 from .probes import HOST, OPEN, PING, TCP, Probe
 
 _size = number_from(68, 65535, "a packet that is not fragmented has from 68 to 65535 bytes")
@@ -136,11 +135,10 @@ class Names:
 
     def _in_hosts_of(self, source: str, name: str) -> List[str]:
         container = self._plan.model.containers.get(source)
-        if container is None:
+        if container is None or not container.sandbox.is_managed:
             return []
-        path = f"{NETNS_FILES}/{container.sandbox.name}/hosts"
-        files = [file for file in dns_files(self._plan) if isinstance(file, File) and file.name == path]
-        lines = [line.split() for file in files for line in file.content.splitlines()]
+        hosts = contents_of(self._plan, container).get("hosts", "")
+        lines = [line.split() for line in hosts.splitlines()]
         return [fields[0] for fields in lines if name in fields[1:]]
 
 
