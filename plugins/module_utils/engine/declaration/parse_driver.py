@@ -32,8 +32,9 @@ _KEYS_OF_DRIVERS: Mapping[str, Sequence[str]] = {
     "macvlan_mode": (MACVLAN,),
     "ipvlan_mode": (IPVLAN,),
     "ipvlan_flag": (IPVLAN,),
-    **dict.fromkeys(("hosts", "slice", "direct", "data_path_port", "members", "host"), ("overlay",)),
-    **dict.fromkeys(("encrypted", VNI_OPTION), ("overlay",)),
+    **dict.fromkeys(
+        ("encrypted", VNI_OPTION, "hosts", "slice", "direct", "data_path_port", "members", "host"), ("overlay",)
+    ),
 }
 
 DEFAULT_DRIVER = "bridge"

@@ -15,7 +15,6 @@ from .section import Section, whole_section, wrong
 # Of `aux_addresses`, the one that the host has on a network without a bridge.
 HOST_NAME = "host"
 
-
 DHCP = "dhcp"
 
 
