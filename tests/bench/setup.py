@@ -525,7 +525,7 @@ def _changes(ours: Mapping[int, Found], plan: Plan) -> Section:
         GONE: at_most(most.ratio(GONE, FLOOR_DELETION), 2, " times deleting the veths"),
     }
     floor = {
-        FLOOR_LOOK: "having the kernel list what is there, unread",
+        FLOOR_LOOK: "what is there, listed by the kernel and not decoded",
         FLOOR_DELETION: "deleting as many veths by group, in one message",
     }
     rows = [

@@ -166,7 +166,7 @@ def _parse(arguments: List[str]) -> argparse.Namespace:
     command.add_argument(
         "target",
         metavar="TO",
-        help="who receives: a container, host, an address, or a name in the hosts file of FROM; with :PORT, :PORT/udp",
+        help="who receives: a container, host, an address, or a name as FROM resolves it; with :PORT, :PORT/udp",
     )
     command.add_argument("--icmp", action="store_true", help="a ping, which has no port")
     command.add_argument("--send", action="store_true", help="send one such packet, and see whether it arrives")
