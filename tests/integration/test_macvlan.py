@@ -203,6 +203,17 @@ def test_links_of_another_host_are_left_alone(host: ThrowawayHost) -> None:
         other.apply({}, ABSENT)
 
 
+@pytest.mark.parametrize("mode", ["bridge", "passthru"])
+def test_a_container_that_has_just_gone(host: ThrowawayHost, mode: str) -> None:
+    """Its link, which has the same MAC, stays for some time after its namespace was deleted."""
+    spare(host)
+    words = on_lan("web", parent="spare", mode=mode)
+    with host.declared(words):
+        host.run("sleep 1 </run/netns/web >&- 2>&- & sleep 0.1; ip netns del web")
+        assert host.apply(words).pending == []
+        assert host.apply(words).changes == []
+
+
 def test_changes_in_place(host: ThrowawayHost) -> None:
     """The link of a live container stays, and so does what is connected by it."""
     with host.declared(on_lan("web", "db")):

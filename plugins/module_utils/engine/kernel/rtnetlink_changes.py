@@ -9,7 +9,9 @@ those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Iterable, Optional
@@ -112,6 +114,10 @@ FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 NTF_SELF, RTNH_F_ONLINK = 0x02, 0x04
 IFA_F_NODAD = 2
 
+# How the kernel refuses a link where one of macvlan_mode passthru has the whole parent.
+_WHOLE_LINK = errno.EINVAL
+# Seconds.
+_GONE_WITHIN, _TRY_AGAIN_AFTER = 2.0, 0.01
 
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
@@ -163,7 +169,7 @@ class Rtnetlink(Connection):
         message += _number(IFLA_MTU, mtu) if mtu else b""
         message += _number(IFLA_GROUP, group)
         message += _number(IFLA_NET_NS_FD, namespace) if namespace is not None else b""
-        self._change(RTM_NEWLINK, message + _sublink(kind, info), NLM_F_CREATE | NLM_F_EXCL)
+        self._change(RTM_NEWLINK, message + _sublink(kind, info), NLM_F_CREATE | NLM_F_EXCL, in_the_way=_WHOLE_LINK)
 
     def add_link(self, kind: str, name: str, group: int, mtu: int = 0) -> None:
         """Make a link of a kind that needs nothing else, such as `dummy`. With an MTU of 0 it has that of its kind."""
@@ -373,8 +379,19 @@ class Rtnetlink(Connection):
                 with suppress(FileNotFoundError):
                     self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + address)
 
-    def _change(self, kind: int, message: bytes, flags: int = 0) -> None:
-        self.ask(kind, message, NLM_F_ACK | flags)
+    def _change(self, kind: int, message: bytes, flags: int = 0, in_the_way: int = errno.EADDRINUSE) -> None:
+        """Change it within a time in which something that is in the way goes: a link is there, with its MAC and its
+        addresses, for a while after its network namespace was deleted. `in_the_way` is how the kernel then refuses.
+        """
+        deadline = time.monotonic() + _GONE_WITHIN
+        while True:
+            try:
+                self.ask(kind, message, NLM_F_ACK | flags)
+                return
+            except OSError as error:
+                if error.errno != in_the_way or time.monotonic() > deadline:
+                    raise
+            time.sleep(_TRY_AGAIN_AFTER)
 
 
 def _name(end: LinkEnd) -> bytes:
