@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.engine.declaration.drivers import DATA_PATH_PORT, WIREGUARD_PORT
+from ..module_utils.engine.declaration.agreement import as_written
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.parse_network import network_name
 from ..module_utils.engine.declaration.places import SOURCE, Places
@@ -105,7 +105,7 @@ def complete(
             problems.add(path, f'"{group}": {host}, on which the network is declared, is not in this group')
         else:
             name = network_name(key, entry)
-            own = _alike(entry)
+            own = as_written(name, entry)
             members = {each: _member(known, name, own) for each, known in sorted(hosts_of(group).items())}
             completed[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": host, "members": members}}
     problems.raise_if_any()
@@ -200,17 +200,8 @@ def _names(model: Model) -> dict[str, list[str]]:
 def _alike_by_network(networks: Any) -> dict[str, dict[str, Any]]:
     entries = networks.items() if isinstance(networks, Mapping) else ()
     overlays = ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
-    return {network_name(key, entry): _alike(entry) for key, entry in overlays}
-
-
-def _alike(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What all hosts of a network must have alike, as it is written: one of which anything else is wrong is no network
-    of the model. A port that is none is reported where that host itself is read.
-    """
-    encrypted, extension = is_encrypted(entry), entry.get(EXTENSION)
-    given = extension.get("data_path_port") if isinstance(extension, Mapping) else None
-    port = str(WIREGUARD_PORT if encrypted else DATA_PATH_PORT) if is_blank(given) else str(given)
-    return {"encrypted": encrypted, **({"data_path_port": int(port)} if port.isdecimal() else {})}
+    named = ((network_name(key, entry), entry) for key, entry in overlays)
+    return {name: as_written(name, entry) for name, entry in named}
 
 
 def _ingress(model: Model) -> dict[str, dict[str, str]]:

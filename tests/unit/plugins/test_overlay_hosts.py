@@ -328,9 +328,7 @@ def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
             1,
         )
     }
-    told = (
-        "wharf_networks.app.x-wharf.members.{0}.data_path_port: {1}: {0} has this port for the network, and this host "
-    )
+    told = "wharf_networks.app.x-wharf.members.{0}.data_path_port: {1}: {0} has this for the network, and this host "
     remedy = "declare the same x-wharf.data_path_port on all of its hosts"
     for host in ("h1", "h2", "h5"):
         found = problems(variables, host, variables[host]["wharf_networks"])
@@ -347,6 +345,47 @@ def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
     for name, networks in of_encrypted.items():
         variables[name]["wharf_networks"] = networks
     assert problems(variables, "h1", of_encrypted["h1"]) == [f"{told.format('h3', 51821)}has 51820: {remedy}"]
+
+
+def test_hosts_that_differ_about_their_addresses_or_routes_are_told_of_each_other() -> None:
+    """As each of them has it, with its default. What means nothing for a network is not compared."""
+    vni = "com.docker.network.driver.overlay.vxlanid_list"
+
+    def having(**extension: Any) -> dict[str, Any]:
+        entry = network()
+        return {"app": {**entry, "x-wharf": {"hosts": "fleet", **extension}}}
+
+    declared = {
+        "h1": {"app": network()},
+        "h2": having(slice=25),
+        "h3": having(direct="true"),
+        "h4": {"app": network(driver_opts={vni: 77})},
+        "h5": {"app": network("10.21.0.0/16")},
+        "h6": having(slice={"ipv4": "24", "ipv6": 64}, direct=False),
+        "h7": {"app": network("10.22.0.0/33", slice_="many")},
+    }
+    variables = {
+        name: {"ansible_host": f"192.0.2.{number}", "wharf_overlay": {"index": number}, "wharf_networks": networks}
+        for number, (name, networks) in enumerate(declared.items(), 1)
+    }
+    path, known = "wharf_networks.app.x-wharf.members", "has this for the network, and this host has"
+    same = "declare the same {0} on all of its hosts"
+    default = hashed_vni("app")
+    found = problems(variables, "h1", declared["h1"])
+    assert found == [
+        f"{path}.h2.slice: ipv4 25: h2 {known} ipv4 24: {same.format('x-wharf.slice')}",
+        f"{path}.h3.direct: true: h3 {known} false: {same.format('x-wharf.direct')}",
+        f"{path}.h4.vxlanid_list: 77: h4 {known} {default}: {same.format(f'driver_opts.{vni}')}",
+        f"{path}.h5.subnets: 10.21.0.0/16: h5 {known} 10.20.0.0/16: {same.format('ipam.config')}",
+    ]
+    assert [line.partition(": ")[0] for line in problems(variables, "h3", declared["h3"])] == [
+        f"{path}.{place}" for place in ("h1.direct", "h2.direct", "h2.slice", "h4.direct", "h5.direct", "h5.subnets")
+    ] + [f"{path}.h6.direct"]
+    # By WireGuard there is no identifier.
+    options = {"encrypted": ""}
+    declared = {"h1": {"app": network(driver_opts=options)}, "h2": {"app": network(driver_opts={**options, vni: 77})}}
+    variables = {name: {**variables[name], "wharf_networks": networks} for name, networks in declared.items()}
+    assert problems(variables, "h1", declared["h1"]) == problems(variables, "h2", declared["h2"]) == []
 
 
 KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Callable, Mapping, Sequence
 
 from ..errors import ProblemCollector
+from .agreement import VNI_OPTION
 from .drivers import IPVLAN, MACVLAN
 from .model import Network
 from .parse_bridge import parse_bridge
-from .parse_overlay import VNI_OPTION, parse_overlay
+from .parse_overlay import parse_overlay
 from .parse_sublink import PARENT_OPTION, parse_ipvlan, parse_macvlan
 from .section import Section, one_of, wrong
 

@@ -8,39 +8,28 @@ The controller fills in `x-wharf.members` and `x-wharf.host` by its inventory (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ProblemCollector
 from . import section as read
+from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, udp_port
 from .beside_host import BRIDGE_OPTION
-from .drivers import DATA_PATH_PORT, WIREGUARD_PORT, IngressPort, Member, OverlayDriver
+from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
 from .parse_bridge import UPLINK, parse_bridge
 from .parse_ports import INGRESS_PROTOCOLS
 from .public_keys import public_key
 from .section import Section, whole_section
-from .slices import (
-    LAST_VNI,
-    LEAST_SLICES_FOR_HASH,
-    collisions,
-    gateway_of,
-    hashed_vni,
-    indexes,
-    number_of_slices,
-    slice_of,
-)
+from .slices import LEAST_SLICES_FOR_HASH, collisions, gateway_of, indexes, number_of_slices, slice_of
 
-VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
-_USUAL_SLICE = {4: 24, 6: 64}
-_AS_SENT = {True: "encrypted", False: "in clear text"}
 _EACH_SLICE = "each host has a slice of the subnet"
 
 
 @dataclass(frozen=True)
 class _Given:
-    """A host as it is declared: `index` is None where the host's name decides. `encrypted` and `port` are what the
-    network has there, None where that is not known.
+    """A host as it is declared: `index` is None where the host's name decides. `shared` is what is known of the
+    settings that must be alike on all hosts, as they are there (`agreement.py`).
     """
 
     address: Optional[read.Address]
@@ -48,8 +37,7 @@ class _Given:
     names: Tuple[str, ...] = ()
     ingress: Tuple[IngressPort, ...] = ()
     public_key: str = ""
-    encrypted: Optional[bool] = None
-    port: Optional[int] = None
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_overlay(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
@@ -57,23 +45,19 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     extension.refuse([UPLINK], "the hosts of an overlay reach each other by their own addresses: leave this out")
     shaped = parse_bridge(network, options, extension, problems)
     _refuse_without_gateway(shaped, problems)
-    encrypted = options.take("encrypted", _encrypted, options.is_blank("encrypted"))
-    vni = options.take(VNI_OPTION, _vni, hashed_vni(network.name))
+    subnets = tuple(pool.subnet for pool in network.pools if pool.subnet)
+    shared = parse_shared(network.name, subnets, options, extension)
     group = extension.take("hosts", read.text, "")
     host = extension.take("host", read.text, "")
     before = len(problems.problems)
-    given = extension.take_optional("members", _members)
+    given = extension.take_optional("members", _members(shared))
     are_wrong = len(problems.problems) > before
-    no_prefixes: Dict[int, int] = {}
-    prefixes = extension.take("slice", _prefixes(network), no_prefixes)
-    port = extension.take("data_path_port", _port, WIREGUARD_PORT if encrypted else DATA_PATH_PORT)
-    direct = extension.take("direct", read.flag, False)
     before = len(problems.problems)
     for pool in network.pools:
-        _check_pool(network, pool, prefixes, problems)
-    _check_direct(network, direct, given, f"{extension.path}.direct", problems)
-    _check_agreement(encrypted, port, given or {}, f"{extension.path}.members", problems)
-    if encrypted and direct:
+        _check_pool(network, pool, shared, problems)
+    _check_direct(network, shared.direct, given, f"{extension.path}.direct", problems)
+    _check_agreement(shared, given or {}, f"{extension.path}.members", problems)
+    if shared.encrypted and shared.direct:
         problems.add(f"{extension.path}.direct", "true: plain routes do not encrypt: leave this or encrypted out")
     if given is None and not are_wrong:
         problems.add(extension.path, _no_members(group))
@@ -82,12 +66,13 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
         problems.add(f"{extension.path}.host", f'"{host}": must be one of the members, which are: {known}')
     if given is None or len(problems.problems) > before:
         return shaped
-    members = _with_slices(network, given, prefixes, f"{extension.path}.members", problems)
+    members = _with_slices(network, given, shared, f"{extension.path}.members", problems)
     if len(problems.problems) > before:
         return shaped
     own = members.pop(host)
-    subnets = tuple(pool.subnet for pool in network.pools if pool.subnet)
-    driver = OverlayDriver(subnets, own, tuple(members.values()), vni, port, direct, encrypted)
+    driver = OverlayDriver(
+        subnets, own, tuple(members.values()), shared.vni, shared.port, shared.direct, shared.encrypted
+    )
     return replace(shaped, driver=driver, pools=tuple(_sliced(pool, own, problems) for pool in network.pools))
 
 
@@ -111,51 +96,23 @@ def _no_members(group: str) -> str:
     return "hosts is missing: name the group of the inventory whose hosts the network spans (or give members and host)"
 
 
-def _vni(value: Any, path: str) -> int:
-    return read.number_from(1, LAST_VNI, f"a VXLAN network identifier is one number from 1 to {LAST_VNI}")(value, path)
-
-
-def _encrypted(value: Any, path: str) -> bool:
-    """Docker encrypts whichever value the option has. Whoever says `false` may not know that."""
-    if str(value).lower() != "true":
-        raise read.wrong(path, value, "must be empty, or true: leave the option out for a network in clear text")
-    return True
-
-
-def _port(value: Any, path: str) -> int:
-    return read.number_from(1, 65535, "a UDP port is from 1 to 65535")(value, path)
-
-
-def _prefixes(network: Network) -> read.Parser[Dict[int, int]]:
-    """A parser of `slice`: a prefix length, or one for each IP family. One alone is that of IPv4, if there is IPv4."""
-
-    def parse(value: Any, path: str) -> Dict[int, int]:
-        if not isinstance(value, Mapping):
-            return {4 if network.ipv4 else 6: read.number(value, path)}
-        with whole_section(value, path) as section:
-            found = {version: section.take_optional(f"ipv{version}", read.number) for version in (4, 6)}
-        return {version: prefix for version, prefix in found.items() if prefix is not None}
+def _members(shared: SharedSettings) -> read.Parser[Dict[str, _Given]]:
+    def parse(value: Any, path: str) -> Dict[str, _Given]:
+        members: Dict[str, _Given] = {}
+        problems = ProblemCollector()
+        for name, given in read.mapping(value, path).items():
+            with problems.collect():
+                read.one_line(name, path)
+                with whole_section(given, f"{path}.{name}") as section:
+                    names = section.take_all("names", read.list_of(read.host_name))
+                    member = _member(section, names, section.take("ingress", _ingress, ()))
+                    key = section.take("public_key", public_key, "")
+                    there = parse_of_member(section, sorted(shared.prefixes))
+                    members[name] = replace(member, public_key=key, shared=there)
+        problems.raise_if_any()
+        return members
 
     return parse
-
-
-def _members(value: Any, path: str) -> Dict[str, _Given]:
-    members: Dict[str, _Given] = {}
-    problems = ProblemCollector()
-    for name, given in read.mapping(value, path).items():
-        with problems.collect():
-            read.one_line(name, path)
-            with whole_section(given, f"{path}.{name}") as section:
-                names = section.take_all("names", read.list_of(read.host_name))
-                member = _member(section, names, section.take("ingress", _ingress, ()))
-                members[name] = replace(
-                    member,
-                    public_key=section.take("public_key", public_key, ""),
-                    encrypted=section.take_optional("encrypted", read.flag),
-                    port=section.take_optional("data_path_port", _port),
-                )
-    problems.raise_if_any()
-    return members
 
 
 def check_member(value: Any, path: str) -> None:
@@ -180,7 +137,7 @@ def _ingress(value: Any, path: str) -> Tuple[IngressPort, ...]:
         port, _slash, protocol = key.partition("/")
         if protocol not in INGRESS_PROTOCOLS:
             raise read.wrong(path, key, "must be a port and its protocol, such as 8080/tcp")
-        found.append(IngressPort(protocol, _port(port, f"{path}.{key}"), read.text(container, f"{path}.{key}")))
+        found.append(IngressPort(protocol, udp_port(port, f"{path}.{key}"), read.text(container, f"{path}.{key}")))
     return tuple(sorted(found, key=lambda each: (each.protocol, each.port)))
 
 
@@ -188,7 +145,7 @@ def _index(value: Any, path: str) -> int:
     return read.number_from(0, 1 << 64, "the number of a slice is not negative")(value, path)
 
 
-def _check_pool(network: Network, pool: Pool, prefixes: Mapping[int, int], problems: ProblemCollector) -> None:
+def _check_pool(network: Network, pool: Pool, shared: SharedSettings, problems: ProblemCollector) -> None:
     if pool.subnet is None:
         problems.add(
             f"{network.path}.ipam.config",
@@ -198,7 +155,7 @@ def _check_pool(network: Network, pool: Pool, prefixes: Mapping[int, int], probl
     for key, value in (("gateway", pool.gateway), ("ip_range", pool.ip_range)):
         if value:
             problems.add(f"{pool.path}.{key}", f'"{value}": {_EACH_SLICE}, with a gateway in it: leave this out')
-    prefix = _prefix(pool, prefixes)
+    prefix = shared.prefixes[pool.version]
     if not pool.subnet.prefixlen < prefix <= pool.subnet.max_prefixlen - 2:
         problems.add(
             f"{network.path}.x-wharf.slice",
@@ -207,14 +164,10 @@ def _check_pool(network: Network, pool: Pool, prefixes: Mapping[int, int], probl
         )
 
 
-def _prefix(pool: Pool, prefixes: Mapping[int, int]) -> int:
-    return prefixes.get(pool.version, _USUAL_SLICE[pool.version])
-
-
 def _with_slices(
     network: Network,
     given: Mapping[str, _Given],
-    prefixes: Mapping[int, int],
+    shared: SharedSettings,
     path: str,
     problems: ProblemCollector,
 ) -> Dict[str, Member]:
@@ -222,7 +175,7 @@ def _with_slices(
 
     A host has the slice of the same number in all subnets.
     """
-    subnets = [(pool.subnet, _prefix(pool, prefixes)) for pool in network.pools if pool.subnet]
+    subnets = [(subnet, shared.prefixes[subnet.version]) for subnet in shared.subnets]
     count = min(number_of_slices(*each) for each in subnets)
     numbers = indexes({name: each.index for name, each in given.items()}, count)
     for name, each in sorted(given.items()):
@@ -317,29 +270,16 @@ def _check_direct(
 
 
 def _check_agreement(
-    encrypted: bool, port: int, given: Mapping[str, _Given], path: str, problems: ProblemCollector
+    shared: SharedSettings, given: Mapping[str, _Given], path: str, problems: ProblemCollector
 ) -> None:
-    """Whether no host would send in clear text what others encrypt, or to a port at which they do not listen, and no
-    key is given in vain.
-    """
-    here = _AS_SENT[encrypted]
+    """Whether all hosts declare the network alike, and no key is given in vain."""
     for name, each in sorted(given.items()):
-        if each.encrypted not in (None, encrypted):
-            problems.add(
-                f"{path}.{name}.encrypted",
-                f"{str(each.encrypted).lower()}: on {name} the network is {_AS_SENT[not encrypted]}, and here it is "
-                f"{here}: declare driver_opts.encrypted on all of its hosts, or on none",
-            )
-        elif each.port not in (None, port):
-            problems.add(
-                f"{path}.{name}.data_path_port",
-                f"{each.port}: {name} has this port for the network, and this host has {port}: declare the same "
-                "x-wharf.data_path_port on all of its hosts",
-            )
-        if each.public_key and not encrypted:
+        for problem in disagreements(shared, name, each.shared, f"{path}.{name}"):
+            problems.add(problem.path, problem.message)
+        if each.public_key and not shared.encrypted:
             problems.add(
                 f"{path}.{name}.public_key",
-                f"means nothing, since the network is {here}: leave it out, or declare driver_opts.encrypted",
+                f"means nothing, since the network is {AS_SENT[False]}: leave it out, or declare driver_opts.encrypted",
             )
 
 
