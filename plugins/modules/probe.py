@@ -173,6 +173,8 @@ probes:
         - V(open) or V(closed).
         - V(reached) of a derived ping to the host, which is to arrive there. Whether the host answers is said by its
           own rules, so V(one-way) is as expected, too.
+        - V(forwarded) of a derived probe of a port that this host publishes for a container of another host. Without an
+          answer it is inconclusive, since the other host decides about that.
       type: str
     seen:
       description:

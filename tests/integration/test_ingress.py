@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hosts import LEDGER, EngineError
+from hosts import ENGINE, LEDGER, EngineError
 from several_hosts import (
     STRANGER,
     STRANGER_NUMBER,
     SUBNETS,
+    UNDERLAY,
     SeveralHosts,
     address,
     container_address,
@@ -24,6 +26,7 @@ from several_hosts import (
 )
 from standing import standing
 from test_overlay import arrives, mac_of, vxlan
+from test_overlay_changes import VERIFY
 
 BACKENDS = ["nftables", "iptables"]
 
@@ -113,6 +116,42 @@ def test_a_client_cannot_say_that_it_is_a_container(hosts: SeveralHosts) -> None
         hosts["h2"].run("sleep 0.2")
         came = [each for each in hosts["h2"].agent.call("heard") if each.endswith(text)]
         assert came == ([f"c2 {source} {text}"] if source == "198.18.0.77" else []), source
+
+
+def test_rules_of_the_admin_decide_on_their_own_host(hosts: SeveralHosts) -> None:
+    """Those of the entry host by the port that the client asked for."""
+    words = declared(hosts, WEB, DNS)["h1"]
+    hosts["h1"].converge({**words, "docker_user": [{"published_port": 8080, "protocol": "tcp", "action": "drop"}]})
+    for number, is_open in ((1, False), (3, True)):
+        for version in (4, 6):
+            target = f"[{address(number, version)}]:8080/tcp"
+            assert open_to(hosts["h1"], STRANGER, target, is_open) == is_open, target
+    assert hosts["h1"].probe(STRANGER, f"{address(1)}:5353/udp").by == "c2"
+    hosts["h1"].converge({**words, "docker_user": []})
+
+
+def test_verify_asks_the_other_hosts(hosts: SeveralHosts) -> None:
+    """Whether anything listens there or not; it fails where this host does not lead to them."""
+    ways = ("host -> 127.0.0.1:{0}", "c1 -> 192.0.2.10:{0}", "c1 -> [2001:db8::10]:{0}")
+    asked = [way.format(port) for way in ways for port in ("8080/tcp", "5353/udp")]
+
+    def rows() -> dict[str, str]:
+        report = hosts["h1"].run(shlex.join([*ENGINE, "-c", VERIFY])).splitlines()
+        found = (line.split(maxsplit=1) for line in report if "of c2 on host h2, published here" in line)
+        return {re.split(r"  +", rest)[0]: mark for mark, rest in found}
+
+    assert rows() == dict.fromkeys(asked, "✓")
+    hosts["h2"].agent.call("stop_all")
+    assert rows() == dict.fromkeys(asked, "✓")
+    hosts.first.run("ip link set h2 down", UNDERLAY)
+    assert set(rows().values()) == {"?"}
+    hosts.first.run("ip link set h2 up", UNDERLAY)
+    empty = "nft flush map inet wharf published4" if hosts["h1"].backend == "nftables" else "iptables -t nat -F DOCKER"
+    hosts["h1"].run(empty)
+    found = rows()
+    assert found["host -> 127.0.0.1:8080/tcp"] == found["c1 -> 192.0.2.10:8080/tcp"] == "✗"
+    assert found["c1 -> [2001:db8::10]:8080/tcp"] == "✓"
+    hosts["h1"].converge(declared(hosts, WEB, DNS)["h1"])
 
 
 def test_who_may_reach_it_is_decided_by_the_client(hosts: SeveralHosts) -> None:

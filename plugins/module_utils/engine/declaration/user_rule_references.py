@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Collection, Iterator, Tuple
 
+from .drivers import IngressPort, OverlayDriver
 from .model import Model, Network, UserRule
 from .parse_ports import PortMapping, port_text
 from .parse_user_rules import ICMP, versions
@@ -73,11 +74,21 @@ def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
     if rule.published_ports is None or rule.protocol == ICMP:
         return
     mappings = [mapping for container in model.containers.values() for mapping in container.ports]
-    if not any(_may_publish(mapping, rule) for mapping in mappings):
+    of_others = [port for port in _ports_of_other_hosts(model) if rule.protocol in ("", port.protocol)]
+    first, last = rule.published_ports
+    if not any(_may_publish(each, rule) for each in mappings) and not any(first <= o.port <= last for o in of_others):
         ports, of = port_text(rule.published_ports), f"/{rule.protocol}" if rule.protocol else ""
-        published = sorted({f"{port_text(m.published)}/{m.protocol}" for m in mappings if m.published})
+        own = {f"{port_text(m.published)}/{m.protocol}" for m in mappings if m.published}
+        published = sorted(own.union(map(str, _ports_of_other_hosts(model))))
         there = ", ".join(published[:10]) + (", …" if len(published) > 10 else "") or "none"
         yield f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}"
+
+
+def _ports_of_other_hosts(model: Model) -> Iterator[IngressPort]:
+    """Those that this host publishes, too."""
+    for network in model.networks.values():
+        for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
+            yield from peer.ingress
 
 
 def _may_publish(mapping: PortMapping, rule: UserRule) -> bool:

@@ -20,7 +20,7 @@ from ..planning.accepted_ports import Access, access_from
 from ..planning.overlays import overlays
 from ..planning.plan import Plan
 from ..planning.targets import targets
-from .probes import CLOSED, DISCARD, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
+from .probes import CLOSED, DISCARD, FORWARDED, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
 from .published_port_expectations import PublishedPortExpectations
 from .sublink_expectations import Untried, on_sublinks, untried_on_sublinks
 from .topology import EndpointAddress, HostAddresses, Topology, has_route
@@ -52,6 +52,7 @@ class _Expectations:
         self._topology = topology
         self._plan = topology.plan
         self._published = PublishedPortExpectations(topology)
+        self._entries = {entry.at: entry for entry in self._plan.entries}
         self._containers = {endpoint.address: endpoint.container.name for endpoint in topology.endpoints()}
         # Only ports without `allow_from`: whether another one is open depends on the source.
         self._targets = {
@@ -102,14 +103,18 @@ class _Expectations:
             return False
         address = ipaddress.ip_address(probe.address)
         published = self._topology.published.at(probe.protocol, address, probe.port)
+        entry = (
+            self._entries.get((address.version, probe.protocol, probe.port)) if probe.expected == FORWARDED else None
+        )
+        translated = published or entry
         container = self._containers.get(address)
-        if not published and not container and (from_outside or address in self._topology.own_and_gateways()):
+        if not translated and not container and (from_outside or address in self._topology.own_and_gateways()):
             return False
         endpoints = self._topology.by_container[owner.name] if owner else []
         packet = Forwarded(
             probe.protocol,
             probe.port,
-            published.address if published and not container else address,
+            translated.address if translated and not container else address,
             container or (published.container if published else ""),
             None if from_outside else tuple(endpoint.address for endpoint in endpoints),
             None if from_outside else tuple(endpoint.network.bridge for endpoint in endpoints),

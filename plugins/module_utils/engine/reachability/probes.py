@@ -19,12 +19,14 @@ OPEN, CLOSED = "open", "closed"
 EXPECTED = (OPEN, CLOSED)
 # Expected of derived pings to the host: that they arrive. Whether the host answers is decided by its own rules.
 REACHED = "reached"
+# Expected of derived probes of ports that lead to another host. Whether an answer comes is decided there.
+FORWARDED = "forwarded"
 
 # Other outcomes. One-way: the probe arrives, but no reply. Elsewhere: another host or container replies. Absent: the
 # sandbox that should send the probe does not exist.
 REFUSED, ONE_WAY, ELSEWHERE, ABSENT, UNKNOWN = "refused", "one-way", "elsewhere", "absent", "unknown"
 
-_FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY)}
+_FULFILS = {OPEN: (OPEN,), CLOSED: (CLOSED, REFUSED), REACHED: (OPEN, ONE_WAY), FORWARDED: (OPEN,)}
 
 
 @dataclass(frozen=True)
@@ -83,4 +85,6 @@ class Outcome:
 
     def fulfils(self, expected: str) -> Optional[bool]:
         """Whether the outcome is as expected; None if it is unknown."""
-        return None if self.seen == UNKNOWN else self.seen in _FULFILS[expected]
+        if self.seen == UNKNOWN or (self.seen == CLOSED and expected == FORWARDED):
+            return None
+        return self.seen in _FULFILS[expected]

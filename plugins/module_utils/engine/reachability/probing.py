@@ -273,9 +273,9 @@ class _Batch:
         return CLOSED, "no answer"
 
     def _is_refused_behind(self, attempt: _Attempt) -> bool:
-        """Whether the refusal comes from one hop behind the host that forwards, so not from that host itself."""
+        """Whether the refusal comes from behind the host that forwards, so not from that host itself."""
         reference = self._hops_of_host(attempt.probe)
-        return reference is not None and self._hops_of_refusal(attempt) == reference - 1
+        return reference is not None and 0 < self._hops_of_refusal(attempt) < reference
 
     def _hops_of_refusal(self, attempt: _Attempt) -> int:
         watch = self._watch_of(attempt.probe.namespace, attempt.probe)

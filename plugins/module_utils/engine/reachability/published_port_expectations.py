@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Iterable, Iterator, Optional
 
 from ..declaration.model import Container
 from ..declaration.section import Address
 from ..planning.publications import Publication
-from .probes import CLOSED, DISCARD, HOST, OPEN, TCP, Probe
+from .probes import CLOSED, DISCARD, FORWARDED, HOST, OPEN, TCP, UDP, Probe
 from .topology import LOOPBACK, EndpointAddress, Topology
 
 
@@ -29,6 +30,7 @@ class PublishedPortExpectations:
                 yield from self._from_host(published)
                 if self._topology.forwards(published.version):
                     yield from self._from_containers(published, number)
+        yield from self._of_other_hosts()
 
     def outside(self) -> Iterator[Probe]:
         """Probes from other hosts."""
@@ -56,6 +58,21 @@ class PublishedPortExpectations:
                 one = published[endpoint.number % len(published)]
                 name = f"{_name(one)}, from an internal network"
                 yield Probe(container.name, str(endpoint.gateway), one.protocol, one.host_port, CLOSED, name)
+
+    def _of_other_hosts(self) -> Iterator[Probe]:
+        """Ports that this host publishes for containers of other hosts, from its loopback and from one container.
+
+        Both are seen there with an address of this host's slice: an address of the host itself may also be another's.
+        """
+        topology = self._topology
+        for entry in topology.plan.entries:
+            port, name = entry.port, f"port {entry.port} of {entry.port.container} on host {entry.host}, published here"
+            beside = topology.by_network.get((entry.network, entry.version), [])[:1]
+            ways = [(HOST, LOOPBACK[4])] if entry.version == 4 else []
+            for each, own in product(beside, topology.own(entry.version)[:1]):
+                ways += [(each.container.name, own)] if topology.routes_by_host(each.container, own) else []
+            for source, address in ways if port.protocol in (TCP, UDP) else []:
+                yield Probe(source, str(address), port.protocol, port.port, FORWARDED, name, via=str(address))
 
     def _from_host(self, published: Publication) -> Iterator[Probe]:
         own = self._topology.own(published.version)

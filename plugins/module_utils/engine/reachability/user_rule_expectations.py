@@ -11,7 +11,7 @@ from typing import Iterable, Optional, Tuple
 from ..declaration.model import Model, UserRule
 from ..declaration.parse_user_rules import ACCEPT, DROP, ICMP, REJECT, versions
 from ..declaration.section import Address, Subnet
-from .probes import OPEN, PING
+from .probes import CLOSED, PING
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Forwarded:
 
 def may_decide(model: Model, packet: Forwarded, expected: str) -> bool:
     """Whether a rule may drop a packet that is expected to pass, or accept one that is expected to be dropped."""
-    actions = (DROP, REJECT) if expected == OPEN else (ACCEPT,)
+    actions = (ACCEPT,) if expected == CLOSED else (DROP, REJECT)
     return any(rule.action in actions and _may_match(model, rule, packet) for rule in model.docker_user)
 
 
