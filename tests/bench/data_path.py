@@ -62,7 +62,7 @@ class Settings:
 
     @classmethod
     def of(cls, quick: bool) -> Settings:
-        return cls((1, 1000), 2, 200) if quick else cls((1, 100, 1000, 10_000), 3, 400)
+        return cls((1, 1000), 1, 200) if quick else cls((1, 100, 1000, 10_000), 3, 400)
 
 
 @dataclass(frozen=True)

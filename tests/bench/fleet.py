@@ -19,16 +19,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
+import yaml
 from controller import settings
-from fleets import Fleet
-from hosts import ThrowawayHost
 from report import Chart, Section, Table, Tell, figure, markdown
+from several_hosts import SeveralHosts, address
 
 SIZES, FEW_SIZES = (1, 10, 50), (1, 4)
 FORKS = 20
+CONTAINERS = 20
+NETWORK = {
+    "driver": "overlay",
+    "ipam": {"config": [{"subnet": "10.20.0.0/16"}]},
+    "x-wharf": {"hosts": "fleet", "slice": 24},
+}
 FROM_NOTHING, NO_CHANGE = "from nothing", "no change"
 RUNNER = Path(sys.executable).with_name("ansible-runner")
 
@@ -39,10 +46,31 @@ TIMEFORMAT="%U %S"
 """
 
 
-class MeasuredFleet(Fleet):
-    def connect(self, name: str) -> None:
-        enter = shlex.join(self.hosts[name].enter())
-        self._write(f"enter/{name}", _ENTER.format(enter=enter, log=self._folder / "hosts.log")).chmod(0o755)
+def write_inventory(hosts: SeveralHosts, folder: Path) -> None:
+    """One network over all hosts. Each has its containers on it, of which one publishes a port."""
+    members = {}
+    for number, (name, host) in enumerate(hosts.by_name.items(), 1):
+        enter = _write(
+            folder / f"enter/{name}", _ENTER.format(enter=shlex.join(host.enter()), log=folder / "hosts.log")
+        )
+        enter.chmod(0o755)
+        containers: dict[str, Any] = {f"{name}-{each}": {"networks": ["app"]} for each in range(CONTAINERS)}
+        containers[f"{name}-0"]["ports"] = ["8080:80"]
+        members[name] = {
+            "ansible_shell_executable": str(enter),
+            "wharf_overlay": {"address": address(number), "index": number},
+            "wharf_containers": containers,
+        }
+    connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    group = {"hosts": members, "vars": {**connection, "wharf_networks": {"app": NETWORK}}}
+    _write(folder / "inventory.yml", yaml.safe_dump({"all": {"children": {"fleet": group}}}))
+    _write(folder / "project/own.yml", "- import_playbook: wharf.network.site\n")
+
+
+def _write(path: Path, content: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)
@@ -96,10 +124,7 @@ def _memory(folder: str) -> float:
 def measure(size: int, tell: Tell) -> dict[str, Cost]:
     with tempfile.TemporaryDirectory() as path, ExitStack() as started:
         folder = Path(path)
-        hosts = {f"host{n}": started.enter_context(ThrowawayHost.started()) for n in range(size)}
-        MeasuredFleet(hosts, folder)
-        (folder / "project").mkdir()
-        (folder / "project/own.yml").write_text("- import_playbook: wharf.network.site\n", encoding="utf-8")
+        write_inventory(started.enter_context(SeveralHosts.started(size)), folder)
         costs = {}
         for what in (FROM_NOTHING, NO_CHANGE):
             costs[what] = job(folder, what.replace(" ", "-"))
@@ -114,9 +139,9 @@ def sections(quick: bool, tell: Tell, sizes: Sequence[int] = ()) -> list[Section
     columns = ["hosts", "s in all", "s a host", "controller's CPU s a host", "hosts' CPU s a host", "MB", "events"]
     text = (
         f"`site.yml` by ansible-runner, {FORKS} forks, for hosts made of namespaces, whose own CPU time is counted "
-        "apart: they share the machine with their controller. Each has two networks at most, two containers and a "
-        "port. Each was measured once. `MB` is ansible-playbook's memory with all its forks; what they share is "
-        "counted once."
+        "apart: they share the machine with their controller. One network (`driver: overlay`) is over all hosts of the "
+        f"fleet, and each has {CONTAINERS} containers on it, whose names all others know. Each was measured once. `MB` "
+        "is ansible-playbook's memory with all its forks; what they share is counted once."
     )
     series = {
         what: [(float(size), costs[size][what].controller / size) for size in sizes]

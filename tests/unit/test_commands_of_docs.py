@@ -91,3 +91,12 @@ def test_something_is_found() -> None:
     }
     for broken in ("wharf shwo", "wharf apply --sate absent f", "make tset", "ansible-playbook wharf.network.sit"):
         assert wrong(broken.split()) != "", broken
+
+
+def test_a_page_quotes_its_files() -> None:
+    """Those of the example that runs on VMs, without what heads each of them."""
+    folder = CHECKOUT / "docs/how-to/bgp"
+    page = folder.with_suffix(".md").read_text(encoding="utf-8")
+    quoted = dict(re.findall(r"^`([^`]*)`:\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    files = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*.*")}
+    assert quoted == {name: re.sub(r"(?m)^---\n|^# SPDX.*\n", "", text) for name, text in files.items()}
