@@ -230,21 +230,21 @@ def test_over_ipv6_with_jumbo_frames(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("version", [4, 6])
-def test_plain_routes(backend: str, version: int) -> None:
-    """On one LAN without a tunnel: as themselves, at the full MTU, and nobody else."""
-    families = {"enable_ipv4": version == 4, "enable_ipv6": version == 6}
-    ipam = {"ipam": {"config": [{"subnet": SUBNETS[version == 6]}]}}
+@pytest.mark.parametrize(("version", "underlay"), [(4, 4), (6, 6), (4, 6)])
+def test_plain_routes(backend: str, version: int, underlay: int) -> None:
+    """On one LAN without a tunnel: as themselves, at the full MTU, and nobody else. The hosts may have IPv6 alone."""
+    families = {"enable_ipv4": version == 4, "enable_ipv6": underlay == 6}
+    ipam = {"ipam": {"config": [{"subnet": each} for each in SUBNETS[version == 6 : 1 + (underlay == 6)]]}}
     network = {**families, **ipam, "x-wharf": {"direct": True}}
     with SeveralHosts.started(3, backend=backend) as hosts, ExitStack() as stack:
-        for name, words in declare(hosts, network, version).items():
+        for name, words in declare(hosts, network, underlay).items():
             stack.enter_context(hosts[name].declared(words))
         assert "vxlan" not in hosts["h1"].run("ip -d link")
         hosts["h2"].serve("c2", "8000/tcp")
         target = f"[{container_address(2, version)}]:8000/tcp"
         answer = hosts["h1"].probe("c1", target)
         assert answer.by == "c2" and container_address(1, version) in answer.sees, str(answer)
-        hosts["h1"].run(f"ip netns exec c1 ping -c1 -W1 -M do -s {1472 if version == 4 else 1452} c2")
+        hosts["h1"].run(f"ip netns exec c1 ping -c1 -W1 -M do -s {1472 if underlay == 4 else 1452} c2")
         hosts["h1"].run(f"ip route add {SUBNETS[version == 6]} via {address(2, version)}", STRANGER)
         for place in (STRANGER, "o1", "neighbour"):
             assert not open_to(hosts["h1"], place, target, False), place

@@ -17,7 +17,11 @@ import pytest
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import NLM_F_ACK, attributes
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import PortInfo
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink_changes import LinkEnd, Rtnetlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink_changes import (
+    RTM_NEWLINK,
+    LinkEnd,
+    Rtnetlink,
+)
 
 # The bytes of a message before its attributes, by its kind: of links, addresses and routes.
 HEADERS = {16: 16, 17: 16, 20: 8, 24: 12}
@@ -75,6 +79,10 @@ CASES: dict[str, tuple[Callable[[Rtnetlink], None], int, int, str]] = {
         lambda ip: ip.add_route("::/0", 3, "fd00::1"),
         24, REPLACE, "0a000000fe04000100000000080004000300000014000500fd000000000000000000000000000001",
     ),
+    "IPv4 route by an IPv6 next hop": (
+        lambda ip: ip.add_route("10.20.0.0/16", 3, "fd00::2", protocol=119),
+        24, REPLACE, "02100000fe770001000000000800040003000000080001000a140000160012000a00fd0000000000000000000000000000020000",
+    ),
     "route by the interface itself": (
         lambda ip: ip.add_route("172.20.0.0/16", 3, beside=True, protocol=2, scope=253, source="172.20.0.2"),
         24, APPEND, "02100000fe02fd010000000008000100ac140000080004000300000008000700ac140002",
@@ -99,15 +107,15 @@ def test_messages(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     assert len(message) % 4 == 0
     wanted = bytes.fromhex(expected)
     assert message[:size] == wanted[:size]
-    assert tree(message[size:]) == tree(wanted[size:])
+    assert tree(kind, message[size:]) == tree(kind, wanted[size:])
 
 
-def tree(data: bytes) -> dict[int, object]:
+def tree(kind: int, data: bytes) -> dict[int, object]:
     """Attributes, with those of a link that are nested."""
     found: dict[int, object] = {**attributes(data)}
-    info = found.get(IFLA_LINKINFO)
+    info = found.get(IFLA_LINKINFO) if kind == RTM_NEWLINK else None
     if isinstance(info, bytes):
-        found[IFLA_LINKINFO] = inner = {kind: value.rstrip(b"\0") for kind, value in attributes(info).items()}
+        found[IFLA_LINKINFO] = inner = {each: value.rstrip(b"\0") for each, value in attributes(info).items()}
         for nested in (IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA):
             if nested in inner:
                 data = attributes(info)[nested]

@@ -257,16 +257,14 @@ def _is_known_elsewhere(address: read.Address) -> bool:
 def _check_direct(
     network: Network, direct: bool, given: Optional[Mapping[str, _Given]], path: str, problems: ProblemCollector
 ) -> None:
-    """A plain route leads by an address of the same IP family."""
-    for each in given.values() if given and direct else ():
-        others = [pool.version for pool in network.pools if each.address and pool.version != each.address.version]
-        if others and each.address:
-            problems.add(
-                path,
-                f"true: hosts that are reached by IPv{each.address.version} are no next hops of IPv{others[0]}: "
-                "leave direct out, or let the network have one IP family alone",
-            )
-            return
+    """The kernel takes an IPv6 address as the next hop of IPv4 as well, but not the other way round."""
+    addresses = [each.address for each in (given or {}).values() if direct and each.address]
+    if any(each.version == 4 for each in addresses) and any(pool.version == 6 for pool in network.pools):
+        problems.add(
+            path,
+            "true: hosts that are reached by IPv4 are no next hops of IPv6: give them IPv6 addresses "
+            "(wharf_overlay.address), leave direct out, or let the network have IPv4 alone",
+        )
 
 
 def _check_agreement(

@@ -55,7 +55,7 @@ FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_FWMASK, FRA_PROT
 RTM_DELRULE, RTM_GETRULE = 33, 34
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH = 8, 9
-RTA_TABLE, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 21, 30
+RTA_TABLE, RTA_VIA, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 18, 21, 30
 RTAX_MTU = 2
 NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
@@ -405,8 +405,8 @@ def _way_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int,
     answer = ask(socket.NETLINK_ROUTE, RTM_GETROUTE, request)
     kind = ROUTE_HEADER.unpack_from(answer)[7]
     found = attributes(answer, ROUTE_HEADER.size)
-    gateway, own = _address(family, found.get(RTA_GATEWAY)), _address(family, found.get(RTA_PREFSRC))
-    return kind, Way(kind == RTN_LOCAL, _number(found, RTA_OIF), gateway, own)
+    own = _address(family, found.get(RTA_PREFSRC))
+    return kind, Way(kind == RTN_LOCAL, _number(found, RTA_OIF), _gateway(family, found), own)
 
 
 def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> int:
@@ -575,10 +575,9 @@ def parse_route(
     indexes = tuple(index for index, _hop in hops)
     preferred = _address(family, found.get(RTA_PREFSRC))
     for index, hop in hops:
-        gateway = _address(family, hop.get(RTA_GATEWAY))
         yield RouteInfo(
-            family, destination, gateway, index, scope, protocol, priority, mtu, preferred, details, indexes, message,
-            table,
+            family, destination, _gateway(family, hop), index, scope, protocol, priority, mtu, preferred, details,
+            indexes, message, table,
         )  # fmt: skip
 
 
@@ -605,6 +604,14 @@ def _altered_by(family: int, found: Attributes, made_by_kernel: bool) -> Iterato
         yield "metrics " + " ".join(f"{kind}={value.hex()}" for kind, value in attributes(found[RTA_METRICS]).items())
     if RTA_ENCAP_TYPE in found:
         yield "encap"
+
+
+def _gateway(family: int, hop: Attributes) -> str:
+    """It may have an address of another family (RTA_VIA)."""
+    if RTA_VIA in hop:
+        family = U16.unpack_from(hop[RTA_VIA])[0]
+        return _address(family, hop[RTA_VIA][U16.size :])
+    return _address(family, hop.get(RTA_GATEWAY))
 
 
 def _next_hops(data: bytes) -> List[Tuple[int, Attributes]]:

@@ -82,6 +82,7 @@ from .rtnetlink import (
     RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_TABLE,
+    RTA_VIA,
     RTM_GETNEIGH,
     RTN_UNICAST,
     RTN_UNREACHABLE,
@@ -312,7 +313,9 @@ class Rtnetlink(Connection):
         if int(prefix):
             message += attribute(RTA_DST, packed)
         if gateway:
-            message += attribute(RTA_GATEWAY, pack_address(gateway)[1])
+            of_gateway, packed = pack_address(gateway)
+            via = U16.pack(of_gateway) + packed
+            message += attribute(RTA_GATEWAY, packed) if of_gateway == family else attribute(RTA_VIA, via)
         if priority:
             message += _number(RTA_PRIORITY, priority)
         if source:
