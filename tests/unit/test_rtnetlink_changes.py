@@ -81,7 +81,8 @@ CASES: dict[str, tuple[Callable[[Rtnetlink], None], int, int, str]] = {
     ),
     "IPv4 route by an IPv6 next hop": (
         lambda ip: ip.add_route("10.20.0.0/16", 3, "fd00::2", protocol=119),
-        24, REPLACE, "02100000fe770001000000000800040003000000080001000a140000160012000a00fd0000000000000000000000000000020000",
+        24, REPLACE, "02100000fe770001000000000800040003000000080001000a140000"
+        "160012000a00fd0000000000000000000000000000020000",
     ),
     "route by the interface itself": (
         lambda ip: ip.add_route("172.20.0.0/16", 3, beside=True, protocol=2, scope=253, source="172.20.0.2"),
