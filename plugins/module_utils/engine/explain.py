@@ -18,11 +18,12 @@ from .diff import Change
 from .errors import ModelError, ProblemCollector
 from .explanation.cases import CLOSED, OPEN, UNKNOWN, Case, verdict_of, walk_cases
 from .explanation.headers import Header
+from .explanation.hooks import Doubt
 from .explanation.owners import holder, origin, publication_at
 from .explanation.question import OUTSIDE, Names, Question, parse_question
 from .explanation.remedies import APPLY, Advice, Adviser
 from .explanation.stacks import HOST, Base, Stack, Stacks, read_stack
-from .explanation.walk import Doubt, Step
+from .explanation.steps import Step
 from .facts_reader import read_facts
 from .kernel import namespaces, programs
 from .kernel.nft_trace import Trace, traced

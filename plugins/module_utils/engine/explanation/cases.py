@@ -21,7 +21,8 @@ from .headers import Header
 from .owners import holder, network_at
 from .question import OUTSIDE, Question
 from .stacks import HOST, Stack, Stacks
-from .walk import ABSENT, LOST_ANSWER, MISSED, NOBODY, Arrival, Cause, Step, Stopped, Walk
+from .steps import ABSENT, LOST_ANSWER, MISSED, NOBODY, Cause, Step, Stopped
+from .walk import Arrival, Walk
 
 OPEN, CLOSED, UNKNOWN = "open", "closed", "unknown"
 

@@ -22,7 +22,7 @@ from ..third_party.drops import NFT
 from ..third_party.rule_evaluation import End, SomeAddress
 from .headers import Header
 from .stacks import HOST, Base
-from .walk import Step
+from .steps import Step
 
 WHARF = "wharf.network"
 ADMIN_DECLARED, ADMIN_BY_HAND = "the admin (wharf_docker_user)", "the admin (chain DOCKER-USER)"

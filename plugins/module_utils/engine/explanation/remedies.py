@@ -17,7 +17,7 @@ from ..third_party.rule_evaluation import End, SomeAddress
 from .headers import PING, Header, spelt
 from .owners import ADMIN_BY_HAND, ADMIN_DECLARED, WHARF, holder, network_at, origin
 from .stacks import HOST, Base
-from .walk import (
+from .steps import (
     ABSENT,
     DOWN,
     ISOLATED_PORT,
