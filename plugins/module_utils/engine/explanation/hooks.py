@@ -49,7 +49,7 @@ class Hooks:
     # Whether its connection is not tracked in a stack; None if it is not known.
     _untracked: Dict[str, Optional[bool]] = field(default_factory=dict)
 
-    def begin(self) -> None:
+    def enter_stack(self) -> None:
         """The packet comes to a stack, where it has no mark yet."""
         self._mark = 0
 

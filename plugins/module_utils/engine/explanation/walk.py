@@ -89,7 +89,7 @@ class Walk:
         Raises:
             Stopped: it does not arrive.
         """
-        self._hooks.begin()
+        self._hooks.enter_stack()
         way = self._way(stack, header, header.source)
         if header.source is None:
             header = replace(header, source=ipaddress.ip_address(way.source) if way.source else None)
@@ -161,7 +161,7 @@ class Walk:
         self._journal.note(
             host, f"{out.kind} on {parent.name} forwards the packet; no rule of the host sees it", header
         )
-        self._hooks.begin()
+        self._hooks.enter_stack()
         return self.receive(*peer, header)
 
     def _check_mode(self, out: LinkInfo, parent: LinkInfo, header: Header) -> None:
@@ -192,7 +192,7 @@ class Walk:
     def _into_bridge(self, port: LinkInfo, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
         """What a container sends, to the host or to another port."""
         host = self.stacks.host
-        self._hooks.begin()
+        self._hooks.enter_stack()
         self._hooks.pass_frames(host, PREROUTING, header, bridge, port, None)
         if next_hop in host.own(bridge):
             self._check_vlans(bridge, port, bridge, header)
@@ -274,7 +274,7 @@ class Walk:
         if not other.interface.up:
             what = f"{other.interface.name} of {other.stack.name} is down"
             raise self._journal.stopped(DOWN, other.stack, header, what, incoming=other.interface.name)
-        self._hooks.begin()
+        self._hooks.enter_stack()
         return self.receive(other.stack, other.interface, header)
 
     def _port_of(
@@ -336,7 +336,7 @@ class Walk:
             Stopped: it does not arrive.
         """
         host = self.stacks.host
-        self._hooks.begin()
+        self._hooks.enter_stack()
         on_parent = self._on_parent(link, header.destination)
         if on_parent:
             return self.receive(*on_parent, header)
