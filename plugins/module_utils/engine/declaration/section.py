@@ -385,14 +385,6 @@ class Section:
             if self._left.pop(key, None) not in (None, ""):
                 self._problems.add(f"{self.path}.{key}", why)
 
-    def refuse_given(self, keys: Collection[str], why: str = NOT_YET) -> None:
-        """Report those of the keys that are given, also without a value."""
-        for key in keys:
-            self._taken.append(key)
-            if key in self._left:
-                del self._left[key]
-                self._problems.add(f"{self.path}.{key}", why)
-
     def leave_out(self, keys: Collection[str]) -> None:
         """Take these keys, whatever they say."""
         for key in keys:

@@ -21,7 +21,7 @@ _TOKEN_BYTES = 8
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
-TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
+TCP_SYN, TCP_RST, TCP_ACK = 0x02, 0x04, 0x10
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _LARGEST = 65535  # bytes of an IP packet
 _HEADER_BYTES = 8  # of UDP and of ICMP's echo
