@@ -251,6 +251,10 @@ DECLARED = {
         "back": {},
         "quiet": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}},
         "vault": {"internal": True},
+        "plain": {
+            "ipam": {"config": [{"subnet": "10.99.0.0/24"}]},
+            "driver_opts": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"},
+        },
     },
     "containers": {
         "web": {"networks": ["front"], "ports": ["8080:80", "127.0.0.1:9000:80", "8053:53/udp"]},
@@ -259,6 +263,7 @@ DECLARED = {
         "one": {"networks": ["quiet"]},
         "two": {"networks": ["quiet"]},
         "safe": {"networks": ["vault"]},
+        "own": {"networks": {"plain": {"ipv4_address": "10.99.0.2"}}, "ports": ["8180-8181:80-81"]},
         "alone": {"network_mode": "none"},
         "late": {"networks": ["front"], "x-wharf": {"sandbox": "path:/run/late"}},
     },
@@ -311,6 +316,17 @@ APPLY = "`wharf apply`"
         ("safe web:80", "all networks of safe are internal", ["networks: [vault, front]"]),
         ("alone web:80", "network_mode none", ["networks: [front]"]),
         ("203.0.113.9 host:9000", "published on 127.0.0.1 only", ["`9000:80`"]),
+        (
+            "203.0.113.9 own:53/udp",
+            "plain are reached at their published ports only",
+            ['["53/udp"]` in wharf_containers.own, and use 10.99.0.2:53/udp'],
+        ),
+        (
+            "web own:443",
+            "network plain is isolated from others",
+            ["[front, plain]", '["443"]` in wharf_containers.own, and use 10.99.0.2:443'],
+        ),
+        ("203.0.113.9 host:8181", "own is on a routed network, and no port of the host leads", ["use 10.99.0.2:81,"]),
         ("203.0.113.9 host:81", "no container publishes port 81/tcp", ['["81:PORT"]', "start a service"]),
         (
             "10.9.1.1 host:8080",

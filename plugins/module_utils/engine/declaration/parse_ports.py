@@ -90,6 +90,12 @@ class PortMapping:
         """Whether the planner chooses the port of the host, from all ports or from a range."""
         return self.published is None or size(self.published) != size(self.target)
 
+    def target_of(self, published: int) -> Optional[int]:
+        """The target port of a declared port of the host; None if the mapping does not have that."""
+        if self.published is None or not self.published[0] <= published <= self.published[1]:
+            return None
+        return self.target[0] if self.leaves_choice else self.target[0] + published - self.published[0]
+
     @classmethod
     def parse(cls, value: Any, path: str) -> PortMapping:
         """

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from ..declaration.model import ISOLATED, NONE_MODE, Container, Network
+from ..declaration.model import ISOLATED, NONE_MODE, ROUTED, Container, Network
+from ..declaration.section import Address
+from ..planning.accepted_ports import accepted_at
 from ..planning.plan import Plan
-from ..planning.publications import Publication
+from ..planning.publications import Publication, gateway_attachment
 from ..third_party.drops import NFT, ThirdPartyDrop, remedy
 from ..third_party.required_flows import INPUT, RequiredFlow
 from ..third_party.rule_evaluation import End, SomeAddress
@@ -166,6 +168,9 @@ class Adviser:
                 return Advice(missing, (APPLY,))
             why = f"port {port}/{protocol} is published on {at} only ({published.path})"
             return Advice(why, (f"publish it on all addresses: `{_short(published, port)}` in {published.path}",))
+        untranslated = self._untranslated()
+        if untranslated:
+            return untranslated
         why = f"no container publishes port {port}/{protocol} of the host"
         suffix = "" if protocol == "tcp" else f"/{protocol}"
         opened = f'`ports: ["{port}:PORT{suffix}"]` of the container that is to serve it'
@@ -297,7 +302,11 @@ class Adviser:
         if going is None:
             return None
         if self._source is None:
-            why = f"containers of network {going.name} are reached by published ports only, not at their own addresses"
+            is_routed = going.gateway_mode(self._asked.version) == ROUTED
+            only = (
+                "at their published ports only" if is_routed else "by published ports only, not at their own addresses"
+            )
+            why = f"containers of network {going.name} are reached {only}"
             return Advice(f"{why} ({going.path})", tuple(filter(None, [self._publish(), self._ping(going)])))
         names = ", ".join(network.name for network in self._networks(self._source))
         why = f"{self._source.name} is on {names or 'no network'}, and network {going.name} is isolated from others"
@@ -339,7 +348,33 @@ class Adviser:
                 at = each.host_ip or "host"
                 return f"use {at}:{each.host_port}/{protocol}, where it is published ({each.path})"
         suffix = "" if protocol == "tcp" else f"/{protocol}"
+        routed = self._routed_address(self._target)
+        if routed:
+            return f'`ports: ["{port}{suffix}"]` in {self._target.path}, and use {spelt(routed, port)}{suffix}'
         return f'`ports: ["{port}:{port}{suffix}"]` in {self._target.path}, and use host:{port}{suffix}'
+
+    def _routed_address(self, container: Container) -> Optional[Address]:
+        """The container's own address at which its published ports are reached, if no port of the host leads to it."""
+        version = self._asked.version
+        attachment = gateway_attachment(self._plan.model, container, version)
+        if attachment is None or self._plan.model.networks[attachment.network].gateway_mode(version) != ROUTED:
+            return None
+        return self._plan.allotted.endpoints[container.name, attachment.network].address(version)
+
+    def _untranslated(self) -> Optional[Advice]:
+        """A port of the host that a container publishes on a routed network, where ports of the host lead nowhere."""
+        port, model = self._asked.destination_port, self._plan.model
+        for container in model.containers.values():
+            for mapping in container.ports:
+                target = mapping.target_of(port) if isinstance(port, int) else None
+                accepted = accepted_at(model, self._plan.allotted, container, mapping)
+                own = next((each for each in accepted if each.version == self._asked.version), None)
+                if target and own and mapping.protocol == self._asked.protocol:
+                    why = (
+                        f"{container.name} is on a routed network, and no port of the host leads there ({mapping.path})"
+                    )
+                    return Advice(why, (f"use {spelt(own, target)}, the container's own address",))
+        return None
 
     def _ping(self, network: Network) -> str:
         return f"`x-wharf: {{icmp: true}}` in {network.path}" if self._asked.protocol == PING else ""
