@@ -18,7 +18,11 @@ from hypothesis import strategies as st
 from planning import plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments, PoolAllotment
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import (
+    Allotments,
+    Lease,
+    PoolAllotment,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 
@@ -379,6 +383,19 @@ def test_an_address_is_kept_though_the_range_moves() -> None:
     words["networks"]["a"]["ipam"]["config"][0]["ip_range"] = "10.0.0.128/25"
     planned = plan(words, before=before)
     assert planned.allotted.endpoints["c", "a"].ipv4 == ipaddress.ip_address("10.0.0.2")
+
+
+def test_an_address_is_not_kept_that_was_leased_by_a_server_of_the_lan() -> None:
+    words = {
+        "networks": {"a": with_subnet("10.0.0.0/24")},
+        "containers": {"c": {"networks": {"a": {"ipv4_address": "10.0.0.200"}}}},
+    }
+    before = plan(words).allotted
+    lease = Lease(ipaddress.IPv4Interface("10.0.0.200/24"), None, "02:42:00:00:00:01", "eth0", 0, 3600)
+    words["containers"]["c"] = {"networks": {"a": {}}}
+    assert str(plan(words, before=before).allotted.endpoints["c", "a"].ipv4) == "10.0.0.200"
+    leased = replace(before, leases={("c", "a"): lease})
+    assert str(plan(words, before=leased).allotted.endpoints["c", "a"].ipv4) == "10.0.0.2"
 
 
 def test_an_address_is_not_kept_where_it_is_reserved_now() -> None:

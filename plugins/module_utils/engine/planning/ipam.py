@@ -256,7 +256,9 @@ class _Addresses:
         return address if address and self._has(address) else None
 
     def _had(self, container: Container) -> Optional[Address]:
-        endpoint = self._before.endpoints.get((container.name, self._network.name))
+        """None for a leased address: the DHCP server gives it to others when the lease is over."""
+        key = container.name, self._network.name
+        endpoint = None if key in self._before.leases else self._before.endpoints.get(key)
         return endpoint.address(self._version) if endpoint else None
 
     def _has(self, address: Address) -> bool:
