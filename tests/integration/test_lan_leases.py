@@ -134,6 +134,16 @@ def test_without_a_server_all_else_goes_on(host: ThrowawayHost, kind: str) -> No
         assert "via 198.51.100.1" in host.run("ip route show 203.0.113.0/24", "web")
 
 
+def test_nothing_is_advised_that_is_refused_with_leases(host: ThrowawayHost) -> None:
+    with serving(host):
+        host.apply(words("macvlan", "web"), EXACT)
+    host.run("ip addr add 198.51.100.8/24 dev spare")
+    told = host.wharf("explain", "host", f"{on_lan(host, 'web')[0]}:80").output
+    assert "the kernel passes no packets between spare" in told
+    assert "to open: put the container on a network with a bridge" in told
+    assert "host_access" not in told
+
+
 def test_follow_asks_where_no_server_has_answered(host: ThrowawayHost, kind: str) -> None:
     host.apply(words(kind, "web"), EXACT)
     with serving(host), following(host) as follow:

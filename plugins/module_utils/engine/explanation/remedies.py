@@ -145,9 +145,9 @@ class Adviser:
     def _own_parent(self, cause: Cause) -> Advice:
         network = self._network_on(cause.outgoing)
         why = f"the kernel passes no packets between {cause.outgoing} and the links on it"
-        access = (
-            [f"`x-wharf: {{host_access: true}}` in {network.path}, and the host's address there"] if network else []
-        )
+        access = []
+        if network and not network.leased:
+            access = [f"`x-wharf: {{host_access: true}}` in {network.path}, and the host's address there"]
         if network and network.sublinks and network.sublinks.host_access:
             own = self._plan.allotted.hosts.get(network.name, ())
             access = [f"use {' or '.join(map(str, own))}, the host's own address on network {network.name}"]
