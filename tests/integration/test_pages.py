@@ -6,34 +6,43 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 
 import pytest
 import yaml
 from controller import CHECKOUT
-from hosts import EXACT, PRESENT, EngineError, ThrowawayHost
+from hosts import EXACT, LAN, PRESENT, EngineError, ThrowawayHost
 from several_hosts import SeveralHosts
+from test_lan_leases import serving
 from test_tutorial import commands as commands_of
+from test_verify import verify
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PREPARE = {
     "rates": "",
     "subnets": "",
-    "lan": "ip link add eth1 type veth peer name wire; ip link set eth1 up; ip link set wire up",
+    "lan": """
+nsenter --net={lan} ip addr add 192.0.2.2/24 dev lan
+ip link add eth1 type veth peer name wire; ip link set eth1 up; ip link set wire up
+""",
 }
-# What test_lan_leases.py tests.
-NEEDS_A_SERVER = "ipam: {driver: dhcp}"
+# What the DHCP server of the LAN gives out.
+LEASES = ("192.0.2.200,192.0.2.250,1h", "--dhcp-host=home,192.0.2.200", "--dhcp-option=3,192.0.2.1")
 # Where a page goes on with what a throwaway host cannot show: bridges with VLANs, which a scenario on VMs has.
 BEYOND = "\n## VLANs of an adopted bridge\n"
 
 
 @pytest.mark.parametrize("page", PREPARE)
 def test_what_a_page_shows(host: ThrowawayHost, page: str) -> None:
-    host.run(PREPARE[page])
-    refused = ""
+    host.run(PREPARE[page].format(lan=host.path(LAN)))
     text = (CHECKOUT / f"docs/how-to/{page}.md").read_text(encoding="utf-8").partition(BEYOND)[0]
+    with serving(host, *LEASES) if "driver: dhcp" in text else nullcontext():
+        assert_shown(host, text)
+
+
+def assert_shown(host: ThrowawayHost, text: str) -> None:
+    refused = ""
     for language, block in BLOCK.findall(text):
-        if NEEDS_A_SERVER in block:
-            continue
         if language == "yaml":
             refused = declare(host, block)
         elif block.startswith("$ "):
@@ -43,6 +52,8 @@ def test_what_a_page_shows(host: ThrowawayHost, page: str) -> None:
             # Lines that are broken on the page only.
             assert " ".join(block.split()) == refused
             refused = ""
+        elif block.startswith("✓ "):
+            assert {*block.splitlines()} <= {*verify(host)["report"]}
         assert not refused or language == "yaml", refused
 
 
