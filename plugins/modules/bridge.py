@@ -22,7 +22,7 @@ description:
 extends_documentation_fragment:
   - wharf.network.layer
 requirements:
-  - pyroute2 0.7 to 0.9, where something is to be changed
+  - pyroute2 0.6.10 to 0.9, where something is to be changed
 """
 
 EXAMPLES = r"""

@@ -30,7 +30,7 @@ options:
 extends_documentation_fragment:
   - wharf.network.layer
 requirements:
-  - pyroute2 0.7 to 0.9, where bridges are to be changed
+  - pyroute2 0.6.10 to 0.9, where bridges are to be changed
 """
 
 EXAMPLES = r"""

@@ -11,13 +11,13 @@ short_description: Tell the hosts of encrypted networks the public keys of each 
 version_added: 1.0.0
 description:
   - Each host of a network with C(driver=overlay) and C(encrypted) makes its own private key of WireGuard, which never
-    leaves it. This makes it where there is none, and notes the public key for the later tasks of this run of Ansible,
-    in which the modules of the layers tell it to the other hosts.
-  - The playbook C(wharf.network.site) and the roles do this themselves. It is of use in a play that calls
-    M(wharf.network.layers) by itself, in a task or a play before that, for all hosts at once.
-  - Of hosts that a run does not reach, the others go on using the key that they were told last. One of which they were
-    never told a key gets nothing sent until a run reaches both.
-  - Where O(networks) and O(compose_files) declare no encrypted network, it does nothing, and does not connect.
+    leaves it. This module makes the private key where there is none, and keeps the public key on the controller until
+    the end of this run of Ansible. The modules of the layers then tell it to the other hosts.
+  - The playbook C(wharf.network.site) and the roles call this module themselves. A play that calls
+    M(wharf.network.layers) by itself calls it for all hosts first, in an earlier task or play.
+  - If a run does not reach a host, the other hosts go on using the last key that they were told of it. They send
+    nothing to a host of which they were never told a key, until a run reaches both.
+  - If O(networks) and O(compose_files) declare no encrypted network, the module does not connect to the host.
 extends_documentation_fragment:
   - wharf.network.attributes.linux
 options:
@@ -35,10 +35,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Makes no key. The hosts that have none are taken for such that have told one.
+    description: Makes no key. The later tasks predict changes as if a host without a key had one.
   diff_mode:
     support: none
-    description: There is nothing that may be shown.
+    description: A private key is not shown.
   idempotent:
     support: full
     description: A host keeps its key.

@@ -15,10 +15,11 @@ description:
   - Without O(probes) it derives from the ledger in C(/var/lib/wharf) what must be open and what closed. These are the
     gateway of each endpoint, one neighbour on its network and one container of another network, the way out of each
     container, and each published port from the host, from its own container, from a neighbour and from another network.
-  - Nothing has to listen for that, and this does not listen either, so it takes no port from anybody. It watches inside
-    the sandbox where a probe should arrive, by a raw socket, and so tells a port on which nobody listens from one that
-    is closed, and the container meant from anybody else who answers.
-  - Who listens sees a TCP connection that is closed at once, or a UDP datagram that begins with C(wharf.network probe).
+  - No service has to listen for that, and the module opens no port. It watches with a raw socket inside the sandbox
+    where a probe should arrive. So it can tell a port on which no service listens from a closed one, and the right
+    container from another host that answers.
+  - A service that listens there sees a TCP connection that is closed at once, or a UDP datagram that begins with
+    C(wharf.network probe).
 extends_documentation_fragment:
   - wharf.network.attributes.read_only
   - wharf.network.attributes.linux
@@ -74,7 +75,8 @@ options:
             in RV(outside_probes).
           - A refusal then counts as V(open) if it comes from one hop behind that host, as its TTL tells in comparison
             with that of the host's answer to a ping.
-          - An address that no router leads to from here is V(closed), since it is another one's here.
+          - If this host reaches the address without a router, the probe counts as V(closed), since the address is then
+            that of a neighbour of this host, not of the container.
         type: str
   derive:
     description:
@@ -98,7 +100,7 @@ options:
     default: []
   timeout:
     description:
-      - How long to wait for an answer, in seconds. What is closed takes as long as that.
+      - How long to wait for an answer, in seconds. Each probe of a closed port takes this time.
       - Where a lost packet may be the reason that a probe does not come out as expected, it is sent a second time.
     type: float
     default: 1.0

@@ -92,6 +92,20 @@ def test_the_page_on_several_hosts() -> None:
             assert_printed(hosts.first, command, expected)
 
 
+def test_the_page_on_verifying(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/verify.md").read_text(encoding="utf-8")
+    [shown] = [block for _language, block in BLOCK.findall(text) if block.startswith("✓ ")]
+    web = {"networks": ["app"], "ports": ["8080:80"]}
+    late = {"networks": ["app"], "x-wharf": {"sandbox": "docker:late"}}
+    host.apply({"networks": {"app": {}}, "containers": {"web": web, "db": {"networks": ["app"]}, "late": late}})
+    host.run(
+        "nft add table inet mine; nft add chain inet mine forward '{ type filter hook forward priority 0; }'; "
+        "nft add rule inet mine forward ct status dnat tcp dport 80 drop"
+    )
+    assert {*shown.splitlines()} <= {*verify(host)["report"]}
+    assert "forbids the packet" in host.wharf("explain", "db", "192.0.2.10:8080").output
+
+
 def test_the_page_on_the_log_and_metrics(host: ThrowawayHost) -> None:
     text = (CHECKOUT / "docs/how-to/log-and-metrics.md").read_text(encoding="utf-8")
     front, back = {"enable_ipv6": True}, {}
