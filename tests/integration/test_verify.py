@@ -327,7 +327,7 @@ def test_from_a_host_whose_own_addresses_are_those_of_containers(small: Throwawa
     found = verify(small, OUTSIDE, probes=outside, derive=False)
     assert rows(found) == {}
     assert [row["why"] for row in found["probes"] if row["to"] == small.address("web", "front")] == [
-        "no router leads there from here, so it is another one's address here"
+        "this host reaches it without a router, so it is the address of another machine here"
     ]
 
 

@@ -30,7 +30,7 @@ from .resources.links.marks import is_managed_tunnel, marked_for
 from .resources.links.stacks import HostStack, is_awaited, sandbox_path
 from .state import SandboxRef
 
-_ON_LINK = "no router leads there from here, so it is another one's address here"
+_ON_LINK = "this host reaches it without a router, so it is the address of another machine here"
 _MARKS = {True: "✓", False: "✗", None: "?"}
 
 
