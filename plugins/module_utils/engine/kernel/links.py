@@ -68,7 +68,7 @@ def doing(what: str) -> Iterator[None]:
     except _refusals() as error:
         code = error_number(error)
         why = getattr(error, "strerror", "") or (str(error) if isinstance(error, OSError) else os.strerror(code))
-        lacking = ", which needs a module that this kernel does not have or cannot load" if code in _UNKNOWN_KIND else ""
+        lacking = ", which needs a module that this kernel lacks or cannot load" if code in _UNKNOWN_KIND else ""
         raise ApplyError(f"{what}: {why}{lacking}") from error
 
 
