@@ -10,8 +10,8 @@ module: check_variables
 short_description: Refuse variables that the roles and playbooks do not know
 version_added: 1.0.0
 description:
-  - Fails if a variable of the host begins with C(wharf_) and is none of the roles and playbooks of this collection, or
-    if one of these has a value that it cannot have.
+  - Fails if the host has a variable that begins with C(wharf_) and that the roles and playbooks of this collection do
+    not know, or if one of their variables has an impossible value.
   - The roles and playbooks begin with this. It runs on the controller, and reads and changes nothing on the host.
   - An empty value, and a text of nothing but white space as surveys of AWX give it, counts as not given.
   - It checks that C(wharf_host), C(wharf_networks) and C(wharf_containers) are dictionaries, and C(wharf_docker_user) a

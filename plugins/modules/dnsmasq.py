@@ -15,11 +15,12 @@ description:
   - Runs C(dnsmasq) to answer the names of containers on user-defined networks, as Docker's embedded resolver does. It
     knows containers by their name, host name and aliases, and by each of these with the network's name behind it.
   - A container is told the names of all networks that it is on, and of no other. Each network has a resolver at its
-    gateway. Containers that are on several networks, or name nameservers of their own in C(dns), share a resolver with
-    those that are on the same ones and name the same. The rules of M(wharf.network.docker_chains) lead them to it.
-  - What is not a container's name goes to the nameservers that the container, its networks or O(host) name, in this
-    order, else to those in the host's C(/etc/resolv.conf), which is followed as it changes. Internal networks ask
-    nobody.
+    gateway. Containers that are on several networks, or declare nameservers of their own in C(dns), have a further
+    resolver. Those with the same networks and nameservers share it. The rules of M(wharf.network.docker_chains) lead
+    their queries to it.
+  - Queries for other names go to the nameservers that the container, its networks or O(host) declare, in this order,
+    else to those in the host's C(/etc/resolv.conf), whose changes take effect at once. On internal networks, such
+    queries are not forwarded.
   - Containers that come, go or change are seen at once, without a restart.
   - Where C(x-wharf) of a network says so, C(dhcp), C(ra) and C(boot), it also gives leases by DHCP, advertises routers,
     and serves files to boot from.

@@ -13,11 +13,11 @@ short_description: Forwarding of IP packets by the host
 version_added: 1.0.0
 description:
   - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6.
-  - Uplinks that take their routes from router advertisements (C(accept_ra=1)) are told to do so still (C(accept_ra=2))
-    where IPv6 is forwarded, since the host would lose its default route otherwise.
+  - Where IPv6 is forwarded, sets C(accept_ra=2) on uplinks that had C(accept_ra=1). Otherwise these would no longer
+    take routes from router advertisements, and the host would lose its default route.
   - Writes the same to C(/etc/sysctl.d/90-wharf.conf), so that it holds after a reboot.
-  - What stood there before is kept in the ledger and given back on removal, for each interface its own value.
-  - Does none of that where C(ip-forward) is V(false) in O(host).
+  - The ledger keeps the prior value of each parameter and interface. It is restored on removal.
+  - If C(ip-forward) is V(false) in O(host), the module changes none of these parameters.
   - Makes the link of WireGuard by which hosts of encrypted overlay networks reach each other, since that must come
     after the rules.
 extends_documentation_fragment:

@@ -18,6 +18,8 @@ description:
     not run yet is pending, not an error; it is connected by the first call that finds it.
   - Both ends of a pair have the MTU of the network. The host's end is marked in its C(ifalias) as
     C(wharf:CONTAINER/NETWORK).
+  - On a network of the driver C(macvlan) or C(ipvlan), a container gets a link on the network's parent instead of a
+    veth pair.
   - The names of containers in the modes C(host), C(service:X) and C(container:X) are bound to the stack they use, so
     C(ip netns exec NAME) works for all of them.
 extends_documentation_fragment:
