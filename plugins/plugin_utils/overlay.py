@@ -20,7 +20,7 @@ from ..module_utils.engine.declaration.agreement import as_written
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.parse_network import network_name
 from ..module_utils.engine.declaration.places import SOURCE, Places
-from ..module_utils.engine.declaration.section import is_address
+from ..module_utils.engine.declaration.section import is_address, unknown_key
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from ..module_utils.engine.planning.publications import gateway_attachment
@@ -34,6 +34,7 @@ ENCRYPTING = "wharf_encrypting"
 # Groups that the admin has not made: Ansible's own, and those of playbooks/tasks/variables.yml.
 NOT_DECLARED = {"all", "ungrouped", "wharf_declared", ENCRYPTING}
 VARIABLE = "wharf_overlay"
+_OVERLAY_KEYS = ("address", "index")
 
 # What the files begin with that have the public keys of hosts.
 _KEYS = "wharf-key-"
@@ -62,7 +63,10 @@ def overlay_groups(networks: Any) -> Iterator[tuple[str, Mapping[str, Any], str]
 def is_encrypted(entry: Any) -> bool:
     """Whether a network is to be encrypted, as it is written."""
     options = entry.get("driver_opts") if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY else None
-    return isinstance(options, Mapping) and "encrypted" in options
+    if isinstance(options, Mapping):
+        return "encrypted" in options
+    pairs = (str(each).partition("=") for each in (options if isinstance(options, (list, tuple)) else [options]))
+    return any(found and key.strip() == "encrypted" for key, found, _value in pairs)
 
 
 def declares_encrypted(networks: Any) -> bool:
@@ -149,6 +153,9 @@ def _overlay(known: Mapping[str, Any], host: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ModelError(Problem(f"{VARIABLE} of {host}", "must be a mapping, such as {address: 192.0.2.11, index: 7}"))
     overlay = {str(key): value for key, value in given.items() if not is_blank(value)}
+    for key in sorted(overlay.keys() - set(_OVERLAY_KEYS)):
+        why = unknown_key(key, _OVERLAY_KEYS, (), f"known here: {', '.join(_OVERLAY_KEYS)}")
+        raise ModelError(Problem(f"{VARIABLE} of {host}", f"{key}: {why}"))
     if "address" not in overlay and is_address(str(known.get("ansible_host"))):
         overlay["address"] = str(known["ansible_host"])
     return overlay

@@ -171,6 +171,12 @@ HOSTS = {
             ["wharf_overlay of b: must be a mapping, such as {address: 192.0.2.11, index: 7}"],
         ),
         (
+            {**HOSTS, "b": {"wharf_overlay": {"index": 2, "slice": 25}}},
+            "a",
+            {"app": network()},
+            ["wharf_overlay of b: slice: unknown key; known here: address, index"],
+        ),
+        (
             {**HOSTS, "b": {"wharf_overlay": {"index": 2}, "ansible_host": "b.example.org"}},
             "a",
             {"app": network()},
@@ -268,6 +274,8 @@ def test_keys_are_known_to_the_later_tasks_of_a_run(tmp_path: Path) -> None:
         ({"driver": "bridge", "driver_opts": {"encrypted": ""}}, False),
         (None, False),
         ({"driver": "overlay", "driver_opts": ["encrypted"]}, False),
+        ({"driver": "overlay", "driver_opts": ["com.docker.network.driver.mtu=1400", "encrypted="]}, True),
+        ({"driver": "overlay", "driver_opts": "encrypted=true"}, True),
     ],
 )
 def test_hosts_are_asked_for_keys_where_a_network_is_encrypted(entry: Any, expected: bool) -> None:
@@ -381,6 +389,16 @@ def test_hosts_that_differ_about_their_addresses_or_routes_are_told_of_each_othe
     assert [line.partition(": ")[0] for line in problems(variables, "h3", declared["h3"])] == [
         f"{path}.{place}" for place in ("h1.direct", "h2.direct", "h2.slice", "h4.direct", "h5.direct", "h5.subnets")
     ] + [f"{path}.h6.direct"]
+    # The options may be texts.
+    declared = {"h1": {"app": network(driver_opts=[f"{vni}=77"])}, "h2": {"app": network(driver_opts=["encrypted="])}}
+    variables = {name: {**variables[name], "wharf_networks": networks} for name, networks in declared.items()}
+    assert [line.partition(": ")[0] for line in problems(variables, "h1", declared["h1"])] == [f"{path}.h2.encrypted"]
+    # What a play declares is not known to the other hosts.
+    of_play = {"app": network(slice_=25, driver_opts=[f"{vni}=77"])}
+    assert problems(variables, "h1", of_play) == [
+        f"{path}.h1.slice: ipv4 24: the other hosts are told this of h1, which is this host, and it declares ipv4 25: "
+        "declare x-wharf.slice in the inventory, where they read it, and not in a play"
+    ]
     # By WireGuard there is no identifier.
     options = {"encrypted": ""}
     declared = {"h1": {"app": network(driver_opts=options)}, "h2": {"app": network(driver_opts={**options, vni: 77})}}

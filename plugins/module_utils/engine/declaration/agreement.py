@@ -9,13 +9,14 @@ A host that differs would send where nobody listens, to addresses that another h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ..errors import Problem, ProblemCollector
 from . import section as read
 from .drivers import DATA_PATH_PORT, WIREGUARD_PORT
 from .section import Section, whole_section
 from .slices import LAST_VNI, hashed_vni
+from .vocabulary import EXTENSION
 
 VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 _USUAL_SLICE = {4: 24, 6: 64}
@@ -84,10 +85,11 @@ def as_written(network: str, entry: Mapping[str, Any]) -> Dict[str, Any]:
     """
     problems = ProblemCollector()
     with problems.collect():
-        config = Section(entry.get("ipam"), "", problems).take_all("config", read.list_of(read.mapping))
+        section = Section(entry, "", problems)
+        config = section.inner("ipam").take_all("config", read.list_of(read.mapping))
         subnets = [read.subnet(pool["subnet"], "") for pool in config if pool.get("subnet")]
-        options, extension = (Section(entry.get(key) or None, "", problems) for key in ("driver_opts", "x-wharf"))
-        found = parse_shared(network, subnets, options, extension)
+        options = Section(dict(section.take_all("driver_opts", read.pairs("="))), "", problems)
+        found = parse_shared(network, subnets, options, section.inner(EXTENSION))
     return {} if problems.problems else found.by_key()
 
 
@@ -108,20 +110,35 @@ def parse_of_member(section: Section, versions: Sequence[int]) -> Dict[str, Any]
 def disagreements(here: SharedSettings, host: str, there: Mapping[str, Any], path: str) -> Iterator[Problem]:
     """Where another host, whose place in the declaration is `path`, declares the network otherwise than this one."""
     own = here.by_key()
-    if there.get("encrypted", here.encrypted) != here.encrypted:
-        # What else differs follows from it.
-        yield Problem(
-            f"{path}.encrypted",
-            f"{_text(there['encrypted'])}: on {host} the network is {AS_SENT[not here.encrypted]}, and here it is "
-            f"{AS_SENT[here.encrypted]}: declare driver_opts.encrypted on all of its hosts, or on none",
-        )
-        return
-    for key in (key for key in own if key in there and _differ(own[key], there[key])):
+    for key in _differing(own, there):
+        if key == "encrypted":
+            why = (
+                f"on {host} the network is {AS_SENT[not here.encrypted]}, and here it is {AS_SENT[here.encrypted]}: "
+                f"declare {_PLACES[key]} on all of its hosts, or on none"
+            )
+        else:
+            why = (
+                f"{host} has this for the network, and this host has {_text(own[key])}: declare the same "
+                f"{_PLACES[key]} on all of its hosts"
+            )
+        yield Problem(f"{path}.{key}", f"{_text(there[key])}: {why}")
+
+
+def told_wrong(here: SharedSettings, host: str, told: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Where the other hosts are told otherwise of this host than it declares, as by variables of a play."""
+    own = here.by_key()
+    for key in _differing(own, told):
         yield Problem(
             f"{path}.{key}",
-            f"{_text(there[key])}: {host} has this for the network, and this host has {_text(own[key])}: declare the "
-            f"same {_PLACES[key]} on all of its hosts",
+            f"{_text(told[key])}: the other hosts are told this of {host}, which is this host, and it declares "
+            f"{_text(own[key])}: declare {_PLACES[key]} in the inventory, where they read it, and not in a play",
         )
+
+
+def _differing(here: Mapping[str, Any], there: Mapping[str, Any]) -> List[str]:
+    """From whether it is encrypted follows what else differs."""
+    found = [key for key in here if key in there and _differ(here[key], there[key])]
+    return ["encrypted"] if "encrypted" in found else found
 
 
 def _differ(here: Any, there: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ProblemCollector
 from . import section as read
-from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, udp_port
+from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, told_wrong, udp_port
 from .beside_host import BRIDGE_OPTION
 from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
@@ -56,7 +56,7 @@ def parse_overlay(network: Network, options: Section, extension: Section, proble
     for pool in network.pools:
         _check_pool(network, pool, shared, problems)
     _check_direct(network, shared.direct, given, f"{extension.path}.direct", problems)
-    _check_agreement(shared, given or {}, f"{extension.path}.members", problems)
+    _check_agreement(shared, host, given or {}, f"{extension.path}.members", problems)
     if shared.encrypted and shared.direct:
         problems.add(f"{extension.path}.direct", "true: plain routes do not encrypt: leave this or encrypted out")
     if given is None and not are_wrong:
@@ -268,11 +268,14 @@ def _check_direct(
 
 
 def _check_agreement(
-    shared: SharedSettings, given: Mapping[str, _Given], path: str, problems: ProblemCollector
+    shared: SharedSettings, host: str, given: Mapping[str, _Given], path: str, problems: ProblemCollector
 ) -> None:
     """Whether all hosts declare the network alike, and no key is given in vain."""
+    own = list(told_wrong(shared, host, given[host].shared, f"{path}.{host}")) if host in given else []
     for name, each in sorted(given.items()):
-        for problem in disagreements(shared, name, each.shared, f"{path}.{name}"):
+        # Where the host itself differs from what is told of it, most others do, too.
+        others = disagreements(shared, name, each.shared, f"{path}.{name}") if not own else ()
+        for problem in own if name == host else others:
             problems.add(problem.path, problem.message)
         if each.public_key and not shared.encrypted:
             problems.add(
