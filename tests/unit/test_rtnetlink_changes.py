@@ -9,12 +9,14 @@ left out.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import netlink, rtnetlink_changes
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import NLM_F_ACK, attributes
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import PortInfo
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink_changes import (
@@ -109,6 +111,35 @@ def test_messages(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     wanted = bytes.fromhex(expected)
     assert message[:size] == wanted[:size]
     assert tree(kind, message[size:]) == tree(kind, wanted[size:])
+
+
+def test_what_is_in_the_way_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is about to go, for some time; and one that stays, with the first of many changes alone."""
+    refusals = [errno.EADDRINUSE] * 3
+    now = [100.0]
+    monkeypatch.setattr(Rtnetlink, "_in_vain_until", 0.0)
+    monkeypatch.setattr(Rtnetlink, "ask", lambda _self, *_message: refused(refusals.pop(0)) if refusals else None)
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(rtnetlink_changes, "time", clock)
+    with Rtnetlink() as ip:
+        ip.set_link(3, up=True)
+        assert refusals == [] and 100 < now[0] < 100.1
+        refusals += [errno.EADDRINUSE] * 10_000
+        began = now[0]
+        for _each in range(20):
+            with pytest.raises(OSError, match="Errno 98"):
+                ip.set_link(3, up=True)
+        assert 2 < now[0] - began < 2.1
+        now[0] += 60
+        refusals[3:] = []
+        ip.set_link(3, up=True)
+        refusals.append(errno.EBUSY)
+        with pytest.raises(OSError, match="Errno 16"):
+            ip.set_link(3, up=True)
+
+
+def refused(number: int) -> None:
+    raise OSError(number, "refused")
 
 
 def tree(kind: int, data: bytes) -> dict[int, object]:

@@ -117,8 +117,8 @@ IFA_F_NODAD = 2
 
 # How the kernel refuses a link where one of macvlan_mode passthru has the whole parent.
 _WHOLE_LINK = errno.EINVAL
-# Seconds.
-_GONE_WITHIN, _TRY_AGAIN_AFTER = 2.0, 0.01
+# Seconds: so long a change is tried; so often; and so long after one that was tried in vain, others are tried once.
+_GONE_WITHIN, _TRY_AGAIN_AFTER, _IN_VAIN = 2.0, 0.01, 30.0
 
 _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
@@ -134,6 +134,9 @@ class Rtnetlink(Connection):
 
     All methods raise OSError where the kernel refuses.
     """
+
+    # Until then (time.monotonic) nothing is waited for, since what was in the way has just stayed.
+    _in_vain_until = 0.0
 
     def __init__(self) -> None:
         super().__init__(socket.NETLINK_ROUTE)
@@ -385,6 +388,8 @@ class Rtnetlink(Connection):
     def _change(self, kind: int, message: bytes, flags: int = 0, in_the_way: int = errno.EADDRINUSE) -> None:
         """Change it within a time in which something that is in the way goes: a link is there, with its MAC and its
         addresses, for a while after its network namespace was deleted. `in_the_way` is how the kernel then refuses.
+
+        What stays in the way is waited for once, however many changes it is in the way of.
         """
         deadline = time.monotonic() + _GONE_WITHIN
         while True:
@@ -392,7 +397,10 @@ class Rtnetlink(Connection):
                 self.ask(kind, message, NLM_F_ACK | flags)
                 return
             except OSError as error:
-                if error.errno != in_the_way or time.monotonic() > deadline:
+                if error.errno != in_the_way or time.monotonic() < Rtnetlink._in_vain_until:
+                    raise
+                if time.monotonic() > deadline:
+                    Rtnetlink._in_vain_until = time.monotonic() + _IN_VAIN
                     raise
             time.sleep(_TRY_AGAIN_AFTER)
 
