@@ -143,6 +143,19 @@ def test_verify_asks_the_other_hosts(hosts: SeveralHosts) -> None:
     assert rows() == dict.fromkeys(asked, "✓")
     hosts["h2"].agent.call("stop_all")
     assert rows() == dict.fromkeys(asked, "✓")
+    # The owner may refuse it by its own rules, and the container may begin with another TTL.
+    hosts["h2"].run(
+        "nft 'add table inet admin; add chain inet admin f { type filter hook forward priority -5; }; "
+        "add rule inet admin f meta l4proto tcp reject with tcp reset'; "
+        "ip netns exec c2 sysctl -qw net.ipv4.ip_default_ttl=128 net.ipv6.conf.eth0.hop_limit=128"
+    )
+    assert rows() == dict.fromkeys(asked, "✓")
+    hosts["h2"].run("nft flush chain inet admin f; nft add rule inet admin f meta l4proto '{tcp, udp}' reject")
+    assert rows() == dict.fromkeys(asked, "✓")
+    hosts["h2"].run(
+        "nft delete table inet admin; "
+        "ip netns exec c2 sysctl -qw net.ipv4.ip_default_ttl=64 net.ipv6.conf.eth0.hop_limit=64"
+    )
     hosts.first.run("ip link set h2 down", UNDERLAY)
     assert set(rows().values()) == {"?"}
     hosts.first.run("ip link set h2 up", UNDERLAY)

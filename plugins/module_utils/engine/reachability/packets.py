@@ -25,6 +25,7 @@ TCP_SYN, TCP_RST, TCP_ACK = 0x02, 0x04, 0x10
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _LARGEST = 65535  # bytes of an IP packet
 _HEADER_BYTES = 8  # of UDP and of ICMP's echo
+_ANCILLARY_BYTES = 2 * socket.CMSG_SPACE(12)  # struct in_pktinfo
 
 # <linux/if_ether.h>, <linux/if_packet.h>
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
@@ -33,10 +34,13 @@ _IPV6_HEADER_BYTES = 40
 _IP_HEADER_BYTES = {4: 20, 6: _IPV6_HEADER_BYTES}
 
 # <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>
-_IP_TTL, _IP_RECVERR, _IP_RECVTTL = 2, 11, 12
+_IP_TTL, _IP_PKTINFO, _IP_RECVERR, _IP_RECVTTL = 2, 8, 11, 12
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _PMTUDISC_PROBE = 10, 23, 62, 3
 _IPV6_RECVERR, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 25, 51, 52
 _SO_ATTACH_FILTER = 26
+
+# The TTL with which Linux, Windows and routers send.
+_FIRST_HOPS = (64, 128, 255)
 
 # <linux/bpf_common.h>: operation codes of the classic packet filter
 _LOAD_IPV4_HEADER_LENGTH, _LOAD_HEADER_LENGTH = 0xB1, 0x01
@@ -47,11 +51,15 @@ _INSTRUCTION = struct.Struct("HBBI")
 
 @dataclass(frozen=True)
 class Received:
-    """A packet from the transport header on; `hops` is its remaining TTL or hop limit on arrival."""
+    """A packet from the transport header on; `hops` is its remaining TTL or hop limit on arrival.
+
+    `interface` is the index of that by which it came; 0 if unknown, as it is with IPv6.
+    """
 
     source: str
     hops: int
     data: bytes
+    interface: int = 0
 
     @property
     def ports(self) -> Tuple[int, int]:
@@ -73,6 +81,14 @@ class Received:
         return self.data[_HEADER_BYTES:]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """How a TCP reset or an ICMP error came: see `Received`. Of nothing that came all is 0."""
+
+    hops: int = 0
+    interface: int = 0
+
+
 def raw_socket(version: int, protocol: str) -> socket.socket:
     """A raw socket in the thread's network namespace. `protocol` is tcp, udp or ping.
 
@@ -89,6 +105,8 @@ def raw_socket(version: int, protocol: str) -> socket.socket:
         _attach_filter(opened, header, *_BEGINS_WITH_MARK)
     if version == 6:
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+    else:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     return opened
 
 
@@ -129,12 +147,12 @@ def receive_all(opened: socket.socket, version: int) -> List[Received]:
     received: List[Received] = []
     while True:
         try:
-            data, ancillary, _flags, source = opened.recvmsg(_LARGEST, socket.CMSG_SPACE(4))
+            data, ancillary, _flags, source = opened.recvmsg(_LARGEST, _ANCILLARY_BYTES)
         except OSError:
             return received
         hops = data[8] if version == 4 else _hops(ancillary)
         header = (data[0] & 0x0F) * 4 if version == 4 else 0
-        received.append(Received(source[0], hops, data[header:]))
+        received.append(Received(source[0], hops, data[header:], _interface(ancillary)))
 
 
 def receive_before_rules(opened: socket.socket, version: int) -> List[Received]:
@@ -159,22 +177,36 @@ def _hops(ancillary: Iterable[Tuple[int, int, bytes]]) -> int:
     return 0
 
 
+def _interface(ancillary: Iterable[Tuple[int, int, bytes]]) -> int:
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            return int(struct.unpack_from("i", value)[0])
+    return 0
+
+
 def keep_refusals(opened: socket.socket, version: int) -> None:
-    """Have a UDP socket keep ICMP errors about its datagrams, for `hops_of_refusal`."""
+    """Have a socket keep ICMP errors about what it sends, for `refusal`."""
     if version == 4:
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
+        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     else:
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
 
 
-def hops_of_refusal(opened: socket.socket) -> int:
-    """The remaining TTL or hop limit of the ICMP error that refused a datagram; 0 if unknown."""
+def refusal(opened: socket.socket) -> Refusal:
+    """The ICMP error that a socket has kept."""
     try:
-        return _hops(opened.recvmsg(2048, 512, socket.MSG_ERRQUEUE)[1])
+        ancillary = opened.recvmsg(2048, 512, socket.MSG_ERRQUEUE)[1]
     except OSError:
-        return 0
+        return Refusal()
+    return Refusal(_hops(ancillary), _interface(ancillary))
+
+
+def hops_taken(left: int) -> int:
+    """How many hops a packet has behind it, by its remaining TTL or hop limit and what stacks usually begin with."""
+    return next(first for first in _FIRST_HOPS if left <= first) - left
 
 
 def new_payload(size: int = 0) -> bytes:

@@ -25,19 +25,22 @@ from .packets import (
     TCP_ACK,
     TCP_RST,
     Received,
+    Refusal,
     do_not_fragment,
     echo_request,
-    hops_of_refusal,
+    hops_taken,
     keep_refusals,
     new_payload,
     payload_bytes,
     raw_socket,
     receive_all,
     receive_before_rules,
+    refusal,
     socket_before_rules,
 )
 from .probes import ABSENT, CLOSED, ELSEWHERE, ONE_WAY, OPEN, PING, REFUSED, TCP, UDP, UNKNOWN, Outcome
 
+_LOOPBACK, _LOOPBACK_INDEX = "127.0.0.1", 1
 NOBODY_LISTENS = "it arrives, but nothing listens there"
 
 
@@ -57,13 +60,13 @@ Tag = Union[Tuple[int, int], bytes]
 class _Watch:
     """A raw socket inside a namespace, with what it has received.
 
-    `arrived` has the source address of each probe that arrived. `hops_of_refusals` has the remaining TTL of each TCP
-    reset, by its source and destination port.
+    `arrived` has the source address of each probe that arrived. `refusals` has each TCP reset, by its source and
+    destination port.
     """
 
     def __init__(self, namespace: str, version: int, protocol: str, before_rules: bool) -> None:
         self.arrived: Dict[Tag, str] = {}
-        self.hops_of_refusals: Dict[Tag, int] = {}
+        self.refusals: Dict[Tag, Refusal] = {}
         self._version, self._protocol, self._before_rules = version, protocol, before_rules
         with namespaces.entered(namespace):
             self.socket = socket_before_rules(version) if before_rules else raw_socket(version, protocol)
@@ -78,7 +81,7 @@ class _Watch:
 
     def _note_tcp(self, packet: Received) -> None:
         if packet.tcp_flags & TCP_RST:
-            self.hops_of_refusals[packet.ports] = packet.hops
+            self.refusals[packet.ports] = Refusal(packet.hops, packet.interface)
         elif not packet.tcp_flags & TCP_ACK:
             self.arrived[packet.ports] = packet.source
 
@@ -91,8 +94,10 @@ class _Attempt:
         self.tag: Tag = b""
         self.answered = self.done = self.is_absent = False
         self.error: Optional[OSError] = None
-        # The remaining TTL or hop limit of the reply to a ping, or of the ICMP error that refused a datagram.
+        # The remaining TTL or hop limit of the reply to a ping.
         self.hops = 0
+        # The ICMP error that refused the probe.
+        self.refusal = Refusal()
         self.socket: Optional[socket.socket] = None
         self._began = time.monotonic()
         self.seconds = 0.0
@@ -116,7 +121,7 @@ class _Attempt:
             return opened
         kind = socket.SOCK_STREAM if self.probe.protocol == TCP else socket.SOCK_DGRAM
         opened = socket.socket(FAMILIES[self.probe.version], kind | socket.SOCK_NONBLOCK)
-        if self.probe.via and self.probe.protocol == UDP:
+        if self.probe.via:
             keep_refusals(opened, self.probe.version)
         return opened
 
@@ -141,8 +146,8 @@ class _Attempt:
             return
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            if self.probe.via and self.probe.protocol == UDP:
-                self.hops = hops_of_refusal(self.socket)
+            if self.probe.via:
+                self.refusal = refusal(self.socket)
             self._finish(error=OSError(code, os.strerror(code)))
         elif self.probe.protocol != PING:
             self._finish(answered=True)
@@ -257,7 +262,7 @@ class _Batch:
             return ONE_WAY, "it arrives, and the host answers no pings here"
         if attempt.refused and (seen_as or self._is_refused_behind(attempt)):
             return OPEN, NOBODY_LISTENS
-        if attempt.refused and probe.via and self._hops_of_host(probe) is None:
+        if attempt.refused and probe.via not in ("", _LOOPBACK) and self._hops_of_host(probe) is None:
             return (
                 UNKNOWN,
                 f"refused, by {probe.via} or by the host that it forwards to: a ping would tell, but is not answered",
@@ -274,14 +279,20 @@ class _Batch:
 
     def _is_refused_behind(self, attempt: _Attempt) -> bool:
         """Whether the refusal comes from behind the host that forwards, so not from that host itself."""
-        reference = self._hops_of_host(attempt.probe)
-        return reference is not None and 0 < self._hops_of_refusal(attempt) < reference
+        seen, reference = self._refusal_of(attempt), self._hops_of_host(attempt.probe)
+        if attempt.probe.via == _LOOPBACK:
+            # A refusal by the next host has as many hops left as one by this host.
+            return seen.interface not in (0, _LOOPBACK_INDEX)
+        if reference is None or not seen.hops:
+            return False
+        # Stacks begin with different numbers.
+        return seen.hops < reference or hops_taken(seen.hops) > hops_taken(reference)
 
-    def _hops_of_refusal(self, attempt: _Attempt) -> int:
+    def _refusal_of(self, attempt: _Attempt) -> Refusal:
         watch = self._watch_of(attempt.probe.namespace, attempt.probe)
         if watch is None or not isinstance(attempt.tag, tuple):
-            return attempt.hops
-        return watch.hops_of_refusals.get((attempt.probe.port, attempt.tag[0]), 0)
+            return attempt.refusal
+        return watch.refusals.get((attempt.probe.port, attempt.tag[0]), attempt.refusal)
 
     def _hops_of_host(self, probe: ResolvedProbe) -> Optional[int]:
         reference = self._references.get((probe.namespace, probe.via))
