@@ -291,6 +291,7 @@ class Hooks:
             "destination type": _type(stack, header.destination),
             "source type": _type(stack, header.source),
             "destination type on in": _type(stack, header.destination, incoming),
+            "source is behind in": _is_behind(stack, header.source, incoming),
             "packet type": "host",
             "mark": self._mark,
             "icmp type": ping if header.protocol == PING else header.protocol if _is_discovery(header) else None,
@@ -334,6 +335,16 @@ def _type(stack: Stack, address: Optional[AddressEnd], link: Optional[LinkInfo] 
     if link is not None:
         return _LOCAL if address in stack.own(link) or (address.is_loopback and link.name == LOOPBACK) else _UNICAST
     return _LOCAL if stack.is_local(address) else _MULTICAST if address.is_multicast else _UNICAST
+
+
+def _is_behind(stack: Stack, source: Optional[AddressEnd], link: Optional[LinkInfo]) -> Optional[bool]:
+    """Whether a route leads to the source by this link; None where it is not known of each route."""
+    if source is None or isinstance(source, SomeAddress) or link is None:
+        return None
+    with suppress(OSError):
+        way = stack.way(source)
+        return True if not way.local and way.index == link.index else None
+    return None
 
 
 def _doubt(stack: Stack, base: Base, ends: Sequence[End]) -> Doubt:

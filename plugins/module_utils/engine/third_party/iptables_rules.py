@@ -39,6 +39,7 @@ _NAT_TARGETS = ("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP")
 _TO = re.compile(r"(?:\[(?P<ip6>[0-9a-fA-F:.]+)\]|(?P<ip>[0-9.]+|[0-9a-fA-F:]*::[0-9a-fA-F:]*))?(?::(?P<port>\d+))?")
 # Options that are no condition on a packet.
 _WITHOUT_MEANING = ("-m", "--comment")
+_OF_SOURCE_CHECK = ("--invert", "--loose", "--validmark", "--accept-local")
 
 # The syntax of iptables-restore: double quotes group words, and within them a backslash escapes the next character.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -117,7 +118,9 @@ def _expression(words: List[str], family: str, chains: List[str]) -> Iterator[Ex
             return
         if word == "-p":
             protocol = values[0]
-        if word not in _WITHOUT_MEANING:
+        if (word, values) == ("-m", ["rpfilter"]):
+            yield _source_check(words)
+        elif word not in _WITHOUT_MEANING and not (word in _OF_SOURCE_CHECK and "rpfilter" in words):
             yield _condition(word, values, negated, family, protocol)
         negated = False
 
@@ -152,6 +155,14 @@ def _condition(word: str, values: List[str], negated: bool, family: str, protoco
         return {"unknown": word}
     left, right = _OPTIONS[word](" ".join(values), family, protocol)
     return {"match": {"op": "!=" if negated else "==", "left": left, "right": right}}
+
+
+def _source_check(words: List[str]) -> Expression:
+    """Of `-m rpfilter`, as nft has it: whether a route leads to the source by the interface that the packet came by."""
+    if {*words} & {*_OF_SOURCE_CHECK} - {"--invert"}:
+        return {"unknown": "rpfilter"}
+    behind = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
+    return {"match": {"op": "==", "left": behind, "right": "--invert" not in words}}
 
 
 def _header(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:

@@ -266,6 +266,8 @@ def _value(expression: Expression, packet: Packet) -> Any:
     if kind == "fib" and what["result"] == "type":
         name = _TYPES.get(tuple(what["flags"]))
         return packet[name] if name else None
+    if kind == "fib" and what["result"] == "oif" and what["flags"] == ["saddr", "iif"]:
+        return packet["source is behind in"]
     if kind == "&":
         return _masked(what[0], what[1], packet)
     if kind == "concat":
