@@ -258,6 +258,15 @@ def test_plain_routes(backend: str, version: int, underlay: int) -> None:
             hosts["h2"].run(f'python3 -c \'{script.replace("2.9", "2.2")} s.sendto(b"x", ("10.20.1.2", 9999))\'', "c2")
             hosts["h1"].run("sleep 0.1")
             assert came(hosts["h1"], "c1") == before + 1
+        for place in ("c1", "host"):
+            explained = hosts["h1"].engine(["explain", place, target])
+            assert explained.startswith("open: "), explained
+        # Then routes to the others' slices change their source alone.
+        words = declare(hosts, network, underlay)["h1"]
+        words["networks"]["app"]["x-wharf"]["members"]["h1"]["index"] = 7
+        hosts["h1"].converge(words)
+        routes = hosts["h1"].run(f"ip -{version} route show proto 119 via inet6 {address(2, 6)} || true")
+        assert hosts["h1"].converge(words) == [], routes
         hosts["h2"].agent.call("stop_all")
 
 

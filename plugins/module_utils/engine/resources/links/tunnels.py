@@ -294,7 +294,9 @@ def _change_route(netlink: Rtnetlink, change: Change, standing: Sequence[RouteIn
     after = change.after
     if isinstance(after, HostRoute):
         netlink.add_route(after.name, 0, after.gateway, protocol=RTPROT_WHARF, source=after.source)
-    # The kernel keeps two routes of IPv6 to one destination where their kinds differ.
-    for route in standing if after is None or ":" in change.subject.name else ():
-        with forgiving(errno.ESRCH):
-            rtnetlink.delete_route(route)
+    for route in standing:
+        # The kernel keeps two routes of IPv6 to one destination where their kinds differ. A message to delete one by
+        # the same gateway would match the new one.
+        if not isinstance(after, HostRoute) or (":" in after.name and route.gateway != after.gateway):
+            with forgiving(errno.ESRCH):
+                rtnetlink.delete_route(route)
