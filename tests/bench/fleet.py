@@ -28,7 +28,7 @@ from controller import settings
 from report import Chart, Section, Table, Tell, figure, markdown
 from several_hosts import SeveralHosts, address
 
-SIZES, FEW_SIZES = (1, 10, 50), (1, 4)
+SIZES, FEW_SIZES = (1, 10, 50), (1, 2)
 FORKS = 20
 CONTAINERS = 20
 NETWORK = {

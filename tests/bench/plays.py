@@ -233,7 +233,7 @@ def _call_section(times: int, tell: Tell) -> Section:
 
 
 def sections(quick: bool, tell: Tell) -> list[Section]:
-    return [_plays_section(1 if quick else 5, tell), _call_section(3 if quick else STARTS, tell)]
+    return [_plays_section(1 if quick else 5, tell), _call_section(1 if quick else STARTS, tell)]
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ class Plan:
 
 
 FULL = Plan((100, 300, 1000), (NETWORKS, 100, 300), rounds=3, peer_rounds=5, large=True)
-QUICK = Plan((30, 100), (NETWORKS,), rounds=1, peer_rounds=1, large=False)
+QUICK = Plan((30,), (NETWORKS,), rounds=1, peer_rounds=1, large=False)
 
 
 @dataclass
