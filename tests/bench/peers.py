@@ -162,7 +162,15 @@ class Cni(_InNamespaces):
         }
         given = {"cniVersion": "1.0.0", "name": f"net{number % NETWORKS}", **plugin}
         given |= {"prevResult": previous} if previous else {}
-        return self._seconds([str(self.folder / plugin["type"])], given, environment)
+        command = [str(self.folder / plugin["type"])]
+        try:
+            return self._seconds(command, given, environment)
+        except CommandError as error:
+            # What changes beside it may interrupt the plugin's lists of links and addresses. Runtimes begin anew then.
+            if "interrupted system call" not in str(error):
+                raise
+        self._seconds(command, given, {**environment, "CNI_COMMAND": "DEL"})
+        return self._seconds(command, given, environment)
 
     def _plugins(self, number: int) -> list[dict[str, Any]]:
         network = number % NETWORKS
