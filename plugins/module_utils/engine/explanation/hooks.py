@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..kernel.rtnetlink import LinkInfo, Way
@@ -291,7 +292,7 @@ class Hooks:
             "destination type": _type(stack, header.destination),
             "source type": _type(stack, header.source),
             "destination type on in": _type(stack, header.destination, incoming),
-            "source is behind in": _is_behind(stack, header.source, incoming),
+            "source is behind in": partial(_is_behind, stack, header.source, incoming),
             "packet type": "host",
             "mark": self._mark,
             "icmp type": ping if header.protocol == PING else header.protocol if _is_discovery(header) else None,

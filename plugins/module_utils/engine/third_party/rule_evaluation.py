@@ -49,7 +49,8 @@ class SomePort:
 
 
 class Packet:
-    """A packet at one hook, by its properties. A property that is missing, or None, is unknown.
+    """A packet at one hook, by its properties. A property that is missing, or None, is unknown. For one that the kernel
+    has to be asked for, there may be a function, which is called when a rule first reads the property.
 
     `read` are the properties that the evaluation has read. Rules may change the `mark`, if it is given.
     """
@@ -64,7 +65,10 @@ class Packet:
 
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
-        return self.properties.get(name)
+        found = self.properties.get(name)
+        if callable(found):
+            found = self.properties[name] = found()
+        return found
 
     def before_tracking(self) -> Packet:
         """The packet as rules before connection tracking see it: without a connection, which is the state invalid."""
