@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, FrozenSet, Generic, Mapping, Optional, Tuple, TypeVar
+from typing import Dict, FrozenSet, Generic, Iterator, Mapping, Optional, Tuple, TypeVar
 
 from ..state import DEFAULT_NETWORK, SandboxRef
-from .drivers import BridgeDriver, Driver, SublinkDriver
+from .drivers import BridgeDriver, Driver, IngressPort, Member, OverlayDriver, SublinkDriver
 from .parse_ports import PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
@@ -431,6 +431,13 @@ class Model:
     def behind_host(self) -> Tuple[Network, ...]:
         """The networks whose packets from and to others pass the host, and its rules."""
         return tuple(network for network in self.networks.values() if not network.bypasses_host)
+
+    def ports_of_other_hosts(self) -> Iterator[Tuple[Network, Member, IngressPort]]:
+        """The ports of containers of other hosts that this host publishes, too; with the network and that host."""
+        for network in self.networks.values():
+            for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
+                for port in peer.ingress:
+                    yield network, peer, port
 
     def owner_of_stack(self, container: Container) -> Container:
         """The container whose stack this one uses: itself, or the one it shares."""

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Collection, Iterator, Tuple
+from typing import Collection, Iterator, Optional, Tuple
 
-from .drivers import IngressPort, OverlayDriver
 from .model import Model, Network, UserRule
-from .parse_ports import PortMapping, port_text
+from .parse_ports import PortRange, port_text
 from .parse_user_rules import ICMP, versions
 
 Problem = Tuple[str, str]
@@ -74,27 +73,19 @@ def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
     if rule.published_ports is None or rule.protocol == ICMP:
         return
     mappings = [mapping for container in model.containers.values() for mapping in container.ports]
-    of_others = [port for port in _ports_of_other_hosts(model) if rule.protocol in ("", port.protocol)]
-    first, last = rule.published_ports
-    if not any(_may_publish(each, rule) for each in mappings) and not any(first <= o.port <= last for o in of_others):
+    published = [(mapping.protocol, mapping.published) for mapping in mappings]
+    published += [(port.protocol, (port.port, port.port)) for _network, _peer, port in model.ports_of_other_hosts()]
+    if not any(_may_be_named(rule, *each) for each in published):
         ports, of = port_text(rule.published_ports), f"/{rule.protocol}" if rule.protocol else ""
-        own = {f"{port_text(m.published)}/{m.protocol}" for m in mappings if m.published}
-        published = sorted(own.union(map(str, _ports_of_other_hosts(model))))
-        there = ", ".join(published[:10]) + (", …" if len(published) > 10 else "") or "none"
+        declared = sorted({f"{port_text(each)}/{protocol}" for protocol, each in published if each})
+        there = ", ".join(declared[:10]) + (", …" if len(declared) > 10 else "") or "none"
         yield f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}"
 
 
-def _ports_of_other_hosts(model: Model) -> Iterator[IngressPort]:
-    """Those that this host publishes, too."""
-    for network in model.networks.values():
-        for peer in network.driver.peers if isinstance(network.driver, OverlayDriver) else ():
-            yield from peer.ingress
-
-
-def _may_publish(mapping: PortMapping, rule: UserRule) -> bool:
-    """Whether a mapping publishes one of the rule's ports, or may do so since the planner chooses its port."""
-    if rule.protocol and rule.protocol != mapping.protocol:
+def _may_be_named(rule: UserRule, protocol: str, published: Optional[PortRange]) -> bool:
+    """Whether the rule is about one of these ports of the host, or may be since the planner chooses the port."""
+    if rule.protocol not in ("", protocol):
         return False
-    if mapping.published is None or rule.published_ports is None:
+    if published is None or rule.published_ports is None:
         return True
-    return mapping.published[0] <= rule.published_ports[1] and rule.published_ports[0] <= mapping.published[1]
+    return published[0] <= rule.published_ports[1] and rule.published_ports[0] <= published[1]

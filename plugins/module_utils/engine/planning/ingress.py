@@ -80,12 +80,9 @@ class Return:
 
 
 def entries(model: Model) -> Iterator[Entry]:
-    for network in model.networks.values():
-        driver = network.driver
-        for peer in driver.peers if isinstance(driver, OverlayDriver) else ():
-            for port in peer.ingress:
-                for version in filter(model.host.has_rules, network.versions):
-                    yield Entry(network.name, peer.name, port, gateway_of(peer.slices_of(version)[0]))
+    for network, peer, port in model.ports_of_other_hosts():
+        for version in filter(model.host.has_rules, network.versions):
+            yield Entry(network.name, peer.name, port, gateway_of(peer.slices_of(version)[0]))
 
 
 def ingress_networks(model: Model) -> Tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, Optional
 from ..declaration.model import Container
 from ..declaration.section import Address
 from ..planning.publications import Publication
-from .probes import CLOSED, DISCARD, FORWARDED, HOST, OPEN, TCP, UDP, Probe
+from .probes import CLOSED, DISCARD, FORWARDED, HOST, OPEN, TCP, Probe
 from .topology import LOOPBACK, EndpointAddress, Topology
 
 
@@ -71,7 +71,7 @@ class PublishedPortExpectations:
             ways = [(HOST, LOOPBACK[4])] if entry.version == 4 else []
             for each, own in product(beside, topology.own(entry.version)[:1]):
                 ways += [(each.container.name, own)] if topology.routes_by_host(each.container, own) else []
-            for source, address in ways if port.protocol in (TCP, UDP) else []:
+            for source, address in ways:
                 yield Probe(source, str(address), port.protocol, port.port, FORWARDED, name, via=str(address))
 
     def _from_host(self, published: Publication) -> Iterator[Probe]:
