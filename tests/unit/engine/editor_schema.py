@@ -109,7 +109,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
         "port_range public_key".split(),
         [_TEXT],
     ),
-    **dict.fromkeys("number number_from.parse _index _port udp_port _vni _one _prefixes.parse".split(), [_NUMBER]),
+    **dict.fromkeys("number number_from.parse _index _port _one _prefixes.parse".split(), [_NUMBER]),
     "flag": [_FLAG],
     "mapping": [],
     "pairs.parse": [_TEXTS],

@@ -22,6 +22,9 @@ VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 _USUAL_SLICE = {4: 24, 6: 64}
 AS_SENT = {True: "encrypted", False: "in clear text"}
 
+udp_port = read.number_from(1, 65535, "a UDP port is from 1 to 65535")
+_vni = read.number_from(1, LAST_VNI, f"a VXLAN network identifier is one number from 1 to {LAST_VNI}")
+
 # By the key that a member has for it: where a network declares it.
 _PLACES = {
     "encrypted": "driver_opts.encrypted",
@@ -166,14 +169,6 @@ def _encrypted(value: Any, path: str) -> bool:
     if str(value).lower() != "true":
         raise read.wrong(path, value, "must be empty, or true: leave the option out for a network in clear text")
     return True
-
-
-def _vni(value: Any, path: str) -> int:
-    return read.number_from(1, LAST_VNI, f"a VXLAN network identifier is one number from 1 to {LAST_VNI}")(value, path)
-
-
-def udp_port(value: Any, path: str) -> int:
-    return read.number_from(1, 65535, "a UDP port is from 1 to 65535")(value, path)
 
 
 def _prefixes(versions: Sequence[int]) -> read.Parser[Dict[int, int]]:
