@@ -97,7 +97,7 @@ def as_written(network: str, entry: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def parse_of_member(section: Section, versions: Sequence[int]) -> Dict[str, Any]:
-    """Those that are given of another host, by key. `versions` are the network's IP families."""
+    """The settings of another host, by key, as far as they are given. `versions` are the network's IP families."""
     parsers: Dict[str, read.Parser[Any]] = {
         "encrypted": read.flag,
         "direct": read.flag,

@@ -273,7 +273,7 @@ def _check_agreement(
     """Whether all hosts declare the network alike, and no key is given in vain."""
     own = list(told_wrong(shared, host, given[host].shared, f"{path}.{host}")) if host in given else []
     for name, each in sorted(given.items()):
-        # Where the host itself differs from what is told of it, most others do, too.
+        # A host that differs from what the inventory says of it differs from the others as well: that is told once.
         others = disagreements(shared, name, each.shared, f"{path}.{name}") if not own else ()
         for problem in own if name == host else others:
             problems.add(problem.path, problem.message)

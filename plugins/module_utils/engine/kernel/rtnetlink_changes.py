@@ -135,7 +135,7 @@ class Rtnetlink(Connection):
     All methods raise OSError where the kernel refuses.
     """
 
-    # Until then (time.monotonic) nothing is waited for, since what was in the way has just stayed.
+    # No change waits before this time (time.monotonic), because one has just waited in vain.
     _in_vain_until = 0.0
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ def dns_files(plan: Plan) -> List[Object]:
 
 
 def contents_of(plan: Plan, container: Container) -> Dict[str, str]:
-    """What is written for one container, by the names of the files in its `/etc`."""
+    """The content of each file that the plan writes for a container, by the file's name in `/etc`."""
     return {os.path.basename(file.name): file.content for file in _files(plan, container, _Peers(plan))}
 
 
