@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..kernel.rtnetlink import LinkInfo, Way
+from ..kernel.rtnetlink import LinkInfo
 from ..third_party.nft_rules import TcpFlags
 from ..third_party.required_flows import OUTPUT, PREROUTING
 from ..third_party.rule_evaluation import DROP, End, Packet, Rule, SomeAddress, Translation
@@ -19,7 +19,7 @@ from .choices import Choices
 from .headers import PING, TCP, UDP, Connection, Header
 from .headers import End as AddressEnd
 from .stacks import LOOPBACK, NAT_PRIORITIES, Base, Stack
-from .steps import RULE, Cause, Journal, Stopped, name_of
+from .steps import RULE, Cause, HookState, Journal, Stopped
 
 _TRACKING = -200
 _PROTOCOLS = {(PING, 4): "icmp", (PING, 6): "ipv6-icmp"}
@@ -54,17 +54,9 @@ class Hooks:
         """The packet comes to a stack, where it has no mark yet."""
         self._mark = 0
 
-    def pass_hook(
-        self,
-        stack: Stack,
-        hook: str,
-        header: Header,
-        incoming: Optional[LinkInfo] = None,
-        outgoing: Optional[LinkInfo] = None,
-        way: Optional[Way] = None,
-    ) -> Header:
+    def pass_hook(self, hook: str, at: HookState, header: Header) -> Header:
         """The packet behind a hook, which may be translated there."""
-        begins = hook in (PREROUTING, OUTPUT)
+        stack, begins = at.stack, hook in (PREROUTING, OUTPUT)
         if begins:
             self._untracked[stack.name] = False
         nat_at = NAT_PRIORITIES.get(hook)
@@ -73,41 +65,31 @@ class Hooks:
         for base in stack.rules.at(hook, header.version):
             priority = base.order[0]
             if not is_tracked and priority > _TRACKING:
-                connection, is_tracked = self._tracked(stack, header, incoming, outgoing), True
+                connection, is_tracked = self._tracked(at, header), True
             if not is_restored and nat_at is not None and priority > nat_at:
                 header, is_restored = self._restored(header, connection, begins), True
             if base.chain.is_nat:
-                header = self._translate(stack, base, header, connection, incoming, outgoing, way)
+                header = self._translate(at, base, header, connection)
             else:
-                self.filter(stack, base, header, connection, incoming, outgoing)
+                self.filter(at, base, header, connection)
         if not is_tracked:
-            connection = self._tracked(stack, header, incoming, outgoing)
+            connection = self._tracked(at, header)
         if not is_restored:
             header = self._restored(header, connection, begins)
         if connection and not header.reply and nat_at is not None:
             _settle(connection, begins)
         return header
 
-    def pass_frames(
-        self,
-        stack: Stack,
-        hook: str,
-        header: Header,
-        bridge: LinkInfo,
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-    ) -> None:
-        for base in stack.rules.of_frames(hook):
-            self.filter(stack, base, header, None, incoming, outgoing, bridge.name)
+    def pass_frames(self, hook: str, at: HookState, header: Header) -> None:
+        for base in at.stack.rules.of_frames(hook):
+            self.filter(at, base, header)
 
-    def pass_unseen(
-        self, stack: Stack, hook: str, header: Header, incoming: Optional[LinkInfo], outgoing: Optional[LinkInfo]
-    ) -> None:
+    def pass_unseen(self, hook: str, at: HookState, header: Header) -> None:
         """Pass the rules at a hook, which is a step only where they drop it."""
         steps = len(self._journal.steps)
-        for base in stack.rules.at(hook, header.version):
+        for base in at.stack.rules.at(hook, header.version):
             if not base.chain.is_nat:
-                self.filter(stack, base, header, None, incoming, outgoing)
+                self.filter(at, base, header)
         del self._journal.steps[steps:]
 
     def _known(self, stack: Stack, header: Header) -> Optional[Connection]:
@@ -117,10 +99,8 @@ class Hooks:
                 return connection
         return None
 
-    def _tracked(
-        self, stack: Stack, header: Header, incoming: Optional[LinkInfo], outgoing: Optional[LinkInfo]
-    ) -> Optional[Connection]:
-        packet = self._packet(stack, header, None, incoming, outgoing)
+    def _tracked(self, at: HookState, header: Header) -> Optional[Connection]:
+        stack, packet = at.stack, self._packet(at, header)
         met = {rule.is_met(packet) for rule in stack.rules.untracking}
         self._untracked[stack.name] = True if True in met else None if None in met else False
         if True in met:
@@ -137,39 +117,18 @@ class Hooks:
             return header
         return connection.with_own_destination(header) if begins else connection.with_own_source(header)
 
-    def filter(
-        self,
-        stack: Stack,
-        base: Base,
-        header: Header,
-        connection: Optional[Connection],
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-        bridge: str = "",
-    ) -> None:
-        packet = self._packet(stack, header, connection, incoming, outgoing, bridge)
-        end, certain = self._end(stack, base, packet)
-        if end.passed:
-            if end.rule is not None:
-                does, passes = "accepts the packet", True if certain else None
-                self._journal.note_rule(stack, base, end, header, (incoming, outgoing), does, passes)
-            return
-        raise self._stopped_by_rule(stack, base, end, header, incoming, outgoing, certain)
+    def filter(self, at: HookState, base: Base, header: Header, connection: Optional[Connection] = None) -> None:
+        end, certain = self._end(at.stack, base, self._packet(at, header, connection))
+        if not end.passed:
+            raise self._stopped_by_rule(at, base, end, header, certain)
+        if end.rule is not None:
+            self._journal.note_rule(at, base, end, header, "accepts the packet", True if certain else None)
 
-    def _stopped_by_rule(
-        self,
-        stack: Stack,
-        base: Base,
-        end: End,
-        header: Header,
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-        certain: bool = True,
-    ) -> Stopped:
+    def _stopped_by_rule(self, at: HookState, base: Base, end: End, header: Header, certain: bool) -> Stopped:
         what = "IPv6 neighbour discovery" if _is_discovery(header) else "the packet"
         does = f"{'rejects' if end.verdict.statement == 'reject' else 'drops'} {what}"
-        self._journal.note_rule(stack, base, end, header, (incoming, outgoing), does, False if certain else None)
-        cause = Cause(RULE, stack.name, header, name_of(incoming), name_of(outgoing), self._journal.steps[-1])
+        self._journal.note_rule(at, base, end, header, does, False if certain else None)
+        cause = Cause(RULE, at.stack.name, header, at.in_name, at.out_name, self._journal.steps[-1])
         return Stopped(cause, f"{_the_rule(end)} {does}")
 
     def _end(self, stack: Stack, base: Base, packet: Packet) -> Tuple[End, bool]:
@@ -190,82 +149,43 @@ class Hooks:
         ordered = sorted(ends.values(), key=lambda end: not end.passed)
         return self._choices.take(_doubt(stack, base, every), ordered), False
 
-    def _translate(
-        self,
-        stack: Stack,
-        base: Base,
-        header: Header,
-        connection: Optional[Connection],
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-        way: Optional[Way],
-    ) -> Header:
+    def _translate(self, at: HookState, base: Base, header: Header, connection: Optional[Connection]) -> Header:
         """Only the first packet of a connection comes to a chain of type nat, and only until one has translated it."""
         begins = base.chain.hook in (PREROUTING, OUTPUT)
         if connection is None or header.reply:
             return header
         if connection.has_destination if begins else connection.has_source:
             return header
-        end, certain = self._end(stack, base, self._packet(stack, header, connection, incoming, outgoing))
+        end, certain = self._end(at.stack, base, self._packet(at, header, connection))
         if not end.passed:
-            raise self._stopped_by_rule(stack, base, end, header, incoming, outgoing, certain)
+            raise self._stopped_by_rule(at, base, end, header, certain)
         translation = end.verdict.translation
         if translation is None:
             return header
-        header = self._translated(stack, header, translation, incoming, outgoing, way)
+        header = self._translated(at, header, translation)
         connection.current = header
         _settle(connection, begins)
         to = f"translates its destination to {header.to}" if begins else f"translates its source to {header.source}"
-        self._journal.note_rule(stack, base, end, header, (incoming, outgoing), to, True if certain else None)
+        self._journal.note_rule(at, base, end, header, to, True if certain else None)
         return header
 
-    def _translated(
-        self,
-        stack: Stack,
-        header: Header,
-        translation: Translation,
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-        way: Optional[Way],
-    ) -> Header:
+    def _translated(self, at: HookState, header: Header, translation: Translation) -> Header:
         if not translation.is_known:
-            what = f"the address to which a rule of {stack.called} translates the packet ({translation.kind})"
+            what = f"the address to which a rule of {at.stack.called} translates the packet ({translation.kind})"
             self._choices.take(what, ["it", "else"])
         kind, address = translation.kind, translation.address
         if kind in ("snat", "masquerade"):
-            return replace(header, source=address or self._masquerade(stack, header, outgoing, way))
+            return replace(header, source=address or _masquerade(at, header))
         if kind == "redirect" and address is None:
-            own = stack.own(incoming) if incoming and incoming.name != LOOPBACK else []
+            own = at.stack.own(at.incoming) if at.incoming and at.incoming.name != LOOPBACK else []
             same = [each for each in own if each.version == header.version]
             loopback = ipaddress.ip_address("127.0.0.1" if header.version == 4 else "::1")
             address = same[0] if same else loopback
         port = translation.port or header.destination_port
         return replace(header, destination=address or header.destination, destination_port=port)
 
-    def _masquerade(
-        self, stack: Stack, header: Header, outgoing: Optional[LinkInfo], way: Optional[Way]
-    ) -> Optional[AddressEnd]:
-        """The address of the outgoing interface that the kernel takes: one of the next hop's subnet, else the first."""
-        if outgoing is None:
-            return header.source
-        if header.version == 6:
-            with suppress(OSError, ValueError):
-                return ipaddress.ip_address(stack.way(header.destination).source)
-        next_hop = ipaddress.ip_address(way.gateway) if way and way.gateway else header.destination
-        own = stack.global_addresses(4, outgoing)
-        near = [each for each in own if not isinstance(next_hop, SomeAddress) and next_hop in each.network]
-        anywhere = stack.global_addresses(4)
-        return next((each.ip for each in (*near, *own, *anywhere)), header.source)
-
-    def _packet(
-        self,
-        stack: Stack,
-        header: Header,
-        connection: Optional[Connection],
-        incoming: Optional[LinkInfo],
-        outgoing: Optional[LinkInfo],
-        bridge: str = "",
-    ) -> Packet:
+    def _packet(self, at: HookState, header: Header, connection: Optional[Connection] = None) -> Packet:
+        stack = at.stack
         state, direction = _state(header, connection)
         ping = "echo-reply" if header.reply else "echo-request"
         flags = TcpFlags(["syn", "ack"] if header.reply else ["syn"])
@@ -279,10 +199,10 @@ class Hooks:
             "destination": header.destination,
             "source port": header.source_port,
             "destination port": header.destination_port,
-            "in": name_of(incoming),
-            "out": name_of(outgoing),
-            "in bridge": bridge,
-            "out bridge": bridge,
+            "in": at.in_name,
+            "out": at.out_name,
+            "in bridge": at.bridge,
+            "out bridge": at.bridge,
             "state": None if untracked is None else "untracked" if untracked else state,
             "direction": direction,
             "dnat": connection.dnat if connection else None,
@@ -291,14 +211,28 @@ class Hooks:
             "original destination port": original.destination_port if original else None,
             "destination type": _type(stack, header.destination),
             "source type": _type(stack, header.source),
-            "destination type on in": _type(stack, header.destination, incoming),
-            "source is behind in": partial(_is_behind, stack, header.source, incoming),
+            "destination type on in": _type(stack, header.destination, at.incoming),
+            "source is behind in": partial(_is_behind, stack, header.source, at.incoming),
             "packet type": "host",
             "mark": self._mark,
             "icmp type": ping if header.protocol == PING else header.protocol if _is_discovery(header) else None,
             "tcp flags": flags if header.protocol == TCP else None,
         }
         return Packet(properties)
+
+
+def _masquerade(at: HookState, header: Header) -> Optional[AddressEnd]:
+    """The address of the outgoing interface that the kernel takes: one of the next hop's subnet, else the first."""
+    if at.outgoing is None:
+        return header.source
+    if header.version == 6:
+        with suppress(OSError, ValueError):
+            return ipaddress.ip_address(at.stack.way(header.destination).source)
+    next_hop = ipaddress.ip_address(at.way.gateway) if at.way and at.way.gateway else header.destination
+    own = at.stack.global_addresses(4, at.outgoing)
+    near = [each for each in own if not isinstance(next_hop, SomeAddress) and next_hop in each.network]
+    anywhere = at.stack.global_addresses(4)
+    return next((each.ip for each in (*near, *own, *anywhere)), header.source)
 
 
 def _settle(connection: Connection, begins: bool) -> None:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
-from ..kernel.rtnetlink import LinkInfo
+from ..kernel.rtnetlink import LinkInfo, Way
 from ..third_party.rule_evaluation import End
 from .headers import Header
 from .stacks import Base, Stack
@@ -18,6 +18,25 @@ ABSENT, NO_WAY, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no way", "not taken"
 ISOLATED_PORT, NOBODY, DOWN, NOT_LISTENED = "isolated port", "nobody", "link down", "nobody listens"
 SILENT, LOST_ANSWER, MISSED = "silent", "lost answer", "missed"
 PRIVATE_LINK, OWN_PARENT, OTHER_VLAN = "private link", "own parent", "other VLAN"
+
+
+@dataclass(frozen=True)
+class HookState:
+    """Where rules see a packet: between two links of a stack, in a bridge, on a way (`nf_hook_state` of the kernel)."""
+
+    stack: Stack
+    incoming: Optional[LinkInfo] = None
+    outgoing: Optional[LinkInfo] = None
+    bridge: str = ""
+    way: Optional[Way] = None
+
+    @property
+    def in_name(self) -> str:
+        return self.incoming.name if self.incoming else ""
+
+    @property
+    def out_name(self) -> str:
+        return self.outgoing.name if self.outgoing else ""
 
 
 @dataclass(frozen=True)
@@ -68,26 +87,12 @@ class Journal:
     def note(self, stack: Stack, what: str, header: Header) -> None:
         self.steps.append(Step(stack.name, what, header=header, answer=header.reply))
 
-    def note_rule(
-        self,
-        stack: Stack,
-        base: Base,
-        end: End,
-        header: Header,
-        links: Tuple[Optional[LinkInfo], Optional[LinkInfo]],
-        does: str,
-        passes: Optional[bool],
-    ) -> None:
-        incoming, outgoing = map(name_of, links)
-        hook = base.chain.hook
-        self.steps.append(Step(stack.name, does, passes, hook, base, end, header, incoming, outgoing, header.reply))
+    def note_rule(self, at: HookState, base: Base, end: End, header: Header, does: str, passes: Optional[bool]) -> None:
+        hook, answer = base.chain.hook, header.reply
+        self.steps.append(Step(at.stack.name, does, passes, hook, base, end, header, at.in_name, at.out_name, answer))
 
     def stopped(
         self, kind: str, stack: Stack, header: Header, what: str, incoming: str = "", outgoing: str = ""
     ) -> Stopped:
         self.steps.append(Step(stack.name, what, False, answer=header.reply))
         return Stopped(Cause(kind, stack.name, header, incoming, outgoing), what)
-
-
-def name_of(link: Optional[LinkInfo]) -> str:
-    return link.name if link else ""

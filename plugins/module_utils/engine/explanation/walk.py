@@ -33,6 +33,7 @@ from .steps import (
     OWN_PARENT,
     PRIVATE_LINK,
     SILENT,
+    HookState,
     Journal,
     Step,
     Stopped,
@@ -94,7 +95,7 @@ class Walk:
         if header.source is None:
             header = replace(header, source=ipaddress.ip_address(way.source) if way.source else None)
         sent = header
-        header = self._hooks.pass_hook(stack, OUTPUT, header, outgoing=stack.links[way.index])
+        header = self._hooks.pass_hook(OUTPUT, HookState(stack, outgoing=stack.links[way.index]), header)
         if header.destination != sent.destination:
             way = self._way(stack, header, header.source)
         out = stack.links[way.index]
@@ -112,7 +113,7 @@ class Walk:
 
     def _leave(self, stack: Stack, header: Header, way: Way, incoming: Optional[LinkInfo]) -> Arrival:
         out = stack.links[way.index]
-        header = self._hooks.pass_hook(stack, POSTROUTING, header, incoming, out, way)
+        header = self._hooks.pass_hook(POSTROUTING, HookState(stack, incoming, out, way=way), header)
         if out.name == LOOPBACK:
             return self.receive(stack, out, header)
         next_hop = ipaddress.ip_address(way.gateway) if way.gateway else header.destination
@@ -193,11 +194,11 @@ class Walk:
         """What a container sends, to the host or to another port."""
         host = self.stacks.host
         self._hooks.enter_stack()
-        self._hooks.pass_frames(host, PREROUTING, header, bridge, port, None)
+        self._hooks.pass_frames(PREROUTING, HookState(host, port, bridge=bridge.name), header)
         if next_hop in host.own(bridge):
             self._check_vlans(bridge, port, bridge, header)
             self._discover(header, next_hop, self._sender(port), (host, bridge))
-            self._hooks.pass_frames(host, INPUT, header, bridge, port, None)
+            self._hooks.pass_frames(INPUT, HookState(host, port, bridge=bridge.name), header)
             return self.receive(host, bridge, header, port)
         other = self._port_of(bridge, next_hop, port, header)
         # The kernel answers for each of its IPv4 addresses by every link, and for those of IPv6 by their own.
@@ -208,7 +209,7 @@ class Walk:
         self._discover(header, next_hop, self._sender(port), (other.stack, other.interface), bridge)
         if host.filters_frames(bridge, header.version):
             before = header
-            header = self._hooks.pass_hook(host, PREROUTING, header, bridge)
+            header = self._hooks.pass_hook(PREROUTING, HookState(host, bridge), header)
             if header.destination != before.destination:
                 return self._route(host, bridge, header, port)
         return self._bridged(port, bridge, other, header)
@@ -216,11 +217,11 @@ class Walk:
     def _bridged(self, port: LinkInfo, bridge: LinkInfo, other: Port, header: Header) -> Arrival:
         host = self.stacks.host
         self._check_ports(port, bridge, other.link, header)
-        self._hooks.pass_frames(host, FORWARD, header, bridge, port, other.link)
+        self._hooks.pass_frames(FORWARD, HookState(host, port, other.link, bridge.name), header)
         if host.filters_frames(bridge, header.version):
-            header = self._hooks.pass_hook(host, FORWARD, header, bridge, bridge)
-            header = self._hooks.pass_hook(host, POSTROUTING, header, bridge, bridge)
-        self._hooks.pass_frames(host, POSTROUTING, header, bridge, None, other.link)
+            header = self._hooks.pass_hook(FORWARD, HookState(host, bridge, bridge), header)
+            header = self._hooks.pass_hook(POSTROUTING, HookState(host, bridge, bridge), header)
+        self._hooks.pass_frames(POSTROUTING, HookState(host, None, other.link, bridge.name), header)
         self._journal.note(host, f"bridge {bridge.name} forwards the packet to {_behind(other)}", header)
         return self._by_port(bridge, other, header)
 
@@ -258,8 +259,8 @@ class Walk:
             raise self._nobody(bridge, next_hop, header)
         self._check_vlans(bridge, bridge, other.link, header)
         self._discover(header, next_hop, (self.stacks.host, bridge), (other.stack, other.interface))
-        self._hooks.pass_frames(self.stacks.host, OUTPUT, header, bridge, None, other.link)
-        self._hooks.pass_frames(self.stacks.host, POSTROUTING, header, bridge, None, other.link)
+        self._hooks.pass_frames(OUTPUT, HookState(self.stacks.host, None, other.link, bridge.name), header)
+        self._hooks.pass_frames(POSTROUTING, HookState(self.stacks.host, None, other.link, bridge.name), header)
         return self._by_port(bridge, other, header)
 
     def _by_port(self, bridge: LinkInfo, other: Port, header: Header) -> Arrival:
@@ -321,11 +322,11 @@ class Walk:
             message = replace(header, protocol=f"nd-neighbor-{kind}", source=ends[0], destination=ends[1] or sought)
             message = replace(message, source_port=None, destination_port=None)
             if sender[0]:
-                self._hooks.pass_unseen(sender[0], OUTPUT, message, None, sender[1])
+                self._hooks.pass_unseen(OUTPUT, HookState(sender[0], outgoing=sender[1]), message)
             if bridge and host.filters_frames(bridge, 6):
-                self._hooks.pass_unseen(host, FORWARD, message, bridge, bridge)
+                self._hooks.pass_unseen(FORWARD, HookState(host, bridge, bridge), message)
             if receiver[0]:
-                self._hooks.pass_unseen(receiver[0], INPUT, message, receiver[1], None)
+                self._hooks.pass_unseen(INPUT, HookState(receiver[0], receiver[1]), message)
 
     # Receiving
 
@@ -355,8 +356,8 @@ class Walk:
         """
         before = header
         for base in stack.rules.of_device("ingress", link.name):
-            self._hooks.filter(stack, base, header, None, link, None)
-        header = self._hooks.pass_hook(stack, PREROUTING, header, link)
+            self._hooks.filter(HookState(stack, link), base, header)
+        header = self._hooks.pass_hook(PREROUTING, HookState(stack, link), header)
         if link.name == LOOPBACK:
             return self._deliver(stack, link, header)
         bridged = link.kind == "bridge" and header.destination != before.destination
@@ -380,7 +381,7 @@ class Walk:
         if header.version == 6 and not self._forwards6(stack, link):
             reason = f"{stack.called} does not forward IPv6 (net.ipv6.conf.all.forwarding is 0)"
             raise self._journal.stopped(NOT_FORWARDED, stack, header, reason, link.name, out.name)
-        header = self._hooks.pass_hook(stack, FORWARD, header, link, out)
+        header = self._hooks.pass_hook(FORWARD, HookState(stack, link, out), header)
         return self._leave(stack, header, way, link)
 
     def _forwards6(self, stack: Stack, link: LinkInfo) -> bool:
@@ -404,7 +405,7 @@ class Walk:
         return self._journal.stopped(NOT_TAKEN, stack, header, reason, link.name)
 
     def _deliver(self, stack: Stack, link: LinkInfo, header: Header) -> Arrival:
-        header = self._hooks.pass_hook(stack, INPUT, header, link)
+        header = self._hooks.pass_hook(INPUT, HookState(stack, link), header)
         if not header.reply:
             self._check_answers(stack, header)
         return Arrival(stack, header, link)
