@@ -25,13 +25,16 @@ from .model import (
     StaticRoute,
 )
 from .parse_ports import PortMapping, port_range, protocol
-from .parse_rates import take_rates
-from .parse_vlans import take_vlans
+from .parse_rates import RATE, take_rates
+from .parse_vlans import VLAN, take_vlans
 from .places import SOURCE
 from .section import Section, whole_section, wrong
 from .vocabulary import CONTAINER_KEYS_PASSED_OVER, DEPLOY_KEYS_PASSED_OVER, EXTENSION
 
 _ONLY_ON_NETWORKS = ("networks", "mac_address", "ports", "links", "external_links")
+
+# The keys of one network of a container that Compose has there only.
+_OF_ONE_NETWORK = ("ipv4_address", "ipv6_address", "link_local_ips", "interface_name", "aliases", "gw_priority")
 
 # The keys that Docker refuses for a container that shares another container's network stack.
 _ONLY_WITH_OWN_STACK = ("dns", "dns_search", "dns_opt", "extra_hosts", "hostname", "domainname", "expose")
@@ -94,11 +97,14 @@ def parse_container(key: str, value: Any, path: str, names: Names, problems: Pro
         sysctls=section.take_all("sysctls", _network_sysctls),
         routes=extension.take_all("routes", read.list_of(_route)),
     )
-    extension.finish()
+    extension.finish(
+        elsewhere=dict.fromkeys((RATE, VLAN), "belongs to one of its networks: move it to the x-wharf of that one")
+    )
     section.refuse(
         ["extends"], "is supported in Compose files only (wharf_compose_files): copy the keys of the other service here"
     )
-    section.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True)
+    elsewhere = dict.fromkeys(_OF_ONE_NETWORK, "belongs to one of its networks: move it there")
+    section.finish(passed_over=CONTAINER_KEYS_PASSED_OVER, extensible=True, elsewhere=elsewhere)
     return container
 
 
@@ -184,7 +190,11 @@ def _attachment(network: str, value: Any, path: str, problems: ProblemCollector)
         rates=take_rates(extension),
         vlans=take_vlans(extension),
     )
-    extension.finish()
+    extension.finish(
+        elsewhere=dict.fromkeys(
+            ("sandbox", "routes"), "belongs to the container: move it to the x-wharf beside networks"
+        )
+    )
     section.finish(extensible=True)
     return attachment
 
