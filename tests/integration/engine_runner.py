@@ -14,6 +14,7 @@ process in that host answers until it is closed.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import io
 import json
@@ -35,6 +36,8 @@ from engine.declaration.places import Places
 # Once for all runs, which are forked off.
 for name in ("netaddr", "pyroute2", *(module.name for module in pkgutil.walk_packages(engine.__path__, "engine."))):
     importlib.import_module(name)
+# What a fork's collector of garbage does not visit, stays shared.
+gc.freeze()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

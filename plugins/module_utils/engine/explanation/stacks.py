@@ -125,21 +125,27 @@ class Stack:
         """
         return self.ask_way(_text(destination), _text(source) if source else "", incoming.index if incoming else 0)
 
+    @cached_property
+    def _interfaces(self) -> Sequence[Tuple[AddressInfo, Interface]]:
+        return [(each, ipaddress.ip_interface(each.address)) for each in self.addresses]
+
+    @cached_property
+    def _own(self) -> FrozenSet[Address]:
+        return frozenset(self.own())
+
     def interfaces(self, link: Optional[LinkInfo] = None) -> List[Interface]:
         """The addresses of the stack, or those of one of its links, with their subnets."""
-        return [
-            ipaddress.ip_interface(each.address) for each in self.addresses if link in (None, self.links[each.index])
-        ]
+        return [interface for info, interface in self._interfaces if link is None or info.index == link.index]
 
     def global_addresses(self, version: int, link: Optional[LinkInfo] = None) -> List[Interface]:
         """Those that are not for this host alone (as 127.0.0.1 is), the first of each subnet."""
         return [
             interface
-            for interface, info in zip(self.interfaces(), self.addresses)
+            for info, interface in self._interfaces
             if interface.version == version
             and info.scope == rtnetlink.RT_SCOPE_UNIVERSE
             and not info.flags & rtnetlink.IFA_F_SECONDARY
-            and link in (None, self.links[info.index])
+            and (link is None or info.index == link.index)
         ]
 
     def own(self, link: Optional[LinkInfo] = None) -> List[Address]:
@@ -147,7 +153,7 @@ class Stack:
 
     def is_local(self, address: Optional[End]) -> bool:
         return isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and (
-            address.is_loopback or address in self.own()
+            address.is_loopback or address in self._own
         )
 
     def link(self, name: str) -> Optional[LinkInfo]:
