@@ -55,7 +55,11 @@ def direction(source: str, address: str, port: int, source_port: int) -> bytes:
 
 def message(source: str, address: str, port: int, answering: str, answering_port: int) -> bytes:
     original, reply = direction(source, address, port, 4000), direction(answering, source, 4000, answering_port)
-    return b"\0\0\0\0" + attribute(1, original) + attribute(2, reply)
+    return header(source) + attribute(1, original) + attribute(2, reply)
+
+
+def header(source: str) -> bytes:
+    return bytes([socket.AF_INET6 if ":" in source else socket.AF_INET, 0, 0, 0])
 
 
 @pytest.fixture
@@ -63,12 +67,12 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The flows that the kernel is asked to forget, as it told of them."""
     asked: list[bytes] = []
 
-    def dump(_bus: int, _kind: int, header: bytes) -> Iterator[bytes]:
-        length = 4 if header[0] == socket.AF_INET else 16
-        return (message(*flow) for flow in FLOWS if len(ipaddress.ip_address(flow[0]).packed) == length)
+    def dump(_bus: int, _kind: int, request: bytes) -> Iterator[bytes]:
+        assert request[0] == socket.AF_UNSPEC
+        return (message(*flow) for flow in FLOWS)
 
     def ask(_bus: int, _kind: int, request: bytes, _flags: int) -> None:
-        asked.append(request[4:])
+        asked.append(request)
 
     own = [SimpleNamespace(address=address) for address in (f"{HOST4}/24", f"{SECOND4}/24", f"{GATEWAY}/16", HOST6)]
     monkeypatch.setattr(conntrack, "dump", dump)
@@ -79,8 +83,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def seen(forgotten: list[bytes]) -> list[Any]:
     # The nested flag is set in what is sent, and the reply is not sent.
-    told = {direction(*flow[:3], 4000): flow for flow in FLOWS}
-    return [told[each[4:]] for each in forgotten]
+    told = {header(flow[0]) + direction(*flow[:3], 4000): flow for flow in FLOWS}
+    return [told[each[:4] + each[8:]] for each in forgotten]
 
 
 def at(text: str) -> tuple[int, Port]:

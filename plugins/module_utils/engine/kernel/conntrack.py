@@ -23,8 +23,8 @@ _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID = 1, 2, 12
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
 _CTA_IP_V4_SRC, _CTA_IP_V4_DST, _CTA_IP_V6_SRC, _CTA_IP_V6_DST = 1, 2, 3, 4
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_HEADER_BYTES = 4
+_OF_ANY_FAMILY = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
+_HEADER_BYTES = len(_OF_ANY_FAMILY)
 
 
 class Flow(NamedTuple):
@@ -70,11 +70,9 @@ def forget_addresses(addresses: Collection[str]) -> None:
 
 
 def _entries() -> Iterator[Tuple[bytes, Attributes]]:
-    """All that is tracked, each with the header of its family's messages."""
-    for family in _FAMILIES:
-        header = struct.pack("=BBH", family, 0, 0)
-        for message in dump(_NETLINK_NETFILTER, _GET, header):
-            yield header, attributes(message, _HEADER_BYTES)
+    """All that is tracked, each with the header of its message, which names its family."""
+    for message in dump(_NETLINK_NETFILTER, _GET, _OF_ANY_FAMILY):
+        yield message[:_HEADER_BYTES], attributes(message, _HEADER_BYTES)
 
 
 def _direction(entry: Attributes, which: int) -> Attributes:
