@@ -664,11 +664,22 @@ def test_with_systemd_units_are_started_and_stopped(tmp_path: Path) -> None:
         assert set(booted.read("/run/systemctl.log").splitlines()[-1].split()[2:]) == set(units)
 
 
-def test_without_dnsmasq_nothing_is_touched() -> None:
+OLD = "#!/bin/sh\n[ $1 != --version ] || echo 'Dnsmasq version 2.85  Copyright (c) 2000-2021 Simon Kelley'\n"
+
+
+@pytest.mark.parametrize(
+    ("installed", "refused"),
+    [
+        ("", "dnsmasq: is needed on this host to answer the names"),
+        (OLD, "dnsmasq: version 2.85 on this host is too old to answer the names of .*: install 2.88 or later, or say"),
+    ],
+    ids=["none", "old"],
+)
+def test_without_a_dnsmasq_that_will_do_nothing_is_touched(installed: str, refused: str) -> None:
     with ThrowawayHost.started() as bare:
         before = bare.snapshot()
-        with program(bare, ""):
-            with pytest.raises(EngineError, match="dnsmasq: is needed on this host to answer the names"):
+        with program(bare, installed):
+            with pytest.raises(EngineError, match=refused):
                 bare.apply({"networks": {"app": {}}})
             assert bare.snapshot() == before
             bare.apply({"containers": {"a": {}}, "networks": {"mute": {"x-wharf": {"dns": False}}}})

@@ -35,11 +35,8 @@ from ...planning.dnsmasq_files import (
 )
 from ...state import Dnsmasq, File, Key, State, state_of
 from ..resource import Observation, Resource
-from .dnsmasq_needs import program, refuse_taken, refuse_without_inotify
+from .dnsmasq_needs import program, refuse_taken, refuse_too_old, refuse_without_inotify
 from .files import Files, content_of
-
-# Deleted files are noticed since 2.88 only.
-_OLDEST = (2, 88)
 
 # How long a process may take to end, in seconds, until it is made to.
 _PATIENCE = 5.0
@@ -117,9 +114,7 @@ class Processes(Resource):
     def require(self, new: State) -> None:
         if not new:
             return
-        found = re.search(r"version (\d+)\.(\d+)", programs.run([program(), "--version"]).stdout)
-        if found and (int(found[1]), int(found[2])) < _OLDEST:
-            raise ConflictError.at("dnsmasq", f"version {found[1]}.{found[2]} is too old: 2.88 or later is needed here")
+        refuse_too_old()
         refuse_without_inotify([thing for thing in new.values() if isinstance(thing, Dnsmasq)], _is_running)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:

@@ -5,13 +5,31 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import Callable, Collection, Dict, List, Sequence
 
 from ...errors import ConflictError, Problem, ProblemCollector
-from ...kernel import inotify
+from ...kernel import inotify, programs
 from ...kernel.listeners import Listener, listening_sockets
 from ...state import Dnsmasq
+
+# docs/names.md says what earlier versions lack.
+_OLDEST = (2, 88)
+
+
+def refuse_too_old() -> None:
+    """
+    Raises:
+        ConflictError: the host's dnsmasq cannot do what the configurations ask of it.
+    """
+    found = re.search(r"version (\d+)\.(\d+)", programs.run([program(), "--version"]).stdout)
+    if found and (int(found[1]), int(found[2])) < _OLDEST:
+        raise ConflictError.at(
+            "dnsmasq",
+            f"version {found[1]}.{found[2]} on this host is too old to answer the names of user-defined networks: "
+            "install 2.88 or later, or say x-wharf: {dns: false} on each network",
+        )
 
 
 def refuse_without_inotify(things: Sequence[Dnsmasq], is_running: Callable[[str], bool]) -> None:
