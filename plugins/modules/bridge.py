@@ -55,7 +55,7 @@ changes:
   elements: dict
   sample: [{layer: bridge, kind: bridge, name: br-front, action: create, fields: []}]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are connected once it exists.
   returned: success
   type: list
   elements: str

@@ -60,7 +60,7 @@ edited:
   elements: str
   sample: [/etc/netns/web/resolv.conf]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are connected once it exists.
   returned: success
   type: list
   elements: str

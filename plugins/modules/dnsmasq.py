@@ -59,7 +59,7 @@ changes:
   elements: dict
   sample: [{layer: dnsmasq, kind: file, name: /run/wharf/names/app/web, action: update, fields: [content]}]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are connected once it exists.
   returned: success
   type: list
   elements: str

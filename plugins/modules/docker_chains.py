@@ -60,7 +60,7 @@ changes:
   elements: dict
   sample: [{layer: docker_chains, kind: rules, name: container web, action: update, fields: [elements]}]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet. They are left alone until it does.
+  description: The sandboxes and endpoints whose network stack does not exist yet. They are connected once it exists.
   returned: success
   type: list
   elements: str

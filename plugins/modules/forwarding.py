@@ -45,7 +45,7 @@ changes:
   elements: dict
   sample: [{layer: forwarding, kind: sysctl, name: net.ipv4.ip_forward, action: update, fields: [value]}]
 pending:
-  description: The link of encrypted networks, if the kernel has lost WireGuard. It is left alone until that changes.
+  description: The link of encrypted networks, if the kernel has lost WireGuard. A run makes it once that has changed.
   returned: success
   type: list
   elements: str

@@ -80,7 +80,7 @@ changes:
       elements: str
 pending:
   description: The sandboxes and endpoints whose network stack does not exist yet, and the link of encrypted networks if
-    the kernel has lost WireGuard. They are left alone until that changes.
+    the kernel has lost WireGuard. A run connects them once that has changed.
   returned: success
   type: list
   elements: str

@@ -183,11 +183,11 @@ probes:
         - V(open), V(closed), or V(refused), which is as good as closed.
         - V(one-way) if the probe arrives and no answer comes back, V(elsewhere) if something else answers, V(absent) if
           there is no sandbox to send it from. These are never V(open) or V(closed).
-        - V(unknown) where it cannot be told. So it is where the probe follows from the ledger and the sandbox at one of
-          its ends is not there yet; it is not sent then.
+        - V(unknown) where the probe is inconclusive. A probe that follows from the ledger is not sent, and is so, if
+          the sandbox at one of its ends does not exist yet.
       type: str
     fulfilled:
-      description: Whether it is as expected; null where that cannot be told.
+      description: Whether it is as expected; null where the probe is inconclusive.
       type: bool
     why:
       description: The reason, in words.

@@ -58,8 +58,8 @@ changes:
   elements: dict
   sample: [{layer: veth, kind: endpoint, name: web/app, action: create, fields: []}]
 pending:
-  description: The sandboxes and endpoints whose network stack does not exist yet, and endpoints that a third-party
-    interface in the container is in the way of, which a warning names. They are left alone until that changes.
+  description: The sandboxes and endpoints whose network stack does not exist yet, and endpoints whose place a
+    third-party interface in the container occupies, which a warning names. A run connects them once that has changed.
   returned: success
   type: list
   elements: str

@@ -220,7 +220,7 @@ def failures(verification: Verification) -> List[str]:
 def unproven(verification: Verification) -> List[str]:
     """One line for each probe that tells nothing."""
     return [
-        f"{_way(probe)} should be {probe.expected}, which cannot be told ({outcome.why}){_named(probe)}"
+        f"{_way(probe)} should be {probe.expected}: inconclusive ({outcome.why}){_named(probe)}"
         for probe, outcome in verification.of(None)
     ]
 

@@ -29,7 +29,7 @@ _MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
 _LEGEND = {
     GOOD: "as expected, by the last probes",
     BAD: "not as expected",
-    UNPROVEN: "cannot be told",
+    UNPROVEN: "inconclusive",
     UNTRIED: "not probed",
 }
 _MOST_TIPS = 12

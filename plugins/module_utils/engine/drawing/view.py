@@ -16,7 +16,7 @@ from .ports import Ports, joined
 # As `network_info` tells it.
 Seen = Mapping[str, Any]
 
-# What a probe says. Untried: none was sent. Unproven: it cannot be told.
+# What a probe says. Untried: none was sent. Unproven: it was inconclusive.
 GOOD, BAD, UNPROVEN, UNTRIED = "good", "bad", "unproven", "untried"
 _WORST_FIRST = (BAD, UNPROVEN, GOOD)
 _STATUS = {True: GOOD, False: BAD, None: UNPROVEN}
@@ -83,7 +83,7 @@ class Row:
 
     @property
     def status(self) -> str:
-        """What cannot be told of some, as of probes to a container that does not run, says nothing of the others."""
+        """Inconclusive probes, as those to a container that does not run, say nothing of the others."""
         proven = worst(probe for probe in self.probes if probe.status != UNPROVEN)
         return worst(self.probes) if proven == UNTRIED else proven
 
@@ -138,7 +138,7 @@ class HostView:
 
     @property
     def wrong(self) -> Tuple[Probe, ...]:
-        """The probes that are not as declared, and then those that cannot be told."""
+        """The probes that are not as declared, and then the inconclusive ones."""
         return tuple(probe for status in (BAD, UNPROVEN) for probe in self.probes if probe.status == status)
 
     @property
