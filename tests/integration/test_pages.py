@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
 from controller import CHECKOUT
-from hosts import EXACT, LAN, PRESENT, EngineError, ThrowawayHost
+from hosts import ABSENT, EXACT, LAN, LEDGER, PRESENT, EngineError, ThrowawayHost
 from several_hosts import SeveralHosts
 from test_lan_leases import serving
 from test_tutorial import commands as commands_of
@@ -21,11 +29,14 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PREPARE = {
     "rates": "",
     "subnets": "",
+    "ipv6": "sysctl -qw net.ipv6.conf.eth0.accept_ra=1",
     "lan": """
 nsenter --net={lan} ip addr add 192.0.2.2/24 dev lan
 ip link add eth1 type veth peer name wire; ip link set eth1 up; ip link set wire up
 """,
 }
+# Where each declaration is for a host without networks. Elsewhere it changes the one before.
+EACH_BY_ITSELF = {"ipv6"}
 # What the DHCP server of the LAN gives out.
 LEASES = ("192.0.2.200,192.0.2.250,1h", "--dhcp-host=home,192.0.2.200", "--dhcp-option=3,192.0.2.1")
 # Where a page goes on with what a throwaway host cannot show: bridges with VLANs, which a scenario on VMs has.
@@ -37,13 +48,15 @@ def test_what_a_page_shows(host: ThrowawayHost, page: str) -> None:
     host.run(PREPARE[page].format(lan=host.path(LAN)))
     text = (CHECKOUT / f"docs/how-to/{page}.md").read_text(encoding="utf-8").partition(BEYOND)[0]
     with serving(host, *LEASES) if "driver: dhcp" in text else nullcontext():
-        assert_shown(host, text)
+        assert_shown(host, text, page in EACH_BY_ITSELF)
 
 
-def assert_shown(host: ThrowawayHost, text: str) -> None:
+def assert_shown(host: ThrowawayHost, text: str, each_by_itself: bool) -> None:
     refused = ""
     for language, block in BLOCK.findall(text):
         if language == "yaml":
+            if each_by_itself:
+                host.apply({}, ABSENT)
             refused = declare(host, block)
         elif block.startswith("$ "):
             for command, expected in commands_of(block):
@@ -73,6 +86,99 @@ def assert_printed(host: ThrowawayHost, command: str, expected: str) -> None:
     for line in expected.splitlines():
         # Pages leave out what is drawn around it, and what differs from run to run.
         assert re.sub(r"^[ │├└─]+|…$", "", line) in printed, f"{command}\n{printed}"
+
+
+def test_the_routed_network_of_the_page_on_ipv6(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/ipv6.md").read_text(encoding="utf-8")
+    [block] = [block for _language, block in BLOCK.findall(text) if "routed}" in block]
+    [route] = re.findall(r"^ {4}(ip -6 route add .*)$", text, re.MULTILINE)
+    assert declare(host, block) == ""
+    host.serve("web", "80/tcp", "81/tcp")
+    assert not host.probe("outside", "[2001:db8:40::2]:80/tcp", expect_open=False).is_open
+    host.run(route, "outside")
+    answer = host.probe("outside", "[2001:db8:40::2]:80/tcp")
+    assert (answer.by, answer.sees) == ("web", "2001:db8::1")
+    assert not host.probe("outside", "[2001:db8:40::2]:81/tcp", expect_open=False).is_open
+    assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web"
+
+
+def test_the_page_on_a_lost_ledger(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/recover.md").read_text(encoding="utf-8")
+    [declared] = [block for language, block in BLOCK.findall(text) if language == "yaml"]
+    lost, recovered, refused = [block for language, block in BLOCK.findall(text) if language == "text"]
+    words = yaml.safe_load(declared)
+    host.write("/run/declared.yml", declared)
+    host.apply(words)
+    host.run(f"cp {LEDGER} /run/backup; rm {LEDGER}")
+    assert_commands_print(host, lost)
+    without_db = {**words, "containers": {"web": words["containers"]["web"]}}
+    with pytest.raises(EngineError) as error:
+        host.engine(["apply", "-", "--recover", "--json"], without_db)
+    assert str(error.value) == " ".join(refused.split())
+    assert_commands_print(host, recovered.replace("declared.yml", "/run/declared.yml"))
+    # An older backup.
+    new = {"networks": {"new": {}}}
+    host.apply(new)
+    host.run(f"cp /run/backup {LEDGER}")
+    assert "-network: new" in host.wharf("diff").output
+    with pytest.raises(EngineError, match="is not managed by wharf.network"):
+        host.apply(new)
+    host.run(f"truncate -s 100 {LEDGER}")
+    assert "cannot be understood" in host.wharf("show").output
+    assert (
+        host.wharf(
+            "recover", "-", given=json.dumps({**words, "networks": {**words["networks"], **new["networks"]}})
+        ).code
+        == 0
+    )
+    assert host.run("ls /var/lib/wharf/ledger.json.broken-*") != ""
+    assert host.wharf("diff").code == 0
+
+
+def assert_commands_print(host: ThrowawayHost, block: str) -> None:
+    for command, expected in commands_of(block):
+        assert_printed(host, command, expected)
+
+
+def test_the_page_on_a_fleet(host: ThrowawayHost, tmp_path: Path) -> None:
+    """Each host may declare what its groups and its own file say. Where these are merged, it has both."""
+    text = (CHECKOUT / "docs/how-to/fleet.md").read_text(encoding="utf-8")
+    plain, merging = text.split("\n## Merge")
+    write_files(tmp_path / "plain", plain)
+    for name in ("web1", "web2", "data1"):
+        host.diff(declared_for(tmp_path / "plain", name))
+    [port] = declared_for(tmp_path / "plain", "data1")["containers"]["db"]["ports"]
+    assert port["x-wharf"] == {"allow_from": ["192.0.2.11", "192.0.2.12"]}
+    write_files(tmp_path / "merging", plain)
+    write_files(tmp_path / "merging", merging)
+    merged = {name: declared_for(tmp_path / "merging", name) for name in ("web1", "web2", "data1")}
+    assert {name: {*words["containers"]} for name, words in merged.items()} == {
+        "web1": {"web", "canary"},
+        "web2": {"web"},
+        "data1": {"db"},
+    }
+    for words in merged.values():
+        host.diff(words)
+
+
+def write_files(folder: Path, text: str) -> None:
+    """The blocks whose first line is the name of a file."""
+    for name, block in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(block, encoding="utf-8")
+
+
+def declared_for(folder: Path, host: str) -> dict[str, Any]:
+    """What the files of an inventory declare for one of its hosts, as Ansible reads them."""
+    loader = DataLoader()
+    loader.set_basedir(str(folder))
+    inventory = InventoryManager(loader=loader, sources=str(folder / "inventory.yml"))
+    manager = VariableManager(loader=loader, inventory=inventory)
+    HostVars(inventory, manager, loader)
+    variables = manager.get_vars(host=inventory.get_host(host))
+    names = [name for name in variables if name.startswith("wharf_")]
+    templar = Templar(loader, variables)
+    return {name.removeprefix("wharf_"): templar.template(variables[name]) for name in names}
 
 
 def test_the_page_on_several_hosts() -> None:
