@@ -72,8 +72,8 @@ def read_model(
         problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
-    # A port mapping with problems may be the one that a rule names.
-    knows_ports = host is not None and not any(".ports" in problem.path for problem in problems.problems)
+    # A port mapping with problems may be the one that a rule names. A dockerd that has docker0 may publish others.
+    knows_ports = settings.bridge is not None and not any(".ports" in problem.path for problem in problems.problems)
     for path, message in ineffective_rules(model, _declared_networks(model, names), knows_ports):
         (problems if idle is None else idle).add(path, message)
     if _has_any(settings, problems.problems):
