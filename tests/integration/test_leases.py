@@ -176,6 +176,18 @@ def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: T
     host.apply(WORDS)
 
 
+def test_a_stranger_is_kept_apart_as_containers_are(host: ThrowawayHost) -> None:
+    own = lease(host, "guest")["ip"]
+    host.run(f"ip addr add {own}/24 dev eth0; ip route add default via 10.7.0.1", "guest")
+    for place in ("guest", "web", "outside"):
+        host.serve(place, "80/tcp")
+    assert host.probe("guest", "192.0.2.1:80/tcp").sees == "192.0.2.10"
+    expected = {("web", f"{own}:80/tcp"): True, ("guest", f"{host.address('web', 'lan')}:80/tcp"): True}
+    expected |= {(place, f"{own}:80/tcp"): False for place in ("cook", "outside")}
+    assert host.reached(expected) == expected
+    host.run(f"ip addr del {own}/24 dev eth0", "guest")
+
+
 def test_no_stranger_is_called_as_a_container_is(host: ThrowawayHost) -> None:
     assert lease(host, "late", "-x", "hostname:web")["ip"] in ("10.7.0.2", "10.7.0.3")
     assert asked(host, "both", "web") == [host.address("web", "lan")]

@@ -19,9 +19,11 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from controller import CHECKOUT
-from hosts import ABSENT, EXACT, LAN, LEDGER, PRESENT, EngineError, ThrowawayHost
+from hosts import ABSENT, EXACT, HOST, LAN, LEDGER, PRESENT, EngineError, ThrowawayHost
 from several_hosts import SeveralHosts
 from test_lan_leases import serving
+from test_leases import plug_in
+from test_leases import prepare as prepare_clients
 from test_tutorial import commands as commands_of
 from test_verify import verify
 
@@ -241,3 +243,36 @@ def test_the_page_on_confirmed_changes(host: ThrowawayHost) -> None:
     assert host.wharf("revert").code == 0
     at = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
     assert at.sub("then", ran.output + ran.errors) == at.sub("then", shown.partition("\n")[2])
+
+
+# Machines of a page that nobody has declared, or with their MAC only.
+MACHINES = {"# on the machine": ("machine", "02:00:00:00:00:21"), "# on the printer": ("printer", "02:00:00:00:00:09")}
+
+
+def test_the_page_on_leases(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/dhcp-and-pxe.md").read_text(encoding="utf-8")
+    prepare_clients(host)
+    host.run("mount -t tmpfs none /srv; cp -a /run/tftp /srv/tftp; mv /srv/tftp/pxe.0 /srv/tftp/pxelinux.0")
+    for language, block in BLOCK.findall(text):
+        if language == "yaml":
+            assert declare(host, block) == ""
+            for name, mac in MACHINES.values():
+                if not host.run(f"ip netns list | grep -w {name} || true"):
+                    plug_in(host, name, "br-lan", mac)
+            continue
+        for command, expected in commands_of(block):
+            [place] = [name for comment, (name, _mac) in MACHINES.items() if comment in command] or [HOST]
+            given = command.replace("udhcpc ", "udhcpc -s /run/report -t 10 -T 1 ").partition("  #")[0]
+            assert expected in host.run(f"{given} 2>&1", place), command
+            for leased in re.findall(r"^udhcpc: lease of (\S+) ", expected):
+                host.run(f"ip addr replace {leased}/24 dev eth0", place)
+    assert "printer/lan" in host.apply({}).pending
+
+
+def test_requests_for_leases_that_a_firewall_drops_are_named(host: ThrowawayHost) -> None:
+    text = (CHECKOUT / "docs/how-to/dhcp-and-pxe.md").read_text(encoding="utf-8")
+    host.run("iptables -P INPUT DROP; ip6tables -P INPUT DROP")
+    declare(host, next(block for language, block in BLOCK.findall(text) if language == "yaml"))
+    warnings = " ".join(host.apply({}).warnings)
+    assert "what containers ask of the host at 67/udp, of network lan (IPv4)" in warnings
+    assert "what containers ask of the host at 547/udp, of network lan (IPv6)" in warnings
