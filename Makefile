@@ -40,7 +40,7 @@ test: venv ## run all tests that need one machine
 	@tools/old-nft
 	@tools/want-dockerd
 	@tools/preflight
-	@$(PYTEST) -n 3 $(wildcard tests/unit tests/integration) $(ARGS)
+	@$(PYTEST) -n 4 $(wildcard tests/unit tests/integration) $(ARGS)
 
 .PHONY: test-vm
 test-vm: venv ## run the molecule scenarios on VMs of Debian trixie (SUITE=), or those in SCENARIO=
