@@ -186,7 +186,8 @@ def test_a_kernel_without_what_the_rules_need(one: ThrowawayHost) -> None:
     script = '#!/bin/sh\n[ "$1" = -f ] && { echo "Error: fib is unknown" >&2; exit 1; }\nexec /run/nft "$@"\n'
     with untouched(one), instead_of_nft(one, script):
         assert refused(one) == [
-            "nft: the rules are more than nft or the kernel of this host can do: take newer ones: Error: fib is unknown"
+            "nft: nft or the kernel of this host cannot load the rules (Error: fib is unknown): install nftables "
+            "1.0.2 or later, or set firewall-backend: iptables in wharf_host"
         ]
 
 

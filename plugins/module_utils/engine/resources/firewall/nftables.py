@@ -109,8 +109,9 @@ def _listed_in_scratch(text: str) -> str:
     with namespaces.scratch():
         _output, errors = _nft(["-f", "-"], text)
         if errors:
-            lacking = "the rules are more than nft or the kernel of this host can do: take newer ones"
-            raise ConflictError.at("nft", f"{lacking}: {errors}")
+            first = errors.splitlines()[0]
+            remedy = "install nftables 1.0.2 or later, or set firewall-backend: iptables in wharf_host"
+            raise ConflictError.at("nft", f"nft or the kernel of this host cannot load the rules ({first}): {remedy}")
         return _list_table()
 
 
