@@ -316,6 +316,7 @@ APPLY = "`wharf apply`"
         ("safe web:80", "all networks of safe are internal", ["networks: [vault, front]"]),
         ("alone web:80", "network_mode none", ["networks: [front]"]),
         ("203.0.113.9 host:9000", "published on 127.0.0.1 only", ["`9000:80`"]),
+        ("host [::1]:8080", "but the kernel cannot translate [::1] (wharf_containers.web.ports[0])", ["use 127.0.0.1"]),
         (
             "203.0.113.9 own:53/udp",
             "plain are reached at their published ports only",

@@ -115,7 +115,7 @@ SYMPTOMS = {
     "A published port does not answer on the host itself": Symptom(
         rows={
             "is published on … only": Trouble(words=of_web("192.0.2.10:8080:80")),
-            "host -> [::1]:8080/tcp: …": Trouble(command="explain host [::1]:8080"),
+            "but the kernel cannot translate [::1]": Trouble(command="explain host [::1]:8080"),
         }
     ),
     "A published port does not answer from a container": Symptom(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
@@ -37,6 +38,8 @@ from .steps import (
     SILENT,
     Cause,
 )
+
+_LOOPBACK6 = ipaddress.IPv6Address("::1")
 
 _BESIDE_PARENT = "put the container on a network with a bridge, too, and use its address there"
 APPLY = "`wharf apply` brings the host back to what is declared"
@@ -159,8 +162,13 @@ class Adviser:
         return next((each for each in networks if each.sublinks and each.sublinks.parent == parent), None)
 
     def _not_listened(self, cause: Cause) -> Advice:
-        published = self._published()
+        published = self._published(self._asked.version)
         port, protocol = self._asked.destination_port, self._asked.protocol
+        elsewhere = (self._published(4) or published) if self._asked.destination == _LOOPBACK6 else None
+        if elsewhere:
+            why = f"port {port}/{protocol} is published, but the kernel cannot translate [::1] ({elsewhere.path})"
+            other = elsewhere.host_ip or ("127.0.0.1" if elsewhere.version == 4 else "the address of an interface")
+            return Advice(why, (f"use {other} instead of ::1",))
         if published:
             at = published.host_ip
             if at is None or at == self._asked.destination:
@@ -379,7 +387,7 @@ class Adviser:
     def _ping(self, network: Network) -> str:
         return f"`x-wharf: {{icmp: true}}` in {network.path}" if self._asked.protocol == PING else ""
 
-    def _published(self) -> Optional[Publication]:
+    def _published(self, version: int) -> Optional[Publication]:
         if not self._is_here:
             return None
         return next(
@@ -387,7 +395,7 @@ class Adviser:
                 each
                 for each in self._plan.publications
                 if (each.host_port, each.protocol, each.version)
-                == (self._asked.destination_port, self._asked.protocol, self._asked.version)
+                == (self._asked.destination_port, self._asked.protocol, version)
             ),
             None,
         )
