@@ -63,8 +63,10 @@ def in_background(command: str) -> tuple[str, str]:
 
 
 def instead_of(program: str, content: str = "") -> Trouble:
-    """Another program, or an empty file that cannot be run."""
-    made = f"printf '{content}' > /run/instead; chmod {755 if content else 644} /run/instead"
+    """Another program, which has this one at /run/original, or an empty file that cannot be run."""
+    made = (
+        f"cp {program} /run/original; printf '{content}' > /run/instead; chmod {755 if content else 644} /run/instead"
+    )
     made += f"; mount --bind /run/instead {program}"
     return Trouble(made, f"umount {program}", given={"networks": {"new": {}}})
 
@@ -80,6 +82,7 @@ QUIET = {
     "networks": {"quiet": {"driver_opts": {"com.docker.network.bridge.enable_icc": "false"}}},
     "containers": {"a": {"networks": ["quiet"]}, "b": {"networks": ["quiet"]}},
 }
+OLD_NFT = r'#!/bin/sh\n[ "$1" = -f ] && { echo Error >&2; exit 1; }\nexec /run/original "$@"\n'
 BR0 = {"external": True, "driver_opts": {"com.docker.network.bridge.name": "br0"}}
 
 
@@ -183,6 +186,7 @@ SYMPTOMS = {
             "dnsmasq: is needed on this host": instead_of("/usr/sbin/dnsmasq"),
             "dnsmasq: version … is too old": instead_of("/usr/sbin/dnsmasq", r"#!/bin/sh\necho Dnsmasq version 2.85\n"),
             "nft: is needed on this host": instead_of("/usr/sbin/nft"),
+            "nft or the kernel of this host cannot load the rules": instead_of("/usr/sbin/nft", OLD_NFT),
         }
     ),
     # The process that holds the lock ends by itself.
