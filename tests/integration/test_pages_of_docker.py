@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,7 @@ class Reader:
     host: ThrowawayHost
     page: str
     variables: dict[str, Any] = field(default_factory=dict)
+    scope: Sequence[str] = ()
 
     def read(self, heading: str) -> None:
         """Declare the variables of a section, run its commands, and compare what they print."""
@@ -72,7 +73,7 @@ class Reader:
         self.host.run(script)
 
     def run_playbook(self) -> None:
-        self.host.converge(self.variables)
+        self.host.converge(self.variables, scope=self.scope)
 
     def section(self, heading: str) -> str:
         """To the next heading of the same level, or a higher one."""
@@ -179,13 +180,15 @@ def test_docker_bypasses_firewalld() -> None:
         with skipping():
             have_programs_of_others(host)
         with firewalld(host), docker(host, DOCKERS_DEFAULTS):
-            reader = Reader(host, "docker", copy.deepcopy(BESIDE_DOCKER))
+            alone = Reader(host, "docker", scope=["docker_user"])
             assert "9000" not in host.run("firewall-cmd --list-all")
             host.run("docker run --detach --name shop --publish 9000:80 nginx:alpine")
-            assert reader.is_reached(NEIGHBOUR, "http://192.0.2.10:9000", True)
-            reader.read("### Restrict ports that Docker publishes")
+            assert alone.is_reached(NEIGHBOUR, "http://192.0.2.10:9000", True)
+            before = host.run("firewall-cmd --list-all-policies; firewall-cmd --list-all-zones")
+            alone.read("### Restrict ports that Docker publishes")
+            assert host.run("firewall-cmd --list-all-policies; firewall-cmd --list-all-zones") == before
             host.run("docker run --detach --name web --network none nginx:alpine")
-            reader.read("### Publish with `allow_from`")
+            Reader(host, "docker", copy.deepcopy(BESIDE_DOCKER)).read("### Publish with `allow_from`")
 
 
 def test_docker_without_rules(host: ThrowawayHost) -> None:

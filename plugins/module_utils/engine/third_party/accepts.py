@@ -62,7 +62,7 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
 
 def _firewalld(plan: Plan) -> Iterator[Firewalld]:
     """A zone and a policy of firewalld that accept all packets from and to containers: our own rules filter them."""
-    if not plan.facts.firewalld:
+    if not (plan.facts.firewalld and _networks(plan)):
         return
     yield Firewalld(f"zone {ZONE}", (("target", "ACCEPT"),))
     yield Firewalld(f"policy {POLICY}", (("target", "ACCEPT"), ("from", "ANY"), ("to", ZONE)))
