@@ -291,7 +291,7 @@ class TestLostLedger:
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
             host.engine(["apply", "-", "--recover"], part)
         assert_same(before, lambda: standing_but_ledger(host))
-        with pytest.raises(EngineError, match="WHARF-USER: .* state: exact and wharf_docker_user"):
+        with pytest.raises(EngineError, match="WHARF-USER: .* without them, and exact as wharf_state"):
             host.engine(["apply", "-", "--recover", "--state", EXACT], part)
         host.engine(["apply", "-", "--recover", "--state", EXACT], {**part, "docker_user": []})
         assert host.run("ls /run/netns").split() == ["monitor", "web"]

@@ -97,7 +97,8 @@ class Marked:
             if missing and not call.removes_rest(scope):
                 undeclared = ", ".join(sorted(missing))
                 path = call.places.part(kind)
-                remedy = f"declare them too, or let them go by state: exact and {path} without them"
+                state = call.places.option("state")
+                remedy = f"declare them too, or give {path} without them, and exact as {state}"
                 problems.add(path, f"wharf.network made these, and they are not declared: {undeclared}: {remedy}")
         problems.raise_if_any(ConflictError)
 
