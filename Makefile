@@ -51,6 +51,7 @@ test-vm: venv ## run the molecule scenarios on VMs of Debian trixie (SUITE=), or
 test-vm-all: ## run all scenarios on VMs of each Debian that there are images of
 	@$(MAKE) --no-print-directory test-vm SUITE=trixie
 	@$(MAKE) --no-print-directory test-vm SUITE=bookworm
+	@$(MAKE) --no-print-directory test-vm SUITE=forky
 
 .PHONY: bench
 bench: venv ## measure what networks cost beside peers, and write docs/performance.md (QUICK=1 tries it, in 2 minutes)
