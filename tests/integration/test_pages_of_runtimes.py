@@ -57,7 +57,7 @@ def reader(host: ThrowawayHost) -> Iterator[ReaderOfRuntimes]:
     # Not on this machine: the host has mounts of its own.
     host.run("mount -t tmpfs none /srv; mkdir /srv/www; echo 'It works' > /srv/www/index.html")
     with ExitStack() as started:
-        yield ReaderOfRuntimes(host, "runtimes", {"networks": {"app": {}}}, started)
+        yield ReaderOfRuntimes(host, "runtimes", {"networks": {"app": {}}}, started=started)
 
 
 def test_podman(reader: ReaderOfRuntimes) -> None:
