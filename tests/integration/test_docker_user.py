@@ -228,6 +228,16 @@ ALONE: list[dict[str, Any]] = [
 ]
 
 
+def test_a_port_that_nobody_publishes_is_told_unless_a_dockerd_may(host: ThrowawayHost) -> None:
+    words = {**with_rules({"published_port": 9000, "action": "drop"}), "host": {"bridge": "none"}}
+    with pytest.raises(EngineError, match=r"published_port: no container publishes 9000; published are: 5432/tcp, 808"):
+        host.apply(words)
+    host.run("ip link add docker0 type bridge")
+    host.apply(words)
+    host.apply({}, ABSENT)
+    host.run("ip link delete docker0")
+
+
 def test_alone_beside_networks_of_somebody_else(host: ThrowawayHost) -> None:
     """As on a host whose dockerd publishes the ports: nothing is made but what the rules need."""
     host.run(BRIDGED)

@@ -50,12 +50,14 @@ def read_model(
     idle: Optional[ProblemCollector] = None,
     firewall: Optional[Raw] = None,
     places: Places = _VARIABLES,
+    has_docker: bool = True,
 ) -> Model:
     """The model of the entries without problems, so that planning it can report further problems.
 
     Where `host` is None, a dockerd, say, has the default network and publishes ports; `firewall` has the host's keys
     for the firewall backend then. `idle` collects the problems of rules that match nothing, which are ordinary problems
-    if it is not given. `places` are those of the call, for entries that do not note their own.
+    if it is not given. `places` are those of the call, for entries that do not note their own. `has_docker`: a dockerd
+    may publish ports where docker0 is left to it.
 
     Raises:
         ModelError: `host` has a problem, on which all others depend.
@@ -72,8 +74,9 @@ def read_model(
         problems.add(places.of(docker_user[0], "docker_user[0]"), f"needs rules: set {keys} to true")
     model = Model(settings, _by_name(parsed_networks), _by_name(parsed_containers), rules)
     model = _checked(model, names, problems)
-    # A port mapping with problems may be the one that a rule names. A dockerd that has docker0 may publish others.
-    knows_ports = settings.bridge is not None and not any(".ports" in problem.path for problem in problems.problems)
+    others_publish = host is None or (settings.bridge is None and has_docker)
+    # A port mapping with problems may be the one that a rule names.
+    knows_ports = not others_publish and not any(".ports" in problem.path for problem in problems.problems)
     for path, message in ineffective_rules(model, _declared_networks(model, names), knows_ports):
         (problems if idle is None else idle).add(path, message)
     if _has_any(settings, problems.problems):

@@ -39,7 +39,7 @@ def make_plan(
         ModelError: what is declared, or given, is wrong.
     """
     problems = ProblemCollector()
-    model = replace(_read(declared, problems, unmatched, places), earlier=frozenset(earlier))
+    model = replace(_read(declared, facts, problems, unmatched, places), earlier=frozenset(earlier))
     return _with_parts(Plan.make(model, facts, before, problems), declared)
 
 
@@ -59,17 +59,17 @@ def make_plan_without(
     Raises:
         ModelError: that part has problems, too.
     """
-    model = without_problems(_read(declared, ProblemCollector(), None, places), problems)
+    model = without_problems(_read(declared, facts, ProblemCollector(), None, places), problems)
     if any(problem.path == NETADDR for problem in problems):
         model = without_new_allotments(model)
     return _with_parts(Plan.make(model, facts, before), declared)
 
 
 def _read(
-    declared: Declared, problems: ProblemCollector, unmatched: Optional[ProblemCollector], places: Places
+    declared: Declared, facts: Facts, problems: ProblemCollector, unmatched: Optional[ProblemCollector], places: Places
 ) -> Model:
     parts = declared.networks, declared.containers, declared.docker_user or ()
-    return read_model(declared.host, *parts, problems, unmatched, declared.firewall, places)
+    return read_model(declared.host, *parts, problems, unmatched, declared.firewall, places, facts.may_have_docker)
 
 
 def _with_parts(plan: Plan, declared: Declared) -> Plan:

@@ -5,16 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from ..declaration.model import Model, Network, Pool
 from ..declaration.section import is_within
 from ..errors import ProblemCollector
 from .facts import Facts, ThirdPartyBridge
-
-# The names that a dockerd gives to bridges.
-_DOCKERD_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 
 
 def adopt(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
@@ -84,7 +80,7 @@ def _pool(network: Network, pool: Pool, bridge: ThirdPartyBridge, problems: Prob
     if pool.ip_range and not is_within(pool.ip_range, subnet):
         problems.add(pool.path, f'"{pool.ip_range}": lies outside {subnet}, the subnet of {bridge.name}')
         return pool
-    if not pool.ip_range and _DOCKERD_BRIDGE.fullmatch(bridge.name):
+    if not pool.ip_range and bridge.is_of_docker:
         problems.add(
             _path(network),
             f"{bridge.name} is a dockerd's by its name, which gives out addresses there, too: "

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from ..declaration.section import Interface, Subnet
+
+_OF_DOCKER = re.compile(r"docker0|br-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class ThirdPartyBridge:
     has_vlans: bool = False
     own_vlan: int = 0
     default_vlan: int = 0
+
+    @property
+    def is_of_docker(self) -> bool:
+        """By its name, which a dockerd has given it."""
+        return _OF_DOCKER.fullmatch(self.name) is not None
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,11 @@ class Facts:
     systemd: bool = False
     max_backlog: int = 0
     mtus: Tuple[Tuple[str, int], ...] = ()
+
+    @property
+    def may_have_docker(self) -> bool:
+        """Whether a dockerd may publish ports here: there is a bridge of one, or nothing is known of the host."""
+        return self.third_party_bridges is None or any(bridge.is_of_docker for bridge in self.third_party_bridges)
 
     def link(self, name: str) -> Optional[HostLink]:
         return next((link for link in self.links or () if link.name == name), None)
