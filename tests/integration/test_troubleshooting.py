@@ -29,7 +29,7 @@ def declared(text: str) -> dict[str, Any]:
     return {key.removeprefix("wharf_"): each for key, each in yaml.safe_load(block[1] if block else "{}").items()}
 
 
-WORDS = {**declared(SECTIONS["The commands that tell"]), "docker_user": []}
+WORDS = {**declared(SECTIONS["Diagnostic commands"]), "docker_user": []}
 WEB = WORDS["containers"]["web"]
 
 
@@ -157,6 +157,9 @@ SYMPTOMS = {
             "open: …, and an answer would come back": Trouble(),
         },
     ),
+    "Virtual machines or VPN clients lose the network": Symptom(
+        Trouble("ip link add tun0 type veth; ip addr add 10.8.0.1/24 dev tun0; ip link set tun0 up", "ip link del tun0")
+    ),
     "A container is pending": Symptom(
         PENDING,
         {"its network stack docker:web is not there": PENDING, "the Docker Engine at … does not answer": PENDING},
@@ -276,4 +279,4 @@ def test_each_row_and_block_is_tried() -> None:
 
 def test_the_contents_name_each_symptom() -> None:
     named = re.findall(r"^- \[(.*)\]\(#", PAGE, re.MULTILINE)
-    assert named == [section for section in SECTIONS if section != "The commands that tell"]
+    assert named == [section for section in SECTIONS if section != "Diagnostic commands"]
