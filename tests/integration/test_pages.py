@@ -83,7 +83,7 @@ def declare(host: ThrowawayHost, variables: str) -> str:
 
 
 def assert_printed(host: ThrowawayHost, command: str, expected: str) -> None:
-    words = command.split()
+    words = command.removeprefix("sudo ").split()
     printed = host.wharf(*words[1:]).output if words[0] == "wharf" else host.run(command)
     for line in expected.splitlines():
         # Pages leave out what is drawn around it, and what differs from run to run.
