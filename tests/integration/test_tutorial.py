@@ -38,9 +38,10 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 
 
 def ran(controller: Controller, command: str) -> str:
-    """Run a command on the host by a shell in which `sudo` and `/tmp/www` are the test's own."""
+    """Run a command on the host by a shell in which `sudo` and `/tmp/www` are the test's own, and nobody is asked."""
     place = "outside" if ELSEWHERE in command else HOST
     command = command.replace("curl ", "busybox wget -qO- ").replace("/tmp/www", str(controller.folder / "www"))
+    command = command.replace(" -K ", " ")
     environment = settings(controller.folder)
     environment["PATH"] = f"{controller.folder}:{Path(sys.executable).parent}:{environment['PATH']}:/usr/sbin:/sbin"
     shell = [*controller.host.enter(place), "sh", "-c", f"cd {controller.folder}; {command}"]
