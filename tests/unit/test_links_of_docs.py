@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each link of a page to another file or heading of this repository leads there, and the site has each page."""
+"""Each link of a page to another file or heading of this repository leads there; README and the site have each page."""
 
 from __future__ import annotations
 
@@ -43,3 +43,11 @@ def test_the_site_lists_each_page() -> None:
     pages = {str(page.relative_to(CHECKOUT).with_suffix("")) for page in PAGES if page.parent.name != "adr"}
     assert pages - listed == set()
     assert sorted(name for name in listed - pages if "/" in name) == ["collection/index", "docs/adr/index"]
+
+
+def test_readme_lists_each_page() -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    table = re.split(r"^## .*\n", readme.partition("\n## Documentation\n")[2], flags=re.MULTILINE)[0]
+    docs = CHECKOUT / "docs"
+    pages = {str(page.relative_to(CHECKOUT)) for page in (*docs.glob("*.md"), *docs.glob("how-to/*.md"))}
+    assert pages - set(re.findall(r"\]\(([^)#\s]+)", table)) == set()
