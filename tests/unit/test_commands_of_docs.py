@@ -93,6 +93,13 @@ def test_something_is_found() -> None:
         assert wrong(broken.split()) != "", broken
 
 
+def test_the_page_on_the_command_lists_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert wrong(["wharf", "--help"]) == ""
+    names = re.findall(r"\{([\w,]+)\}", capsys.readouterr().out)[0].split(",")
+    page = (CHECKOUT / "roles/boot/README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `wharf (\w+)[^|]*\|", page, re.MULTILINE)) == sorted(names)
+
+
 def test_a_page_quotes_its_files() -> None:
     """Those of the example that runs on VMs, without what heads each of them."""
     folder = CHECKOUT / "docs/how-to/bgp"
