@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -489,6 +490,12 @@ _ROUTES_BY_HOST = (
     *(f"route add {each} via {ADDRESSES['host'][0]}" for each in ("172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8")),
     f"route add fc00::/7 via {ADDRESSES['host'][1]}",
 )
+
+
+def need_busybox() -> None:
+    """Skip the test where this machine has none that could run in a container's own tree."""
+    if not shutil.which("busybox"):
+        pytest.skip("a static busybox is not installed here")
 
 
 def _agent(prefix: list[str]) -> Agent:

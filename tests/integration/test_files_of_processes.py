@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from controller import Controller
-from hosts import ABSENT, DIFFERS, ThrowawayHost
+from hosts import ABSENT, DIFFERS, ThrowawayHost, need_busybox
 from obstacles import OBSTACLES, Obstacle
 from runners import ENGINE
 
@@ -64,8 +64,7 @@ def _wait_until(condition: Any) -> None:
 
 @pytest.fixture
 def boxes(host: ThrowawayHost) -> Iterator[Boxes]:
-    if not shutil.which("busybox"):
-        pytest.skip("a static busybox is not installed here")
+    need_busybox()
     with ExitStack() as started:
         yield Boxes(host, started)
 

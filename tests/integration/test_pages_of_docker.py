@@ -21,7 +21,7 @@ import yaml
 from controller import CHECKOUT
 from dockerd import Dockerd
 from foreign_firewalls import firewalld, have_programs_of_others, skipping, start_ufw
-from hosts import ABSENT, NEIGHBOUR, OUTSIDE, EngineError, ThrowawayHost
+from hosts import ABSENT, NEIGHBOUR, OUTSIDE, EngineError, ThrowawayHost, need_busybox
 from test_follow import following, heard
 from test_living_with_others import needs_root
 from test_pages import assert_printed
@@ -112,8 +112,7 @@ class Reader:
 
 @contextmanager
 def docker(host: ThrowawayHost, words: Any) -> Iterator[Dockerd]:
-    if not shutil.which("busybox"):
-        pytest.skip("a static busybox is not installed here")
+    need_busybox()
     with Dockerd.started(host, words) as started, host.engine_among(started.pid):
         started.tell(IMPORT_NGINX)
         yield started
@@ -168,8 +167,8 @@ def test_a_container_on_a_network_of_docker(reader: Reader) -> None:
 
 @needs_root
 def test_docker_bypasses_ufw(reader: Reader) -> None:
-    if not reader.host.run("command -v ufw || true"):
-        pytest.skip("ufw is not here (see tools/foreign-firewalls)")
+    with skipping():
+        reader.host.run("command -v ufw || exit 77")
     start_ufw(reader.host)
     reader.read("## Stop Docker from bypassing ufw and firewalld")
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hosts import ABSENT, OUTSIDE, ThrowawayHost
+from hosts import ABSENT, OUTSIDE, ThrowawayHost, need_busybox
 from machines import Machines
 from test_pages_of_docker import BLOCK, INDEX, Reader
-from test_runtimes import Podman
+from test_runtimes import podman_in
 
 # The number of a process on the page.
 A_NUMBER = "4711"
@@ -52,8 +51,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def reader(host: ThrowawayHost) -> Iterator[ReaderOfRuntimes]:
-    if not shutil.which("busybox"):
-        pytest.skip("a static busybox is not installed here")
+    need_busybox()
     # Not on this machine: the host has mounts of its own.
     host.run("mount -t tmpfs none /srv; mkdir /srv/www; echo 'It works' > /srv/www/index.html")
     with ExitStack() as started:
@@ -61,15 +59,11 @@ def reader(host: ThrowawayHost) -> Iterator[ReaderOfRuntimes]:
 
 
 def test_podman(reader: ReaderOfRuntimes) -> None:
-    if not shutil.which("podman"):
-        pytest.skip("podman is not installed here")
-    podman = Podman(reader.host)
-    reader.host.run(f"ln -s busybox /run/image/bin/httpd; mkdir /run/image/www; {INDEX}")
-    podman.run("""import --change 'CMD ["/bin/httpd", "-f", "-h", "/www"]' - nginx:alpine""", "tar c -C /run/image . |")
-    try:
+    with podman_in(reader.host) as podman:
+        reader.host.run(f"ln -s busybox /run/image/bin/httpd; mkdir /run/image/www; {INDEX}")
+        given = "tar c -C /run/image . |"
+        podman.run("""import --change 'CMD ["/bin/httpd", "-f", "-h", "/www"]' - nginx:alpine""", given)
         reader.read("## Podman")
-    finally:
-        podman.run("rm --all --force --time 0")
 
 
 def test_machines(reader: ReaderOfRuntimes) -> None:

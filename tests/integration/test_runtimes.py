@@ -9,6 +9,7 @@ import copy
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,22 @@ def _as_user(user: int, home: str) -> str:
     return f"setpriv --reuid {user} --regid {user} --clear-groups env HOME={home} XDG_RUNTIME_DIR={home}/user"
 
 
-@pytest.fixture
-def podman(host: ThrowawayHost) -> Iterator[Podman]:
+@contextmanager
+def podman_in(host: ThrowawayHost) -> Iterator[Podman]:
+    """With no container left at the end."""
     if not (Path("/usr/bin/podman").exists() and shutil.which("busybox")):
         pytest.skip("podman and a static busybox are not installed here")
     started = Podman(host)
-    yield started
-    started.run("rm --all --force --time 0")
+    try:
+        yield started
+    finally:
+        started.run("rm --all --force --time 0")
+
+
+@pytest.fixture
+def podman(host: ThrowawayHost) -> Iterator[Podman]:
+    with podman_in(host) as started:
+        yield started
 
 
 def test_a_container_is_connected_and_named(host: ThrowawayHost, podman: Podman) -> None:
