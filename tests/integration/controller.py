@@ -19,6 +19,7 @@ import yaml
 from hosts import ThrowawayHost
 
 CHECKOUT = Path(__file__).parents[2]
+COLLECTIONS = CHECKOUT / ".venv/collections"
 ROLES = ["wharf.network.default_networks", "wharf.network.user_networks", "wharf.network.containers"]
 
 VARIABLES = {
@@ -65,10 +66,10 @@ class Run:
         ]
 
 
-def settings(folder: Path) -> dict[str, str]:
-    """The environment of ansible-playbook, with this checkout as the collection and all its files in one folder."""
+def settings(folder: Path, collections: Path = COLLECTIONS) -> dict[str, str]:
+    """The environment of ansible-playbook, with all its files in one folder; the collection is this checkout."""
     own = {
-        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
         "ANSIBLE_HOME": str(folder / "ansible"),
         "ANSIBLE_REMOTE_TEMP": str(folder / "ansible"),
         "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
@@ -85,6 +86,7 @@ class Controller:
 
     host: ThrowawayHost
     folder: Path
+    collections: Path = COLLECTIONS
 
     def play(
         self, tasks: Any, *options: str, variables: dict[str, Any] | None = None, prefix: Sequence[str] = ()
@@ -99,7 +101,7 @@ class Controller:
         command = [Path(sys.executable).parent / "ansible-playbook", "-v", "-i", "localhost,", "-c", "local", name]
         ran = subprocess.run(
             [*self.host.enter(), *prefix, *map(str, command), *options],
-            env=settings(self.folder),
+            env=settings(self.folder, self.collections),
             capture_output=True,
             text=True,
             check=False,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from controller import CHECKOUT
+from controller import CHECKOUT, Controller
 from hosts import ABSENT, EXACT, HOST, LAN, LEDGER, PRESENT, EngineError, ThrowawayHost
 from several_hosts import SeveralHosts
+from test_boot import COMMAND
 from test_lan_leases import serving
 from test_leases import plug_in
 from test_leases import prepare as prepare_clients
@@ -161,6 +164,41 @@ def test_the_page_on_a_fleet(host: ThrowawayHost, tmp_path: Path) -> None:
     }
     for words in merged.values():
         host.diff(words)
+
+
+def test_the_page_on_upgrades(controller: Controller) -> None:
+    text = (CHECKOUT / "docs/how-to/upgrade.md").read_text(encoding="utf-8")
+    [_requirements, shown, refused] = [block for _kind, block in BLOCK.findall(text)]
+    installed, upgraded = (
+        replace(controller, collections=copied_as(version, controller.folder / version))
+        for version in re.findall(r"^[-+]version: (.+)$", shown, re.MULTILINE)
+    )
+    declared = {"wharf_networks": {"app": {}}, "wharf_containers": {"web": {"networks": ["app"]}}}
+    assert installed.play("wharf.network.site", variables=declared).returncode == 0
+    links = controller.host.run("ip -br link")
+    predicted = upgraded.play("wharf.network.site", "--check", "--diff", variables=declared)
+    for part in shown.split("…"):
+        assert part in predicted.output
+    assert predicted.calls == [[("update", "program", COMMAND)]]
+    twice = upgraded.play(["wharf.network.site", "wharf.network.site"], variables=declared)
+    assert twice.calls == [*predicted.calls, []]
+    assert f"+version: {controller.host.run(f'{COMMAND} --version').split()[1]}\n" in shown
+    assert controller.host.run("ip -br link") == links
+    controller.host.run(f"""sed -i 's/"version": 1,/"version": 2,/' {LEDGER}""")
+    with pytest.raises(EngineError) as error:
+        controller.host.apply({})
+    assert str(error.value) == refused.strip()
+
+
+def copied_as(version: str, folder: Path) -> Path:
+    """Where Ansible finds this checkout as another version of the collection."""
+    copy = folder / "ansible_collections/wharf/network"
+    for name in ("meta", "playbooks", "plugins", "roles"):
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = copy / "plugins/module_utils/engine/version.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub("^VERSION = .*", f'VERSION = "{version}"', text, flags=re.MULTILINE), encoding="utf-8")
+    return folder
 
 
 def write_files(folder: Path, text: str) -> None:
