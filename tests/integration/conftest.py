@@ -19,10 +19,8 @@ from fleets import Fleet, started_fleet  # noqa: E402
 from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 
 # Files of tests that take long each, the longest first. They share nothing that takes long to set up.
-LONG = [
-    f"tests/integration/test_{name}.py"
-    for name in ("killed", "transaction", "confirm", "playbooks", "fleet", "playbook_inputs", "verify", "runner")
-]
+_NAMES = "killed macvlan transaction transitions confirm playbook_inputs playbooks fleet verify runner".split()
+LONG = [f"tests/integration/test_{name}.py" for name in _NAMES]
 
 
 class LongestFirst(LoadScopeScheduling):
