@@ -484,7 +484,7 @@ _SETTLED_WITHIN = 5
 _OF_CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")
 
 # What comes and goes by itself, or is a number that the kernel gives out.
-_PASSING = ("index", "operstate", "life_time", "stats64", "_timer", "_learned")
+_PASSING = ("index", "state", "life_time", "stats64", "_timer", "_learned")
 
 _ROUTES_BY_HOST = (
     *(f"route add {each} via {ADDRESSES['host'][0]}" for each in ("172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8")),
