@@ -54,7 +54,8 @@ class EngineAction(ActionBase):  # type: ignore[misc] # Ansible has no types
 
 def _sources() -> dict[str, bytes]:
     engine = {f"engine/{path}": source for path, source in sources_below(str(_MODULE_UTILS / "engine"))}
-    return {**engine, "__init__.py": b"", "host_modules.py": (_MODULE_UTILS / "host_modules.py").read_bytes()}
+    around = {name: (_MODULE_UTILS / name).read_bytes() for name in ("host_modules.py", "host_process.py")}
+    return {**engine, **around, "__init__.py": b""}
 
 
 def _digest(sources: dict[str, bytes]) -> str:

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the wharf.network authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which Python of a host runs the engine, if that of the module lacks the libraries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.network.plugins.module_utils import engine_loader
+
+ANSWER = """{"warnings": ["careful"], "method": "exit_json", "result": {"changed": true}}"""
+COMPLETE = f"cat >&2; echo '{ANSWER}'"
+LACKING = "exit 77"
+BROKEN = "echo Oops >&2; exit 1"
+
+
+class Left(Exception):
+    """The module has left."""
+
+
+@dataclass
+class Module:
+    tmpdir: str
+    sent: bytes = b""
+    params: dict[str, Any] = field(default_factory=dict)
+    check_mode: bool = False
+    _diff: bool = False
+    told: list[Any] = field(default_factory=list)
+
+    def warn(self, warning: str) -> None:
+        self.told.append(warning)
+
+    def exit_json(self, **result: Any) -> None:
+        self.told.append(result)
+        raise Left
+
+    fail_json = exit_json
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    monkeypatch.setattr(engine_loader, "_PYTHONS", (f"{tmp_path}/python*",))
+    return Module(str(tmp_path))
+
+
+def add(module: Module, *scripts: str) -> None:
+    """The first one is tried first."""
+    for number, script in enumerate(reversed(scripts)):
+        path = Path(module.tmpdir, f"python{number}")
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+
+def test_the_first_that_has_the_libraries(module: Module) -> None:
+    add(module, LACKING, COMPLETE, BROKEN)
+    Path(module.tmpdir, "python9").symlink_to("nowhere")
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == ["careful", {"changed": True}]
+
+
+def test_none_has_them(module: Module) -> None:
+    # More than a pipe holds, which nobody reads.
+    module.params = {"networks": "x" * 100_000}
+    add(module, LACKING, LACKING)
+    engine_loader._run_by_another_python(module, "layers")
+    assert module.told == []
+
+
+def test_a_run_that_has_ended_is_not_repeated(module: Module) -> None:
+    add(module, BROKEN, COMPLETE)
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == [{"msg": f"{module.tmpdir}/python1 ended with 1: Oops"}]
