@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from .declaration.section import Interface, Subnet
-from .kernel import proc_sys, rtnetlink, systemd
+from .kernel import proc_sys, rtnetlink, selinux, systemd
 from .kernel.listeners import listeners
 from .ledger import Ledger
 from .planning.facts import Facts, HostLink, ThirdPartyBridge
@@ -26,6 +26,8 @@ from .resources.links.stacks import HostStack
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
+# The policies of Debian and of Fedora let dnsmasq read files of this type, and watch folders of it.
+_DNSMASQ_SELINUX_TYPE = "etc_t"
 
 
 def read_facts(ledger: Ledger, own: HostStack) -> Facts:
@@ -70,6 +72,7 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         links=tuple(_host_links(links, addresses, managed)),
         dnsmasq_user=user,
         dnsmasq_group=group,
+        dnsmasq_selinux_type=_DNSMASQ_SELINUX_TYPE if selinux.knows(_DNSMASQ_SELINUX_TYPE) else "",
         systemd=systemd.is_booted(),
     )
 

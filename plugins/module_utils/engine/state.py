@@ -117,9 +117,11 @@ class File(Object):
 
     `in_place`: the file is rewritten, and never replaced by another, since it may be bind-mounted into a container,
     which would keep the old one. `places` are pairs of a line and where that line is declared, for messages.
+    `selinux_type` is that of the file and of its folders below /run, empty where it is left to SELinux's policy.
     """
 
     content: str
+    selinux_type: str = field(default="", metadata=_RARE)
     in_place: bool = field(default=False, compare=False)
     place: str = field(default="", compare=False)
     places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)

@@ -129,9 +129,11 @@ def _resolver(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterato
     if resolver.is_networks_own and plan.model.networks[resolver.name].services.dhcp:
         reread[hosts_path(resolver.name)] = "".join(dhcp_hosts(plan, plan.model.networks[resolver.name]))
     place = ", ".join(plan.model.networks[name].path for name in resolver.networks)
-    yield File(config_path(resolver.name), config, place=place, places=tuple(_declared_lines(plan, resolver)))
+    selinux_type = plan.facts.dnsmasq_selinux_type
+    places = tuple(_declared_lines(plan, resolver))
+    yield File(config_path(resolver.name), config, selinux_type, place=place, places=places)
     for path, content in reread.items():
-        yield File(path, content, place=place)
+        yield File(path, content, selinux_type, place=place)
     config_digest, reread_digest = digests(config, reread.values())
     yield Dnsmasq(
         resolver.name,
@@ -318,6 +320,7 @@ class _NamesByNetwork:
 
     def __init__(self, plan: Plan) -> None:
         self._networks = plan.model.networks
+        self._selinux_type = plan.facts.dnsmasq_selinux_type
         known = dict.fromkeys(network for resolver in plan.resolvers.all for network in resolver.networks)
         self._lines: Dict[str, Dict[str, Lines]] = {
             name: {_RECORDS: _address_records(plan.model.networks[name])} for name in known
@@ -334,7 +337,8 @@ class _NamesByNetwork:
             for name, lines in files.items():
                 path = f"{NAMES_FOLDER}/{network}/{name}"
                 content = "".join(f"{address}\t{' '.join(names)}\n" for address, names in lines)
-                yield File(path, f"{_HEADER}{content}", place=self._networks[network].path)
+                place = self._networks[network].path
+                yield File(path, f"{_HEADER}{content}", self._selinux_type, place=place)
 
     def of(self, networks: Iterable[str]) -> Iterator[str]:
         for network in networks:

@@ -72,8 +72,9 @@ class Facts:
     `resolv_conf` is the content of the host's file, or of systemd-resolved's where the host's leads there;
     `nameservers` is the number of nameservers in the host's own file.
     `firewalld`: whether firewalld runs, or is stopped and keeps settings that wharf.network made.
-    `dnsmasq_user` and `dnsmasq_group` are the user and group that dnsmasq should run as. `systemd`: whether systemd
-    starts services on this host.
+    `dnsmasq_user` and `dnsmasq_group` are the user and group that dnsmasq should run as. `dnsmasq_selinux_type` is the
+    SELinux type of the files that it should read, empty on a host without SELinux. `systemd`: whether systemd starts
+    services on this host.
     `listeners` are the listening sockets of the host, by protocol, address and port. `forwards_…`: whether the host
     forwarded packets before wharf.network changed that. `ipv6`: its kernel has IPv6. `max_backlog` is
     net.core.netdev_max_backlog, in packets, 0 where it is not known. `mtus` are those of the links that have the host's
@@ -103,6 +104,7 @@ class Facts:
     firewalld: bool = False
     dnsmasq_user: str = "dnsmasq"
     dnsmasq_group: str = "nogroup"
+    dnsmasq_selinux_type: str = ""
     systemd: bool = False
     max_backlog: int = 0
     mtus: Tuple[Tuple[str, int], ...] = ()

@@ -18,7 +18,7 @@ from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optiona
 
 from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError, ProblemCollector
-from ...kernel import programs, systemd
+from ...kernel import programs, selinux, systemd
 from ...kernel.listeners import listening_sockets
 from ...kernel.processes import open_sockets, start_time, stat_fields
 from ...planning.dnsmasq_files import (
@@ -40,6 +40,10 @@ from .files import Files, content_of
 
 # How long a process may take to end, in seconds, until it is made to.
 _PATIENCE = 5.0
+
+# The SELinux types of the folder in which dnsmasq may make its pid file, and of the files that it may write leases to.
+_RUNNING_SELINUX_TYPE = "var_run_t"
+_LEASES_SELINUX_TYPE = "dnsmasq_lease_t"
 
 
 class DnsmasqFiles(Files):
@@ -332,6 +336,7 @@ def _start(things: List[Dnsmasq]) -> None:
     before = {path for thing in things for path in _traces(thing.name) if os.path.exists(path)}
     os.makedirs(RUNNING_FOLDER, exist_ok=True)
     os.makedirs(LEASES_FOLDER, exist_ok=True)
+    _let_write(things)
     try:
         if _has_systemd():
             _start_by_systemd(things)
@@ -342,6 +347,19 @@ def _start(things: List[Dnsmasq]) -> None:
             if not _find(thing.name):
                 _forget(thing.name, before)
         raise
+
+
+def _let_write(things: List[Dnsmasq]) -> None:
+    """Set the SELinux types of what dnsmasq writes.
+
+    A new folder has that of its own folder, or of the program that made it. dnsmasq makes the file of its leases with
+    the right type, which the file loses if an admin restores the types of all files.
+    """
+    if selinux.knows(_LEASES_SELINUX_TYPE):
+        selinux.set_type(RUNNING_FOLDER, _RUNNING_SELINUX_TYPE)
+        for thing in things:
+            if os.path.exists(lease_path(thing.name)):
+                selinux.set_type(lease_path(thing.name), _LEASES_SELINUX_TYPE)
 
 
 def _start_by_itself(things: List[Dnsmasq]) -> None:

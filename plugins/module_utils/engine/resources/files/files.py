@@ -12,12 +12,14 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ApplyError, ConflictError, Problem
-from ...kernel import disk
+from ...kernel import disk, selinux
 from ...state import Digest, File, Key, State, state_of
 from ..resource import Observation, Resource
 from .edits import digest, edited
 
 ABSENT = "absent"
+
+_RUN = Path("/run")
 
 
 class Files(Resource):
@@ -55,7 +57,7 @@ class Files(Resource):
                 # To be written again, also where it is what it was before: so the draft goes.
                 content = ""
                 begun.add(file.key)
-            standing.append(File(file.name, content, file.in_place))
+            standing.append(File(file.name, content, _selinux_type(file), file.in_place))
         if problems:
             raise ConflictError(*problems)
         current = state_of([*standing])
@@ -89,7 +91,9 @@ class Files(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
             try:
-                if isinstance(change.after, File):
+                if isinstance(change.after, File) and change.fields == ("selinux_type",):
+                    _set_selinux_type(change.after)
+                elif isinstance(change.after, File):
                     self._make(change.after)
                 else:
                     self._remove(Path(change.subject.name))
@@ -153,6 +157,32 @@ def content_of(path: str) -> str:
         return ""
 
 
+def _selinux_type(file: File) -> str:
+    """Of the file and its folders the type that is not the wanted one, if there is one."""
+    if not file.selinux_type:
+        return ""
+    types = map(selinux.type_of, (file.name, *_folders(file)))
+    return next((type_ for type_ in types if type_ != file.selinux_type), file.selinux_type)
+
+
+def _folders(file: File) -> List[str]:
+    """Those that get the SELinux type of the file."""
+    return [str(folder) for folder in Path(file.name).parents if _RUN in folder.parents]
+
+
+def _set_selinux_type(file: File) -> None:
+    """The file keeps the time at which it was written. It is opened for writing, so that a process which watches the
+    folder reads it again.
+    """
+    for folder in _folders(file):
+        selinux.set_type(folder, file.selinux_type)
+    descriptor = os.open(file.name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        selinux.set_type(descriptor, file.selinux_type)
+    finally:
+        os.close(descriptor)
+
+
 def _draft(path: Path) -> Path:
     """Hidden, so that who reads all files of a folder passes it over."""
     return path.with_name(f".{path.name}.wharf-new")
@@ -161,11 +191,15 @@ def _draft(path: Path) -> Path:
 def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
+    if file.selinux_type:
+        for folder in _folders(file):
+            selinux.set_type(folder, file.selinux_type)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(target, flags, 0o644)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
         os.fchmod(descriptor, 0o644)
+        selinux.set_type(descriptor, file.selinux_type)
         opened.write(file.content)
     if target != file.name:
         disk.settle(target)
