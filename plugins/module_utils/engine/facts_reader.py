@@ -26,8 +26,6 @@ from .resources.links.stacks import HostStack
 
 _RESOLVED_STUB = "127.0.0.53"
 _FIREWALLD = ("/usr/sbin/firewalld", "/usr/bin/firewalld")
-# The policies of Debian and of Fedora let dnsmasq read files of this type, and watch folders of it.
-_DNSMASQ_SELINUX_TYPE = "etc_t"
 
 
 def read_facts(ledger: Ledger, own: HostStack) -> Facts:
@@ -72,7 +70,7 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         links=tuple(_host_links(links, addresses, managed)),
         dnsmasq_user=user,
         dnsmasq_group=group,
-        dnsmasq_selinux_type=_DNSMASQ_SELINUX_TYPE if selinux.knows(_DNSMASQ_SELINUX_TYPE) else "",
+        dnsmasq_selinux_type=selinux.readable_type(),
         systemd=systemd.is_booted(),
     )
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from typing import Optional, Sequence
 
 from ..errors import ApplyError
+from . import selinux
 
 
 def find(name: str) -> Optional[str]:
@@ -28,7 +30,8 @@ def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess
     """Run a program with a script on its standard input.
 
     If this run is killed, the program goes on, and must not get half of the script. So the script is a file, no pipe.
-    The program also inherits the lock, so the next run waits for it.
+    The program also inherits the lock, so the next run waits for it. SELinux may confine the program if systemd has
+    started this one, and then takes away a file that it may not read, or that is also open for writing.
 
     Raises:
         ApplyError: it could not be started.
@@ -36,12 +39,15 @@ def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess
     try:
         with open(os.memfd_create("script"), "w+", encoding="utf-8", errors="surrogateescape") as file:
             file.write(script)
-            file.seek(0)
+            file.flush()
+            with suppress(OSError):
+                selinux.set_type(file.fileno(), selinux.readable_type())
             # There is no run_command in an engine that also runs without Ansible.
             # A third-party rule can have bytes in it that are not UTF-8.
-            return subprocess.run(  # pylint: disable=ansible-bad-function
-                command, stdin=file, capture_output=True, check=False, close_fds=False,
-                encoding="utf-8", errors="surrogateescape",
-            )  # fmt: skip
+            with open(f"/proc/self/fd/{file.fileno()}", "rb") as stdin:
+                return subprocess.run(  # pylint: disable=ansible-bad-function
+                    command, stdin=stdin, capture_output=True, check=False, close_fds=False,
+                    encoding="utf-8", errors="surrogateescape",
+                )  # fmt: skip
     except OSError as error:
         raise ApplyError(f"{command[0]} could not be run: {error.strerror}") from error

@@ -11,12 +11,23 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from typing import Union
+
+# By the policies of Debian and of Fedora, nft, iptables and dnsmasq may read files of this type, and dnsmasq may watch
+# folders of it.
+_READABLE = "etc_t"
 
 _ATTRIBUTE = "security.selinux"
 
 # The kernel refuses a label that is written here if its policy does not know it.
 _CHECK = "/sys/fs/selinux/context"
+
+
+@cache
+def readable_type() -> str:
+    """The type of files that confined programs should read; empty on a host without SELinux."""
+    return _READABLE if knows(_READABLE) else ""
 
 
 def knows(type_: str) -> bool:
