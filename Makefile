@@ -36,7 +36,8 @@ demo-fleet: venv ## the same for three hosts with one network over them; one is 
 .PHONY: test
 test: venv ## run all tests that need one machine
 	@tools/need $(TEST_COMMANDS)
-	@tools/foreign-firewalls
+	@tools/unpack foreign-firewalls ufw firewalld dbus-daemon
+	@tools/unpack openrc openrc systemd-sysv- # which OpenRC takes the place of
 	@tools/old-nft
 	@tools/want-dockerd
 	@tools/preflight

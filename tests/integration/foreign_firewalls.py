@@ -76,7 +76,7 @@ COMMIT
 
 
 def have_programs_of_others(host: ThrowawayHost) -> None:
-    """ufw and firewalld, unpacked by `tools/foreign-firewalls` and laid over this host's /usr."""
+    """ufw and firewalld, unpacked by `tools/unpack` and laid over this host's /usr."""
     host.run(
         f"""
         [ -e {UNPACKED}/usr/sbin/ufw ] || [ -e /usr/sbin/ufw ] || exit 77
@@ -95,7 +95,7 @@ def skipping() -> Iterator[None]:
         yield
     except subprocess.CalledProcessError as error:
         if error.returncode == 77:
-            pytest.skip(f"ufw and firewalld are not here (see tools/foreign-firewalls): {error.stderr}")
+            pytest.skip(f"ufw and firewalld are not here (see tools/unpack): {error.stderr}")
         raise
 
 

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boot_layer import COMMAND, installed
 from controller import CHECKOUT, WORDS, Controller
 from hosts import ABSENT, EngineError, ThrowawayHost, differences
-from runners import ENGINE
 from standing import assert_same, standing
 
-COMMAND = "/usr/local/sbin/wharf"
 APPLY, FOLLOW = "wharf.service", "wharf-follow.service"
 UNITS = "/etc/systemd/system"
 SYSTEMD = "/usr/lib/systemd/systemd"
@@ -49,31 +48,6 @@ done
 @pytest.fixture
 def words() -> dict[str, Any]:
     return WORDS
-
-
-def installed(host: ThrowawayHost, remove: bool = False, services: bool | None = None) -> list[tuple[str, str, str]]:
-    """As the module does it, without Ansible: foreseen is what is done, and then nothing is left to do."""
-    boot = None if remove else {} if services is None else {"services": services}
-    given = f"boot={boot}, state={'absent' if remove else 'present'!r}"
-    foreseen, made, left = (_engine(host, f"{given}, check={check}") for check in (True, False, False))
-    assert foreseen == made
-    assert left == []
-    return made
-
-
-def _engine(host: ThrowawayHost, given: str) -> list[tuple[str, str, str]]:
-    script = f"""
-import json
-from engine.converge import converge
-from engine.declaration.declared import Call
-from engine.layers import BOOT
-made = converge(Call({given}, scopes=frozenset(["boot"])), [BOOT]).changes
-print(json.dumps([[change.action, change.subject.kind, change.subject.name] for change in made]))
-"""
-    ran = subprocess.run([*host.enter(), *ENGINE, "-c", script], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise EngineError(ran.stderr)
-    return [tuple(change) for change in json.loads(ran.stdout)]
 
 
 def boot_with_systemd(host: ThrowawayHost) -> None:
@@ -195,9 +169,9 @@ def test_services_in_an_image(host: ThrowawayHost) -> None:
     assert differences(before, host.snapshot()) == ""
 
 
-def test_services_where_there_is_no_systemd(host: ThrowawayHost) -> None:
+def test_services_where_there_is_no_init_system(host: ThrowawayHost) -> None:
     host.run(": > /run/none; [ ! -e /usr/bin/systemctl ] || mount --bind /run/none /usr/bin/systemctl")
-    with pytest.raises(EngineError, match="wharf_boot_services: there is no systemd on this host"):
+    with pytest.raises(EngineError, match="wharf_boot_services: there is neither systemd nor OpenRC on this host"):
         installed(host, services=True)
 
 

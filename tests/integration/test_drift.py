@@ -101,7 +101,7 @@ def test_the_log_has_each_run_that_changed_something(host: ThrowawayHost) -> Non
     told = [(run["origin"], run["by"]) for run in runs(host)]
     assert told == [
         ("follow", "`wharf follow`"),
-        ("boot", "`wharf.service`"),
+        ("boot", "the service `wharf`"),
         ("by hand", "`wharf apply` of root"),
     ]
     assert runs(host)[1]["changes"] == [{"action": "update", "kind": "bridge", "number": 1, "names": ["br-front"]}]

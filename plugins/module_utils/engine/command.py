@@ -300,7 +300,7 @@ def _converge(options: argparse.Namespace) -> int:
         repeats=not options.file and options.state == PRESENT and not options.recover,
         confirm=options.confirm if options.command == "apply" else None,
         origin=AT_BOOT if is_at_boot else BY_HAND,
-        by="`wharf.service`" if is_at_boot else f"`wharf apply` of {_user()}",
+        by="the service `wharf`" if is_at_boot else f"`wharf apply` of {_user()}",
         places=Places.of_command(options.file),
     )
     result = converge(call)

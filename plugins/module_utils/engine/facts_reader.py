@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from .declaration.section import Interface, Subnet
-from .kernel import proc_sys, rtnetlink, selinux, systemd
+from .kernel import proc_sys, rtnetlink, selinux
+from .kernel.init_systems import INIT_SYSTEMS
 from .kernel.listeners import listeners
 from .ledger import Ledger
 from .planning.facts import Facts, HostLink, ThirdPartyBridge
@@ -40,6 +41,7 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
     uplink = _uplink(routes, links)
     resolv_conf = _resolv_conf()
     user, group = _dnsmasq_user()
+    init_system, starts_services = _init_system()
     first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
     return Facts(
         uplink=uplink.name if uplink else "",
@@ -71,7 +73,8 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         dnsmasq_user=user,
         dnsmasq_group=group,
         dnsmasq_selinux_type=selinux.readable_type(),
-        systemd=systemd.is_booted(),
+        init_system=init_system,
+        starts_services=starts_services,
     )
 
 
@@ -207,6 +210,14 @@ def _resolv_conf() -> str:
     if ResolvConf(content).nameservers == [_RESOLVED_STUB]:
         return _read("/run/systemd/resolve/resolv.conf") or content
     return content
+
+
+def _init_system() -> Tuple[str, bool]:
+    """The one that runs the host, else one that is installed; and whether it runs the host."""
+    for name, system in INIT_SYSTEMS.items():
+        if system.is_booted():
+            return name, True
+    return next((name for name, system in INIT_SYSTEMS.items() if system.is_installed()), ""), False
 
 
 def _is_plain(name: str) -> bool:

@@ -221,39 +221,37 @@ def _unloadable(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
 
 
 def _boot(planned: Plan) -> List[Object]:
-    from .planning.boot import units_and_services
+    from .planning.boot import files_and_services
     from .program import program
 
     boot = planned.boot or {}
-    return [program(), *units_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))]
+    return [program(), *files_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))]
 
 
 def _boot_resources(_ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
-    from .resources.boot import Programs, Services, Units
+    from .resources.boot import Programs, ServiceFiles, Services
 
-    return Programs(), Units(), Services()
+    return Programs(), ServiceFiles(), Services()
 
 
-def _no_systemd(planned: Plan) -> List[Problem]:
-    from .kernel import systemd
-
+def _no_init_system(planned: Plan) -> List[Problem]:
     boot = planned.boot or {}
-    if not (boot.get("services") or boot.get("metrics")) or systemd.is_installed():
+    if not (boot.get("services") or boot.get("metrics")) or planned.facts.init_system:
         return []
     remedy = "leave this out, and have the host's init system run `wharf apply` when it boots, and `wharf follow`"
     return [
         Problem(
             Places.of_boot(boot, "services" if boot.get("services") else "metrics"),
-            f"there is no systemd on this host: {remedy}",
+            f"there is neither systemd nor OpenRC on this host: {remedy}",
         )
     ]
 
 
 def _unwritten_metrics(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
     boot = planned.boot or {}
-    if not boot.get("metrics") or boot.get("services") or planned.facts.systemd:
+    if not boot.get("metrics") or boot.get("services") or planned.facts.starts_services:
         return []
-    why = "no service writes this file, since systemd does not run this host"
+    why = "no service writes this file, since neither systemd nor OpenRC runs this host"
     return [
         f"{Places.of_boot(boot, 'metrics')}: {why}: have its init system run `wharf follow --metrics {boot['metrics']}`"
     ]
@@ -272,7 +270,7 @@ BOOT = Layer(
     _boot,
     _boot_resources,
     _unwritten_metrics,
-    _no_systemd,
+    _no_init_system,
     is_declared=lambda planned: planned.boot is not None,
 )
 

@@ -10,7 +10,7 @@ import sys
 from functools import cache
 
 from .archive import engine_sources, pack
-from .planning.boot import COMMAND, MARK, digest
+from .planning.installed import COMMAND, MARK, digest
 from .state import Program
 from .version import VERSION
 

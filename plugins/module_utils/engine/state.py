@@ -19,6 +19,9 @@ DEFAULT_NETWORK = "bridge"
 DOCKER, PODMAN, MACHINE = "docker", "podman", "machine"
 RUNTIMES = (DOCKER, PODMAN, MACHINE)
 
+# The init systems that can restore a host's networks at boot.
+SYSTEMD, OPENRC = "systemd", "openrc"
+
 # The other kinds of sandboxes.
 NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
 
@@ -113,7 +116,7 @@ class Sysctl(Object):
 
 @dataclass(frozen=True)
 class File(Object):
-    """A whole file; `name` is its path.
+    """A whole file; `name` is its path. `executable`: it is a program, or a script.
 
     `in_place`: the file is rewritten, and never replaced by another, since it may be bind-mounted into a container,
     which would keep the old one. `places` are pairs of a line and where that line is declared, for messages.
@@ -123,6 +126,7 @@ class File(Object):
     content: str
     selinux_type: str = field(default="", metadata=_RARE)
     in_place: bool = field(default=False, compare=False)
+    executable: bool = field(default=False, metadata=_RARE)
     place: str = field(default="", compare=False)
     places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
@@ -678,7 +682,7 @@ class Program(Object):
 
 @dataclass(frozen=True)
 class Service(Object):
-    """A service of systemd. `enabled`: it starts when the host boots. `running`: it has been started."""
+    """A service of systemd or OpenRC. `enabled`: it starts when the host boots. `running`: it has been started."""
 
     enabled: bool
     running: bool

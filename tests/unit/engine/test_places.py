@@ -29,10 +29,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import ENDPOINT_SYSCTLS
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ModelError
-from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import systemd
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.listeners import Listener
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.boot import units
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.boot import SERVICES
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import dns_files
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
@@ -322,19 +321,17 @@ def test_what_is_pending_is_told_where_it_is_declared() -> None:
         (Call(boot={"metrics": "/run/wharf.prom"}, places=OPTIONS), "boot.metrics"),
     ],
 )
-def test_services_without_systemd_are_told_where_they_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch, call: Call, path: str
-) -> None:
-    monkeypatch.setattr(systemd, "is_installed", lambda: False)
+def test_services_without_an_init_system_are_told_where_they_are_asked_for(call: Call, path: str) -> None:
     (problem,) = BOOT.lacks(replace(planned(), boot=declare(Declared(), call).boot))
     assert problem.path == path
 
 
 def test_metrics_that_nobody_writes_are_a_warning() -> None:
-    """systemd is installed and does not run, and services are not asked for."""
+    """An init system is installed and does not run, and services are not asked for."""
     call = Call(boot={"metrics": "/run/wharf.prom"})
     (warning,) = BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
-    assert warning.startswith("wharf_boot_metrics: no service writes this file, since systemd does not run this host: ")
+    why = "no service writes this file, since neither systemd nor OpenRC runs this host"
+    assert warning.startswith(f"wharf_boot_metrics: {why}: ")
     call = Call(boot={"metrics": "/run/wharf.prom", "services": True})
     assert not BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
 
@@ -353,13 +350,15 @@ def test_settings_of_boot_are_checked() -> None:
     "path", ["", "/a b.prom", "/a.prom\nExecStart=/bin/x.prom", "a.prom", "/a", "/%n.prom", "/.prom/", 1]
 )
 def test_a_file_of_metrics_is_a_plain_path(path: object) -> None:
-    """It stands in a unit of systemd."""
+    """It stands in a unit of systemd, and in a shell script."""
     with pytest.raises(ModelError):
         Call(boot={"metrics": path})
 
 
 def test_metrics_need_the_service_that_writes_them() -> None:
-    with pytest.raises(ModelError, match="it is wharf-follow.service that writes metrics"):
+    with pytest.raises(ModelError, match="it is the service wharf-follow that writes metrics"):
         Call(boot={"services": False, "metrics": "/run/wharf.prom"})
-    assert " follow --metrics /run/wharf.prom\n" in units("/run/wharf.prom")["/etc/systemd/system/wharf-follow.service"]
-    assert " follow\n" in units()["/etc/systemd/system/wharf-follow.service"]
+    for services in SERVICES.values():
+        _apply, with_metrics = services.files("/run/wharf.prom")
+        assert "follow --metrics /run/wharf.prom" in with_metrics.content
+        assert "--metrics" not in services.usual_files[1].content

@@ -41,7 +41,7 @@ ALL_WITHOUT_ABSENT = f'"{ALL}": is only for state absent; declare entries by the
 CONFIRM_LEAST, CONFIRM_MOST = 10, 86400
 CONFIRM_RANGE = f"must be a whole number of seconds from {CONFIRM_LEAST} to {CONFIRM_MOST}, which is a day"
 
-# Who makes a run: a play or module, `wharf follow`, `wharf.service`, somebody by hand.
+# Who makes a run: a play or module, `wharf follow`, the service `wharf`, somebody by hand.
 PLAY, FOLLOW, AT_BOOT, BY_HAND = "play", "follow", "boot", "by hand"
 # And what a run is that brings back what was declared before, whoever makes it.
 REVERT = "revert"
@@ -51,7 +51,7 @@ METRICS_FILE = (
     "must be the path of a file whose name ends with .prom, such as /var/lib/prometheus/node-exporter/wharf.prom, of "
     "letters, digits, _, ., + and - only"
 )
-METRICS_WITHOUT_SERVICES = "it is wharf-follow.service that writes metrics, which services: false leaves out"
+METRICS_WITHOUT_SERVICES = "it is the service wharf-follow that writes metrics, which services: false leaves out"
 
 # The option that each scope is given by.
 PARTS = {

@@ -24,10 +24,19 @@ def start(command: Sequence[str], name: str) -> None:
     """
     if systemd.is_booted():
         _start_service(command, name)
-        return
+    else:
+        start_in_session(command)
+
+
+def start_in_session(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """In a session of its own.
+
+    Raises:
+        ApplyError: it could not be started.
+    """
     try:
         # The file descriptors are closed, so the process does not hold the lock of the run on.
-        subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
             command, start_new_session=True, close_fds=True, cwd="/",
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

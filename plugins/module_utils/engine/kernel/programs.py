@@ -26,12 +26,14 @@ def identity(path: str) -> str:
     return f"{found.st_mtime_ns} {found.st_size}"
 
 
-def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a program with a script on its standard input.
 
     If this run is killed, the program goes on, and must not get half of the script. So the script is a file, no pipe.
-    The program also inherits the lock, so the next run waits for it. SELinux may confine the program if systemd has
-    started this one, and then takes away a file that it may not read, or that is also open for writing.
+    The program also inherits the lock, so the next run waits for it, unless the program starts what stays
+    (`keeps_lock`).
+    SELinux may confine the program if systemd has started this one, and then takes away a file that it may not read, or
+    that is also open for writing.
 
     Raises:
         ApplyError: it could not be started.
@@ -46,7 +48,7 @@ def run(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess
             # A third-party rule can have bytes in it that are not UTF-8.
             with open(f"/proc/self/fd/{file.fileno()}", "rb") as stdin:
                 return subprocess.run(  # pylint: disable=ansible-bad-function
-                    command, stdin=stdin, capture_output=True, check=False, close_fds=False,
+                    command, stdin=stdin, capture_output=True, check=False, close_fds=not keeps_lock,
                     encoding="utf-8", errors="surrogateescape",
                 )  # fmt: skip
     except OSError as error:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import Mapping, Sequence
 
-from . import programs
+from ..errors import ApplyError
+from . import disk, programs
+
+# The services that start when the host boots.
+_WANTED = "/etc/systemd/system/multi-user.target.wants"
 
 
 def is_booted() -> bool:
@@ -27,17 +32,59 @@ def systemctl(*arguments: str) -> str:
     return (ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}") if ran.returncode else ""
 
 
-def active(services: Sequence[str]) -> Sequence[str]:
+def is_enabled(service: str) -> bool:
+    return os.path.lexists(f"{_WANTED}/{service}")
+
+
+def running(services: Sequence[str]) -> Sequence[str]:
     """Those that run or are starting, or whose start waits for that of another service."""
     shown = programs.run(["systemctl", "show", "--property=ActiveState", "--property=Job", "--", *services]).stdout
     states = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.split("\n\n")]
-    return [name for name, state in zip(services, states) if _is_active(state)]
+    return [name for name, state in zip(services, states) if _is_running(state)]
 
 
-def _is_active(state: Mapping[str, str]) -> bool:
+def _is_running(state: Mapping[str, str]) -> bool:
     # As long as the start of a service waits, the service has a job, and is still inactive.
     waits = state.get("ActiveState") in ("inactive", "failed") and bool(state.get("Job"))
     return waits or state.get("ActiveState") in ("active", "activating", "reloading")
+
+
+def read_files() -> None:
+    _tell("daemon-reload")
+
+
+def enable(services: Sequence[str]) -> None:
+    _tell("enable", "--", *services)
+    # And with it all that was done before.
+    disk.settle(_WANTED)
+
+
+def disable(services: Sequence[str]) -> None:
+    if is_installed():
+        _tell("disable", *(["--now"] if is_booted() else []), "--", *services)
+        return
+    for service in services:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{_WANTED}/{service}")
+
+
+def start(service: str) -> None:
+    # It may run the engine, which waits for the end of this run.
+    _tell("start", "--no-block", "--", service)
+
+
+def restart(service: str) -> None:
+    _tell("restart", "--", service)
+
+
+def _tell(*arguments: str) -> None:
+    """
+    Raises:
+        ApplyError: systemd refused it, or the service did.
+    """
+    complaint = systemctl(*arguments)
+    if complaint:
+        raise ApplyError(f"systemctl {' '.join(arguments)}: {complaint}")
 
 
 def tell_ready() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from ..declaration.section import Interface, Subnet
+from ..state import SYSTEMD
 
 _OF_DOCKER = re.compile(r"docker0|br-[0-9a-f]{12}")
 
@@ -73,8 +74,8 @@ class Facts:
     `nameservers` is the number of nameservers in the host's own file.
     `firewalld`: whether firewalld runs, or is stopped and keeps settings that wharf.network made.
     `dnsmasq_user` and `dnsmasq_group` are the user and group that dnsmasq should run as. `dnsmasq_selinux_type` is the
-    SELinux type of the files that it should read, empty on a host without SELinux. `systemd`: whether systemd starts
-    services on this host.
+    SELinux type of the files that it should read, empty on a host without SELinux. `init_system` is systemd or OpenRC:
+    the one that runs this host (`starts_services`), else one that is installed; empty where there is neither.
     `listeners` are the listening sockets of the host, by protocol, address and port. `forwards_…`: whether the host
     forwarded packets before wharf.network changed that. `ipv6`: its kernel has IPv6. `max_backlog` is
     net.core.netdev_max_backlog, in packets, 0 where it is not known. `mtus` are those of the links that have the host's
@@ -105,9 +106,15 @@ class Facts:
     dnsmasq_user: str = "dnsmasq"
     dnsmasq_group: str = "nogroup"
     dnsmasq_selinux_type: str = ""
-    systemd: bool = False
+    init_system: str = ""
+    starts_services: bool = False
     max_backlog: int = 0
     mtus: Tuple[Tuple[str, int], ...] = ()
+
+    @property
+    def systemd(self) -> bool:
+        """Whether systemd starts services on this host."""
+        return self.starts_services and self.init_system == SYSTEMD
 
     @property
     def may_have_docker(self) -> bool:

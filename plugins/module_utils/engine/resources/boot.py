@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings a host's networks back when it boots: the command, the units of systemd, and services."""
+"""What brings a host's networks back when it boots: the command, the files of services, and services."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import zipfile
 from contextlib import suppress
 from typing import FrozenSet, List, Mapping, Optional, Sequence
 
-from ..diff import DELETE, Change
-from ..errors import ApplyError, ConflictError
-from ..kernel import disk, systemd
-from ..planning.boot import COMMAND, FOLLOW, HEADER, MARK, SERVICES, UNITS_FOLDER, digest, units
-from ..state import Key, Program, Service, State, state_of
+from ..diff import Change
+from ..errors import ConflictError
+from ..kernel import disk
+from ..kernel.init_systems import INIT_SYSTEMS
+from ..planning.boot import SERVICES
+from ..planning.installed import COMMAND, HEADER, MARK, digest
+from ..state import File, Key, Program, Service, State, state_of
 from .files.files import Files, content_of
 from .resource import Observation, Resource
 
 _DRAFT = "/usr/local/sbin/.wharf.new"
-_WANTED = f"{UNITS_FOLDER}/multi-user.target.wants"
 
 
 class Programs(Resource):
@@ -74,8 +75,8 @@ def _write(content: bytes) -> None:
         raise
 
 
-class Units(Files):
-    """Observes and changes the units of systemd, which begin with a line that says who writes them."""
+class ServiceFiles(Files):
+    """Observes and changes the files of services. One of their first lines says who writes them."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -84,14 +85,21 @@ class Units(Files):
         return super().observe(desired, owned | (self.recover(desired) & desired.keys()))
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        return frozenset(("file", path) for path in units() if content_of(path).startswith(HEADER))
+        files = (file for services in SERVICES.values() for file in services.usual_files)
+        return frozenset(file.key for file in files if content_of(file.name).startswith(_beginning(file)))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         super().apply(changes)
-        if systemd.is_booted():
-            _systemctl("daemon-reload")
-            _restart_follow()
+        for system in INIT_SYSTEMS.values():
+            if system.is_booted():
+                system.read_files()
+        _restart_follow()
         return {}
+
+
+def _beginning(file: File) -> str:
+    before, header, _after = file.content.partition(HEADER)
+    return before + header
 
 
 class Services(Resource):
@@ -100,46 +108,40 @@ class Services(Resource):
     kinds = frozenset(["service"])
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        names = [name for name in SERVICES if ("service", name) in desired.keys() | owned]
-        running = systemd.active(names) if names and systemd.is_booted() else ()
-        found = [Service(name, os.path.lexists(f"{_WANTED}/{name}"), name in running) for name in names]
+        found: List[Service] = []
+        for name, services in SERVICES.items():
+            system = INIT_SYSTEMS[name]
+            names = [each for each in services.names if ("service", each) in desired.keys() | owned]
+            running = system.running(names) if names and system.is_booted() else ()
+            found += [Service(each, system.is_enabled(each), each in running) for each in names]
         return Observation(state_of([each for each in found if each.enabled or each.running]), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        going = [change.subject.name for change in changes if change.action == DELETE]
-        if going:
-            _systemctl("disable", *(["--now"] if systemd.is_booted() else []), "--", *going)
-        coming: List[str] = [change.after.name for change in changes if change.after]
-        if coming:
-            _systemctl("enable", "--", *coming)
-            # And with it all that was done before.
-            disk.settle(_WANTED)
-        if systemd.is_booted():
-            for name in coming:
-                # One of them runs the engine, which waits for the end of this run.
-                _systemctl("start", "--no-block", "--", name)
+        for name, services in SERVICES.items():
+            system = INIT_SYSTEMS[name]
+            own = [change for change in changes if change.subject.name in services.names]
+            going = [change.subject.name for change in own if not change.after]
+            coming = [change.after.name for change in own if change.after]
+            if going:
+                system.disable(going)
+            if coming:
+                system.enable(coming)
+            for each in coming if system.is_booted() else ():
+                system.start(each)
         return {}
 
 
 def installed() -> FrozenSet[Key]:
-    """The program, units and services on this host, by their marks, where no ledger has them."""
-    units = Units().recover({})
+    """The program, files and services on this host, by their marks, where no ledger has them."""
     programs: List[Key] = [("program", COMMAND)] if _standing() else []
-    services = [("service", name) for name in SERVICES if os.path.lexists(f"{_WANTED}/{name}")]
-    return frozenset([*programs, *units, *services]) if programs else frozenset()
+    names = [(INIT_SYSTEMS[name], each) for name, services in SERVICES.items() for each in services.names]
+    enabled = [("service", each) for system, each in names if system.is_enabled(each)]
+    return frozenset([*programs, *ServiceFiles().recover({}), *enabled]) if programs else frozenset()
 
 
 def _restart_follow() -> None:
-    """A service that lasts would go on with the program, and the unit, that it was started from."""
-    if systemd.is_booted() and FOLLOW in systemd.active([FOLLOW]):
-        _systemctl("restart", "--", FOLLOW)
-
-
-def _systemctl(*arguments: str) -> None:
-    """
-    Raises:
-        ApplyError: systemd refused it, or the service did.
-    """
-    complaint = systemd.systemctl(*arguments)
-    if complaint:
-        raise ApplyError(f"systemctl {' '.join(arguments)}: {complaint}")
+    """A service that lasts would go on with the program, and the file, that it was started from."""
+    for name, services in SERVICES.items():
+        system = INIT_SYSTEMS[name]
+        if system.is_booted() and system.running([services.follow]):
+            system.restart(services.follow)

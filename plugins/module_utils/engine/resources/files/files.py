@@ -57,7 +57,9 @@ class Files(Resource):
                 # To be written again, also where it is what it was before: so the draft goes.
                 content = ""
                 begun.add(file.key)
-            standing.append(File(file.name, content, _selinux_type(file), file.in_place))
+            # Of other files the mode is not looked at.
+            is_script = (file.executable or file.key not in desired) and os.access(file.name, os.X_OK)
+            standing.append(File(file.name, content, _selinux_type(file), file.in_place, is_script))
         if problems:
             raise ConflictError(*problems)
         current = state_of([*standing])
@@ -196,9 +198,10 @@ def _write(file: File) -> None:
             selinux.set_type(folder, file.selinux_type)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(target, flags, 0o644)
+    mode = 0o755 if file.executable else 0o644
+    descriptor = os.open(target, flags, mode)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
-        os.fchmod(descriptor, 0o644)
+        os.fchmod(descriptor, mode)
         selinux.set_type(descriptor, file.selinux_type)
         opened.write(file.content)
     if target != file.name:
