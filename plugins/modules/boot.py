@@ -12,24 +12,24 @@ version_added: 1.0.0
 description:
   - Installs the command C(wharf), C(/usr/local/sbin/wharf), which is the engine of this very version of the collection
     in one file. It is run by the Python that runs this module. It knows from the ledger what is declared on the host.
-  - Where systemd runs the host, C(wharf.service) brings back what is declared when the host boots, and when the
-    firewall's own service is started anew. C(wharf-follow.service) connects containers of other runtimes that start, or
-    start anew, keeps containers' files of names true to the host's, and loads flushed rules again.
-    Both are enabled and started.
-  - Where it does not, only the command is installed.
+  - Where systemd or OpenRC runs the host, the service C(wharf) brings back what is declared when the host boots, and
+    with systemd also when the firewall's own service is started anew. The service C(wharf-follow) connects containers
+    of other runtimes that start, or start anew, keeps containers' files of names true to the host's, and loads flushed
+    rules again. Both are enabled and started.
+  - Where neither does, only the command is installed.
 extends_documentation_fragment:
   - wharf.network.attributes.linux
 options:
   services:
     description:
-      - With V(true) the services are installed and enabled also where systemd is there and does not run, as in an image
-        that is being built; an error where there is no systemd. With V(false) only the command is installed.
-      - Where this is not given, there are services where systemd runs the host.
+      - With V(true) the services are installed and enabled also where systemd or OpenRC is there and does not run, as
+        in an image that is being built; an error where there is neither. With V(false) only the command is installed.
+      - Where this is not given, there are services where systemd or OpenRC runs the host.
     type: bool
   metrics:
     description:
-      - The path of a file for the textfile collector of Prometheus' node_exporter. C(wharf-follow.service) keeps there
-        what C(wharf metrics) prints. Its name ends with C(.prom), and its folder exists.
+      - The path of a file for the textfile collector of Prometheus' node_exporter. The service C(wharf-follow) keeps
+        there what C(wharf metrics) prints. Its name ends with C(.prom), and its folder exists.
       - Where this is not given, no metrics are written.
     type: str
   state:
