@@ -32,10 +32,11 @@ rm -rf {SCRIPTS} /etc/runlevels
 mkdir -p {SCRIPTS} {RUNLEVEL}
 """
 
-# A firewall that flushes all rules, and a dockerd that notes which bridges there are when it starts.
+# A firewall, which flushes all rules, and a dockerd. Both note which links there are when they start. By their names
+# alone, they would start after the services of wharf.network, and before them.
 _OTHERS = {
-    "nftables": "depend() { provide firewall; }\nstart() { nft flush ruleset; }\n",
-    "docker": "start() { ip -o link > /run/seen-by-docker; }\n",
+    "zone-firewall": "depend() { provide firewall; }\nstart() { ip -o link > /run/seen-by-firewall; nft flush ruleset; }",
+    "docker": "start() { ip -o link > /run/seen-by-docker; }",
 }
 
 
@@ -50,7 +51,7 @@ def install_openrc(host: ThrowawayHost) -> None:
             pytest.skip(f"OpenRC is not here (see tools/unpack): {error.stderr}")
         raise
     for name, script in _OTHERS.items():
-        host.write(f"{SCRIPTS}/{name}", f"#!/sbin/openrc-run\n{script}")
+        host.write(f"{SCRIPTS}/{name}", f"#!/sbin/openrc-run\n{script}\n")
         host.run(f"chmod 755 {SCRIPTS}/{name}; ln -s {SCRIPTS}/{name} {RUNLEVEL}")
 
 

@@ -142,9 +142,9 @@ def test_the_networks_come_back(host_of_openrc: ThrowawayHost, words: dict[str, 
     lose_networks(host)
     boot(host)
     assert states(host) == STARTED
-    # After the firewall, and before Docker.
-    assert_same(before, lambda: standing(host))
+    assert "br-front" not in host.read("/run/seen-by-firewall")
     assert "br-front" in host.read("/run/seen-by-docker")
+    assert_same(before, lambda: standing(host))
     assert host.json("wharf diff --json")["changes"] == []
     host.serve("web", "80/tcp")
     assert host.probe("outside", "192.0.2.10:8080/tcp").is_open
@@ -178,7 +178,7 @@ def test_services_in_an_image(host: ThrowawayHost) -> None:
     before = host.snapshot()
     assert installed(host) == [("create", "program", COMMAND)]
     assert installed(host, services=True) == [("create", *key) for key in (*FILES, *SERVICES)]
-    assert host.run(f"ls {RUNLEVEL}").split() == ["docker", "nftables", APPLY, FOLLOW]
+    assert host.run(f"ls {RUNLEVEL}").split() == ["docker", APPLY, FOLLOW, "zone-firewall"]
     installed(host, remove=True)
     assert differences(before, host.snapshot()) == ""
 
