@@ -35,8 +35,8 @@ mkdir -p {SCRIPTS} {RUNLEVEL}
 # A firewall, which flushes all rules, and a dockerd. Both note which links there are when they start. By their names
 # alone, they would start after the services of wharf.network, and before them.
 _OTHERS = {
-    "zone-firewall": "depend() { provide firewall; }\nstart() { ip -o link > /run/seen-by-firewall; nft flush ruleset; }",
-    "docker": "start() { ip -o link > /run/seen-by-docker; }",
+    "zone-firewall": "depend() { provide firewall; }\nstart() { ip -o link > /run/firewall-saw; nft flush ruleset; }",
+    "docker": "start() { ip -o link > /run/docker-saw; }",
 }
 
 

@@ -142,8 +142,8 @@ def test_the_networks_come_back(host_of_openrc: ThrowawayHost, words: dict[str, 
     lose_networks(host)
     boot(host)
     assert states(host) == STARTED
-    assert "br-front" not in host.read("/run/seen-by-firewall")
-    assert "br-front" in host.read("/run/seen-by-docker")
+    assert "br-front" not in host.read("/run/firewall-saw")
+    assert "br-front" in host.read("/run/docker-saw")
     assert_same(before, lambda: standing(host))
     assert host.json("wharf diff --json")["changes"] == []
     host.serve("web", "80/tcp")

@@ -27,34 +27,34 @@ _APPLY_SCRIPT = f"""{_BEGIN}description="Container networks, as declared"
 
 depend()
 {{
-	after {_FOLLOW} net firewall nftables iptables ip6tables ufw firewalld
-	before docker podman
-	keyword -timeout
+    after {_FOLLOW} net firewall nftables iptables ip6tables ufw firewalld
+    before docker podman
+    keyword -timeout
 }}
 
 start()
 {{
-	ebegin "Restoring the container networks"
-	{COMMAND} apply --at-boot
-	eend $? "This is tried again every 10 seconds" && return
-	mark_service_inactive
-	try_again | logger -t {_APPLY} >/dev/null 2>&1 &
+    ebegin "Restoring the container networks"
+    {COMMAND} apply --at-boot
+    eend $? "This is tried again every 10 seconds" && return
+    mark_service_inactive
+    try_again | logger -t {_APPLY} >/dev/null 2>&1 &
 }}
 
 try_again()
 {{
-	exec 2>&1
-	unset RC_OPENRC_PID
-	trap "" HUP
-	for attempt in $(seq 20); do
-		sleep 10
-		service_inactive && [ -x {COMMAND} ] || return
-		if {COMMAND} apply --at-boot; then
-			mark_service_started
-			return
-		fi
-	done
-	mark_service_stopped
+    exec 2>&1
+    unset RC_OPENRC_PID
+    trap "" HUP
+    for attempt in $(seq 20); do
+        sleep 10
+        service_inactive && [ -x {COMMAND} ] || return
+        if {COMMAND} apply --at-boot; then
+            mark_service_started
+            return
+        fi
+    done
+    mark_service_stopped
 }}
 """
 
@@ -70,8 +70,8 @@ error_logger="logger -t {_FOLLOW}"
 
 depend()
 {{{{
-	after net
-	before docker podman
+    after net
+    before docker podman
 }}}}
 """
 
