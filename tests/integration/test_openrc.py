@@ -193,6 +193,18 @@ def test_a_lost_ledger(host_of_openrc: ThrowawayHost) -> None:
     assert differences(before, host.snapshot()) == ""
 
 
+def test_a_script_that_somebody_has_deleted(host_of_openrc: ThrowawayHost) -> None:
+    host = host_of_openrc
+    before = host.snapshot()
+    installed(host)
+    comes_true(lambda: states(host) == STARTED)
+    host.run(f"rm {SCRIPTS}/{APPLY}")
+    assert installed(host) == [("create", *FILES[0]), ("update", "service", APPLY)]
+    host.run(f"rm {SCRIPTS}/{APPLY}")
+    installed(host, remove=True)
+    assert differences(before, host.snapshot()) == ""
+
+
 def test_a_third_party_script_of_that_name(host_of_openrc: ThrowawayHost) -> None:
     host = host_of_openrc
     host.run(f"echo '#!/sbin/openrc-run' > {SCRIPTS}/{APPLY}")

@@ -59,7 +59,8 @@ def enable(services: Sequence[str]) -> None:
 
 def disable(services: Sequence[str]) -> None:
     for service in services:
-        if is_booted():
+        # Without its script, a service cannot be stopped.
+        if is_booted() and os.path.exists(f"/etc/init.d/{service}"):
             _stop(service)
         with suppress(FileNotFoundError):
             os.unlink(f"{_WANTED}/{service}")
