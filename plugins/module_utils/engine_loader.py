@@ -40,12 +40,12 @@ _PYTHONS = tuple(
     for name in ("python3", "platform-python", "python3.[0-9][0-9]", "python3.[0-9]")
     for folder in ("/usr/bin", "/usr/local/bin", "/usr/libexec")
 )
-# The exit code of a process that has done nothing, since its Python lacks them too, or is too old.
-_UNSUITABLE = 77
+# A process that has not printed this line has done nothing: its Python lacks them too, is too old, or is broken.
+_BEGUN = "wharf.network begins"
 _PROGRAM = f"""
 import sys
 if sys.version_info < (3, 9):
-    sys.exit({_UNSUITABLE})
+    sys.exit(1)
 sys.path.insert(0, sys.argv[1])
 from {PACKAGE}.engine.archive import Archive
 with open(sys.argv[1], "rb") as archive:
@@ -54,7 +54,8 @@ for name in [name for name in sys.modules if name.partition(".")[0] == {PACKAGE!
     del sys.modules[name]
 from {PACKAGE}.host_process import has_libraries, main
 if not has_libraries():
-    sys.exit({_UNSUITABLE})
+    sys.exit(1)
+print({_BEGUN!r}, flush=True)
 main()
 """
 
@@ -94,20 +95,26 @@ def _run_by_another_python(module: _Module, name: str) -> None:
             file.write(module.sent)
     given = {"name": name, "params": module.params, "check_mode": module.check_mode, "diff": module._diff}
     for python in _pythons():
-        # Python imports from its working directory, which should be root's alone.
-        ran = subprocess.run(  # pylint: disable=ansible-bad-function
-            [python, "-c", _PROGRAM, path],
-            input=json.dumps(given),
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ran.returncode == _UNSUITABLE:
+        try:
+            # Python imports from its working directory, which should be root's alone.
+            ran = subprocess.run(  # pylint: disable=ansible-bad-function
+                [python, "-c", _PROGRAM, path],
+                input=json.dumps(given),
+                cwd="/",
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+        except OSError:
+            continue
+        # A Python may print lines of its own when it starts.
+        _before, begun, printed = ran.stdout.partition(f"{_BEGUN}\n")
+        if not begun:
             continue
         if ran.returncode:
             module.fail_json(msg=f"{python} ended with {ran.returncode}: {ran.stderr.strip()}")
-        answer = json.loads(ran.stdout)
+        answer = json.loads(printed)
         for warning in answer["warnings"]:
             module.warn(warning)
         getattr(module, answer["method"])(**answer["result"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 from ansible_collections.wharf.network.plugins.module_utils import engine_loader
 
 ANSWER = """{"warnings": ["careful"], "method": "exit_json", "result": {"changed": true}}"""
-COMPLETE = f"cat >&2; echo '{ANSWER}'"
-LACKING = "exit 77"
-BROKEN = "echo Oops >&2; exit 1"
+BEGUN = f"echo {engine_loader._BEGUN}"
+COMPLETE = f"cat >&2; {BEGUN}; echo '{ANSWER}'"
+LACKING = "exit 1"
+FAILING = f"{BEGUN}; echo Oops >&2; exit 1"
 
 
 class Left(Exception):
@@ -57,7 +59,7 @@ def add(module: Module, *scripts: str) -> None:
 
 
 def test_the_first_that_has_the_libraries(module: Module) -> None:
-    add(module, LACKING, COMPLETE, BROKEN)
+    add(module, LACKING, COMPLETE, FAILING)
     Path(module.tmpdir, "python9").symlink_to("nowhere")
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
@@ -72,8 +74,37 @@ def test_none_has_them(module: Module) -> None:
     assert module.told == []
 
 
+@pytest.mark.parametrize(
+    "content", [b"\x7fELF of another architecture", b"#!/nowhere/python3\n", b"#!/bin/true\n", b"#!/bin/sh\nkill -9 $$\n"]
+)
+def test_one_that_does_not_start_is_passed_over(module: Module, content: bytes) -> None:
+    add(module, COMPLETE)
+    Path(module.tmpdir, "python8").mkdir()
+    Path(module.tmpdir, "python9").write_bytes(content)
+    Path(module.tmpdir, "python9").chmod(0o755)
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == ["careful", {"changed": True}]
+
+
+def test_one_that_cannot_import_the_engine_is_passed_over(module: Module) -> None:
+    # Here no Python can: nothing was sent, and the host has nothing.
+    module.sent = b"no archive"
+    add(module, f'exec {sys.executable} "$@"', COMPLETE)
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == ["careful", {"changed": True}]
+
+
+def test_one_that_prints_when_it_starts(module: Module) -> None:
+    add(module, rf"printf 'Hello \377\n\n'; {COMPLETE}")
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == ["careful", {"changed": True}]
+
+
 def test_a_run_that_has_ended_is_not_repeated(module: Module) -> None:
-    add(module, BROKEN, COMPLETE)
+    add(module, FAILING, COMPLETE)
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
     assert module.told == [{"msg": f"{module.tmpdir}/python1 ended with 1: Oops"}]
