@@ -17,6 +17,7 @@ import glob
 import importlib.util
 import json
 import os
+import stat
 import subprocess
 from typing import Any, Dict, Iterator
 
@@ -121,10 +122,15 @@ def _run_by_another_python(module: _Module, name: str) -> None:
 
 
 def _pythons() -> Iterator[str]:
-    """Each one once, by the first of its names."""
+    """Each one once, by the first of its names. Root runs no program that somebody else may change."""
     found = (path for pattern in _PYTHONS for path in sorted(glob.glob(pattern), reverse=True))
     by_file: Dict[str, str] = {}
     for path in found:
-        if os.access(path, os.X_OK):
+        if os.access(path, os.X_OK) and _is_of_root(path):
             by_file.setdefault(os.path.realpath(path), path)
     yield from by_file.values()
+
+
+def _is_of_root(path: str) -> bool:
+    status = os.stat(path)
+    return stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_one_that_cannot_import_the_engine_is_passed_over(module: Module) -> Non
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
     assert module.told == ["careful", {"changed": True}]
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_one_that_others_may_change_is_passed_over(module: Module, mode: int) -> None:
+    add(module, FAILING, COMPLETE)
+    Path(module.tmpdir, "python1").chmod(mode)
+    with pytest.raises(Left):
+        engine_loader._run_by_another_python(module, "layers")
+    assert module.told == ["careful", {"changed": True}]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_one_of_a_user_is_passed_over(module: Module) -> None:
+    add(module, LACKING)
+    of_user = Path(module.tmpdir, "of-user")
+    of_user.write_text(f"#!/bin/sh\n{FAILING}\n", encoding="utf-8")
+    of_user.chmod(0o755)
+    os.chown(of_user, 65534, 65534)
+    Path(module.tmpdir, "python9").symlink_to(of_user)
+    engine_loader._run_by_another_python(module, "layers")
+    assert module.told == []
 
 
 def test_one_that_prints_when_it_starts(module: Module) -> None:
