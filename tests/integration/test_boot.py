@@ -147,7 +147,7 @@ def test_with_systemd_services_are_enabled_and_started(host: ThrowawayHost) -> N
     assert told(host) == [f"enable -- {APPLY}", starts[1]]
     host.run(f"echo >> {UNITS}/{FOLLOW}")
     assert installed(host) == [("update", "file", f"{UNITS}/{FOLLOW}")]
-    assert told(host) == ["daemon-reload", f"restart -- {FOLLOW}"]
+    assert told(host) == [f"stop -- {FOLLOW}", "daemon-reload", f"restart -- {FOLLOW}"]
     only_command = installed(host, services=False)
     assert ("delete", "service", APPLY) in only_command
     assert ("delete", "program", COMMAND) not in only_command

@@ -23,6 +23,17 @@ FILES = [("file", f"{SCRIPTS}/{name}") for name in (APPLY, FOLLOW)]
 SERVICES = [("service", name) for name in (FOLLOW, APPLY)]
 STARTED = {FOLLOW: "started", APPLY: "started"}
 
+# A run that changes the script of what follows, and ends instead of this.
+KILLED = """
+import os, signal
+from engine.converge import converge
+from engine.declaration.declared import Call
+from engine.kernel import openrc
+from engine.layers import BOOT
+openrc.{function} = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
+converge(Call(boot={{"metrics": "/run/wharf.prom"}}, scopes=frozenset(["boot"])), [BOOT])
+"""
+
 # In seconds. The script itself waits for 10 between two attempts, and for 5 before it starts an ended process again.
 _WITHIN = 30
 
@@ -114,6 +125,19 @@ def test_a_changed_script_restarts_what_follows(host_of_openrc: ThrowawayHost) -
     assert installed(host, metrics="/run/wharf.prom") == [("update", *FILES[1])]
     comes_true(lambda: "wharf_" in host.run("cat /run/wharf.prom 2>&1 || true"))
     host.run(f"rc-service {FOLLOW} stop; [ ! -e /run/wharf.prom ]")
+
+
+@pytest.mark.parametrize("last", ["read_files", "restart"])
+def test_a_run_that_is_killed_before_it_restarts_what_follows_is_finished(
+    host_of_openrc: ThrowawayHost, last: str
+) -> None:
+    host = host_of_openrc
+    installed(host)
+    comes_true(lambda: states(host) == STARTED and follower(host) != "")
+    with pytest.raises(AssertionError):
+        host.python(KILLED.format(function=last))
+    assert installed(host, metrics="/run/wharf.prom") == [("update", "service", FOLLOW)]
+    comes_true(lambda: "wharf_" in host.run("cat /run/wharf.prom 2>&1 || true"))
 
 
 def test_who_follows_is_started_again(host_of_openrc: ThrowawayHost) -> None:

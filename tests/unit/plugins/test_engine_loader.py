@@ -76,7 +76,8 @@ def test_none_has_them(module: Module) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x7fELF of another architecture", b"#!/nowhere/python3\n", b"#!/bin/true\n", b"#!/bin/sh\nkill -9 $$\n"]
+    "content",
+    [b"\x7fELF of another architecture", b"#!/nowhere/python3\n", b"#!/bin/true\n", b"#!/bin/sh\nkill -9 $$\n"],
 )
 def test_one_that_does_not_start_is_passed_over(module: Module, content: bytes) -> None:
     add(module, COMPLETE)

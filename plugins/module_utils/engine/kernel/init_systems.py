@@ -36,7 +36,10 @@ class InitSystem(Protocol):
     def start(self, service: str) -> None:
         """Begin to start it, which may take longer than this run."""
 
-    def restart(self, service: str) -> None: ...
+    def stop(self, service: str) -> None: ...
+
+    def restart(self, service: str) -> None:
+        """Start it anew, or at all, and wait for that."""
 
 
 INIT_SYSTEMS: Mapping[str, InitSystem] = {SYSTEMD: systemd, OPENRC: openrc}

@@ -61,7 +61,7 @@ def disable(services: Sequence[str]) -> None:
     for service in services:
         # Without its script, a service cannot be stopped.
         if is_booted() and os.path.exists(f"/etc/init.d/{service}"):
-            _stop(service)
+            stop(service)
         with suppress(FileNotFoundError):
             os.unlink(f"{_WANTED}/{service}")
 
@@ -75,15 +75,15 @@ def start(service: str) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-def restart(service: str) -> None:
-    _require(_rc_service(service, "restart"))
-
-
-def _stop(service: str) -> None:
+def stop(service: str) -> None:
     """One that is starting cannot be stopped, and is forgotten: it is no service any more once it has started."""
     _forget_crash(service)
     if _rc_service(service, "stop").returncode:
         _require(_rc_service(service, "zap"))
+
+
+def restart(service: str) -> None:
+    _require(_rc_service(service, "restart"))
 
 
 def _forget_crash(service: str) -> None:

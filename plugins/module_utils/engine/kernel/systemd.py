@@ -73,6 +73,10 @@ def start(service: str) -> None:
     _tell("start", "--no-block", "--", service)
 
 
+def stop(service: str) -> None:
+    _tell("stop", "--", service)
+
+
 def restart(service: str) -> None:
     _tell("restart", "--", service)
 

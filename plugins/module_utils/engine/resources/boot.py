@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from contextlib import suppress
-from typing import FrozenSet, List, Mapping, Optional, Sequence
+from contextlib import contextmanager, suppress
+from typing import FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
 from ..errors import ConflictError
 from ..kernel import disk
-from ..kernel.init_systems import INIT_SYSTEMS
+from ..kernel.init_systems import INIT_SYSTEMS, InitSystem
 from ..planning.boot import SERVICES
-from ..planning.installed import COMMAND, HEADER, MARK, digest
+from ..planning.installed import COMMAND, HEADER, MARK, BootServices, digest
 from ..state import File, Key, Program, Service, State, state_of
 from .files.files import Files, content_of
 from .resource import Observation, Resource
@@ -38,8 +38,8 @@ class Programs(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
             if isinstance(change.after, Program):
-                _write(change.after.content)
-                _restart_follow()
+                with _follow_stopped():
+                    _write(change.after.content)
             else:
                 for path in (COMMAND, _DRAFT):
                     with suppress(FileNotFoundError):
@@ -89,11 +89,10 @@ class ServiceFiles(Files):
         return frozenset(file.key for file in files if content_of(file.name).startswith(_beginning(file)))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        super().apply(changes)
-        for system in INIT_SYSTEMS.values():
-            if system.is_booted():
+        with _follow_stopped():
+            super().apply(changes)
+            for system, _services in _booted():
                 system.read_files()
-        _restart_follow()
         return {}
 
 
@@ -139,9 +138,28 @@ def installed() -> FrozenSet[Key]:
     return frozenset([*programs, *ServiceFiles().recover({}), *enabled]) if programs else frozenset()
 
 
-def _restart_follow() -> None:
-    """A service that lasts would go on with the program, and the file, that it was started from."""
+@contextmanager
+def _follow_stopped() -> Iterator[None]:
+    """A service that lasts would go on with the program, and the file, that it was started from.
+
+    If this run is killed meanwhile, the next one finds that the service does not run, and starts it.
+    """
+    follow = [(system, services.follow) for system, services in _booted()]
+    stopped = [service for system, service in follow if system.running([service])]
+    for system, service in follow:
+        if service in stopped:
+            system.stop(service)
+    try:
+        yield
+    finally:
+        for system, service in follow:
+            # Where its script was broken, nobody could say before whether it runs.
+            if service in stopped or system.running([service]):
+                system.restart(service)
+
+
+def _booted() -> Iterator[Tuple[InitSystem, BootServices]]:
+    """The init system that runs this host, and its services."""
     for name, services in SERVICES.items():
-        system = INIT_SYSTEMS[name]
-        if system.is_booted() and system.running([services.follow]):
-            system.restart(services.follow)
+        if INIT_SYSTEMS[name].is_booted():
+            yield INIT_SYSTEMS[name], services
