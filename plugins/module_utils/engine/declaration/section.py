@@ -224,8 +224,9 @@ def interface_name(value: Any, path: str) -> str:
     iptables matches every name that begins with `e` by `e+`, nftables by `e*`; dnsmasq reads `br,eth0` as two links.
     """
     name = text(value, path)
-    if not 1 <= len(name.encode()) <= _LONGEST_NAME:
-        raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {len(name.encode())}")
+    length = len(name.encode("utf-8", "surrogatepass"))
+    if not 1 <= length <= _LONGEST_NAME:
+        raise wrong(path, name, f"an interface name has from 1 to 15 bytes, this one has {length}")
     if name in ("lo", "all", "default"):
         raise wrong(path, name, "is the kernel's own name for something else: choose another one")
     if name in (".", "..") or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
