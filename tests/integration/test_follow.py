@@ -165,7 +165,10 @@ def test_rules_that_are_flushed_are_loaded_again(backend: str) -> None:
     with ThrowawayHost.started() as host, host.declared(words):
         host.serve("web", "80/tcp")
         rules = host.run("nft -s list ruleset")
+        host.run("nft flush ruleset")
         with following(host) as process:
+            # While it did not run.
+            assert heard(process)["rules"] == {backend}
             for flush in ("nft flush ruleset", "nft -f -  <<'END'\nflush ruleset\ntable inet filter {}\nEND"):
                 host.run(flush)
                 began = time.monotonic()
@@ -184,6 +187,16 @@ def test_rules_that_are_flushed_are_loaded_again(backend: str) -> None:
             ask_elsewhere(host, "192.0.2.61")
             assert heard(process) == {"changed": files("web"), "left": set(), "connected": set(), "rules": set()}
         host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+
+
+def test_rules_that_nobody_has_loaded_since_the_boot_are_left_to_the_run_at_boot() -> None:
+    with ThrowawayHost.started() as host, host.declared(WORDS):
+        host.run("nft flush ruleset; rm /run/wharf.lock")
+        with following(host) as process:
+            ask_elsewhere(host, "192.0.2.61")
+            assert heard(process)["rules"] == set()
+        host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
+        host.apply(WORDS)
 
 
 _FAILING_NFT = """#!/bin/sh
@@ -277,7 +290,8 @@ def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> Non
     words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}
     host.run("mkdir /run/late")
     host.apply(words)
-    host.run("nft list table inet wharf > /run/rules; nft delete table inet wharf")
+    # As after a boot, before the first run.
+    host.run("nft list table inet wharf > /run/rules; nft delete table inet wharf; rm /run/wharf.lock")
     with following(host) as process:
         host.run(": > /run/late/net; unshare --net=/run/late/net true")
         assert process.stdout

@@ -32,8 +32,8 @@ from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
+from .ledger import LOCK, Ledger, locked
 from .ledger import PATH as LEDGER
-from .ledger import Ledger, locked
 from .planning.allotments import EndpointKey, endpoint_key
 from .planning.declared_plan import make_plan
 from .planning.facts import Facts
@@ -196,11 +196,12 @@ class _Follower:
     `_connected` are the network stacks of containers that third parties run, as they were when they were connected.
     `parents` are the links of the host on which containers have links; `_parents_up` those that were up, by their
     indexes.
-    `may_lack_rules`: a table has been deleted since the rules were last observed.
+    `may_lack_rules`: a table may have been deleted since the rules were last observed.
     """
 
     def __init__(self) -> None:
-        self.may_lack_rules = False
+        # Nobody has followed until now. After a boot, it is the first run that loads them, which makes the lock's file.
+        self.may_lack_rules = os.path.exists(LOCK)
         self._files = ("", "")
         self._declared = Declared()
         self._others: FrozenSet[SandboxRef] = frozenset()
