@@ -9,6 +9,7 @@ layer alone.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, List, Sequence
 
@@ -249,12 +250,17 @@ def _no_init_system(planned: Plan) -> List[Problem]:
 
 def _unwritten_metrics(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
     boot = planned.boot or {}
-    if not boot.get("metrics") or boot.get("services") or planned.facts.starts_services:
+    metrics = boot.get("metrics")
+    if not metrics:
         return []
-    why = "no service writes this file, since neither systemd nor OpenRC runs this host"
-    return [
-        f"{Places.of_boot(boot, 'metrics')}: {why}: have its init system run `wharf follow --metrics {boot['metrics']}`"
-    ]
+    place = Places.of_boot(boot, "metrics")
+    if not (boot.get("services") or planned.facts.starts_services):
+        why = "no service writes this file, since neither systemd nor OpenRC runs this host"
+        return [f"{place}: {why}: have its init system run `wharf follow --metrics {metrics}`"]
+    folder = os.path.dirname(metrics)
+    if not os.path.isdir(folder):
+        return [f"{place}: wharf-follow cannot write this file, since there is no folder {folder}: create it"]
+    return []
 
 
 FORWARDING = Layer("forwarding", _forwarding_objects, _forwarding)

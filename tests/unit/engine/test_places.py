@@ -334,6 +334,11 @@ def test_metrics_that_nobody_writes_are_a_warning() -> None:
     assert warning.startswith(f"wharf_boot_metrics: {why}: ")
     call = Call(boot={"metrics": "/run/wharf.prom", "services": True})
     assert not BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
+    call = Call(boot={"metrics": "/nowhere/wharf.prom", "services": True})
+    (warning,) = BOOT.warnings(replace(planned(), boot=declare(Declared(), call).boot), [])
+    assert warning.startswith(
+        "wharf_boot_metrics: wharf-follow cannot write this file, since there is no folder /nowhere"
+    )
 
 
 def test_settings_of_boot_are_checked() -> None:
