@@ -32,6 +32,7 @@ def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> su
     If this run is killed, the program goes on, and must not get half of the script. So the script is a file, no pipe.
     The program also inherits the lock, so the next run waits for it, unless the program starts what stays
     (`keeps_lock`).
+
     SELinux may confine the program if systemd has started this one, and then takes away a file that it may not read, or
     that is also open for writing.
 
