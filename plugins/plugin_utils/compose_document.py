@@ -25,7 +25,7 @@ Raw = dict[str, object]
 _ReadEntry = Callable[[object, str], object]
 
 TOP_LEVEL_KEYS = frozenset(
-    ["configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes"]
+    ["configs", "include", "jobs", "models", "name", "networks", "secrets", "services", "version", "volumes"]
 )
 _KEPT_KEYS = SERVICE_KEYS_ABOUT_NETWORKING | SERVICE_KEYS_THAT_DECIDE
 

@@ -18,6 +18,8 @@ from .compose_repeats import drop_repeats
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
+# Whether a service is found by its own name, too, beside that of its container.
+_USE_ALIAS = "use_service_name_alias"
 _ONE_CONTAINER = "one container per service is supported; declare each further one as a service of its own"
 
 
@@ -288,9 +290,14 @@ def _real_attachments(
 
 
 def _with_alias(attachment: object, alias: str, at: str) -> object:
-    """The attachment with another alias, and its place. A value of the wrong type stays, for the model to report."""
+    """The attachment with the service's name as another alias, unless it says otherwise, and its place.
+
+    A value of the wrong type stays, for the model to report.
+    """
     if not isinstance(attachment, dict):
         return attachment
+    if str(attachment.get(_USE_ALIAS)).lower() == "false":
+        return {**{key: value for key, value in attachment.items() if key != _USE_ALIAS}, "x-source": at}
     aliases = attachment.get("aliases") or []
     if isinstance(aliases, list) and alias not in aliases:
         aliases = [alias, *aliases]

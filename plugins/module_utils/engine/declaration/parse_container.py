@@ -174,6 +174,9 @@ def _attachments(networks: Mapping[str, str]) -> read.Parser[Tuple[Attachment, .
 def _attachment(network: str, value: Any, path: str, problems: ProblemCollector) -> Attachment:
     section = Section(value, path, problems)
     extension = section.inner(EXTENSION)
+    if not section.take("use_service_name_alias", read.flag, True):
+        why = "only a service of a Compose file has another name than its container: leave this out"
+        problems.add(f"{path}.use_service_name_alias", f"false: {why}")
     attachment = Attachment(
         network=network,
         path=path,

@@ -47,7 +47,7 @@ SERVICE_KEYS_PASSED_OVER = frozenset(
     label_file labels logging mem_limit mem_reservation mem_swappiness memswap_limit models oom_kill_disable
     oom_score_adj pid pids_limit platform post_start pre_start pre_stop privileged pull_policy pull_refresh_after
     read_only restart runtime secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt tmpfs
-    tty ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
+    tty ulimits umask use_api_socket user userns_mode uts volumes volumes_from working_dir
     """.split()
 )
 SERVICE_KEYS = SERVICE_KEYS_ABOUT_NETWORKING | SERVICE_KEYS_THAT_DECIDE | SERVICE_KEYS_PASSED_OVER
