@@ -68,3 +68,9 @@ def test_numbers_are_of_a_few_ascii_digits(words: dict[str, Any], number: str) -
     """Python reads and writes no number of more than 4300 digits, and takes the digits of all scripts."""
     (told,) = problems(json.loads(json.dumps(words).replace("{}", number)), facts_of({}))
     assert number in told and ": must be " in told
+
+
+def test_an_interface_name_with_half_a_character() -> None:
+    """Python has one for each byte of an argument that is not UTF-8."""
+    (problem,) = problems({"host": {"bridge": "eth\udcff"}})
+    assert problem.startswith('wharf_host.bridge: "eth\udcff": an interface name is of letters, ')
