@@ -222,15 +222,17 @@ class _Follower:
         Raises:
             WharfError: what has changed cannot be followed.
         """
+        ledger = Ledger.load()
+        # First, since any other run would revert them without a word.
+        if self._is_not_reverted(ledger.unconfirmed):
+            start_watchdog()
+            return Followed(problem=f"{ledger.unconfirmed}: the process that reverts them is started again")
         if self.may_lack_rules:
             loaded = load_lost_rules()
             self.may_lack_rules = False
             if loaded:
                 return Followed(rules=loaded)
-        ledger = Ledger.load()
-        if self._is_not_reverted(ledger.unconfirmed):
-            start_watchdog()
-            return Followed(problem=f"{ledger.unconfirmed}: the process that reverts them is started again")
+            ledger = Ledger.load()
         facts = read_facts(ledger, HostStack())
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
