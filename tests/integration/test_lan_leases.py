@@ -217,8 +217,10 @@ def test_one_address_for_two(host: ThrowawayHost) -> None:
     """A server that is wrong, or hostile."""
     with serving(host, "198.51.100.100,198.51.100.100,1h"):
         result = host.apply(words("macvlan", "web", "db"), EXACT)
-    assert result.pending == ["web/lan"]
-    assert on_lan(host, "db") == ["198.51.100.100"]
+    # Both ask at once, and the one that hears of it first has it.
+    [pending] = result.pending
+    [other] = {"web/lan", "db/lan"} - {pending}
+    assert on_lan(host, other.partition("/")[0]) == ["198.51.100.100"]
 
 
 def test_a_subnet_of_the_host_itself(host: ThrowawayHost) -> None:
