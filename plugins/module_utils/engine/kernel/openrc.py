@@ -107,5 +107,4 @@ def _require(ran: subprocess.CompletedProcess[str]) -> None:
         ApplyError: OpenRC refused it, or the service did.
     """
     if ran.returncode:
-        told = ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
-        raise ApplyError(f"{' '.join(ran.args)}: {told}")
+        raise ApplyError(f"{' '.join(ran.args)}: {programs.complaint(ran)}")

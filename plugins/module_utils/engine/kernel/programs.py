@@ -26,6 +26,11 @@ def identity(path: str) -> str:
     return f"{found.st_mtime_ns} {found.st_size}"
 
 
+def complaint(ran: subprocess.CompletedProcess[str]) -> str:
+    """What a program that has failed says of it, on one line."""
+    return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
+
+
 def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a program with a script on its standard input.
 

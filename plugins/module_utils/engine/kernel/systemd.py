@@ -29,7 +29,7 @@ def is_installed() -> bool:
 def systemctl(*arguments: str) -> str:
     """What it complains of; empty where all went well."""
     ran = programs.run(["systemctl", *arguments])
-    return (ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}") if ran.returncode else ""
+    return programs.complaint(ran) if ran.returncode else ""
 
 
 def is_enabled(service: str) -> bool:

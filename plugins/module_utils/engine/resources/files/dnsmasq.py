@@ -107,7 +107,7 @@ def _test(config: File) -> None:
     if complaint and place:
         remedy = "see dnsmasq --help dhcp"
         raise ConflictError.at(place, f'"{line}": dnsmasq refuses this line ({complaint[1]}): {remedy}')
-    raise ConflictError.at(config.place, f"dnsmasq refuses {config.name}: {_complaint(tested)}")
+    raise ConflictError.at(config.place, f"dnsmasq refuses {config.name}: {programs.complaint(tested)}")
 
 
 class Processes(Resource):
@@ -426,10 +426,6 @@ def _unit(thing: Union[Dnsmasq, Process]) -> str:
 
 def _command(name: str) -> List[str]:
     return [program(), f"--conf-file={config_path(name)}"]
-
-
-def _complaint(ran: subprocess.CompletedProcess[str]) -> str:
-    return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
 
 
 def _read_number(path: str) -> Optional[int]:

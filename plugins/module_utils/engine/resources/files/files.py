@@ -176,13 +176,17 @@ def _set_selinux_type(file: File) -> None:
     """The file keeps the time at which it was written. It is opened for writing, so that a process which watches the
     folder reads it again.
     """
-    for folder in _folders(file):
-        selinux.set_type(folder, file.selinux_type)
+    _set_selinux_type_of_folders(file)
     descriptor = os.open(file.name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         selinux.set_type(descriptor, file.selinux_type)
     finally:
         os.close(descriptor)
+
+
+def _set_selinux_type_of_folders(file: File) -> None:
+    for folder in _folders(file):
+        selinux.set_type(folder, file.selinux_type)
 
 
 def _draft(path: Path) -> Path:
@@ -194,8 +198,7 @@ def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
     if file.selinux_type:
-        for folder in _folders(file):
-            selinux.set_type(folder, file.selinux_type)
+        _set_selinux_type_of_folders(file)
     target = file.name if file.in_place else str(_draft(Path(file.name)))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     mode = 0o755 if file.executable else 0o644
