@@ -57,11 +57,6 @@ attributes:
   idempotent:
     support: full
     description: A second run changes nothing.
-requirements:
-  - Python 3.9 or later
-  - root on the target
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""
@@ -75,28 +70,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What changed, or in check mode would change.
+  description: What changed, or in check mode would change, as in RV(wharf.network.layers#module:changes).
   returned: success
   type: list
   elements: dict
   sample: [{layer: boot, kind: service, name: wharf.service, action: create, fields: []}]
-  contains:
-    layer:
-      description: The layer that the object belongs to, V(boot).
-      type: str
-    kind:
-      description: V(program), V(file) or V(service).
-      type: str
-    name:
-      description: The object's name.
-      type: str
-    action:
-      description: One of V(create), V(update) and V(delete).
-      type: str
-    fields:
-      description: What of the object an update changes.
-      type: list
-      elements: str
 """
 
 from ansible_collections.wharf.network.plugins.module_utils.engine_loader import run_by_engine

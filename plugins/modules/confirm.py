@@ -41,11 +41,6 @@ attributes:
   idempotent:
     support: full
     description: What is confirmed need not be confirmed again.
-requirements:
-  - Python 3.9 or later
-  - root on the target
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""

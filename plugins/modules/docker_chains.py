@@ -64,7 +64,6 @@ pending:
   returned: success
   type: list
   elements: str
-  sample: []
 published:
   description: The ports of the host that were taken where the declaration leaves the choice, with a range or none. As
     long as the declaration stays, they do.
@@ -101,5 +100,4 @@ problems:
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict
-  sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """

@@ -56,9 +56,7 @@ options:
     type: bool
     default: false
 requirements:
-  - Python 3.9 or later
   - nftables with JSON (the command nft), and iptables-save where there are rules of iptables
-  - root on the target
 notes:
   - The packet is the first one of a new connection. Connections that connection tracking already knows may pass in
     spite of the verdict.
@@ -68,8 +66,6 @@ notes:
 seealso:
   - module: wharf.network.probe
   - module: wharf.network.network_info
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""

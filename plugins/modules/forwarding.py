@@ -49,11 +49,9 @@ pending:
   returned: success
   type: list
   elements: str
-  sample: []
 problems:
   description: What stands in the way, as in RV(wharf.network.layers#module:problems).
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict
-  sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """

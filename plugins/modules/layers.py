@@ -84,7 +84,6 @@ pending:
   returned: success
   type: list
   elements: str
-  sample: []
 unconfirmed:
   description: What is still to be confirmed of this call, with the C(id) that M(wharf.network.confirm) takes; null
     where there is nothing to confirm, or it is confirmed already.

@@ -23,11 +23,7 @@ extends_documentation_fragment:
   - wharf.network.attributes.read_only
   - wharf.network.attributes.linux
 requirements:
-  - Python 3.9 or later
   - nftables (the command nft), or for C(firewall-backend=iptables) the commands of iptables
-  - root on the target
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""

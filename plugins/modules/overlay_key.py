@@ -42,11 +42,6 @@ attributes:
   idempotent:
     support: full
     description: A host keeps its key.
-requirements:
-  - Python 3.9 or later
-  - root on the target
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""

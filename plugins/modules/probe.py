@@ -117,9 +117,6 @@ options:
     type: str
     choices: [nothing, mismatch, unproven]
     default: mismatch
-requirements:
-  - Python 3.9 or later
-  - root on the target
 notes:
   - Derived are probes of TCP and UDP, not of SCTP, and not those to C([::1]). A container's own address is tried on one
     port, not on all.
@@ -131,8 +128,6 @@ notes:
     seen to arrive. Elsewhere it is V(unknown).
 seealso:
   - module: wharf.network.network_info
-author:
-  - The wharf.network authors (@wharf)
 """
 
 EXAMPLES = r"""

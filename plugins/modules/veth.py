@@ -69,5 +69,4 @@ problems:
   returned: failure, where the declaration or the host must be changed
   type: list
   elements: dict
-  sample: [{path: "containers.web.ports[1]", message: '"8080:80/icmp": protocol must be tcp, udp or sctp'}]
 """
