@@ -20,8 +20,6 @@ _COLUMNS, _CARD, _HEIGHT, _GAP = 5, 176.0, 62.0, 14.0
 _STUB, _SHARED = 16.0, 7.0
 _MOST_SHARED = 4
 
-_Places = Dict[str, Tuple[float, float]]
-
 
 @dataclass(frozen=True)
 class Shared:

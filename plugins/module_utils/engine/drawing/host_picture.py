@@ -25,7 +25,7 @@ _TARGET, _FROM, _PILL, _EDGE, _WHO = 532.0, 541.0, 638.0, 802.0, 816.0
 _TARGET_WIDTH, _PILL_WIDTH = 94.0, 150.0
 _LINE, _PADDING = 21.0, 7.0
 
-_MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
+MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
 _LEGEND = {
     GOOD: "as expected, by the last probes",
     BAD: "not as expected",
@@ -116,14 +116,14 @@ def _who(ports: Ports) -> str:
 
 
 def _mark(status: str, x: float, y: float) -> str:
-    if status not in _MARKS:
+    if status not in MARKS:
         return ""
-    return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, _MARKS[status], "mark")
+    return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, MARKS[status], "mark")
 
 
 def _tip(probes: Sequence[Probe]) -> str:
     worst_first = sorted(probes, key=lambda probe: (BAD, UNPROVEN, GOOD).index(probe.status))
-    told = [f"{_MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
+    told = [f"{MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
     return "\n".join([*told, *([f"and {len(probes) - _MOST_TIPS} more"] if probes[_MOST_TIPS:] else [])])
 
 

@@ -240,14 +240,11 @@ def _probes(host: HostView) -> Iterator[str]:
     yield "</details>"
 
 
-_MARKS = {GOOD: "✓", BAD: "✗", UNPROVEN: "?"}
-
-
 def _probe(probe: Probe) -> str:
     seen = f"{probe.seen} ({probe.why})" if probe.why not in ("", probe.seen) else probe.seen
     cells = [(probe.source, ""), (probe.target, "mono"), (probe.expected, ""), (seen, ""), (probe.name, "")]
     drawn = "".join(f'<td class="{classes}">{escape(words)}</td>' for words, classes in cells)
-    return f'<tr class="{probe.status}"><td class="mark">{_MARKS[probe.status]}</td>{drawn}</tr>'
+    return f'<tr class="{probe.status}"><td class="mark">{host_picture.MARKS[probe.status]}</td>{drawn}</tr>'
 
 
 def _list(classes: str, title: str, items: Sequence[str]) -> Iterator[str]:

@@ -9,8 +9,7 @@ from .styles import DARK, LIGHT, MONO, SANS, Palette
 
 
 def _variables(palette: Palette) -> str:
-    names = ("page", "card", "raised", "ink", "muted", "line", "good", "bad", "unproven", "untried")
-    return "".join(f"--{name}: {getattr(palette, name)}; " for name in names)
+    return "".join(f"--{name}: {colour}; " for name, colour in palette.items())
 
 
 PAGE_CSS = f"""
@@ -40,7 +39,7 @@ header p {{ margin: .25rem 0 0; color: var(--muted) }}
   border: 1px solid var(--line); border-radius: 8px; cursor: pointer }}
 .tools button:hover {{ background: var(--raised) }}
 .tools output {{ color: var(--muted); font-size: .88rem }}
-:focus-visible {{ outline: 2px solid {LIGHT.networks[0]}; outline-offset: 2px }}
+:focus-visible {{ outline: 2px solid {LIGHT["n0"]}; outline-offset: 2px }}
 .fleet {{ margin: 0 0 1.2rem; padding: 1.1rem 1.25rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 12px }}
 .fleet a:hover rect.card {{ stroke: var(--muted) }}

@@ -5,45 +5,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Tuple
+from typing import Mapping
 
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', sans-serif"
 MONO = "ui-monospace, 'SF Mono', SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-@dataclass(frozen=True)
-class Palette:
-    """`networks` are the colours that tell networks apart; a further one begins anew."""
+# By what has the colour; n0 to n5 tell networks apart.
+Palette = Mapping[str, str]
 
-    page: str
-    card: str
-    raised: str
-    ink: str
-    muted: str
-    line: str
-    good: str
-    bad: str
-    unproven: str
-    untried: str
-    networks: Tuple[str, ...]
-
-
-LIGHT = Palette(
-    page="#f4f6f9", card="#ffffff", raised="#eef2f7", ink="#16202c", muted="#5d6b7c", line="#d5dce5",
-    good="#167c48", bad="#c62f2a", unproven="#a86200", untried="#8b98a8",
-    networks=("#2b6cd4", "#7a4fe0", "#0c8a7e", "#c95f0c", "#b8237a", "#5b7f1c"),
-)  # fmt: skip
-DARK = Palette(
-    page="#0e131a", card="#161d26", raised="#1f2833", ink="#e4e9f0", muted="#97a4b4", line="#2d3846",
-    good="#45c486", bad="#ff7168", unproven="#efac40", untried="#6f7d8d",
-    networks=("#6ea5ff", "#a98bff", "#39c6b4", "#f39a52", "#f077b8", "#a3c754"),
-)  # fmt: skip
-STATUSES = ("good", "bad", "unproven", "untried")
+LIGHT = {
+    "page": "#f4f6f9", "card": "#ffffff", "raised": "#eef2f7", "ink": "#16202c", "muted": "#5d6b7c", "line": "#d5dce5",
+    "good": "#167c48", "bad": "#c62f2a", "unproven": "#a86200", "untried": "#8b98a8",
+    "n0": "#2b6cd4", "n1": "#7a4fe0", "n2": "#0c8a7e", "n3": "#c95f0c", "n4": "#b8237a", "n5": "#5b7f1c",
+}  # fmt: skip
+DARK = {
+    "page": "#0e131a", "card": "#161d26", "raised": "#1f2833", "ink": "#e4e9f0", "muted": "#97a4b4", "line": "#2d3846",
+    "good": "#45c486", "bad": "#ff7168", "unproven": "#efac40", "untried": "#6f7d8d",
+    "n0": "#6ea5ff", "n1": "#a98bff", "n2": "#39c6b4", "n3": "#f39a52", "n4": "#f077b8", "n5": "#a3c754",
+}  # fmt: skip
+_NETWORKS = ("n0", "n1", "n2", "n3", "n4", "n5")
+_DRAWN = ("good", "bad", "unproven", "untried", *_NETWORKS)
 
 
 def network_class(number: int) -> str:
-    return f"n{number % len(LIGHT.networks)}"
+    """The colour of a network; a further one begins anew."""
+    return _NETWORKS[number % len(_NETWORKS)]
 
 
 def picture_css(scope: str = "") -> str:
@@ -70,19 +57,16 @@ def picture_css(scope: str = "") -> str:
 
 def _coloured(palette: Palette, scope: str) -> str:
     lines = [
-        f"text {{ fill: {palette.ink} }}",
-        f".muted {{ fill: {palette.muted} }}",
-        f".card {{ fill: {palette.card}; stroke: {palette.line} }}",
-        f".page {{ fill: {palette.page} }}",
-        f".raised {{ fill: {palette.raised} }}",
-        f".hollow {{ fill: {palette.card} }}",
-        f".pill {{ fill: {palette.raised}; stroke: {palette.line} }}",
-        f".edge {{ stroke: {palette.line} }}",
-        f".mark {{ fill: {palette.card} }}",
+        f"text {{ fill: {palette['ink']} }}",
+        f".muted {{ fill: {palette['muted']} }}",
+        f".card {{ fill: {palette['card']}; stroke: {palette['line']} }}",
+        f".page {{ fill: {palette['page']} }}",
+        f".raised {{ fill: {palette['raised']} }}",
+        f".hollow {{ fill: {palette['card']} }}",
+        f".pill {{ fill: {palette['raised']}; stroke: {palette['line']} }}",
+        f".edge {{ stroke: {palette['line']} }}",
+        f".mark {{ fill: {palette['card']} }}",
     ]
-    for status in STATUSES:
-        colour = getattr(palette, status)
-        lines += [f".s-{status} {{ stroke: {colour} }}", f".f-{status} {{ fill: {colour} }}"]
-    for number, colour in enumerate(palette.networks):
-        lines += [f".s-n{number} {{ stroke: {colour} }}", f".f-n{number} {{ fill: {colour} }}"]
+    for name in _DRAWN:
+        lines += [f".s-{name} {{ stroke: {palette[name]} }}", f".f-{name} {{ fill: {palette[name]} }}"]
     return "".join(f"{scope}{line}\n" for line in lines)

@@ -72,9 +72,9 @@ def dot(x: float, y: float, radius: float, classes: str) -> str:
     return f'<circle cx="{_number(x)}" cy="{_number(y)}" r="{_number(radius)}"{_class(classes)}/>'
 
 
-def with_tip(content: str, tip: str, classes: str = "") -> str:
+def with_tip(content: str, tip: str) -> str:
     """`tip` is shown when one points at it, and read aloud."""
-    return f"<g{_class(classes)}><title>{escape(tip)}</title>{content}</g>" if tip else content
+    return f"<g><title>{escape(tip)}</title>{content}</g>" if tip else content
 
 
 def link(content: str, target: str) -> str:
