@@ -16,7 +16,7 @@ from ..module_utils.engine.declaration.parse_network import is_external
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector, is_within
 from .compose_document import Raw, check_key
 from .compose_files import FileSet, compose
-from .compose_project import Named, Project, ProjectDeclaration, resolve
+from .compose_project import Project, ProjectDeclaration, resolve
 from .compose_reader import FileReader
 from .interpolation import interpolate
 
@@ -203,28 +203,27 @@ def _join_networks(projects: Sequence[ProjectDeclaration], problems: ProblemColl
     """The networks of all projects. A declaration takes precedence over an external entry of another project."""
     joined: dict[str, Raw] = {}
     declaring: dict[str, ProjectDeclaration] = {}
-    for project, network in ((each, network) for each in projects for network in each.networks):
-        known = joined.get(network.name)
+    for project, name, raw in ((each, name, raw) for each in projects for name, raw in each.networks):
+        known = joined.get(name)
         if known is None or is_external(known):
-            joined[network.name], declaring[network.name] = network.raw, project
-        elif not is_external(network.raw) and not _same(known, network.raw):
-            remedy = _one_item(declaring[network.name], project)
+            joined[name], declaring[name] = raw, project
+        elif not is_external(raw) and not _same(known, raw):
+            remedy = _one_item(declaring[name], project)
             remedy = remedy or "declare it once, and say external: true in the other"
-            message = f'"{network.name}" is declared otherwise by {known["x-source"]}; {remedy}'
-            problems.add(_source(network), message)
+            problems.add(str(raw["x-source"]), f'"{name}" is declared otherwise by {known["x-source"]}; {remedy}')
     return joined
 
 
 def _join_containers(projects: Sequence[ProjectDeclaration], problems: ProblemCollector) -> dict[str, Raw]:
     joined: dict[str, Raw] = {}
     declaring: dict[str, ProjectDeclaration] = {}
-    for project, container in ((each, container) for each in projects for container in each.containers):
-        known = joined.setdefault(container.name, container.raw)
-        first = declaring.setdefault(container.name, project)
-        if known is not container.raw:
+    for project, name, raw in ((each, name, raw) for each in projects for name, raw in each.containers):
+        known = joined.setdefault(name, raw)
+        first = declaring.setdefault(name, project)
+        if known is not raw:
             remedy = _one_item(first, project) or "give one another container_name or project_name"
-            message = f'the container name "{container.name}" is taken by {known["x-source"]}; {remedy}'
-            problems.add(_source(container), message)
+            message = f'the container name "{name}" is taken by {known["x-source"]}; {remedy}'
+            problems.add(str(raw["x-source"]), message)
     return joined
 
 
@@ -238,7 +237,3 @@ def _one_item(first: ProjectDeclaration, project: ProjectDeclaration) -> str:
 
 def _same(one: Raw, other: Raw) -> bool:
     return {**one, "x-source": None} == {**other, "x-source": None}
-
-
-def _source(named: Named) -> str:
-    return str(named.raw["x-source"])

@@ -38,12 +38,6 @@ class ServicesFile:
     whole: bool = True
 
 
-@dataclass(frozen=True)
-class _Extends:
-    service: str
-    file: str | None
-
-
 # By the file's path, and the place where it was named
 LoadFile = Callable[[str, str], ServicesFile]
 
@@ -57,7 +51,7 @@ def extend_services(file: ServicesFile, load: LoadFile, problems: ProblemCollect
     for name, raw in file.services.items():
         extended[name] = through_tag(raw, _own)
         with problems.collect():
-            extended[name] = _extended(file, name, _Context(load, problems), ())
+            extended[name] = _extended(file, name, load, problems, ())
     return extended
 
 
@@ -65,15 +59,9 @@ def _own(raw: object) -> object:
     return {key: value for key, value in raw.items() if key != "extends"} if isinstance(raw, dict) else raw
 
 
-@dataclass(frozen=True)
-class _Context:
-    """How other files are loaded, and where problems are reported."""
-
-    load: LoadFile
-    problems: ProblemCollector
-
-
-def _extended(file: ServicesFile, name: str, context: _Context, seen: tuple[str, ...]) -> object:
+def _extended(
+    file: ServicesFile, name: str, load: LoadFile, problems: ProblemCollector, seen: tuple[str, ...]
+) -> object:
     place = f"{file.path}: services.{name}"
     if place in seen:
         loop = " -> ".join([*seen[seen.index(place) :], place])
@@ -86,14 +74,16 @@ def _extended(file: ServicesFile, name: str, context: _Context, seen: tuple[str,
         extends = _parse(untagged(raw.get("extends")), f"{place}.extends")
         if extends is None:
             return own
-        base_file = _file_of(extends, file, context.load, f"{place}.extends")
-        base = _extended(base_file, extends.service, context, (*seen, place))
-        return retagged(merge_service(_as_map(without_tags(base)), own, place, context.problems), own)
+        service, other = extends
+        base_file = _file_of(service, other, file, load, f"{place}.extends")
+        base = _extended(base_file, service, load, problems, (*seen, place))
+        return retagged(merge_service(_as_map(without_tags(base)), own, place, problems), own)
 
     return through_tag(file.services[name], over_its_base)
 
 
-def _parse(extends: object, path: str) -> _Extends | None:
+def _parse(extends: object, path: str) -> tuple[str, str | None] | None:
+    """The base service, and the file that has it if that is another one."""
     if extends is None:
         return None
     given = {"service": extends} if isinstance(extends, str) else extends
@@ -111,24 +101,24 @@ def _parse(extends: object, path: str) -> _Extends | None:
     if file is not None and not (isinstance(file, str) and file):
         problems.add(f"{path}.file", "must be a file's path")
     problems.raise_if_any()
-    return _Extends(str(service), None if file is None else str(file))
+    return str(service), None if file is None else str(file)
 
 
-def _file_of(extends: _Extends, file: ServicesFile, load: LoadFile, path: str) -> ServicesFile:
+def _file_of(service: str, other: str | None, file: ServicesFile, load: LoadFile, path: str) -> ServicesFile:
     """The file with the base service.
 
     Raises:
         ModelError: no file has it.
     """
-    if extends.file is not None:
-        file = load(locate(file.directory, extends.file, f"{path}.file"), f"{path}.file")
-    if untagged(file.services.get(extends.service)) is None:
+    if other is not None:
+        file = load(locate(file.directory, other, f"{path}.file"), f"{path}.file")
+    if untagged(file.services.get(service)) is None:
         if not file.whole:
             # The base may be in an included file with problems, which are reported already.
             raise ModelError()
         known = ", ".join(file.services) or "none"
-        remedy = "" if extends.file else "; give the key file, if another file has it"
-        raise ModelError.at(path, f'there is no service "{extends.service}" in {file.path}, but {known}{remedy}')
+        remedy = "" if other else "; give the key file, if another file has it"
+        raise ModelError.at(path, f'there is no service "{service}" in {file.path}, but {known}{remedy}')
     return file
 
 

@@ -84,15 +84,16 @@ def _compose_file(path: str, files: FileSet, reader: FileReader, problems: Probl
         loop = " -> ".join([*files.within[files.within.index(path) :], path])
         raise ModelError.at(files.asked_at, f"is a circle: {loop}")
     raw = reader.interpolated(path, files.environment, files.asked_at)
-    composed = Composed({section: raw[section] for section in _SECTIONS if section in raw}, {})
+    sections = {section: raw[section] for section in _SECTIONS if section in raw}
+    before = len(problems.problems)
     includes = parse_includes(raw.get("include"), f"{path}: include", problems)
-    for include in includes.parsed:
+    composed = Composed(sections, {}, whole=len(problems.problems) == before)
+    for include in includes:
         included = Composed({}, {}, whole=False)
         with problems.collect():
             included = _compose_included(include, path, files, reader, problems)
         _check_same(composed, included, path, problems)
         composed = _with_included(composed, included)
-    composed = replace(composed, whole=composed.whole and includes.all)
     return _with_extended(composed, path, files, reader, problems)
 
 

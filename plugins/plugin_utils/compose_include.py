@@ -27,25 +27,17 @@ class Include:
     env_files: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Includes:
-    """The valid items, and whether these are all items."""
-
-    parsed: tuple[Include, ...]
-    all: bool
-
-
-def parse_includes(raw: object, path: str, problems: ProblemCollector) -> Includes:
+def parse_includes(raw: object, path: str, problems: ProblemCollector) -> list[Include]:
     """The items of `include`; invalid ones are reported in `problems`."""
     items = without_tags(raw) or []
     if not isinstance(items, list):
         problems.add(path, "must be a list of paths, or of maps with the key path")
-        return Includes((), all=False)
+        return []
     includes: list[Include] = []
     for index, item in enumerate(items):
         with problems.collect():
             includes.append(_parse_item(item, f"{path}[{index}]"))
-    return Includes(tuple(includes), all=len(includes) == len(items))
+    return includes
 
 
 def _parse_item(item: object, path: str) -> Include:

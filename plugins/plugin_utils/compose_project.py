@@ -53,21 +53,13 @@ class Project:
 
 
 @dataclass(frozen=True)
-class Named:
-    """The entry of a network or container, and its name on the host."""
-
-    name: str
-    raw: Raw
-
-
-@dataclass(frozen=True)
 class ProjectDeclaration:
-    """The networks and containers of one project, and its files."""
+    """The networks and containers of one project, each with its name on the host, and its files."""
 
     name: str
     files: tuple[str, ...]
-    networks: tuple[Named, ...]
-    containers: tuple[Named, ...]
+    networks: tuple[tuple[str, Raw], ...]
+    containers: tuple[tuple[str, Raw], ...]
 
 
 @dataclass(frozen=True)
@@ -101,17 +93,17 @@ def resolve(project: Project, problems: ProblemCollector) -> ProjectDeclaration:
     )
     _check_networks(project, problems)
     _check_services(project, active, problems)
-    containers: list[Named] = []
+    containers: list[tuple[str, Raw]] = []
     used: dict[str, None] = {}
     for key, service in active.items():
         raw = _container_entry(project, key, service, names, problems)
         used.update(dict.fromkeys(network for network in _attachments(service) if network in networks))
         if name := names.containers[key]:
-            containers.append(Named(name, raw))
+            containers.append((name, raw))
     return ProjectDeclaration(
         project.name,
         project.files,
-        tuple(Named(names.networks[key], _network_entry(project, key, _map(networks[key]))) for key in used),
+        tuple((names.networks[key], _network_entry(project, key, _map(networks[key]))) for key in used),
         tuple(containers),
     )
 

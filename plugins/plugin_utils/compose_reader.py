@@ -65,9 +65,8 @@ class FileReader:
         """The variables that the files set. A later file has precedence over earlier ones, and `given` over all."""
         values: dict[str, str] = {}
         for path in env_files:
-            dotenv = parse_dotenv(self._text(path, asked_at), given, path, above=values)
-            values = dotenv.values
-            self.warnings += dotenv.warnings
+            values, warnings = parse_dotenv(self._text(path, asked_at), given, path, above=values)
+            self.warnings += warnings
         return {**values, **given}
 
     def default_env_files(self, directory: str) -> tuple[str, ...]:

@@ -23,14 +23,6 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
 @dataclass(frozen=True)
-class Dotenv:
-    """The variables that a `.env` file sets, and a warning for each variable that it uses and that is not set."""
-
-    values: dict[str, str]
-    warnings: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
 class _Entry:
     """One assignment; `template` still has its variables, and is None for a bare name."""
 
@@ -41,11 +33,14 @@ class _Entry:
 
 def parse_dotenv(
     text: str, environment: Mapping[str, str], path: str, above: Mapping[str, str] | None = None
-) -> Dotenv:
+) -> tuple[dict[str, str], list[Problem]]:
     """Parse Compose's dotenv syntax. A value may use variables of `environment`, which has precedence, and of the lines
     above it.
 
     `above` are the variables of earlier files. The result has them, too, unless this file sets them.
+
+    Returns:
+        The variables, and a warning for each one that is used and not set.
 
     Raises:
         ModelError: with all invalid lines, as `path` and `:` and the line's number.
@@ -70,7 +65,7 @@ def parse_dotenv(
                 values[entry.key] = str(result.value)
                 warnings += result.warnings
     problems.raise_if_any()
-    return Dotenv(values, tuple(warnings))
+    return values, warnings
 
 
 def _read_entry(text: str, position: int, place: str) -> _Entry:

@@ -20,12 +20,8 @@ _EXPRESSION = re.compile(rf"(?P<name>{_NAME})(?:(?P<operator>:?[-?+])(?P<word>.*
 _REMEDY = "set it in .env, or in environment beside files: the environment of the controller is not read"
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Stands for a value that could not be read, which is reported."""
-
-
-LEFT_OUT = LeftOut()
+# Stands for a value that could not be read, which is reported.
+LEFT_OUT = object()
 
 
 @dataclass(frozen=True)
