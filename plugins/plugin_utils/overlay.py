@@ -20,7 +20,7 @@ from ..module_utils.engine.declaration.agreement import as_written
 from ..module_utils.engine.declaration.model import Container, Model
 from ..module_utils.engine.declaration.parse_network import network_name
 from ..module_utils.engine.declaration.places import SOURCE, Places
-from ..module_utils.engine.declaration.section import is_address, unknown_key
+from ..module_utils.engine.declaration.section import host_name, is_address, unknown_key
 from ..module_utils.engine.declaration.vocabulary import EXTENSION
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from ..module_utils.engine.planning.publications import gateway_attachment
@@ -50,19 +50,21 @@ _ALONE = {"own": {"address": "192.0.2.1", "index": 0}}
 Hosts = dict[str, dict[str, Any]]
 
 
+def _overlays(networks: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The networks over several hosts, by their keys, as they are written."""
+    entries = networks.items() if isinstance(networks, Mapping) else ()
+    return ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
+
+
 def overlay_groups(networks: Any) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """The overlay networks whose hosts the inventory is to tell: the key, the entry, and the group."""
-    for key, entry in networks.items() if isinstance(networks, Mapping) else ():
-        extension = entry.get(EXTENSION) if isinstance(entry, Mapping) else None
-        if not isinstance(extension, Mapping) or entry.get("driver") != OVERLAY or "members" in extension:
-            continue
-        if isinstance(extension.get("hosts"), str):
+    for key, entry in _overlays(networks):
+        extension = entry.get(EXTENSION)
+        if isinstance(extension, Mapping) and "members" not in extension and isinstance(extension.get("hosts"), str):
             yield key, entry, extension["hosts"]
 
 
-def is_encrypted(entry: Any) -> bool:
-    """Whether a network is to be encrypted, as it is written."""
-    options = entry.get("driver_opts") if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY else None
+def _is_encrypted(options: Any) -> bool:
     if isinstance(options, Mapping):
         return "encrypted" in options
     pairs = (str(each).partition("=") for each in (options if isinstance(options, (list, tuple)) else [options]))
@@ -71,7 +73,7 @@ def is_encrypted(entry: Any) -> bool:
 
 def declares_encrypted(networks: Any) -> bool:
     """Whether any of a host's networks is to be encrypted, as they are written."""
-    return isinstance(networks, Mapping) and any(map(is_encrypted, networks.values()))
+    return any(_is_encrypted(entry.get("driver_opts")) for _key, entry in _overlays(networks))
 
 
 def may_encrypt(given: Mapping[str, Any]) -> bool:
@@ -205,9 +207,7 @@ def _names(model: Model) -> dict[str, list[str]]:
 
 
 def _alike_by_network(networks: Any) -> dict[str, dict[str, Any]]:
-    entries = networks.items() if isinstance(networks, Mapping) else ()
-    overlays = ((key, entry) for key, entry in entries if isinstance(entry, Mapping) and entry.get("driver") == OVERLAY)
-    named = ((network_name(key, entry), entry) for key, entry in overlays)
+    named = ((network_name(key, entry), entry) for key, entry in _overlays(networks))
     return {name: as_written(name, entry) for name, entry in named}
 
 
@@ -234,8 +234,6 @@ def _leaves_by(model: Model, container: Container) -> set[str]:
 
 def _is_answered(name: str) -> bool:
     """Whether the DNS can have a name, as some that Docker allows for containers cannot be."""
-    from ..module_utils.engine.declaration.section import host_name
-
     try:
         return bool(host_name(name, ""))
     except ModelError:

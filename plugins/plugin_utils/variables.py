@@ -242,9 +242,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _probes(value: Any, path: str) -> list[Any]:
-    from .yaml12 import parse_yaml
-
-    probes = parse_yaml(value, path) if isinstance(value, str) else value
+    probes = from_text(value, path)
     if not isinstance(probes, list) or any(not isinstance(probe, Mapping) for probe in probes):
         raise ModelError.at(path, "must be a list of probes of wharf.network.probe, or its JSON or YAML text")
     return probes

@@ -30,7 +30,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.s
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
 from ansible_collections.wharf.network.plugins.plugin_utils.overlay import (
     complete,
-    is_encrypted,
+    declares_encrypted,
     may_encrypt,
     note_key,
     noted_keys,
@@ -279,7 +279,7 @@ def test_keys_are_known_to_the_later_tasks_of_a_run(tmp_path: Path) -> None:
     ],
 )
 def test_hosts_are_asked_for_keys_where_a_network_is_encrypted(entry: Any, expected: bool) -> None:
-    assert is_encrypted(entry) == may_encrypt({"wharf_networks": {"app": entry}}) == expected
+    assert declares_encrypted({"app": entry}) == may_encrypt({"wharf_networks": {"app": entry}}) == expected
     assert may_encrypt({"wharf_networks": {"app": entry}, "wharf_compose_files": ["compose.yml"]})
 
 
