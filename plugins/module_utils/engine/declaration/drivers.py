@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Tuple
+from typing import ClassVar, Tuple, Union
 
 from .section import Address, Subnet
 
@@ -30,14 +30,7 @@ LEAST_IPV6_MTU = 1280
 
 
 @dataclass(frozen=True)
-class Driver:
-    """What connects the containers of a network; a subclass has the settings of one driver, by its `name`."""
-
-    name: ClassVar[str]
-
-
-@dataclass(frozen=True)
-class BridgeDriver(Driver):
+class BridgeDriver:
     """A bridge on the host, by which containers reach each other and the host.
 
     With an `uplink`, that link of the host is one more port of the bridge. The containers are hosts of the LAN behind
@@ -86,7 +79,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class OverlayDriver(Driver):
+class OverlayDriver:
     """One network over several hosts: each has a bridge with a slice of `subnets`, and routes to its `peers`' slices.
 
     Packets to them are sent in VXLAN, with the identifier `vni`, to the UDP port `port`; with `direct`, as they are;
@@ -115,17 +108,19 @@ class OverlayDriver(Driver):
 
 
 @dataclass(frozen=True)
-class SublinkDriver(Driver):
-    """Of each container a link of its own, of the kind that is the driver's name, on the link `parent` of the host.
+class SublinkDriver:
+    """Of each container a link of its own, of the kind `name` (macvlan or ipvlan), on the link `parent` of the host.
 
     The kernel passes what these links send to each other, as `mode` says, or to the wire behind the parent: never to
-    the host itself, and never through its rules. `flag` is ipvlan's. Where no parent is declared (`is_isolated`), the
-    parent is a link of the network's own, which leads nowhere. With `host_access` the host has such a link, too.
+    the host itself, and never through its rules. `flag` is ipvlan's, and says of its links what `mode` says of those of
+    macvlan. Where no parent is declared (`is_isolated`), the parent is a link of the network's own, which leads
+    nowhere. With `host_access` the host has such a link, too.
     """
 
-    parent: str
+    name: str
     mode: str
     flag: str = ""
+    parent: str = ""
     is_isolated: bool = False
     host_access: bool = False
 
@@ -136,7 +131,7 @@ class SublinkDriver(Driver):
 
     @property
     def shares_mac(self) -> bool:
-        """Whether the links have the MAC of their parent."""
+        """Whether the links have the MAC of their parent; else each has one of its own."""
         return self.name == IPVLAN or self.is_exclusive
 
     @property
@@ -150,15 +145,5 @@ class SublinkDriver(Driver):
         return self.flag or self.mode
 
 
-@dataclass(frozen=True)
-class MacvlanDriver(SublinkDriver):
-    """Each link has a MAC of its own, but in the mode passthru, in which it has that of its parent."""
-
-    name: ClassVar[str] = MACVLAN
-
-
-@dataclass(frozen=True)
-class IpvlanDriver(SublinkDriver):
-    """All links have the MAC of their parent. `flag` says of them what `mode` says of links of macvlan."""
-
-    name: ClassVar[str] = IPVLAN
+# What connects the containers of a network.
+Driver = Union[BridgeDriver, OverlayDriver, SublinkDriver]

@@ -21,8 +21,6 @@ from .drivers import (
     L2,
     MACVLAN,
     MACVLAN_MODES,
-    IpvlanDriver,
-    MacvlanDriver,
     SublinkDriver,
 )
 from .model import Network
@@ -53,14 +51,14 @@ _PREFIXES = {MACVLAN: "dm-", IPVLAN: "di-"}
 def parse_macvlan(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
     """The network with the settings of its `driver_opts`, in the words of Docker's driver macvlan."""
     mode = options.take("macvlan_mode", read.one_of(*MACVLAN_MODES), BRIDGE_MODE)
-    return _parse(network, MacvlanDriver("", mode), options, extension, problems)
+    return _parse(network, SublinkDriver(MACVLAN, mode), options, extension, problems)
 
 
 def parse_ipvlan(network: Network, options: Section, extension: Section, problems: ProblemCollector) -> Network:
     """The network with the settings of its `driver_opts`, in the words of Docker's driver ipvlan."""
     mode = options.take("ipvlan_mode", read.one_of(*IPVLAN_MODES), L2)
     flag = options.take("ipvlan_flag", read.one_of(*IPVLAN_FLAGS), BRIDGE_MODE)
-    return _parse(network, IpvlanDriver("", mode, flag), options, extension, problems)
+    return _parse(network, SublinkDriver(IPVLAN, mode, flag), options, extension, problems)
 
 
 def parent_path(network: Network) -> str:
