@@ -64,25 +64,24 @@ class _Expectations:
     def inside(self) -> Iterator[Probe]:
         for endpoint in self._behind_host():
             yield from self._own_network(endpoint, self._topology.neighbour(endpoint))
-            yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
+            if self._topology.is_in_hosts_vlan(endpoint):
+                yield from self._other_network(endpoint, self._topology.stranger(endpoint, endpoint.number))
         for container in self._plan.model.containers.values():
             yield from self._from_container(container)
-        yield from self._in_vlans()
         yield from self._other_hosts()
         yield from self._linked()
         yield from self._published.inside()
 
     def _behind_host(self) -> Iterator[EndpointAddress]:
-        """Those that the host reaches by itself: on a bridge with VLANs, only the ones in its own."""
-        routed = (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.bypasses_host)
-        return (endpoint for endpoint in routed if self._topology.is_in_hosts_vlan(endpoint))
+        return (endpoint for endpoint in self._topology.endpoints() if not endpoint.network.bypasses_host)
 
     def outside(self) -> Iterator[Probe]:
         yield from self._published.outside()
         for endpoint in self._behind_host():
             outer = self._topology.host_addresses.outer
             via = next((str(each) for each in outer if each.version == endpoint.version), "")
-            if via and self._plan.model.host.has_rules(endpoint.version):
+            is_reached = self._topology.is_in_hosts_vlan(endpoint)
+            if via and is_reached and self._plan.model.host.has_rules(endpoint.version):
                 yield from self._own_address_from_outside(endpoint, via)
 
     def _own_address_from_outside(self, endpoint: EndpointAddress, via: str) -> Iterator[Probe]:
@@ -124,38 +123,25 @@ class _Expectations:
     # Between endpoints
 
     def _own_network(self, endpoint: EndpointAddress, neighbour: EndpointAddress) -> Iterator[Probe]:
+        """On a bridge with VLANs, the host reaches only the endpoints in its own."""
         container, network = endpoint.container.name, endpoint.network.name
-        if endpoint.network.has_gateway(endpoint.version):
+        is_in_hosts_vlan = self._topology.is_in_hosts_vlan(endpoint)
+        if is_in_hosts_vlan and endpoint.network.has_gateway(endpoint.version):
             yield _to_host(container, endpoint.gateway, f"the gateway of {network}")
             yield Probe(HOST, str(endpoint.address), TCP, DISCARD, name=f"{container} on {network}, from the host")
         if neighbour == endpoint:
             return
         if not self._topology.is_in_vlan_of(endpoint, neighbour):
-            yield from self._across_vlans(endpoint, neighbour)
+            name = f"{neighbour.container.name}, in another VLAN"
+            yield Probe(container, str(neighbour.address), TCP, DISCARD, CLOSED, name)
         elif endpoint.network.icc:
             name = f"{neighbour.container.name}, on the same network"
             yield Probe(container, str(neighbour.address), TCP, DISCARD, name=name)
-        else:
+        elif is_in_hosts_vlan:
             name = f"{neighbour.container.name}, on a network without icc"
             linked = neighbour.address in self._plan.linked_addresses.get(endpoint.address, ())
             port = DISCARD if linked else self._target_port(neighbour)
             yield Probe(container, str(neighbour.address), TCP, port, CLOSED, name)
-
-    def _across_vlans(self, endpoint: EndpointAddress, neighbour: EndpointAddress) -> Iterator[Probe]:
-        name = f"{neighbour.container.name}, in another VLAN"
-        yield Probe(endpoint.container.name, str(neighbour.address), TCP, DISCARD, CLOSED, name)
-
-    def _in_vlans(self) -> Iterator[Probe]:
-        """Between containers in VLANs that the host is not in."""
-        for endpoint in self._topology.endpoints():
-            neighbour = self._topology.neighbour(endpoint)
-            if neighbour == endpoint or self._topology.is_in_hosts_vlan(endpoint):
-                continue
-            if not self._topology.is_in_vlan_of(endpoint, neighbour):
-                yield from self._across_vlans(endpoint, neighbour)
-            elif endpoint.network.icc:
-                name = f"{neighbour.container.name}, on the same network"
-                yield Probe(endpoint.container.name, str(neighbour.address), TCP, DISCARD, name=name)
 
     def _other_network(self, endpoint: EndpointAddress, stranger: Optional[EndpointAddress]) -> Iterator[Probe]:
         if not stranger or not self._plan.model.host.has_rules(endpoint.version):

@@ -157,7 +157,9 @@ class Topology:
     def _is_next_hop(self, attachment: Attachment, version: int) -> bool:
         """Whether the host is the default gateway of containers that are attached so."""
         network = self.plan.model.networks[attachment.network]
-        return _is_next_hop(network, version) and is_in_hosts_vlan(network, attachment, self.plan.facts)
+        has_other = any(hop.version == version for hop in network.next_hops)
+        is_reached = network.has_gateway(version) and is_in_hosts_vlan(network, attachment, self.plan.facts)
+        return is_reached and not has_other
 
     def gets_reply(self, source: EndpointAddress, target: EndpointAddress) -> bool:
         """Whether the target's reply reaches the source: at an address of the host, or by the default route."""
@@ -206,8 +208,3 @@ class Topology:
 def has_route(container: Container, address: Address) -> bool:
     """Whether a route to the address is declared for the container."""
     return any(address in route.to for route in container.routes)
-
-
-def _is_next_hop(network: Network, version: int) -> bool:
-    """Whether the host is the default gateway of the network's containers."""
-    return network.has_gateway(version) and not any(hop.version == version for hop in network.next_hops)
