@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from typing import Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, Sequence, Tuple
 
 from ..declaration.model import HOST_MODE, Container
 from ..declaration.parse_container import parse_sandbox
-from ..declaration.section import Address, Raw, address, number_from, wrong
-from ..errors import ProblemCollector
+from ..declaration.section import Address, Raw, address, list_of, number_from, wrong
 from ..planning.host_files import contents_of
 from ..planning.plan import Plan
 from .probes import HOST, OPEN, PING, TCP, Probe
@@ -27,14 +26,9 @@ def parse_probes(given: Sequence[Raw], plan: Plan, own: Iterable[Address]) -> Li
     Raises:
         ModelError: with all problems.
     """
-    problems = ProblemCollector()
     names = Names(plan, own)
-    probes: List[Probe] = []
-    for index, raw in enumerate(given):
-        with problems.collect():
-            probes += _parse(raw, f"probes[{index}]", names)
-    problems.raise_if_any()
-    return probes
+    parsed = list_of(lambda raw, path: tuple(_parse(raw, path, names)))(given, "probes")
+    return [probe for probes in parsed for probe in probes]
 
 
 def parse_hosts(given: Sequence[str], path: str) -> Tuple[Tuple[Address, int], ...]:
@@ -43,16 +37,11 @@ def parse_hosts(given: Sequence[str], path: str) -> Tuple[Tuple[Address, int], .
     Raises:
         ModelError: with all problems.
     """
-    problems = ProblemCollector()
-    parsed: List[Tuple[Address, int]] = []
-    for index, text in enumerate(given):
-        with problems.collect():
-            parsed.append(_parse_host(str(text), f"{path}[{index}]"))
-    problems.raise_if_any()
-    return tuple(parsed)
+    return list_of(_parse_host)(given, path)
 
 
-def _parse_host(text: str, path: str) -> Tuple[Address, int]:
+def _parse_host(value: Any, path: str) -> Tuple[Address, int]:
+    text = str(value)
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not text.startswith("[")) or text.endswith("]"):
         return address(text, path), 0
