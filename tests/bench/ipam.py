@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / ".venv/collections"))
 from report import Section, Table, Tell, figure
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import Allotments
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
@@ -73,7 +73,8 @@ _LARGE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 def model_of(words: Mapping[str, Any]) -> Model:
-    return parse_model(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
+    parts = [words.get(part, {}) for part in ("host", "networks", "containers")]
+    return read_model(*parts, (), ProblemCollector())
 
 
 def networks(count: int) -> Model:

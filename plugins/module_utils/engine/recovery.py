@@ -21,7 +21,7 @@ from .declaration.declared import (
     known,
     real_name,
 )
-from .declaration.parse_model import parse_model
+from .declaration.parse_model import read_model
 from .declaration.section import Address, Interface
 from .errors import ConflictError, ModelError, ProblemCollector, WharfError
 from .kernel import namespaces, proc_sys, rtnetlink
@@ -188,7 +188,7 @@ def note_boot(ledger: Ledger) -> None:
 def _usual_plan() -> Plan:
     """What is planned on a host of which nothing is known, and on which nothing is declared."""
     # With this one nothing is left to be allotted, for which a host may lack netaddr.
-    return Plan.make(parse_model({"bip": "172.17.0.1/16"}, {}, {}), Facts(), Allotments())
+    return Plan.make(read_model({"bip": "172.17.0.1/16"}, {}, {}, (), ProblemCollector()), Facts(), Allotments())
 
 
 def _standing_rules() -> State:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from planning import plan, problems
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.section import Subnet
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ProblemCollector
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.address_sets import lowest_free
@@ -106,7 +106,7 @@ def test_the_holder_that_comparing_with_each_would_find(
     facts = Facts(
         taken_subnets=tuple((each, "taken") for each in taken[:4]), routed_subnets=tuple((r, "") for r in routed)
     )
-    found = TakenSubnets(parse_model({}, {}, {}), facts)
+    found = TakenSubnets(model_of({}), facts)
     for each in taken[4:]:
         found.add(TakenSubnet(each, "taken"))
     overlapping = [TakenSubnet(each, "taken") for each in taken if each.overlaps(wanted)]
@@ -130,7 +130,8 @@ def test_a_pool_gives_what_overlaps_nothing(others: list[Subnet], taken: list[Su
 
 
 def model_of(words: dict[str, Any]) -> Model:
-    return parse_model(words.get("host", {}), words.get("networks", {}), words.get("containers", {}))
+    parts = [words.get(part, {}) for part in ("host", "networks", "containers")]
+    return read_model(*parts, (), ProblemCollector())
 
 
 def allotted(model: Model, before: Allotments | None = None, *taken: str) -> Allotments:

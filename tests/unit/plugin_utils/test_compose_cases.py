@@ -19,8 +19,8 @@ import pytest
 import yaml
 from loading import load_compose_files
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.compose import ComposeDeclaration
 
 HERE = Path(__file__).parent
@@ -80,5 +80,6 @@ def _problems(read: Callable[[], object]) -> tuple[object, ...]:
 def test_the_model_takes_it_or_says_what_it_refuses(case: Path) -> None:
     expected = _expected(case)
     networks, containers = expected.get("networks", {}), expected.get("containers", {})
-    problems = _problems(lambda: parse_model({}, networks, containers))
-    assert [str(problem) for problem in problems] == expected.get("refused", [])
+    told = ProblemCollector()
+    read_model({}, networks, containers, (), told)
+    assert [str(problem) for problem in dict.fromkeys(told.problems)] == expected.get("refused", [])

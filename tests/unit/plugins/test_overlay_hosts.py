@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.wharf.network.plugins.action import overlay_key
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.drivers import OverlayDriver
-from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import parse_model
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.slices import (
     FIRST_VNI,
@@ -27,7 +27,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.s
     hashed_index,
     hashed_vni,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, ProblemCollector
 from ansible_collections.wharf.network.plugins.plugin_utils.overlay import (
     complete,
     declares_encrypted,
@@ -54,7 +54,10 @@ def completed(variables: dict[str, dict[str, Any]], host: str, networks: dict[st
 
 
 def driver(variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any]) -> OverlayDriver:
-    found = parse_model({"bridge": "none"}, completed(variables, host, networks), {}).networks["app"].driver
+    told = ProblemCollector()
+    model = read_model({"bridge": "none"}, completed(variables, host, networks), {}, (), told)
+    told.raise_if_any()
+    found = model.networks["app"].driver
     assert isinstance(found, OverlayDriver)
     return found
 

@@ -29,18 +29,6 @@ _VARIABLES = Places()
 _BRIDGE_PORTS = 1023
 
 
-def parse_model(host: Raw, networks: Raw, containers: Raw) -> Model:
-    """The model of a declaration.
-
-    Raises:
-        ModelError: with all problems, in single entries and between them.
-    """
-    problems = ProblemCollector()
-    model = read_model(host, networks, containers, (), problems)
-    problems.raise_if_any()
-    return model
-
-
 def read_model(
     host: Optional[Raw],
     networks: Raw,
