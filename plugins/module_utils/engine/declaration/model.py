@@ -219,14 +219,6 @@ class Network:
         """Whether what its containers send never passes the host's stack, nor the rules there: they have a parent."""
         return bool(self.parent)
 
-    @property
-    def ipv4(self) -> bool:
-        return self.has(4)
-
-    @property
-    def ipv6(self) -> bool:
-        return self.has(6)
-
     def has(self, version: int) -> bool:
         return any(pool.version == version for pool in self.pools)
 

@@ -132,5 +132,5 @@ def _interface_prefix(value: Any, path: str) -> str:
 
 
 def check_mtu(network: Network, path: str) -> None:
-    if network.ipv6 and network.mtu and network.mtu < LEAST_IPV6_MTU:
+    if network.has(6) and network.mtu and network.mtu < LEAST_IPV6_MTU:
         raise wrong(path, network.mtu, f"IPv6 needs an MTU of at least {LEAST_IPV6_MTU} bytes (RFC 8200)")

@@ -33,9 +33,9 @@ def lease_lines(plan: Plan, network: Network, lease_path: str, hosts_path: str) 
     yield f"dhcp-leasefile={lease_path}"
     if services.dhcp:
         yield f"dhcp-hostsfile={hosts_path}"
-    if services.dhcp and network.ipv4:
+    if services.dhcp and network.has(4):
         yield from _ipv4_lines(plan, network, services.dhcp)
-    if network.ipv6:
+    if network.has(6):
         yield from _ipv6_lines(plan, network, services)
     yield from option_lines(network)
     yield from boot_lines(network)

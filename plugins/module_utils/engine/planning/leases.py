@@ -27,14 +27,14 @@ def check_leases(model: Model, allotted: Mapping[str, Pools], problems: ProblemC
             for other in ranges[:index]:
                 if leased.first in other or other.first in leased:
                     problems.add(leased.path, f'"{leased}": overlaps {other.path}: leave one of them out')
-        if services.ra and not network.ipv6:
+        if services.ra and not network.has(6):
             problems.add(f"{path}.ra", "the network has no IPv6: set enable_ipv6: true on it")
         for pool in pools if services.ra else ():
             if pool.version == 6 and pool.subnet.prefixlen != 64:
                 problems.add(
                     f"{path}.ra", f"hosts make addresses of their own in a /64 only, and {pool.subnet} is none"
                 )
-        if services.boot and (not services.dhcp or not network.ipv4):
+        if services.boot and (not services.dhcp or not network.has(4)):
             problems.add(f"{path}.boot", "clients get the boot file by DHCP: set dhcp on the network, and give it IPv4")
         for version in network.versions:
             if services.leases and not network.has_gateway(version):

@@ -113,7 +113,7 @@ def _tunnel(plan: Plan, network: Network, driver: OverlayDriver, name: str) -> T
             ("ipv4.rp_filter", "2"),
             ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
-            ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+            ("ipv6.disable_ipv6", "0" if network.has(6) else "1"),
         ),
         addresses=tuple(tunnel_addresses(plan, network, driver)),
         place=network.path,
@@ -149,7 +149,7 @@ def wireguard_links(plan: Plan) -> List[Object]:
         routes=tuple(routes),
         sysctls=(
             ("ipv6.accept_ra", "0"),
-            ("ipv6.disable_ipv6", "0" if any(network.ipv6 for network, _driver in networks) else "1"),
+            ("ipv6.disable_ipv6", "0" if any(network.has(6) for network, _driver in networks) else "1"),
         ),
         place=place,
     )

@@ -120,7 +120,7 @@ def shims(plan: Plan) -> Iterator[Shim]:
                     ("ipv4.arp_ignore", "1"),
                     ("ipv6.accept_dad", "0"),
                     ("ipv6.accept_ra", "0"),
-                    ("ipv6.disable_ipv6", "0" if network.ipv6 else "1"),
+                    ("ipv6.disable_ipv6", "0" if network.has(6) else "1"),
                 ),
                 place=network.path,
             )

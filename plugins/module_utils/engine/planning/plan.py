@@ -129,7 +129,7 @@ class Plan:
     @property
     def has_ipv6(self) -> bool:
         """Whether packets of IPv6 pass the host from and to containers."""
-        return any(network.ipv6 for network in self.model.behind_host)
+        return any(network.has(6) for network in self.model.behind_host)
 
     @property
     def chosen_ports(self) -> Tuple[Publication, ...]:
@@ -246,11 +246,11 @@ class Plan:
 
     def _check_families(self, problems: ProblemCollector) -> None:
         for network in self.model.networks.values():
-            if network.ipv6 and not self.facts.ipv6:
+            if network.has(6) and not self.facts.ipv6:
                 remedy = "leave it out, or boot without ipv6.disable=1"
                 problems.add(network.family_path(6), f"the kernel of this host has no IPv6: {remedy}")
         for network in self.model.bridged:
-            if network.ipv6 and not network.mtu and self.largest_mtu(network) < LEAST_IPV6_MTU:
+            if network.has(6) and not network.mtu and self.largest_mtu(network) < LEAST_IPV6_MTU:
                 needed = f"needs an MTU of at least {LEAST_IPV6_MTU} bytes (RFC 8200)"
                 remedy = "raise the MTU of the host's link, or leave this out"
                 problems.add(network.family_path(6), f"{needed}, and there is {self._why_large(network)}: {remedy}")
@@ -367,7 +367,7 @@ def _bridge(plan: Plan, network: Network, on_loopback: bool) -> Bridge:
             (ROUTE_LOCALNET, "1" if on_loopback else "0"),
             ("ipv6.accept_dad", "0"),
             ("ipv6.accept_ra", "0"),
-            ("ipv6.disable_ipv6", "0" if network.ipv6 and network.has_gateway(6) else "1"),
+            ("ipv6.disable_ipv6", "0" if network.has(6) and network.has_gateway(6) else "1"),
         ),
         place=network.path,
     )

@@ -79,7 +79,7 @@ def gateway_attachment(model: Model, container: Container, version: int) -> Opti
 
     def rank(attachment: Attachment) -> Tuple[int, bool, str]:
         network = model.networks[attachment.network]
-        return -attachment.gw_priority, not (network.ipv4 and network.ipv6), network.name
+        return -attachment.gw_priority, not (network.has(4) and network.has(6)), network.name
 
     candidates = [
         attachment
