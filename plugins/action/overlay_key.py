@@ -12,7 +12,7 @@ from ansible import constants
 
 from ..module_utils.engine.declaration.declared import ABSENT
 from ..module_utils.engine.declaration.places import Places
-from ..module_utils.engine.declaration.public_keys import public_key
+from ..module_utils.engine.declaration.section import public_key
 from ..module_utils.engine.errors import ModelError
 from ..modules.overlay_key import ARGUMENT_SPEC
 from ..plugin_utils.declaration import gather

@@ -109,7 +109,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
         "port_range public_key".split(),
         [_TEXT],
     ),
-    **dict.fromkeys("number number_from.parse _index _port _one _prefixes.parse".split(), [_NUMBER]),
+    **dict.fromkeys("number number_from.parse _one _prefixes.parse".split(), [_NUMBER]),
     "flag": [_FLAG],
     "mapping": [],
     "pairs.parse": [_TEXTS],
@@ -123,7 +123,6 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_dhcp": [_FLAG],
     "_dhcp_options": [_names_of({"anyOf": [_TEXT, {"type": "array"}]})],
     "_ingress": [_names_of(_TEXT)],
-    "_driver": [_choice(["default"])],
     "_encrypted": [_choice([True, "true"])],
     "_endpoint_sysctls": [_TEXTS, _names_of(_TEXT, ["com.docker.network.endpoint.sysctls"])],
     "_external": [_FLAG],
@@ -131,6 +130,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_firewall_backend": [_choice(["nftables", "iptables"])],
     "_gateway_mode": [_choice(GATEWAY_MODES)],
     "_limit": [_TEXT],
+    "_no_proxy": [_choice([False, "false"])],
     "_log.parse": [_FLAG, _TEXT],
     "_members.parse": [],
     "_mode": [_choice(["host", "ingress"])],
@@ -139,7 +139,7 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_networks": _listed(_TEXT),
     "_ra": [_FLAG, _choice(RA_MODES)],
     "_rates": [],
-    **dict.fromkeys(("_vlan", "_vlans"), [_NUMBER]),
+    "_vlans": [_NUMBER],
     "_records": [],
     "_route": [],
     "_states": [*_listed(_in_any_case(STATES)), {"type": "string", "pattern": ","}],
@@ -246,8 +246,6 @@ class _Writer:
             return [{"type": "object", "properties": drivers, "additionalProperties": False}]
         if kind == "one_of.parse":
             accepted = [_in_any_case(inner["known"])]
-        elif kind == "only.parse":
-            accepted = [_choice([inner["supported"], str(inner["supported"]).lower()])]
         elif kind in _ACCEPTED:
             accepted = [*_ACCEPTED[kind]]
         else:

@@ -14,8 +14,7 @@ from ..state import DEFAULT_NETWORK
 from .parse_container import container_name
 from .parse_network import network_name
 from .places import SOURCE, Places
-from .public_keys import public_key
-from .section import Raw
+from .section import Raw, public_key
 from .vocabulary import without_passed_over
 
 # The parts of a declaration. Each depends on those before it, except the last one, which is independent.

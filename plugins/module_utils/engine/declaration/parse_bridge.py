@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Tuple, TypeVar
+from typing import Any, Tuple
 
 from ..errors import ProblemCollector
 from . import beside_host
@@ -19,17 +19,15 @@ from .parse_rates import take_rates
 from .parse_vlans import take_vlans
 from .section import Section, wrong
 
-T = TypeVar("T")
-
 UPLINK = "uplink"
 MTU_OPTION = "com.docker.network.driver.mtu"
 _PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 
 
-def per_family(section: Section, key: str, parse: read.Parser[T], default: T) -> PerFamily[T]:
-    """`KEY: {ipv4: …, ipv6: …}`; the default for a family that is left out."""
-    families = section.inner(key)
-    found = PerFamily(families.take("ipv4", parse, default), families.take("ipv6", parse, default))
+def take_masquerade(extension: Section, default: bool) -> PerFamily[bool]:
+    """The `masquerade` of an `x-wharf`; the default for a family that is left out."""
+    families = extension.inner("masquerade")
+    found = PerFamily(families.take("ipv4", read.flag, default), families.take("ipv6", read.flag, default))
     families.finish()
     return found
 
@@ -54,7 +52,7 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
         ),
         trusted_interfaces=options.take_all(BRIDGE_OPTION + "trusted_host_interfaces", _interfaces),
         inhibit_ipv4=options.take(BRIDGE_OPTION + "inhibit_ipv4", read.flag, False),
-        masquerades=per_family(extension, "masquerade", read.flag, masquerade),
+        masquerades=take_masquerade(extension, masquerade),
         host_binding=options.take_optional(BRIDGE_OPTION + "host_binding_ipv4", host_ip),
         rates=take_rates(extension),
         vlans=take_vlans(extension),

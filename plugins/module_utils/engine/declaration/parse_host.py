@@ -12,7 +12,7 @@ from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from . import section as read
 from .model import IPTABLES, NFTABLES, AddressPool, FirewallMark, Host, Network, Pool
-from .parse_bridge import check_mtu, parse_bridge, per_family
+from .parse_bridge import check_mtu, parse_bridge, take_masquerade
 from .parse_driver import DEFAULT_DRIVER, DOCKER_DRIVERS
 from .parse_pools import check_gateway, check_inside, check_usable
 from .parse_ports import host_ip
@@ -27,7 +27,7 @@ _NO_BRIDGE = "none"
 def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     section = Section(value, path, problems)
     section.refuse_blank("icc", "ip")
-    section.take("userland-proxy", read.only(False, read.flag), False)
+    section.take("userland-proxy", _no_proxy, False)
     ip_masq = section.take("ip-masq", read.flag, True)
     extension = section.inner(EXTENSION)
     bridge = section.take("bridge", read.interface_name, DEFAULT_BRIDGE)
@@ -55,7 +55,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
         ip=section.take_optional("ip", host_ip),
         ip_forward=section.take("ip-forward", read.flag, True),
         ip_forward_no_drop=section.take("ip-forward-no-drop", read.flag, False),
-        ip_masq=per_family(extension, "masquerade", read.flag, ip_masq),
+        ip_masq=take_masquerade(extension, ip_masq),
         ipv6=section.take("ipv6", read.flag, False),
         dns=section.take_all("dns", read.list_of(read.address)),
         dns_search=section.take_all("dns-search", read.list_of(read.one_line)),
@@ -89,6 +89,12 @@ def _firewall_backend(value: Any, path: str) -> str:
     if backend not in (NFTABLES, IPTABLES):
         raise wrong(path, backend, f"must be {NFTABLES} or {IPTABLES}")
     return backend
+
+
+def _no_proxy(value: Any, path: str) -> bool:
+    if read.flag(value, path):
+        raise wrong(path, value, "is not supported yet: leave it out, or say false")
+    return False
 
 
 def _firewall_mark(value: Any, path: str) -> FirewallMark:

@@ -19,11 +19,12 @@ from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
 from .parse_bridge import UPLINK, parse_bridge
 from .parse_ports import INGRESS_PROTOCOLS
-from .public_keys import public_key
 from .section import Section, whole_section
 from .slices import LEAST_SLICES_FOR_HASH, collisions, gateway_of, indexes, number_of_slices, slice_of
 
 _EACH_SLICE = "each host has a slice of the subnet"
+
+_index = read.number_from(0, 1 << 64, "the number of a slice is not negative")
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,13 @@ def _members(shared: SharedSettings) -> read.Parser[Dict[str, _Given]]:
             with problems.collect():
                 read.one_line(name, path)
                 with whole_section(given, f"{path}.{name}") as section:
-                    names = section.take_all("names", read.list_of(read.host_name))
-                    member = _member(section, names, section.take("ingress", _ingress, ()))
-                    key = section.take("public_key", public_key, "")
-                    there = parse_of_member(section, sorted(shared.prefixes))
-                    members[name] = replace(member, public_key=key, shared=there)
+                    members[name] = replace(
+                        _member(section),
+                        names=section.take_all("names", read.list_of(read.host_name)),
+                        ingress=section.take_all("ingress", _ingress),
+                        public_key=section.take("public_key", read.public_key, ""),
+                        shared=parse_of_member(section, sorted(shared.prefixes)),
+                    )
         problems.raise_if_any()
         return members
 
@@ -125,9 +128,8 @@ def check_member(value: Any, path: str) -> None:
         _member(section)
 
 
-def _member(section: Section, names: Tuple[str, ...] = (), ingress: Tuple[IngressPort, ...] = ()) -> _Given:
-    given = section.take_optional("address", read.address)
-    return _Given(given, section.take_optional("index", _index), names, ingress)
+def _member(section: Section) -> _Given:
+    return _Given(section.take_optional("address", read.address), section.take_optional("index", _index))
 
 
 def _ingress(value: Any, path: str) -> Tuple[IngressPort, ...]:
@@ -139,10 +141,6 @@ def _ingress(value: Any, path: str) -> Tuple[IngressPort, ...]:
             raise read.wrong(path, key, "must be a port and its protocol, such as 8080/tcp")
         found.append(IngressPort(protocol, udp_port(port, f"{path}.{key}"), read.text(container, f"{path}.{key}")))
     return tuple(sorted(found, key=lambda each: (each.protocol, each.port)))
-
-
-def _index(value: Any, path: str) -> int:
-    return read.number_from(0, 1 << 64, "the number of a slice is not negative")(value, path)
 
 
 def _check_pool(network: Network, pool: Pool, shared: SharedSettings, problems: ProblemCollector) -> None:

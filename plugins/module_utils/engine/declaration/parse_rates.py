@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional
 
 from ..errors import ModelError
 from . import section as read
@@ -77,10 +77,5 @@ def _size(value: Any, path: str) -> int:
 
 
 def _measure(value: Any, units: Mapping[str, int]) -> Optional[Fraction]:
-    number, unit = _parts(str(value).strip().lower())
-    return Fraction(number) * units[unit] if number and unit in units and not isinstance(value, bool) else None
-
-
-def _parts(text: str) -> Tuple[str, str]:
-    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([a-z]*)", text)
-    return (match[1], match[2]) if match else ("", "")
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([a-z]*)", str(value).strip().lower())
+    return Fraction(match[1]) * units[match[2]] if match and match[2] in units else None

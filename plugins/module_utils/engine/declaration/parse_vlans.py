@@ -15,6 +15,7 @@ from .section import Section, whole_section, wrong
 VLAN = "vlan"
 
 LAST_VLAN = 4094
+_vlan = read.number_from(1, LAST_VLAN, f"a VLAN is a number from 1 to {LAST_VLAN}")
 
 
 def take_vlans(extension: Section) -> Optional[PortVlans]:
@@ -37,7 +38,3 @@ def _vlans(value: Any, path: str) -> PortVlans:
     if untagged is None and not tagged:
         raise ModelError.at(path, "names no VLAN: give it untagged (a number), tagged (a list of numbers), or both")
     return PortVlans(path, untagged or 0, tuple(sorted(tagged)))
-
-
-def _vlan(value: Any, path: str) -> int:
-    return read.number_from(1, LAST_VLAN, f"a VLAN is a number from 1 to {LAST_VLAN}")(value, path)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import hashlib
 import ipaddress
 import json
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from ..errors import ModelError, ProblemCollector
@@ -269,22 +270,20 @@ def dns_name(value: Any, path: str) -> str:
     return name
 
 
+def public_key(value: Any, path: str) -> str:
+    """A public key of WireGuard, which has 32 bytes."""
+    with suppress(ValueError):
+        key = base64.b64decode(text(value, path), validate=True)
+        if len(key) == 32 and base64.b64encode(key).decode() == value:
+            return str(value)
+    raise wrong(path, value, "must be a public key of WireGuard: 44 characters, as `wg pubkey` prints")
+
+
 def one_line(value: Any, path: str) -> str:
     found = text(value, path)
     if not found.isprintable():
         raise wrong(path, found, "must be one line of printable characters")
     return found
-
-
-def only(supported: Any, parse_value: Parser[Any]) -> Parser[Any]:
-    """A parser for a setting of which only one value is supported so far."""
-
-    def parse(value: Any, path: str) -> Any:
-        if parse_value(value, path) != supported:
-            raise wrong(path, value, f"is not supported yet: leave it out, or say {str(supported).lower()}")
-        return supported
-
-    return parse
 
 
 def list_of(parse: Parser[T]) -> Parser[Tuple[T, ...]]:
