@@ -138,7 +138,8 @@ class PortMapping:
         problems = ProblemCollector()
         section = Section(value, path, problems)
         section.refuse_blank("host_ip")
-        target = section.take_optional("target", port_range)
+        section.require("target", "must be given: the container's port")
+        target = section.take("target", port_range, _NOT_GIVEN)
         published = section.take_optional("published", port_range)
         address_of_host = section.take_optional("host_ip", host_ip)
         chosen = section.take("protocol", protocol, "tcp")
@@ -149,10 +150,8 @@ class PortMapping:
         ingress = extension.take("ingress", flag, False)
         extension.finish()
         section.finish(passed_over=("app_protocol", "name"), extensible=True)
-        if value.get("target") is None:
-            problems.add(f"{path}.target", "must be given: the container's port")
         problems.raise_if_any()
-        parsed = cls(path, target or _NOT_GIVEN, published, address_of_host, chosen, allow_from, ingress)
+        parsed = cls(path, target, published, address_of_host, chosen, allow_from, ingress)
         parsed._check_ingress(problems)
         problems.raise_if_any()
         return parsed

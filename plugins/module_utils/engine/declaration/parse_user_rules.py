@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 from ..errors import ProblemCollector
@@ -13,7 +14,7 @@ from . import section as read
 from .model import Rate, UserRule
 from .parse_ports import PROTOCOLS, port_range
 from .places import Places
-from .section import Section, wrong
+from .section import Section, whole_section, wrong
 
 ACCEPT, DROP, REJECT, RETURN, LOG = "accept", "drop", "reject", "return", "log"
 ACTIONS = (ACCEPT, DROP, REJECT, RETURN, LOG)
@@ -52,15 +53,16 @@ def parse_user_rules(
     rules = []
     for number, value in enumerate({} if rule is None else rule for rule in given):
         section = Section(value, places.of(value, f"docker_user[{number}]"), problems)
-        rules.append(_rule(section, value, containers, networks, problems))
+        rules.append(_rule(section, containers, networks, problems))
         section.finish()
     return tuple(rules)
 
 
 def _rule(
-    section: Section, value: Any, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
+    section: Section, containers: Mapping[str, str], networks: Mapping[str, str], problems: ProblemCollector
 ) -> UserRule:
     section.refuse_blank(*_RESTRICTING)
+    section.require("action", f"must be given: one of {', '.join(ACTIONS)}")
     action = section.take("action", read.one_of(*ACTIONS), "")
     container = section.take("container", read.object_name, "")
     network = section.take("network", read.object_name, "")
@@ -80,15 +82,12 @@ def _rule(
         log=section.take("log", _log(action), "") or (_default_prefix(action) if action == LOG else ""),
         comment=section.take("comment", _text(_LONGEST_COMMENT), ""),
     )
-    if isinstance(value, dict):
-        for key, message in _contradictions(rule, value):
-            problems.add(f"{rule.path}.{key}", message)
+    for key, message in _contradictions(rule):
+        problems.add(f"{rule.path}.{key}", message)
     return rule
 
 
-def _contradictions(rule: UserRule, value: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
-    if value.get("action") in (None, ""):
-        yield "action", f"must be given: one of {', '.join(ACTIONS)}"
+def _contradictions(rule: UserRule) -> Iterator[Tuple[str, str]]:
     if rule.published_ports and rule.protocol == ICMP:
         yield "published_port", "icmp has no ports: leave one of the two out"
     if rule.container and rule.destinations:
@@ -141,16 +140,12 @@ def _limit(value: Any, path: str) -> Rate:
     """`10/second`, or `{rate: 10/second, burst: 20}`."""
     if not isinstance(value, dict):
         return _rate(value, path)
-    problems = ProblemCollector()
-    section = Section(value, path, problems)
-    rate = section.take_optional("rate", _rate)
     rule = f"must be a number of packets from 1 to {_MOST_PACKETS}"
-    burst = section.take("burst", read.number_from(1, _MOST_PACKETS, rule), Rate.burst)
-    section.finish()
-    if rate is None and value.get("rate") in (None, ""):
-        problems.add(f"{path}.rate", "must be given, such as 10/second")
-    problems.raise_if_any()
-    return Rate(rate.packets, rate.unit, burst) if rate else Rate(1, UNITS[0])
+    with whole_section(value, path) as section:
+        section.require("rate", "must be given, such as 10/second")
+        rate = section.take("rate", _rate, Rate(1, UNITS[0]))
+        burst = section.take("burst", read.number_from(1, _MOST_PACKETS, rule), Rate.burst)
+    return replace(rate, burst=burst)
 
 
 def _rate(value: Any, path: str) -> Rate:

@@ -342,8 +342,10 @@ class Section:
         self._left: Dict[str, Any] = {}
         self._taken: List[str] = []
         self._inner: Dict[str, Section] = {}
+        self._is_mapping = False
         with problems.collect():
             self._left = mapping({} if value is None else value, path)
+            self._is_mapping = True
 
     def take(self, key: str, parse: Parser[T], default: T) -> T:
         """The parsed value of a key; the default if the key is missing, its value is null, or it has a problem."""
@@ -367,11 +369,15 @@ class Section:
         """The parsed values of a key; none if the key is missing, its value is null, or it has a problem."""
         return self.take_optional(key, parse) or ()
 
+    def require(self, key: str, why: str) -> None:
+        """Report the key if it has no value; of what is no mapping at all, that is reported already."""
+        if self._is_mapping and self._left.get(key) in (None, ""):
+            self._problems.add(f"{self.path}.{key}", why)
+
     def refuse_blank(self, *keys: str, why: str = BLANK) -> None:
-        """Report those of the keys that have no value; for keys that restrict something."""
-        for key in keys:
-            if key in self._left and self._left[key] in (None, ""):
-                self._problems.add(f"{self.path}.{key}", why)
+        """Report those of the keys that are given without a value; for keys that restrict something."""
+        for key in filter(self.is_blank, keys):
+            self._problems.add(f"{self.path}.{key}", why)
 
     def inner(self, key: str) -> Section:
         """The section below a key, which has to be finished separately."""
