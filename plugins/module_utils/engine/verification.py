@@ -20,12 +20,11 @@ from .planning.declared_plan import make_plan
 from .planning.plan import Plan
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
-from .reachability.destinations import Destinations
-from .reachability.expectations import expect, expect_outside, untried
+from .reachability.expectations import expect, expect_outside
 from .reachability.parse_probes import parse_hosts, parse_probes
 from .reachability.probes import CLOSED, ELSEWHERE, HOST, ONE_WAY, REACHED, UNKNOWN, Outcome, Probe
-from .reachability.sublink_expectations import Untried
-from .reachability.topology import HostAddresses
+from .reachability.sublink_expectations import Untried, untried_on_sublinks
+from .reachability.topology import HostAddresses, Topology
 from .resources.links.marks import is_managed_tunnel, marked_for
 from .resources.links.stacks import HostStack, is_awaited, sandbox_path
 from .state import SandboxRef
@@ -89,17 +88,17 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
         ledger = Ledger.load()
         plan = make_plan(ledger.declared, read_facts(ledger, HostStack()), ledger.allotted, ProblemCollector())
         host = ObservedHost.observe(plan)
-        host_addresses = host.host_addresses(request)
-        probes = parse_probes(request.probes, plan, host_addresses.own)
+        topology = Topology(plan, host.host_addresses(request))
+        probes = parse_probes(request.probes, plan, host.own)
         derived: List[Probe] = []
         outside: List[Probe] = []
         beyond: List[Untried] = []
         if request.derive and ledger.declared.host is not None:
             keys = {probe.key for probe in probes}
-            derived = [probe for probe in expect(plan, host_addresses) if probe.key not in keys]
-            outside = expect_outside(plan, host_addresses)
-            beyond = [each for each in untried(plan, host_addresses) if each[0].key not in keys]
-        sender = _Sender(plan, host, request.timeout)
+            derived = [probe for probe in expect(topology) if probe.key not in keys]
+            outside = expect_outside(topology)
+            beyond = [each for each in untried_on_sublinks(topology) if each[0].key not in keys]
+        sender = _Sender(topology, host, request.timeout)
         awaited = {probe: sender.awaits(probe) for probe in (*derived, *outside)}
         unseen = [(each, Outcome(UNKNOWN, f"{awaited[each]} is not there yet")) for each in derived if awaited[each]]
         unseen += [(probe, Outcome(UNKNOWN, why)) for probe, why in beyond if not sender.awaits(probe)]
@@ -145,11 +144,11 @@ class ObservedHost:
 class _Sender:
     """Sends probes from where they come from, and watches where they arrive."""
 
-    def __init__(self, plan: Plan, host: ObservedHost, timeout: float) -> None:
-        self._plan = plan
+    def __init__(self, topology: Topology, host: ObservedHost, timeout: float) -> None:
+        self._topology = topology
+        self._host_addresses = frozenset(host.every)
         self._timeout = timeout
-        self._destinations = Destinations(plan, host.every)
-        self.awaited = _awaited(plan)
+        self.awaited = _awaited(topology.plan)
 
     def send(self, probes: Sequence[Probe]) -> List[Row]:
         outcomes = self._sent(probes)
@@ -168,7 +167,7 @@ class _Sender:
         return probe.via not in ("", probe.address) and probing.is_on_link(self._path(probe.source), probe.address)
 
     def _resolved(self, probe: Probe) -> ResolvedProbe:
-        arrives = None if probe.via else self._destinations.of(probe)
+        arrives = None if probe.via else self._topology.destination(probe, self._host_addresses)
         to_host = probe.expected == REACHED
         witness = self._path(arrives[0]) if arrives else namespaces.OWN if to_host else ""
         port = arrives[1] if arrives else 0
@@ -180,7 +179,7 @@ class _Sender:
             witness=witness,
             arrival_port=port,
             via=probe.via,
-            near=self._destinations.is_near(probe),
+            near=self._topology.is_near(probe),
             before_rules=to_host,
             size=probe.size,
         )
@@ -188,12 +187,12 @@ class _Sender:
     def _path(self, source: str) -> str:
         if source == HOST:
             return namespaces.OWN
-        container = self._plan.model.containers.get(source)
+        container = self._topology.plan.model.containers.get(source)
         return sandbox_path(container.sandbox if container else SandboxRef.parse(source))
 
     def awaits(self, probe: Probe) -> str:
         """The sandbox from which or at which the probe is to be, if that is not there yet."""
-        arrives = self._destinations.of(probe)
+        arrives = self._topology.destination(probe, self._host_addresses)
         return self.awaited.get(probe.source, "") or (self.awaited.get(arrives[0], "") if arrives else "")
 
 

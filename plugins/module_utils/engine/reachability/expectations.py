@@ -18,31 +18,24 @@ from ..declaration.section import Address
 from ..declaration.slices import gateway_of
 from ..planning.accepted_ports import Access, access_from
 from ..planning.overlays import overlays
-from ..planning.plan import Plan
 from ..planning.targets import targets
 from .probes import CLOSED, DISCARD, FORWARDED, HOST, OPEN, PING, REACHED, TCP, UDP, Probe
 from .published_port_expectations import PublishedPortExpectations
-from .sublink_expectations import Untried, on_sublinks, untried_on_sublinks
-from .topology import EndpointAddress, HostAddresses, Topology, has_route
+from .sublink_expectations import on_sublinks
+from .topology import EndpointAddress, Topology, has_route
 from .user_rule_expectations import Forwarded, may_decide
 
 
-def expect(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
+def expect(topology: Topology) -> List[Probe]:
     """What the host itself and its containers must, and must not, reach."""
-    topology = Topology(plan, host_addresses)
     expectations = _Expectations(topology)
     probes = [probe for probe in expectations.inside() if not expectations.is_up_to_rules(probe)]
     return list(dict.fromkeys([*probes, *on_sublinks(topology)]))
 
 
-def untried(plan: Plan, host_addresses: HostAddresses) -> List[Untried]:
-    """What is expected as well, and cannot be proven from here, each with the reason."""
-    return list(untried_on_sublinks(Topology(plan, host_addresses)))
-
-
-def expect_outside(plan: Plan, host_addresses: HostAddresses) -> List[Probe]:
+def expect_outside(topology: Topology) -> List[Probe]:
     """What another host must, and must not, reach on this one."""
-    expectations = _Expectations(Topology(plan, host_addresses))
+    expectations = _Expectations(topology)
     probes = expectations.outside()
     return list(dict.fromkeys(probe for probe in probes if not expectations.is_up_to_rules(probe, from_outside=True)))
 
@@ -53,7 +46,6 @@ class _Expectations:
         self._plan = topology.plan
         self._published = PublishedPortExpectations(topology)
         self._entries = {entry.at: entry for entry in self._plan.entries}
-        self._containers = {endpoint.address: endpoint.container.name for endpoint in topology.endpoints()}
         # Only ports without `allow_from`: whether another one is open depends on the source.
         self._targets = {
             target.address: target.port
@@ -106,7 +98,8 @@ class _Expectations:
             self._entries.get((address.version, probe.protocol, probe.port)) if probe.expected == FORWARDED else None
         )
         translated = published or entry
-        container = self._containers.get(address)
+        endpoint = self._topology.by_address.get(address)
+        container = endpoint.container.name if endpoint else ""
         if not translated and not container and (from_outside or address in self._topology.own_and_gateways()):
             return False
         endpoints = self._topology.by_container[owner.name] if owner else []
@@ -178,7 +171,7 @@ class _Expectations:
     def _linked(self) -> Iterator[Probe]:
         for linked in self._plan.linked_ports:
             if linked.protocol in (TCP, UDP) and self._topology.forwards(linked.version):
-                name = f"port {linked.port} of {self._containers[linked.address]}, by a link"
+                name = f"port {linked.port} of {self._topology.by_address[linked.address].container.name}, by a link"
                 yield Probe(linked.container, str(linked.address), linked.protocol, linked.port, name=name)
 
     def _target_port(self, endpoint: EndpointAddress) -> int:

@@ -44,7 +44,7 @@ def on_sublinks(topology: Topology) -> Iterator[Probe]:
 
 
 def untried_on_sublinks(topology: Topology) -> Iterator[Untried]:
-    """What is up to the network behind the parent."""
+    """What is expected as well, and is up to the network behind the parent, each with the reason."""
     seen = set()
     for endpoint in _endpoints(topology):
         driver, parent, neighbour = endpoint.network.sublinks, endpoint.network.parent, topology.neighbour(endpoint)

@@ -1,20 +1,23 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoints of a plan by network and container, and the routes between these, the host and other hosts. Pure."""
+"""The endpoints of a plan by network and container, and the routes between these, the host and other hosts. Pure.
+
+By these, where probes arrive.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Collection, Dict, Iterable, List, Optional, Tuple
 
-from ..declaration.model import Attachment, Container, Network
+from ..declaration.model import HOST_MODE, Attachment, Container, Network
 from ..declaration.section import Address
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..planning.vlans import is_in_hosts_vlan, untagged_vlan
-from .probes import TCP, UDP
+from .probes import HOST, TCP, UDP, Probe
 
 LOOPBACK = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
 # So many endpoints of a network are tried for one that is not on another network too.
@@ -71,7 +74,7 @@ class PublishedPorts:
 class Topology:
     """What a plan says of the routes between containers, the host and other hosts.
 
-    `by_network` and `by_container` are the endpoints, `publications` those of protocols that are probed.
+    `by_network`, `by_container` and `by_address` are the endpoints, `publications` those of protocols that are probed.
     """
 
     def __init__(self, plan: Plan, host_addresses: HostAddresses) -> None:
@@ -79,6 +82,7 @@ class Topology:
         self.host_addresses = host_addresses
         self.by_network: Dict[Tuple[str, int], List[EndpointAddress]] = {}
         self.by_container: Dict[str, List[EndpointAddress]] = {name: [] for name in plan.model.containers}
+        self.by_address: Dict[Address, EndpointAddress] = {}
         for container in plan.model.containers.values():
             for attachment in container.attachments:
                 self._add(container, attachment)
@@ -93,6 +97,7 @@ class Topology:
             endpoint = EndpointAddress(container, network, address, gateway, number=len(endpoints))
             endpoints.append(endpoint)
             self.by_container[container.name].append(endpoint)
+            self.by_address[address] = endpoint
 
     def endpoints(self) -> List[EndpointAddress]:
         return [endpoint for endpoints in self.by_network.values() for endpoint in endpoints]
@@ -129,6 +134,36 @@ class Topology:
                     return stranger
                 without_route = without_route or stranger
         return without_route
+
+    # Where probes arrive
+
+    def destination(self, probe: Probe, own: Collection[str]) -> Optional[Tuple[str, int]]:
+        """The container and its port to which a probe leads, if it leads to a container.
+
+        Args:
+            own: all addresses of the host but loopback's.
+        """
+        address = ipaddress.ip_address(probe.address)
+        if address in self.by_address:
+            return self.by_address[address].container.name, probe.port
+        on_host = address.is_loopback and self._is_on_host(probe.source)
+        if address == LOOPBACK[6] or not (on_host or probe.address in own):
+            return None
+        published = self.published.at(probe.protocol, address, probe.port)
+        return (published.container, published.target_port) if published else None
+
+    def is_near(self, probe: Probe) -> bool:
+        """Whether a container probes another one at its address on a network that both are on."""
+        source = self.plan.model.containers.get(probe.source)
+        target = self.by_address.get(ipaddress.ip_address(probe.address))
+        if source is None or target is None:
+            return False
+        return any(each.network == target.network.name for each in self.plan.model.owner_of_stack(source).attachments)
+
+    def _is_on_host(self, source: str) -> bool:
+        """Whether the source is the host, or a container in network_mode host."""
+        container = self.plan.model.containers.get(source)
+        return source == HOST or (container is not None and self.plan.model.owner_of_stack(container).mode == HOST_MODE)
 
     # Routes of containers
 
