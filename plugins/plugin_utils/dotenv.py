@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector
 from .interpolation import interpolate
@@ -22,13 +21,8 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One assignment; `template` still has its variables, and is None for a bare name."""
-
-    key: str
-    template: str | None
-    end: int
+# One assignment: its key, its value that still has its variables (None for a bare name), and where it ends.
+_Entry = tuple[str, str | None, int]
 
 
 def parse_dotenv(
@@ -58,11 +52,10 @@ def parse_dotenv(
         # Skips an invalid line; a valid entry may end further on
         position, start = _end_of_line(text, position), position
         with problems.collect():
-            entry = _read_entry(text, start, place)
-            position = entry.end
-            if entry.template is not None:
-                result = interpolate(entry.template, {**values, **environment}, place)
-                values[entry.key] = str(result.value)
+            key, template, position = _read_entry(text, start, place)
+            if template is not None:
+                result = interpolate(template, {**values, **environment}, place)
+                values[key] = str(result.value)
                 warnings += result.warnings
     problems.raise_if_any()
     return values, warnings
@@ -80,21 +73,21 @@ def _read_entry(text: str, position: int, place: str) -> _Entry:
     if not _BLANK.match(text, quoted.end()):
         after = _rest_of_line(text, quoted.end())
         raise ModelError.at(place, f"{after!r} follows the closing quote; quote the whole value")
-    return _Entry(key["key"], _unescaped(quoted), _end_of_line(text, quoted.end()))
+    return key["key"], _unescaped(quoted), _end_of_line(text, quoted.end())
 
 
 def _bare_name(key: str, text: str, position: int, place: str) -> _Entry:
     """A name without a value. It stands for the variable of the environment, so it sets nothing."""
     if not _BLANK.match(text, position):
         raise ModelError.at(place, f"{key!r} must be followed by =; write {key}=value")
-    return _Entry(key, None, _end_of_line(text, position))
+    return key, None, _end_of_line(text, position)
 
 
 def _unquoted(key: str, text: str, position: int, place: str) -> _Entry:
     template = _COMMENT.sub("", _rest_of_line(text, position)).strip()
     if template[:1] in ("'", '"'):
         raise ModelError.at(place, f"the value of {key} has no closing {template[0]}")
-    return _Entry(key, template, _end_of_line(text, position))
+    return key, template, _end_of_line(text, position)
 
 
 def _unescaped(quoted: re.Match[str]) -> str:
