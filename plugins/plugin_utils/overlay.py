@@ -173,12 +173,9 @@ def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[
     try:
         parts = gather(given, bases).parts
     except ModelError:
-        return {"names": {}, "ingress": {}, "alike": {}}
-    alike = _alike_by_network(parts.get("networks"))
-    if not parts.get("containers"):
-        return {"names": {}, "ingress": {}, "alike": alike}
+        parts = {}
     model = _read_alone(parts)
-    return {"names": _names(model), "ingress": _ingress(model), "alike": alike}
+    return {"names": _names(model), "ingress": _ingress(model), "alike": _alike_by_network(parts.get("networks"))}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
