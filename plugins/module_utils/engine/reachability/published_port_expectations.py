@@ -95,8 +95,6 @@ class PublishedPortExpectations:
         """From the published container itself, a neighbour on its network, and a container of another network."""
         if published.host_ip and published.host_ip not in self._topology.own_and_gateways():
             return
-        if self._topology.network_of(published) is None:
-            return
         for endpoint in self._topology.by_container[published.container]:
             if endpoint.address == published.address:
                 sources = (endpoint, self._topology.neighbour(endpoint), self._topology.stranger(endpoint, turn))
