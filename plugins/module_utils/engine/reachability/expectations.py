@@ -93,7 +93,7 @@ class _Expectations:
         if not from_outside and (owner is None or owner.mode == HOST_MODE):
             return False
         address = ipaddress.ip_address(probe.address)
-        published = self._topology.published.at(probe.protocol, address, probe.port)
+        published = self._topology.published_at(probe.protocol, address, probe.port)
         entry = (
             self._entries.get((address.version, probe.protocol, probe.port)) if probe.expected == FORWARDED else None
         )

@@ -147,7 +147,7 @@ class PublishedPortExpectations:
     def _is_in_use(self, address: Address, published: Publication) -> bool:
         """Whether another container or a process of the host uses the same port at this address."""
         protocol, port = published.protocol, published.host_port
-        at_address = self._topology.published.at(protocol, address, port)
+        at_address = self._topology.published_at(protocol, address, port)
         return at_address is not None or self._topology.is_listened_on(protocol, port)
 
     def _unpublished_port(self, address: Address) -> int:
@@ -156,7 +156,7 @@ class PublishedPortExpectations:
         return next(
             port
             for port in ports
-            if not self._topology.is_listened_on(TCP, port) and not self._topology.published.at(TCP, address, port)
+            if not self._topology.is_listened_on(TCP, port) and not self._topology.published_at(TCP, address, port)
         )
 
 

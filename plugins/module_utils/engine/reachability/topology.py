@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Collection, Dict, Iterable, List, Optional, Tuple
+from typing import Collection, Dict, List, Optional, Tuple
 
 from ..declaration.model import HOST_MODE, Attachment, Container, Network
 from ..declaration.section import Address
@@ -58,19 +58,6 @@ class EndpointAddress:
         return any(attachment.network == network.name for attachment in self.container.attachments)
 
 
-class PublishedPorts:
-    """Publications by protocol and port of the host."""
-
-    def __init__(self, publications: Iterable[Publication]) -> None:
-        self._by_port: Dict[Tuple[str, int, int], List[Publication]] = {}
-        for each in publications:
-            self._by_port.setdefault((each.protocol, each.version, each.host_port), []).append(each)
-
-    def at(self, protocol: str, address: Address, port: int) -> Optional[Publication]:
-        on_port = self._by_port.get((protocol, address.version, port), [])
-        return next((each for each in on_port if each.host_ip in (None, address)), None)
-
-
 class Topology:
     """What a plan says of the routes between containers, the host and other hosts.
 
@@ -87,7 +74,9 @@ class Topology:
             for attachment in container.attachments:
                 self._add(container, attachment)
         self.publications = [each for each in plan.publications if each.protocol in (TCP, UDP)]
-        self.published = PublishedPorts(self.publications)
+        self._published: Dict[Tuple[str, int, int], List[Publication]] = {}
+        for each in self.publications:
+            self._published.setdefault((each.protocol, each.version, each.host_port), []).append(each)
 
     def _add(self, container: Container, attachment: Attachment) -> None:
         network = self.plan.model.networks[attachment.network]
@@ -137,6 +126,11 @@ class Topology:
 
     # Where probes arrive
 
+    def published_at(self, protocol: str, address: Address, port: int) -> Optional[Publication]:
+        """The publication of a port at an address of the host."""
+        on_port = self._published.get((protocol, address.version, port), [])
+        return next((each for each in on_port if each.host_ip in (None, address)), None)
+
     def destination(self, probe: Probe, own: Collection[str]) -> Optional[Tuple[str, int]]:
         """The container and its port to which a probe leads, if it leads to a container.
 
@@ -149,7 +143,7 @@ class Topology:
         on_host = address.is_loopback and self._is_on_host(probe.source)
         if address == LOOPBACK[6] or not (on_host or probe.address in own):
             return None
-        published = self.published.at(probe.protocol, address, probe.port)
+        published = self.published_at(probe.protocol, address, probe.port)
         return (published.container, published.target_port) if published else None
 
     def is_near(self, probe: Probe) -> bool:
