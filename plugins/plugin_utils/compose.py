@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..module_utils.engine.declaration.parse_network import is_external
 from ..module_utils.engine.errors import ModelError, Problem, ProblemCollector, is_within
-from .compose_document import Raw, check_key
+from .compose_document import Raw, as_map, check_key
 from .compose_files import FileSet, compose
 from .compose_project import Project, ProjectDeclaration, resolve
 from .compose_reader import FileReader
@@ -159,12 +159,11 @@ def _read_project(item: _Item, base: Path, reader: FileReader, problems: Problem
         name = _project_name(item, base, documents, environment)
     files = FileSet(item.files, directory, {**environment, "COMPOSE_PROJECT_NAME": name}, item.path)
     composed = compose(files, reader, problems)
-    networks, services = composed.raw.get("networks"), composed.raw.get("services")
     return Project(
         name,
         files.paths,
-        networks if isinstance(networks, dict) else {},
-        services if isinstance(services, dict) else {},
+        as_map(composed.raw.get("networks")),
+        as_map(composed.raw.get("services")),
         composed.sources,
         item.profiles or _listed_profiles(environment.get("COMPOSE_PROFILES", "")),
         composed.whole,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from typing import Any
 
 from ..module_utils.engine.declaration.section import unknown_key
 from ..module_utils.engine.declaration.vocabulary import (
@@ -53,6 +54,11 @@ def read_document(text: str, path: str, problems: ProblemCollector) -> Raw:
             raw[key] = reader.section(document[key], f"{path}: {key}", read)
     reader.lost.raise_if_any()
     return raw
+
+
+def as_map(value: object) -> dict[str, Any]:
+    """The value if it is a map, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def check_key(

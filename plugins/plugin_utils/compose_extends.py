@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..module_utils.engine.errors import ModelError, ProblemCollector
-from .compose_document import Raw, check_key
+from .compose_document import as_map, check_key
 from .compose_merge import merge_service
 from .compose_reader import locate
 from .yaml12 import retagged, through_tag, untagged, without_tags
@@ -70,14 +70,14 @@ def _extended(
     def over_its_base(raw: object) -> object:
         if not isinstance(raw, dict):
             return raw
-        own = _as_map(_own(raw))
+        own = as_map(_own(raw))
         extends = _parse(untagged(raw.get("extends")), f"{place}.extends")
         if extends is None:
             return own
         service, other = extends
         base_file = _file_of(service, other, file, load, f"{place}.extends")
         base = _extended(base_file, service, load, problems, (*seen, place))
-        return retagged(merge_service(_as_map(without_tags(base)), own, place, problems), own)
+        return retagged(merge_service(as_map(without_tags(base)), own, place, problems), own)
 
     return through_tag(file.services[name], over_its_base)
 
@@ -120,7 +120,3 @@ def _file_of(service: str, other: str | None, file: ServicesFile, load: LoadFile
         remedy = "" if other else "; give the key file, if another file has it"
         raise ModelError.at(path, f'there is no service "{service}" in {file.path}, but {known}{remedy}')
     return file
-
-
-def _as_map(base: object) -> Raw:
-    return base if isinstance(base, dict) else {}

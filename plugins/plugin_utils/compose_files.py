@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..module_utils.engine.errors import ModelError, ProblemCollector
-from .compose_document import Raw
+from .compose_document import Raw, as_map
 from .compose_extends import ServicesFile, extend_services
 from .compose_include import Include, parse_includes
 from .compose_merge import merge_documents
@@ -142,8 +142,7 @@ def _joined(section: object, included: object) -> object:
 
 
 def _entries(section: object) -> Raw:
-    entries = untagged(section)
-    return entries if isinstance(entries, dict) else {}
+    return as_map(untagged(section))
 
 
 def _same(one: object, other: object) -> bool:

@@ -13,7 +13,7 @@ from ..module_utils.engine.declaration.parse_network import is_external, network
 from ..module_utils.engine.declaration.section import nearest
 from ..module_utils.engine.declaration.vocabulary import SERVICE_KEYS_ABOUT_NETWORKING
 from ..module_utils.engine.errors import ModelError, ProblemCollector
-from .compose_document import Raw
+from .compose_document import Raw, as_map
 from .compose_repeats import drop_repeats
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -86,7 +86,7 @@ def resolve(project: Project, problems: ProblemCollector) -> ProjectDeclaration:
     networks = {"default": None, **project.networks}
     active = project.active_services()
     names = _Names(
-        {key: _network_name(project, key, _map(raw)) for key, raw in networks.items()},
+        {key: _network_name(project, key, as_map(raw)) for key, raw in networks.items()},
         {key: _container_name(project, key, raw) for key, raw in active.items()},
         {key: _profiles(raw) for key, raw in project.services.items() if key not in active},
         project.whole,
@@ -103,13 +103,9 @@ def resolve(project: Project, problems: ProblemCollector) -> ProjectDeclaration:
     return ProjectDeclaration(
         project.name,
         project.files,
-        tuple((names.networks[key], _network_entry(project, key, _map(networks[key]))) for key in used),
+        tuple((names.networks[key], _network_entry(project, key, as_map(networks[key]))) for key in used),
         tuple(containers),
     )
-
-
-def _map(raw: object) -> Raw:
-    return raw if isinstance(raw, dict) else {}
 
 
 def _profiles(service: Raw) -> tuple[str, ...]:
@@ -119,7 +115,7 @@ def _profiles(service: Raw) -> tuple[str, ...]:
 
 def _check_networks(project: Project, problems: ProblemCollector) -> None:
     for key, raw in project.networks.items():
-        name = _map(raw).get("name")
+        name = as_map(raw).get("name")
         if name is not None and not (isinstance(name, str) and name):
             problems.add(project.path("networks", key, "name"), "must be the network's name, a text")
 
@@ -149,7 +145,7 @@ def _check_replicas(project: Project, key: str, service: Raw, problems: ProblemC
 
 def _replicas(service: Raw) -> dict[str, str]:
     """The number of containers, by the key that gives it."""
-    counts = {"scale": service.get("scale"), "deploy.replicas": _map(service.get("deploy")).get("replicas")}
+    counts = {"scale": service.get("scale"), "deploy.replicas": as_map(service.get("deploy")).get("replicas")}
     return {word: str(count) for word, count in counts.items() if count is not None}
 
 
@@ -249,7 +245,7 @@ def _attachments(service: Raw) -> dict[str, object]:
         return {} if "provider" in service else {"default": None}
     if isinstance(networks, list):
         return {network: None for network in networks if isinstance(network, str)}
-    return networks if isinstance(networks, dict) else {}
+    return as_map(networks)
 
 
 def _check_attachments(networks: object, path: str, problems: ProblemCollector) -> None:
