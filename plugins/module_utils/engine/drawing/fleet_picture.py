@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple
 
@@ -61,10 +62,7 @@ def fleet_picture(hosts: Sequence[HostView]) -> Drawing:
 
 def _by_segment(hosts: Sequence[HostView]) -> Dict[str, List[HostView]]:
     """By the first of its subnets that another host is on, too, or by its first one."""
-    count: Dict[str, int] = {}
-    for host in hosts:
-        for segment in host.segments:
-            count[segment] = count.get(segment, 0) + 1
+    count = Counter(segment for host in hosts for segment in host.segments)
     groups: Dict[str, List[HostView]] = {}
     for host in hosts:
         often = [segment for segment in host.segments if count[segment] > 1]

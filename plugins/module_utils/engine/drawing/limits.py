@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Iterator, Mapping
 
 # As `network_info` tells it.
 Seen = Mapping[str, Any]
@@ -13,17 +13,9 @@ Seen = Mapping[str, Any]
 
 def limits(endpoint: Seen) -> Iterator[str]:
     """The VLANs of an endpoint and its rates, in words."""
-    yield from _vlans(endpoint.get("vlan"))
-    yield from _rates(endpoint.get("rate", {}))
-
-
-def _vlans(vlans: Optional[Seen]) -> Iterator[str]:
-    if vlans:
+    if vlans := endpoint.get("vlan"):
         yield f"VLAN {', '.join(str(each) for each in [vlans['untagged'], *vlans['tagged']] if each)}"
-
-
-def _rates(limits: Seen) -> Iterator[str]:
-    for direction, limit in limits.items():
+    for direction, limit in endpoint.get("rate", {}).items():
         if limit:
             yield f"{direction} ≤{_in_bits(limit['rate'])}"
 
