@@ -11,6 +11,7 @@ waits for another process to be scheduled, and any number of probes that nobody 
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import selectors
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -350,6 +352,32 @@ def _read_below(folder: str) -> Iterator[tuple[str, str]]:
                     yield entry.path, file.read().decode("latin-1")
 
 
+# What stands in a place
+
+
+def link_names(place: str) -> list[str]:
+    with entered(place):
+        return [name for _index, name in socket.if_nameindex()]
+
+
+def read_parameters(place: str, patterns: list[str]) -> dict[str, str]:
+    """The network's kernel parameters whose paths below `/proc/sys/net` match one of these patterns."""
+    found = {}
+    with entered(place):
+        for path in (path for pattern in patterns for path in glob.glob(f"/proc/sys/net/{pattern}")):
+            with suppress(OSError), open(path, "rb", buffering=0) as file:
+                found[path] = file.read().decode().strip()
+    return found
+
+
+def printed(place: str, command: list[str], given: str = "") -> str:
+    """What a program prints that runs in a place; what it complains of, and whether it fails, are left out."""
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    with entered(place):
+        ran = subprocess.run(command, input=given.encode(), capture_output=True, check=False, env=environment)
+    return ran.stdout.decode()
+
+
 # Daemons
 
 
@@ -394,8 +422,9 @@ def _serve_once(timeout: float) -> None:
             key.data()
 
 
-CALLS = (new_place, serve, stop, stop_all, heard, probe, hold, say, send_spoofed, read_files, daemons)
-OPERATIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in CALLS}
+OF_PACKETS = (new_place, serve, stop, stop_all, heard, probe, hold, say, send_spoofed)
+OF_WHAT_STANDS = (read_files, link_names, read_parameters, printed, daemons)
+OPERATIONS: dict[str, Callable[..., Any]] = {call.__name__: call for call in (*OF_PACKETS, *OF_WHAT_STANDS)}
 
 
 def main() -> None:

@@ -9,43 +9,24 @@ A host's `snapshot` has more of the host, but nothing of what is inside of conta
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-from hosts import LEDGER, LOG, VERIFIED, ThrowawayHost, differences, without_empty_tables
+from hosts import HOST, LEDGER, LOG, VERIFIED, ThrowawayHost, differences, without_empty_tables
 
-# A stack that has several names is read once.
-_READ = r"""
-state() {
-    printf 'addr show\nroute show table all\n' | ip -j -d -batch -
-    { echo qdisc show; for each in /sys/class/net/*; do echo "filter show dev ${each##*/} ingress"; done; } |
-        tc -force -batch - 2>&- | tr '\n' ';'
-    echo
-    cd /proc/sys/net
-    grep -s "" ipv[46]/conf/*/*forwarding ipv4/conf/*/*_redirects ipv4/conf/*/route_localnet \
-        ipv4/conf/*/arp_ignore ipv4/conf/*/log_martians core/somaxconn \
-        ipv6/conf/*/accept_[dr]a* ipv6/conf/*/disable_ipv6 | tr '\n' ';'
-    echo
-}
-if [ "$1" ]; then state; else
-    nft --stateless list ruleset | tr '\n' '\f'; echo
-    echo host; (state)
-    seen=$(stat -Lc "host %i" /proc/self/ns/net)
-    cd /run/netns
-    for each in $(ls); do
-        echo "$each"
-        stack=$(stat -Lc %i "$each")
-        if same=$(echo "$seen" | grep " $stack\$"); then
-            echo; echo; echo; echo "stack of ${same% *}"
-        else
-            seen=$(echo "$seen"; echo "$each $stack")
-            nsenter --net="$each" sh "$0" state || printf '\n\n\n\n'
-        fi
-    done
-fi
-"""
+_PARAMETERS = [
+    "ipv[46]/conf/*/*forwarding",
+    "ipv4/conf/*/*_redirects",
+    "ipv4/conf/*/route_localnet",
+    "ipv4/conf/*/arp_ignore",
+    "ipv4/conf/*/log_martians",
+    "core/somaxconn",
+    "ipv6/conf/*/accept_[dr]a*",
+    "ipv6/conf/*/disable_ipv6",
+]
 
 _FOLDERS = ["/etc/netns/", "/etc/sysctl.d/", "/etc/systemd/", "/run/wharf/", "/usr/local/sbin/", "/var/lib/"]
 
@@ -61,14 +42,13 @@ _PASSING_ENDINGS = ("index", "life_time", "stats64", "_timer", "_learned", "_id"
 
 def standing(host: ThrowawayHost) -> dict[str, Any]:
     """What stands in the kernel and in files, the ledger among them, by what it is."""
-    host.write("/run/standing.sh", _READ)
-    ruleset, *lines = host.run("sh /run/standing.sh").split("\n")[:-1]
-    places = {line: lines[at + 1 : at + 5] for at, line in enumerate(lines) if at % 5 == 0}
-    files = host.agent.call("read_files", folders=_FOLDERS)
+    call = host.agent.call
+    ruleset = call("printed", place=host.path(HOST), command=["nft", "--stateless", "list", "ruleset"])
+    files = call("read_files", folders=_FOLDERS)
     return {
-        "daemons": host.agent.call("daemons"),
-        "ruleset": _in_order(without_empty_tables("\n".join(ruleset.split("\f")))),
-        **{key: value for place, read in places.items() for key, value in _place(place, *read).items()},
+        "daemons": call("daemons"),
+        "ruleset": _in_order(without_empty_tables(ruleset)),
+        **_stacks(host),
         **{path: _parsed(content) if path == LEDGER else content for path, content in files.items() if _lasts(path)},
     }
 
@@ -108,21 +88,42 @@ def _parsed(ledger: str) -> Any:
         return ledger
 
 
-def _place(place: str, links: str, *rest: str) -> dict[str, Any]:
-    routes, queues, parameters = rest
-    names = {f"{place} link {link['ifname']}": link for link in json.loads(links or "[]")}
+def _stacks(host: ThrowawayHost) -> dict[str, Any]:
+    """What is in each network namespace. One that has several names is read once."""
+    names = os.listdir(f"/proc/{host.agent.pid}/root/run/netns")
+    seen: dict[tuple[int, int], str] = {}
+    found: dict[str, Any] = {}
+    for name in (HOST, *sorted(names)):
+        status = os.stat(host.path(name))
+        first = seen.setdefault((status.st_dev, status.st_ino), name)
+        if first != name:
+            found[f"{name} stack"] = f"that of {first}"
+        # An ordinary file has the name while a namespace is made.
+        elif status.st_dev == os.stat("/proc/self/ns/net").st_dev:
+            found |= _stack(host, name)
+    return found
+
+
+def _stack(host: ThrowawayHost, name: str) -> dict[str, Any]:
+    def read(function: str, **arguments: Any) -> Any:
+        return host.agent.call(function, place=host.path(name), **arguments)
+
+    shown = read("printed", command=["ip", "-j", "-d", "-batch", "-"], given="addr show\nroute show table all\n")
+    links, routes = map(json.loads, shown.splitlines())
+    filters = (f"filter show dev {link} ingress\n" for link in read("link_names"))
+    queues = read("printed", command=["tc", "-force", "-batch", "-"], given="".join(["qdisc show\n", *filters]))
     return {
-        **{name: _link(link) for name, link in names.items()},
-        f"{place} routes": sorted(
+        **{f"{name} link {link['ifname']}": _link(link) for link in links},
+        f"{name} routes": sorted(
             json.dumps(_lasting(each))
-            for each in json.loads(routes or "[]")
+            for each in routes
             # The kernel makes and forgets those of anycast by itself, some time after an address or its link changes.
             if each["type"] != "anycast" and not _is_of_itself(each["dst"])
         ),
-        f"{place} queues": sorted(
-            each for each in re.sub(r" refcnt \d+", "", queues).split(";") if "noqueue" not in each
+        f"{name} queues": sorted(
+            each for each in re.sub(r" refcnt \d+", "", queues).splitlines() if "noqueue" not in each
         ),
-        f"{place} parameters": sorted(parameters.split(";")),
+        f"{name} parameters": read("read_parameters", patterns=_PARAMETERS),
     }
 
 
