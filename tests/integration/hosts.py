@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kernel_sandbox import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER
+from kernel_sandbox import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS
 from probes import Agent, Answer, Probe
 from runners import ENGINE, WHARF, HostConversation, Namespace, Ran, Runner
 
@@ -74,6 +74,7 @@ mount --bind /run/etc /etc 2>/dev/null
 mount -t tmpfs none /var/lib
 mount -t tmpfs none /usr/local/sbin
 mkdir /run/netns /etc/sysctl.d
+hostname harbour
 """
 
 # As update-alternatives would, which iptables is found by; here in the namespace's own mounts.
@@ -162,7 +163,7 @@ class ThrowawayHost:
         user = [] if rooted else ["--user", "--map-root-user"]
         if beside and not rooted:
             user = ["nsenter", "-t", str(beside.agent.pid), "--user", "--preserve-credentials", "unshare"]
-        own = ["--net", "--mount", "--propagation", "private"]
+        own = ["--net", "--uts", "--mount", "--propagation", "private"]
         host = cls(_agent([*([] if beside and not rooted else ["unshare"]), *user, *own]), rooted, backend)
         try:
             host._build(bridge_nf)
@@ -216,6 +217,7 @@ class ThrowawayHost:
         if not self._rooted:
             yield f"{own}/user", CLONE_NEWUSER
         yield f"{own}/mnt", CLONE_NEWNS
+        yield f"{own}/uts", CLONE_NEWUTS
         yield self.path(HOST), CLONE_NEWNET
 
     def engine_command(self, *arguments: str, by: Sequence[str] = ()) -> list[str]:
@@ -246,7 +248,7 @@ class ThrowawayHost:
     def enter(self, place: str = HOST) -> list[str]:
         """The beginning of a command that runs in a place, with the host's files."""
         user = [] if self._rooted else ["--user", "--preserve-credentials"]
-        return ["nsenter", "-t", str(self.agent.pid), *user, "--mount", f"--net={self.path(place)}", "--"]
+        return ["nsenter", "-t", str(self.agent.pid), *user, "--mount", "--uts", f"--net={self.path(place)}", "--"]
 
     def run(self, script: str, place: str = HOST) -> str:
         command = [*self.enter(place), "sh", "-ec", script]
@@ -504,7 +506,7 @@ def _agent(prefix: list[str]) -> Agent:
         agent = Agent(prefix)
     except RuntimeError as error:
         pytest.skip(f"namespaces cannot be made here: {error}")
-    for kind in ("mnt", "net"):
+    for kind in ("mnt", "net", "uts"):
         if os.stat(f"/proc/{agent.pid}/ns/{kind}").st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino:
             agent.close()
             raise RuntimeError(f"the throwaway host has this machine's own {kind} namespace")
