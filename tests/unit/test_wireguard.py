@@ -242,8 +242,8 @@ def test_a_key_that_was_told_outlives_a_run_that_is_taken_back(monkeypatch: pyte
     key.write_text("private")
     monkeypatch.setattr(ledger, "KEY_FILE", str(key))
     monkeypatch.setattr(ledger, "PATH", str(tmp_path / "ledger.json"))
-    monkeypatch.setattr(ledger, "_NEW", str(tmp_path / "ledger.json.new"))
-    monkeypatch.setattr(ledger, "_remove_records", lambda: None)
+    monkeypatch.setattr(ledger.history, "PATH", str(tmp_path / "log.json"))
+    monkeypatch.setattr(ledger.verified, "PATH", str(tmp_path / "verified.json"))
     Ledger().save()
     assert key.exists(), "others may have been told of it before anything was declared here"
     first = Ledger(owned={"bridge": {("bridge", "br-app")}})

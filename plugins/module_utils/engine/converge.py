@@ -72,7 +72,7 @@ def converge(
         refused: Dict[Key, str] = {}
         warnings = confirmation.warnings(host, call, any(part.changes for part in before))
         if not call.check:
-            log = _Log(call, host, [change for part in before for change in part.changes])
+            log = _log(call, host, [change for part in before for change in part.changes])
             after, refused = _commit(host, call, before, log)
             warnings += log.problems
         keep_for_next_run(is_needed=not host.declared.is_empty)
@@ -105,34 +105,13 @@ def recover_ledger(call: Call) -> Tuple[bool, Ledger]:
     return was_lost, ledger
 
 
-class _Log:
-    """Notes one run in the host's log, if it changes anything. `problems` says why it could not."""
-
-    def __init__(self, call: Call, host: Host, changes: Sequence[Change]) -> None:
-        origin, reverts = (REVERT, host.reverts.by) if host.reverts else (call.origin, "")
-        self._run = history.Run.begun(origin, call.by, changes, reverts) if changes else None
-        self.problems: List[str] = []
-
-    def begin(self) -> None:
-        history.clear_away_draft()
-        self._note(history.begin)
-
-    def end(self, outcome: str = history.DONE) -> None:
-        self._note(lambda run: history.end(run, outcome))
-
-    def forget(self) -> None:
-        self._note(history.forget)
-
-    def _note(self, write: Callable[[history.Run], None]) -> None:
-        try:
-            if self._run:
-                write(self._run)
-        except OSError as error:
-            # The run matters more.
-            self.problems = [f"{history.PATH}: this run could not be noted there: {error.strerror}"]
+def _log(call: Call, host: Host, changes: Sequence[Change]) -> history.Log:
+    """The host's log, in which the run is noted if it changes anything."""
+    origin, reverts = (REVERT, host.reverts.by) if host.reverts else (call.origin, "")
+    return history.Log(history.Run.begun(origin, call.by, changes, reverts) if changes else None)
 
 
-def _commit(host: Host, call: Call, parts: Sequence[Part], log: _Log) -> Tuple[List[Part], Dict[Key, str]]:
+def _commit(host: Host, call: Call, parts: Sequence[Part], log: history.Log) -> Tuple[List[Part], Dict[Key, str]]:
     """Make the changes. The ledger says before what may come to be on the host, and afterwards what is there.
 
     Returns:
@@ -188,7 +167,7 @@ def _start_watchdog(host: Host) -> None:
         raise ApplyError(f"{error}; nothing was changed") from error
 
 
-def _roll_back(host: Host, parts: Sequence[Part], log: _Log) -> str:
+def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
     """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
     ledger = host.ledger
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before

@@ -13,7 +13,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .declaration.declared import ORIGINS
 from .diff import CREATE, DELETE, UPDATE, Change
@@ -114,48 +114,38 @@ def _run(words: Mapping[str, Any]) -> Run:
     return run
 
 
-def begin(run: Run) -> None:
-    """Note a run before it changes anything, so that also one that is killed has been noted.
+class Log:
+    """Notes a run, if there is one to note. Where that cannot be written, the run goes on, and `problems` says why."""
 
-    Raises:
-        OSError: it cannot be written.
-    """
-    _write([run, *_others(run)])
+    def __init__(self, run: Optional[Run]) -> None:
+        self._run = run
+        self.problems: List[str] = []
 
+    def begin(self) -> None:
+        """Note the run before it changes anything, so that also one that is killed has been noted."""
+        with suppress(OSError):
+            # Of a run that was killed.
+            os.unlink(disk.draft(PATH))
+        self._note(UNFINISHED)
 
-def end(run: Run, outcome: str) -> None:
-    """
-    Raises:
-        OSError: it cannot be written.
-    """
-    _write([replace(run, outcome=outcome), *_others(run)])
+    def end(self, outcome: str = DONE) -> None:
+        self._note(outcome)
 
+    def forget(self) -> None:
+        """Leave out the run, all changes of which were taken back."""
+        self._note()
 
-def forget(run: Run) -> None:
-    """Leave out a run of which all changes were taken back.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    others = _others(run)
-    if others:
-        _write(others)
-    else:
-        remove()
-
-
-def clear_away_draft() -> None:
-    """Of a run that was killed."""
-    with suppress(OSError):
-        os.unlink(disk.draft(PATH))
-
-
-def remove() -> None:
-    """
-    Raises:
-        OSError: it cannot be removed.
-    """
-    disk.remove(PATH)
+    def _note(self, *outcomes: str) -> None:
+        if not self._run:
+            return
+        runs = [*(replace(self._run, outcome=each) for each in outcomes), *_others(self._run)]
+        try:
+            if runs:
+                _write(runs)
+            else:
+                disk.remove(PATH)
+        except OSError as error:
+            self.problems = [f"{PATH}: this run could not be noted there: {error.strerror}"]
 
 
 def _others(run: Run) -> List[Run]:

@@ -27,7 +27,6 @@ from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
 
 PATH = "/var/lib/wharf/ledger.json"
-_NEW = disk.draft(PATH)
 LOCK = "/run/wharf.lock"
 # Seconds. Most runs are through within the first, and none takes as long as the second.
 TELL_AFTER, GIVE_UP_AFTER = 2, 300
@@ -95,8 +94,7 @@ class Ledger:
             ConflictError: the file cannot be read or understood.
         """
         try:
-            with open(PATH, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+            text = disk.text_of(PATH)
         except FileNotFoundError:
             return cls()
         except OSError as error:
@@ -173,9 +171,9 @@ class Ledger:
         """
         if self.is_empty:
             with _told():
-                _remove_records()
-                if self._as_loaded and not self.reverted:
-                    disk.remove(KEY_FILE)
+                key = [KEY_FILE] if self._as_loaded and not self.reverted else []
+                for path in (history.PATH, verified.PATH, *key):
+                    disk.remove(path)
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
         self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
@@ -191,7 +189,7 @@ class Ledger:
 
     def _replace(self, text: str) -> None:
         # A run that was killed may have left a draft, or the empty folder.
-        left = os.path.exists(_NEW) or (not text and os.path.isdir(os.path.dirname(PATH)))
+        left = os.path.exists(disk.draft(PATH)) or (not text and os.path.isdir(os.path.dirname(PATH)))
         if text == self._on_disk and not left:
             return
         with _told():
@@ -199,7 +197,8 @@ class Ledger:
                 _keep_broken_aside()
                 self._replaces_broken = False
             if text:
-                _write(text)
+                os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
+                disk.replace(PATH, text, 0o600)
             else:
                 _remove()
         self._on_disk = text
@@ -214,7 +213,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _clear_away_draft()
+        _remove_folder()
         reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
         raise ApplyError(f"{PATH} cannot be written: {reason}") from error
 
@@ -271,29 +270,14 @@ def _keep_broken_aside() -> None:
         os.link(PATH, f"{PATH}.broken-{time.strftime('%Y%m%dT%H%M%S')}")
 
 
-def _write(text: str) -> None:
-    os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
-    disk.replace(PATH, text, 0o600)
-
-
-def _clear_away_draft() -> None:
-    with suppress(OSError):
-        os.unlink(_NEW)
-    with suppress(OSError):
-        os.rmdir(os.path.dirname(PATH))
-
-
-def _remove_records() -> None:
-    """What was done, and seen, while something was declared."""
-    history.remove()
-    verified.remove()
-
-
 def _remove() -> None:
-    _remove_records()
-    for path in (PATH, _NEW):
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+    for path in (history.PATH, verified.PATH, PATH):
+        disk.remove(path)
+    _remove_folder()
+
+
+def _remove_folder() -> None:
+    """Unless something is in it."""
     with suppress(OSError):
         os.rmdir(os.path.dirname(PATH))
 

@@ -71,11 +71,3 @@ def _write(content: Mapping[str, Any]) -> None:
     if os.path.isdir(os.path.dirname(PATH)):
         with suppress(OSError):
             disk.replace(PATH, json.dumps(content), 0o600)
-
-
-def remove() -> None:
-    """
-    Raises:
-        OSError: it cannot be removed.
-    """
-    disk.remove(PATH)

@@ -24,6 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.errors import
     ModelError,
     VerifyError,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import disk
 from ansible_collections.wharf.network.plugins.module_utils.engine.layers import Layer
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
@@ -67,7 +68,6 @@ class Memory(Resource):
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
-    monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
     monkeypatch.setattr(ledger_file.verified, "PATH", str(tmp_path / "wharf/verified.json"))
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
@@ -301,11 +301,11 @@ def test_a_power_cut_leaves_a_whole_ledger(memory: Memory, monkeypatch: pytest.M
     monkeypatch.setattr(os, "replace", note_replace)
     monkeypatch.setattr(memory, "apply", note_apply)
     run(memory, "a")
-    new, content = ledger_file._NEW, Path(ledger_file.PATH).read_text()
+    new, content = disk.draft(ledger_file.PATH), Path(ledger_file.PATH).read_text()
     settled = [("fsync", new, content), ("replace", new, content), ("fsync", os.path.dirname(new), "")]
     assert done[:3] == settled
     # The log is written in the same way, before and after the changes.
-    draft = f"{ledger_file.history.PATH}.new"
+    draft = disk.draft(ledger_file.history.PATH)
     noted = [(act, path) for act, path, _content in done[3:]]
     assert noted[:4] == [*_written(draft), ("apply", "")]
     assert noted[-3:] == _written(draft)

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ansible_collections.wharf.network.plugins.module_utils.engine import history
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError
-from ansible_collections.wharf.network.plugins.module_utils.engine.history import Run
+from ansible_collections.wharf.network.plugins.module_utils.engine.history import Log, Run
 from ansible_collections.wharf.network.plugins.module_utils.engine.metrics import metrics
 from ansible_collections.wharf.network.plugins.module_utils.engine.report import log_lines
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Sysctl
@@ -42,15 +42,15 @@ def run(number: int = 1, **words: str) -> Run:
 def test_the_last_one_is_the_first_and_only_so_many_are_kept() -> None:
     runs = [run() for _each in range(history.MOST_RUNS + 2)]
     for each in runs:
-        history.begin(each)
-        history.end(each, history.DONE)
+        Log(each).begin()
+        Log(each).end()
     kept = history.read()
     assert [each.id for each in kept] == [each.id for each in reversed(runs[2:])]
     assert {each.outcome for each in kept} == {history.DONE}
 
 
 def test_a_run_that_changes_much_takes_little_room(path: Path) -> None:
-    history.begin(run(4000))
+    Log(run(4000)).begin()
     (noted,) = history.read()
     assert noted.number == 4000
     assert len(noted.changes[0].names) == history.MOST_NAMES
@@ -59,12 +59,12 @@ def test_a_run_that_changes_much_takes_little_room(path: Path) -> None:
 
 def test_one_that_is_taken_back_is_forgotten(path: Path) -> None:
     first, second = run(), run()
-    history.begin(first)
-    history.end(first, history.DONE)
-    history.begin(second)
-    history.forget(second)
+    Log(first).begin()
+    Log(first).end()
+    Log(second).begin()
+    Log(second).forget()
     assert [each.id for each in history.read()] == [first.id]
-    history.forget(first)
+    Log(first).forget()
     assert not path.exists()
 
 
@@ -100,7 +100,7 @@ def test_a_log_that_is_damaged_is_an_error_to_read_and_no_obstacle_to_a_run(path
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConflictError, match="the next run that changes something replaces it"):
         history.read()
-    history.begin(run())
+    Log(run()).begin()
     assert len(history.read()) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_log_that_is_no_file_keeps_nobody_waiting(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(ConflictError, match="it is no file"):
         history.read()
-    history.begin(run())
+    Log(run()).begin()
     assert len(history.read()) == 1
 
 
@@ -116,8 +116,8 @@ def test_for_people_each_run_has_a_line_and_one_for_each_kind_of_objects() -> No
     killed = run(12, origin="follow", by="`wharf follow`")
     reverted = run(1, origin="revert", by="`wharf revert` of bob", reverts="the play of alice")
     for each in (killed, reverted):
-        history.begin(each)
-    history.end(reverted, history.DONE)
+        Log(each).begin()
+    Log(reverted).end()
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(killed.at))
     names = ", ".join(f"net.core.{each}" for each in range(5))
     assert log_lines(history.read())[-3:] == [
@@ -165,7 +165,7 @@ def test_without_a_log_nothing_is_said_of_a_last_change() -> None:
 
 
 def test_the_log_as_a_document_has_times_for_machines_and_people(path: Path) -> None:
-    history.begin(run(2))
+    Log(run(2)).begin()
     (document,) = json.loads(json.dumps([each.as_data() for each in history.read()]))
     assert (document["objects"], document["outcome"]) == (2, "unfinished")
     assert document["time"] == time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(document["at"]))

@@ -29,7 +29,6 @@ FORMER = Former(
 @pytest.fixture(autouse=True)
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
-    monkeypatch.setattr(ledger_file, "_NEW", str(tmp_path / "wharf/ledger.json.new"))
     monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
     monkeypatch.setattr(ledger_file.verified, "PATH", str(tmp_path / "wharf/verified.json"))
 

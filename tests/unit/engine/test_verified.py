@@ -65,10 +65,3 @@ def test_nothing_is_kept_beside_nothing(path: Path) -> None:
 def test_anything_else_is_an_error(wrong: Any) -> None:
     with pytest.raises(ModelError, match="from_others: must be a dictionary"):
         verified.keep_from_others(wrong)
-
-
-def test_it_is_removed(path: Path) -> None:
-    verified.keep([PROBE])
-    verified.remove()
-    assert verified.read() is None
-    assert not path.exists()
