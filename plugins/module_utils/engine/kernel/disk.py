@@ -9,6 +9,9 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from typing import Union
+
+from . import selinux
 
 
 def settle(path: str) -> None:
@@ -21,20 +24,35 @@ def settle(path: str) -> None:
 
 
 def draft(path: str) -> str:
-    """What a file is called while `replace` writes it: a process that is killed may leave it."""
-    return f"{path}.new"
+    """What a file is called while `replace` writes it: a process that is killed may leave it.
+
+    It is hidden, so that who reads all files of a folder passes it over.
+    """
+    folder, base = os.path.split(path)
+    return os.path.join(folder, f".{base}.new")
 
 
-def replace(path: str, text: str, mode: int) -> None:
+def write(path: str, content: Union[str, bytes], mode: int, selinux_type: str = "") -> None:
+    """Write a whole file in place: it keeps its inode, and who reads it meanwhile may read a part.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        selinux.set_type(file.fileno(), selinux_type)
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+
+
+def replace(path: str, content: Union[str, bytes], mode: int, selinux_type: str = "") -> None:
     """Give a file other content in one step: whoever reads it, also after a power cut, reads the former or this one.
 
     Raises:
         OSError: it cannot be written, and is as it was.
     """
-    descriptor = os.open(draft(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        write(draft(path), content, mode, selinux_type)
         settle(draft(path))
         os.replace(draft(path), path)
     except OSError:

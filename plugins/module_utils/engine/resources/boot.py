@@ -21,8 +21,6 @@ from ..state import File, Key, Program, Service, State, state_of
 from .files.files import Files, content_of
 from .resource import Observation, Resource
 
-_DRAFT = "/usr/local/sbin/.wharf.new"
-
 
 class Programs(Resource):
     """Observes and changes `Program`."""
@@ -39,11 +37,10 @@ class Programs(Resource):
         for change in changes:
             if isinstance(change.after, Program):
                 with _follow_stopped():
-                    _write(change.after.content)
+                    os.makedirs(os.path.dirname(COMMAND), exist_ok=True)
+                    disk.replace(COMMAND, change.after.content, 0o755)
             else:
-                for path in (COMMAND, _DRAFT):
-                    with suppress(FileNotFoundError):
-                        os.unlink(path)
+                disk.remove(COMMAND)
         return {}
 
 
@@ -56,23 +53,8 @@ def _standing() -> Optional[Program]:
             mark, _space, version = archive.comment.partition(b" ")
         if mark == MARK:
             return Program(COMMAND, version.decode(), digest(content), content)
-    return Program(COMMAND, "", "") if os.path.exists(_DRAFT) and not os.path.lexists(COMMAND) else None
-
-
-def _write(content: bytes) -> None:
-    """By a rename, so that nobody runs half a program, nor boots with one after a power cut."""
-    os.makedirs(os.path.dirname(COMMAND), exist_ok=True)
-    descriptor = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
-    try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o755)
-            file.write(content)
-        disk.settle(_DRAFT)
-        os.replace(_DRAFT, COMMAND)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(_DRAFT)
-        raise
+    is_begun = os.path.exists(disk.draft(COMMAND)) and not os.path.lexists(COMMAND)
+    return Program(COMMAND, "", "") if is_begun else None
 
 
 class ServiceFiles(Files):

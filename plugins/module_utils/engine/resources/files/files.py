@@ -53,7 +53,7 @@ class Files(Resource):
             if file.key not in owned:
                 remedy = "move it away, or its lines elsewhere"
                 problems.append(_problem(file, f"exists and is not managed by wharf.network: {remedy}"))
-            elif not file.in_place and _draft(Path(file.name)).exists():
+            elif not file.in_place and os.path.exists(disk.draft(file.name)):
                 # To be written again, also where it is what it was before: so the draft goes.
                 content = ""
                 begun.add(file.key)
@@ -84,7 +84,7 @@ class Files(Resource):
 
     def _is_begun(self, path: Path) -> bool:
         """Whether a run was killed over it: its draft is left, or an empty folder that was made for it."""
-        return _draft(path).exists() or any(_is_empty(folder) for folder in self._made_for(path))
+        return os.path.exists(disk.draft(str(path))) or any(_is_empty(folder) for folder in self._made_for(path))
 
     def _made_for(self, path: Path) -> List[Path]:
         """The folders that were made for a file, as far as they are there, the inner ones first."""
@@ -108,16 +108,13 @@ class Files(Resource):
         try:
             _write(file)
         except OSError:
-            with suppress(OSError):
-                if stood:
-                    _draft(Path(file.name)).unlink(missing_ok=True)
-                else:
+            if not stood:
+                with suppress(OSError):
                     self._remove(Path(file.name))
             raise
 
     def _remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        _draft(path).unlink(missing_ok=True)
+        disk.remove(str(path))
         for folder in self._made_for(path):
             if not _is_empty(folder):
                 break
@@ -189,24 +186,10 @@ def _set_selinux_type_of_folders(file: File) -> None:
         selinux.set_type(folder, file.selinux_type)
 
 
-def _draft(path: Path) -> Path:
-    """Hidden, so that who reads all files of a folder passes it over."""
-    return path.with_name(f".{path.name}.wharf-new")
-
-
 def _write(file: File) -> None:
     """In place where a container may hold the inode, else by a rename: nobody finds half a file, or boots with it."""
     os.makedirs(os.path.dirname(file.name), exist_ok=True)
     if file.selinux_type:
         _set_selinux_type_of_folders(file)
-    target = file.name if file.in_place else str(_draft(Path(file.name)))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    mode = 0o755 if file.executable else 0o644
-    descriptor = os.open(target, flags, mode)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as opened:
-        os.fchmod(descriptor, mode)
-        selinux.set_type(descriptor, file.selinux_type)
-        opened.write(file.content)
-    if target != file.name:
-        disk.settle(target)
-        os.replace(target, file.name)
+    write = disk.write if file.in_place else disk.replace
+    write(file.name, file.content, 0o755 if file.executable else 0o644, file.selinux_type)
