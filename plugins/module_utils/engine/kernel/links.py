@@ -13,7 +13,8 @@ import socket
 import sys
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Iterable, Iterator, Optional, Tuple, Type, TypeVar
+from types import MappingProxyType
+from typing import Any, Iterable, Iterator, Mapping, Optional, Tuple, Type, TypeVar
 
 from ..errors import ApplyError, ConflictError
 from . import proc_sys, rtnetlink
@@ -54,9 +55,21 @@ def index_of(name: str) -> Optional[int]:
     return next((index for index, each in socket.if_nameindex() if each == name), None)
 
 
+def delete_link(netlink: Rtnetlink, kind: str, name: str) -> None:
+    """Delete a link, unless it is gone already, as with the link that it was made on. Messages call it a `kind`.
+
+    Raises:
+        ApplyError: the kernel refused.
+    """
+    index = index_of(name)
+    if index:
+        with doing(f"{kind} {name}: deleting"), forgiving(errno.ENODEV):
+            netlink.delete_link(index)
+
+
 @contextmanager
-def doing(what: str) -> Iterator[None]:
-    """Say what was being done if the block fails.
+def doing(what: str, remedies: Mapping[int, str] = MappingProxyType({})) -> Iterator[None]:
+    """Say what was being done if the block fails, and what to do about it, by the error's number.
 
     Raises:
         ApplyError: the kernel refused something in the block.
@@ -69,7 +82,8 @@ def doing(what: str) -> Iterator[None]:
         code = error_number(error)
         why = getattr(error, "strerror", "") or (str(error) if isinstance(error, OSError) else os.strerror(code))
         lacking = ", which needs a module that this kernel lacks or cannot load" if code in _UNKNOWN_KIND else ""
-        raise ApplyError(f"{what}: {why}{lacking}") from error
+        remedy = f": {remedies[code]}" if code in remedies else ""
+        raise ApplyError(f"{what}: {why}{lacking}{remedy}") from error
 
 
 def error_number(error: Optional[BaseException]) -> int:

@@ -15,6 +15,7 @@ from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
     declared_addresses,
+    delete_link,
     doing,
     in_order_of,
     opened,
@@ -25,7 +26,7 @@ from ...kernel.rtnetlink import AddressInfo, LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation
-from .link_resource import LinkResource
+from .link_resource import LinkResource, third_party_link
 from .marks import MARK, is_managed_bridge, marked_for
 
 # The attributes of a netlink message that set a field of a bridge.
@@ -67,26 +68,22 @@ class Bridges(LinkResource):
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         self._stacks.forget()
-        with opened() as ip:
+        with opened() as ip, Rtnetlink() as netlink:
             for change in changes:
                 before, after = change.before, change.after
                 if isinstance(after, Bridge):
-                    _make(ip, before if isinstance(before, Bridge) else None, after)
+                    _make(ip, netlink, before if isinstance(before, Bridge) else None, after)
                 else:
-                    with doing(f"bridge {change.subject.name}: deleting"):
-                        ip.link("del", index=socket.if_nametoindex(change.subject.name))
+                    delete_link(netlink, "bridge", change.subject.name)
         return {}
 
 
 def _problem(bridge: Bridge) -> Problem:
-    found = f"an interface {bridge.name} exists on this host that is not managed by wharf.network"
     if bridge.network == DEFAULT_NETWORK:
         key = f"{bridge.place}.bridge"
-        return Problem(key, f"{found}: set {key} to none if a dockerd owns it")
-    return Problem(
-        bridge.place,
-        f"{found}: choose another com.docker.network.bridge.name, or adopt it by external: true",
-    )
+        return third_party_link(bridge.name, key, f"set {key} to none if a dockerd owns it")
+    remedy = "choose another com.docker.network.bridge.name, or adopt it by external: true"
+    return third_party_link(bridge.name, bridge.place, remedy)
 
 
 def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bridge]) -> Bridge:
@@ -109,12 +106,12 @@ def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bri
     )
 
 
-def _make(ip: Any, before: Optional[Bridge], after: Bridge) -> None:
+def _make(ip: Any, netlink: Rtnetlink, before: Optional[Bridge], after: Bridge) -> None:
     if before is None:
         with doing(f"{after.title}: creating"):
             before = _create(ip, after)
     with doing(f"{after.title}: changing"):
-        _update(ip, before, after)
+        _update(ip, netlink, before, after)
 
 
 def _create(ip: Any, bridge: Bridge) -> Bridge:
@@ -129,7 +126,7 @@ def _create(ip: Any, bridge: Bridge) -> Bridge:
     return first
 
 
-def _update(ip: Any, before: Bridge, after: Bridge) -> None:
+def _update(ip: Any, netlink: Rtnetlink, before: Bridge, after: Bridge) -> None:
     index = socket.if_nametoindex(after.name)
     changed = Change(before, after).fields
     # With STP, the kernel refuses a forward delay of 0; and of one message it takes the delay before it takes STP.
@@ -140,7 +137,6 @@ def _update(ip: Any, before: Bridge, after: Bridge) -> None:
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     known = before.sysctls if before.mtu == after.mtu else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
-    with Rtnetlink() as netlink:
-        set_addresses(netlink, after.name, index, before.addresses, after.addresses)
+    set_addresses(netlink, after.name, index, before.addresses, after.addresses)
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")

@@ -19,6 +19,7 @@ from ...kernel.rtnetlink import LinkInfo
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink, Vlans
 from . import parameters
 from .endpoint_routes import declared_routes
+from .link_resource import third_party_link
 from .marks import is_managed_ifb, is_managed_port, marked_for
 from .rates import Rates, links_of
 from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
@@ -204,7 +205,8 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
         ConflictError: a third-party interface has the name of a wanted one, on the host or in a sandbox.
     """
     ports = _ports(snapshot.links, wanted)
-    problems = [_third_party_port(endpoint, name) for endpoint, name in _without_port(wanted, snapshot.links)]
+    taken = _without_port(wanted, snapshot.links)
+    problems = [third_party_link(name, endpoint.place, "delete it, or rename it") for endpoint, name in taken]
     names = {link.index: link.name for link in snapshot.links}
     rates = Rates.read(snapshot.links, wanted.values())
     told = port_vlans(snapshot.links, ports, wanted)
@@ -381,13 +383,6 @@ def _not_given_back(let_go: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, s
         back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
         if now is not None and not back and key != parameters.DISABLE_IPV6:
             yield key, now
-
-
-def _third_party_port(endpoint: Endpoint, name: str) -> Problem:
-    return Problem(
-        endpoint.place,
-        f"an interface {name} exists on this host that is not managed by wharf.network: delete it, or rename it",
-    )
 
 
 def _third_party_interface(endpoint: Endpoint) -> Problem:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Mapping, Optional
 
+from ...errors import ConflictError, Problem
+from ...kernel.rtnetlink import LinkInfo
+from ...state import Object
 from ..resource import Resource
 from .stacks import StackReader
 
@@ -18,3 +21,20 @@ class LinkResource(Resource):
 
     def __init__(self, stacks: Optional[StackReader] = None) -> None:
         self._stacks = stacks or StackReader()
+
+    def _refuse_third_party(
+        self, wanted: Mapping[str, Object], is_managed: Callable[[LinkInfo], bool], remedy: str
+    ) -> None:
+        """
+        Raises:
+            ConflictError: a third-party link has the name of a wanted one.
+        """
+        links = [link for link in self._stacks.host.links if link.name in wanted and not is_managed(link)]
+        if links:
+            raise ConflictError(*(third_party_link(link.name, wanted[link.name].place, remedy) for link in links))
+
+
+def third_party_link(name: str, place: str, remedy: str) -> Problem:
+    return Problem(
+        place, f"an interface {name} exists on this host that is not managed by wharf.network: {remedy}"
+    )

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import FrozenSet, Mapping, Sequence
 
 from ...diff import Change
-from ...errors import ConflictError, Problem
 from ...kernel import proc_sys
-from ...kernel.links import DONE, UNDONE_PARENTS, doing, forgiving, index_of
+from ...kernel.links import DONE, UNDONE_PARENTS, delete_link, doing
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, Parent, State, state_of
@@ -34,13 +32,7 @@ class Parents(LinkResource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Parent)}
         links = {link.name: link for link in self._stacks.host.links}
-        problems = [
-            _problem(parent, links[name])
-            for name, parent in wanted.items()
-            if name in links and not is_managed_parent(links[name])
-        ]
-        if problems:
-            raise ConflictError(*problems)
+        self._refuse_third_party(wanted, is_managed_parent, "delete it, or rename the network")
         pending = {parent.key: why for parent in wanted.values() for why in [_lacks_lower(parent, links)] if why}
         names = {link.index: link.name for link in links.values()}
         current = state_of([_observed(link, names) for link in links.values() if is_managed_parent(link)])
@@ -53,19 +45,11 @@ class Parents(LinkResource):
             for change in changes:
                 before, after = change.before, change.after
                 if isinstance(before, Parent) and (after is None or {"lower", "vlan"}.intersection(change.fields)):
-                    _delete(netlink, before)
+                    delete_link(netlink, before.kind, before.name)
                     before = None
                 if isinstance(after, Parent):
                     _make(netlink, after, is_new=before is None)
         return {}
-
-
-def _problem(parent: Parent, link: LinkInfo) -> Problem:
-    return Problem(
-        parent.place,
-        f"a link {link.name} exists on this host that is not managed by wharf.network: delete it, or rename the "
-        "network",
-    )
 
 
 def _lacks_lower(parent: Parent, links: Links) -> str:
@@ -92,10 +76,3 @@ def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
         # The host itself is not on it.
         proc_sys.set_ipv6(parent.name, False)
         netlink.set_link(socket.if_nametoindex(parent.name), up=True, alias=MARK + parent.name, group=DONE)
-
-
-def _delete(netlink: Rtnetlink, parent: Parent) -> None:
-    index = index_of(parent.name)
-    if index:
-        with doing(f"parent {parent.name}: deleting"), forgiving(errno.ENODEV):
-            netlink.delete_link(index)

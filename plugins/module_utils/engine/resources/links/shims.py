@@ -10,16 +10,15 @@ import socket
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
 from ...diff import Change
-from ...errors import ConflictError, Problem
 from ...kernel import proc_sys, rtnetlink
 from ...kernel.links import (
     DONE,
     UNDONE_SHIMS,
     declared_addresses,
+    delete_link,
     doing,
     forgiving,
     in_order_of,
-    index_of,
     set_addresses,
 )
 from ...kernel.rtnetlink import (
@@ -53,11 +52,7 @@ class Shims(LinkResource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Shim)}
         links = {link.name: link for link in self._stacks.host.links}
-        problems = [
-            _problem(shim) for name, shim in wanted.items() if name in links and not is_managed_shim(links[name])
-        ]
-        if problems:
-            raise ConflictError(*problems)
+        self._refuse_third_party(wanted, is_managed_shim, "delete it, or rename it")
         managed = [link for link in links.values() if is_managed_shim(link)]
         host = self._stacks.host
         addresses, routes = (host.addresses, host.routes) if managed else ([], [])
@@ -74,7 +69,7 @@ class Shims(LinkResource):
                 before, after = change.before, change.after
                 former = before if isinstance(before, Shim) else None
                 if former and (not isinstance(after, Shim) or _needs_another(former, after)):
-                    _delete(netlink, former)
+                    delete_link(netlink, former.kind, former.name)
                     former = None
                 if isinstance(after, Shim):
                     with doing(f"{after.title}: {'changing' if former else 'creating'}"):
@@ -84,13 +79,6 @@ class Shims(LinkResource):
 
 def _needs_another(before: Shim, after: Shim) -> bool:
     return before.network != after.network or sublinks.is_made_anew(before.sublink, after.sublink)
-
-
-def _problem(shim: Shim) -> Problem:
-    return Problem(
-        shim.place,
-        f"a link {shim.name} exists on this host that is not managed by wharf.network: delete it, or rename it",
-    )
 
 
 def _lacks_parent(shim: Shim, links: Links) -> str:
@@ -158,13 +146,6 @@ def _is_own(route: RouteInfo, index: int) -> bool:
 
 def _plain(address: str) -> str:
     return address.partition("/")[0]
-
-
-def _delete(netlink: Rtnetlink, shim: Shim) -> None:
-    index = index_of(shim.name)
-    if index:
-        with doing(f"shim {shim.name}: deleting"), forgiving(errno.ENODEV):
-            netlink.delete_link(index)
 
 
 def marked_shims() -> Iterator[LinkInfo]:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import errno
 import socket
 from collections import defaultdict
-from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ...diff import Change
-from ...errors import ApplyError, ConflictError, Problem
+from ...errors import ConflictError, Problem
 from ...kernel import proc_sys, rtnetlink
 from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
+    delete_link,
     doing,
-    error_number,
     forgiving,
     in_order_of,
     opened,
@@ -38,7 +37,7 @@ from ...kernel.rtnetlink import (
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation
-from .link_resource import LinkResource
+from .link_resource import LinkResource, third_party_link
 from .marks import MARK, is_managed_tunnel, marked_for
 from .third_party_routes import host_routes, refuse_third_party_routes
 
@@ -91,7 +90,7 @@ class Tunnels(LinkResource):
                 if isinstance(after, Tunnel):
                     _make(ip, netlink, before if isinstance(before, Tunnel) else None, after)
                 else:
-                    _delete(ip, change.subject.name)
+                    delete_link(netlink, "tunnel", change.subject.name)
         return {}
 
 
@@ -128,12 +127,12 @@ def _identity(link: LinkInfo) -> Optional[Tuple[int, int]]:
 
 
 def _problem(link: LinkInfo, wanted: Mapping[str, Tunnel]) -> Problem:
-    found = f"an interface {link.name} exists on this host that is not managed by wharf.network"
     if link.name in wanted:
-        return Problem(wanted[link.name].place, f"{found}: remove it")
+        return third_party_link(link.name, wanted[link.name].place, "remove it")
     same = next(each for each in wanted.values() if link.vxlan and each.vni == link.vxlan.vni)
     option = "com.docker.network.driver.overlay.vxlanid_list"
-    return Problem(same.place, f"{found}, and has the VNI {same.vni}: give the network another one by {option}")
+    remedy = f"give the network another VNI than {same.vni}, which that one has, by {option}"
+    return third_party_link(link.name, same.place, remedy)
 
 
 def _observed(
@@ -188,25 +187,13 @@ def _forwards(known: Sequence[NeighbourInfo]) -> List[Forward]:
 
 def _make(ip: Any, netlink: Rtnetlink, before: Optional[Tunnel], after: Tunnel) -> None:
     if before and any(getattr(before, each) != getattr(after, each) for each in _FIXED):
-        _delete(ip, after.name)
+        delete_link(netlink, "tunnel", after.name)
         before = None
-    with _with_remedies():
-        if before is None:
-            with doing(f"{after.title}: creating"):
-                before = _create(ip, after)
-        with doing(f"{after.title}: changing"):
-            _update(ip, netlink, before, after)
-
-
-@contextmanager
-def _with_remedies() -> Iterator[None]:
-    try:
-        yield
-    except ApplyError as error:
-        remedy = _REMEDIES.get(error_number(error))
-        if remedy is None:
-            raise
-        raise ApplyError(f"{error}: {remedy}") from error
+    if before is None:
+        with doing(f"{after.title}: creating", _REMEDIES):
+            before = _create(ip, after)
+    with doing(f"{after.title}: changing", _REMEDIES):
+        _update(ip, netlink, before, after)
 
 
 def _create(ip: Any, tunnel: Tunnel) -> Tunnel:
@@ -217,11 +204,6 @@ def _create(ip: Any, tunnel: Tunnel) -> Tunnel:
         vxlan_id=tunnel.vni, vxlan_port=tunnel.port, vxlan_learning=0, **local,
     )  # fmt: skip
     return Tunnel(tunnel.name, "", tunnel.vni, tunnel.local, tunnel.port, tunnel.mtu, tunnel.mac, up=False)
-
-
-def _delete(ip: Any, name: str) -> None:
-    with doing(f"tunnel {name}: deleting"):
-        ip.link("del", index=socket.if_nametoindex(name))
 
 
 def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:

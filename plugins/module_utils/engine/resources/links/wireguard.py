@@ -10,14 +10,13 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 
 from ...diff import Change
-from ...errors import ApplyError, ConflictError, Problem
+from ...errors import ConflictError
 from ...kernel import proc_sys, rtnetlink
-from ...kernel.links import DONE, UNDONE_BRIDGES, doing, error_number, forgiving, in_order_of, index_of
+from ...kernel.links import DONE, UNDONE_BRIDGES, delete_link, doing, forgiving, in_order_of
 from ...kernel.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTPROT_WHARF, LinkInfo, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...kernel.wireguard import PeerInfo, WireGuardNetlink, is_known, require_wireguard
@@ -33,6 +32,10 @@ _LACKING = (
     "the kernel of this host has no WireGuard, or cannot load its module: install a kernel that has it, such as "
     "Debian's linux-image-amd64"
 )
+
+_REMEDIES = {
+    errno.EADDRINUSE: "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
+}
 
 # Seconds. Both ends let a session go by then, and agree on another one as long as they reach each other.
 SESSION = 180
@@ -97,9 +100,7 @@ class WireGuardLinks(LinkResource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, WireGuard)}
         links = self._stacks.host.links
-        for link in (each for each in links if each.name in wanted and not is_managed_wireguard(each)):
-            stands = f"an interface {link.name} is on this host that wharf.network does not manage"
-            raise ConflictError(Problem(wanted[link.name].place, f"{stands}: remove it, or rename it"))
+        self._refuse_third_party(wanted, is_managed_wireguard, "delete it, or rename it")
         slices = (route for link in wanted.values() for route in link.routes)
         refuse_third_party_routes(self._stacks.host, {route.destination: route.place for route in slices})
         managed = [link for link in links if is_managed_wireguard(link)]
@@ -123,7 +124,7 @@ class WireGuardLinks(LinkResource):
             for change in changes:
                 before, after = change.before, change.after
                 if isinstance(after, WireGuard):
-                    with doing(f"{after.title}: {'changing' if before else 'creating'}"), _with_remedies():
+                    with doing(f"{after.title}: {'changing' if before else 'creating'}", _REMEDIES):
                         self._make(netlink, before if isinstance(before, WireGuard) else None, after)
                 else:
                     self._delete(netlink, change.subject.name)
@@ -180,10 +181,7 @@ class WireGuardLinks(LinkResource):
         self._endpoints.note(after.peers)
 
     def _delete(self, netlink: Rtnetlink, name: str) -> None:
-        index = index_of(name)
-        if index:
-            with doing(f"wireguard {name}: deleting"), forgiving(errno.ENODEV):
-                netlink.delete_link(index)
+        delete_link(netlink, "wireguard", name)
         if self._has_made_key:
             # The run is taken back, and nobody has been told of the key.
             wireguard_key.remove()
@@ -199,17 +197,6 @@ def as_info(peer: WireGuardPeer, before: Optional[WireGuardPeer]) -> PeerInfo:
     stays = before is not None and before.endpoint == peer.endpoint
     address, port = ("", 0) if stays else (peer.address, peer.port)
     return PeerInfo(peer.public_key, address, port, peer.slices, peer.keepalive)
-
-
-@contextmanager
-def _with_remedies() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error_number(error) != errno.EADDRINUSE:
-            raise
-        remedy = "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
-        raise ApplyError(f"{error.strerror}: {remedy}") from error
 
 
 def _of_link(index: int, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
