@@ -497,7 +497,7 @@ def test_a_third_party_in_the_way_is_told_of() -> None:
         before_all = host.snapshot()
         host.run(f"ip link add {LINK} type wireguard")
         before = host.snapshot()
-        with pytest.raises(EngineError, match="interface wg-wharf exists on this host that is not managed by wharf.network"):
+        with pytest.raises(EngineError, match="wg-wharf exists on this host that is not managed by wharf.network"):
             host.apply(words)
         assert host.snapshot() == before
         host.run(f"ip link del {LINK}")

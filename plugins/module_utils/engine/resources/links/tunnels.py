@@ -18,28 +18,22 @@ from ...kernel import proc_sys, rtnetlink
 from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
+    declared_addresses,
     delete_link,
     doing,
     forgiving,
     in_order_of,
     opened,
     require_pyroute2,
+    set_addresses,
 )
-from ...kernel.rtnetlink import (
-    RT_TABLE_MAIN,
-    RTPROT_WHARF,
-    AddressInfo,
-    LinkInfo,
-    NeighbourInfo,
-    RouteInfo,
-    VxlanInfo,
-)
+from ...kernel.rtnetlink import RTPROT_WHARF, AddressInfo, LinkInfo, NeighbourInfo, RouteInfo, VxlanInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
-from ...state import Forward, HostRoute, Key, PeerRoute, PermanentNeighbour, State, Tunnel, state_of
+from ...state import Forward, HostRoute, Key, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation
+from .host_routes import host_routes, peer_routes, refuse_third_party_routes, set_peer_routes
 from .link_resource import LinkResource, third_party_link
 from .marks import MARK, is_managed_tunnel, marked_for
-from .third_party_routes import host_routes, refuse_third_party_routes
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
@@ -141,7 +135,6 @@ def _observed(
     vxlan = link.vxlan or _UNKNOWN_VXLAN
     known = rtnetlink.neighbours(link.index)
     declared = wanted or Tunnel(link.name, "", 0, "", 0, 0, "")
-    own = [_peer_route(route) for route in routes if _is_on(route, link)]
     return Tunnel(
         link.name,
         network="" if link.group == UNDONE_BRIDGES else marked_for(link),
@@ -151,26 +144,13 @@ def _observed(
         port=vxlan.port,
         mtu=link.mtu,
         mac=link.mac,
-        routes=in_order_of(declared.routes, own),
+        routes=in_order_of(declared.routes, peer_routes(link.index, routes)),
         neighbours=in_order_of(declared.neighbours, _neighbours(known)),
         forwards=in_order_of(declared.forwards, _forwards(known)),
         up=link.up,
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
-        addresses=in_order_of(declared.addresses, [each.address for each in _of_link(link.index, addresses)]),
+        addresses=declared_addresses(declared.addresses, (each for each in addresses if each.index == link.index)),
     )
-
-
-def _of_link(index: int, addresses: Sequence[AddressInfo]) -> List[AddressInfo]:
-    return [each for each in addresses if each.index == index and not (each.by_kernel or each.link_local6)]
-
-
-def _peer_route(route: RouteInfo) -> PeerRoute:
-    table = 0 if route.table == RT_TABLE_MAIN else route.table
-    return PeerRoute(route.destination, route.gateway, route.source, table)
-
-
-def _is_on(route: RouteInfo, link: LinkInfo) -> bool:
-    return route.index == link.index and route.protocol == RTPROT_WHARF
 
 
 def _neighbours(known: Sequence[NeighbourInfo]) -> List[PermanentNeighbour]:
@@ -215,21 +195,13 @@ def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:
     proc_sys.apply((each for each in after.sysctls if each not in before.sysctls), after.name)
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")
-    _set_addresses(netlink, index, after)
+    # Read anew, since the kernel may have dropped some.
+    addresses = (each for each in rtnetlink.addresses() if each.index == index)
+    set_addresses(netlink, after.name, index, declared_addresses(after.addresses, addresses), after.addresses)
     _set_peers(netlink, index, after)
     if before.network != after.network:
         # Marked last: what a killed run leaves is whole, or shows by its group that it is not.
         ip.link("set", index=index, ifalias=MARK + after.network, group=DONE)
-
-
-def _set_addresses(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
-    standing = _of_link(index, rtnetlink.addresses())
-    for address in after.addresses:
-        if address not in [each.address for each in standing]:
-            netlink.replace_address(index, address)
-    for gone in standing:
-        if gone.address not in after.addresses:
-            rtnetlink.delete_address(gone)
 
 
 def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
@@ -242,7 +214,7 @@ def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
     for neighbour in after.neighbours:
         if neighbour not in neighbours:
             netlink.replace_neighbour(index, neighbour.address, neighbour.mac)
-    _set_routes(netlink, index, after)
+    set_peer_routes(netlink, index, after.routes)
     addresses = {each.address for each in after.neighbours}
     for neighbour in neighbours:
         if neighbour.address not in addresses:
@@ -253,23 +225,6 @@ def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
         if forward.mac not in macs:
             with forgiving(errno.ENOENT):
                 netlink.delete_forward(index, forward.mac, forward.address)
-
-
-def _set_routes(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
-    of_link = (route for route in rtnetlink.routes_of_all_tables() if route.index == index)
-    standing = [route for route in of_link if route.protocol == RTPROT_WHARF]
-    there = {_peer_route(route) for route in standing}
-    for route in after.routes:
-        if route not in there:
-            netlink.add_route(
-                route.destination, index, route.gateway, protocol=RTPROT_WHARF, source=route.source, onlink=True,
-                table=route.table or RT_TABLE_MAIN,
-            )  # fmt: skip
-    wanted = {(route.destination, route.table) for route in after.routes}
-    for gone in standing:
-        if (gone.destination, _peer_route(gone).table) not in wanted:
-            with forgiving(errno.ESRCH):
-                rtnetlink.delete_route(gone)
 
 
 def _change_route(netlink: Rtnetlink, change: Change, standing: Sequence[RouteInfo]) -> None:

@@ -11,22 +11,22 @@ import errno
 import socket
 import time
 from dataclasses import replace
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
+from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ConflictError
-from ...kernel import proc_sys, rtnetlink
-from ...kernel.links import DONE, UNDONE_BRIDGES, delete_link, doing, forgiving, in_order_of
-from ...kernel.rtnetlink import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTPROT_WHARF, LinkInfo, RouteInfo
+from ...kernel import proc_sys
+from ...kernel.links import DONE, UNDONE_BRIDGES, delete_link, doing, in_order_of
+from ...kernel.rtnetlink import LinkInfo, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...kernel.wireguard import PeerInfo, WireGuardNetlink, is_known, require_wireguard
-from ...state import Digest, Key, PeerRoute, State, WireGuard, WireGuardPeer, state_of
+from ...state import Digest, Key, State, WireGuard, WireGuardPeer, state_of
 from ..resource import Observation
 from . import wireguard_key
+from .host_routes import peer_routes, refuse_third_party_routes, set_peer_routes
 from .link_resource import LinkResource
 from .marks import MARK, is_managed_wireguard
 from .stacks import StackReader
-from .third_party_routes import refuse_third_party_routes
 
 _LACKING = (
     "the kernel of this host has no WireGuard, or cannot load its module: install a kernel that has it, such as "
@@ -109,7 +109,7 @@ class WireGuardLinks(LinkResource):
             return Observation({}, {}, pending={each.key: _pending(each) for each in wanted.values()})
         routes = self._stacks.host.routes if managed else []
         current = state_of([
-            self._observed(link, _of_link(link.index, routes), wanted.get(link.name)) for link in managed
+            self._observed(link, routes, wanted.get(link.name)) for link in managed
         ])  # fmt: skip
         return Observation(
             current,
@@ -130,18 +130,17 @@ class WireGuardLinks(LinkResource):
                     self._delete(netlink, change.subject.name)
         return {}
 
-    def _observed(self, link: LinkInfo, own: Sequence[RouteInfo], wanted: Optional[WireGuard]) -> WireGuard:
+    def _observed(self, link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[WireGuard]) -> WireGuard:
         with WireGuardNetlink() as netlink:
             device = netlink.device(link.index)
         declared = wanted or WireGuard(link.name, 0, 0)
         peers = (self._endpoints.observed(each, declared.peers) for each in device.peers)
-        routes = (PeerRoute(each.destination, each.gateway, each.source) for each in own)
         return WireGuard(
             link.name,
             port=device.port,
             mtu=link.mtu,
             peers=in_order_of(declared.peers, peers),
-            routes=in_order_of(declared.routes, routes),
+            routes=in_order_of(declared.routes, peer_routes(link.index, routes)),
             has_kept_key=device.private_key == wireguard_key.read(),
             public_key=device.public_key,
             is_marked=link.group != UNDONE_BRIDGES,
@@ -159,7 +158,7 @@ class WireGuardLinks(LinkResource):
         netlink.set_link(index, mtu=after.mtu)
         proc_sys.apply(after.sysctls, after.name)
         netlink.set_link(index, up=after.up)
-        _set_routes(netlink, index, after)
+        set_peer_routes(netlink, index, after.routes)
         netlink.set_link(index, alias=MARK + after.name, group=DONE)
 
     def _set_device(self, wireguard: WireGuardNetlink, index: int, after: WireGuard) -> None:
@@ -197,19 +196,3 @@ def as_info(peer: WireGuardPeer, before: Optional[WireGuardPeer]) -> PeerInfo:
     stays = before is not None and before.endpoint == peer.endpoint
     address, port = ("", 0) if stays else (peer.address, peer.port)
     return PeerInfo(peer.public_key, address, port, peer.slices, peer.keepalive)
-
-
-def _of_link(index: int, routes: Sequence[RouteInfo]) -> List[RouteInfo]:
-    return [each for each in routes if each.index == index and each.protocol == RTPROT_WHARF]
-
-
-def _set_routes(netlink: Rtnetlink, index: int, after: WireGuard) -> None:
-    standing = _of_link(index, rtnetlink.routes())
-    there = {PeerRoute(each.destination, each.gateway, each.source) for each in standing}
-    for route in (each for each in after.routes if each not in there):
-        scope = RT_SCOPE_UNIVERSE if ":" in route.destination else RT_SCOPE_LINK
-        netlink.add_route(route.destination, index, protocol=RTPROT_WHARF, scope=scope, source=route.source)
-    wanted = {route.destination for route in after.routes}
-    for gone in (each for each in standing if each.destination not in wanted):
-        with forgiving(errno.ESRCH):
-            rtnetlink.delete_route(gone)
