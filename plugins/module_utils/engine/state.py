@@ -11,7 +11,7 @@ the object follows from all that is declared, as a chain does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import ClassVar, Dict, List, NamedTuple, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
@@ -80,13 +80,16 @@ HOST_STACK = SandboxRef(HOST)
 
 @dataclass(frozen=True)
 class Object:
-    """Anything that can be declared on a host, compared with what is there, and changed."""
+    """Anything that can be declared on a host, compared with what is there, and changed.
 
+    Its `kind` is the name of its class, unless the class says another one.
+    """
+
+    kind: ClassVar[str]
     name: str
 
-    @property
-    def kind(self) -> str:
-        return type(self).__name__.lower()
+    def __init_subclass__(cls, kind: str = "") -> None:
+        cls.kind = kind or cls.__name__.lower()
 
     @property
     def key(self) -> Key:
@@ -142,15 +145,11 @@ class Digest(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ContainerFile(Object):
+class ContainerFile(Object, kind="container_file"):
     """A file in a third party's container; `name` is `SANDBOX:/etc/FILE`, such as `docker:web:/etc/hosts`."""
 
     content: str
     place: str = field(default="", compare=False)
-
-    @property
-    def kind(self) -> str:
-        return "container_file"
 
     @property
     def location(self) -> Tuple[SandboxRef, str]:
@@ -290,7 +289,7 @@ class WireGuard(Object):
 
 
 @dataclass(frozen=True)
-class RoutingRule(Object):
+class RoutingRule(Object, kind="routing_rule"):
     """A rule of policy routing, by which packets with a mark go another way; `name` is the whole rule as text.
 
     Packets that come by `interface` with this mark are routed by `table`. With `goto` they go on at the rule of that
@@ -314,13 +313,9 @@ class RoutingRule(Object):
         words += [f"lookup {self.table}"] if self.table else [f"goto {self.goto}"] if self.goto else ["nop"]
         object.__setattr__(self, "name", " ".join(words))
 
-    @property
-    def kind(self) -> str:
-        return "routing_rule"
-
 
 @dataclass(frozen=True)
-class HostRoute(Object):
+class HostRoute(Object, kind="route"):
     """A route of the host's main table that an overlay network needs; `name` is its destination.
 
     `gateway` is the other host that has this slice; without one, packets that no other route fits are refused.
@@ -329,10 +324,6 @@ class HostRoute(Object):
     gateway: str = ""
     source: str = ""
     place: str = field(default="", compare=False)
-
-    @property
-    def kind(self) -> str:
-        return "route"
 
 
 @dataclass(frozen=True)
@@ -550,14 +541,10 @@ class Chain(Object):
 
 
 @dataclass(frozen=True)
-class ElementSet(Object):
+class ElementSet(Object, kind="set"):
     """A set or map of that table, without its elements: those belong to networks and containers."""
 
     declaration: Tuple[str, ...]
-
-    @property
-    def kind(self) -> str:
-        return "set"
 
 
 @dataclass(frozen=True)
@@ -578,7 +565,7 @@ class Rules(Object):
 
 
 @dataclass(frozen=True)
-class IptablesChain(Object):
+class IptablesChain(Object, kind="iptables_chain"):
     """A chain that wharf.network makes in a table of iptables; `name` is `FAMILY TABLE CHAIN`: `ip filter DOCKER`.
 
     `rules` are those that belong to no network or container, as iptables-save writes them after the chain's name. They
@@ -587,13 +574,9 @@ class IptablesChain(Object):
 
     rules: Tuple[str, ...]
 
-    @property
-    def kind(self) -> str:
-        return "iptables_chain"
-
 
 @dataclass(frozen=True)
-class IptablesHook(Object):
+class IptablesHook(Object, kind="iptables_hook"):
     """The jumps of wharf.network in a built-in chain of iptables, or in DOCKER-USER; `name` is as of a chain.
 
     `in_place`: the `first` jumps come before all other rules of that chain, and the `last` ones after these.
@@ -603,25 +586,17 @@ class IptablesHook(Object):
     last: Tuple[str, ...] = ()
     in_place: bool = True
 
-    @property
-    def kind(self) -> str:
-        return "iptables_hook"
-
 
 @dataclass(frozen=True)
-class IptablesRules(Rules):
+class IptablesRules(Rules, kind="iptables_rules"):
     """The same as `Rules`, with iptables: an element is its chain's name and its text without the comment.
 
     `name` may also be `groups`, for the rules that lead to the chains in which published ports and targets are grouped.
     """
 
-    @property
-    def kind(self) -> str:
-        return "iptables_rules"
-
 
 @dataclass(frozen=True)
-class ThirdPartyAccept(Object):
+class ThirdPartyAccept(Object, kind="accept"):
     """Rules that accept packets of containers where third-party rules of iptables would drop them.
 
     `name` is `FORWARD` for the jump to them, `network NAME`, or `bridges of others` for the rules for packets
@@ -629,10 +604,6 @@ class ThirdPartyAccept(Object):
     """
 
     rules: Tuple[Tuple[str, str], ...]
-
-    @property
-    def kind(self) -> str:
-        return "accept"
 
 
 @dataclass(frozen=True)

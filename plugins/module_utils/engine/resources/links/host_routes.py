@@ -25,9 +25,12 @@ from .stacks import HostStack
 
 def peer_routes(index: int, routes: Iterable[RouteInfo]) -> Dict[PeerRoute, RouteInfo]:
     """Those of the routes that wharf.network has made on the link of this index."""
-    own = (route for route in routes if route.index == index and route.protocol == RTPROT_WHARF)
-    tables = {RT_TABLE_MAIN: 0}
-    return {PeerRoute(r.destination, r.gateway, r.source, tables.get(r.table, r.table)): r for r in own}
+    found: Dict[PeerRoute, RouteInfo] = {}
+    for route in routes:
+        if route.index == index and route.protocol == RTPROT_WHARF:
+            table = 0 if route.table == RT_TABLE_MAIN else route.table
+            found[PeerRoute(route.destination, route.gateway, route.source, table)] = route
+    return found
 
 
 def set_peer_routes(netlink: Rtnetlink, index: int, wanted: Sequence[PeerRoute]) -> None:

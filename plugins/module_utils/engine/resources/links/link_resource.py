@@ -35,6 +35,4 @@ class LinkResource(Resource):
 
 
 def third_party_link(name: str, place: str, remedy: str) -> Problem:
-    return Problem(
-        place, f"an interface {name} exists on this host that is not managed by wharf.network: {remedy}"
-    )
+    return Problem(place, f"an interface {name} exists on this host that is not managed by wharf.network: {remedy}")
