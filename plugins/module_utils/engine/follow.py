@@ -27,9 +27,8 @@ from .diff import CREATE, UPDATE, Change
 from .errors import ApplyError, ProblemCollector, WharfError
 from .facts_reader import read_facts
 from .kernel import namespaces, systemd
-from .kernel.changed_links import ChangedLinks
-from .kernel.deleted_tables import DeletedTables
 from .kernel.inotify import Watch
+from .kernel.notifications import Notifications, of_deleted_tables, of_links
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import LOCK, Ledger, locked
@@ -108,9 +107,8 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
     # Watched first, so that no change goes unseen.
     watch.add(_folders())
     tables = _deleted_tables()
-    links = ChangedLinks()
-    sources: List[Source] = [watch, *tables, links]
     follower = _Follower()
+    sources: List[Source] = [watch, *tables, of_links(lambda name: name in follower.parents)]
     metrics = _MetricsFile(metrics_file) if metrics_file else None
     tell(Followed())
     systemd.tell_ready()
@@ -122,7 +120,6 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
         watch.add(follower.folders())
         if metrics:
             watch.add([os.path.dirname(LEDGER)])
-        links.names = follower.parents
         try:
             followed = follower.look()
         except WharfError as error:
@@ -134,10 +131,10 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
         last = followed
 
 
-def _deleted_tables() -> List[DeletedTables]:
+def _deleted_tables() -> List[Notifications]:
     """None where the kernel does without netfilter."""
     with suppress(OSError):
-        return [DeletedTables()]
+        return [of_deleted_tables()]
     return []
 
 

@@ -9,11 +9,10 @@ import select
 import time
 from typing import Sequence, Set, Union
 
-from .changed_links import ChangedLinks
-from .deleted_tables import DeletedTables
 from .inotify import Watch
+from .notifications import Notifications
 
-Source = Union[Watch, DeletedTables, ChangedLinks]
+Source = Union[Watch, Notifications]
 
 # In seconds, until a change counts as complete: a file may be removed, and be written anew after that.
 _SETTLED_AFTER = 0.05
