@@ -20,7 +20,7 @@ from typing import Any
 from deaths import before_each_change_of_the_kernel
 from engine.command import main
 from engine.kernel import conntrack
-from engine.resources.firewall import iptables
+from engine.kernel.iptables_variants import Variant
 
 told, heard = sys.stdout, sys.stdin
 
@@ -30,9 +30,9 @@ def stop(before: str) -> None:
     heard.readline()
 
 
-def restore_table_by_table(family: str, script: str) -> None:
+def restore_table_by_table(variant: Variant, script: str) -> None:
     for table in re.findall(r"^\*.*?^COMMIT\n", script, re.MULTILINE | re.DOTALL):
-        restore(family, table)
+        restore(variant, table)
 
 
 def forget(*ports: Any) -> None:
@@ -40,7 +40,7 @@ def forget(*ports: Any) -> None:
     forget_flows(*ports)
 
 
-restore, iptables._restore = iptables._restore, restore_table_by_table
+restore, Variant.restore = Variant.restore, restore_table_by_table
 forget_flows, conntrack.forget = conntrack.forget, forget
 before_each_change_of_the_kernel(stop)
 arguments, given = json.loads(heard.readline())

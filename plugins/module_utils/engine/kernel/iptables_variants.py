@@ -15,22 +15,22 @@ NFT, LEGACY = "nft", "legacy"
 TABLES = ("filter", "mangle", "nat", "raw", "security")
 
 # Flush nothing, and wait for other programs that keep the tables locked, for so many seconds.
-RESTORE_OPTIONS = ["--noflush", "--wait", "60"]
+_RESTORE_OPTIONS = ["--noflush", "--wait", "60"]
 
 _LEGACY_TABLES = {"ip": "/proc/self/net/ip_tables_names", "ip6": "/proc/self/net/ip6_tables_names"}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One kind of iptables in one family, `ip` or `ip6`."""
+    """One kind of iptables in one family, `ip` or `ip6`; with an empty kind, the one that the host uses."""
 
     kind: str
     family: str
 
     @property
     def name(self) -> str:
-        """Of the program: `iptables-nft`, `ip6tables-legacy`."""
-        return f"{self.family}tables-{self.kind}"
+        """Of the program: `iptables-nft`, `ip6tables-legacy`, `iptables`."""
+        return f"{self.family}tables-{self.kind}" if self.kind else f"{self.family}tables"
 
     def program(self, what: str) -> str:
         """The path of its `save` or `restore`; empty where the host has none."""
@@ -60,12 +60,12 @@ class Variant:
         Raises:
             ApplyError: the program refused.
         """
-        self._run("restore", RESTORE_OPTIONS, script)
+        self._run("restore", _RESTORE_OPTIONS, script)
 
     def _run(self, what: str, arguments: List[str], script: str) -> str:
         ran = programs.run([self.program(what), *arguments], script)
         if ran.returncode:
-            raise ApplyError(f"{self.name}-{what} failed: {ran.stderr.strip() or ran.returncode}")
+            raise ApplyError(f"{self.name}-{what} failed: {programs.complaint(ran)}")
         return ran.stdout
 
 

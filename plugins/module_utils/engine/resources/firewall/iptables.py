@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from ...diff import Change
-from ...errors import ApplyError, ConflictError, Problem
+from ...errors import ConflictError, Problem
 from ...kernel import namespaces, programs
-from ...kernel.iptables_variants import RESTORE_OPTIONS
+from ...kernel.iptables_variants import Variant
 from ...rules.network_rules_iptables import FAMILIES
 from ...rules.rules_iptables import DECLARED_CHAIN
 from ...state import IptablesChain, IptablesRules, Key, State
@@ -29,8 +29,6 @@ from .iptables_save import (
     user_chains_in_use,
 )
 from .iptables_script import restore_script
-
-_PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 class Iptables(Resource):
@@ -58,14 +56,14 @@ class Iptables(Resource):
         """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
         family = chain.name.split()[0]
         text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
-        made_by = programs.identity(_program(family, "restore"))
+        made_by = programs.identity(_variant(family, "restore").program("restore"))
         hashed = f"iptables {family} " + hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
         return hashed, self._canonical.get(hashed) or _listed_in_scratch(family, text)
 
     def require(self, new: State) -> None:
         for family in _families(new):
             for what in ("save", "restore"):
-                _program(family, what)
+                _variant(family, what)
             if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
                 remedy = "set ip6tables of the host's settings to false"
                 raise ConflictError.at("ip6tables", f"this host's kernel has no IPv6: {remedy}")
@@ -88,14 +86,14 @@ class Iptables(Resource):
         for family in families:
             script = restore_script(family, current, changes)
             if script:
-                _restore(family, script)
+                _variant(family, "restore").restore(script)
         return {}
 
 
 def _listed_in_scratch(family: str, text: str) -> str:
     with namespaces.scratch():
-        _restore(family, f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
-        listed = parse_save(family, _run(family, "save", ["-t", "filter"], ""))
+        _variant(family, "restore").restore(f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
+        listed = parse_save(family, _variant(family, "save").save("filter"))
     return "".join(f"{rule}\n" for rule in listed[f"{family} filter {DECLARED_CHAIN}"])
 
 
@@ -129,7 +127,7 @@ def _refuse_third_party(chains: Chains, desired: State, owned: FrozenSet[Key]) -
         is_filled = key not in owned and place not in hooks and chains.get(name)
         if name in led_to or is_filled:
             family, table = place.split()
-            problems.append(Problem(f"{_PROGRAMS[family]} -t {table} -S {chain}", _THIRD_PARTY))
+            problems.append(Problem(f"{family}tables -t {table} -S {chain}", _THIRD_PARTY))
     if problems:
         raise ConflictError(*sorted(problems, key=str))
 
@@ -145,10 +143,10 @@ def _list_tables(families: Iterable[str]) -> Chains:
     """The chains of these families, with their rules as iptables-save prints them."""
     chains: Chains = {}
     for family in families:
-        listing = _run(family, "save", [], "")
+        listing = _variant(family, "save").save()
         if "is incompatible, use 'nft' tool" in listing:
             raise ConflictError.at(
-                f"{_PROGRAMS[family]}-save",
+                f"{family}tables-save",
                 "a table of iptables has rules that iptables cannot show, since they were added by nft: "
                 "remove them, or set firewall-backend of the host's settings to nftables",
             )
@@ -156,22 +154,14 @@ def _list_tables(families: Iterable[str]) -> Chains:
     return chains
 
 
-def _restore(family: str, script: str) -> None:
-    _run(family, "restore", RESTORE_OPTIONS, script)
+def _variant(family: str, what: str) -> Variant:
+    """The host's iptables of a family, with its program `save` or `restore`.
 
-
-def _run(family: str, what: str, arguments: List[str], script: str) -> str:
-    program = _program(family, what)
-    ran = programs.run([program, *arguments], script)
-    if ran.returncode:
-        reason = ran.stderr.strip() or f"it ended with {ran.returncode}"
-        raise ApplyError(f"{_PROGRAMS[family]}-{what} failed: {reason}")
-    return ran.stdout
-
-
-def _program(family: str, what: str) -> str:
-    name = f"{_PROGRAMS[family]}-{what}"
-    program = programs.find(name)
-    if program is None:
+    Raises:
+        ConflictError: the host has no such program.
+    """
+    variant = Variant("", family)
+    if not variant.program(what):
+        name = f"{variant.name}-{what}"
         raise ConflictError.at(name, "is needed on this host for the firewall: install the package iptables")
-    return program
+    return variant
