@@ -64,7 +64,7 @@ def before_each_file(act: Act) -> None:
     _hook(act, os, "unlink", lambda path, *_: os.path.lexists(path))
     _hook(act, os, "open", _opens_for_writing)
     # The file that `os.open` has made, or emptied, gets its content after this. One in memory (`w+`) is no matter.
-    _hook(act, builtins, "open", lambda file, mode="r", *_: isinstance(file, int) and mode == "w")
+    _hook(act, builtins, "open", lambda file, mode="r", *_: isinstance(file, int) and mode in ("w", "wb"))
     for name in ("link", "replace", "rmdir", "setxattr"):
         _hook(act, os, name)
 

@@ -92,6 +92,7 @@ from .rtnetlink import (
     VLAN_INFO,
     PortInfo,
     PortVlan,
+    RuleInfo,
     SublinkInfo,
 )
 from .traffic_control import (
@@ -125,8 +126,10 @@ _NEW_LINK = LINK_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class LinkEnd:
+    """Without a MAC the kernel gives it one."""
+
     name: str
-    mac: str
+    mac: str = ""
 
 
 class Rtnetlink(Connection):
@@ -149,9 +152,8 @@ class Rtnetlink(Connection):
         # A veth gains nothing by more than one queue, and each more costs two of the kernel's grace periods.
         both = _number(IFLA_MTU, mtu) + _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
         there = _NEW_LINK + _name(peer) + _number(IFLA_NET_NS_FD, namespace) + both
-        kind = attribute(IFLA_INFO_KIND, _text("veth")) + nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, there))
-        here = _name(end) + _number(IFLA_GROUP, group) + _number(IFLA_MASTER, master) + both
-        self._change(RTM_NEWLINK, _NEW_LINK + here + nested(IFLA_LINKINFO, kind), NLM_F_CREATE | NLM_F_EXCL)
+        kind = _kind("veth", attribute(VETH_INFO_PEER, there))
+        self._add(group, _name(end) + _number(IFLA_MASTER, master) + both + kind)
 
     def add_sublink(
         self,
@@ -165,29 +167,21 @@ class Rtnetlink(Connection):
     ) -> None:
         """Make a link on the link of the index `parent`, in the namespace that is open as the descriptor `namespace`.
 
-        Without a namespace it is made in this one. `mtu` is in bytes, 0 for the parent's. Without a MAC in `end` the
-        kernel gives it one.
+        Without a namespace it is made in this one. `mtu` is in bytes, 0 for the parent's.
         """
-        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(end.name)) + _number(IFLA_LINK, parent)
-        message += attribute(IFLA_ADDRESS, _mac(end.mac)) if end.mac else b""
-        message += _number(IFLA_MTU, mtu) if mtu else b""
-        message += _number(IFLA_GROUP, group)
+        message = _name(end) + _number(IFLA_LINK, parent) + (_number(IFLA_MTU, mtu) if mtu else b"")
         message += _number(IFLA_NET_NS_FD, namespace) if namespace is not None else b""
-        self._change(RTM_NEWLINK, message + _sublink(kind, info), NLM_F_CREATE | NLM_F_EXCL, in_the_way=_WHOLE_LINK)
+        self._add(group, message + _sublink(kind, info), in_the_way=_WHOLE_LINK)
 
     def add_link(self, kind: str, name: str, group: int, mtu: int = 0) -> None:
         """Make a link of a kind that needs nothing else, such as `dummy`. With an MTU of 0 it has that of its kind."""
-        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
-        message += _number(IFLA_MTU, mtu) if mtu else b""
-        info = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)))
-        self._change(RTM_NEWLINK, message + info, NLM_F_CREATE | NLM_F_EXCL)
+        mtu_ = _number(IFLA_MTU, mtu) if mtu else b""
+        self._add(group, _name(LinkEnd(name)) + mtu_ + _kind(kind))
 
     def add_vlan(self, name: str, lower: int, vlan: int, group: int) -> None:
         """Make a link of the VLAN of this number, on the link of the index `lower`."""
-        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_LINK, lower)
-        data = nested(IFLA_INFO_DATA, attribute(IFLA_VLAN_ID, U16.pack(vlan)))
-        kind = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("vlan")) + data)
-        self._change(RTM_NEWLINK, message + _number(IFLA_GROUP, group) + kind, NLM_F_CREATE | NLM_F_EXCL)
+        kind = _kind("vlan", attribute(IFLA_VLAN_ID, U16.pack(vlan)))
+        self._add(group, _name(LinkEnd(name)) + _number(IFLA_LINK, lower) + kind)
 
     def set_vlans(self, index: int, gone: Iterable[PortVlan], new: Iterable[PortVlan]) -> None:
         """Take a port of a bridge out of VLANs, and put it into others."""
@@ -236,13 +230,6 @@ class Rtnetlink(Connection):
             kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + nested(IFLA_INFO_SLAVE_DATA, of_port)
             message += nested(IFLA_LINKINFO, kind)
         self._change(RTM_NEWLINK, message)
-
-    def add_ifb(self, name: str, group: int) -> None:
-        """Make a link that lets packets pass which are redirected to it (ifb)."""
-        message = _NEW_LINK + attribute(IFLA_IFNAME, _text(name)) + _number(IFLA_GROUP, group)
-        message += _number(IFLA_NUM_TX_QUEUES, 1) + _number(IFLA_NUM_RX_QUEUES, 1)
-        message += nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text("ifb")))
-        self._change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def set_bucket(self, index: int, bucket: Bucket) -> None:
         """Let packets leave by a link at a rate: by the queue that it has of this kind, or by a new one."""
@@ -325,31 +312,19 @@ class Rtnetlink(Connection):
             message += attribute(RTA_PREFSRC, pack_address(source)[1])
         self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
 
-    def add_rule(
-        self,
-        version: int,
-        priority: int,
-        *,
-        mark: int = 0,
-        mask: int = 0,
-        interface: str = "",
-        table: int = 0,
-        goto: int = 0,
-        protocol: int = RTPROT_STATIC,
-    ) -> None:
-        """Add a rule of policy routing: with a `table`, with a `goto`, or, without both, one that others go on at."""
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        action = FR_ACT_TO_TBL if table else FR_ACT_GOTO if goto else FR_ACT_NOP
-        message = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, action, 0) + _number(FRA_PRIORITY, priority)
-        message += attribute(FRA_PROTOCOL, bytes([protocol]))
-        if mask:
-            message += _number(FRA_FWMARK, mark) + _number(FRA_FWMASK, mask)
-        if interface:
-            message += attribute(FRA_IIFNAME, _text(interface))
-        if table:
-            message += _number(FRA_TABLE, table)
-        if goto:
-            message += _number(FRA_GOTO, goto)
+    def add_rule(self, rule: RuleInfo) -> None:
+        """Add a rule of policy routing: with a table, with a `goto`, or, without both, one that others go on at."""
+        action = FR_ACT_TO_TBL if rule.table else FR_ACT_GOTO if rule.goto else FR_ACT_NOP
+        message = ROUTE_HEADER.pack(rule.family, 0, 0, 0, 0, 0, 0, action, 0) + _number(FRA_PRIORITY, rule.priority)
+        message += attribute(FRA_PROTOCOL, bytes([rule.protocol]))
+        if rule.mask:
+            message += _number(FRA_FWMARK, rule.mark) + _number(FRA_FWMASK, rule.mask)
+        if rule.interface:
+            message += attribute(FRA_IIFNAME, _text(rule.interface))
+        if rule.table:
+            message += _number(FRA_TABLE, rule.table)
+        if rule.goto:
+            message += _number(FRA_GOTO, rule.goto)
         self._change(RTM_NEWRULE, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def replace_neighbour(self, index: int, address: str, mac: str) -> None:
@@ -385,6 +360,11 @@ class Rtnetlink(Connection):
                 with suppress(FileNotFoundError):
                     self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + address)
 
+    def _add(self, group: int, message: bytes, in_the_way: int = errno.EADDRINUSE) -> None:
+        """Make a link of a group, with the attributes of the message."""
+        message = _NEW_LINK + _number(IFLA_GROUP, group) + message
+        self._change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL, in_the_way)
+
     def _change(self, kind: int, message: bytes, flags: int = 0, in_the_way: int = errno.EADDRINUSE) -> None:
         """Change it within a time in which something that is in the way goes: a link is there, with its MAC and its
         addresses, for a while after its network namespace was deleted. `in_the_way` is how the kernel then refuses.
@@ -406,7 +386,13 @@ class Rtnetlink(Connection):
 
 
 def _name(end: LinkEnd) -> bytes:
-    return attribute(IFLA_IFNAME, _text(end.name)) + attribute(IFLA_ADDRESS, _mac(end.mac))
+    return attribute(IFLA_IFNAME, _text(end.name)) + (attribute(IFLA_ADDRESS, _mac(end.mac)) if end.mac else b"")
+
+
+def _kind(kind: str, data: bytes = b"") -> bytes:
+    """What kind a link is of, with the attributes of that kind."""
+    of_kind = nested(IFLA_INFO_DATA, data) if data else b""
+    return nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)) + of_kind)
 
 
 def _vlan_info(vlan: PortVlan) -> bytes:
@@ -420,7 +406,7 @@ def _sublink(kind: str, info: SublinkInfo) -> bytes:
     else:
         data = attribute(IFLA_IPVLAN_MODE, U16.pack(IPVLAN_MODES[info.mode]))
         data += attribute(IFLA_IPVLAN_FLAGS, U16.pack(IPVLAN_FLAGS[info.flag]))
-    return nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, _text(kind)) + nested(IFLA_INFO_DATA, data))
+    return _kind(kind, data)
 
 
 def _number(kind: int, value: int) -> bytes:

@@ -117,7 +117,7 @@ def _limit_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
     """The queue first, and the redirection last: what is redirected to a link that is down is dropped."""
     name = ifb_name(endpoint.host_interface)
     if not index_of(name):
-        netlink.add_ifb(name, UNDONE_PORTS)
+        netlink.add_link("ifb", name, UNDONE_PORTS)
     ifb = socket.if_nametoindex(name)
     _set_queue(netlink, ifb, endpoint.egress)
     proc_sys.set_ipv6(name, False)

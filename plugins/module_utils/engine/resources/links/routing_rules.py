@@ -41,7 +41,7 @@ class RoutingRules(Resource):
             for change in changes:
                 with doing(change.subject.title):
                     if isinstance(change.after, RoutingRule):
-                        _add(netlink, change.after)
+                        netlink.add_rule(_info(change.after))
                     elif change.subject.name in standing:
                         with forgiving(errno.ENOENT):
                             rtnetlink.delete_rule(standing[change.subject.name])
@@ -82,10 +82,10 @@ def _observed(rule: RuleInfo) -> RoutingRule:
     )
 
 
-def _add(netlink: Rtnetlink, rule: RoutingRule) -> None:
-    netlink.add_rule(
-        rule.version,
-        rule.priority,
+def _info(rule: RoutingRule) -> RuleInfo:
+    return RuleInfo(
+        socket.AF_INET if rule.version == 4 else socket.AF_INET6,
+        priority=rule.priority,
         mark=rule.mark or 0,
         mask=rule.mask,
         interface=rule.interface,
