@@ -19,6 +19,8 @@ NS_GET_NSTYPE = 0xB703
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
 MNT_DETACH = 2
 
+Identity = Tuple[int, int]
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,8 +28,8 @@ def path_of(name: str) -> str:
     return f"{RUN_NETNS}/{name}"
 
 
-def identity(path: Union[str, int]) -> Tuple[int, int]:
-    """What two paths, or open descriptors, have in common that lead to the same namespace.
+def identity(path: Union[str, int]) -> Identity:
+    """What two paths, or open descriptors, have in common that lead to the same namespace, file or folder.
 
     Raises:
         OSError: there is nothing.

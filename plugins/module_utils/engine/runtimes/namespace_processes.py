@@ -13,13 +13,12 @@ from functools import cache
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..kernel import namespaces
+from ..kernel.namespaces import Identity
 from ..state import HOST, NETNS, PATH, PID, SandboxRef
 
 _OF_PROCESS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/ns/net")
 # A namespace with a name: `ip netns exec NAME` mounts the files of /etc/netns/NAME over those of /etc.
 _NAMED = re.compile(r"(?:/var)?/run/netns/([^/]+)")
-
-Identity = Tuple[int, int]
 
 
 class NoFilesError(Exception):
@@ -121,7 +120,7 @@ def refuse_hosts_own(descriptor: int, path: str) -> None:
     Raises:
         NoFilesError: the opened file or folder is the host's own one at this path.
     """
-    if _identity(os.fstat(descriptor)) in _hosts_own(path):
+    if namespaces.identity(descriptor) in _hosts_own(path):
         raise NoFilesError(f"its {path} is the host's own")
 
 
@@ -129,7 +128,7 @@ def _hosts_own(path: str) -> Iterator[Identity]:
     """That of this process and that of the host's first one: this process may run in a mount namespace of its own."""
     for each in (path, f"/proc/1/root{path}"):
         with suppress(OSError):
-            yield _identity(os.stat(each))
+            yield namespaces.identity(each)
 
 
 def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
@@ -142,11 +141,7 @@ def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
             if namespaces.identity(f"/proc/{pid}/ns/net") == namespace:
                 try:
                     with opened_etc(Running(pid).root) as folder:
-                        tenants.setdefault(_identity(os.fstat(folder)), pid)
+                        tenants.setdefault(namespaces.identity(folder), pid)
                 except NoFilesError:
                     others.append(pid)
     return [*tenants.values()], others
-
-
-def _identity(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino

@@ -14,6 +14,7 @@ from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mappin
 from ...errors import ConflictError, Problem
 from ...kernel import namespaces, proc_sys
 from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
+from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink, Vlans
@@ -22,7 +23,7 @@ from .endpoint_routes import declared_routes
 from .link_resource import third_party_link
 from .marks import is_managed_ifb, is_managed_port, marked_for
 from .rates import Rates, links_of
-from .stacks import Identity, Stack, StackReader, Stacks, all_stacks, sandbox_path
+from .stacks import Stack, StackReader, Stacks, all_stacks, sandbox_path
 from .vlans import port_vlans
 
 Wanted = Dict[str, Endpoint]
@@ -138,7 +139,7 @@ def _everywhere(reader: StackReader) -> Stacks:
 
 def _stays_for(stack: Stack, endpoint: Endpoint) -> bool:
     """Whether the endpoint will be in this stack. The name of a managed namespace may still be bound to another."""
-    return endpoint.sandbox.is_third_party or endpoint.container == marked_for(stack.loopback)
+    return endpoint.sandbox.is_third_party or endpoint.container == stack.mark
 
 
 def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:

@@ -9,7 +9,6 @@ For each that wharf.network sets, the ledger has an entry among the prior values
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ...errors import ConflictError, Problem
@@ -24,6 +23,8 @@ MTU_OF_IPV6, DISABLE_IPV6 = "ipv6.mtu", "ipv6.disable_ipv6"
 
 Before = Mapping[str, str]
 Settable = Union[Sandbox, Endpoint]
+# Of each parameter of a stack, where it is declared, and what a message calls it.
+Places = Tuple[Tuple[str, str], ...]
 
 _KINDS = ("sandbox", "endpoint")
 
@@ -70,32 +71,24 @@ def refuse_unsettable(desired: State) -> None:
     Raises:
         ConflictError: the kernel has no such parameter, or does not take the value.
     """
-    places: Dict[Parameters, List[Place]] = {}
+    places: Dict[Parameters, List[Places]] = {}
     for thing in desired.values():
-        for place in _places(thing):
-            places.setdefault(place.parameters, []).append(place)
-    problems = [problem for parameters, alike in places.items() for problem in _refused(parameters, alike)]
+        for given, its_places in _settings(thing):
+            places.setdefault(given, []).append(its_places)
+    problems = [problem for given, alike in places.items() for problem in _refused(given, alike)]
     problems += [problem for thing in desired.values() if isinstance(thing, Endpoint) for problem in _impossible(thing)]
     if problems:
         raise ConflictError(*problems)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Parameters of one stack; of each, where it is declared and what a message calls it."""
-
-    parameters: Parameters
-    named: Tuple[Tuple[str, str], ...]
-
-
-def _places(thing: Object) -> Iterator[Place]:
+def _settings(thing: Object) -> Iterator[Tuple[Parameters, Places]]:
     if isinstance(thing, Sandbox) and thing.ref.is_managed and thing.sysctls:
         path = f"{thing.place}.sysctls"
-        yield Place(thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls))
+        yield thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls)
     elif isinstance(thing, Endpoint):
         given = [(key, value) for key, value in thing.sysctls if not key.startswith("ipv6.") or thing.ipv6]
         if given:
-            yield Place(
+            yield (
                 tuple((proc_sys.of_interface("default", key), value) for key, value in given),
                 tuple((thing.place_of(key), f"{key}={value} of {thing.interface}") for key, value in given),
             )
@@ -126,12 +119,12 @@ def _other_than(number: str, endpoint: Endpoint) -> str:
     )
 
 
-def _refused(given: Parameters, places: Sequence[Place]) -> Iterator[Problem]:
+def _refused(given: Parameters, alike: Sequence[Places]) -> Iterator[Problem]:
     """Try the values in a scratch stack, where they harm nobody."""
     with namespaces.scratch():
         refusals = [proc_sys.refusal(name, value) for name, value in given]
-    for place in places:
-        for (path, name), refusal in zip(place.named, refusals):
+    for places in alike:
+        for (path, name), refusal in zip(places, refusals):
             if refusal:
                 yield Problem(path, f"{name}: {refusal}")
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import IO, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ...diff import UPDATE, Change
 from ...errors import ApplyError, ConflictError, Problem
 from ...kernel import namespaces, open_files, proc_sys, rtnetlink
 from ...kernel.links import doing
+from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
 from ...kernel.rtnetlink_changes import Rtnetlink
@@ -25,7 +26,6 @@ from .marks import MARK, marked_for
 from .parameters import AS_MADE, Before
 from .stacks import (
     LOOPBACK_INDEX,
-    Identity,
     Stack,
     StackReader,
     Stacks,
@@ -59,24 +59,6 @@ def not_kept(change: Change, sandbox: SandboxRef, whole: str) -> str:
     return refusal([change.subject.name], sandbox, f"{', '.join(change.fields) or whole} did not stay as set")
 
 
-@dataclass(frozen=True)
-class SandboxStack:
-    """The stack of a sandbox; `sysctls` are those of its parameters that are declared, or not given back."""
-
-    stack: Stack
-    sysctls: Tuple[Tuple[str, str], ...]
-
-    @property
-    def identity(self) -> Identity:
-        return self.stack.identity
-
-    @property
-    def mark(self) -> str:
-        """The container that the alias of its loopback names, if any."""
-        return marked_for(self.stack.loopback)
-
-
-SandboxStacks = Dict[SandboxRef, SandboxStack]
 Owners = Dict[Identity, SandboxRef]
 
 
@@ -127,17 +109,18 @@ class Sandboxes(LinkResource):
         known = self._known()
         third_party = [ref for ref in known if ref.is_third_party]
         read = self._stacks.read([*wanted, *managed, *third_party])
-        stacks = _with_parameters(read, wanted, known)
+        sysctls = _parameters(read, wanted, known)
+        stacks = {ref: stack for ref, stack in read.items() if ref in sysctls}
         owners = _owners(stacks, wanted)
         found: List[Object] = [Sandbox(ref, container="") for ref in managed if _is_left(ref) and ref not in wanted]
-        in_hosts = (ref for ref in stacks if ref.is_third_party and ref in wanted and stacks[ref].stack.is_hosts)
+        in_hosts = (ref for ref in stacks if ref.is_third_party and ref in wanted and stacks[ref].is_hosts)
         problems = [_in_hosts_stack(wanted[ref]) for ref in in_hosts]
         for ref, stack in stacks.items():
             if ref not in wanted and ref.is_third_party:
-                if stack.sysctls and not stack.stack.is_hosts:
-                    found.append(Sandbox(ref, container="", sysctls=stack.sysctls))
+                if sysctls[ref] and not stack.is_hosts:
+                    found.append(Sandbox(ref, container="", sysctls=sysctls[ref]))
             elif ref.is_third_party or _is_managed(ref, stack, owners, wanted, owned):
-                found.append(_observed(ref, stack, owners, wanted))
+                found.append(_observed(ref, stack, sysctls[ref], owners, wanted))
             elif ref in wanted:
                 problems.append(_third_party_namespace(wanted[ref]))
         if problems:
@@ -265,8 +248,7 @@ def marks() -> Dict[SandboxRef, str]:
     """The named namespaces that have a mark, with the container that each mark names."""
     names = os.listdir(namespaces.RUN_NETNS) if os.path.isdir(namespaces.RUN_NETNS) else []
     stacks = StackReader().read(SandboxRef(NETNS, name) for name in sorted(names))
-    found = {ref: marked_for(stack.loopback) for ref, stack in stacks.items()}
-    return {ref: mark for ref, mark in found.items() if mark}
+    return {ref: stack.mark for ref, stack in stacks.items() if stack.mark}
 
 
 def _in_hosts_stack(sandbox: Sandbox) -> Problem:
@@ -297,16 +279,17 @@ def _is_left(ref: SandboxRef) -> bool:
     return os.path.isfile(sandbox_path(ref)) and not is_present(ref)
 
 
-def _with_parameters(stacks: Stacks, wanted: Wanted, known: Known) -> SandboxStacks:
+def _parameters(refs: Iterable[SandboxRef], wanted: Wanted, known: Known) -> Dict[SandboxRef, Parameters]:
+    """The parameters of each sandbox that are declared, or not given back."""
     found = {}
-    for ref, stack in stacks.items():
+    for ref in refs:
         # A container may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
-            found[ref] = SandboxStack(stack, tuple(_parameters(ref, wanted.get(ref), known.get(ref, {}))))
+            found[ref] = tuple(_parameters_of(ref, wanted.get(ref), known.get(ref, {})))
     return found
 
 
-def _parameters(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> List[Tuple[str, str]]:
+def _parameters_of(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[str, str]) -> List[Tuple[str, str]]:
     declared = wanted.sysctls if wanted else ()
     # A managed namespace that is no longer declared is deleted, so its parameters need not be restored.
     is_kept = wanted is not None or ref.is_third_party
@@ -341,7 +324,7 @@ def _not_given_back(before: Mapping[str, Optional[str]]) -> Iterator[Tuple[str, 
             yield name, now
 
 
-def _owners(stacks: SandboxStacks, wanted: Wanted) -> Owners:
+def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
     """For each stack the sandbox that it belongs to; the names of other sandboxes may be bound to the same stack."""
     owners = {namespaces.identity(namespaces.OWN): HOST_STACK}
     for ref, stack in stacks.items():
@@ -352,7 +335,7 @@ def _owners(stacks: SandboxStacks, wanted: Wanted) -> Owners:
     return owners
 
 
-def _is_managed(ref: SandboxRef, stack: SandboxStack, owners: Owners, wanted: Wanted, owned: FrozenSet[Key]) -> bool:
+def _is_managed(ref: SandboxRef, stack: Stack, owners: Owners, wanted: Wanted, owned: FrozenSet[Key]) -> bool:
     is_owned = ref.key in owned
     if owners.get(stack.identity, ref) != ref:
         return is_owned
@@ -372,14 +355,14 @@ def _has_endpoint(ref: SandboxRef) -> bool:
     return False
 
 
-def _observed(ref: SandboxRef, stack: SandboxStack, owners: Owners, wanted: Wanted) -> Sandbox:
+def _observed(ref: SandboxRef, stack: Stack, sysctls: Parameters, owners: Owners, wanted: Wanted) -> Sandbox:
     sandbox = wanted.get(ref, Sandbox(ref, container=""))
     of = _of(ref, owners.get(stack.identity, ref), wanted)
     if of:
         # The stack's loopback and parameters belong to the other sandbox.
         return replace(sandbox, of=of)
     container = stack.mark if ref.is_managed else sandbox.container
-    return replace(sandbox, container=container, of=of, loopback_up=stack.stack.loopback.up, sysctls=stack.sysctls)
+    return replace(sandbox, container=container, of=of, loopback_up=stack.loopback.up, sysctls=sysctls)
 
 
 def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:

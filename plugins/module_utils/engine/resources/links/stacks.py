@@ -10,18 +10,17 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Callable, Collection, Dict, Iterable, Iterator, List, Tuple
+from typing import Callable, Collection, Dict, Iterable, Iterator, List
 
 from ...kernel import namespaces, rtnetlink
+from ...kernel.namespaces import Identity
 from ...kernel.netlink import Connection
 from ...kernel.rtnetlink import AddressInfo, LinkInfo, RouteInfo
 from ...runtimes.namespace_processes import path_of
 from ...state import PATH, SandboxRef
-from .marks import is_managed_sublink
+from .marks import is_managed_sublink, marked_for
 
 LOOPBACK_INDEX = 1
-
-Identity = Tuple[int, int]
 
 
 def sandbox_path(sandbox: SandboxRef) -> str:
@@ -104,6 +103,11 @@ class Stack:
     @property
     def loopback(self) -> LinkInfo:
         return next(link for link in self.links if link.index == LOOPBACK_INDEX)
+
+    @property
+    def mark(self) -> str:
+        """The container that the alias of its loopback names, if any."""
+        return marked_for(self.loopback)
 
 
 Stacks = Dict[SandboxRef, Stack]
