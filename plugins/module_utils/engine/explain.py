@@ -34,6 +34,7 @@ from .planning.plan import Plan
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
 from .reachability.probes import PROTOCOLS
+from .report import few
 from .resources.links.stacks import HostStack, StackReader, is_present, sandbox_path
 from .state import Endpoint, Rules, Sysctl
 from .third_party.rule_evaluation import Rule
@@ -340,8 +341,7 @@ class _Explanation:
         """What is declared, and missing or other in the kernel, of all that this packet is concerned with."""
         missing = [text for change in self._seen.drift for text in self._missing(change)]
         if missing:
-            more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
-            yield f"`wharf apply`, which restores {', '.join(missing[:3])}{more}"
+            yield f"`wharf apply`, which restores {few(missing)}"
 
     def _missing(self, change: Change) -> Iterator[str]:
         before, after = change.before, change.after

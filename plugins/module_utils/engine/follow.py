@@ -31,7 +31,7 @@ from .kernel.inotify import Watch
 from .kernel.notifications import Notifications, of_deleted_tables, of_links
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
-from .ledger import LOCK, Ledger, locked
+from .ledger import LOCK, Ledger, locked, version
 from .ledger import PATH as LEDGER
 from .planning.allotments import EndpointKey, endpoint_key
 from .planning.declared_plan import make_plan
@@ -159,7 +159,7 @@ class _MetricsFile:
     @property
     def is_due(self) -> bool:
         """Every run that changes something writes the ledger, and so do a confirmation and a revert."""
-        return time.monotonic() - self._written >= _METRICS_EVERY or _version_of_ledger() != self._ledger
+        return time.monotonic() - self._written >= _METRICS_EVERY or version() != self._ledger
 
     def write(self, tell: Callable[[Followed], None]) -> None:
         # Imported by the few hosts that ask for it.
@@ -169,7 +169,7 @@ class _MetricsFile:
         try:
             # What a run that is under way has half made is no drift.
             with locked(lambda _message: None):
-                self._ledger = _version_of_ledger()
+                self._ledger = version()
                 text = observe_metrics()
             write(self._path, text)
             self._is_ours = True
@@ -178,13 +178,6 @@ class _MetricsFile:
         if problem and problem != self._problem:
             tell(Followed(problem=problem))
         self._problem, self._written = problem, time.monotonic()
-
-
-def _version_of_ledger() -> Optional[Tuple[int, int]]:
-    with suppress(OSError):
-        found = os.stat(LEDGER)
-        return found.st_ino, found.st_mtime_ns
-    return None
 
 
 class _Follower:

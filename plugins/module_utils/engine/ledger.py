@@ -282,6 +282,14 @@ def _remove_folder() -> None:
         os.rmdir(os.path.dirname(PATH))
 
 
+def version() -> Optional[Tuple[int, int]]:
+    """Another one each time that the file is written; None where there is none."""
+    with suppress(OSError):
+        found = os.stat(PATH)
+        return found.st_ino, found.st_mtime_ns
+    return None
+
+
 def on_stderr(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()

@@ -27,7 +27,7 @@ from .rules.translations import translations
 from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans, WireGuard
 from .third_party.drops import ThirdPartyDrop
 from .transaction import Part
-from .trouble import trouble, unconnected
+from .trouble import current, trouble, unconnected
 
 _UP = {True: "up", False: "down"}
 
@@ -63,9 +63,9 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
     parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
     foreign = _third_party_drops(plan, problems) if is_declared else []
-    current = {name: _current(each) for name, each in parts.items()}
-    links = {**current[BRIDGE.name], **current[FORWARDING.name]}
-    endpoints = [thing for thing in current[VETH.name].values() if isinstance(thing, Endpoint)]
+    standing = {name: current(each) for name, each in parts.items()}
+    links = {**standing[BRIDGE.name], **standing[FORWARDING.name]}
+    endpoints = [thing for thing in standing[VETH.name].values() if isinstance(thing, Endpoint)]
     pending = sorted(name for each in parts.values() for part in each for _kind, name in part.observation.pending)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
@@ -80,7 +80,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
             }
             for container in containers
         },
-        "published": published_as_data(_published(plan, current[DOCKER_CHAINS.name], pending)),
+        "published": published_as_data(_published(plan, standing[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(stacks.host),
         "allotted": plan.allotted.as_data() if is_declared else {},
         "foreign": [vars(drop) for drop in foreign],
@@ -120,10 +120,6 @@ def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, proble
             rest = [thing for thing in planned if getattr(thing, "place", "") not in blocked]
             with found.collect():
                 yield Part.observed(layer, resource, rest, ledger)
-
-
-def _current(parts: Iterable[Part]) -> State:
-    return {key: thing for part in parts for key, thing in part.current.items()}
 
 
 def _drift(parts: Iterable[Part]) -> List[Dict[str, Any]]:

@@ -83,8 +83,8 @@ def describe(result: Result) -> Dict[str, Any]:
 def summary(result: Result, nothing: str = "nothing to change") -> str:
     """In one line how many objects of which kinds change, or that nothing does, and what is pending."""
     kinds = Counter(_noun(change.subject.kind) for change in result.changes)
-    counted = ", ".join(_counted(noun, number) for noun, number in kinds.items())
-    changes = f"{_counted('change', sum(kinds.values()))}: {counted}" if kinds else nothing
+    by_kind = ", ".join(counted(noun, number) for noun, number in kinds.items())
+    changes = f"{counted('change', sum(kinds.values()))}: {by_kind}" if kinds else nothing
     pending = [name for kind, name in result.pending if kind != "container_file"]
     return f"{changes}; pending: {', '.join(pending)}" if pending else changes
 
@@ -98,19 +98,17 @@ def log_lines(runs: Sequence[Run]) -> List[str]:
     lines = []
     for run in runs:
         who = f"{run.by}{f', reverting what was made by {run.reverts}' if run.reverts else ''}{_OUTCOMES[run.outcome]}"
-        lines.append(f"{clock.in_words(run.at)}  {run.origin:{_ORIGIN_WIDTH}}  {_counted('object', run.number)}  {who}")
+        lines.append(f"{clock.in_words(run.at)}  {run.origin:{_ORIGIN_WIDTH}}  {counted('object', run.number)}  {who}")
         lines += [f"    {_SIGNS[each.action]} {_few(each)}" for each in run.changes]
     return lines or [f"no run that changed anything is noted on this host ({LOG})"]
 
 
 def _few(changed: Changed) -> str:
-    counted = _counted(_noun(changed.kind), changed.number)
+    of_kind = counted(_noun(changed.kind), changed.number)
     if changed.kind in _SKELETONS:
         # They come and go together.
-        return counted
-    names = changed.names[:_MOST_NAMES]
-    rest = changed.number - len(names)
-    return f"{counted}: {', '.join([*names, *([f'and {rest} more'] if rest else [])])}"
+        return of_kind
+    return f"{of_kind}: {few(changed.names, _MOST_NAMES, changed.number)}"
 
 
 def recovered_lines(was_lost: bool, owned: Mapping[str, Sequence[Key]]) -> Iterator[str]:
@@ -120,8 +118,8 @@ def recovered_lines(was_lost: bool, owned: Mapping[str, Sequence[Key]]) -> Itera
         names: Dict[str, List[str]] = {}
         for kind, name in keys:
             names.setdefault(kind, []).append(name)
-        counted = (_few(Changed("", kind, len(found), tuple(found[:MOST_NAMES]))) for kind, found in names.items())
-        yield from (f"    {layer}: {each}" for each in counted)
+        of_kinds = (_few(Changed("", kind, len(found), tuple(found[:MOST_NAMES]))) for kind, found in names.items())
+        yield from (f"    {layer}: {each}" for each in of_kinds)
 
 
 def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
@@ -177,7 +175,7 @@ def _names_by_kind(changes: Sequence[Change]) -> str:
     names: Dict[str, List[str]] = {}
     for change in changes:
         names.setdefault(_noun(change.subject.kind), []).append(change.subject.name)
-    lines = ((_counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
+    lines = ((counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
     return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LINE else f"{count}\n" for count, listed in lines)
 
 
@@ -185,7 +183,13 @@ def _noun(kind: str) -> str:
     return _NOUNS.get(kind, kind)
 
 
-def _counted(noun: str, number: int) -> str:
+def few(names: Sequence[str], most: int = 3, number: int = 0) -> str:
+    """The first of these names, and how many more there are; of so many objects, if not all of them are named."""
+    rest = (number or len(names)) - len(names[:most])
+    return ", ".join([*names[:most], *([f"and {rest} more"] if rest else [])])
+
+
+def counted(noun: str, number: int) -> str:
     return f"{number} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 

@@ -11,6 +11,7 @@ from .declaration.model import Container
 from .diff import CREATE, UPDATE, Change
 from .layers import BRIDGE, DOCKER_CHAINS, VETH
 from .planning.plan import Plan
+from .report import counted, few
 from .rules.rules_nftables import TABLE
 from .state import Endpoint, State, Sysctl, Uplink
 from .transaction import Part
@@ -33,16 +34,14 @@ _LACKS = {CREATE: "missing", UPDATE: "changed"}
 
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
-_MOST_NAMES = 3
-
 
 def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str]:
     """By network, why a declared endpoint of the container does not connect it."""
-    current, pending = _current(parts[VETH.name]), _pending_names(parts[VETH.name])
+    standing, pending = current(parts[VETH.name]), _pending_names(parts[VETH.name])
     reasons = {}
     for attachment in container.attachments:
         network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
-        endpoint = current.get(("endpoint", name))
+        endpoint = standing.get(("endpoint", name))
         if str(container.sandbox) in pending:
             reasons[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:
@@ -50,7 +49,7 @@ def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str
         elif network.sublinks:
             if not isinstance(endpoint, Endpoint) or not endpoint.sublink:
                 reasons[network.name] = f"not connected: its link of {network.sublinks.name} is gone"
-        elif not network.external and ("bridge", network.bridge) not in _current(parts[BRIDGE.name]):
+        elif not network.external and ("bridge", network.bridge) not in current(parts[BRIDGE.name]):
             reasons[network.name] = "not connected: the bridge is gone"
         elif not isinstance(endpoint, Endpoint) or not endpoint.is_whole:
             reasons[network.name] = "not connected: its veth is gone"
@@ -59,7 +58,8 @@ def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str
     return reasons
 
 
-def _current(parts: Sequence[Part]) -> State:
+def current(parts: Sequence[Part]) -> State:
+    """What there is of all that these parts of a run are about."""
     return {key: thing for part in parts for key, thing in part.current.items()}
 
 
@@ -96,13 +96,13 @@ def _skeleton(parts: Sequence[Part]) -> Iterator[str]:
         if change.action in _LACKS and change.subject.kind in _SKELETON:
             key = (*_SKELETON[change.subject.kind], _LACKS[change.action])
             different.setdefault(key, []).append(change.subject.name)
-    if different and not any(thing.kind in _SKELETON for thing in _current(parts).values()):
+    if different and not any(thing.kind in _SKELETON for thing in current(parts).values()):
         places = ", ".join(dict.fromkeys(place for place, _noun, _lacks in different))
         yield f"the rules are gone ({places}): no port is published, and nothing protects containers"
         return
     for (place, noun, lacks), names in different.items():
         are = "is" if len(names) == 1 else "are"
-        yield f"the rules are incomplete: {_counted(len(names), noun)} of {place} {are} {lacks}: {_few(names)}"
+        yield f"the rules are incomplete: {counted(noun, len(names))} of {place} {are} {lacks}: {few(names)}"
 
 
 def _told(changes: List[Change], plan: Plan) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _sentence(change: Change, plan: Plan) -> str:
 
 def _bridge_is_gone(change: Change, plan: Plan) -> str:
     names = [network.name for network in plan.model.bridged if network.bridge == change.subject.name]
-    return f"network {_few(names)}: its bridge {change.subject.name} is gone, so containers on it are disconnected"
+    return f"network {few(names)}: its bridge {change.subject.name} is gone, so containers on it are disconnected"
 
 
 def _veth_is_gone_or_elsewhere(change: Change, _plan: Plan) -> str:
@@ -149,7 +149,7 @@ def _is_no_port(change: Change, plan: Plan) -> str:
         return ""
     names = [network.name for network in plan.model.uplinked if network.uplink == after.name]
     return (
-        f"network {_few(names)}: {after.name} is no port of its bridge {after.bridge}, so containers are not on the LAN"
+        f"network {few(names)}: {after.name} is no port of its bridge {after.bridge}, so containers are not on the LAN"
     )
 
 
@@ -172,12 +172,4 @@ _SENTENCES: Dict[Tuple[str, str], Tells] = {
 
 def _rest(changes: List[Change]) -> str:
     names = [f"{change.subject.kind} {change.subject.name}" for change in changes]
-    return f"{_counted(len(names), 'object')} {'differs' if len(names) == 1 else 'differ'}: {_few(names)}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _few(names: List[str]) -> str:
-    return ", ".join([*names[:_MOST_NAMES], *([f"and {len(names) - _MOST_NAMES} more"] if names[_MOST_NAMES:] else [])])
+    return f"{counted('object', len(names))} {'differs' if len(names) == 1 else 'differ'}: {few(names)}"

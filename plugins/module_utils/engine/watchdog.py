@@ -15,7 +15,7 @@ from .converge import converge
 from .declaration.declared import REVERT, Call
 from .errors import ConflictError, WharfError
 from .kernel import file_lock
-from .ledger import PATH, Ledger
+from .ledger import Ledger, version
 from .report import summary
 from .runtimes import runtimes
 from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
@@ -82,10 +82,7 @@ class _Ledger:
         self._unconfirmed: Optional[Unconfirmed] = None
 
     def unconfirmed(self) -> Optional[Unconfirmed]:
-        seen = None
-        with suppress(FileNotFoundError):
-            found = os.stat(PATH)
-            seen = found.st_ino, found.st_mtime_ns
+        seen = version()
         if seen is None or seen != self._seen:
             self._unconfirmed = Ledger.load().unconfirmed
             self._seen = seen

@@ -12,9 +12,9 @@ import re
 import signal
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError, ProblemCollector
@@ -60,18 +60,6 @@ class DnsmasqFiles(Files):
     def recover(self, usual: State) -> FrozenSet[Key]:
         """All files in the folders of wharf.network."""
         return frozenset(("file", path) for path in files())
-
-
-@contextmanager
-def _as_apply_error() -> Iterator[None]:
-    """
-    Raises:
-        ApplyError: the system refused something.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
 
 
 def files() -> List[str]:
@@ -127,18 +115,19 @@ class Processes(Resource):
         running = {name: process for name in names for process in [_find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
         refuse_taken(new, _sockets_of_resolvers() if new else set())
-        gone = [
-            Process(name, 0) for name in names if name not in wanted and name not in running and _has_left_files(name)
-        ]
-        return Observation(state_of([process.observed() for process in [*running.values(), *gone]]), desired)
+        ended = [name for name in names if name not in wanted and name not in running and _has_left_files(name)]
+        left = [Dnsmasq(name, config="", reread="") for name in ended]
+        return Observation(state_of([*(process.observed for process in running.values()), *left]), desired)
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         """The processes that the configurations in the folder of wharf.network are of."""
         return frozenset(("dnsmasq", name) for name in configured())
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        with _as_apply_error():
+        try:
             self._apply(changes)
+        except OSError as error:
+            raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
         return {}
 
     def _apply(self, changes: Sequence[Change]) -> None:
@@ -161,21 +150,11 @@ class Processes(Resource):
 
 @dataclass(frozen=True)
 class Process:
-    """A process that runs a resolver.
+    """A process that runs a resolver: as it is `observed`, with empty digests where nobody knows what it has read."""
 
-    `config` and `reread` are the digests of what it was given to read, empty where nobody knows. `watches` are the
-    folders that it watches.
-    """
-
-    name: str
     pid: int
-    start_time: str = ""
-    config: str = ""
-    reread: str = ""
-    watches: Tuple[str, ...] = ()
-
-    def observed(self) -> Dnsmasq:
-        return Dnsmasq(self.name, self.config, self.reread, watches=self.watches)
+    start_time: str
+    observed: Dnsmasq
 
 
 @dataclass(frozen=True)
@@ -211,7 +190,7 @@ def _find(name: str) -> Optional[Process]:
         known = digests(config, reread)
     else:
         known = ("", "")
-    return Process(name, pid, started, *known, watches)
+    return Process(pid, started, Dnsmasq(name, *known, watches=watches))
 
 
 def _pid(name: str) -> Optional[int]:
@@ -310,7 +289,7 @@ def _note_path(name: str) -> str:
 
 def _stop(processes: List[Process]) -> None:
     if processes and _has_systemd():
-        _systemctl("stop", processes)
+        _systemctl("stop", [process.observed for process in processes])
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
@@ -371,8 +350,8 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
         # The process outlives this one: it makes a session of its own. It inherits the lock of the run, and closes it
         # when its command line already tells which resolver it is.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
-            _command(thing.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, cwd="/", close_fds=False))
+            [program(), f"--conf-file={config_path(thing.name)}"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/", close_fds=False))
         for thing in things
     ]  # fmt: skip
     failed = []
@@ -416,16 +395,12 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
         raise ApplyError(f"dnsmasq: {complaint}")
 
 
-def _systemctl(verb: str, things: Sequence[Union[Dnsmasq, Process]]) -> str:
+def _systemctl(verb: str, things: Sequence[Dnsmasq]) -> str:
     return systemd.systemctl(verb, "--", *map(_unit, things))
 
 
-def _unit(thing: Union[Dnsmasq, Process]) -> str:
+def _unit(thing: Dnsmasq) -> str:
     return f"wharf-dnsmasq@{thing.name}.service"
-
-
-def _command(name: str) -> List[str]:
-    return [program(), f"--conf-file={config_path(name)}"]
 
 
 def _read_number(path: str) -> Optional[int]:
