@@ -163,11 +163,9 @@ def _own_marked(ledger: Ledger) -> None:
     if ledger.owned:
         rules = _standing_rules()
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
-        ledger.prior.update(_prior_forwarding(rules))
-        _own(ledger, FORWARDING.name, {("sysctl", name) for name in ledger.prior})
-        of_links = {**_prior_localnet(), **_prior_arp(), **_prior_redirects()}
-        ledger.prior.update(of_links)
-        _own(ledger, FORWARDING.name, {("sysctl", name) for name in of_links})
+        prior = {**_prior_forwarding(rules), **_prior_localnet(), **_prior_arp(), **_prior_redirects()}
+        ledger.prior.update(prior)
+        _own(ledger, FORWARDING.name, {("sysctl", name) for name in prior})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
         ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes links, addresses, routes and rates with the standard library alone: by the messages sent per container.
+"""Changes links, addresses and routes with the standard library alone: by the messages sent per container.
 
 What is set a few times in a run, such as the options of bridges, pyroute2 sets (`links.py`). Names of constants are
 those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour.h.
@@ -95,18 +95,6 @@ from .rtnetlink import (
     RuleInfo,
     SublinkInfo,
 )
-from .traffic_control import (
-    RTM_DELQDISC,
-    RTM_DELTFILTER,
-    RTM_NEWQDISC,
-    RTM_NEWTFILTER,
-    Bucket,
-    bucket_message,
-    filters_message,
-    redirection_message,
-    redirections_message,
-    root_message,
-)
 
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 19, 20, 24
 IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 28, 31, 32
@@ -188,11 +176,11 @@ class Rtnetlink(Connection):
         for kind, changed in ((RTM_DELLINK, gone), (RTM_SETLINK, new)):
             infos = b"".join(attribute(IFLA_BRIDGE_VLAN_INFO, _vlan_info(each)) for each in sorted(changed))
             if infos:
-                self._change(kind, LINK_HEADER.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, infos))
+                self.change(kind, LINK_HEADER.pack(socket.AF_BRIDGE, 0, index, 0, 0) + nested(IFLA_AF_SPEC, infos))
 
     def set_sublink(self, index: int, kind: str, info: SublinkInfo) -> None:
         """Set the mode of a link that is made on another one; of ipvlan, that of all links of its parent."""
-        self._change(RTM_NEWLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _sublink(kind, info))
+        self.change(RTM_NEWLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _sublink(kind, info))
 
     def set_link(
         self,
@@ -229,36 +217,14 @@ class Rtnetlink(Connection):
             of_port += attribute(IFLA_BRPORT_ISOLATED, bytes([port.isolated]))
             kind = attribute(IFLA_INFO_SLAVE_KIND, _text("bridge")) + nested(IFLA_INFO_SLAVE_DATA, of_port)
             message += nested(IFLA_LINKINFO, kind)
-        self._change(RTM_NEWLINK, message)
-
-    def set_bucket(self, index: int, bucket: Bucket) -> None:
-        """Let packets leave by a link at a rate: by the queue that it has of this kind, or by a new one."""
-        self._change(RTM_NEWQDISC, bucket_message(index, bucket), NLM_F_CREATE | NLM_F_REPLACE)
-
-    def delete_bucket(self, index: int) -> None:
-        self._change(RTM_DELQDISC, root_message(index))
-
-    def add_filter_queue(self, index: int) -> None:
-        """Give a link a queue for filters."""
-        self._change(RTM_NEWQDISC, filters_message(index), NLM_F_CREATE | NLM_F_EXCL)
-
-    def delete_filter_queue(self, index: int) -> None:
-        self._change(RTM_DELQDISC, filters_message(index))
-
-    def add_redirection(self, index: int, target: int) -> None:
-        """Redirect all that comes in by the link `index`, which has a queue for filters, to the link `target`."""
-        self._change(RTM_NEWTFILTER, redirection_message(index, target), NLM_F_CREATE | NLM_F_EXCL)
-
-    def delete_redirections(self, index: int) -> None:
-        """Delete those of wharf.network."""
-        self._change(RTM_DELTFILTER, redirections_message(index))
+        self.change(RTM_NEWLINK, message)
 
     def delete_links(self, group: int) -> None:
         """Delete all links of a group. One by one, each would take 20 ms."""
-        self._change(RTM_DELLINK, _NEW_LINK + _number(IFLA_GROUP, group))
+        self.change(RTM_DELLINK, _NEW_LINK + _number(IFLA_GROUP, group))
 
     def delete_link(self, index: int) -> None:
-        self._change(RTM_DELLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+        self.change(RTM_DELLINK, LINK_HEADER.pack(socket.AF_UNSPEC, 0, index, 0, 0))
 
     def replace_address(self, index: int, address: str) -> None:
         """Give the interface `index` an `ADDRESS/PREFIX`, or set it anew where it has it."""
@@ -270,7 +236,7 @@ class Rtnetlink(Connection):
         else:
             # Duplicate address detection would keep the address from being used for a second or more.
             message += _number(IFA_FLAGS, IFA_F_NODAD)
-        self._change(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE)
+        self.change(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE)
 
     def add_route(
         self,
@@ -310,7 +276,7 @@ class Rtnetlink(Connection):
             message += _number(RTA_PRIORITY, priority)
         if source:
             message += attribute(RTA_PREFSRC, pack_address(source)[1])
-        self._change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
+        self.change(RTM_NEWROUTE, message, NLM_F_CREATE | (NLM_F_APPEND if beside else NLM_F_REPLACE))
 
     def add_rule(self, rule: RuleInfo) -> None:
         """Add a rule of policy routing: with a table, with a `goto`, or, without both, one that others go on at."""
@@ -325,29 +291,29 @@ class Rtnetlink(Connection):
             message += _number(FRA_TABLE, rule.table)
         if rule.goto:
             message += _number(FRA_GOTO, rule.goto)
-        self._change(RTM_NEWRULE, message, NLM_F_CREATE | NLM_F_EXCL)
+        self.change(RTM_NEWRULE, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def replace_neighbour(self, index: int, address: str, mac: str) -> None:
         """Tell for good which MAC has an address by the interface `index`."""
         family, packed = pack_address(address)
         message = NEIGHBOUR_HEADER.pack(family, index, NUD_PERMANENT, 0, 0)
         message += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, _mac(mac))
-        self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
+        self.change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
 
     def delete_neighbour(self, index: int, address: str) -> None:
         family, packed = pack_address(address)
-        self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + attribute(NDA_DST, packed))
+        self.change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + attribute(NDA_DST, packed))
 
     def replace_forward(self, index: int, mac: str, address: str) -> None:
         """Have the VXLAN link `index` send the frames for a MAC to this host."""
         message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, NUD_NOARP | NUD_PERMANENT, NTF_SELF, 0)
         message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, pack_address(address)[1])
-        self._change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
+        self.change(RTM_NEWNEIGH, message, NLM_F_CREATE | NLM_F_REPLACE)
 
     def delete_forward(self, index: int, mac: str, address: str) -> None:
         message = NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, index, 0, NTF_SELF, 0)
         message += attribute(NDA_LLADDR, _mac(mac)) + attribute(NDA_DST, pack_address(address)[1])
-        self._change(RTM_DELNEIGH, message)
+        self.change(RTM_DELNEIGH, message)
 
     def forget_neighbours(self, index: int) -> None:
         """Delete what the kernel has learned of who is at which address by the interface `index`."""
@@ -358,16 +324,16 @@ class Rtnetlink(Connection):
             if of_link == index and not state & (NUD_NOARP | NUD_PERMANENT):
                 address = attribute(NDA_DST, attributes(message, NEIGHBOUR_HEADER.size)[NDA_DST])
                 with suppress(FileNotFoundError):
-                    self._change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + address)
+                    self.change(RTM_DELNEIGH, NEIGHBOUR_HEADER.pack(family, index, 0, 0, 0) + address)
 
     def _add(self, group: int, message: bytes, in_the_way: int = errno.EADDRINUSE) -> None:
         """Make a link of a group, with the attributes of the message."""
         message = _NEW_LINK + _number(IFLA_GROUP, group) + message
-        self._change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL, in_the_way)
+        self.change(RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL, in_the_way)
 
-    def _change(self, kind: int, message: bytes, flags: int = 0, in_the_way: int = errno.EADDRINUSE) -> None:
-        """Change it within a time in which something that is in the way goes: a link is there, with its MAC and its
-        addresses, for a while after its network namespace was deleted. `in_the_way` is how the kernel then refuses.
+    def change(self, kind: int, message: bytes, flags: int = 0, in_the_way: int = errno.EADDRINUSE) -> None:
+        """Make a change within a time in which something that is in the way goes: a link is there, with its MAC and
+        its addresses, for a while after its network namespace was deleted. `in_the_way` is how the kernel then refuses.
 
         What stays in the way is waited for once, however many changes it is in the way of.
         """

@@ -1,8 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queues of links that let packets pass at a rate, and redirections from one link to another: what is read, and the
-messages that change them.
+"""Reads and changes queues of links that let packets pass at a rate, and redirections from one link to another.
 
 Names of constants are those of linux/pkt_sched.h, linux/pkt_cls.h and linux/rtnetlink.h.
 """
@@ -14,7 +13,8 @@ import struct
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .netlink import attribute, attributes, dump, nested
+from .netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, attributes, dump, nested
+from .rtnetlink_changes import Rtnetlink
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
@@ -142,38 +142,59 @@ def _parse_bucket(data: bytes) -> Optional[Bucket]:
     return Bucket(rate, _burst(rate, buffer), limit)
 
 
-# Messages, without the header of netlink
-
-
-def bucket_message(index: int, bucket: Bucket) -> bytes:
-    """Gives a link the queue, or changes it: what waits there goes on waiting."""
+def set_bucket(netlink: Rtnetlink, index: int, bucket: Bucket) -> None:
+    """Let packets leave by a link at a rate: by a new queue, or by the one that it has of this kind, in which what
+    waits goes on waiting.
+    """
     rate = _RATE.pack(0, _TC_LINKLAYER_ETHERNET, 0, 0, 0, min(bucket.rate, _MOST_32_BITS))
     parameters = _BUCKET.pack(rate, bytes(_RATE.size), bucket.limit, ticks(bucket.rate, bucket.burst), 0)
     options = attribute(_TCA_TBF_PARMS, parameters)
     if bucket.rate >= _MOST_32_BITS:
         options += attribute(_TCA_TBF_RATE64, _U64.pack(bucket.rate))
-    return root_message(index) + _kind("tbf") + attribute(_TCA_OPTIONS, options)
+    message = _at_root(index) + _kind("tbf") + attribute(_TCA_OPTIONS, options)
+    netlink.change(RTM_NEWQDISC, message, NLM_F_CREATE | NLM_F_REPLACE)
 
 
-def root_message(index: int) -> bytes:
+def delete_bucket(netlink: Rtnetlink, index: int) -> None:
+    netlink.change(RTM_DELQDISC, _at_root(index))
+
+
+def add_filter_queue(netlink: Rtnetlink, index: int) -> None:
+    """Give a link a queue that has filters only."""
+    netlink.change(RTM_NEWQDISC, _of_filters(index), NLM_F_CREATE | NLM_F_EXCL)
+
+
+def delete_filter_queue(netlink: Rtnetlink, index: int) -> None:
+    netlink.change(RTM_DELQDISC, _of_filters(index))
+
+
+def add_redirection(netlink: Rtnetlink, index: int, target: int) -> None:
+    """Redirect all that comes in by the link `index`, which has a queue for filters, to the link `target`, which lets
+    it go on as if it had just come in.
+    """
+    mirred = _MIRRED.pack(0, 0, _TC_ACT_STOLEN, 0, 0, _TCA_EGRESS_REDIR, target)
+    action = attribute(_TCA_ACT_KIND, b"mirred\0") + _nested({_TCA_ACT_OPTIONS: attribute(_TCA_MIRRED_PARMS, mirred)})
+    options = attribute(_TCA_U32_SEL, _EVERY_PACKET) + _nested({_TCA_U32_ACT: _nested({1: action})})
+    message = _own_filters(index) + _kind("u32") + attribute(_TCA_OPTIONS, options)
+    netlink.change(RTM_NEWTFILTER, message, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def delete_redirections(netlink: Rtnetlink, index: int) -> None:
+    """Delete those of wharf.network."""
+    netlink.change(RTM_DELTFILTER, _own_filters(index))
+
+
+def _at_root(index: int) -> bytes:
     """Names the queue that wharf.network has made at the root of a link."""
     return _header(index, OWN_HANDLE, TC_H_ROOT)
 
 
-def filters_message(index: int) -> bytes:
+def _of_filters(index: int) -> bytes:
     """Names the queue of a link that has its filters only."""
     return _header(index, CLSACT_HANDLE, TC_H_CLSACT) + _kind("clsact")
 
 
-def redirection_message(index: int, target: int) -> bytes:
-    """Redirects what comes in by a link to another one, which lets it go on as if it had just come in."""
-    mirred = _MIRRED.pack(0, 0, _TC_ACT_STOLEN, 0, 0, _TCA_EGRESS_REDIR, target)
-    action = attribute(_TCA_ACT_KIND, b"mirred\0") + _nested({_TCA_ACT_OPTIONS: attribute(_TCA_MIRRED_PARMS, mirred)})
-    options = attribute(_TCA_U32_SEL, _EVERY_PACKET) + _nested({_TCA_U32_ACT: _nested({1: action})})
-    return redirections_message(index) + _kind("u32") + attribute(_TCA_OPTIONS, options)
-
-
-def redirections_message(index: int) -> bytes:
+def _own_filters(index: int) -> bytes:
     """Names the filters of wharf.network for what comes in by a link."""
     return _header(index, parent=INCOMING, info=OWN << 16 | _EVERY_PROTOCOL)
 

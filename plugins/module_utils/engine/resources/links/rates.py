@@ -107,10 +107,10 @@ def set_rates(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -
 
 def _set_queue(netlink: Rtnetlink, index: int, shaper: Shaper) -> None:
     if shaper.rate:
-        netlink.set_bucket(index, Bucket(shaper.rate // _BITS, shaper.burst, shaper.limit))
+        traffic_control.set_bucket(netlink, index, Bucket(shaper.rate // _BITS, shaper.burst, shaper.limit))
     else:
         with forgiving(errno.ENOENT, errno.EINVAL):
-            netlink.delete_bucket(index)
+            traffic_control.delete_bucket(netlink, index)
 
 
 def _limit_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
@@ -124,10 +124,10 @@ def _limit_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
     netlink.set_link(ifb, up=True, alias=MARK + endpoint.name, group=DONE)
     # A third party's queue for filters serves as well.
     with forgiving(errno.EEXIST):
-        netlink.add_filter_queue(index)
+        traffic_control.add_filter_queue(netlink, index)
     if traffic_control.redirections(index) != [ifb]:
         _delete_redirections(netlink, index)
-        netlink.add_redirection(index, ifb)
+        traffic_control.add_redirection(netlink, index, ifb)
 
 
 def _free_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
@@ -136,7 +136,7 @@ def _free_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
     if not traffic_control.has_filters(index):
         # A queue `ingress` is a third party's.
         with forgiving(errno.ENOENT, errno.EINVAL):
-            netlink.delete_filter_queue(index)
+            traffic_control.delete_filter_queue(netlink, index)
     ifb = index_of(ifb_name(endpoint.host_interface))
     if ifb:
         netlink.set_link(ifb, group=UNDONE_PORTS)
@@ -145,7 +145,7 @@ def _free_egress(netlink: Rtnetlink, index: int, endpoint: Endpoint) -> None:
 
 def _delete_redirections(netlink: Rtnetlink, index: int) -> None:
     with forgiving(errno.ENOENT, errno.EINVAL):
-        netlink.delete_redirections(index)
+        traffic_control.delete_redirections(netlink, index)
 
 
 @contextmanager
