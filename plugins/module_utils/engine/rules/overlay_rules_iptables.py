@@ -222,9 +222,6 @@ def _unchanged(plan: Plan, network: Network, driver: OverlayDriver, own: str, ve
             yield RAW, f"-s {each} -d {own} -m rpfilter --invert -j DROP"
             yield RAW, f"-s {each} -d {own} -j RETURN"
             yield POSTROUTING, f"-s {own} -d {each} -j RETURN"
-            if network.icc:
-                yield INTERNAL, f"-s {each} -d {own} -o {network.bridge} -j ACCEPT"
-                yield INTERNAL, f"-s {own} -d {each} -i {network.bridge} -j ACCEPT"
-            else:
-                yield INTERNAL, f"-s {each} -d {own} -o {network.bridge} -j DROP"
-                yield INTERNAL, f"-s {own} -d {each} -i {network.bridge} -j DROP"
+            verdict = "ACCEPT" if network.icc else "DROP"
+            yield INTERNAL, f"-s {each} -d {own} -o {network.bridge} -j {verdict}"
+            yield INTERNAL, f"-s {own} -d {each} -i {network.bridge} -j {verdict}"

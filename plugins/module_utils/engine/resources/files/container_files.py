@@ -49,7 +49,7 @@ class ContainerFiles(Resource):
         """Files that are left to Docker's own resolver are not desired. A file that cannot be written is pending."""
         self._refused = {}
         files = [file for file in _files(desired.values()) if not _is_left_to_docker(file.name)]
-        awaited = {file.key for file in files if _is_awaited(file.name)}
+        awaited = {file.key for file in files if not is_present(file.location[0])}
         wanted = state_of([file for file in files if file.key not in awaited and self._can_become(file)])
         standing = self._current(wanted, owned)
         unseen = awaited | {("container_file", name) for name in self._refused}
@@ -66,16 +66,15 @@ class ContainerFiles(Resource):
 
     def _reasons(self) -> Dict[Key, str]:
         """For each file that cannot be written one sentence for all such files of its container."""
-        paths: Dict[Tuple[SandboxRef, str], List[str]] = {}
+        paths: Dict[Tuple[SandboxRef, str], Dict[str, str]] = {}
         for name, reason in self._refused.items():
             sandbox, path = ContainerFile(name, "").location
-            paths.setdefault((sandbox, reason), []).append(path)
-        reasons = {}
-        for name, reason in self._refused.items():
-            sandbox, _path = ContainerFile(name, "").location
-            listed = ", ".join(paths[sandbox, reason])
-            reasons["container_file", name] = f"{sandbox}: {listed} cannot be written: {reason}"
-        return reasons
+            paths.setdefault((sandbox, reason), {})[name] = path
+        return {
+            ("container_file", name): f"{sandbox}: {', '.join(of_files.values())} cannot be written: {reason}"
+            for (sandbox, reason), of_files in paths.items()
+            for name in of_files
+        }
 
     def _can_become(self, file: ContainerFile) -> bool:
         try:
@@ -162,10 +161,10 @@ class ContainerFiles(Resource):
 
     def _is_new(self, file: ContainerFile, owned: FrozenSet[Key]) -> bool:
         """Whether the file was never written, or is that of a container that was made anew."""
-        return file.key not in owned or self._is_of_another(file.name)
-
-    def _is_of_another(self, name: str) -> bool:
-        return name in self._prior and self._prior.get(_entry_of_id(name), _id(name)) != _id(name)
+        if file.key not in owned or file.name not in self._prior:
+            return file.key not in owned
+        own = _id(file.name)
+        return self._prior.get(_entry_of_id(file.name), own) != own
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         self._refused = {}
@@ -197,11 +196,6 @@ def _started(name: str) -> str:
 
 def _files(objects: Iterable[Object]) -> List[ContainerFile]:
     return [thing for thing in objects if isinstance(thing, ContainerFile)]
-
-
-def _is_awaited(name: str) -> bool:
-    sandbox, _path = ContainerFile(name, "").location
-    return not is_present(sandbox)
 
 
 def _is_left_to_docker(name: str) -> bool:
