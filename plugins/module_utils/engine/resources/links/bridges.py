@@ -15,8 +15,6 @@ from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
     declared_addresses,
-    delete_link,
-    doing,
     in_order_of,
     opened,
     require_pyroute2,
@@ -26,7 +24,7 @@ from ...kernel.rtnetlink import AddressInfo, LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import DEFAULT_NETWORK, Bridge, Key, State, state_of
 from ..resource import Observation
-from .link_resource import LinkResource, third_party_link
+from .link_resource import HostLinks, third_party_link
 from .marks import MARK, is_managed_bridge, marked_for
 
 # The attributes of a netlink message that set a field of a bridge.
@@ -44,11 +42,13 @@ _WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
 }
 
 
-class Bridges(LinkResource):
+class Bridges(HostLinks[Bridge]):
     """Observes and changes the networks' bridges: those whose alias is `wharf:NETWORK`."""
 
     kinds = frozenset(["bridge"])
     goes_first = True
+    type = Bridge
+    _ip: Any = None
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -67,15 +67,11 @@ class Bridges(LinkResource):
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        self._stacks.forget()
-        with opened() as ip, Rtnetlink() as netlink:
-            for change in changes:
-                before, after = change.before, change.after
-                if isinstance(after, Bridge):
-                    _make(ip, netlink, before if isinstance(before, Bridge) else None, after)
-                else:
-                    delete_link(netlink, "bridge", change.subject.name)
-        return {}
+        with opened() as self._ip:
+            return super().apply(changes)
+
+    def _make(self, netlink: Rtnetlink, before: Optional[Bridge], after: Bridge) -> None:
+        _update(self._ip, netlink, before or _create(self._ip, after), after)
 
 
 def _problem(bridge: Bridge) -> Problem:
@@ -104,14 +100,6 @@ def _observed(link: LinkInfo, addresses: List[AddressInfo], wanted: Optional[Bri
         up=link.up,
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
     )
-
-
-def _make(ip: Any, netlink: Rtnetlink, before: Optional[Bridge], after: Bridge) -> None:
-    if before is None:
-        with doing(f"{after.title}: creating"):
-            before = _create(ip, after)
-    with doing(f"{after.title}: changing"):
-        _update(ip, netlink, before, after)
 
 
 def _create(ip: Any, bridge: Bridge) -> Bridge:

@@ -6,28 +6,29 @@
 from __future__ import annotations
 
 import socket
-from typing import FrozenSet, Mapping, Sequence
+from typing import FrozenSet, Mapping, Optional
 
-from ...diff import Change
 from ...kernel import proc_sys
-from ...kernel.links import DONE, UNDONE_PARENTS, delete_link, doing
+from ...kernel.links import DONE, UNDONE_PARENTS
 from ...kernel.rtnetlink import LinkInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Key, Parent, State, state_of
 from ..resource import Observation
-from .link_resource import LinkResource
+from .link_resource import HostLinks
 from .marks import MARK, is_managed_parent
 
 Links = Mapping[str, LinkInfo]
 
 
-class Parents(LinkResource):
+class Parents(HostLinks[Parent]):
     """Observes and changes parents: those whose alias is `wharf:` and their own name.
 
     One whose `lower` link is not there, or is down, is pending. The kernel deletes it together with that link.
     """
 
     kinds = frozenset(["parent"])
+    type = Parent
+    made_with = frozenset(["lower", "vlan"])
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Parent)}
@@ -39,17 +40,14 @@ class Parents(LinkResource):
         rest = {key: thing for key, thing in desired.items() if key not in pending}
         return Observation({key: thing for key, thing in current.items() if key not in pending}, rest, pending=pending)
 
-    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        self._stacks.forget()
-        with Rtnetlink() as netlink:
-            for change in changes:
-                before, after = change.before, change.after
-                if isinstance(before, Parent) and (after is None or {"lower", "vlan"}.intersection(change.fields)):
-                    delete_link(netlink, before.kind, before.name)
-                    before = None
-                if isinstance(after, Parent):
-                    _make(netlink, after, is_new=before is None)
-        return {}
+    def _make(self, netlink: Rtnetlink, before: Optional[Parent], after: Parent) -> None:
+        if before is None and after.vlan:
+            netlink.add_vlan(after.name, socket.if_nametoindex(after.lower), after.vlan, UNDONE_PARENTS)
+        elif before is None:
+            netlink.add_link("dummy", after.name, UNDONE_PARENTS)
+        # The host itself is not on it.
+        proc_sys.set_ipv6(after.name, False)
+        netlink.set_link(socket.if_nametoindex(after.name), up=True, alias=MARK + after.name, group=DONE)
 
 
 def _lacks_lower(parent: Parent, links: Links) -> str:
@@ -65,14 +63,3 @@ def _observed(link: LinkInfo, names: Mapping[int, str]) -> Parent:
     if link.group == UNDONE_PARENTS:
         return Parent(link.name, lower="?")
     return Parent(link.name, names.get(link.link, ""), link.vlan, link.up)
-
-
-def _make(netlink: Rtnetlink, parent: Parent, is_new: bool) -> None:
-    with doing(f"{parent.title}: {'creating' if is_new else 'changing'}"):
-        if is_new and parent.vlan:
-            netlink.add_vlan(parent.name, socket.if_nametoindex(parent.lower), parent.vlan, UNDONE_PARENTS)
-        elif is_new:
-            netlink.add_link("dummy", parent.name, UNDONE_PARENTS)
-        # The host itself is not on it.
-        proc_sys.set_ipv6(parent.name, False)
-        netlink.set_link(socket.if_nametoindex(parent.name), up=True, alias=MARK + parent.name, group=DONE)

@@ -15,8 +15,6 @@ from ...kernel.links import (
     DONE,
     UNDONE_SHIMS,
     declared_addresses,
-    delete_link,
-    doing,
     forgiving,
     in_order_of,
     set_addresses,
@@ -34,19 +32,21 @@ from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Key, Shim, State, Sublink, state_of
 from ..resource import Observation
 from . import sublinks
-from .link_resource import LinkResource
+from .link_resource import HostLinks
 from .marks import MARK, is_managed_shim, marked_for
 
 Links = Mapping[str, LinkInfo]
 
 
-class Shims(LinkResource):
+class Shims(HostLinks[Shim]):
     """Observes and changes shims: the links of macvlan and ipvlan on the host whose alias is `wharf:NETWORK`.
 
     One whose parent is not there, or is down, is pending.
     """
 
     kinds = frozenset(["shim"])
+    type = Shim
+    made_with = frozenset(["network"])
     goes_first = True
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
@@ -62,23 +62,21 @@ class Shims(LinkResource):
         rest = {key: thing for key, thing in desired.items() if key not in pending}
         return Observation(current, rest, partial=frozenset(current.keys() - rest.keys()), pending=pending)
 
-    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        self._stacks.forget()
-        with Rtnetlink() as netlink:
-            for change in changes:
-                before, after = change.before, change.after
-                former = before if isinstance(before, Shim) else None
-                if former and (not isinstance(after, Shim) or _needs_another(former, after)):
-                    delete_link(netlink, former.kind, former.name)
-                    former = None
-                if isinstance(after, Shim):
-                    with doing(f"{after.title}: {'changing' if former else 'creating'}"):
-                        _make(netlink, former, after)
-        return {}
+    def _is_to_go(self, before: Shim, change: Change) -> bool:
+        is_anew = isinstance(change.after, Shim) and sublinks.is_made_anew(before.sublink, change.after.sublink)
+        return is_anew or super()._is_to_go(before, change)
 
-
-def _needs_another(before: Shim, after: Shim) -> bool:
-    return before.network != after.network or sublinks.is_made_anew(before.sublink, after.sublink)
+    def _make(self, netlink: Rtnetlink, before: Optional[Shim], after: Shim) -> None:
+        if before is None:
+            sublinks.add(netlink, after.sublink, LinkEnd(after.name, after.mac), after.mtu, UNDONE_SHIMS)
+        index = socket.if_nametoindex(after.name)
+        if before and before.sublink != after.sublink:
+            sublinks.set_mode(netlink, after.sublink, index)
+        netlink.set_link(index, mtu=after.mtu, mac=after.mac, alias=MARK + after.network, group=DONE)
+        proc_sys.apply(after.sysctls, after.name)
+        netlink.set_link(index, up=True)
+        set_addresses(netlink, after.name, index, before.addresses if before else (), after.addresses)
+        _set_routes(netlink, index, after)
 
 
 def _lacks_parent(shim: Shim, links: Links) -> str:
@@ -111,19 +109,6 @@ def _observed(
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
         up=link.up,
     )
-
-
-def _make(netlink: Rtnetlink, before: Optional[Shim], after: Shim) -> None:
-    if before is None:
-        sublinks.add(netlink, after.sublink, LinkEnd(after.name, after.mac), after.mtu, UNDONE_SHIMS)
-    index = socket.if_nametoindex(after.name)
-    if before and before.sublink != after.sublink:
-        sublinks.set_mode(netlink, after.sublink, index)
-    netlink.set_link(index, mtu=after.mtu, mac=after.mac, alias=MARK + after.network, group=DONE)
-    proc_sys.apply(after.sysctls, after.name)
-    netlink.set_link(index, up=True)
-    set_addresses(netlink, after.name, index, before.addresses if before else (), after.addresses)
-    _set_routes(netlink, index, after)
 
 
 def _set_routes(netlink: Rtnetlink, index: int, shim: Shim) -> None:

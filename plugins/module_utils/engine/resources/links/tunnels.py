@@ -19,7 +19,6 @@ from ...kernel.links import (
     DONE,
     UNDONE_BRIDGES,
     declared_addresses,
-    delete_link,
     doing,
     forgiving,
     in_order_of,
@@ -32,27 +31,26 @@ from ...kernel.rtnetlink_changes import Rtnetlink
 from ...state import Forward, HostRoute, Key, PermanentNeighbour, State, Tunnel, state_of
 from ..resource import Observation
 from .host_routes import host_routes, peer_routes, refuse_third_party_routes, set_peer_routes
-from .link_resource import LinkResource, third_party_link
+from .link_resource import HostLinks, LinkResource, third_party_link
 from .marks import MARK, is_managed_tunnel, marked_for
 
 _UNKNOWN_VXLAN = VxlanInfo(vni=0, local="", port=0, learning=True)
 
-# What the kernel takes only when it makes the link.
-_FIXED = ("vni", "local", "port")
 
-# What it answers where the links of the host do not show who is in the way.
-_REMEDIES = {
-    errno.EEXIST: "a link in another network namespace has its VNI, as those of Docker Swarm: "
-    "give the network another one by com.docker.network.driver.overlay.vxlanid_list",
-    errno.EADDRINUSE: "a third party has its UDP port: give the network another x-wharf.data_path_port",
-}
-
-
-class Tunnels(LinkResource):
+class Tunnels(HostLinks[Tunnel]):
     """Observes and changes the VXLAN links whose alias is `wharf:NETWORK`."""
 
     kinds = frozenset(["tunnel"])
     goes_first = True
+    type = Tunnel
+    made_with = frozenset(["vni", "local", "port"])
+    # Where the links of the host do not show who is in the way.
+    remedies = {
+        errno.EEXIST: "a link in another network namespace has its VNI, as those of Docker Swarm: "
+        "give the network another one by com.docker.network.driver.overlay.vxlanid_list",
+        errno.EADDRINUSE: "a third party has its UDP port: give the network another x-wharf.data_path_port",
+    }
+    _ip: Any = None
 
     def require(self, new: State) -> None:
         require_pyroute2()
@@ -77,15 +75,11 @@ class Tunnels(LinkResource):
         return Observation(current, desired, partial=frozenset(current.keys() - desired.keys()))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        self._stacks.forget()
-        with opened() as ip, Rtnetlink() as netlink:
-            for change in changes:
-                before, after = change.before, change.after
-                if isinstance(after, Tunnel):
-                    _make(ip, netlink, before if isinstance(before, Tunnel) else None, after)
-                else:
-                    delete_link(netlink, "tunnel", change.subject.name)
-        return {}
+        with opened() as self._ip:
+            return super().apply(changes)
+
+    def _make(self, netlink: Rtnetlink, before: Optional[Tunnel], after: Tunnel) -> None:
+        _update(self._ip, netlink, before or _create(self._ip, after), after)
 
 
 class HostRoutes(LinkResource):
@@ -163,17 +157,6 @@ def _neighbours(known: Sequence[NeighbourInfo]) -> List[PermanentNeighbour]:
 
 def _forwards(known: Sequence[NeighbourInfo]) -> List[Forward]:
     return [Forward(each.mac, each.address) for each in known if each.family == socket.AF_BRIDGE]
-
-
-def _make(ip: Any, netlink: Rtnetlink, before: Optional[Tunnel], after: Tunnel) -> None:
-    if before and any(getattr(before, each) != getattr(after, each) for each in _FIXED):
-        delete_link(netlink, "tunnel", after.name)
-        before = None
-    if before is None:
-        with doing(f"{after.title}: creating", _REMEDIES):
-            before = _create(ip, after)
-    with doing(f"{after.title}: changing", _REMEDIES):
-        _update(ip, netlink, before, after)
 
 
 def _create(ip: Any, tunnel: Tunnel) -> Tunnel:

@@ -11,12 +11,11 @@ import errno
 import socket
 import time
 from dataclasses import replace
-from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Sequence
+from typing import Dict, FrozenSet, Iterable, Optional, Sequence
 
-from ...diff import Change
 from ...errors import ConflictError
 from ...kernel import proc_sys
-from ...kernel.links import DONE, UNDONE_BRIDGES, delete_link, doing, in_order_of
+from ...kernel.links import DONE, UNDONE_BRIDGES, in_order_of
 from ...kernel.rtnetlink import LinkInfo, RouteInfo
 from ...kernel.rtnetlink_changes import Rtnetlink
 from ...kernel.wireguard import PeerInfo, WireGuardNetlink, is_known, require_wireguard
@@ -24,7 +23,7 @@ from ...state import Digest, Key, State, WireGuard, WireGuardPeer, state_of
 from ..resource import Observation
 from . import wireguard_key
 from .host_routes import peer_routes, refuse_third_party_routes, set_peer_routes
-from .link_resource import LinkResource
+from .link_resource import HostLinks
 from .marks import MARK, is_managed_wireguard
 from .stacks import StackReader
 
@@ -32,10 +31,6 @@ _LACKING = (
     "the kernel of this host has no WireGuard, or cannot load its module: install a kernel that has it, such as "
     "Debian's linux-image-amd64"
 )
-
-_REMEDIES = {
-    errno.EADDRINUSE: "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
-}
 
 # Seconds. Both ends let a session go by then, and agree on another one as long as they reach each other.
 SESSION = 180
@@ -75,13 +70,17 @@ def _told(peer: WireGuardPeer) -> str:
     return f"{peer.public_key}@{peer.endpoint}"
 
 
-class WireGuardLinks(LinkResource):
+class WireGuardLinks(HostLinks[WireGuard]):
     """Observes and changes the one link of WireGuard whose alias is `wharf:` and its own name. `told` is what the
     ledger has of its peers.
     """
 
     kinds = frozenset(["wireguard"])
     goes_first = True
+    type = WireGuard
+    remedies = {
+        errno.EADDRINUSE: "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
+    }
 
     def __init__(self, stacks: Optional[StackReader] = None, told: Sequence[Digest] = ()) -> None:
         super().__init__(stacks)
@@ -117,18 +116,6 @@ class WireGuardLinks(LinkResource):
             partial=frozenset(current.keys() - desired.keys()),
             digests={name: Digest(" ".join(map(_told, each.peers))) for name, each in wanted.items()},
         )
-
-    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        self._stacks.forget()
-        with Rtnetlink() as netlink:
-            for change in changes:
-                before, after = change.before, change.after
-                if isinstance(after, WireGuard):
-                    with doing(f"{after.title}: {'changing' if before else 'creating'}", _REMEDIES):
-                        self._make(netlink, before if isinstance(before, WireGuard) else None, after)
-                else:
-                    self._delete(netlink, change.subject.name)
-        return {}
 
     def _observed(self, link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[WireGuard]) -> WireGuard:
         with WireGuardNetlink() as netlink:
@@ -179,8 +166,8 @@ class WireGuardLinks(LinkResource):
         )
         self._endpoints.note(after.peers)
 
-    def _delete(self, netlink: Rtnetlink, name: str) -> None:
-        delete_link(netlink, "wireguard", name)
+    def _delete(self, netlink: Rtnetlink, thing: WireGuard) -> None:
+        super()._delete(netlink, thing)
         if self._has_made_key:
             # The run is taken back, and nobody has been told of the key.
             wireguard_key.remove()
