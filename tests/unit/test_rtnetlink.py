@@ -92,9 +92,9 @@ def test_addresses(message: str, expected: AddressInfo, by_kernel: bool) -> None
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (DEFAULT_ROUTE, [RouteInfo(AF_INET, "0.0.0.0/0", "172.20.0.1", 2, 0, 4, 0, indexes=(2,))]),
-        (DEFAULT_ROUTE6, [RouteInfo(AF_INET6, "::/0", "fd00:20::1", 2, 0, 4, 1024, indexes=(2,))]),
-        (LINK_ROUTE, [RouteInfo(AF_INET, "172.20.0.0/16", "", 2, 253, 2, 0, indexes=(2,))]),
+        (DEFAULT_ROUTE, [RouteInfo(AF_INET, "0.0.0.0/0", "172.20.0.1", 2, 4, 0, indexes=(2,))]),
+        (DEFAULT_ROUTE6, [RouteInfo(AF_INET6, "::/0", "fd00:20::1", 2, 4, 1024, indexes=(2,))]),
+        (LINK_ROUTE, [RouteInfo(AF_INET, "172.20.0.0/16", "", 2, 2, 0, indexes=(2,))]),
         (
             MULTIPATH_ROUTE,
             [
@@ -103,10 +103,8 @@ def test_addresses(message: str, expected: AddressInfo, by_kernel: bool) -> None
                     "10.0.0.0/8",
                     f"172.20.0.{last}",
                     2,
-                    0,
                     3,
                     5,
-                    mtu=1300,
                     details=("metric 5", "multipath", "metrics 2=14050000"),
                     indexes=(2, 2),
                 )
@@ -115,7 +113,7 @@ def test_addresses(message: str, expected: AddressInfo, by_kernel: bool) -> None
         ),
         (
             BY_IPV6_ROUTE,
-            [RouteInfo(AF_INET, "10.20.0.0/16", "fd00::2", 3, 0, 119, 0, indexes=(3,))],
+            [RouteInfo(AF_INET, "10.20.0.0/16", "fd00::2", 3, 119, 0, indexes=(3,))],
         ),
         (UNREACHABLE_ROUTE, []),
         (ROUTE_OF_ANOTHER_TABLE, []),

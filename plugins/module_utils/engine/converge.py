@@ -17,8 +17,7 @@ from .archive import keep_for_next_run
 from .declaration.declared import REVERT, Call
 from .diff import Change
 from .errors import ApplyError, VerifyError, WharfError
-from .facts_reader import read_facts
-from .host import FactsReader, Host, read_host
+from .host import Host, read_host
 from .layers import LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.publications import Publication
@@ -52,7 +51,6 @@ def converge(
     call: Call,
     layers: Sequence[Layer] = LAYERS,
     limit: Callable[[Part], Part] = lambda part: part,
-    facts: FactsReader = read_facts,
     tell: Callable[[str], None] = ledger_file.on_stderr,
 ) -> Result:
     """Bring this host to what is declared, in one transaction, or say what would change.
@@ -67,7 +65,7 @@ def converge(
         ApplyError, VerifyError: the message says what was refused and what became of the run.
     """
     with ledger_file.locked(tell):
-        host = read_host(call, layers, facts)
+        host = read_host(call, layers)
         before = after = list(host.parts) if host.reverts else [limit(part) for part in host.parts]
         refused: Dict[Key, str] = {}
         warnings = confirmation.warnings(host, call, any(part.changes for part in before))

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Collection, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set
 
 from . import flows
 from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
@@ -27,8 +27,6 @@ from .resources.resource import Resource
 from .state import Object, Rules, State, state_of
 from .transaction import Part, of_kinds
 from .unconfirmed import Former, Unconfirmed
-
-FactsReader = Callable[[Ledger, HostStack], Facts]
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,14 @@ class Host:
         return flows.ports_to_check(self.plan_before, state_of(expected), self.plan, changes)
 
 
-def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = read_facts) -> Host:
+def read_host(call: Call, layers: Sequence[Layer] = LAYERS) -> Host:
     """Plan the host and observe each resource once. Changes nothing.
 
     Raises:
         ModelError: what is declared, or given, is wrong; with what the host lacks besides.
         ConflictError: the host lacks something, or a third-party object is in the way.
     """
-    ledger = _load_ledger(call, read)
+    ledger = _load_ledger(call)
     _refuse_beside_unconfirmed(ledger, call)
     reverts = ledger.unconfirmed if ledger.unconfirmed and (call.reverts or ledger.unconfirmed.is_over) else None
     former = Former(ledger.declared, ledger.allotted)
@@ -99,7 +97,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS, read: FactsReader = 
     with_given = known(declared, call)
     check_removed_networks(former.declared, with_given)
     stacks = StackReader()
-    earlier, facts = not_given(former.declared, call), read(ledger, stacks.host)
+    earlier, facts = not_given(former.declared, call), read_facts(ledger, stacks.host)
     allotted = former.allotted.told(call.peer_keys)
     unmatched = ProblemCollector()
     try:
@@ -178,7 +176,7 @@ def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:
         raise ConflictError.at("this host", f"{standing}, in {standing.seconds_left:.0f} seconds: {remedy}")
 
 
-def _load_ledger(call: Call, read: FactsReader) -> Ledger:
+def _load_ledger(call: Call) -> Ledger:
     """
     Raises:
         ConflictError: the ledger is lost, and the call does not ask to recover it.
@@ -189,20 +187,20 @@ def _load_ledger(call: Call, read: FactsReader) -> Ledger:
         from . import recovery
 
         if ledger.is_new:
-            recovery.recover(ledger, call, lambda: _plan_given(ledger, call, read(ledger, HostStack())))
+            recovery.recover(ledger, call, lambda: _plan_given(ledger, call))
         else:
             recovery.note_boot(ledger)
     return ledger
 
 
-def _plan_given(ledger: Ledger, call: Call, facts: Facts) -> Plan:
+def _plan_given(ledger: Ledger, call: Call) -> Plan:
     """The plan of all that is declared, and that the call is given.
 
     Raises:
         ModelError: some of it is wrong.
     """
     with_given = known(declare(ledger.declared, call), call)
-    earlier = not_given(ledger.declared, call)
+    earlier, facts = not_given(ledger.declared, call), read_facts(ledger, HostStack())
     return make_plan(with_given, facts, ledger.allotted.told(call.peer_keys), ProblemCollector(), earlier, call.places)
 
 

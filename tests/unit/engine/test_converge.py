@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import flows, recovery
+from ansible_collections.wharf.network.plugins.module_utils.engine import flows, host, recovery
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result, converge
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import ABSENT, Call
@@ -73,6 +73,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
     monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)
+    monkeypatch.setattr(host, "read_facts", lambda _ledger, _own: Facts())
     return Memory()
 
 
@@ -80,7 +81,7 @@ def run(memory: Memory, *networks: str, check: bool = False, state: str = "prese
     """`words` are those of networks that have any."""
     layer = Layer("bridge", plan.bridges, lambda _ledger, _stacks: [memory])
     call = Call(networks={**dict.fromkeys(networks, {}), **words} or None, check=check, state=state)
-    return converge(call, [layer], facts=lambda _ledger, _own: Facts())
+    return converge(call, [layer])
 
 
 def test_nothing_is_left_once_all_is_absent(memory: Memory) -> None:

@@ -56,7 +56,6 @@ RTM_DELRULE, RTM_GETRULE = 33, 34
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH = 8, 9
 RTA_TABLE, RTA_VIA, RTA_ENCAP_TYPE, RTA_NH_ID = 15, 18, 21, 30
-RTAX_MTU = 2
 NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
 
@@ -214,10 +213,9 @@ class AddressInfo:
 class RouteInfo:
     """A unicast route, of the main table if nothing else is said, once for each of its next hops.
 
-    `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty
-    for a route on the link. `mtu`, in bytes, is the route's own limit, 0 for none. `source` is the address that the
-    kernel gives to packets of its own. `details` are what else selects the
-    route or alters it, as iproute2 spells it: a route that `ip route add DESTINATION via GATEWAY` makes has none.
+    `destination` is a prefix, that of the default route `0.0.0.0/0` or `::/0`; `gateway` is empty for a route on the
+    link. `source` is the address that the kernel gives to packets of its own. `details` are what else selects the route
+    or alters it, as iproute2 spells it: a route that `ip route add DESTINATION via GATEWAY` makes has none.
     `indexes` are the interfaces of all next hops. `message` is the kernel's own.
     """
 
@@ -225,10 +223,8 @@ class RouteInfo:
     destination: str
     gateway: str
     index: int
-    scope: int
     protocol: int
     priority: int
-    mtu: int = 0
     source: str = field(default="", compare=False)
     details: Tuple[str, ...] = ()
     indexes: Tuple[int, ...] = ()
@@ -278,8 +274,8 @@ def routes(connection: Optional[Connection] = None) -> List[RouteInfo]:
     return _routes([RTN_UNICAST], connection)
 
 
-def routes_of_all_tables(connection: Optional[Connection] = None) -> List[RouteInfo]:
-    return _routes([RTN_UNICAST], connection, table=0)
+def routes_of_all_tables() -> List[RouteInfo]:
+    return _routes([RTN_UNICAST], None, table=0)
 
 
 def _routes(kinds: Collection[int], connection: Optional[Connection], table: int = RT_TABLE_MAIN) -> List[RouteInfo]:
@@ -311,9 +307,9 @@ def delete_rule(rule: RuleInfo) -> None:
     ask(socket.NETLINK_ROUTE, RTM_DELRULE, rule.message, NLM_F_ACK)
 
 
-def refusing(connection: Optional[Connection] = None) -> List[RouteInfo]:
+def refusing() -> List[RouteInfo]:
     """The routes of the main table by which the kernel refuses packets, or drops them."""
-    return _routes([RTN_UNREACHABLE, RTN_PROHIBIT, RTN_BLACKHOLE], connection)
+    return _routes([RTN_UNREACHABLE, RTN_PROHIBIT, RTN_BLACKHOLE], None)
 
 
 @dataclass(frozen=True)
@@ -561,14 +557,13 @@ def parse_route(
     message: bytes, of_kinds: Collection[int] = (RTN_UNICAST,), of_table: int = RT_TABLE_MAIN
 ) -> Iterator[RouteInfo]:
     """Those of the next hops of a route, if it is of one of these kinds and in this table, 0 for any."""
-    family, prefix, source, tos, table, protocol, scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
+    family, prefix, source, tos, table, protocol, _scope, kind, _flags = ROUTE_HEADER.unpack_from(message)
     found = attributes(message, ROUTE_HEADER.size)
     table = _number(found, RTA_TABLE) or table
     if kind not in of_kinds or of_table not in (0, table):
         return
     destination = f"{_address(family, found.get(RTA_DST)) or _ANY_ADDRESS[family]}/{prefix}"
     priority = _number(found, RTA_PRIORITY)
-    mtu = _number(attributes(found.get(RTA_METRICS, b"")), RTAX_MTU)
     hops = _next_hops(found.get(RTA_MULTIPATH, b"")) or [(_number(found, RTA_OIF), found)]
     made_by_kernel = protocol == RTPROT_KERNEL
     details = (*_selected_by(family, source, tos, found, made_by_kernel), *_altered_by(family, found, made_by_kernel))
@@ -576,8 +571,8 @@ def parse_route(
     preferred = _address(family, found.get(RTA_PREFSRC))
     for index, hop in hops:
         yield RouteInfo(
-            family, destination, _gateway(family, hop), index, scope, protocol, priority, mtu, preferred, details,
-            indexes, message, table,
+            family, destination, _gateway(family, hop), index, protocol, priority, preferred, details, indexes, message,
+            table,
         )  # fmt: skip
 
 
