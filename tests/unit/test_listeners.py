@@ -35,7 +35,7 @@ def listening() -> Iterator[set[Listener]]:
 
 def of(ports: set[Listener]) -> set[Listener]:
     numbers = {port for _protocol, _address, port in ports}
-    return {each for each in asked.listeners() if each[2] in numbers}
+    return {each[:3] for each in asked.listening_sockets() if each.port in numbers}
 
 
 def test_listeners_are_dumped(listening: set[Listener]) -> None:

@@ -44,4 +44,3 @@ def test_without_ipv6_in_the_kernel_nothing_of_it_needs_restraining(root: Path) 
     wanted = (("ipv6.disable_ipv6", "1"),)
     proc_sys.apply(wanted, "eth0.5")
     assert proc_sys.observe(wanted, "eth0.5") == wanted
-    assert not proc_sys.has_ipv6("eth0.5")

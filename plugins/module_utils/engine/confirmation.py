@@ -16,7 +16,7 @@ from . import ledger as ledger_file
 from .declaration.declared import Call
 from .errors import ApplyError, ConflictError
 from .host import Host
-from .kernel import detached, file_lock
+from .kernel import detached, disk, file_lock
 from .ledger import Ledger
 from .unconfirmed import NOBODY_CONFIRMED, REVERTED_BY_HAND, Reverted, Unconfirmed
 
@@ -80,9 +80,7 @@ def start_watchdog(is_first: bool = False) -> None:
             # Of a process that was killed: one that runs holds a lock.
             if not file_lock.is_held(left):
                 os.unlink(left)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(program().content)
+        disk.write(path, program().content, 0o600)
         detached.start([sys.executable, path, "revert", "--at-deadline"], os.path.basename(path))
     except (ApplyError, OSError) as error:
         with suppress(OSError):

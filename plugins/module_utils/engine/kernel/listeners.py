@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple
 
 from .netlink import dump
 
@@ -30,11 +30,6 @@ class Listener(NamedTuple):
     address: str
     port: int
     inode: int
-
-
-def listeners() -> Iterator[Tuple[str, str, int]]:
-    """The protocol, address and port of each socket that listens."""
-    return ((each.protocol, each.address, each.port) for each in listening_sockets())
 
 
 def listening_sockets() -> Iterator[Listener]:

@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, Tuple, Union
+from typing import Callable, Iterator, Optional, Tuple, Union
 
 RUN_NETNS = "/run/netns"
 OWN = "/proc/thread-self/ns/net"
@@ -89,8 +89,9 @@ def scratch() -> Iterator[None]:
         yield
 
 
-def create(name: str, prepare: Callable[[], None]) -> None:
-    """Make a namespace, run `prepare` in it, and only then give it its name.
+def create(name: str, prepare: Callable[[], None], deleted: Optional[int] = None) -> None:
+    """Make a namespace, or take that of an open descriptor, whose name was `deleted`. Run `prepare` in it, and only
+    then give it its name.
 
     So whatever has a name was prepared wholly, even if the run was killed meanwhile.
 
@@ -98,19 +99,10 @@ def create(name: str, prepare: Callable[[], None]) -> None:
         OSError: the kernel refused, or a namespace of that name is there.
     """
     with _returning():
-        _call("unshare", CLONE_NEWNET)
-        prepare()
-        bind(name, OWN)
-
-
-def name_again(name: str, descriptor: int, prepare: Callable[[], None]) -> None:
-    """Run `prepare` in the namespace of an open descriptor, and give it its name again.
-
-    Raises:
-        OSError: the kernel refused, or a namespace of that name is there.
-    """
-    with _returning():
-        _set_namespace(descriptor)
+        if deleted is None:
+            _call("unshare", CLONE_NEWNET)
+        else:
+            _set_namespace(deleted)
         prepare()
         bind(name, OWN)
 
@@ -153,10 +145,7 @@ def _returning() -> Iterator[None]:
 
 
 def _set_namespace(descriptor: int) -> None:
-    if hasattr(os, "setns"):
-        os.setns(descriptor, CLONE_NEWNET)
-    else:
-        _call("setns", descriptor, CLONE_NEWNET)
+    _call("setns", descriptor, CLONE_NEWNET)
 
 
 def _share_run_netns() -> None:

@@ -79,10 +79,6 @@ def set_ipv6(interface: str, on: bool) -> None:
         write(name, "0" if on else "1")
 
 
-def has_ipv6(interface: str) -> bool:
-    return read(of_interface(interface, "ipv6.disable_ipv6")) == "0"
-
-
 def observe(wanted: Parameters, interface: str = "") -> Parameters:
     """Those of `wanted` that there are, as they are; their names are keys of `interface`, if given."""
     found = ((key, value, _value(key, value, interface)) for key, value in wanted)

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Iterable, List, Sequence
+from typing import List
 
 from ..kernel import proc_sys
 from ..planning.plan import Plan
 from ..resources.firewall import nftables
 from ..resources.firewall.rulesets import read_rulesets
-from ..third_party.drops import NFT, Ruleset, ThirdPartyDrop, third_party_drops
-from ..third_party.required_flows import RequiredFlow, required_flows
+from ..third_party.drops import NFT, ThirdPartyDrop, third_party_drops
+from ..third_party.required_flows import required_flows
 
 
 def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
@@ -26,11 +26,7 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
     if not rulesets:
         return []
     bridged = proc_sys.read("net.bridge.bridge-nf-call-iptables") == "1"
-    return drops(rulesets, list(required_flows(plan, bridged)))
-
-
-def drops(rulesets: Iterable[Ruleset], flows: Sequence[RequiredFlow]) -> List[ThirdPartyDrop]:
-    return [_with_text(drop) for drop in third_party_drops(rulesets, flows)]
+    return [_with_text(drop) for drop in third_party_drops(rulesets, list(required_flows(plan, bridged)))]
 
 
 def _with_text(drop: ThirdPartyDrop) -> ThirdPartyDrop:

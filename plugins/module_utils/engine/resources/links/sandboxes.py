@@ -187,10 +187,9 @@ class Sandboxes(LinkResource):
         with doing(f"{sandbox.title}: creating"):
             if sandbox.of:
                 namespaces.bind(sandbox.ref.name, sandbox_path(sandbox.of))
-            elif deleted:
-                namespaces.name_again(sandbox.ref.name, deleted.fileno(), lambda: _settle(sandbox))
             else:
-                namespaces.create(sandbox.ref.name, lambda: _settle(sandbox))
+                descriptor = deleted.fileno() if deleted else None
+                namespaces.create(sandbox.ref.name, lambda: _settle(sandbox), descriptor)
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
