@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator
 
 from .confirmation import COPY
 from .converge import converge
@@ -18,7 +18,7 @@ from .kernel import file_lock
 from .ledger import Ledger, version
 from .report import summary
 from .runtimes import runtimes
-from .unconfirmed import NOTHING_UNCONFIRMED, Unconfirmed
+from .unconfirmed import NOTHING_UNCONFIRMED
 
 _AT_DEADLINE = "the host itself, at the deadline"
 
@@ -32,13 +32,14 @@ def watch(tell: Callable[[str], None]) -> None:
 
     What keeps the host from reverting is told once, and tried again.
     """
-    ledger = _Ledger()
-    told = ""
+    told, known, unconfirmed = "", None, None
     with _own_copy():
         while True:
             pause = _LOOK_EVERY
             try:
-                unconfirmed = ledger.unconfirmed()
+                now = version()
+                if now is None or now != known:
+                    unconfirmed, known = Ledger.load().unconfirmed, now
                 if not unconfirmed:
                     return
                 if unconfirmed.is_over:
@@ -72,21 +73,6 @@ def _converge(call: Call, tell: Callable[[str], None]) -> bool:
     if result.reverted:
         tell(f"{result.reverted}: {summary(result)}")
     return result.reverted is not None
-
-
-class _Ledger:
-    """Reads the file anew where it is another one."""
-
-    def __init__(self) -> None:
-        self._seen: Optional[Tuple[int, int]] = None
-        self._unconfirmed: Optional[Unconfirmed] = None
-
-    def unconfirmed(self) -> Optional[Unconfirmed]:
-        seen = version()
-        if seen is None or seen != self._seen:
-            self._unconfirmed = Ledger.load().unconfirmed
-            self._seen = seen
-        return self._unconfirmed
 
 
 @contextmanager

@@ -77,12 +77,8 @@ _CONNECTION = {
     ("state", ""): "state",
     ("direction", ""): "direction",
     ("daddr", "original"): "original destination",
-    ("ip daddr", "original"): "original destination",
-    ("ip6 daddr", "original"): "original destination",
     ("proto-dst", "original"): "original destination port",
     ("saddr", "original"): "original source",
-    ("ip saddr", "original"): "original source",
-    ("ip6 saddr", "original"): "original source",
 }
 _ICMP = {"icmp": "icmp", "icmpv6": "ipv6-icmp"}
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp", "icmpv6": "ipv6-icmp"}
@@ -311,7 +307,7 @@ def _header(protocol: str, field: str, packet: Packet) -> Any:
 def _of_connection(what: Mapping[str, Any], packet: Packet) -> Any:
     if what["key"] == "status":
         return frozenset(["dnat"]) if packet["dnat"] else frozenset()
-    name = _CONNECTION.get((what["key"], what.get("dir", "")))
+    name = _CONNECTION.get((what["key"].split()[-1], what.get("dir", "")))
     return packet[name] if name else None
 
 
