@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from .declaration.section import Interface, Subnet
-from .kernel import proc_sys, rtnetlink, selinux
+from .kernel import disk, proc_sys, rtnetlink, selinux
 from .kernel.init_systems import INIT_SYSTEMS
 from .kernel.listeners import listening_sockets
 from .ledger import Ledger
@@ -49,10 +49,10 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
         taken_subnets=(*_on_link(routes, names, managed), *_nameservers(resolv_conf, on_bridges)),
         routed_subnets=tuple(_by_gateway(routes, names, managed)),
-        machine_id=_read("/etc/machine-id").strip() or socket.gethostname(),
-        hosts=_read("/etc/hosts"),
+        machine_id=disk.content_of("/etc/machine-id").strip() or socket.gethostname(),
+        hosts=disk.content_of("/etc/hosts"),
         resolv_conf=resolv_conf,
-        nameservers=len(ResolvConf(_read("/etc/resolv.conf")).nameservers),
+        nameservers=len(ResolvConf(disk.content_of("/etc/resolv.conf")).nameservers),
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
         listeners=tuple(
@@ -155,7 +155,7 @@ def _has_firewalld(ledger: Ledger) -> bool:
 def _dnsmasq_user() -> Tuple[str, str]:
     """The user and group of dnsmasq's package, else nobody's; in a user namespace that has but one user, this one."""
     # One id alone is mapped: no other one can be taken.
-    if len(_read("/proc/self/uid_map").split()) == 3 and _read("/proc/self/uid_map").split()[2] == "1":
+    if disk.content_of("/proc/self/uid_map").split()[2:] == ["1"]:
         return "root", ""
     for name in ("dnsmasq", "nobody"):
         with suppress(KeyError):
@@ -208,9 +208,9 @@ def _nameservers(resolv_conf: str, managed: Iterable[str]) -> Iterator[Tuple[Sub
 
 def _resolv_conf() -> str:
     """The host's `resolv.conf`; where that names systemd-resolved, the one with the nameservers which this asks."""
-    content = _read("/etc/resolv.conf")
+    content = disk.content_of("/etc/resolv.conf")
     if ResolvConf(content).nameservers == [_RESOLVED_STUB]:
-        return _read("/run/systemd/resolve/resolv.conf") or content
+        return disk.content_of("/run/systemd/resolve/resolv.conf") or content
     return content
 
 
@@ -263,11 +263,3 @@ def _managed_listeners(ledger: Ledger, on_bridges: Iterable[str]) -> Iterator[Tu
         for port in (DNS_PORT, *ledger.allotted.resolvers.values()):
             for protocol in ("tcp", "udp"):
                 yield protocol, address, port
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -24,7 +24,7 @@ from .declaration.declared import (
 from .declaration.parse_model import read_model
 from .declaration.section import Address, Interface
 from .errors import ConflictError, ModelError, ProblemCollector, WharfError
-from .kernel import namespaces, proc_sys, rtnetlink
+from .kernel import disk, namespaces, proc_sys, rtnetlink
 from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
 from .layers import BOOT, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
@@ -38,7 +38,7 @@ from .planning.plan import ARP_IGNORE, ROUTE_LOCALNET, SEND_REDIRECTS, SYSCTL_FI
 from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
-from .resources.files.files import ABSENT, content_of
+from .resources.files.files import ABSENT
 from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_wireguard, marked_for
 from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
@@ -251,7 +251,7 @@ def _own_files_of_sandboxes(ledger: Ledger) -> None:
         if kind == "sandbox" and sandbox.is_managed:
             folder = f"{NETNS_FILES}/{sandbox.name}"
             paths = {f"{folder}/{file}" for file in CONTAINER_FILES}
-            _own(ledger, DNS_FILES.name, {("file", path) for path in paths if content_of(path)})
+            _own(ledger, DNS_FILES.name, {("file", path) for path in paths if disk.content_of(path, follow=False)})
             # Who made the folders is not known. They only go when they are empty.
             ledger.prior.update({NETNS_FILES: ABSENT, folder: ABSENT})
 
@@ -329,7 +329,7 @@ def _prior_forwarding(rules: State) -> Dict[str, str]:
 
     Where the rules are gone, too, the value is 0: so the host does not become a router for its neighbours.
     """
-    written = _parameters(content_of(SYSCTL_FILE))
+    written = _parameters(disk.content_of(SYSCTL_FILE, follow=False))
     before = {}
     for version, name in _FORWARDING.items():
         dropped = _drops_third_party(rules, version)
@@ -382,7 +382,7 @@ def _parameters(text: str) -> Dict[str, str]:
 
 def _is_as_planned(thing: Object) -> bool:
     if isinstance(thing, File):
-        return content_of(thing.name) == thing.content
+        return disk.content_of(thing.name, follow=False) == thing.content
     if isinstance(thing, Sandbox) and thing.of and is_present(thing.ref) and is_present(thing.of):
         return namespaces.identity(sandbox_path(thing.ref)) == namespaces.identity(sandbox_path(thing.of))
     return False

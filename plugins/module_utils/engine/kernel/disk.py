@@ -77,6 +77,14 @@ def text_of(path: str, follow: bool = True) -> str:
         return file.read()
 
 
+def content_of(path: str, follow: bool = True) -> str:
+    """The text of a file; empty where it cannot be read, or something that is no file is there."""
+    try:
+        return text_of(path, follow)
+    except OSError:
+        return ""
+
+
 def remove(path: str) -> None:
     """Delete a file that `replace` writes, and what a killed process has left of it; neither need be there.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Iterator, List
 
 from ..errors import ApplyError
-from . import programs
+from . import disk, programs
 
 NFT, LEGACY = "nft", "legacy"
 TABLES = ("filter", "mangle", "nat", "raw", "security")
@@ -40,11 +40,7 @@ class Variant:
         """The tables that stand; `nft_tables` are those of this family that nft lists."""
         if self.kind == NFT:
             return [name for name in nft_tables if name in TABLES]
-        try:
-            with open(_LEGACY_TABLES[self.family], encoding="ascii") as file:
-                return file.read().split()
-        except OSError:
-            return []
+        return disk.content_of(_LEGACY_TABLES[self.family]).split()
 
     def save(self, table: str = "") -> str:
         """What it lists of one table, or of all.

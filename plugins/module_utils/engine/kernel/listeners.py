@@ -9,8 +9,9 @@ import ipaddress
 import socket
 import struct
 import sys
-from typing import Iterator, List, NamedTuple
+from typing import Iterator, NamedTuple
 
+from . import disk
 from .netlink import dump
 
 # <linux/sock_diag.h>, and <net/tcp_states.h>.
@@ -56,7 +57,8 @@ def _dumped(family: int) -> Iterator[Listener]:
 
 
 def _listed(protocol: str, state: int) -> Iterator[Listener]:
-    for line in _lines(f"/proc/self/net/{protocol}")[1:]:
+    # There is none where the kernel has no such protocol.
+    for line in disk.content_of(f"/proc/self/net/{protocol}").splitlines()[1:]:
         words = line.split()
         if int(words[3], 16) == state:
             address, _colon, port = words[1].partition(":")
@@ -67,12 +69,3 @@ def _address(hexadecimal: str) -> str:
     """The kernel prints an address as 32-bit words of the machine's own byte order."""
     words = [int(hexadecimal[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(hexadecimal), 8)]
     return str(ipaddress.ip_address(b"".join(words)))
-
-
-def _lines(path: str) -> List[str]:
-    """None, where the kernel has no such protocol."""
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []

@@ -10,6 +10,8 @@ import os
 from contextlib import suppress
 from typing import List, Set
 
+from . import disk
+
 
 def start_time(pid: int) -> str:
     """When the process began, in the kernel's ticks: with its number it is one of a kind. Empty if there is none."""
@@ -19,12 +21,8 @@ def start_time(pid: int) -> str:
 
 def stat_fields(pid: int) -> List[str]:
     """Those of its status from the third on, which is its state; none if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
-            # Its name, in brackets, may have some itself.
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return []
+    # Its name, in brackets, may have some itself.
+    return disk.content_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def open_sockets(pid: int) -> Set[int]:

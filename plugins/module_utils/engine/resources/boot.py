@@ -18,7 +18,7 @@ from ..kernel.init_systems import INIT_SYSTEMS, InitSystem
 from ..planning.boot import SERVICES
 from ..planning.installed import COMMAND, HEADER, MARK, BootServices, digest
 from ..state import File, Key, Program, Service, State, state_of
-from .files.files import Files, content_of
+from .files.files import Files
 from .resource import Observation, Resource
 
 
@@ -68,7 +68,9 @@ class ServiceFiles(Files):
 
     def recover(self, usual: State) -> FrozenSet[Key]:
         files = (file for services in SERVICES.values() for file in services.usual_files)
-        return frozenset(file.key for file in files if content_of(file.name).startswith(_beginning(file)))
+        return frozenset(
+            file.key for file in files if disk.content_of(file.name, follow=False).startswith(_beginning(file))
+        )
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         with _follow_stopped():

@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from ..kernel import disk
 from ..kernel.system_bus import BusError, SystemBus
 from ..state import DOCKER, MACHINE, PODMAN, SandboxRef
 from . import namespace_processes
@@ -50,7 +51,7 @@ def running(sandbox: SandboxRef) -> Optional[Running]:
 def silences() -> Iterator[str]:
     """A warning for each runtime that was asked and did not answer."""
     for runtime in _asked_runtimes.values():
-        if not runtime.answers:
+        if runtime.silence:
             yield (
                 f"{runtime.called} does not answer ({runtime.silence}): its containers are pending, and their links "
                 "stay as they are"
@@ -74,11 +75,9 @@ def _is_of_the_host(pid: str) -> bool:
 
 def _watched_container(pid: str) -> str:
     """The name of the container that this process monitors; empty unless it is Podman's `conmon`."""
-    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        if file.read() != "conmon\n":
-            return ""
-    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-        words = file.read().split("\0")
+    if disk.content_of(f"/proc/{pid}/comm") != "conmon\n":
+        return ""
+    words = disk.content_of(f"/proc/{pid}/cmdline").split("\0")
     return words[words.index("-n") + 1]
 
 
@@ -91,7 +90,7 @@ def _user_name(number: int) -> str:
 
 def is_unreadable(sandbox: SandboxRef) -> bool:
     """Whether this sandbox's container has a runtime that does not answer: it may run all the same."""
-    return sandbox.has_runtime and _asked(sandbox) is None and not _runtime(sandbox.kind).answers
+    return sandbox.has_runtime and _asked(sandbox) is None and bool(_runtime(sandbox.kind).silence)
 
 
 def look_anew() -> None:
@@ -112,12 +111,8 @@ class _Runtime:
     called = ""
     silence = ""
 
-    @property
-    def answers(self) -> bool:
-        return not self.silence
-
     def find(self, name: str) -> Optional[Running]:
-        if self.answers:
+        if not self.silence:
             try:
                 return self._find(name)
             except (OSError, http.client.HTTPException, BusError) as error:

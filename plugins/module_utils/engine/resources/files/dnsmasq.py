@@ -18,7 +18,7 @@ from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optiona
 
 from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError, ProblemCollector
-from ...kernel import programs, selinux, systemd
+from ...kernel import disk, programs, selinux, systemd
 from ...kernel.listeners import listening_sockets
 from ...kernel.processes import open_sockets, start_time, stat_fields
 from ...planning.dnsmasq_files import (
@@ -36,7 +36,7 @@ from ...planning.dnsmasq_files import (
 from ...state import Dnsmasq, File, Key, State, state_of
 from ..resource import Observation, Resource
 from .dnsmasq_needs import program, refuse_taken, refuse_too_old, refuse_without_inotify
-from .files import Files, content_of
+from .files import Files
 
 # How long a process may take to end, in seconds, until it is made to.
 _PATIENCE = 5.0
@@ -186,7 +186,7 @@ def _find(name: str) -> Optional[Process]:
     if note and note.start_time == started:
         known = (note.config, note.reread) if note.watches_what_stands else ("", "")
     elif _has_read_what_stands(name, pid):
-        config, *reread = map(content_of, read_paths(name))
+        config, *reread = map(disk.content_of, read_paths(name))
         known = digests(config, reread)
     else:
         known = ("", "")
@@ -218,7 +218,7 @@ def _is_managed(pid: int, name: str) -> bool:
     """Whether the process runs this resolver on this host: another one may have got its number, and another network
     namespace may have a resolver of that name.
     """
-    if f"--conf-file={config_path(name)}" not in content_of(f"/proc/{pid}/cmdline").split("\0"):
+    if f"--conf-file={config_path(name)}" not in disk.content_of(f"/proc/{pid}/cmdline").split("\0"):
         return False
     with suppress(OSError):
         return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
@@ -257,7 +257,7 @@ def _note(thing: Dnsmasq, pid: int) -> None:
 def _read_note(name: str) -> Optional[_Note]:
     """None where there is none, or a killed run has written a part of it."""
     with suppress(ValueError, TypeError):
-        return _Note(**json.loads(content_of(_note_path(name))))
+        return _Note(**json.loads(disk.content_of(_note_path(name))))
     return None
 
 
@@ -404,5 +404,5 @@ def _unit(thing: Dnsmasq) -> str:
 
 
 def _read_number(path: str) -> Optional[int]:
-    text = content_of(path).strip()
+    text = disk.content_of(path).strip()
     return int(text) if text.isdigit() else None

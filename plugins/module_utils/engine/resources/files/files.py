@@ -79,7 +79,9 @@ class Files(Resource):
         """Files that begin as those of wharf.network do: with a line that says who writes them."""
         files = (thing for thing in usual.values() if isinstance(thing, File))
         return frozenset(
-            file.key for file in files if content_of(file.name).splitlines()[:1] == file.content.splitlines()[:1]
+            file.key
+            for file in files
+            if disk.content_of(file.name, follow=False).splitlines()[:1] == file.content.splitlines()[:1]
         )
 
     def _is_begun(self, path: Path) -> bool:
@@ -146,14 +148,6 @@ def _read(path: str) -> Optional[str]:
         return disk.text_of(path, follow=False)
     except FileNotFoundError:
         return None
-
-
-def content_of(path: str) -> str:
-    """The content; empty where there is no file that could be managed by wharf.network."""
-    try:
-        return _read(path) or ""
-    except OSError:
-        return ""
 
 
 def _selinux_type(file: File) -> str:

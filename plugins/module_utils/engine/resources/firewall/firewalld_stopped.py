@@ -10,7 +10,7 @@ import re
 from typing import List, Set
 
 from ...errors import ApplyError
-from ...kernel import programs
+from ...kernel import disk, programs
 
 _PROGRAM = "firewall-offline-cmd"
 # What is kept of zones and policies that somebody made or changed (firewalld.zone(5), firewalld.policy(5)).
@@ -23,11 +23,7 @@ def has(what: str, name: str) -> bool:
 
 
 def interfaces(zone: str) -> Set[str]:
-    try:
-        with open(_file("zone", zone), encoding="utf-8") as file:
-            return {*re.findall(r'<interface name="([^"]+)"', file.read())}
-    except OSError:
-        return set()
+    return {*re.findall(r'<interface name="([^"]+)"', disk.content_of(_file("zone", zone)))}
 
 
 def _file(what: str, name: str) -> str:
