@@ -26,10 +26,10 @@ def settle(path: str) -> None:
 def draft(path: str) -> str:
     """What a file is called while `replace` writes it: a process that is killed may leave it.
 
-    It is hidden, so that who reads all files of a folder passes it over.
+    It is hidden, so that who reads all files of a folder passes it over, and no one else's file has its name.
     """
     folder, base = os.path.split(path)
-    return os.path.join(folder, f".{base}.new")
+    return os.path.join(folder, f".{base}.wharf-new")
 
 
 def write(path: str, content: Union[str, bytes], mode: int, selinux_type: str = "") -> None:

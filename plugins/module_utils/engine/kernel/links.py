@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Iterable, Iterator, Mapping, Optional, Tuple, Type, TypeVar
@@ -52,7 +52,9 @@ def opened() -> Iterator[Any]:
 
 def index_of(name: str) -> Optional[int]:
     """The number of a link; None where there is none of this name."""
-    return next((index for index, each in socket.if_nameindex() if each == name), None)
+    with suppress(OSError):
+        return socket.if_nametoindex(name)
+    return None
 
 
 def delete_link(netlink: Rtnetlink, kind: str, name: str) -> None:

@@ -186,7 +186,7 @@ def _find(name: str) -> Optional[Process]:
     if note and note.start_time == started:
         known = (note.config, note.reread) if note.watches_what_stands else ("", "")
     elif _has_read_what_stands(name, pid):
-        config, *reread = map(disk.content_of, read_paths(name))
+        config, *reread = (disk.content_of(path, follow=False) for path in read_paths(name))
         known = digests(config, reread)
     else:
         known = ("", "")
@@ -257,7 +257,7 @@ def _note(thing: Dnsmasq, pid: int) -> None:
 def _read_note(name: str) -> Optional[_Note]:
     """None where there is none, or a killed run has written a part of it."""
     with suppress(ValueError, TypeError):
-        return _Note(**json.loads(disk.content_of(_note_path(name))))
+        return _Note(**json.loads(disk.content_of(_note_path(name), follow=False)))
     return None
 
 
@@ -404,5 +404,5 @@ def _unit(thing: Dnsmasq) -> str:
 
 
 def _read_number(path: str) -> Optional[int]:
-    text = disk.content_of(path).strip()
+    text = disk.content_of(path, follow=False).strip()
     return int(text) if text.isdigit() else None

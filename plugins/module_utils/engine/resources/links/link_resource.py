@@ -75,9 +75,10 @@ class HostLinks(LinkResource, Generic[T]):
         Raises:
             ConflictError: a third-party link has the name of a wanted one.
         """
-        links = [link for link in self._stacks.host.links if link.name in wanted and not is_managed(link)]
-        if links:
-            raise ConflictError(*(third_party_link(link.name, wanted[link.name].place, remedy) for link in links))
+        links = {link.name: link for link in self._stacks.host.links}
+        taken = [name for name in wanted if name in links and not is_managed(links[name])]
+        if taken:
+            raise ConflictError(*(third_party_link(name, wanted[name].place, remedy) for name in taken))
 
 
 def third_party_link(name: str, place: str, remedy: str) -> Problem:

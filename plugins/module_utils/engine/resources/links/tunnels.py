@@ -143,8 +143,13 @@ def _observed(
         forwards=in_order_of(declared.forwards, _forwards(known)),
         up=link.up,
         sysctls=in_order_of(declared.sysctls, proc_sys.observe(declared.sysctls, link.name)),
-        addresses=declared_addresses(declared.addresses, (each for each in addresses if each.index == link.index)),
+        addresses=declared_addresses(declared.addresses, _lasting(addresses, link.index)),
     )
+
+
+def _lasting(addresses: Sequence[AddressInfo], index: int) -> List[AddressInfo]:
+    """Those of a link that nobody else made, and that do not run out."""
+    return [each for each in addresses if each.index == index and not (each.by_kernel or each.link_local6)]
 
 
 def _neighbours(known: Sequence[NeighbourInfo]) -> List[PermanentNeighbour]:
@@ -179,8 +184,8 @@ def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")
     # Read anew, since the kernel may have dropped some.
-    addresses = (each for each in rtnetlink.addresses() if each.index == index)
-    set_addresses(netlink, after.name, index, declared_addresses(after.addresses, addresses), after.addresses)
+    standing = declared_addresses(after.addresses, _lasting(rtnetlink.addresses(), index))
+    set_addresses(netlink, after.name, index, standing, after.addresses)
     _set_peers(netlink, index, after)
     if before.network != after.network:
         # Marked last: what a killed run leaves is whole, or shows by its group that it is not.
