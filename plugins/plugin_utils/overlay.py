@@ -173,9 +173,12 @@ def _of_networks(known: Mapping[str, Any], bases: list[Path]) -> dict[str, dict[
     try:
         parts = gather(given, bases).parts
     except ModelError:
-        parts = {}
+        return {"names": {}, "ingress": {}, "alike": {}}
+    alike = _alike_by_network(parts.get("networks"))
+    if not parts.get("containers"):
+        return {"names": {}, "ingress": {}, "alike": alike}
     model = _read_alone(parts)
-    return {"names": _names(model), "ingress": _ingress(model), "alike": _alike_by_network(parts.get("networks"))}
+    return {"names": _names(model), "ingress": _ingress(model), "alike": alike}
 
 
 def _read_alone(parts: Mapping[str, Any]) -> Model:
