@@ -22,6 +22,7 @@ from unittest.mock import patch
 from misspellings import unmarked, vocabulary
 from planning import facts_of, problems
 
+from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import GATEWAY_MODES
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_driver import (
     DEFAULT_DRIVER,
     DOCKER_DRIVERS,
@@ -126,14 +127,17 @@ _ACCEPTED: dict[str, list[Schema]] = {
     "_endpoint_sysctls": [_TEXTS, _names_of(_TEXT, ["com.docker.network.endpoint.sysctls"])],
     "_external": [_FLAG],
     "_extra_hosts": [_TEXTS, _names_of({"anyOf": _listed(_TEXT)})],
+    "_firewall_backend": [_choice(["nftables", "iptables"])],
+    "_gateway_mode": [_choice(GATEWAY_MODES)],
     "_limit": [_TEXT],
+    "_no_proxy": [_choice([False, "false"])],
     "_log.parse": [_FLAG, _TEXT],
     "_members.parse": [],
+    "_mode": [_choice(["host", "ingress"])],
     "_names": [_FLAG],
-    "_no_proxy": [_choice([False, "false"])],
     "_network_sysctls": [_TEXTS, _names_of({"type": ["string", "number", "null"]})],
     "_networks": _listed(_TEXT),
-    "_ra": [_FLAG, _in_any_case(RA_MODES)],
+    "_ra": [_FLAG, _choice(RA_MODES)],
     "_rates": [],
     "_vlans": [_NUMBER],
     "_records": [],

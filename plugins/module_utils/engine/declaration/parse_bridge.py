@@ -43,8 +43,8 @@ def parse_bridge(network: Network, options: Section, extension: Section, problem
         bridge=options.take(BRIDGE_OPTION + "name", read.interface_name, network.bridge),
         icc=options.take(BRIDGE_OPTION + "enable_icc", read.flag, True),
         gateway_modes=PerFamily(
-            options.take(BRIDGE_OPTION + "gateway_mode_ipv4", read.one_of(*GATEWAY_MODES), NAT),
-            options.take(BRIDGE_OPTION + "gateway_mode_ipv6", read.one_of(*GATEWAY_MODES), NAT),
+            options.take(BRIDGE_OPTION + "gateway_mode_ipv4", _gateway_mode, NAT),
+            options.take(BRIDGE_OPTION + "gateway_mode_ipv6", _gateway_mode, NAT),
         ),
         host_addresses=PerFamily(
             options.take_optional("com.docker.network.host_ipv4", _own_address(4)),
@@ -96,6 +96,12 @@ def option_path(network: Network, option: str) -> str:
     if option in network.defaults:
         return f"{network.defaults_path}.{option}"
     return f"{network.path}.driver_opts.{option}"
+
+
+def _gateway_mode(value: Any, path: str) -> str:
+    if value not in GATEWAY_MODES:
+        raise wrong(path, value, f"must be one of {', '.join(GATEWAY_MODES)}")
+    return str(value)
 
 
 def _own_address(version: int) -> read.Parser[read.Address]:

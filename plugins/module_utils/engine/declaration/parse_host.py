@@ -66,7 +66,7 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
         ),
         default_network_opts=section.take_all("default-network-opts", _default_network_opts),
         accept_in_iptables_forward=extension.take("accept-in-iptables-forward", read.flag, False),
-        firewall_backend=section.take("firewall-backend", read.one_of(NFTABLES, IPTABLES), NFTABLES),
+        firewall_backend=section.take("firewall-backend", _firewall_backend, NFTABLES),
         iptables=section.take("iptables", read.flag, True),
         ip6tables=section.take("ip6tables", read.flag, True),
         allow_direct_routing=section.take("allow-direct-routing", read.flag, False),
@@ -82,6 +82,13 @@ def parse_host(value: Any, path: str, problems: ProblemCollector) -> Host:
     extension.finish()
     section.finish(passed_over=DAEMON_KEYS_PASSED_OVER, extensible=True)
     return host
+
+
+def _firewall_backend(value: Any, path: str) -> str:
+    backend = read.text(value, path)
+    if backend not in (NFTABLES, IPTABLES):
+        raise wrong(path, backend, f"must be {NFTABLES} or {IPTABLES}")
+    return backend
 
 
 def _no_proxy(value: Any, path: str) -> bool:

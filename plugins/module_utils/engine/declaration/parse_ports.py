@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ..errors import ModelError, ProblemCollector
-from .section import Address, Section, Subnet, address, addresses, flag, list_of, one_of, text, wrong
+from .section import Address, Section, Subnet, address, addresses, flag, list_of, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 INGRESS_PROTOCOLS = ("tcp", "udp")
@@ -143,7 +143,7 @@ class PortMapping:
         published = section.take_optional("published", port_range)
         address_of_host = section.take_optional("host_ip", host_ip)
         chosen = section.take("protocol", protocol, "tcp")
-        section.take("mode", one_of("host", "ingress"), "host")
+        section.take("mode", _mode, "host")
         extension = section.inner("x-wharf")
         extension.refuse_blank("allow_from")
         allow_from = extension.take_optional("allow_from", list_of(addresses))
@@ -173,3 +173,9 @@ def host_ip(value: Any, path: str) -> Address:
     if found == ipaddress.IPv6Address("::1"):
         raise wrong(path, value, "the kernel cannot translate [::1]; publish on 127.0.0.1 or on another address")
     return found
+
+
+def _mode(value: Any, path: str) -> str:
+    if value not in ("host", "ingress"):
+        raise wrong(path, value, "must be host or ingress")
+    return str(value)

@@ -171,7 +171,9 @@ def _ra(value: Any, path: str) -> str:
         with whole_section(value, path) as section:
             mode = section.take("mode", _ra, SLAAC)
         return mode
-    return read.one_of(*RA_MODES)(value, path)
+    if value not in RA_MODES:
+        raise wrong(path, value, f"must be one of {', '.join(RA_MODES)}")
+    return str(value)
 
 
 def _boot(value: Any, path: str) -> Boot:
