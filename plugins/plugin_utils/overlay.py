@@ -186,10 +186,13 @@ def _read_alone(parts: Mapping[str, Any]) -> Model:
     from ..module_utils.engine.declaration.parse_model import parse_declaration
 
     marked = Places().marked({key: value for key, value in parts.items() if key in ("networks", "containers")})
-    networks = dict(marked.get("networks", {}))
+    # YAML reads some names as numbers.
+    networks, containers = (
+        {str(key): entry for key, entry in marked.get(part, {}).items()} for part in ("networks", "containers")
+    )
     for key, entry, _group in overlay_groups(networks):
         networks[key] = {**entry, EXTENSION: {**entry[EXTENSION], "host": "own", "members": _ALONE}}
-    parsed = parse_declaration({}, networks, marked.get("containers", {}), (), Places(), ProblemCollector())
+    parsed = parse_declaration({}, networks, containers, (), Places(), ProblemCollector())
     return Model(
         parsed.host,
         {network.name: network for network in parsed.networks},

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .converge import Result
 from .declaration.declared import ORIGINS
 from .diff import CREATE, DELETE, UPDATE, Change
 from .history import DONE, FAILED, MOST_NAMES, UNFINISHED, Changed, Run
@@ -19,6 +18,9 @@ from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
 from .rules.rules_nftables import DECLARED_CHAIN, TABLE
 from .state import Key, Object, field_values
+
+if TYPE_CHECKING:
+    from .converge import Result
 
 # Of which whole these objects are parts, which are the same on each host.
 _SKELETONS = {"set": f"table {TABLE}", "chain": f"table {TABLE}", "iptables_chain": "tables of iptables"}

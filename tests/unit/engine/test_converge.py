@@ -88,6 +88,7 @@ def test_nothing_is_left_once_all_is_absent(memory: Memory) -> None:
     run(memory, "a")
     assert memory.names == ["br-a", "docker0"]
     assert Path(ledger_file.PATH).exists()
+    Path(ledger_file.verified.PATH).write_text("{}", encoding="utf-8")
     run(memory, state=ABSENT)
     assert memory.names == []
     assert not Path(ledger_file.PATH).parent.exists()

@@ -218,6 +218,12 @@ def test_names_of_networks_by_their_names_on_the_host() -> None:
     assert peer.names == ("web",)
 
 
+def test_names_that_yaml_reads_as_numbers() -> None:
+    declared = {"wharf_networks": {"app": network(), 10: {}}, "wharf_containers": {8: {"networks": ["app"]}}}
+    hosts = read_hosts({"h1": {}}, lambda _name: declared, [Path.cwd()])
+    assert hosts["h1"]["names"] == {"app": ["8"]}
+
+
 def test_the_hosts_are_read_once(tmp_path: Path) -> None:
     reads = []
 

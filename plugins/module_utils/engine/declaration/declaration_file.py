@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from typing import Any, Dict, List, NoReturn, Tuple
 
 from ..errors import ModelError, ProblemCollector
 from .places import STANDARD_INPUT, name_of_file
-from .section import unknown_key
 from .yaml12 import finite, parse_yaml
 
 KEYS = ("host", "networks", "containers", "docker_user")
@@ -35,7 +35,9 @@ def read_declaration(path: str) -> Dict[str, Any]:
     problems = ProblemCollector()
     for key in raw:
         if key not in KEYS:
-            problems.add(place, f"{key}: {unknown_key(key, KEYS, (), f'known here: {known}')}")
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {known}"
+            problems.add(place, f"{key}: unknown key; {hint}")
     problems.raise_if_any()
     return raw
 

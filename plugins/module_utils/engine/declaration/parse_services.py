@@ -177,16 +177,19 @@ def _ra(value: Any, path: str) -> str:
 
 
 def _boot(value: Any, path: str) -> Boot:
-    with whole_section(value, path) as section:
-        boot = Boot(
-            path=path,
-            tftp_root=section.take("tftp_root", _folder, ""),
-            file=section.take("file", _boot_file, ""),
-            files=section.take_all("files", _boot_files),
-            server=section.take_optional("server", read.address_of(4)),
-        )
-    if not boot.file and not boot.files:
-        raise ModelError.at(path, "needs file, or files for each architecture of clients")
+    problems = ProblemCollector()
+    section = Section(value, path, problems)
+    boot = Boot(
+        path=path,
+        tftp_root=section.take("tftp_root", _folder, ""),
+        file=section.take("file", _boot_file, ""),
+        files=section.take_all("files", _boot_files),
+        server=section.take_optional("server", read.address_of(4)),
+    )
+    section.finish()
+    if isinstance(value, dict) and not value.get("file") and not value.get("files"):
+        problems.add(path, "needs file, or files for each architecture of clients")
+    problems.raise_if_any()
     return boot
 
 

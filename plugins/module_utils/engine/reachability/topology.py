@@ -131,17 +131,17 @@ class Topology:
         on_port = self._published.get((protocol, address.version, port), [])
         return next((each for each in on_port if each.host_ip in (None, address)), None)
 
-    def destination(self, probe: Probe, own: Collection[str]) -> Optional[Tuple[str, int]]:
+    def destination(self, probe: Probe, of_host: Collection[str]) -> Optional[Tuple[str, int]]:
         """The container and its port to which a probe leads, if it leads to a container.
 
         Args:
-            own: all addresses of the host but loopback's.
+            of_host: all addresses of the host.
         """
         address = ipaddress.ip_address(probe.address)
         if address in self.by_address:
             return self.by_address[address].container.name, probe.port
         on_host = address.is_loopback and self._is_on_host(probe.source)
-        if address == LOOPBACK[6] or not (on_host or probe.address in own):
+        if address == LOOPBACK[6] or not (on_host or probe.address in of_host):
             return None
         published = self.published_at(probe.protocol, address, probe.port)
         return (published.container, published.target_port) if published else None
