@@ -121,7 +121,7 @@ def _stack(host: ThrowawayHost, name: str) -> dict[str, Any]:
             if each["type"] != "anycast" and not _is_of_itself(each["dst"])
         ),
         f"{name} queues": sorted(
-            each for each in re.sub(r" refcnt \d+", "", queues).splitlines() if "noqueue" not in each
+            each for each in re.sub(r"( refcnt|\tindex) \d+", "", queues).splitlines() if "noqueue" not in each
         ),
         f"{name} parameters": read("read_parameters", patterns=_PARAMETERS),
     }
