@@ -18,16 +18,20 @@ from controller import Controller  # noqa: E402
 from fleets import Fleet, started_fleet  # noqa: E402
 from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 
-# Files of tests that take long each, the longest first. They share nothing that takes long to set up.
-_NAMES = "killed macvlan transaction transitions confirm playbook_inputs playbooks fleet verify runner".split()
-LONG = [f"tests/integration/test_{name}.py" for name in _NAMES]
+# Files that take long, the longest first. The tests of the former share nothing that takes long to set up.
+_APART = (
+    "killed macvlan transaction transitions confirm playbook_inputs playbooks uplink fleet verify overlay_fleet "
+    "tutorial openrc lan_leases rates runner"
+).split()
+_TOGETHER = "explain overlay living_with_others dockerd backends root_in_a_container matrix".split()
+APART, TOGETHER = ([f"tests/integration/test_{name}.py" for name in names] for names in (_APART, _TOGETHER))
 
 
 class LongestFirst(LoadScopeScheduling):
-    """In the end no process is left alone with what takes long: that comes first, and each test of it by itself."""
+    """In the end no process is left alone with what takes long: that comes first, and where it can, test by test."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(tuple(LONG)) else super()._split_scope(nodeid)
+        return nodeid if nodeid.startswith(tuple(APART)) else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -36,11 +40,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {file: place for place, file in enumerate(LONG)}
+    places = {file: place for place, file in enumerate([*APART, *TOGETHER])}
 
     def place(item: pytest.Item) -> tuple[int, bool]:
         file = item.nodeid.partition("::")[0]
-        return places.get(file, len(LONG)), file.startswith("tests/unit")
+        return places.get(file, len(places)), file.startswith("tests/unit")
 
     items.sort(key=place)
 

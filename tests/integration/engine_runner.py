@@ -34,7 +34,12 @@ from engine.declaration import declaration_file
 from engine.declaration.places import Places
 
 # Once for all runs, which are forked off.
-for name in ("netaddr", "pyroute2", *(module.name for module in pkgutil.walk_packages(engine.__path__, "engine."))):
+for name in (
+    "importlib.metadata",
+    "netaddr",
+    "pyroute2",
+    *(module.name for module in pkgutil.walk_packages(engine.__path__, "engine.")),
+):
     importlib.import_module(name)
 # What a fork's collector of garbage does not visit, stays shared.
 gc.freeze()

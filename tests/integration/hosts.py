@@ -392,14 +392,14 @@ class ThrowawayHost:
         if LEDGER in files:
             # What was done, and seen, and not what stands; beside no ledger they must not be.
             files = {path: content for path, content in files.items() if path not in (LOG, VERIFIED)}
-        links = self.json("ip -j -d link")
+        links = self._ip("-d", "link")
         addresses = self._settled_addresses()
         return {
             "ruleset": self.rules(),
             "daemons": self.agent.call("daemons"),
             **{f"link {each['ifname']}": _lasting(each) for each in links},
             **{f"address {each['ifname']}": _lasting(each) for each in addresses},
-            **{what: _lasting(self.json(f"ip -j {what}")) for what in _ROUTING},
+            **{what: _lasting(self._ip(*what.split())) for what in _ROUTING},
             **files,
             **self._sysctls(),
         }
@@ -408,7 +408,7 @@ class ThrowawayHost:
         """Once the kernel knows that nobody else has those of links that are up: only then are there routes to them."""
         deadline = time.monotonic() + _SETTLED_WITHIN
         while True:
-            links = self.json("ip -j addr")
+            links = self._ip("addr")
             new = [
                 each
                 for link in links
@@ -419,6 +419,9 @@ class ThrowawayHost:
             if not new or time.monotonic() > deadline:
                 return links
             time.sleep(0.05)
+
+    def _ip(self, *arguments: str) -> Any:
+        return json.loads(self.agent.call("printed", place=self.path(HOST), command=["ip", "-j", *arguments]) or "[]")
 
     def rules(self) -> str:
         """All that nft and iptables list. The tables of iptables, once used, stay as they are without rules."""
