@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.drivers import Member, OverlayDriver
 from ..declaration.model import ISOLATED, NAT_UNPROTECTED, Network
 from ..declaration.section import Address
-from ..planning.ingress import Entry
 from ..planning.overlays import link_to_others, overlays, tunnel_name, underlay_link
 from ..planning.plan import Plan
-from ..planning.publications import Publication, gateway_attachment
+from ..planning.publications import gateway_attachment
 from ..planning.resolvers import DNS_PORT
 from .rule_evaluation import Packet
 
@@ -63,9 +63,9 @@ def required_flows(plan: Plan, bridged: bool = False) -> Iterator[RequiredFlow]:
             if network.icc:
                 yield flows.between_containers(bridged)
             if forwarding and network.gateway_mode(version) != ISOLATED:
-                yield flows.to_outside()
+                yield flows.from_containers("packets to the outside from containers of network")
             if forwarding and network.gateway_mode(version) == NAT_UNPROTECTED:
-                yield flows.to_containers("packets to containers' own addresses on network", {})
+                yield flows.to_containers("packets to containers' own addresses on network")
     for resolver in plan.resolvers.all:
         if resolver.is_networks_own:
             network = plan.model.networks[resolver.name]
@@ -89,8 +89,8 @@ def _between_hosts(plan: Plan) -> Iterator[RequiredFlow]:
             yield _tunnelled(network, driver, peer, underlay_link(driver, plan.facts))
             for version in network.versions:
                 flows = _NetworkFlows(plan, network, version)
-                yield flows.to_other_hosts(tunnel)
-                yield flows.from_other_hosts(tunnel)
+                yield flows.from_containers("packets to other hosts from containers of network", tunnel)
+                yield flows.to_containers("packets from other hosts to containers of network", tunnel=tunnel)
 
 
 def _tunnelled(network: Network, driver: OverlayDriver, peer: Member, link: str) -> RequiredFlow:
@@ -116,25 +116,25 @@ def _tunnelled(network: Network, driver: OverlayDriver, peer: Member, link: str)
 
 
 def _published(plan: Plan) -> Iterator[RequiredFlow]:
-    flows: Dict[Tuple[str, int], Optional[_NetworkFlows]] = {}
-    for publication in plan.publications:
-        name, version = publication.container, publication.version
-        if publication.allow_from == () or (publication.host_ip and publication.host_ip.is_loopback):
-            continue
-        if (name, version) not in flows:
-            attachment = gateway_attachment(plan.model, plan.model.containers[name], version)
-            network = plan.model.networks[attachment.network] if attachment else None
-            flows[name, version] = _NetworkFlows(plan, network, version) if network else None
-        of_network = flows[name, version]
-        if of_network:
-            yield of_network.to_published(publication)
+    for each in plan.publications:
+        attachment = gateway_attachment(plan.model, plan.model.containers[each.container], each.version)
+        if attachment and each.allow_from != () and not (each.host_ip and each.host_ip.is_loopback):
+            flows = _NetworkFlows(plan, plan.model.networks[attachment.network], each.version)
+            asked = {"destination": each.host_ip, "destination port": each.host_port}
+            target = {"destination": each.address, "destination port": each.target_port}
+            subject = f"{each.host_port}/{each.protocol} of {each.container}"
+            yield flows.to_published("packets to published port", subject, each.protocol, asked, target)
 
 
 def _entries(plan: Plan) -> Iterator[RequiredFlow]:
     """What clients send to ports that are published for other hosts. Where the containers are, it is as any VXLAN."""
     for entry in plan.entries:
         flows = _NetworkFlows(plan, plan.model.networks[entry.network], entry.version)
-        yield flows.to_entry(entry, tunnel_name(entry.network))
+        asked = {"destination": None, "destination port": entry.port.port}
+        target = {"destination": entry.address, "destination port": entry.port.port}
+        what, tunnel = "what others send to published port", tunnel_name(entry.network)
+        subject = f"{entry.port} of {entry.port.container} on host {entry.host}"
+        yield flows.to_published(what, subject, entry.port.protocol, asked, target, tunnel)
 
 
 def _redirected_queries(plan: Plan) -> Iterator[RequiredFlow]:
@@ -191,26 +191,28 @@ def to_host(
     )
 
 
+@dataclass(frozen=True)
 class _NetworkFlows:
     """The flows of one network in one IP family. Properties that are not given are unknown."""
 
-    def __init__(self, plan: Plan, network: Network, version: int) -> None:
-        self._plan = plan
-        self._network = network
-        self._version = version
-        self._uplink = plan.facts.uplink or None
-        self._address = next(
-            (
-                endpoint.address(version)
-                for (_container, on), endpoint in plan.allotted.endpoints.items()
-                if on == network.name and endpoint.address(version)
-            ),
-            None,
-        )
+    plan: Plan
+    network: Network
+    version: int
+
+    @property
+    def _uplink(self) -> Optional[str]:
+        return self.plan.facts.uplink or None
+
+    @cached_property
+    def _address(self) -> Optional[Address]:
+        """That of a container."""
+        endpoints = self.plan.allotted.endpoints.items()
+        found = (each.address(self.version) for (_container, on), each in endpoints if on == self.network.name)
+        return next((address for address in found if address), None)
 
     def from_host(self) -> RequiredFlow:
-        there = {**_SOME_TCP, "out": self._network.bridge, "destination": self._address}
-        back = {**_SOME_TCP, "in": self._network.bridge, "source": self._address}
+        there = {**_SOME_TCP, "out": self.network.bridge, "destination": self._address}
+        back = {**_SOME_TCP, "in": self.network.bridge, "source": self._address}
         return self._flow(
             "packets from the host to containers of network",
             [
@@ -222,83 +224,64 @@ class _NetworkFlows:
         )
 
     def between_containers(self, bridged: bool) -> RequiredFlow:
-        within = {**_SOME_TCP, "in bridge": self._network.bridge, "out bridge": self._network.bridge}
+        within = {**_SOME_TCP, "in bridge": self.network.bridge, "out bridge": self.network.bridge}
         hops = [(BRIDGED, {**_NEW, **within}), (BRIDGED, {**_REPLY, **within})]
         if bridged:
-            own = {**_SOME_TCP, "in": self._network.bridge, "out": self._network.bridge}
+            own = {**_SOME_TCP, "in": self.network.bridge, "out": self.network.bridge}
             hops += [(FORWARD, {**_NEW, **own}), (FORWARD, {**_REPLY, **own})]
         return self._flow("packets between containers of network", hops)
 
-    def to_outside(self) -> RequiredFlow:
+    def from_containers(self, description: str, tunnel: str = "") -> RequiredFlow:
+        """Flows to the outside, or to other hosts by a tunnel."""
         there = {**_NEW, **_SOME_TCP, "source": self._address}
         back = {**_REPLY, **_SOME_TCP, "destination": self._address}
-        return self._flow(
-            "packets to the outside from containers of network",
-            [
-                *_forwarded(there, self._network.bridge, self._uplink, {"destination type": "unicast"}),
-                # Before its translation is undone, a reply goes to an address of the host.
-                *_forwarded(back, self._uplink, self._network.bridge, {"destination": None}),
-            ],
-        )
-
-    def to_other_hosts(self, tunnel: str) -> RequiredFlow:
-        there, back = {**_NEW, **_SOME_TCP, "source": self._address}, {**_REPLY, **_SOME_TCP}
+        to = tunnel or self._uplink
         packets = [
-            *_forwarded(there, self._network.bridge, tunnel, {"destination type": "unicast"}),
-            *_forwarded({**back, "destination": self._address}, tunnel, self._network.bridge),
+            *_forwarded(there, self.network.bridge, to, {"destination type": "unicast"}),
+            # Before its translation is undone, a reply from the outside goes to an address of the host.
+            *_forwarded(back, to, self.network.bridge, {} if tunnel else {"destination": None}),
         ]
-        return self._flow("packets to other hosts from containers of network", packets)
+        return self._flow(description, packets)
 
-    def from_other_hosts(self, tunnel: str) -> RequiredFlow:
-        there, back = {**_NEW, **_SOME_TCP, "destination": self._address}, {**_REPLY, **_SOME_TCP}
+    def to_containers(
+        self, description: str, known: Optional[Mapping[str, Any]] = None, subject: str = "", tunnel: str = ""
+    ) -> RequiredFlow:
+        """Flows from the outside, or from other hosts by a tunnel, to the containers' own addresses."""
+        there = {**_SOME_TCP, "destination": self._address, **(known or {})}
+        by = tunnel or self._uplink
         packets = [
-            *_forwarded(there, tunnel, self._network.bridge, {"destination type": "unicast"}),
-            *_forwarded({**back, "source": self._address}, self._network.bridge, tunnel),
-        ]
-        return self._flow("packets from other hosts to containers of network", packets)
-
-    def to_containers(self, description: str, known: Dict[str, Any], subject: str = "") -> RequiredFlow:
-        """Flows from outside to the containers' own addresses."""
-        there = {**_SOME_TCP, "destination": self._address, **known}
-        turned = (("destination", "source"), ("destination port", "source port"), ("protocol", "protocol"))
-        back = {after: there[before] for before, after in turned if before in there}
-        packets = [
-            *_forwarded({**_NEW, **there}, self._uplink, self._network.bridge, {"destination type": "unicast"}),
-            *_forwarded({**_REPLY, **back}, self._network.bridge, self._uplink),
+            *_forwarded({**_NEW, **there}, by, self.network.bridge, {"destination type": "unicast"}),
+            *_forwarded({**_REPLY, **_turned(there)}, self.network.bridge, by),
         ]
         return self._flow(description, packets, subject)
 
-    def to_published(self, port: Publication) -> RequiredFlow:
-        of_flow = {
-            "protocol": port.protocol,
-            "dnat": True,
-            "original destination": port.host_ip,
-            "original destination port": port.host_port,
-        }
-        untranslated = {"destination": port.host_ip, "destination port": port.host_port, "destination type": "local"}
-        there = {**of_flow, **_NEW, "destination": port.address, "destination port": port.target_port}
-        back = {**of_flow, **_REPLY, "source": port.address, "source port": port.target_port}
+    def to_published(
+        self,
+        description: str,
+        subject: str,
+        protocol: str,
+        asked: Mapping[str, Any],
+        target: Mapping[str, Any],
+        tunnel: str = "",
+    ) -> RequiredFlow:
+        """Flows to a port of the host that is `asked` for, which leads to `target`, here or behind a tunnel."""
+        of_flow = {"protocol": protocol, "dnat": True, **{f"original {key}": value for key, value in asked.items()}}
+        untranslated = {**asked, "destination type": "local", "dnat": False}
+        to = tunnel or self.network.bridge
         packets = [
-            *_forwarded(there, self._uplink, self._network.bridge, {**untranslated, "dnat": False}),
-            *_forwarded(back, self._network.bridge, self._uplink),
+            *_forwarded({**of_flow, **_NEW, **target}, self._uplink, to, untranslated),
+            *_forwarded({**of_flow, **_REPLY, **_turned(target)}, to, self._uplink),
         ]
-        subject = f"{port.host_port}/{port.protocol} of {port.container}"
-        return self._flow("packets to published port", packets, subject)
-
-    def to_entry(self, entry: Entry, tunnel: str) -> RequiredFlow:
-        protocol, port = entry.port.protocol, entry.port.port
-        of_flow = {"protocol": protocol, "dnat": True, "original destination port": port}
-        there = {**of_flow, **_NEW, "destination": entry.address, "destination port": port}
-        untranslated = {"destination": None, "destination port": port, "destination type": "local", "dnat": False}
-        packets = [
-            *_forwarded(there, self._uplink, tunnel, untranslated),
-            *_forwarded({**of_flow, **_REPLY, "source": entry.address, "source port": port}, tunnel, self._uplink),
-        ]
-        subject = f"{entry.port} of {entry.port.container} on host {entry.host}"
-        return self._flow("what others send to published port", packets, subject)
+        return self._flow(description, packets, subject)
 
     def _flow(self, description: str, packets: _Packets, subject: str = "") -> RequiredFlow:
-        return _flow(description, subject or self._network.name, self._network.bridge, self._version, packets)
+        return _flow(description, subject or self.network.name, self.network.bridge, self.version, packets)
+
+
+def _turned(there: Mapping[str, Any]) -> Dict[str, Any]:
+    """The properties that a reply has of these."""
+    turned = {"destination": "source", "destination port": "source port", "protocol": "protocol"}
+    return {turned[key]: value for key, value in there.items()}
 
 
 def _forwarded(
