@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 from .nft_rules import Expression
+
+# The two sides of a condition.
+_Match = Tuple[Expression, Expression]
 
 # The built-in chains, by their hooks.
 _HOOKS = {
@@ -165,29 +169,19 @@ def _source_check(words: List[str]) -> Expression:
     return {"match": {"op": "==", "left": behind, "right": "--invert" not in words}}
 
 
-def _header(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
-    def parse(value: str, family: str, _protocol: str) -> Tuple[Expression, Expression]:
-        address, _slash, length = value.partition("/")
-        # A mask that is no prefix makes a length that no address has, so that the condition is unknown.
-        bits = int(length) if length.isdigit() else -1 if length else 32 if family == "ip" else 128
-        return {"payload": {"protocol": family, "field": field}}, {"prefix": {"addr": address, "len": bits}}
-
-    return parse
+def _header(field: str, value: str, family: str, _protocol: str) -> _Match:
+    address, _slash, length = value.partition("/")
+    # A mask that is no prefix makes a length that no address has, so that the condition is unknown.
+    bits = int(length) if length.isdigit() else -1 if length else 32 if family == "ip" else 128
+    return {"payload": {"protocol": family, "field": field}}, {"prefix": {"addr": address, "len": bits}}
 
 
-def _interface(key: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
-    def parse(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-        return {"meta": {"key": key}}, f"{value[:-1]}*" if value.endswith("+") else value
-
-    return parse
+def _interface(key: str, value: str, _family: str, _protocol: str) -> _Match:
+    return {"meta": {"key": key}}, f"{value[:-1]}*" if value.endswith("+") else value
 
 
-def _port(field: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
-    def parse(value: str, _family: str, protocol: str) -> Tuple[Expression, Expression]:
-        right = [_ports(part) for part in value.split(",")]
-        return {"payload": {"protocol": protocol, "field": field}}, {"set": right}
-
-    return parse
+def _port(field: str, value: str, _family: str, protocol: str) -> _Match:
+    return {"payload": {"protocol": protocol, "field": field}}, {"set": [_ports(part) for part in value.split(",")]}
 
 
 def _ports(text: str) -> Expression:
@@ -195,50 +189,34 @@ def _ports(text: str) -> Expression:
     return {"range": [int(first or 0), int(last or 65535)]} if colon else int(first)
 
 
-def _protocol(value: str, _family: str, _own: str) -> Tuple[Expression, Expression]:
+def _protocol(value: str, _family: str, _own: str) -> _Match:
     return {"meta": {"key": "l4proto"}}, int(value) if value.isdigit() else value
 
 
-def _state(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+def _state(value: str, family: str, protocol: str) -> _Match:
     """`--ctstate` also takes the statuses DNAT and SNAT, which nft has under another key."""
     states = value.lower().split(",")
-    if states == ["dnat"]:
-        return {"ct": {"key": "status"}}, states
-    return {"ct": {"key": "both" if {"dnat", "snat"} & {*states} else "state"}}, states
+    key = "status" if states == ["dnat"] else "both" if {"dnat", "snat"} & {*states} else "state"
+    return _words({"ct": {"key": key}}, value, family, protocol)
 
 
-def _status(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-    return {"ct": {"key": "status"}}, value.lower().split(",")
+def _words(left: Expression, value: str, _family: str, _protocol: str) -> _Match:
+    return left, value.lower().split(",")
 
 
-def _type(direction: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
-    def parse(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-        return {"fib": {"result": "type", "flags": [direction]}}, value.lower().split(",")
-
-    return parse
-
-
-def _original(key: str) -> Callable[[str, str, str], Tuple[Expression, Expression]]:
+def _original(key: str, value: str, family: str, protocol: str) -> _Match:
     """A property of the first packet of the connection, before any translation."""
-
-    def parse(value: str, family: str, protocol: str) -> Tuple[Expression, Expression]:
-        right = _ports(value) if key == "proto-dst" else _header(key)(value, family, protocol)[1]
-        return {"ct": {"key": key, "dir": "original"}}, right
-
-    return parse
+    right = _ports(value) if key == "proto-dst" else _header(key, value, family, protocol)[1]
+    return {"ct": {"key": key, "dir": "original"}}, right
 
 
-def _direction(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
-    return {"ct": {"key": "direction"}}, value.lower()
-
-
-def _mark(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+def _mark(value: str, _family: str, _protocol: str) -> _Match:
     mark, _slash, mask = value.partition("/")
     left: Expression = {"meta": {"key": "mark"}}
     return ({"&": [left, int(mask, 0)]} if mask else left), int(mark, 0)
 
 
-def _icmp_type(value: str, family: str, protocol: str) -> Tuple[Expression, Expression]:
+def _icmp_type(value: str, family: str, protocol: str) -> _Match:
     names = _ICMP_TYPES.get(family, {})
     if value == "any":
         return {"meta": {"key": "l4proto"}}, protocol
@@ -246,7 +224,7 @@ def _icmp_type(value: str, family: str, protocol: str) -> Tuple[Expression, Expr
     return {"payload": {"protocol": kind, "field": "type"}}, names.get(value.partition("/")[0], value)
 
 
-def _tcp_flags(value: str, _family: str, _protocol: str) -> Tuple[Expression, Expression]:
+def _tcp_flags(value: str, _family: str, _protocol: str) -> _Match:
     """`FIN,SYN,RST,ACK SYN`: the mask, and those of these flags that are set."""
     mask, _space, flags = value.lower().partition(" ")
     left = {"payload": {"protocol": "tcp", "field": "flags"}}
@@ -258,25 +236,26 @@ _ICMP_TYPES = {
     "ip6": {"128": "echo-request", "129": "echo-reply", "135": "nd-neighbor-solicit", "136": "nd-neighbor-advert"},
 }
 
-_OPTIONS: Dict[str, Callable[[str, str, str], Tuple[Expression, Expression]]] = {
-    "-i": _interface("iifname"),
-    "-o": _interface("oifname"),
-    "-s": _header("saddr"),
-    "-d": _header("daddr"),
+# Each parses the value of an option, given the family of the table, and the protocol that the rule has named.
+_OPTIONS: Dict[str, Callable[[str, str, str], _Match]] = {
+    "-i": partial(_interface, "iifname"),
+    "-o": partial(_interface, "oifname"),
+    "-s": partial(_header, "saddr"),
+    "-d": partial(_header, "daddr"),
     "-p": _protocol,
-    "--dport": _port("dport"),
-    "--dports": _port("dport"),
-    "--sport": _port("sport"),
-    "--sports": _port("sport"),
+    "--dport": partial(_port, "dport"),
+    "--dports": partial(_port, "dport"),
+    "--sport": partial(_port, "sport"),
+    "--sports": partial(_port, "sport"),
     "--ctstate": _state,
     "--state": _state,
-    "--ctstatus": _status,
-    "--dst-type": _type("daddr"),
-    "--src-type": _type("saddr"),
-    "--ctorigsrc": _original("saddr"),
-    "--ctorigdst": _original("daddr"),
-    "--ctorigdstport": _original("proto-dst"),
-    "--ctdir": _direction,
+    "--ctstatus": partial(_words, {"ct": {"key": "status"}}),
+    "--dst-type": partial(_words, {"fib": {"result": "type", "flags": ["daddr"]}}),
+    "--src-type": partial(_words, {"fib": {"result": "type", "flags": ["saddr"]}}),
+    "--ctorigsrc": partial(_original, "saddr"),
+    "--ctorigdst": partial(_original, "daddr"),
+    "--ctorigdstport": partial(_original, "proto-dst"),
+    "--ctdir": partial(_words, {"ct": {"key": "direction"}}),
     "--mark": _mark,
     "--icmp-type": _icmp_type,
     "--icmpv6-type": _icmp_type,
