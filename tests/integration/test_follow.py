@@ -50,7 +50,7 @@ def following(host: ThrowawayHost, *options: str, is_confined: bool = True) -> I
 
 
 def confined() -> list[str]:
-    script = "from engine.planning.boot_systemd import SERVICES; print(*SERVICES.usual_files)"
+    script = "from engine.planning.boot_systemd import SERVICES; print(*SERVICES.files())"
     units = subprocess.run([*ENGINE, "-c", script], check=True, capture_output=True, text=True).stdout
     names = re.findall(r"CAP_(\w+)", units)
     assert names

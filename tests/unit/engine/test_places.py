@@ -366,4 +366,4 @@ def test_metrics_need_the_service_that_writes_them() -> None:
     for services in SERVICES.values():
         _apply, with_metrics = services.files("/run/wharf.prom")
         assert "follow --metrics /run/wharf.prom" in with_metrics.content
-        assert "--metrics" not in services.usual_files[1].content
+        assert "--metrics" not in services.files()[1].content

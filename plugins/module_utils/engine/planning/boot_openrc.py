@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from .installed import COMMAND, HEADER, BootServices
 
-from ..state import File
-from .installed import COMMAND, HEADER, BootServices, follow_arguments
-
-_FOLDER = "/etc/init.d"
 _APPLY, _FOLLOW = "wharf", "wharf-follow"
 
 # Processes that a service starts stay when it stops: those of dnsmasq, and the one that reverts unconfirmed changes.
@@ -75,13 +71,4 @@ depend()
 }}}}
 """
 
-
-def _files(metrics: str) -> Sequence[File]:
-    follow = _FOLLOW_SCRIPT.format(follow=follow_arguments(metrics))
-    return (
-        File(f"{_FOLDER}/{_APPLY}", _APPLY_SCRIPT, executable=True),
-        File(f"{_FOLDER}/{_FOLLOW}", follow, executable=True),
-    )
-
-
-SERVICES = BootServices(_APPLY, _FOLLOW, _files)
+SERVICES = BootServices("/etc/init.d", _APPLY, _FOLLOW, _APPLY_SCRIPT, _FOLLOW_SCRIPT, executable=True)

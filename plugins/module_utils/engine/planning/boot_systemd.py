@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from .installed import COMMAND, HEADER, BootServices
 
-from ..state import File
-from .installed import COMMAND, HEADER, BootServices, follow_arguments
-
-_FOLDER = "/etc/systemd/system"
 _APPLY, _FOLLOW = "wharf.service", "wharf-follow.service"
 
 # Services that load firewall rules, and may flush the whole ruleset when they restart.
@@ -65,10 +61,4 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 """
 
-
-def _files(metrics: str) -> Sequence[File]:
-    follow = _FOLLOW_UNIT.format(follow=follow_arguments(metrics))
-    return File(f"{_FOLDER}/{_APPLY}", _APPLY_UNIT), File(f"{_FOLDER}/{_FOLLOW}", follow)
-
-
-SERVICES = BootServices(_APPLY, _FOLLOW, _files)
+SERVICES = BootServices("/etc/systemd/system", _APPLY, _FOLLOW, _APPLY_UNIT, _FOLLOW_UNIT)

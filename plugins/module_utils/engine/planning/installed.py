@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Sequence
 
 from ..state import File
 
@@ -24,27 +24,28 @@ HEADER = "# Written by wharf.network.\n"
 class BootServices:
     """The services as one init system has them: one applies what is declared, one follows what changes.
 
-    `files` makes their files, given the file in which metrics are kept, or an empty text for none. `names` are in the
-    order in which the services start.
+    Each has a file of its name in `folder`, with its script; in that of `follow`, `{follow}` stands for the arguments.
     """
 
+    folder: str
     apply: str
     follow: str
-    files: Callable[[str], Sequence[File]]
+    apply_script: str
+    follow_script: str
+    executable: bool = False
 
     @property
     def names(self) -> Sequence[str]:
+        """In the order in which the services start."""
         return self.follow, self.apply
 
-    @property
-    def usual_files(self) -> Sequence[File]:
-        return self.files("")
+    def files(self, metrics: str = "") -> Sequence[File]:
+        """`metrics` is the file in which metrics are kept, empty for none."""
+        follow = self.follow_script.format(follow=f"follow --metrics {metrics}" if metrics else "follow")
+        scripts = (self.apply, self.apply_script), (self.follow, follow)
+        return [File(f"{self.folder}/{name}", script, executable=self.executable) for name, script in scripts]
 
 
 def digest(content: bytes) -> str:
     """The digest by which two versions of the program are compared."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def follow_arguments(metrics: str) -> str:
-    return f"follow --metrics {metrics}" if metrics else "follow"

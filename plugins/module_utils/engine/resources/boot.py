@@ -67,7 +67,7 @@ class ServiceFiles(Files):
         return super().observe(desired, owned | (self.recover(desired) & desired.keys()))
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        files = (file for services in SERVICES.values() for file in services.usual_files)
+        files = (file for services in SERVICES.values() for file in services.files())
         return frozenset(
             file.key for file in files if disk.content_of(file.name, follow=False).startswith(_beginning(file))
         )
