@@ -8,10 +8,10 @@ from __future__ import annotations
 import ipaddress
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..declaration.model import Network
-from ..declaration.section import Address, Subnet
+from ..declaration.section import Address
 from ..kernel.rtnetlink import LinkInfo
 from ..planning.plan import Plan
 from ..resources.links.marks import is_managed_port, marked_for
@@ -137,23 +137,15 @@ def _origin(
         return stack, None, header
     at = network_at(plan, header)
     behind = _towards_lan(at, host) if at else None
-    if behind:
-        # What is beyond comes to containers on the parent by no other link.
-        others = (link for link in host.links.values() if link != behind)
-        nobodys = (*_NOBODYS[header.version], *_own_networks(host, others, header.version))
-        return None, behind, header if address else replace(header, source=SomeAddress(header.version, nobodys))
-    if address is None:
-        uplink = _uplink(host, plan)
-        others = (link for link in host.links.values() if link != uplink)
-        nobodys = (*_NOBODYS[header.version], *_own_networks(host, others, header.version))
-        return None, uplink, replace(header, source=SomeAddress(header.version, nobodys))
-    with suppress(OSError):
-        return None, host.links[host.way(address).index], header
-    return None, _uplink(host, plan), header
-
-
-def _own_networks(host: Stack, links: Iterable[LinkInfo], version: int) -> List[Subnet]:
-    return [each.network for link in links for each in host.interfaces(link) if each.version == version]
+    if address:
+        with suppress(OSError):
+            return None, behind or host.links[host.way(address).index], header
+        return None, _uplink(host, plan), header
+    # What is beyond comes to containers on the parent by no other link.
+    link = behind or _uplink(host, plan)
+    others = (each for other in host.links.values() if other != link for each in host.interfaces(other))
+    nobodys = (*_NOBODYS[header.version], *(each.network for each in others if each.version == header.version))
+    return None, link, replace(header, source=SomeAddress(header.version, nobodys))
 
 
 def _uplink(host: Stack, plan: Plan) -> LinkInfo:

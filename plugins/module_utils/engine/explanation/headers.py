@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple, Union
+from typing import Optional, Union
 
 from ..declaration.section import Address
 from ..third_party.rule_evaluation import SomeAddress, SomePort
@@ -61,7 +61,7 @@ def spelt(end: End, port: Optional[Port]) -> str:
 class Connection:
     """What connection tracking of one stack knows: the first packet as it came, and as it is after translation.
 
-    `translates_destination` and `translates_source`: that NAT is already decided, even if it left them as they were.
+    `has_destination` and `has_source`: that NAT is already decided, even if it left them as they were.
     """
 
     original: Header
@@ -71,11 +71,8 @@ class Connection:
 
     @property
     def dnat(self) -> bool:
-        return _end(self.original, "destination") != _end(self.current, "destination")
-
-    @property
-    def snat(self) -> bool:
-        return self.original.source != self.current.source
+        before, now = self.original, self.current
+        return (before.destination, before.destination_port) != (now.destination, now.destination_port)
 
     @property
     def expected_answer(self) -> Header:
@@ -88,7 +85,3 @@ class Connection:
     def with_own_source(self, header: Header) -> Header:
         """An answer as it is once the translation of the destination is undone."""
         return replace(header, source=self.original.destination, source_port=self.original.destination_port)
-
-
-def _end(header: Header, which: str) -> Tuple[Optional[End], Optional[Port]]:
-    return getattr(header, which), getattr(header, f"{which}_port")

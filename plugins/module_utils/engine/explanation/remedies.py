@@ -228,7 +228,7 @@ class Adviser:
                 "a rule that was added to DOCKER-USER by hand forbids the packet", (_removal(step.base, step.end),)
             )
         if made.owner == WHARF and cause.header.reply:
-            return Advice(f"wharf.network drops unsolicited packets to {_end(cause.header)}", ())
+            return Advice(f"wharf.network drops unsolicited packets to {cause.header.to}", ())
         if made.owner == WHARF:
             return self._by_declaration(cause)
         if cause.stack != HOST:
@@ -299,9 +299,7 @@ class Adviser:
                 return Advice(why, (f"add {whom} to `x-wharf: {{allow_from: […]}}` in {each.path}",))
         return None
 
-    def _without_icc(self, network: Optional[Network]) -> Advice:
-        if network is None:
-            return Advice()
+    def _without_icc(self, network: Network) -> Advice:
         key = "icc" if network.is_default else "com.docker.network.bridge.enable_icc"
         why = f"containers of network {network.name} may not talk to each other ({key} is false, {network.path})"
         return Advice(why, tuple(filter(None, [f"`{key}: true` in {network.path}", self._publish()])))
@@ -405,10 +403,6 @@ class Adviser:
 
     def _network_of(self, bridge: str) -> Optional[Network]:
         return next((each for each in self._plan.model.networks.values() if bridge and each.bridge == bridge), None)
-
-
-def _end(header: Header) -> str:
-    return spelt(header.destination, header.destination_port)
 
 
 def _removal(base: Base, end: End) -> str:
