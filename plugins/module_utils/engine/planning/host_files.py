@@ -132,18 +132,13 @@ class _NamedEndpoint:
     names: Tuple[str, ...]
 
     def lines(self, omitted: Collection[str]) -> str:
-        return _lines(self.addresses, [name for name in self.names if name.lower() not in omitted])
+        names = _unique(name for name in self.names if name.lower() not in omitted)
+        return "".join(f"{address}\t{names}\n" for address in self.addresses) if names else ""
 
 
-@dataclass(frozen=True)
-class _SharedLines:
-    """The lines of all containers on a set of networks, by container, and the names that they omit.
-
-    Containers on the same networks have them in common, so they are made once.
-    """
-
-    lines: Tuple[Tuple[str, str], ...]
-    omitted: FrozenSet[str]
+# The lines of all containers on a set of networks, by container, and the names that they omit. Containers on the same
+# networks have them in common, so they are made once.
+_SharedLines = Tuple[List[Tuple[str, str]], FrozenSet[str]]
 
 
 class _Peers:
@@ -170,15 +165,15 @@ class _Peers:
         key = (networks, container.name in self._assignments)
         if key not in self._shared:
             self._shared[key] = self._shared_lines(*key)
-        shared = self._shared[key]
-        omitted = {*_own_names(container).lower().split(), *shared.omitted}
+        lines_by_container, ambiguous = self._shared[key]
+        omitted = {*_own_names(container).lower().split(), *ambiguous}
         own = (self._on[network][container.name].lines(omitted) for network in networks)
-        return "".join([*own, *(lines for name, lines in shared.lines if name != container.name)])
+        return "".join([*own, *(lines for name, lines in lines_by_container if name != container.name)])
 
     def _shared_lines(self, networks: Tuple[str, ...], has_resolver: bool) -> _SharedLines:
         endpoints = [item for network in networks for item in self._on[network].items()]
         omitted = _ambiguous_names(endpoints) if has_resolver else frozenset()
-        return _SharedLines(tuple((name, endpoint.lines(omitted)) for name, endpoint in endpoints), omitted)
+        return [(name, endpoint.lines(omitted)) for name, endpoint in endpoints], omitted
 
 
 def _ambiguous_names(endpoints: Iterable[Tuple[str, _NamedEndpoint]]) -> FrozenSet[str]:
@@ -188,10 +183,6 @@ def _ambiguous_names(endpoints: Iterable[Tuple[str, _NamedEndpoint]]) -> FrozenS
         for name in endpoint.names:
             containers_by_name.setdefault(name.lower(), set()).add(container)
     return frozenset(name for name, containers in containers_by_name.items() if len(containers) > 1)
-
-
-def _lines(addresses: Iterable[str], names: List[str]) -> str:
-    return "".join(f"{address}\t{_unique(names)}\n" for address in addresses) if names else ""
 
 
 def _unique(names: Iterable[str]) -> str:
