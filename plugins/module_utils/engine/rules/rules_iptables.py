@@ -10,7 +10,7 @@ on this rule alone, so that a change of one port moves no other rule.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from ..declaration.model import ISOLATED, Network
 from ..declaration.section import Address
@@ -38,18 +38,20 @@ from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
-HOOKS = (
-    "raw PREROUTING",
-    "mangle PREROUTING",
-    "mangle FORWARD",
-    "filter INPUT",
-    "filter FORWARD",
-    f"filter {USER_CHAIN}",
-    "nat PREROUTING",
-    "nat OUTPUT",
-    "nat POSTROUTING",
-    "mangle POSTROUTING",
-)
+_TO_LOCAL = "-m addrtype --dst-type LOCAL"
+# The hooks, with their jumps to chains of the same table. A jump is there where its chain is.
+HOOKS: Mapping[str, Tuple[str, ...]] = {
+    "raw PREROUTING": ("-j WHARF-PREROUTING",),
+    "mangle PREROUTING": ("-j WHARF-PREROUTING",),
+    "mangle FORWARD": ("-j WHARF-FORWARD",),
+    "filter INPUT": ("-j WHARF-INPUT",),
+    "filter FORWARD": (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
+    f"filter {USER_CHAIN}": (f"-j {DECLARED_CHAIN}",),
+    "nat PREROUTING": ("-j WHARF-NAMES", f"{_TO_LOCAL} -j DOCKER"),
+    "nat OUTPUT": (f"{_TO_LOCAL} -j DOCKER",),
+    "nat POSTROUTING": ("-j WHARF-POSTROUTING",),
+    "mangle POSTROUTING": ("-j WHARF-POSTROUTING",),
+}
 CHAINS = (
     "raw WHARF-PREROUTING",
     VXLAN,
@@ -76,7 +78,6 @@ CHAINS = (
     TO_CLEAR_TEXT,
 )
 
-_TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
 _FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
@@ -110,7 +111,7 @@ def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
     The jump to them is in DOCKER-USER, which dockerd does not change, since it puts its own jumps first when it starts.
     """
     in_filter = f"{FAMILIES[version]} filter"
-    yield IptablesHook(f"{in_filter} {USER_CHAIN}", (f"-j {DECLARED_CHAIN}",))
+    yield IptablesHook(f"{in_filter} {USER_CHAIN}", HOOKS[f"filter {USER_CHAIN}"])
     yield IptablesChain(f"{in_filter} {USER_CHAIN}", ())
     yield IptablesChain(f"{in_filter} {DECLARED_CHAIN}", tuple(user_rules(plan, version)))
 
@@ -118,29 +119,9 @@ def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
 def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     family = FAMILIES[version]
     router = tuple(_not_a_router(plan, version))
-    yield IptablesHook(f"{family} raw PREROUTING", ("-j WHARF-PREROUTING",))
-    has_ingress = bool(returns(plan))
-    if has_ingress:
-        yield IptablesHook(f"{family} mangle PREROUTING", (f"-j {MARKS.split()[1]}",))
-    clamped = any(network.mss_clamp for network in plan.model.networks.values())
-    if clamped:
-        yield IptablesHook(f"{family} mangle FORWARD", ("-j WHARF-FORWARD",))
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
     isolated = any(each.uplink or each.gateway_mode(version) == ISOLATED for each in plan.model.bridged)
     tunnelled, is_encrypted = any(tunnels(plan.model)), bool(encrypted(plan.model))
-    filters_input = names or isolated or tunnelled or is_encrypted
-    if filters_input:
-        yield IptablesHook(f"{family} filter INPUT", ("-j WHARF-INPUT",))
-    yield IptablesHook(
-        f"{family} filter FORWARD",
-        (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
-        last=("-j WHARF-FORWARD",) if router else (),
-    )
-    yield IptablesHook(f"{family} nat PREROUTING", (*(["-j WHARF-NAMES"] if names else []), f"{_TO_LOCAL} -j DOCKER"))
-    yield IptablesHook(f"{family} nat OUTPUT", (f"{_TO_LOCAL} -j DOCKER",))
-    yield IptablesHook(f"{family} nat POSTROUTING", ("-j WHARF-POSTROUTING",))
-    if is_encrypted:
-        yield IptablesHook(f"{family} mangle POSTROUTING", ("-j WHARF-POSTROUTING",))
     fixed: Dict[str, Tuple[str, ...]] = {
         "raw WHARF-PREROUTING": (
             *_untracked(plan),
@@ -163,14 +144,19 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     }
     needed = {
         "filter WHARF-FORWARD": bool(router),
-        MSS: clamped,
-        INPUT: filters_input,
+        MSS: any(network.mss_clamp for network in plan.model.networks.values()),
+        INPUT: names or isolated or tunnelled or is_encrypted,
         **dict.fromkeys((TO_CLEAR_TEXT, FROM_CLEAR_TEXT), is_encrypted),
-        **dict.fromkeys((MARKS, FIRST_PACKETS, INGRESS), has_ingress),
+        **dict.fromkeys((MARKS, FIRST_PACKETS, INGRESS), bool(returns(plan))),
         VXLAN: tunnelled,
         TUNNELS: tunnelled,
         **dict.fromkeys(_FOR_NAMES, names),
     }
+    for name, jumps in HOOKS.items():
+        there = tuple(jump for jump in jumps if needed.get(f"{name.split()[0]} {jump.split()[-1]}", True))
+        last = ("-j WHARF-FORWARD",) if name == "filter FORWARD" and router else ()
+        if there and name != f"filter {USER_CHAIN}":
+            yield IptablesHook(f"{family} {name}", there, last)
     yield from _user_chains(plan, version)
     for name in CHAINS:
         if needed.get(name, name.split()[-1] not in (USER_CHAIN, DECLARED_CHAIN)):
