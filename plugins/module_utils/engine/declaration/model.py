@@ -424,6 +424,11 @@ class Model:
         """The networks whose packets from and to others pass the host, and its rules."""
         return tuple(network for network in self.networks.values() if not network.bypasses_host)
 
+    @cached_property
+    def attachments(self) -> Tuple[Tuple[Container, Attachment], ...]:
+        """Those of all containers."""
+        return tuple((container, each) for container in self.containers.values() for each in container.attachments)
+
     def ports_of_other_hosts(self) -> Iterator[Tuple[Network, Member, IngressPort]]:
         """The ports of containers of other hosts that this host publishes, too; with the network and that host."""
         for network in self.networks.values():

@@ -80,11 +80,10 @@ def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
 def _on_parents(plan: Plan, host: Stack) -> Dict[int, List[str]]:
     """By the index of each parent, the containers that have links on it."""
     found: Dict[int, List[str]] = {}
-    for container in plan.model.containers.values():
-        for attachment in container.attachments:
-            parent = _parent(plan.model.networks[attachment.network], host)
-            if parent:
-                found.setdefault(parent.index, []).append(container.name)
+    for container, attachment in plan.model.attachments:
+        parent = _parent(plan.model.networks[attachment.network], host)
+        if parent:
+            found.setdefault(parent.index, []).append(container.name)
     return found
 
 

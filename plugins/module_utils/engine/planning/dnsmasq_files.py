@@ -325,12 +325,11 @@ class _NamesByNetwork:
         self._lines: Dict[str, Dict[str, Lines]] = {
             name: {_RECORDS: _address_records(plan.model.networks[name])} for name in known
         }
-        for container in plan.model.containers.values():
-            for attachment in container.attachments:
-                if attachment.network in known:
-                    names = _names_of(container, plan.model.networks[attachment.network], attachment)
-                    addresses = plan.addresses(container.name, attachment)
-                    self._lines[attachment.network][container.name] = [(address, names) for address in addresses]
+        for container, attachment in plan.model.attachments:
+            if attachment.network in known:
+                names = _names_of(container, plan.model.networks[attachment.network], attachment)
+                addresses = plan.addresses(container.name, attachment)
+                self._lines[attachment.network][container.name] = [(address, names) for address in addresses]
 
     def files(self) -> Iterator[File]:
         for network, files in self._lines.items():

@@ -152,12 +152,11 @@ class _Peers:
         self._assignments = plan.resolvers.assignments
         self._on: Dict[str, Dict[str, _NamedEndpoint]] = {}
         self._shared: Dict[Tuple[Tuple[str, ...], bool], _SharedLines] = {}
-        for container in plan.model.containers.values():
-            for attachment in container.attachments:
-                if attachment.network != DEFAULT_NETWORK:
-                    addresses = tuple(plan.addresses(container.name, attachment))
-                    endpoint = _NamedEndpoint(addresses, container.names(attachment))
-                    self._on.setdefault(attachment.network, {})[container.name] = endpoint
+        for container, attachment in plan.model.attachments:
+            if attachment.network != DEFAULT_NETWORK:
+                addresses = tuple(plan.addresses(container.name, attachment))
+                endpoint = _NamedEndpoint(addresses, container.names(attachment))
+                self._on.setdefault(attachment.network, {})[container.name] = endpoint
 
     def lines(self, container: Container) -> str:
         """The container's own aliases, and then the names of its peers."""

@@ -51,11 +51,8 @@ def _allot_endpoints(
     notes: ProblemCollector,
 ) -> Tuple[Dict[EndpointKey, EndpointAllotment], Dict[str, Tuple[Address, ...]]]:
     """The endpoints, and the host's own addresses by network, where it has some that are no gateways."""
-    wanted = [
-        (container, attachment) for container in model.containers.values() for attachment in container.attachments
-    ]
     by_network: Dict[str, List[Tuple[Container, Attachment]]] = {}
-    for container, attachment in wanted:
+    for container, attachment in model.attachments:
         by_network.setdefault(attachment.network, []).append((container, attachment))
     addresses: Dict[Tuple[str, str, int], Address] = {}
     for network in model.networks.values():
@@ -71,7 +68,7 @@ def _allot_endpoints(
         for container in model.containers.values()
         for network, interface in _interface_names(container, model, before, problems).items()
     }
-    macs = macs_of(model, facts, wanted)
+    macs = macs_of(model, facts)
     hosts: Dict[str, Tuple[Address, ...]] = {}
     for (name, on, _version), address in addresses.items():
         if name == _HOST:
@@ -83,7 +80,7 @@ def _allot_endpoints(
             addresses.get((c.name, a.network, 4)),
             addresses.get((c.name, a.network, 6)),
         )
-        for c, a in wanted
+        for c, a in model.attachments
     }
     return endpoints, hosts
 
@@ -331,16 +328,16 @@ def _interface_prefix(model: Model, attachment: Attachment) -> str:
     return model.networks[attachment.network].interface_prefix
 
 
-def macs_of(model: Model, facts: Facts, wanted: List[Tuple[Container, Attachment]]) -> Dict[EndpointKey, str]:
+def macs_of(model: Model, facts: Facts) -> Dict[EndpointKey, str]:
     """The MAC of each endpoint: the declared one, or one from a hash of the endpoint's name.
 
     Empty for those that have the MAC of another link.
     """
-    macs = {(c.name, a.network): a.mac for c, a in wanted if a.mac}
-    given = ((key, model.networks[key[1]].sublinks) for key in ((c.name, a.network) for c, a in wanted))
+    macs = {(c.name, a.network): a.mac for c, a in model.attachments if a.mac}
+    given = ((key, model.networks[key[1]].sublinks) for key in ((c.name, a.network) for c, a in model.attachments))
     macs.update({key: "" for key, driver in given if driver and driver.shares_mac})
     used: Set[str] = set(macs.values())
-    for container, attachment in wanted:
+    for container, attachment in model.attachments:
         key = (container.name, attachment.network)
         if key not in macs:
             name = "/".join(key) + on_lan(model.networks[key[1]], facts)

@@ -51,11 +51,8 @@ class LeaseRequest:
 
 def lease_requests(model: Model, facts: Facts, before: Allotments, problems: ProblemCollector) -> List[LeaseRequest]:
     """Of all endpoints on networks with leases. An address that is declared for one of them is a problem."""
-    wanted = [
-        (container, attachment) for container in model.containers.values() for attachment in container.attachments
-    ]
-    leased = [(c, a) for c, a in wanted if model.networks[a.network].leased]
-    macs = macs_of(model, facts, wanted) if leased else {}
+    leased = [(c, a) for c, a in model.attachments if model.networks[a.network].leased]
+    macs = macs_of(model, facts) if leased else {}
     for _container, attachment in leased:
         if attachment.ipv4:
             problems.add(

@@ -153,13 +153,12 @@ def _url(server: Address, file: str) -> str:
 
 def dhcp_hosts(plan: Plan, network: Network) -> Iterator[str]:
     """Reservations: each container's own address, by the MAC of its endpoint."""
-    for container in plan.model.containers.values():
-        for attachment in container.attachments:
-            if attachment.network == network.name:
-                endpoint = plan.allotted.endpoints[container.name, network.name]
-                ipv4 = [str(endpoint.ipv4)] if endpoint.ipv4 else []
-                ipv6 = [f"[{endpoint.ipv6}]"] if endpoint.ipv6 else []
-                name = container.effective_hostname.partition(".")[0]
-                if _LEASE_WORD.fullmatch(name):
-                    name = f"{name}.{_domain(network)}"
-                yield ",".join([endpoint.mac, *ipv4, *ipv6, name]) + "\n"
+    for container, attachment in plan.model.attachments:
+        if attachment.network == network.name:
+            endpoint = plan.allotted.endpoints[container.name, network.name]
+            ipv4 = [str(endpoint.ipv4)] if endpoint.ipv4 else []
+            ipv6 = [f"[{endpoint.ipv6}]"] if endpoint.ipv6 else []
+            name = container.effective_hostname.partition(".")[0]
+            if _LEASE_WORD.fullmatch(name):
+                name = f"{name}.{_domain(network)}"
+            yield ",".join([endpoint.mac, *ipv4, *ipv6, name]) + "\n"

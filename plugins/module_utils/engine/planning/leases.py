@@ -58,11 +58,10 @@ def _check_range(
         problems.add(leased.path, f'"{leased}": lies outside {subnets_of(network.name, of_family)}')
     for gateway in (pool.gateway for pool in of_family if pool.gateway in leased):
         problems.add(leased.path, f'"{leased}": includes the network\'s gateway {gateway}: leave that out')
-    for container in model.containers.values():
-        for attachment in container.attachments:
-            static = attachment.static(leased.version)
-            if attachment.network == network.name and static and static in leased:
-                problems.add(
-                    leased.path,
-                    f'"{leased}": includes {static}, which is the address of {attachment.path}: move one of them',
-                )
+    for _container, attachment in model.attachments:
+        static = attachment.static(leased.version)
+        if attachment.network == network.name and static and static in leased:
+            problems.add(
+                leased.path,
+                f'"{leased}": includes {static}, which is the address of {attachment.path}: move one of them',
+            )

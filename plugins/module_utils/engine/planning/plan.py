@@ -288,11 +288,10 @@ class Plan:
         for network in self.model.networks.values():
             if network.rates:
                 check_burst(network.rates, network, self.mtu(network), problems)
-        for container in self.model.containers.values():
-            for attachment in container.attachments:
-                if attachment.rates:
-                    network = self.model.networks[attachment.network]
-                    check_burst(attachment.rates, network, self.mtu(network), problems)
+        for _container, attachment in self.model.attachments:
+            if attachment.rates:
+                network = self.model.networks[attachment.network]
+                check_burst(attachment.rates, network, self.mtu(network), problems)
 
 
 def _declares_subnets(network: Network) -> bool:

@@ -195,9 +195,8 @@ def _whole(network: Network, subnet: Subnet) -> Subnet:
 def _users(model: Model, before: Allotments) -> Mapping[str, Set[str]]:
     """The containers on each network: those that are declared, and those that the ledger has and this run removes."""
     users: Dict[str, Set[str]] = {}
-    for container in model.containers.values():
-        for attachment in container.attachments:
-            users.setdefault(attachment.network, set()).add(container.name)
+    for container, attachment in model.attachments:
+        users.setdefault(attachment.network, set()).add(container.name)
     for name, network in before.endpoints:
         # A declared container may have moved to another network since: the ledger still has the old one.
         if name not in model.containers:

@@ -21,9 +21,8 @@ def port_vlans(network: Network, attachment: Attachment) -> Optional[Vlans]:
 
 def check_vlans(model: Model, facts: Facts, problems: ProblemCollector) -> None:
     """Report VLANs that no bridge keeps apart."""
-    attachments = [each for container in model.containers.values() for each in container.attachments]
     given = [(network.vlans, network) for network in model.networks.values()]
-    given += [(each.vlans, model.networks[each.network]) for each in attachments]
+    given += [(each.vlans, model.networks[each.network]) for _container, each in model.attachments]
     for declared, network in given:
         why = _keeps_none(network, facts) if declared else ""
         if declared and why:

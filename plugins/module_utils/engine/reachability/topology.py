@@ -70,9 +70,8 @@ class Topology:
         self.by_network: Dict[Tuple[str, int], List[EndpointAddress]] = {}
         self.by_container: Dict[str, List[EndpointAddress]] = {name: [] for name in plan.model.containers}
         self.by_address: Dict[Address, EndpointAddress] = {}
-        for container in plan.model.containers.values():
-            for attachment in container.attachments:
-                self._add(container, attachment)
+        for container, attachment in plan.model.attachments:
+            self._add(container, attachment)
         self.publications = [each for each in plan.publications if each.protocol in (TCP, UDP)]
         self._published: Dict[Tuple[str, int, int], List[Publication]] = {}
         for each in self.publications:
