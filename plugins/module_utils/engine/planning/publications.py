@@ -25,26 +25,44 @@ _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
 
 
 @dataclass(frozen=True)
-class Publication:
-    """One port of the host that leads to one port of a container, in one IP family.
+class PortRequest:
+    """The request of one target port for a port of the host, which is the same in both IP families.
 
-    `host_ip` is None where the port is published on every address of the host in that family. `allow_from` are the
-    sources that may reach it, None for all. `candidates` are the first and last host port that the declaration leaves
-    to choose from, and `key` is that of the choice in `Allotments.ports`. With `ingress`, the other hosts of its
-    network publish it, too.
+    `host_ip` is None where the port is to be published on every address of the host. `addresses` are those that it
+    leads to, one in each family. `candidates` are the first and last host port that the declaration leaves to choose
+    from. `allow_from` are the sources that may reach it, None for all. With `ingress`, the other hosts of its network
+    publish it, too.
     """
 
     container: str
     path: str
     protocol: str
     host_ip: Optional[Address]
+    addresses: Tuple[Address, ...]
+    target_port: int
+    candidates: PortRange
+    allow_from: Optional[Tuple[Subnet, ...]]
+    ingress: bool
+
+    @property
+    def key(self) -> str:
+        """That of the choice in `Allotments.ports`."""
+        wanted = "" if self.candidates == _ANY_PORT else f"{port_text(self.candidates)}:"
+        return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
+
+    def at(self, port: int) -> str:
+        """The port as users write it, with the host's address if it is published on one address only."""
+        if self.host_ip is None:
+            return f"{port}/{self.protocol}"
+        return f"{f'[{self.host_ip}]' if self.host_ip.version == 6 else self.host_ip}:{port}/{self.protocol}"
+
+
+@dataclass(frozen=True)
+class Publication(PortRequest):
+    """One port of the host that leads to one port of a container, in one IP family: at this `address`."""
+
     host_port: int
     address: Address
-    target_port: int
-    allow_from: Optional[Tuple[Subnet, ...]]
-    candidates: PortRange
-    key: str
-    ingress: bool = False
 
     @property
     def version(self) -> int:
@@ -109,7 +127,7 @@ def publish(
     taken = _TakenPorts(facts, allotted.ports)
     for entry in entries:
         taken.take_for_another_host(entry, model.networks[entry.network].path, problems)
-    allocated: Dict[_PortRequest, int] = {}
+    allocated: Dict[PortRequest, int] = {}
     # Of two requests for one port, the problem is reported at the one that the ledger does not have.
     for request in sorted(requests, key=lambda each: each.key not in allotted.ports):
         if size(request.candidates) == 1:
@@ -130,43 +148,17 @@ def publish(
     return tuple(_publications(in_order)), {**ports, **{entry.key: entry.port.port for entry in entries}}
 
 
-def _without_duplicates(requests: Iterable[_PortRequest], problems: ProblemCollector) -> List[_PortRequest]:
-    first: Dict[str, _PortRequest] = {}
+def _without_duplicates(requests: Iterable[PortRequest], problems: ProblemCollector) -> List[PortRequest]:
+    first: Dict[str, PortRequest] = {}
     for request in requests:
         if first.setdefault(request.key, request) is not request:
             problems.add(request.path, f"asks for the same as {first[request.key].path}: leave one of the two out")
     return list(first.values())
 
 
-@dataclass(frozen=True)
-class _PortRequest:
-    """The request of one target port for a port of the host, which is the same in both IP families."""
-
-    container: str
-    path: str
-    protocol: str
-    host_ip: Optional[Address]
-    addresses: Tuple[Address, ...]
-    target_port: int
-    candidates: PortRange
-    allow_from: Optional[Tuple[Subnet, ...]]
-    ingress: bool = False
-
-    @property
-    def key(self) -> str:
-        wanted = "" if self.candidates == _ANY_PORT else f"{port_text(self.candidates)}:"
-        return f"{self.container} {self.host_ip or '*'} {wanted}{self.target_port}/{self.protocol}"
-
-    def at(self, port: int) -> str:
-        """The port as users write it, with the host's address if it is published on one address only."""
-        if self.host_ip is None:
-            return f"{port}/{self.protocol}"
-        return f"{f'[{self.host_ip}]' if self.host_ip.version == 6 else self.host_ip}:{port}/{self.protocol}"
-
-
 def _requests(
     model: Model, container: Container, mapping: PortMapping, allotted: Allotments, problems: ProblemCollector
-) -> Iterator[_PortRequest]:
+) -> Iterator[PortRequest]:
     host_ip, versions = _binding(model, container, mapping)
     gateways = [(gateway_attachment(model, container, version), version) for version in versions]
     leaving = [(model.networks[attachment.network], version) for attachment, version in gateways if attachment]
@@ -202,7 +194,7 @@ def _requests(
         candidates = mapping.published or _ANY_PORT
         if not mapping.leaves_choice:
             candidates = (candidates[0] + offset, candidates[0] + offset)
-        yield _PortRequest(
+        yield PortRequest(
             container.name,
             mapping.path,
             mapping.protocol,
@@ -263,7 +255,7 @@ class _TakenPorts:
             for version, on in _listens_on(ipaddress.ip_address(address)):
                 self._listeners.setdefault((version, protocol, port), {})[on] = _LISTENER
 
-    def take(self, request: _PortRequest, port: int) -> int:
+    def take(self, request: PortRequest, port: int) -> int:
         """
         Raises:
             ModelError: the port is in use.
@@ -294,7 +286,7 @@ class _TakenPorts:
             "(x-wharf.ingress)"
         )
 
-    def take_free(self, request: _PortRequest) -> int:
+    def take_free(self, request: PortRequest) -> int:
         """Take the lowest free port.
 
         Raises:
@@ -308,20 +300,20 @@ class _TakenPorts:
             request.path, f"no port is free from {first} to {last}/{request.protocol}: free or add some"
         )
 
-    def is_free(self, request: _PortRequest, port: int) -> bool:
+    def is_free(self, request: PortRequest, port: int) -> bool:
         first, last = self._range(request)
         # Reserved ports are excluded only where any port would do: a declared range may consist of them on purpose.
         reserved = request.candidates == _ANY_PORT and self._is_reserved(port)
         return first <= port <= last and not reserved and not self._user(request, port)
 
-    def _range(self, request: _PortRequest) -> PortRange:
+    def _range(self, request: PortRequest) -> PortRange:
         return self._facts.local_ports if request.candidates == _ANY_PORT else request.candidates
 
     def _is_reserved(self, port: int) -> bool:
         """Whether the kernel excludes the port from automatic assignment (`net.ipv4.ip_local_reserved_ports`)."""
         return any(first <= port <= last for first, last in self._facts.reserved_ports)
 
-    def _user(self, request: _PortRequest, port: int) -> Optional[str]:
+    def _user(self, request: PortRequest, port: int) -> Optional[str]:
         """Who uses the port, if anybody does.
 
         On a port that is published already, a process of the host may listen, but its traffic goes to the container.
@@ -347,21 +339,8 @@ def _listens_on(listener: Address) -> Iterator[Tuple[int, Optional[str]]]:
     yield address.version, None if address.is_unspecified else str(address)
 
 
-def _publications(allocated: Mapping[_PortRequest, int]) -> List[Publication]:
-    return [
-        Publication(
-            request.container,
-            request.path,
-            request.protocol,
-            request.host_ip,
-            port,
-            address,
-            request.target_port,
-            None if request.allow_from is None else union(request.allow_from, address.version),
-            request.candidates,
-            request.key,
-            request.ingress,
-        )
-        for request, port in allocated.items()
-        for address in request.addresses
-    ]
+def _publications(allocated: Mapping[PortRequest, int]) -> Iterator[Publication]:
+    for request, port in allocated.items():
+        for address in request.addresses:
+            of_family = None if request.allow_from is None else union(request.allow_from, address.version)
+            yield Publication(**{**vars(request), "allow_from": of_family}, host_port=port, address=address)
