@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from contextlib import suppress
-from typing import Sequence
+from typing import Optional, Sequence
 
 from ..errors import ApplyError
 from . import detached, disk, programs
@@ -25,6 +25,8 @@ _STARTED, _STARTING, _INACTIVE = 0, 8, 16
 # In seconds. A service is marked as starting at once, but for a slow machine.
 _PATIENCE = 30.0
 _LOOK_EVERY = 0.05
+_ANSWERS_WITHIN = 30.0
+_ATTEMPTS = 3
 
 
 def is_booted() -> bool:
@@ -42,7 +44,19 @@ def is_enabled(service: str) -> bool:
 
 def running(services: Sequence[str]) -> Sequence[str]:
     """Those that run or are starting, or that wait for something since they have started."""
-    return [each for each in services if _rc_service(each, "status").returncode in (_STARTED, _STARTING, _INACTIVE)]
+    return [each for each in services if _status(each) in (_STARTED, _STARTING, _INACTIVE)]
+
+
+def _status(service: str) -> int:
+    """What openrc-run says; it is asked again where it waits for a script that ended before it had noted its process.
+
+    Raises:
+        ApplyError: it does not answer.
+    """
+    for _attempt in range(_ATTEMPTS):
+        with suppress(subprocess.TimeoutExpired):
+            return _rc_service(service, "status", timeout=_ANSWERS_WITHIN).returncode
+    raise ApplyError(f"rc-service {service} status: gives no answer within {_ANSWERS_WITHIN:.0f} seconds")
 
 
 def read_files() -> None:
@@ -95,10 +109,12 @@ def _rc_update(*arguments: str) -> None:
     _require(programs.run(["rc-update", *arguments]))
 
 
-def _rc_service(service: str, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _rc_service(
+    service: str, verb: str, *options: str, timeout: Optional[float] = None
+) -> subprocess.CompletedProcess[str]:
     """Of this service alone, whatever depends on it: that may be waiting for the end of this run."""
     # What supervises a service stays.
-    return programs.run(["rc-service", *options, "--nodeps", service, verb], keeps_lock=False)
+    return programs.run(["rc-service", *options, "--nodeps", service, verb], keeps_lock=False, timeout=timeout)
 
 
 def _require(ran: subprocess.CompletedProcess[str]) -> None:

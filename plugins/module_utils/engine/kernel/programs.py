@@ -31,7 +31,9 @@ def complaint(ran: subprocess.CompletedProcess[str]) -> str:
     return ran.stderr.strip().replace("\n", "; ") or f"it ended with {ran.returncode}"
 
 
-def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], script: str = "", keeps_lock: bool = True, timeout: Optional[float] = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program with a script on its standard input.
 
     If this run is killed, the program goes on, and must not get half of the script. So the script is a file, no pipe.
@@ -43,6 +45,7 @@ def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> su
 
     Raises:
         ApplyError: it could not be started.
+        subprocess.TimeoutExpired: it has taken `timeout` seconds, and is killed.
     """
     try:
         with open(os.memfd_create("script"), "w+", encoding="utf-8", errors="surrogateescape") as file:
@@ -55,7 +58,7 @@ def run(command: Sequence[str], script: str = "", keeps_lock: bool = True) -> su
             with open(f"/proc/self/fd/{file.fileno()}", "rb") as stdin:
                 return subprocess.run(  # pylint: disable=ansible-bad-function
                     command, stdin=stdin, capture_output=True, check=False, close_fds=not keeps_lock,
-                    encoding="utf-8", errors="surrogateescape",
+                    encoding="utf-8", errors="surrogateescape", timeout=timeout,
                 )  # fmt: skip
     except OSError as error:
         raise ApplyError(f"{command[0]} could not be run: {error.strerror}") from error
