@@ -352,7 +352,7 @@ def _read_below(folder: str) -> Iterator[tuple[str, str]]:
                     yield entry.path, file.read().decode("latin-1")
 
 
-# What stands in a place
+# Links, kernel parameters, and what programs print of a network namespace
 
 
 def link_names(place: str) -> list[str]:
@@ -370,11 +370,17 @@ def read_parameters(place: str, patterns: list[str]) -> dict[str, str]:
     return found
 
 
-def printed(place: str, command: list[str], given: str = "") -> str:
-    """What a program prints that runs in a place; what it complains of, and whether it fails, are left out."""
+def printed(place: str, command: list[str], given: str = "", may_fail: bool = False) -> str:
+    """What a program prints that runs in a place.
+
+    Raises:
+        RuntimeError: it failed, and may not.
+    """
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     with entered(place):
         ran = subprocess.run(command, input=given.encode(), capture_output=True, check=False, env=environment)
+    if ran.returncode and not may_fail:
+        raise RuntimeError(f"{command} ended with {ran.returncode}: {ran.stderr.decode()}")
     return ran.stdout.decode()
 
 

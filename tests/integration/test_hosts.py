@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from hosts import ThrowawayHost, differences
+import pytest
+from hosts import HOST, ThrowawayHost, differences
 
 WORDS = {"containers": {"web": {"ports": ["8080:80"]}}}
 
@@ -68,3 +69,8 @@ def test_a_host_goes_with_the_tests_that_are_killed() -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "something outlives the tests"
         time.sleep(0.02)
+
+
+def test_a_program_that_fails_prints_no_empty_answer(host: ThrowawayHost) -> None:
+    with pytest.raises(RuntimeError, match="ended with 1: .*does not exist"):
+        host.agent.call("printed", place=host.path(HOST), command=["ip", "link", "show", "nothing"])
