@@ -17,7 +17,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 from .declaration.section import Interface, Subnet
 from .kernel import disk, proc_sys, rtnetlink, selinux
 from .kernel.init_systems import INIT_SYSTEMS
-from .kernel.listeners import listening_sockets
+from .kernel.listeners import listeners
 from .ledger import Ledger
 from .planning.facts import Facts, HostLink, ThirdPartyBridge
 from .planning.resolv_conf import ResolvConf
@@ -55,9 +55,7 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         nameservers=len(ResolvConf(disk.content_of("/etc/resolv.conf")).nameservers),
         local_ports=(int(first), int(last)),
         reserved_ports=tuple(_ranges(proc_sys.read("net.ipv4.ip_local_reserved_ports") or "")),
-        listeners=tuple(
-            sorted({each[:3] for each in listening_sockets()} - set(_managed_listeners(ledger, on_bridges)))
-        ),
+        listeners=tuple(sorted(set(listeners()) - set(_managed_listeners(ledger, on_bridges)))),
         forwards_ipv4=_prior_value(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_prior_value(ledger, "net.ipv6.conf.all.forwarding") == "1",
         accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - managed), _uplinks(routes, names))),

@@ -171,9 +171,9 @@ class Ledger:
         """
         if self.is_empty:
             with _told():
-                key = [KEY_FILE] if self._as_loaded and not self.reverted else []
-                for path in (history.PATH, verified.PATH, *key):
-                    disk.remove(path)
+                _remove_records()
+                if self._as_loaded and not self.reverted:
+                    disk.remove(KEY_FILE)
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
         self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
@@ -271,9 +271,15 @@ def _keep_broken_aside() -> None:
 
 
 def _remove() -> None:
-    for path in (history.PATH, verified.PATH, PATH):
-        disk.remove(path)
+    _remove_records()
+    disk.remove(PATH)
     _remove_folder()
+
+
+def _remove_records() -> None:
+    """What was done, and seen, while something was declared."""
+    disk.remove(history.PATH)
+    disk.remove(verified.PATH)
 
 
 def _remove_folder() -> None:

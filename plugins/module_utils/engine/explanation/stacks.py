@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Opti
 from ..declaration.section import Address, Interface
 from ..errors import ApplyError
 from ..kernel import namespaces, proc_sys, programs, rtnetlink
-from ..kernel.listeners import listening_sockets
+from ..kernel.listeners import listeners
 from ..kernel.rtnetlink import AddressInfo, LinkInfo, PortVlan, Way
 from ..resources.firewall import nftables
 from ..resources.firewall.rulesets import read_rulesets
@@ -216,7 +216,7 @@ def read_stack(name: str, path: str) -> Stack:
         inside(_read_rules),
         inside(rtnetlink.way_to),
         inside(proc_sys.read),
-        inside(lambda: [each[:3] for each in listening_sockets()]),
+        inside(lambda: list(listeners())),
         inside(rtnetlink.vlans),
     )
 

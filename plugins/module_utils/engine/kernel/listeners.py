@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Tuple
 
 from . import disk
 from .netlink import dump
@@ -31,6 +31,11 @@ class Listener(NamedTuple):
     address: str
     port: int
     inode: int
+
+
+def listeners() -> Iterator[Tuple[str, str, int]]:
+    """The protocol, address and port of each socket that listens."""
+    return ((each.protocol, each.address, each.port) for each in listening_sockets())
 
 
 def listening_sockets() -> Iterator[Listener]:
