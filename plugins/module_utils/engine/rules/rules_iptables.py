@@ -39,18 +39,18 @@ from .user_rules_iptables import user_rules
 USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
-# The hooks, with their jumps to chains of the same table. A jump is there where its chain is.
-HOOKS: Mapping[str, Tuple[str, ...]] = {
-    "raw PREROUTING": ("-j WHARF-PREROUTING",),
-    "mangle PREROUTING": ("-j WHARF-PREROUTING",),
-    "mangle FORWARD": ("-j WHARF-FORWARD",),
-    "filter INPUT": ("-j WHARF-INPUT",),
-    "filter FORWARD": (f"-j {USER_CHAIN}", "-j DOCKER-FORWARD"),
-    f"filter {USER_CHAIN}": (f"-j {DECLARED_CHAIN}",),
-    "nat PREROUTING": ("-j WHARF-NAMES", f"{_TO_LOCAL} -j DOCKER"),
-    "nat OUTPUT": (f"{_TO_LOCAL} -j DOCKER",),
-    "nat POSTROUTING": ("-j WHARF-POSTROUTING",),
-    "mangle POSTROUTING": ("-j WHARF-POSTROUTING",),
+# The hooks, each with its jumps, by the chains that these lead to. A jump is there where its chain is.
+HOOKS: Mapping[str, Mapping[str, str]] = {
+    "raw PREROUTING": {"raw WHARF-PREROUTING": "-j WHARF-PREROUTING"},
+    "mangle PREROUTING": {MARKS: "-j WHARF-PREROUTING"},
+    "mangle FORWARD": {MSS: "-j WHARF-FORWARD"},
+    "filter INPUT": {INPUT: "-j WHARF-INPUT"},
+    "filter FORWARD": {f"filter {USER_CHAIN}": f"-j {USER_CHAIN}", "filter DOCKER-FORWARD": "-j DOCKER-FORWARD"},
+    f"filter {USER_CHAIN}": {f"filter {DECLARED_CHAIN}": f"-j {DECLARED_CHAIN}"},
+    "nat PREROUTING": {"nat WHARF-NAMES": "-j WHARF-NAMES", "nat DOCKER": f"{_TO_LOCAL} -j DOCKER"},
+    "nat OUTPUT": {"nat DOCKER": f"{_TO_LOCAL} -j DOCKER"},
+    "nat POSTROUTING": {"nat WHARF-POSTROUTING": "-j WHARF-POSTROUTING"},
+    "mangle POSTROUTING": {TO_CLEAR_TEXT: "-j WHARF-POSTROUTING"},
 }
 CHAINS = (
     "raw WHARF-PREROUTING",
@@ -111,7 +111,7 @@ def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
     The jump to them is in DOCKER-USER, which dockerd does not change, since it puts its own jumps first when it starts.
     """
     in_filter = f"{FAMILIES[version]} filter"
-    yield IptablesHook(f"{in_filter} {USER_CHAIN}", HOOKS[f"filter {USER_CHAIN}"])
+    yield IptablesHook(f"{in_filter} {USER_CHAIN}", (f"-j {DECLARED_CHAIN}",))
     yield IptablesChain(f"{in_filter} {USER_CHAIN}", ())
     yield IptablesChain(f"{in_filter} {DECLARED_CHAIN}", tuple(user_rules(plan, version)))
 
@@ -153,7 +153,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
         **dict.fromkeys(_FOR_NAMES, names),
     }
     for name, jumps in HOOKS.items():
-        there = tuple(jump for jump in jumps if needed.get(f"{name.split()[0]} {jump.split()[-1]}", True))
+        there = tuple(jump for chain, jump in jumps.items() if needed.get(chain, True))
         last = ("-j WHARF-FORWARD",) if name == "filter FORWARD" and router else ()
         if there and name != f"filter {USER_CHAIN}":
             yield IptablesHook(f"{family} {name}", there, last)
