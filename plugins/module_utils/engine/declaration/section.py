@@ -370,7 +370,7 @@ class Section:
         return self.take_optional(key, parse) or ()
 
     def require(self, key: str, why: str) -> None:
-        """Report the key if it has no value; of what is no mapping at all, that is reported already."""
+        """Report the key if it is missing or has no value. That a section is no mapping has been reported already."""
         if self._is_mapping and self._left.get(key) in (None, ""):
             self._problems.add(f"{self.path}.{key}", why)
 

@@ -25,8 +25,8 @@ _STARTED, _STARTING, _INACTIVE = 0, 8, 16
 # In seconds. A service is marked as starting at once, but for a slow machine.
 _PATIENCE = 30.0
 _LOOK_EVERY = 0.05
-_ANSWERS_WITHIN = 30.0
-_ATTEMPTS = 3
+# In seconds, and how often a service is asked for its state.
+_ANSWERS_WITHIN, _ATTEMPTS = 30.0, 3
 
 
 def is_booted() -> bool:
@@ -48,7 +48,7 @@ def running(services: Sequence[str]) -> Sequence[str]:
 
 
 def _status(service: str) -> int:
-    """What openrc-run says; it is asked again where it waits for a script that ended before it had noted its process.
+    """The exit code of openrc-run, which waits for ever for its script if that ends too early: so it is asked again.
 
     Raises:
         ApplyError: it does not answer.

@@ -28,8 +28,8 @@ _ALL_ADDRESSES = ipaddress.IPv4Address("0.0.0.0")
 class PortRequest:
     """The request of one target port for a port of the host, which is the same in both IP families.
 
-    `host_ip` is None where the port is to be published on every address of the host. `addresses` are those that it
-    leads to, one in each family. `candidates` are the first and last host port that the declaration leaves to choose
+    `host_ip` is None where the port is to be published on every address of the host. `addresses` are the container's,
+    one in each family. `candidates` are the first and last host port that the declaration leaves to choose
     from. `allow_from` are the sources that may reach it, None for all. With `ingress`, the other hosts of its network
     publish it, too.
     """

@@ -34,7 +34,10 @@ def peer_routes(index: int, routes: Iterable[RouteInfo]) -> Dict[PeerRoute, Rout
 
 
 def set_peer_routes(netlink: Rtnetlink, index: int, wanted: Sequence[PeerRoute]) -> None:
-    """Make these the only ones. Those that are there are read anew, since the kernel may have dropped some."""
+    """Make these the only routes to other hosts on a link.
+
+    The routes that stand are read anew, since the kernel drops some when the link changes.
+    """
     standing = peer_routes(index, rtnetlink.routes_of_all_tables())
     for route in (each for each in wanted if each not in standing):
         is_on_link = not route.gateway and ":" not in route.destination

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all resources have in common that read links of the host, and those that make some."""
+"""The base classes of resources that read links of the host, and of those that also make, change and delete them."""
 
 from __future__ import annotations
 
