@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -449,6 +449,13 @@ class Row:
         return f"{self.who} > {self.target} {self.protocol} v{self.version}"
 
     @property
+    def outcome(self) -> str:
+        """What stands in the last column of the table."""
+        if not self.by:
+            return "unreachable" if self.unreachable else "closed"
+        return f"{self.by} seeing {self.sees}" if self.sees else self.by
+
+    @property
     def names(self) -> set[str]:
         """All that must be there for the row to mean something."""
         return {
@@ -552,7 +559,11 @@ class Prober:
         self._serve(words["containers"])
         self._turn_hostile(words["containers"])
         answers = host.agent.probe_patiently([self._probe(row) for row in rows], [bool(row.by) for row in rows])
-        self.answers = {str(row): answer for row, answer in zip(rows, answers, strict=True)}
+        self._rows = rows
+        self.answers = {
+            str(row): replace(answer, sees=addresses.name(answer.sees))
+            for row, answer in zip(rows, answers, strict=True)
+        }
 
     def _serve(self, containers: Mapping[str, Any]) -> None:
         own_stack = [name for name, words in containers.items() if words.get("network_mode", "none") == "none"]
@@ -585,11 +596,15 @@ class Prober:
             return "unreachable" if answer.why == "Network is unreachable" else "closed"
         if row.protocol == "ping":
             return "open"
-        return f"{answer.by} seeing {self._addresses.name(answer.sees)}"
+        return f"{answer.by} seeing {answer.sees}"
 
-    def agrees(self, row: Row) -> bool:
-        """Whether what has come of the probe is what the table says; where it is closed, nothing may arrive either."""
-        return row.agrees(self.cell(row)) and bool(row.by or not self.answers[str(row)].heard_by)
+    def disagreements(self) -> list[str]:
+        """The rows of which something else has come than the table says; where it is closed, nothing may arrive."""
+        return [
+            f"{row}: {answer}, instead of {row.outcome}"
+            for row, answer in zip(self._rows, self.answers.values(), strict=True)
+            if not row.agrees(self.cell(row)) or (answer.heard_by and not row.by)
+        ]
 
     def send_spoofed(self, who: str, source: str, target: str, port: int, text: str, version: int = 4) -> None:
         self._host.agent.call(

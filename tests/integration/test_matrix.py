@@ -14,11 +14,9 @@ from hosts import BACKENDS, ThrowawayHost
 from matrix import (
     LOCAL_ONLY,
     OPEN_TO_ALL,
-    ROWS,
     WORDS,
     Addresses,
     Prober,
-    Row,
     add_guests,
 )
 
@@ -41,35 +39,35 @@ def prober(bridge_nf: int, backend: str) -> Iterator[Prober]:
             yield Prober(host, Addresses.allotted(host))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
-def test_who_reaches_whom(prober: Prober, row: Row) -> None:
-    assert prober.agrees(row), prober.answers[str(row)]
+def test_who_reaches_whom(prober: Prober) -> None:
+    wrong = prober.disagreements()
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    ("who", "source", "target"),
-    [
-        ("peer", "127.0.0.1", "gateway@front"),
-        ("peer", "127.0.0.2", "gateway@front"),
-        ("peer", "127.0.0.2", "host"),
-        ("naked2", "127.0.0.1", "gateway@routed"),
-        ("tool", "127.0.0.2", "gateway@bridge"),
-        ("tool", "127.0.0.1", "host"),
-        ("neighbour", "127.0.0.1", "host"),
-        ("neighbour", "web@front", "peer@front"),
-        ("neighbour", "outside", "safe@vault"),
-        ("peer", "app@back", "app@back"),
-        ("lone2", "lone2@lonely", "lone@lonely"),
-        ("grim2", "grim2@stern", "grim@stern"),
-        ("mute2", "mute2@cell", "host"),
-        ("mute2", "mute2@cell", "bob@bare"),
-    ],
-)
-def test_no_datagram_arrives_from_a_false_source(prober: Prober, who: str, source: str, target: str) -> None:
-    text = f"from {source} by {who} to {target}"
-    for port in (80, OPEN_TO_ALL, LOCAL_ONLY):
-        prober.send_spoofed(who, source, target, port, text)
-    assert prober.heard(text) == []
+SPOOFED = [
+    ("peer", "127.0.0.1", "gateway@front"),
+    ("peer", "127.0.0.2", "gateway@front"),
+    ("peer", "127.0.0.2", "host"),
+    ("naked2", "127.0.0.1", "gateway@routed"),
+    ("tool", "127.0.0.2", "gateway@bridge"),
+    ("tool", "127.0.0.1", "host"),
+    ("neighbour", "127.0.0.1", "host"),
+    ("neighbour", "web@front", "peer@front"),
+    ("neighbour", "outside", "safe@vault"),
+    ("peer", "app@back", "app@back"),
+    ("lone2", "lone2@lonely", "lone@lonely"),
+    ("grim2", "grim2@stern", "grim@stern"),
+    ("mute2", "mute2@cell", "host"),
+    ("mute2", "mute2@cell", "bob@bare"),
+]
+
+
+def test_no_datagram_arrives_from_a_false_source(prober: Prober) -> None:
+    for who, source, target in SPOOFED:
+        for port in (80, OPEN_TO_ALL, LOCAL_ONLY):
+            prober.send_spoofed(who, source, target, port, f"from {source}, sent by {who} to {target}")
+    arrived = prober.heard(", sent by ")
+    assert not arrived, "\n".join(arrived)
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hosts import ABSENT, ADDRESSES, BACKENDS, OUTSIDE, ThrowawayHost
-from matrix import Addresses, Prober, Row, add_guests, parse
+from matrix import Addresses, Prober, add_guests, parse
 
 _OPTION = "com.docker.network.bridge."
 _BOTH = {"enable_ipv6": True}
@@ -262,29 +262,17 @@ END
 """
 
 TOPOLOGIES = {"direct": DIRECT, "marked": MARKED, "linked": LINKED, "shut in": SHUT_IN, "subnets": SUBNETS}
-CELLS = [(name, row) for name, (_words, table) in TOPOLOGIES.items() for row in parse(table)]
 
 
-HOSTS = [(0, "nftables"), (1, "nftables"), (1, "iptables")]
-
-
-@pytest.fixture(scope="module", params=HOSTS, ids=lambda each: f"bridge-nf {each[0]}, {each[1]}")
-def probers(request: pytest.FixtureRequest) -> dict[str, Prober]:
-    return {name: _probed(*request.param, *topology) for name, topology in TOPOLOGIES.items()}
-
-
-def _probed(bridge_nf: int, backend: str, words: dict[str, Any], table: str) -> Prober:
+@pytest.mark.parametrize(("bridge_nf", "backend"), [(0, "nftables"), (1, "nftables"), (1, "iptables")])
+@pytest.mark.parametrize(("words", "table"), TOPOLOGIES.values(), ids=TOPOLOGIES)
+def test_who_reaches_whom(words: dict[str, Any], table: str, bridge_nf: int, backend: str) -> None:
     with ThrowawayHost.started(bridge_nf, backend) as host:
         add_guests(host)
         host.run(MARKS)
         with host.declared(words):
-            return Prober(host, Addresses.allotted(host), list(parse(table)), words)
-
-
-@pytest.mark.parametrize(("topology", "row"), CELLS, ids=str)
-def test_who_reaches_whom(probers: dict[str, Prober], topology: str, row: Row) -> None:
-    prober = probers[topology]
-    assert prober.agrees(row), prober.answers[str(row)]
+            wrong = Prober(host, Addresses.allotted(host), list(parse(table)), words).disagreements()
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:2])
