@@ -12,6 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,21 +85,36 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_only_the_standard_library_and_the_engine_are_imported(module: Path) -> None:
-    for name, late in imports_of(module):
-        assert name.startswith(".") or name in sys.stdlib_module_names or (late and LATE.get(name) == module), name
+def test_only_the_standard_library_and_the_engine_are_imported() -> None:
+    foreign = [
+        f"{module}: {name}"
+        for module, name, late in imports()
+        if not name.startswith(".") and name not in sys.stdlib_module_names and not (late and LATE.get(name) == module)
+    ]
+    assert not foreign, "\n".join(foreign)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if len(module.parts) > 1], ids=str)
-def test_a_room_uses_only_those_below_it(module: Path) -> None:
-    room = module.parts[0]
-    used = {name.split(".")[1] for name, _late in imports_of(module) if name.startswith(".")}
-    assert used <= ROOMS[room] | COMMON | {room}
+def test_a_room_uses_only_those_below_it() -> None:
+    above = [
+        f"{module}: {name}"
+        for module, name, _late in imports()
+        if name.startswith(".") and len(module.parts) > 1 and not may_use(module.parts[0], name.split(".")[1])
+    ]
+    assert not above, "\n".join(above)
 
 
-def imports_of(module: Path) -> list[tuple[str, bool]]:
-    return list(imported(ast.parse((ENGINE / module).read_text()), module.parts[:-1]))
+def may_use(room: str, name: str) -> bool:
+    return name in ROOMS[room] | COMMON | {room}
+
+
+@cache
+def imports() -> list[tuple[Path, str, bool]]:
+    """All imports of the engine, each with the module that has it."""
+    return [
+        (module, name, late)
+        for module in MODULES
+        for name, late in imported(ast.parse((ENGINE / module).read_text()), module.parts[:-1])
+    ]
 
 
 @pytest.mark.parametrize(
