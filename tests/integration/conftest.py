@@ -21,9 +21,9 @@ from hosts import BACKENDS, ThrowawayHost  # noqa: E402
 # Files that take long, the longest first. The tests of the former share nothing that takes long to set up.
 _APART = (
     "killed macvlan transaction transitions confirm playbook_inputs playbooks uplink fleet verify overlay_fleet "
-    "tutorial openrc lan_leases rates runner"
+    "tutorial openrc lan_leases rates runner options"
 ).split()
-_TOGETHER = "explain overlay living_with_others dockerd backends root_in_a_container matrix".split()
+_TOGETHER = "explain overlay living_with_others backends root_in_a_container dockerd matrix".split()
 APART, TOGETHER = ([f"tests/integration/test_{name}.py" for name in names] for names in (_APART, _TOGETHER))
 
 
