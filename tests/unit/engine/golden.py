@@ -24,6 +24,11 @@ def as_yaml(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
+def read_yaml(path: Path) -> Any:
+    """By the parser in C: the cases are many."""
+    return yaml.load(path.read_text(), yaml.CSafeLoader)
+
+
 def _golden(case: Path, given: Collection[str]) -> list[str]:
     files = (str(path.relative_to(case)) for path in case.rglob("*") if path.is_file())
     return sorted(set(files) - set(given))

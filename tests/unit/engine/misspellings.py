@@ -53,15 +53,15 @@ class Place:
         return ".".join(map(str, self.way)) + ("" if self.part is None else f": {self.word}")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     pass
 
 
-def _named(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Named:
+def _named(loader: yaml.CSafeLoader, node: yaml.MappingNode) -> Named:
     return Named(loader.construct_mapping(node, deep=True))
 
 
-def _chosen(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Chosen:
+def _chosen(_loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> Chosen:
     return Chosen(tuple(re.split(r"[{}]", node.value)))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import golden
 import pytest
-import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
@@ -81,8 +80,8 @@ def test_published_ports_are_read_back_from_the_rules(case: Path, backend: Modul
 
 def _planned(case: Path) -> Plan:
     given = case / "facts.yml"
-    facts = facts_of({**USUAL_FACTS, **(yaml.safe_load(given.read_text()) if given.exists() else {})})
-    return plan(yaml.safe_load((case / "declaration.yml").read_text()), facts)
+    facts = facts_of({**USUAL_FACTS, **(golden.read_yaml(given) if given.exists() else {})})
+    return plan(golden.read_yaml(case / "declaration.yml"), facts)
 
 
 def test_skeleton() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import golden
 import pytest
-import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
@@ -31,7 +30,7 @@ HOST_ADDRESSES = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "expectations").iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
     given = [name for name in ("declaration.yml", "facts.yml") if (case / name).exists()]
-    words, *facts = (yaml.safe_load((case / name).read_text()) for name in given)
+    words, *facts = (golden.read_yaml(case / name) for name in given)
     planned = plan(words, facts_of(facts[0]) if facts else Facts(uplink="eth0"))
     topology = Topology(planned, HOST_ADDRESSES)
     lines = [_line(probe, topology) for probe in expect(topology)]

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import golden
 import pytest
-import yaml
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change
@@ -56,7 +55,7 @@ PARAMETERS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 
 @pytest.mark.parametrize("case", sorted(HERE.iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    planned = plan(yaml.safe_load((case / "declaration.yml").read_text()), Facts(uplink="eth0"))
+    planned = plan(golden.read_yaml(case / "declaration.yml"), Facts(uplink="eth0"))
     own = tuple(ipaddress.ip_interface(each).ip for each in OWN)
     seen = Recorded(Ledger(), planned, own, stacks_of(planned, _rules(case)))
     told = []

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import golden
 import pytest
-import yaml
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import Change, diff
@@ -37,7 +36,7 @@ DECLARATIONS = sorted(HERE.glob("cases/*/declaration.yml"))
 
 
 def state(declaration: Path) -> State:
-    words = yaml.safe_load(declaration.read_text())
+    words = golden.read_yaml(declaration)
     return {} if words is None else state_of(rules(plan(words)))
 
 

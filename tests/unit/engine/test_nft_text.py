@@ -10,7 +10,6 @@ from pathlib import Path
 
 import golden
 import pytest
-import yaml
 from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
@@ -29,7 +28,7 @@ LISTING = (HERE / "listings/foreign_elements/listing.nft").read_text()
 
 
 def state(declaration: Path) -> State:
-    words = yaml.safe_load(declaration.read_text())
+    words = golden.read_yaml(declaration)
     return {} if words is None else state_of(rules(plan(words)))
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import golden
 import pytest
-import yaml
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
 
 
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "pictures").iterdir()), ids=lambda case: case.name)
 def test_picture(case: Path) -> None:
-    drawn = draw(yaml.safe_load((case / "seen.yml").read_text()))
+    drawn = draw(golden.read_yaml(case / "seen.yml"))
     golden.check(case, {"picture.txt": drawn}, given=("seen.yml",))

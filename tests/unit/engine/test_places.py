@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from planning import facts_of, plan, problems
+from test_problems import ENTRIES
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import (
     ABSENT,
@@ -46,12 +47,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.lin
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Dnsmasq, state_of
 from ansible_collections.wharf.network.plugins.module_utils.engine.transaction import with_places
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
-
-ENTRIES = [
-    pytest.param(entry, id=f"{path.stem}: {name}")
-    for path in sorted((Path(__file__).parent / "problems").glob("*.yml"))
-    for name, entry in yaml.safe_load(path.read_text()).items()
-]
 
 OPTIONS = Places("", "")
 FILE = Places.of_command("host.json")

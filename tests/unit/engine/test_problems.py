@@ -9,14 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import golden
 import pytest
-import yaml
 from planning import facts_of, problems
 
 ENTRIES = [
     pytest.param(entry, id=f"{path.stem}: {name}")
     for path in sorted((Path(__file__).parent / "problems").glob("*.yml"))
-    for name, entry in yaml.safe_load(path.read_text()).items()
+    for name, entry in golden.read_yaml(path).items()
 ]
 
 

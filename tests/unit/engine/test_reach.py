@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import golden
 import pytest
-import yaml
 from planning import facts_of, plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.diff import diff
@@ -149,8 +149,8 @@ BACKENDS = {"nftables": (rules_nftables, told_by_nftables), "iptables": (rules_i
 
 def of_case(case: Path) -> Plan:
     given = case / "facts.yml"
-    facts = {"uplink": "eth0", **(yaml.safe_load(given.read_text()) if given.exists() else {})}
-    return plan(yaml.safe_load((case / "declaration.yml").read_text()), facts_of(facts))
+    facts = {"uplink": "eth0", **(golden.read_yaml(given) if given.exists() else {})}
+    return plan(golden.read_yaml(case / "declaration.yml"), facts_of(facts))
 
 
 @pytest.mark.parametrize("backend, told_by", BACKENDS.values(), ids=BACKENDS)
