@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils.engine.drawing.page import page
 from ..module_utils.engine.drawing.view import HostView, view
 from ..module_utils.engine.kernel.clock import in_words
-from ..module_utils.engine.report import visible
+from ..module_utils.engine.visible import visible
 
 _NOT_OBSERVED = "nothing is known of this host: it was not reached, or could not be observed"
 

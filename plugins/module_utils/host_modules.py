@@ -1,25 +1,26 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each module does on the host: runs the engine, and returns its result to Ansible."""
+"""What each module does on the host: runs the engine, and returns its result to Ansible.
+
+Each imports its own part of the engine when it is called: what is imported takes time, and more where nothing is
+compiled yet.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import Any, Dict, FrozenSet, Iterator, Sequence
 
-from .engine.confirmation import confirm as confirm_run
-from .engine.converge import converge
-from .engine.declaration.declared import PARTS, PLAY, Call
-from .engine.declaration.places import SOURCE, Places
 from .engine.errors import ProblemsError, WharfError
-from .engine.layers import BOOT, LAYERS
-from .engine.ledger import locked
-from .engine.report import describe, diffs, summary, visible
+from .engine.run_lock import locked
+from .engine.visible import visible
 
 
 def layers(module: Any) -> None:
     """Converge the layers that the options name."""
+    from .engine.declaration.declared import PARTS
+
     for option in ("compose_files", "runtime"):
         if module.params[option]:
             _fail(module, f"{option} is read on the controller: call this module by its full name")
@@ -29,6 +30,9 @@ def layers(module: Any) -> None:
 
 def boot(module: Any) -> None:
     """Converge what brings the networks back when the host boots."""
+    from .engine.declaration.places import SOURCE
+    from .engine.layers import BOOT
+
     given: Dict[str, Any] = {SOURCE: f"{module.params['variable_prefix']}services"}
     given.update({key: module.params[key] for key in ("services", "metrics") if module.params[key] is not None})
     _converge(module, [BOOT.name], frozenset([BOOT.name]), {"boot": given})
@@ -50,6 +54,8 @@ def overlay_key(module: Any) -> None:
 
 def confirm(module: Any) -> None:
     """Confirm the changes of a run."""
+    from .engine.confirmation import confirm as confirm_run
+
     confirmed = None
     with _reporting_errors(module):
         # In check mode there is nothing to confirm: what earlier tasks of the play would change has not been changed.
@@ -60,7 +66,6 @@ def confirm(module: Any) -> None:
 
 def network_info(module: Any) -> None:
     """Tell what is there."""
-    # Each module imports its own part of the engine: what is imported takes time.
     from .engine import verified
     from .engine.observation import observe
     from .engine.picture import draw
@@ -116,6 +121,12 @@ def explain(module: Any) -> None:
 
 
 def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:
+    from .engine.converge import converge
+    from .engine.declaration.declared import PLAY, Call
+    from .engine.declaration.places import Places
+    from .engine.layers import LAYERS
+    from .engine.report import describe, diffs, summary
+
     prefix = module.params.get("variable_prefix", "")
     with _reporting_errors(module):
         call = Call(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyroute2
-from engine import ledger
+from engine import run_lock
 from engine.errors import ApplyError
 from engine.kernel import conntrack, namespaces, proc_sys, rtnetlink
 from engine.kernel.rtnetlink_changes import Rtnetlink
@@ -123,7 +123,7 @@ def _acting(
 
 
 def _opens_for_writing(path: str, flags: int, *_mode: int) -> bool:
-    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and path not in (ledger.LOCK, os.devnull)
+    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and path not in (run_lock.LOCK, os.devnull)
 
 
 def _changes_something(command: Sequence[str], **_options: Any) -> bool:

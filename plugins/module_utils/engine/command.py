@@ -30,12 +30,13 @@ from .declaration.places import Places
 from .errors import ConflictError, ProblemCollector, WharfError
 from .history import MOST_RUNS
 from .kernel import clock
-from .ledger import locked, run_under_way
 from .observation import observe_what_can_be
 from .picture import draw
-from .report import describe, log_lines, recovered_lines, summary, unified, visible
+from .report import describe, log_lines, recovered_lines, summary, unified
+from .run_lock import locked, run_under_way
 from .unconfirmed import NOTHING_UNCONFIRMED
 from .version import VERSION
+from .visible import visible
 
 DONE, FAILED, DIFFERS = 0, 1, 2
 # Of `explain`, whose errors must not be taken for a verdict.

@@ -10,15 +10,17 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
-from . import ledger as ledger_file
 from .declaration.declared import Call
 from .errors import ApplyError, ConflictError
-from .host import Host
 from .kernel import detached, disk, file_lock
 from .ledger import Ledger
+from .run_lock import locked
 from .unconfirmed import NOBODY_CONFIRMED, REVERTED_BY_HAND, Reverted, Unconfirmed
+
+if TYPE_CHECKING:
+    from .host import Host
 
 NOTHING_TO_REVERT_TO = (
     "this run is not to be confirmed: it declares nothing new, so nothing else was declared before that could be "
@@ -118,7 +120,7 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
     Raises:
         ConflictError: it is too late, or a later run is to be confirmed, or the ledger is lost.
     """
-    with ledger_file.locked():
+    with locked():
         ledger = Ledger.load_known()
         found = ledger.unconfirmed
         if not found:

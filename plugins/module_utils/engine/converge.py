@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import confirmation, flows, history, transaction
-from . import ledger as ledger_file
 from .archive import keep_for_next_run
 from .declaration.declared import REVERT, Call
 from .diff import Change
@@ -21,6 +20,7 @@ from .host import Host, read_host
 from .layers import LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.publications import Publication
+from .run_lock import locked, on_stderr
 from .state import Key
 from .transaction import Part
 from .unconfirmed import Reverted, Unconfirmed
@@ -51,7 +51,7 @@ def converge(
     call: Call,
     layers: Sequence[Layer] = LAYERS,
     limit: Callable[[Part], Part] = lambda part: part,
-    tell: Callable[[str], None] = ledger_file.on_stderr,
+    tell: Callable[[str], None] = on_stderr,
 ) -> Result:
     """Bring this host to what is declared, in one transaction, or say what would change.
 
@@ -64,7 +64,7 @@ def converge(
         ModelError, ConflictError: nothing was touched.
         ApplyError, VerifyError: the message says what was refused and what became of the run.
     """
-    with ledger_file.locked(tell):
+    with locked(tell):
         host = read_host(call, layers)
         before = after = list(host.parts) if host.reverts else [limit(part) for part in host.parts]
         refused: Dict[Key, str] = {}
@@ -91,7 +91,7 @@ def recover_ledger(call: Call) -> Tuple[bool, Ledger]:
     Returns:
         Whether it was lost, and the ledger.
     """
-    with ledger_file.locked():
+    with locked():
         host = read_host(call, layers=())
         ledger = host.ledger
         was_lost = ledger.is_new

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
-from . import ledger as ledger_file
 from .declaration.model import HOST_MODE, Container
 from .declaration.section import Address
 from .diff import Change
@@ -36,6 +35,7 @@ from .reachability.batches import ResolvedProbe
 from .reachability.probes import PROTOCOLS
 from .report import few
 from .resources.links.stacks import HostStack, StackReader, is_present, sandbox_path
+from .run_lock import locked, on_stderr
 from .state import Endpoint, Rules, Sysctl
 from .third_party.rule_evaluation import Rule
 from .transaction import Part
@@ -58,7 +58,7 @@ class Asked:
     names: Names = Names()
 
 
-def explain(asked: Asked, tell: Callable[[str], None] = ledger_file.on_stderr) -> Dict[str, Any]:
+def explain(asked: Asked, tell: Callable[[str], None] = on_stderr) -> Dict[str, Any]:
     """Keys: `verdict` (open, closed or unknown), `why` in one sentence, `steps`, `remedies`, `unknown` and others.
 
     The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
@@ -67,7 +67,7 @@ def explain(asked: Asked, tell: Callable[[str], None] = ledger_file.on_stderr) -
         ModelError: the question makes no sense.
         ConflictError: the ledger cannot be read.
     """
-    with ledger_file.locked(tell):
+    with locked(tell):
         return Seen.read().explain(asked)
 
 

@@ -31,14 +31,15 @@ from .kernel.inotify import Watch
 from .kernel.notifications import Notifications, of_deleted_tables, of_links
 from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
-from .ledger import LOCK, Ledger, locked, version
 from .ledger import PATH as LEDGER
+from .ledger import Ledger, version
 from .planning.allotments import EndpointKey, endpoint_key
 from .planning.declared_plan import make_plan
 from .planning.facts import Facts
 from .planning.parents import made_parents
 from .planning.plan import Plan
 from .resources.links.stacks import HostStack, sandbox_path
+from .run_lock import LOCK, locked
 from .runtimes import runtimes
 from .state import (
     PATH,

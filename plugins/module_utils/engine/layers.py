@@ -59,7 +59,7 @@ def _forwarding_objects(planned: Plan) -> List[Object]:
 
 
 def _forwarding(ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
-    from .planning.overlays import WIREGUARD_LINK
+    from .planning.wireguard_names import WIREGUARD_LINK
     from .resources.files.files import Files
     from .resources.links.wireguard import WireGuardLinks
     from .resources.sysctl import Sysctls

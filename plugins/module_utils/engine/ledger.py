@@ -8,28 +8,23 @@ With it any run can finish any other.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 
 from . import history, verified
 from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
-from .kernel import disk, file_lock
+from .kernel import disk
 from .planning.allotments import Allotments
-from .planning.overlays import KEY_FILE
+from .planning.wireguard_names import KEY_FILE
 from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
 
 PATH = "/var/lib/wharf/ledger.json"
-LOCK = "/run/wharf.lock"
-# Seconds. Most runs are through within the first, and none takes as long as the second.
-TELL_AFTER, GIVE_UP_AFTER = 2, 300
 VERSION = 1
 REMEDY = (
     "restore it from a backup, or recover it from the marks on the host: run the playbook once with "
@@ -38,9 +33,6 @@ REMEDY = (
 
 # Keys that had other names before.
 _FORMER_KEYS = {"found": "prior", "suspects": "stale_ports", "written": "digests"}
-
-_NO_ROOM = "make room for it there"
-_REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
 
 
 @dataclass
@@ -214,7 +206,7 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         _remove_folder()
-        reason = ": ".join(filter(None, [error.strerror, _REMEDIES.get(error.errno or 0)]))
+        reason = ": ".join(filter(None, [error.strerror, disk.remedy(error)]))
         raise ApplyError(f"{PATH} cannot be written: {reason}") from error
 
 
@@ -294,52 +286,3 @@ def version() -> Optional[Tuple[int, int]]:
         found = os.stat(PATH)
         return found.st_ino, found.st_mtime_ns
     return None
-
-
-def on_stderr(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
-
-
-@contextmanager
-def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
-    """One run a host at a time; a second one waits for the first, and then sees what that one left.
-
-    It tells whom it waits for. A program that outlives a run which is killed holds the lock on, if it was started with
-    `close_fds=False`: what changes the host has to be.
-
-    Raises:
-        ConflictError: another run does not come to its end.
-    """
-    try:
-        descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        remedy = "move it away" if os.path.isdir(LOCK) else _REMEDIES.get(error.errno or 0, "see to it that root can")
-        raise ConflictError.at(LOCK, f"cannot be opened for writing ({error.strerror}): {remedy}") from error
-    os.set_inheritable(descriptor, True)
-    try:
-        if not file_lock.acquire(descriptor, TELL_AFTER):
-            tell(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
-            if not file_lock.acquire(descriptor, GIVE_UP_AFTER):
-                raise ConflictError.at(LOCK, f"nothing was changed: this run has waited in vain for {_other_run()}")
-        # For whoever waits: since when it is held.
-        os.utime(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def run_under_way() -> str:
-    """Who holds the lock now, in words; empty if nobody does."""
-    return _other_run() if file_lock.is_held(LOCK) else ""
-
-
-def _other_run() -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(LOCK).st_mtime))
-    found = file_lock.holders(LOCK)
-    names = " and ".join(f"process {each.pid} ({each.command})" for each in found) or "a process in another container"
-    stopped = " ".join(str(each.pid) for each in found if each.is_stopped)
-    remedy = (
-        f"; it is stopped: let it go on (kill -CONT {stopped}), or end it (kill -KILL {stopped})" if stopped else ""
-    )
-    return f"another run, which holds the lock of this host since {since}: {names}{remedy}"

@@ -18,6 +18,7 @@ from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
 from .rules.rules_nftables import DECLARED_CHAIN, TABLE
 from .state import Key, Object, field_values
+from .visible import visible
 
 if TYPE_CHECKING:
     from .converge import Result
@@ -47,25 +48,6 @@ _MOST_NAMES = 5
 
 _SIGNS = {CREATE: "+", UPDATE: "~", DELETE: "-"}
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m"}
-
-
-def visible(value: Any) -> Any:
-    """The same with control characters, and bytes that are not UTF-8, escaped as `\\x1b`, wherever text is in it.
-
-    Root in a container, and whoever names a third-party rule, chooses such bytes, and a terminal would obey them.
-    """
-    if isinstance(value, str):
-        return value if value.isprintable() else "".join(map(_visible_character, value))
-    if isinstance(value, dict):
-        return {visible(key): visible(each) for key, each in value.items()}
-    return [visible(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _visible_character(character: str) -> str:
-    if character.isprintable() or character in "\n\t":
-        return character
-    byte = character.encode("utf-8", "surrogateescape") if "\udc80" <= character <= "\udcff" else b""
-    return f"\\x{byte[0]:02x}" if byte else character.encode("unicode_escape").decode()
 
 
 def describe(result: Result) -> Dict[str, Any]:

@@ -9,7 +9,6 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import ledger as ledger_file
 from . import verified
 from .declaration.section import Address
 from .errors import ProblemCollector
@@ -27,6 +26,7 @@ from .reachability.sublink_expectations import Untried, untried_on_sublinks
 from .reachability.topology import HostAddresses, Topology
 from .resources.links.marks import is_managed_tunnel, marked_for
 from .resources.links.stacks import HostStack, is_awaited, sandbox_path
+from .run_lock import locked, on_stderr
 from .state import SandboxRef
 
 _ON_LINK = "this host reaches it without a router, so it is the address of another machine here"
@@ -76,7 +76,7 @@ class Verification:
         }
 
 
-def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr) -> Verification:
+def verify(request: Request, tell: Callable[[str], None] = on_stderr) -> Verification:
     """Send all probes; those of which a packet may have been lost once more.
 
     The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
@@ -84,7 +84,7 @@ def verify(request: Request, tell: Callable[[str], None] = ledger_file.on_stderr
     Raises:
         ModelError: a probe is not one, or what is declared cannot be.
     """
-    with ledger_file.locked(tell):
+    with locked(tell):
         ledger = Ledger.load()
         plan = make_plan(ledger.declared, read_facts(ledger, HostStack()), ledger.allotted, ProblemCollector())
         host = ObservedHost.observe(plan)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import flows, host, recovery
+from ansible_collections.wharf.network.plugins.module_utils.engine import flows, host, recovery, run_lock
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result, converge
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import ABSENT, Call
@@ -70,7 +70,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(ledger_file, "PATH", str(tmp_path / "wharf/ledger.json"))
     monkeypatch.setattr(ledger_file.history, "PATH", str(tmp_path / "wharf/log.json"))
     monkeypatch.setattr(ledger_file.verified, "PATH", str(tmp_path / "wharf/verified.json"))
-    monkeypatch.setattr(ledger_file, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(run_lock, "LOCK", str(tmp_path / "lock"))
     # Nothing is to be read of the machine, on which nothing stands.
     monkeypatch.setattr(recovery, "recover", lambda _ledger, _call, _plan: None)
     monkeypatch.setattr(host, "read_facts", lambda _ledger, _own: Facts())

@@ -15,7 +15,6 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.report import
     objects_as_data,
     summary,
     unified,
-    visible,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     NETNS,
@@ -37,6 +36,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     Sysctl,
     state_of,
 )
+from ansible_collections.wharf.network.plugins.module_utils.engine.visible import visible
 
 MAC = "02:42:00:00:00:01"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -135,6 +136,15 @@ def imports() -> list[tuple[Path, str, bool]]:
 )
 def test_this_test_sees(code: str, found: list[tuple[str, bool]]) -> None:
     assert list(imported(ast.parse(code), ("planning",))) == found
+
+
+def test_the_key_of_a_host_needs_no_declaration() -> None:
+    """`overlay_key` runs before all else on each host, also where Python has compiled nothing of the engine yet."""
+    used = "module_utils.host_modules, module_utils.engine.resources.links.wireguard_key"
+    command = [sys.executable, "-c", f"import sys, {used}; print(*sys.modules)"]
+    loaded = subprocess.run(command, cwd=ENGINE.parents[1], capture_output=True, text=True, check=True).stdout.split()
+    assert "module_utils.engine.kernel.wireguard" in loaded
+    assert [name for name in loaded if name.startswith("module_utils.engine.declaration")] == []
 
 
 def test_the_docs_name_each_file_of_the_engine() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine import ledger
+from ansible_collections.wharf.network.plugins.module_utils.engine import run_lock
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import file_lock
 
@@ -39,10 +39,10 @@ sys.stdin.read()
 @pytest.fixture
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = str(tmp_path / "wharf.lock")
-    monkeypatch.setattr(ledger, "LOCK", path)
-    monkeypatch.setattr(ledger, "TELL_AFTER", 0.2)
-    monkeypatch.setattr(ledger, "GIVE_UP_AFTER", 0.4)
-    with ledger.locked():
+    monkeypatch.setattr(run_lock, "LOCK", path)
+    monkeypatch.setattr(run_lock, "TELL_AFTER", 0.2)
+    monkeypatch.setattr(run_lock, "GIVE_UP_AFTER", 0.4)
+    with run_lock.locked():
         pass
     return path
 
@@ -62,7 +62,7 @@ def held(path: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_who_waits_names_the_holder(lock: str) -> None:
     told: list[str] = []
-    with held(lock) as holder, pytest.raises(ConflictError) as caught, ledger.locked(told.append):
+    with held(lock) as holder, pytest.raises(ConflictError) as caught, run_lock.locked(told.append):
         pass
     names = rf"another run, which holds the lock of this host since \d+-\d+-\d+ [\d:]+: process {holder.pid} \(.*python"
     assert len(told) == 1
@@ -76,7 +76,7 @@ def test_a_holder_that_is_stopped_is_named_with_the_remedy(lock: str) -> None:
     with held(lock) as holder:
         holder.send_signal(signal.SIGSTOP)
         os.waitpid(holder.pid, os.WUNTRACED)
-        with pytest.raises(ConflictError), ledger.locked(told.append):
+        with pytest.raises(ConflictError), run_lock.locked(told.append):
             pass
     pid = holder.pid
     assert told[0].endswith(f"; it is stopped: let it go on (kill -CONT {pid}), or end it (kill -KILL {pid})")
@@ -86,7 +86,7 @@ def test_who_is_in_time_gets_the_lock(lock: str) -> None:
     told: list[str] = []
     with held(lock) as holder:
         threading.Timer(0.3, holder.kill).start()
-        with ledger.locked(told.append):
+        with run_lock.locked(told.append):
             assert file_lock.is_held(lock)
     assert len(told) == 1
     assert not file_lock.is_held(lock)
@@ -96,7 +96,7 @@ def test_a_short_wait_is_not_told(lock: str) -> None:
     told: list[str] = []
     with held(lock) as holder:
         threading.Timer(0.05, holder.kill).start()
-        with ledger.locked(told.append):
+        with run_lock.locked(told.append):
             pass
     assert told == []
 
@@ -131,13 +131,13 @@ def test_who_waits_is_no_holder(lock: str) -> None:
 
 def test_the_alarm_of_somebody_else_is_left_as_it_was(lock: str) -> None:
     usual = signal.getsignal(signal.SIGALRM)
-    with held(lock), pytest.raises(ConflictError), ledger.locked(lambda _message: None):
+    with held(lock), pytest.raises(ConflictError), run_lock.locked(lambda _message: None):
         pass
     assert signal.getsignal(signal.SIGALRM) == usual
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_on_the_command_line_it_is_said_at_once(lock: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with held(lock), pytest.raises(ConflictError), ledger.locked():
+    with held(lock), pytest.raises(ConflictError), run_lock.locked():
         pass
     assert capsys.readouterr().err.startswith("waiting, for up to ")

@@ -13,6 +13,14 @@ from typing import Union
 
 from . import selinux
 
+_NO_ROOM = "make room for it there"
+_REMEDIES = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM, errno.EROFS: "mount it for writing"}
+
+
+def remedy(error: OSError) -> str:
+    """What the admin can do about a disk on which a file cannot be written; empty if the error is another one."""
+    return _REMEDIES.get(error.errno or 0, "")
+
 
 def settle(path: str) -> None:
     """Wait until a file, or which files a folder has, is on the disk (fsync(2))."""

@@ -21,17 +21,13 @@ from .allotments import Allotments
 from .facts import Facts
 from .ingress import leads_elsewhere, return_routes, return_rules, tunnel_addresses
 from .ipam import stable_mac
+from .wireguard_names import KEY_FILE, WIREGUARD_LINK
 
 if TYPE_CHECKING:
     from .plan import Plan
 
-WIREGUARD_LINK = "wg-wharf"
-
 # Seconds, as WireGuard's manual advises: few NATs forget a flow before. So a peer that lives has a session, too.
 KEEPALIVE = 25
-
-# Where a host keeps the private key of that link, which never leaves the host.
-KEY_FILE = "/var/lib/wharf/wireguard.key"
 
 
 def overlays(model: Model) -> Iterator[Tuple[Network, OverlayDriver]]:

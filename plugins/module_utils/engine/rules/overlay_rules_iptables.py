@@ -15,9 +15,10 @@ from ..declaration.drivers import OverlayDriver
 from ..declaration.model import Network
 from ..declaration.section import Address
 from ..planning.ingress import MARK_BITS, entry_gateway, leads_elsewhere, returns
-from ..planning.overlays import WIREGUARD_LINK, encrypted, has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
+from ..planning.overlays import encrypted, has_tunnel, peer_addresses, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
+from ..planning.wireguard_names import WIREGUARD_LINK
 from .container_rules_iptables import entry_translation
 from .network_rules_iptables import BRIDGE, DNS_PROTOCOLS, ICMP_ERRORS, INPUT, INTERNAL, POSTROUTING, RAW, Element
 

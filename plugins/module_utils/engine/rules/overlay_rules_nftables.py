@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Iterator, List, Tuple
 
 from ..planning.ingress import MARK_BITS, MARK_SHIFT, returns
-from ..planning.overlays import WIREGUARD_LINK, encrypted, has_tunnel, overlays, tunnel_mac, tunnel_name, tunnels
+from ..planning.overlays import encrypted, has_tunnel, overlays, tunnel_mac, tunnel_name, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
+from ..planning.wireguard_names import WIREGUARD_LINK
 from ..state import Chain, ElementSet
 from .elements_nftables import FAMILIES, peers_set
 

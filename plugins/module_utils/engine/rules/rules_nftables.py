@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Iterable, Iterator, List
 
 from ..declaration.model import Host
-from ..planning.overlays import WIREGUARD_LINK, encrypted
+from ..planning.overlays import encrypted
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
+from ..planning.wireguard_names import WIREGUARD_LINK
 from ..state import Chain, ElementSet, Object
 from .elements_nftables import FAMILIES, container_rules, network_rules
 from .overlay_rules_nftables import (

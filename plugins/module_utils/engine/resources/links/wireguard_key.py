@@ -16,7 +16,7 @@ from typing import Optional
 
 from ...kernel import curve25519, disk, rtnetlink
 from ...kernel.wireguard import KEY_SIZE, WireGuardNetlink, as_bytes, as_text
-from ...planning.overlays import KEY_FILE
+from ...planning.wireguard_names import KEY_FILE
 from .marks import is_managed_wireguard
 
 
