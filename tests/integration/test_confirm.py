@@ -451,13 +451,15 @@ def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
     assert refused.returncode == 2
     assert "a run with wharf_confirm is confirmed together with them" in refused.output
     # What brings the networks back is not concerned.
-    assert controller.play({"roles": ["wharf.network.boot"]}).returncode == 0
-    assert noted(host)["id"] == last
+    boot = {"roles": ["wharf.network.boot"]}
     confirm = {"tasks": [{"wharf.network.confirm": {}}]}
-    done = controller.play([{**confirm, "check_mode": True}, confirm, confirm])
+    done = controller.play([boot, {**confirm, "check_mode": True}, confirm, confirm])
+    assert done.returncode == 0, done.output
+    confirmed = [result["confirmed"] and result["confirmed"]["id"] for result in done.results if "confirmed" in result]
+    assert confirmed == [None, last, None]
     assert [result["changed"] for result in done.results if "confirmed" in result] == [False, True, False]
     assert "unconfirmed" not in host.ledger()
-    controller.play("wharf.network.teardown", variables=playing())
+    host.apply({}, ABSENT)
     assert_same(before, lambda: stands(host))
 
 

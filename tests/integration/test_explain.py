@@ -536,10 +536,9 @@ def test_the_module_returns_the_same(tmp_path: Path) -> None:
             {"wharf.network.explain": {"from": "wep", "to": "db"}, "ignore_errors": True},
         ]
         by_command = [told(host, "web", "db:5432"), told(host, "203.0.113.9", "host:8080")]
-        for options in ((), ("--check",)):
-            played = controller.play({"tasks": tasks}, *options)
-            assert played.returncode == 0, played.output
-            *returned, failed = played.results
+        played = controller.play([{"tasks": tasks}, {"tasks": tasks, "check_mode": True}])
+        assert played.returncode == 0, played.output
+        for *returned, failed in (played.results[:3], played.results[3:]):
             for each, expected in zip(returned, by_command, strict=True):
                 assert each["changed"] is False
                 assert {key: each[key] for key in expected} == expected

@@ -90,20 +90,19 @@ def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(controller: Co
 
 def test_what_is_in_the_way_on_the_host_is_told_at_the_place_in_the_compose_file(controller: Controller) -> None:
     (controller.folder / "compose.yml").write_text("name: shop\nservices: {web: {}, db: {}}", encoding="utf-8")
-    play = {"tasks": [{"wharf.network.layers": {"compose_files": "compose.yml"}}]}
+    task = {"wharf.network.layers": {"compose_files": "compose.yml"}}
     controller.host.run(
         """
         ip netns add shop-web-1; ip link add br-shop_default type veth peer name other
         mkdir -p /etc/netns/shop-db-1; echo mine > /etc/netns/shop-db-1/hosts
         """
     )
-    assert {problem["path"] for problem in controller.play(play).results[-1]["problems"]} == {
+    assert {problem["path"] for problem in controller.play({"tasks": [task]}).results[-1]["problems"]} == {
         "compose.yml: networks.default", "compose.yml: services.db", "compose.yml: services.web"
     }  # fmt: skip
     controller.host.run("ip netns del shop-web-1; ip link del br-shop_default; rm -r /etc/netns")
-    controller.play(play)
-    controller.host.run("ip link delete eth0; ip link add eth0 type bridge", "shop-web-1")
-    told = " ".join(controller.play(play).output.split())
+    harm = {"shell": "ip -n shop-web-1 link delete eth0; ip -n shop-web-1 link add eth0 type bridge"}
+    told = " ".join(controller.play({"tasks": [task, harm, task]}).output.split())
     assert "compose.yml: services.web: shop-web-1/shop_default is pending: an interface eth0 that" in told
 
 
@@ -128,12 +127,13 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
     assert seen["pending"] == ["docker:late", *files, "late/bridge"]
     assert "br-front  network front" in seen["picture"]
     controller.host.run("ip link set br-front mtu 1300; ip netns exec web ip route del default")
-    drift = controller.play(info).results[-1]["drift"]
+    played = controller.play([info, {"roles": ROLES[2:]}], variables=VARIABLES)
+    drift = played.results[0]["drift"]
     assert {layer: [change["name"] for change in changes] for layer, changes in drift.items()} == {
         "bridge": ["br-front"],
         "veth": ["web/front"],
     }
-    assert controller.play({"roles": ROLES[2:]}, variables=VARIABLES).changes == [
+    assert played.changes == [
         ("update", "bridge", "br-front"),
         ("update", "endpoint", "web/front"),
     ]

@@ -71,15 +71,17 @@ def test_states_of_roles(controller: Controller) -> None:
     renamed = {"wharf_containers": {"other": {}}, "wharf_state": "exact"}
     made = controller.converge({"roles": ROLES[2:]}, renamed)
     assert {("delete", "sandbox", "netns:web"), ("create", "sandbox", "netns:other")} <= set(made)
-    gone = controller.play({"roles": ROLES[2:]}, variables={"wharf_containers": {"other": {}}, "wharf_state": "absent"})
-    assert ("delete", "endpoint", "other/bridge") in gone.changes
+    absent = {"wharf_state": "absent"}
+    one = {"roles": ROLES[2:], "vars": {**absent, "wharf_containers": {"other": {}}}}
+    gone = controller.play([one, {"roles": ROLES[::-1], "vars": absent}])
+    assert gone.returncode == 0, gone.output
+    of_one, *of_none = gone.calls
+    assert ("delete", "endpoint", "other/bridge") in of_one
+    assert of_none == [[], [], []]
+    assert "wharf_containers names nothing, so nothing goes. The value all names everything" in gone.output
     assert controller.host.json("ip -j link show br-front")
     reverse = ["wharf.network.boot", *ROLES[::-1], "wharf.network.docker_user"]
-    stays = controller.play({"roles": ROLES[::-1]}, variables={"wharf_state": "absent"})
-    assert stays.changes == []
-    assert "wharf_containers names nothing, so nothing goes. The value all names everything" in stays.output
-    absent = {**EVERYTHING, "wharf_state": "absent"}
-    gone = controller.play([{"roles": reverse}, {"roles": reverse}], variables=absent)
+    gone = controller.play([{"roles": reverse}, {"roles": reverse}], variables={**absent, **EVERYTHING})
     assert gone.returncode == 0, gone.output
     assert ("delete", "bridge", "br-front") in gone.changes
     assert len(gone.changes) == len(set(gone.changes))
