@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`counting_engine.py`: converges what the JSON on its standard input declares, and prints what that took.
 
-The output is `{"changes": NUMBER, "programs": [COMMAND LINE, …], "observed": {RESOURCE: NUMBER},
-"searched": {RESOURCE: NUMBER}, "dumped": {LIST: NUMBER}}`. A resource is `LAYER CLASS`. `searched` are the observations
+The output is `{"changes": NUMBER, "programs": [COMMAND LINE, …], "processes_listed": NUMBER,
+"observed": {RESOURCE: NUMBER}, "searched": {RESOURCE: NUMBER}, "dumped": {LIST: NUMBER}}`. A resource is `LAYER CLASS`.
+`processes_listed` says how often all processes of the host were listed. `searched` are the observations
 by which a host without a ledger is searched for the marks of a lost one. `dumped` says how often the kernel was asked
 for the host's own `links`, `addresses` and `routes`.
 """
@@ -28,14 +29,17 @@ from engine.resources.resource import Resource
 Make = Callable[[Ledger, StackReader], Sequence[Resource]]
 
 programs: list[str] = []
+listings: list[str] = []
 observed: Counter[str] = Counter()
 searched: Counter[str] = Counter()
 dumped: Counter[str] = Counter()
 
 
-def note_program(event: str, details: tuple[Any, ...]) -> None:
+def note_event(event: str, details: tuple[Any, ...]) -> None:
     if event == "subprocess.Popen":
         programs.append(" ".join(map(str, details[1])))
+    elif event in ("os.listdir", "os.scandir") and details[0] == "/proc":
+        listings.append(event)
 
 
 def count_observations(counts: Counter[str]) -> None:
@@ -85,7 +89,8 @@ recover, recovery.recover = recovery.recover, search
 count_observations(observed)
 for kind in ("links", "addresses", "routes"):
     count_dumps(kind)
-sys.addaudithook(note_program)
+sys.addaudithook(note_event)
 result = converge(Call(**json.load(sys.stdin)))
 counts = {"observed": observed, "searched": searched, "dumped": dumped}
-print(json.dumps({"changes": len(result.changes), "programs": programs, **counts}))
+done = {"changes": len(result.changes), "programs": programs, "processes_listed": len(listings)}
+print(json.dumps({**done, **counts}))

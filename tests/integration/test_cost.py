@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one call of the engine takes, counted: how often it runs `nft`, and how often it observes each resource."""
+"""What one call of the engine takes, counted: how often it runs `nft`, observes resources, and lists all processes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Cost:
 
     changes: int
     programs: list[str]
+    processes_listed: int
     observed: dict[str, int]
     searched: dict[str, int]
     dumped: dict[str, int]
@@ -79,3 +80,14 @@ def test_a_call_runs_nft_few_times_and_observes_each_resource_at_most_twice(host
     assert gone.of_nft == [LIST, LIST, APPLY, LIST]
     assert set(gone.observed.values()) == {1, 2}
     assert not gone.searched
+
+
+def test_processes_are_listed_as_often_for_many_resolvers_as_for_one(host: ThrowawayHost) -> None:
+    """There may be thousands of them, in containers that wharf.network knows nothing of."""
+
+    def listed(networks: int) -> tuple[int, ...]:
+        declared = {"networks": {f"n{number}": {} for number in range(networks)}}
+        costs = cost(host, **declared), cost(host, **declared), cost(host, state="absent")
+        return tuple(each.processes_listed for each in costs)
+
+    assert listed(1) == listed(5)

@@ -14,7 +14,8 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from functools import cached_property
+from typing import Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError, ProblemCollector
@@ -40,6 +41,9 @@ from .files import Files
 
 # How long a process may take to end, in seconds, until it is made to.
 _PATIENCE = 5.0
+
+# In its command line, by which a process is found.
+_CONFIG_OPTION = "--conf-file="
 
 # The SELinux types of the folder in which dnsmasq may make its pid file, and of the files that it may write leases to.
 _RUNNING_SELINUX_TYPE = "var_run_t"
@@ -76,7 +80,8 @@ def ports() -> Dict[str, int]:
     TCP for questions only.
     """
     by_inode = {each.inode: each.port for each in listening_sockets() if each.protocol == "tcp"}
-    pids = {name: _pid(name) for name in configured()}
+    search = _Search()
+    pids = {name: search.pid(name) for name in configured()}
     heard = {name: by_inode.keys() & open_sockets(pid) for name, pid in pids.items() if pid}
     return {name: by_inode[min(inodes)] for name, inodes in heard.items() if inodes}
 
@@ -107,14 +112,16 @@ class Processes(Resource):
         if not new:
             return
         refuse_too_old()
-        refuse_without_inotify([thing for thing in new.values() if isinstance(thing, Dnsmasq)], _is_running)
+        resolvers = [thing for thing in new.values() if isinstance(thing, Dnsmasq)]
+        refuse_without_inotify(resolvers, _Search().is_running)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Dnsmasq)}
         names = dict.fromkeys([*wanted, *(name for kind, name in sorted(owned) if kind == "dnsmasq")])
-        running = {name: process for name in names for process in [_find(name)] if process}
+        search = _Search()
+        running = {name: process for name in names for process in [search.find(name)] if process}
         new = [thing for name, thing in wanted.items() if name not in running]
-        refuse_taken(new, _sockets_of_resolvers() if new else set())
+        refuse_taken(new, _sockets_of_resolvers(search) if new else set())
         ended = [name for name in names if name not in wanted and name not in running and _has_left_files(name)]
         left = [Dnsmasq(name, config="", reread="") for name in ended]
         return Observation(state_of([*(process.observed for process in running.values()), *left]), desired)
@@ -135,14 +142,15 @@ class Processes(Resource):
         rereading = [change for change in changes if change.fields == ("reread",)]
         others = [change for change in changes if change not in rereading]
         coming = [change.after for change in others if isinstance(change.after, Dnsmasq)]
-        refuse_without_inotify(coming, _is_running)
-        _stop([process for change in others for process in [_find(change.subject.name)] if process])
+        search = _Search()
+        refuse_without_inotify(coming, search.is_running)
+        _stop([process for change in others for process in [search.find(change.subject.name)] if process])
         _start(coming)
         for change in others:
             if change.action == DELETE:
                 _forget(change.subject.name)
         for change in rereading:
-            process = _find(change.subject.name)
+            process = search.find(change.subject.name)
             if process and isinstance(change.after, Dnsmasq):
                 os.kill(process.pid, signal.SIGHUP)
                 _note(change.after, process.pid)
@@ -175,34 +183,40 @@ class _Note:
         return all(_inode(folder) == inode for folder, inode in self.watched.items())
 
 
-def _find(name: str) -> Optional[Process]:
-    """The process, if it runs, with what it has read."""
-    pid = _pid(name)
-    if pid is None:
-        return None
-    note, started = _read_note(name), start_time(pid)
-    # A process that systemd started anew watches what the one before it did.
-    watches = tuple(note.watched) if note else ()
-    if note and note.start_time == started:
-        known = (note.config, note.reread) if note.watches_what_stands else ("", "")
-    elif _has_read_what_stands(name, pid):
-        config, *reread = (disk.content_of(path, follow=False) for path in read_paths(name))
-        known = digests(config, reread)
-    else:
-        known = ("", "")
-    return Process(pid, started, Dnsmasq(name, *known, watches=watches))
+class _Search:
+    """Looks for processes that run now: by their pid files, and once among all processes, so that none is ever started
+    twice.
+    """
 
+    def find(self, name: str) -> Optional[Process]:
+        """The process, if it runs, with what it has read."""
+        pid = self.pid(name)
+        if pid is None:
+            return None
+        note, started = _read_note(name), start_time(pid)
+        # A process that systemd started anew watches what the one before it did.
+        watches = tuple(note.watched) if note else ()
+        if note and note.start_time == started:
+            known = (note.config, note.reread) if note.watches_what_stands else ("", "")
+        elif _has_read_what_stands(name, pid):
+            config, *reread = (disk.content_of(path, follow=False) for path in read_paths(name))
+            known = digests(config, reread)
+        else:
+            known = ("", "")
+        return Process(pid, started, Dnsmasq(name, *known, watches=watches))
 
-def _pid(name: str) -> Optional[int]:
-    """By its pid file, else wherever the process is, so that none is ever started twice."""
-    pid = _read_number(pid_path(name))
-    if pid is not None and _is_managed(pid, name):
-        return pid
-    return next((other for other in _all_pids() if _is_managed(other, name)), None)
+    def pid(self, name: str) -> Optional[int]:
+        path = config_path(name)
+        pid = _read_number(pid_path(name))
+        return pid if pid is not None and _config_of(pid) == path else self._by_config.get(path)
 
+    def is_running(self, name: str) -> bool:
+        return self.pid(name) is not None
 
-def _is_running(name: str) -> bool:
-    return _pid(name) is not None
+    @cached_property
+    def _by_config(self) -> Dict[str, int]:
+        pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+        return {config: pid for pid in pids for config in [_config_of(pid)] if config}
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
@@ -214,15 +228,17 @@ def _has_read_what_stands(name: str, pid: int) -> bool:
     return False
 
 
-def _is_managed(pid: int, name: str) -> bool:
-    """Whether the process runs this resolver on this host: another one may have got its number, and another network
-    namespace may have a resolver of that name.
+def _config_of(pid: int) -> str:
+    """The configuration of the resolver that a process runs on this host; empty if it runs none.
+
+    Another process may have got its number, and another network namespace may have a resolver of that name.
     """
-    if f"--conf-file={config_path(name)}" not in disk.content_of(f"/proc/{pid}/cmdline").split("\0"):
-        return False
+    arguments = disk.content_of(f"/proc/{pid}/cmdline").split("\0")
+    configs = [each[len(_CONFIG_OPTION) :] for each in arguments if each.startswith(f"{_CONFIG_OPTION}{FOLDER}/")]
     with suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
-    return False
+        if configs and os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            return configs[0]
+    return ""
 
 
 def _has_ended(process: Process) -> bool:
@@ -231,13 +247,9 @@ def _has_ended(process: Process) -> bool:
     return not fields or fields[0] in "ZX" or start_time(process.pid) != process.start_time
 
 
-def _all_pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-
-
-def _sockets_of_resolvers() -> Set[int]:
+def _sockets_of_resolvers(search: _Search) -> Set[int]:
     """The inodes of the sockets of all resolvers that run now, also of those that are about to end."""
-    pids = (_pid(name) for name in configured())
+    pids = (search.pid(name) for name in configured())
     return {inode for pid in pids if pid for inode in open_sockets(pid)}
 
 
@@ -322,8 +334,9 @@ def _start(things: List[Dnsmasq]) -> None:
         else:
             _start_by_itself(things)
     except ApplyError:
+        search = _Search()
         for thing in things:
-            if not _find(thing.name):
+            if not search.is_running(thing.name):
                 _forget(thing.name, before)
         raise
 
@@ -350,7 +363,7 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
         # The process outlives this one: it makes a session of its own. It inherits the lock of the run, and closes it
         # when its command line already tells which resolver it is.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
-            [program(), f"--conf-file={config_path(thing.name)}"], stdin=subprocess.DEVNULL,
+            [program(), f"{_CONFIG_OPTION}{config_path(thing.name)}"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/", close_fds=False))
         for thing in things
     ]  # fmt: skip
@@ -379,8 +392,9 @@ def _start_by_systemd(things: List[Dnsmasq]) -> None:
     systemd.systemctl("daemon-reload")
     complaint = _systemctl("restart", things)
     failed = []
+    search = _Search()
     for thing in things:
-        process = _find(thing.name)
+        process = search.find(thing.name)
         if process:
             _note(thing, process.pid)
         else:
