@@ -33,6 +33,7 @@ SPARE = """
 ip link add spare type veth peer name to-spare netns {lan}
 ip link set spare up
 nsenter --net={lan} ip link set to-spare master lan up
+until ip -6 addr show spare | grep -q fe80; do sleep 0.02; done
 """
 
 
