@@ -111,14 +111,18 @@ def deaths(
     for run in [*runs, *runs]:
         host.apply(*finish(run))
         left.append(standing(host))
-    left = left[len(runs) :]
+    cases = [*zip(runs, left[len(runs) :], strict=True)]
+    alive: set[int] = set()
     for fatal in range(1, TOO_MANY):
-        deadly = False
-        for run, expected in zip(runs, left, strict=True):
-            deadly |= host.is_killed(fatal, *run)
+        for number, (run, expected) in enumerate(cases):
+            if number in alive:
+                host.apply(*finish(run))
+                continue
+            if not host.is_killed(fatal, *run):
+                alive.add(number)
             host.apply(*finish(run))
             assert_same(expected, lambda: standing(host), f"after death {fatal}")
-        if not deadly:
+        if len(alive) == len(cases):
             break
     assert 20 < fatal < TOO_MANY - 1
 
