@@ -20,6 +20,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from ansible.module_utils import agent
 from ansible.module_utils.basic import AnsibleModule
@@ -31,10 +32,11 @@ PROTOCOLS = ("tcp", "udp", "ping")
 
 def main() -> None:
     lists = {"answers": {"type": "list", "elements": "dict"}, "expectations": {"type": "list", "elements": "dict"}}
-    # Not both, since a fork shares what waits for sockets.
-    module = AnsibleModule(lists, mutually_exclusive=[tuple(lists)])
+    module = AnsibleModule(lists)
     if module.params["answers"]:
-        answer_from_now_on(module.params["answers"])
+        trouble = answer_from_now_on(module.params["answers"])
+        if trouble:
+            module.fail_json(msg=trouble)
     expectations = module.params["expectations"] or []
     seen = [*map(told, expectations, look(expectations))]
     module.exit_json(
@@ -44,26 +46,46 @@ def main() -> None:
     )
 
 
-def answer_from_now_on(answers: list[dict]) -> None:
-    """Leave a process that does; it takes the place of the one before."""
+def answer_from_now_on(answers: list[dict]) -> str:
+    """Leave a process that does, in the place of the one before; what keeps it from answering, or nothing."""
     with suppress(FileNotFoundError, ProcessLookupError):
         former = int(ANSWERERS.read_text())
         while True:  # until its ports are free
             os.kill(former, signal.SIGKILL)
             time.sleep(0.1)
-    for answer in answers:
-        sandbox = answer.get("in", "")
-        name = sandbox.rpartition(":")[2] or os.uname().nodename
-        for protocol in answer.keys() & PROTOCOLS:
-            agent.serve(place(sandbox), name, protocol, "0.0.0.0", int(answer[protocol]))
-            agent.serve(place(sandbox), name, protocol, "::", int(answer[protocol]))
+    told, tell = os.pipe()
+    # It is forked off before it serves: what waits for sockets would be shared otherwise.
     if not os.fork():
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in range(3):
-            os.dup2(null, descriptor)
+        attend(answers, tell)
+    os.close(tell)
+    with open(told) as trouble:
+        return trouble.read()
+
+
+def attend(answers: list[dict], tell: int) -> NoReturn:
+    """Say what keeps this process from answering, and end; or close the file, and answer for ever."""
+    os.setsid()
+    try:
+        for answer in answers:
+            serve(answer)
         ANSWERERS.write_text(str(os.getpid()))
-        agent.attend()
+    except Exception as error:
+        os.write(tell, f"{answer}: {error}".encode())
+        os._exit(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    os.close(tell)
+    agent.attend()
+    os._exit(0)
+
+
+def serve(answer: dict) -> None:
+    sandbox = answer.get("in", "")
+    name = sandbox.rpartition(":")[2] or os.uname().nodename
+    for protocol in answer.keys() & PROTOCOLS:
+        agent.serve(place(sandbox), name, protocol, "0.0.0.0", int(answer[protocol]))
+        agent.serve(place(sandbox), name, protocol, "::", int(answer[protocol]))
 
 
 def look(expectations: list[dict]) -> list[str]:
