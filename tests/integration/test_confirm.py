@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from controller import VARIABLES, Controller
 from fleets import Fleet
-from hosts import ABSENT, BACKENDS, EXACT, LEDGER, ThrowawayHost, differences
+from hosts import ABSENT, BACKENDS, EXACT, FILES, LEDGER, ThrowawayHost, differences
 from runners import Ran
 from standing import assert_same, standing
 from test_follow import following
@@ -402,16 +402,18 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
     before = stands(host)
     apply(host, OTHERS)
     kill_watchdog(host)
-    # Before it looks for the first time: a run by which it brings files up to date reverts them without a word.
-    change_note(host, deadline=0)
     # Where systemd runs the host, the process has a service of its own, and not the capabilities of this one.
     with following(host, is_confined=False) as process:
+        # Before it brings files up to date, of which the run would revert as well, and not say so.
+        change_note(host, deadline=time.clock_gettime(time.CLOCK_BOOTTIME))
+        host.run("echo 192.0.2.9 new >> /etc/hosts")
         assert process.stdout
         told = json.loads(process.stdout.readline())["problem"]
         assert told.startswith("the changes made by `wharf apply` of root were not confirmed in time: ")
         until(lambda: "unconfirmed" not in host.ledger())
         until(lambda: not watchdogs(host))
-    assert_same(before, lambda: stands(host))
+        host.write("/etc/hosts", FILES["/etc/hosts"])
+        assert_same(before, lambda: stands(host))
 
 
 # Plays

@@ -214,10 +214,9 @@ class _Follower:
             WharfError: what has changed cannot be followed.
         """
         ledger = Ledger.load()
-        # First, since any other run would revert them without a word.
-        if self._is_not_reverted(ledger.unconfirmed):
-            start_watchdog()
-            return Followed(problem=f"{ledger.unconfirmed}: the process that reverts them is started again")
+        if ledger.unconfirmed and ledger.unconfirmed.is_over:
+            # Nothing else until they are reverted: any run of this process would do so without a word.
+            return self._have_reverted(ledger.unconfirmed)
         if self.may_lack_rules:
             loaded = load_lost_rules()
             self.may_lack_rules = False
@@ -261,14 +260,13 @@ class _Follower:
         """The indexes of the parents that are up. One that has gone and come again has another."""
         return {link.name: link.index for link in facts.links or () if link.name in self.parents and link.up}
 
-    def _is_not_reverted(self, unconfirmed: Optional[Unconfirmed]) -> bool:
-        """Whether the time of changes is over for so long that the process that reverts them must have been killed."""
-        if not unconfirmed or not unconfirmed.is_over or unconfirmed.seconds_left > -_REVERTS_WITHIN:
-            return False
-        if time.monotonic() < self._look_at_deadline_after:
-            return False
+    def _have_reverted(self, unconfirmed: Unconfirmed) -> Followed:
+        """Start the process that reverts these changes again, if it must be gone, since their time is over for long."""
+        if unconfirmed.seconds_left > -_REVERTS_WITHIN or time.monotonic() < self._look_at_deadline_after:
+            return Followed()
         self._look_at_deadline_after = time.monotonic() + _LOOK_ANYWAY_AFTER
-        return True
+        start_watchdog()
+        return Followed(problem=f"{unconfirmed}: the process that reverts them is started again")
 
     def _started(self) -> Dict[SandboxRef, _Stack]:
         """Those that run, and are not known to be connected. Only of these their runtimes are asked."""
