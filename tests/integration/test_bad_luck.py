@@ -175,6 +175,24 @@ def test_too_few_inotify_instances() -> None:
         assert "all inotify instances (fs.inotify.max_user_instances)" in followed.stderr
 
 
+@pytest.mark.parametrize("pid_file", ["", "²"])
+def test_a_resolver_whose_pid_file_leads_nowhere_is_not_taken_for_what_it_forks_off(pid_file: str) -> None:
+    """A process for each connection by TCP, with the same command line; the first is found, also by a teardown."""
+    words = {"networks": {"app": {}}, "containers": {"web": {"networks": ["app"]}}}
+    with ThrowawayHost.started() as host, host.declared(words):
+        (link,) = host.json("ip -j -4 addr show br-app")
+        asking = [*host.enter("web"), "socat", "-", f"TCP:{link['addr_info'][0]['local']}:53"]
+        with subprocess.Popen(asking, stdin=subprocess.PIPE) as client:
+            assert client.stdin
+            client.stdin.write(b"\0")
+            client.stdin.flush()
+            patiently(lambda: len(host.agent.call("daemons")) == 2)
+            host.write("/run/wharf/running/app.pid", pid_file)
+            assert host.apply(words).changes == []
+            host.apply({}, ABSENT)
+            client.kill()
+
+
 def test_after_a_reboot_the_next_run_makes_all_of_it_again(host: ThrowawayHost) -> None:
     """The ledger and the files stay; whatever was in the kernel is gone."""
     host.converge(WORDS)

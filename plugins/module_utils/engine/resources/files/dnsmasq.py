@@ -149,6 +149,7 @@ class Processes(Resource):
         for change in others:
             if change.action == DELETE:
                 _forget(change.subject.name)
+        search = _Search()
         for change in rereading:
             process = search.find(change.subject.name)
             if process and isinstance(change.after, Dnsmasq):
@@ -215,8 +216,10 @@ class _Search:
 
     @cached_property
     def _by_config(self) -> Dict[str, int]:
+        """Of several the oldest: dnsmasq forks a process off for each connection by TCP."""
         pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-        return {config: pid for pid in pids for config in [_config_of(pid)] if config}
+        running = [(_began(pid), pid, config) for pid in pids for config in [_config_of(pid)] if config]
+        return {config: pid for _ticks, pid, config in sorted(running, reverse=True)}
 
 
 def _has_read_what_stands(name: str, pid: int) -> bool:
@@ -239,6 +242,12 @@ def _config_of(pid: int) -> str:
         if configs and os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             return configs[0]
     return ""
+
+
+def _began(pid: int) -> int:
+    """In the kernel's ticks since it booted; 0 if there is no such process."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if len(fields) > 19 else 0
 
 
 def _has_ended(process: Process) -> bool:
@@ -419,4 +428,4 @@ def _unit(thing: Dnsmasq) -> str:
 
 def _read_number(path: str) -> Optional[int]:
     text = disk.content_of(path, follow=False).strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
