@@ -416,6 +416,39 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
         assert_same(before, lambda: stands(host))
 
 
+def test_where_the_process_cannot_be_started_follow_reverts_by_itself(host: ThrowawayHost) -> None:
+    host.apply(ONE_RULE, EXACT)
+    before = stands(host)
+    apply(host, OTHERS)
+    kill_watchdog(host)
+    change_note(host, deadline=0)
+    # In KiB: too few for the copy of the engine.
+    room = int(host.run("df -k --output=used /run | tail -n 1")) + 200
+    host.run(f"mount -o remount,size={room}k /run")
+    with following(host, is_confined=False) as process:
+        assert process.stdout
+        told = json.loads(process.stdout.readline())["problem"]
+        assert "the process that would revert this run at the deadline cannot be started: " in told
+        assert "were reverted at " in told
+    host.run("mount -o remount,size=1g /run")
+    assert_same(before, lambda: stands(host))
+
+
+def test_follow_starts_no_process_beside_one_that_waits(host: ThrowawayHost) -> None:
+    host.apply(ONE_RULE, EXACT)
+    before = stands(host)
+    apply(host, OTHERS)
+    with following(host, is_confined=False), host.start("host", "flock", "/run/wharf.lock") as holder:
+        time.sleep(0.5)
+        change_note(host, deadline=0)
+        time.sleep(4)
+        assert len(watchdogs(host)) == 1
+        assert "unconfirmed" in host.ledger()
+        holder.communicate("")
+        until(lambda: "unconfirmed" not in host.ledger())
+    assert_same(before, lambda: stands(host))
+
+
 # Plays
 
 

@@ -92,6 +92,12 @@ def start_watchdog(is_first: bool = False) -> None:
         ) from error
 
 
+def has_watchdog() -> bool:
+    """Whether a process that is not stopped holds the lock of its copy, as far as this one can see."""
+    held = (path for path in glob.glob(f"{COPY}*") if file_lock.is_held(path))
+    return any(not any(each.is_stopped for each in file_lock.holders(path)) for path in held)
+
+
 def end(host: Host, call: Call, is_begun: bool) -> None:
     """Once the changes are made, their time begins; and what this run has reverted is noted for the next one."""
     ledger = host.ledger

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Set, Tuple
 
-from .confirmation import start_watchdog
+from .confirmation import has_watchdog, start_watchdog
 from .converge import converge
 from .declaration.declared import FOLLOW, Call, Declared
 from .declaration.model import IPTABLES, NFTABLES
@@ -58,6 +58,7 @@ from .state import (
 )
 from .transaction import Part
 from .unconfirmed import Unconfirmed
+from .watchdog import revert_overdue
 
 _HOSTS_FILES = ("/etc/resolv.conf", "/etc/hosts", "/run/systemd/resolve/resolv.conf")
 
@@ -261,11 +262,23 @@ class _Follower:
         return {link.name: link.index for link in facts.links or () if link.name in self.parents and link.up}
 
     def _have_reverted(self, unconfirmed: Unconfirmed) -> Followed:
-        """Start the process that reverts these changes again, if it must be gone, since their time is over for long."""
+        """Start the process that reverts these changes again, if it is gone though their time is over; or revert them
+        here, where it cannot be started.
+
+        Raises:
+            WharfError: they cannot be reverted here either.
+        """
         if unconfirmed.seconds_left > -_REVERTS_WITHIN or time.monotonic() < self._look_at_deadline_after:
             return Followed()
         self._look_at_deadline_after = time.monotonic() + _LOOK_ANYWAY_AFTER
-        start_watchdog()
+        if has_watchdog():
+            return Followed()
+        try:
+            start_watchdog()
+        except ApplyError as error:
+            told: List[str] = []
+            revert_overdue(told.append)
+            return Followed(problem="; ".join([f"{unconfirmed}: {error}", *told]))
         return Followed(problem=f"{unconfirmed}: the process that reverts them is started again")
 
     def _started(self) -> Dict[SandboxRef, _Stack]:

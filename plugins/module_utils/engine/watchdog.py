@@ -43,13 +43,21 @@ def watch(tell: Callable[[str], None]) -> None:
                 if not unconfirmed:
                     return
                 if unconfirmed.is_over:
-                    # Where somebody has confirmed or prolonged it meanwhile, this changes nothing.
-                    _converge(Call(repeats=True, origin=REVERT, by=_AT_DEADLINE), tell)
+                    revert_overdue(tell)
             except (WharfError, OSError) as error:
                 if str(error) != told:
                     tell(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
                 told, pause = str(error), _TRY_AGAIN_AFTER
             time.sleep(pause)
+
+
+def revert_overdue(tell: Callable[[str], None]) -> None:
+    """Revert what nobody has confirmed in time; nothing where somebody has confirmed or prolonged it meanwhile.
+
+    Raises:
+        WharfError: it cannot be reverted.
+    """
+    _converge(Call(repeats=True, origin=REVERT, by=_AT_DEADLINE), tell)
 
 
 def revert(by: str, tell: Callable[[str], None]) -> None:
