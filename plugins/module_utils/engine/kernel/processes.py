@@ -8,15 +8,21 @@ from __future__ import annotations
 import glob
 import os
 from contextlib import suppress
-from typing import List, Set
+from typing import List, Optional, Set
 
 from . import disk
 
 
 def start_time(pid: int) -> str:
     """When the process began, in the kernel's ticks: with its number it is one of a kind. Empty if there is none."""
+    ticks = start_ticks(pid)
+    return "" if ticks is None else f"{pid}@{ticks}"
+
+
+def start_ticks(pid: int) -> Optional[int]:
+    """When the process began, in the kernel's ticks since the host booted; None if there is no such process."""
     fields = stat_fields(pid)
-    return f"{pid}@{fields[19]}" if len(fields) > 19 else ""
+    return int(fields[19]) if len(fields) > 19 else None
 
 
 def stat_fields(pid: int) -> List[str]:

@@ -21,7 +21,7 @@ from ...diff import DELETE, Change
 from ...errors import ApplyError, ConflictError, ProblemCollector
 from ...kernel import disk, programs, selinux, systemd
 from ...kernel.listeners import listening_sockets
-from ...kernel.processes import open_sockets, start_time, stat_fields
+from ...kernel.processes import open_sockets, start_ticks, start_time, stat_fields
 from ...planning.dnsmasq_files import (
     FOLDER,
     LEASES_FOLDER,
@@ -218,7 +218,7 @@ class _Search:
     def _by_config(self) -> Dict[str, int]:
         """Of several the oldest: dnsmasq forks a process off for each connection by TCP."""
         pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-        running = [(_began(pid), pid, config) for pid in pids for config in [_config_of(pid)] if config]
+        running = [(start_ticks(pid) or 0, pid, config) for pid in pids for config in [_config_of(pid)] if config]
         return {config: pid for _ticks, pid, config in sorted(running, reverse=True)}
 
 
@@ -242,12 +242,6 @@ def _config_of(pid: int) -> str:
         if configs and os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             return configs[0]
     return ""
-
-
-def _began(pid: int) -> int:
-    """In the kernel's ticks since it booted; 0 if there is no such process."""
-    fields = stat_fields(pid)
-    return int(fields[19]) if len(fields) > 19 else 0
 
 
 def _has_ended(process: Process) -> bool:
