@@ -43,6 +43,8 @@ def test_a_site_converges_and_installs_a_command_that_runs(controller: Controlle
     assert ("create", "bridge", "br-app") in made
     assert ("create", "endpoint", "web/app") in made
     assert ("create", "program", "/usr/local/sbin/wharf") in made
+    played = controller.play({"roles": ["wharf.network.boot"]}, variables=lacking)
+    assert played.returncode == 0, played.output
     # The interpreter that the file names.
     ran = subprocess.run(
         [*controller.host.enter(), "/usr/local/sbin/wharf", "diff"], capture_output=True, text=True, check=False
