@@ -24,7 +24,7 @@ from fleets import Fleet
 from hosts import ABSENT, BACKENDS, EXACT, FILES, LEDGER, ThrowawayHost, differences
 from runners import Ran
 from standing import assert_same, standing
-from test_follow import following
+from test_follow import following, problem
 from test_killed import FOREIGN, PUBLISHED, THREE, TOO_MANY, TWO, words
 
 COPY = "/run/wharf-revert-"
@@ -407,8 +407,7 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
         # Before it brings files up to date, of which the run would revert as well, and not say so.
         change_note(host, deadline=time.clock_gettime(time.CLOCK_BOOTTIME))
         host.run("echo 192.0.2.9 new >> /etc/hosts")
-        assert process.stdout
-        told = json.loads(process.stdout.readline())["problem"]
+        told = problem(process)
         assert told.startswith("the changes made by `wharf apply` of root were not confirmed in time: ")
         until(lambda: "unconfirmed" not in host.ledger())
         until(lambda: not watchdogs(host))
@@ -426,8 +425,7 @@ def test_where_the_process_cannot_be_started_follow_reverts_by_itself(host: Thro
     room = int(host.run("df -k --output=used /run | tail -n 1")) + 200
     host.run(f"mount -o remount,size={room}k /run")
     with following(host, is_confined=False) as process:
-        assert process.stdout
-        told = json.loads(process.stdout.readline())["problem"]
+        told = problem(process)
         assert "the process that would revert this run at the deadline cannot be started: " in told
         assert "were reverted at " in told
     host.run("mount -o remount,size=1g /run")

@@ -59,10 +59,19 @@ def confined() -> list[str]:
 
 
 def heard(process: subprocess.Popen[str]) -> dict[str, set[str]]:
-    assert process.stdout
-    told = json.loads(process.stdout.readline())
+    told = _told(process)
     assert not told.pop("problem")
     return {key: set(value) for key, value in told.items()}
+
+
+def problem(process: subprocess.Popen[str]) -> str:
+    return str(_told(process)["problem"])
+
+
+def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout
+    told: dict[str, Any] = json.loads(process.stdout.readline())
+    return told
 
 
 def nameservers(host: ThrowawayHost, container: str) -> list[str]:
@@ -216,8 +225,7 @@ def test_rules_that_could_not_be_loaded_again_are_loaded_later() -> None:
         rules = host.run("nft -s list ruleset")
         with following(host) as process:
             host.run(": > /run/refuse; /run/real-nft flush ruleset")
-            assert process.stdout
-            assert "refused" in json.loads(process.stdout.readline())["problem"]
+            assert "refused" in problem(process)
             host.run("rm /run/refuse")
             patiently(lambda: host.run("nft -s list ruleset") == rules)
         host.run(f"umount {nft}")
@@ -294,9 +302,7 @@ def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> Non
     host.run("nft list table inet wharf > /run/rules; nft delete table inet wharf; rm /run/wharf.lock")
     with following(host) as process:
         host.run(": > /run/late/net; unshare --net=/run/late/net true")
-        assert process.stdout
-        problem = json.loads(process.stdout.readline())["problem"]
-        assert problem.endswith("is missing, so no container is connected: run `wharf apply`")
+        assert problem(process).endswith("is missing, so no container is connected: run `wharf apply`")
         assert "eth0" not in host.run("nsenter --net=/run/late/net ip -br link")
         host.run("nft -f /run/rules")
         assert heard(process)["connected"] == {"path:/run/late/net"}
