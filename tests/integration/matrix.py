@@ -450,7 +450,7 @@ class Row:
 
     @property
     def outcome(self) -> str:
-        """What stands in the last column of the table."""
+        """Who answers, and whom that one sees; or that nobody does. The table's last column says it."""
         if not self.by:
             return "unreachable" if self.unreachable else "closed"
         return f"{self.by} seeing {self.sees}" if self.sees else self.by

@@ -52,7 +52,7 @@ def watch(tell: Callable[[str], None]) -> None:
 
 
 def revert_overdue(tell: Callable[[str], None]) -> None:
-    """Revert what nobody has confirmed in time; nothing where somebody has confirmed or prolonged it meanwhile.
+    """Revert what nobody has confirmed in time. If somebody has confirmed or prolonged it meanwhile, change nothing.
 
     Raises:
         WharfError: it cannot be reverted.
