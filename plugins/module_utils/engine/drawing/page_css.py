@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from .styles import DARK, LIGHT, MONO, SANS, Palette
+from .styles import DARK, LIGHT, MONO, NETWORK_COLOURS, SANS, Palette
 
 
 def _variables(palette: Palette) -> str:
-    return "".join(f"--{name}: {colour}; " for name, colour in palette.items())
+    return "".join(f"--{name}: {colour}; " for name, colour in palette.items() if name not in NETWORK_COLOURS)
 
 
 PAGE_CSS = f"""

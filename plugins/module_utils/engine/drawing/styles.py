@@ -24,13 +24,13 @@ DARK = {
     "good": "#45c486", "bad": "#ff7168", "unproven": "#efac40", "untried": "#6f7d8d",
     "n0": "#6ea5ff", "n1": "#a98bff", "n2": "#39c6b4", "n3": "#f39a52", "n4": "#f077b8", "n5": "#a3c754",
 }  # fmt: skip
-_NETWORKS = ("n0", "n1", "n2", "n3", "n4", "n5")
-_DRAWN = ("good", "bad", "unproven", "untried", *_NETWORKS)
+NETWORK_COLOURS = ("n0", "n1", "n2", "n3", "n4", "n5")
+_DRAWN = ("good", "bad", "unproven", "untried", *NETWORK_COLOURS)
 
 
 def network_class(number: int) -> str:
     """The colour of a network; a further one begins anew."""
-    return _NETWORKS[number % len(_NETWORKS)]
+    return NETWORK_COLOURS[number % len(NETWORK_COLOURS)]
 
 
 def picture_css(scope: str = "") -> str:

@@ -86,7 +86,7 @@ class Adviser:
             OWN_PARENT: self._own_parent,
             OTHER_VLAN: self._other_vlan,
         }
-        return by_kind[cause.kind](cause) if cause.kind in by_kind else Advice()
+        return by_kind[cause.kind](cause)
 
     # By kind
 

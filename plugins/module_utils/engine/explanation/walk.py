@@ -200,7 +200,7 @@ class Walk:
             self._discover(header, next_hop, self._sender(port), (host, bridge))
             self._hooks.pass_frames(INPUT, HookState(host, port, bridge=bridge.name), header)
             return self.receive(host, bridge, header, port)
-        other = self._port_of(bridge, next_hop, port, header)
+        other = self._port_of(bridge, next_hop, port)
         # The kernel answers for each of its IPv4 addresses by every link, and for those of IPv6 by their own.
         if other is None and next_hop.version == 4 and next_hop in host.own():
             return self.receive(host, bridge, header, port)
@@ -254,7 +254,7 @@ class Walk:
             raise self._journal.stopped(ISOLATED_PORT, host, header, reason, bridge.name, bridge.name)
 
     def _from_host(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
-        other = self._port_of(bridge, next_hop, None, header)
+        other = self._port_of(bridge, next_hop, None)
         if other is None:
             raise self._nobody(bridge, next_hop, header)
         self._check_vlans(bridge, bridge, other.link, header)
@@ -278,9 +278,7 @@ class Walk:
         self._hooks.enter_stack()
         return self.receive(other.stack, other.interface, header)
 
-    def _port_of(
-        self, bridge: LinkInfo, next_hop: AddressEnd, sender: Optional[LinkInfo], header: Header
-    ) -> Optional[Port]:
+    def _port_of(self, bridge: LinkInfo, next_hop: AddressEnd, sender: Optional[LinkInfo]) -> Optional[Port]:
         """The port behind which an address is; any address may be behind a third-party port."""
         third_party = []
         for link, container in self.ports.get(bridge.index, ()):
@@ -374,7 +372,7 @@ class Walk:
             return self._deliver(stack, link, header)
         out = stack.links[way.index]
         if port is not None and out.index == link.index:
-            other = self._port_of(link, ipaddress.ip_address(way.gateway or str(header.destination)), port, header)
+            other = self._port_of(link, ipaddress.ip_address(way.gateway or str(header.destination)), port)
             if other is None:
                 raise self._nobody(link, header.destination, header)
             return self._bridged(port, link, other, header)

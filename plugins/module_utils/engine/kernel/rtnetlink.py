@@ -323,12 +323,12 @@ class NeighbourInfo:
     permanent: bool
 
 
-def neighbours(index: int, connection: Optional[Connection] = None) -> List[NeighbourInfo]:
+def neighbours(index: int) -> List[NeighbourInfo]:
     """Those of an interface in both IP families, and, of a VXLAN link, where it forwards frames to."""
     found = []
     for family in (socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE):
         request = NEIGHBOUR_HEADER.pack(family, 0, 0, 0, 0) + attribute(NDA_IFINDEX, U32.pack(index))
-        found += [parse_neighbour(message) for message in _dump(RTM_GETNEIGH, request, connection)]
+        found += [parse_neighbour(message) for message in dump(socket.NETLINK_ROUTE, RTM_GETNEIGH, request)]
     # A kernel that does not know the filter lists those of all interfaces.
     return [each for each in found if each.index == index]
 

@@ -192,7 +192,7 @@ def _on_parent(network: Network, facts: Facts, problems: ProblemCollector) -> Ne
 
 
 def _unfit(parent: HostLink, network: Network, facts: Facts) -> Iterator[str]:
-    return _no_uplink(parent, network, facts) if network.uplink else _no_parent(parent, network, facts)
+    return _no_uplink(parent, facts) if network.uplink else _no_parent(parent, network, facts)
 
 
 def _is_plugged(link: HostLink, facts: Facts) -> bool:
@@ -219,12 +219,12 @@ def _no_parent(parent: HostLink, network: Network, facts: Facts) -> Iterator[str
         yield "is a link that wharf.network made for another network: put the containers on that network"
 
 
-def _no_uplink(link: HostLink, network: Network, facts: Facts) -> Iterator[str]:
-    """Why a link of the host can be no port of the network's bridge, or must not."""
+def _no_uplink(link: HostLink, facts: Facts) -> Iterator[str]:
+    """Why a link of the host can be no port of a network's bridge, or must not."""
     if _is_plugged(link, facts):
         return
     made_on_it = [each for each in facts.links or () if each.lower == link.name and each.kind in _SUBLINKS]
-    foreign = next((each for each in made_on_it if not each.managed), None)
+    third_party = next((each for each in made_on_it if not each.managed), None)
     if link.kind == "bridge":
         yield "is a bridge itself, and no port of another one: adopt it by external: true, or name another link"
     elif link.managed:
@@ -237,10 +237,10 @@ def _no_uplink(link: HostLink, network: Network, facts: Facts) -> Iterator[str]:
         yield f"is itself a link of {link.kind}: name {link.lower or 'the link that it is made on'}"
     elif not link.mac:
         yield "is no Ethernet link, and can be no port of a bridge: name another one"
-    elif foreign:
+    elif third_party:
         yield (
-            f"{foreign.name} is a link of {foreign.kind} on it, and no such link can be a port of a bridge, too: "
-            f"delete {foreign.name}, or name another link"
+            f"{third_party.name} is a link of {third_party.kind} on it, and no such link can be a port of a bridge, too: "
+            f"delete {third_party.name}, or name another link"
         )
     elif link.addresses or link.name == facts.uplink:
         yield (

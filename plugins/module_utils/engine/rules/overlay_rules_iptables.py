@@ -42,7 +42,7 @@ def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Elemen
         return
     if has_tunnel(network):
         tunnel = tunnel_name(network.name)
-        yield from _strangers(plan, network, driver, version)
+        yield from _strangers(plan, driver, version)
         yield from _sources(plan, network, driver, version)
         yield from _marks(plan, network, driver, version)
         yield from _entries(plan, network, driver, version)
@@ -57,7 +57,7 @@ def overlay_rules(plan: Plan, network: Network, version: int) -> Iterator[Elemen
         yield from _encrypted(subnet, version)
 
 
-def _strangers(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
+def _strangers(plan: Plan, driver: OverlayDriver, version: int) -> Iterator[Element]:
     """Drop VXLAN that is not from a peer, before it is unpacked, or from one of the host's own containers.
 
     With IPv6, whose headers may have any length, VXLAN of all identifiers at this port counts as that of the network.
