@@ -108,7 +108,7 @@ def _last_change(problems: ProblemCollector) -> Optional[Dict[str, Any]]:
 
 
 def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, problems: ProblemCollector) -> Iterator[Part]:
-    """Where a third-party object is in the way of one of ours, that is a problem, and all others are observed."""
+    """Where a third-party object is in the place of a desired one, that is a problem, and all others are observed."""
     planned = layer.desired(plan)
     for resource in layer.resources(ledger, stacks):
         found = ProblemCollector()
@@ -117,7 +117,7 @@ def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, proble
         if found.problems:
             problems.problems += found.problems
             blocked = {problem.path for problem in found.problems}
-            rest = [thing for thing in planned if getattr(thing, "place", "") not in blocked]
+            rest = [thing for thing in planned if thing.place not in blocked]
             with found.collect():
                 yield Part.observed(layer, resource, rest, ledger)
 
