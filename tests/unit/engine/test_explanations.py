@@ -31,9 +31,9 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.s
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import (
     AddressInfo,
     BridgeInfo,
+    FoundRoute,
     LinkInfo,
     PortInfo,
-    Way,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
@@ -135,19 +135,19 @@ def _stack(
     own = [(index, ipaddress.ip_interface(each)) for index, each in addresses]
     hops = {ipaddress.ip_address(each).version: ipaddress.ip_address(each) for each in routers}
 
-    def way(destination: str, _source: str, _incoming: int) -> Way:
+    def route_to(destination: str, _source: str, _incoming: int) -> FoundRoute:
         to = ipaddress.ip_address(destination)
         if to.is_loopback or any(each.ip == to for _index, each in own):
-            return Way(True, 1, "", destination)
+            return FoundRoute(True, 1, "", destination)
         for next_hop in (to, hops.get(to.version)):
             for index, each in own:
                 if next_hop and next_hop in each.network:
-                    return Way(False, index, "" if next_hop == to else str(next_hop), str(each.ip))
+                    return FoundRoute(False, index, "" if next_hop == to else str(next_hop), str(each.ip))
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
     infos = [AddressInfo(index, each, 0) for index, each in addresses]
     by_index = {link.index: link for link in [_link(1, "lo"), *links]}
-    return Stack(name, by_index, infos, lambda: rules, way, PARAMETERS.get, list)
+    return Stack(name, by_index, infos, lambda: rules, route_to, PARAMETERS.get, list)
 
 
 # All cases of what is not known

@@ -138,7 +138,7 @@ def _origin(
     behind = _towards_lan(at, host) if at else None
     if address:
         with suppress(OSError):
-            return None, behind or host.links[host.way(address).index], header
+            return None, behind or host.links[host.route_to(address).index], header
         return None, _uplink(host, plan), header
     # What is beyond comes to containers on the parent by no other link.
     link = behind or _uplink(host, plan)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever cannot be known is tried both ways: a way is walked again and again, until all cases have been seen."""
+"""Whatever cannot be known is tried both ways: a packet is walked again and again, until all cases have been seen."""
 
 from __future__ import annotations
 

@@ -227,8 +227,8 @@ def _masquerade(at: HookState, header: Header) -> Optional[AddressEnd]:
         return header.source
     if header.version == 6:
         with suppress(OSError, ValueError):
-            return ipaddress.ip_address(at.stack.way(header.destination).source)
-    next_hop = ipaddress.ip_address(at.way.gateway) if at.way and at.way.gateway else header.destination
+            return ipaddress.ip_address(at.stack.route_to(header.destination).source)
+    next_hop = ipaddress.ip_address(at.route.gateway) if at.route and at.route.gateway else header.destination
     own = at.stack.global_addresses(4, at.outgoing)
     near = [each for each in own if not isinstance(next_hop, SomeAddress) and next_hop in each.network]
     anywhere = at.stack.global_addresses(4)
@@ -277,8 +277,8 @@ def _is_behind(stack: Stack, source: Optional[AddressEnd], link: Optional[LinkIn
     if source is None or isinstance(source, SomeAddress) or link is None:
         return None
     with suppress(OSError):
-        way = stack.way(source)
-        return True if not way.local and way.index == link.index else None
+        route = stack.route_to(source)
+        return True if not route.local and route.index == link.index else None
     return None
 
 

@@ -26,7 +26,7 @@ from .steps import (
     ISOLATED_PORT,
     LOST_ANSWER,
     MISSED,
-    NO_WAY,
+    NO_ROUTE,
     NOBODY,
     NOT_FORWARDED,
     NOT_LISTENED,
@@ -71,7 +71,7 @@ class Adviser:
     def advise(self, cause: Cause) -> Advice:
         by_kind = {
             ABSENT: self._absent,
-            NO_WAY: self._no_way,
+            NO_ROUTE: self._no_route,
             NOT_FORWARDED: self._not_forwarded,
             NOT_TAKEN: self._not_taken,
             RULE: self._rule,
@@ -94,7 +94,7 @@ class Adviser:
         container = self._plan.model.containers.get(cause.stack)
         return Advice("", (f"start the container: {container.sandbox} does not exist",) if container else ())
 
-    def _no_way(self, cause: Cause) -> Advice:
+    def _no_route(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
         if container is None:
             return Advice("", (f"give the host a route to {cause.header.destination}",))

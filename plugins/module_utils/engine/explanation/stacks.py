@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A network stack as the kernel has it: links, addresses, rules, parameters, and the way of a packet by its routes."""
+"""A network stack as the kernel has it: links, addresses, rules, parameters, and the route of each packet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..declaration.section import Address, Interface
 from ..errors import ApplyError
 from ..kernel import namespaces, proc_sys, programs, rtnetlink
 from ..kernel.listeners import listeners
-from ..kernel.rtnetlink import AddressInfo, LinkInfo, PortVlan, Way
+from ..kernel.rtnetlink import AddressInfo, FoundRoute, LinkInfo, PortVlan
 from ..resources.firewall import nftables
 from ..resources.firewall.rulesets import read_rulesets
 from ..third_party.drops import Ruleset
@@ -86,13 +86,13 @@ class Rules:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """`name` is `host`, or that of a container. What is not needed on a way is not read."""
+    """`name` is `host`, or that of a container. What no packet needs is not read."""
 
     name: str
     links: Mapping[int, LinkInfo]
     addresses: Sequence[AddressInfo]
     read_rules: Callable[[], Rules]
-    ask_way: Callable[[str, str, int], Way]
+    ask_route: Callable[[str, str, int], FoundRoute]
     parameter: Callable[[str], Optional[str]]
     read_listeners: Callable[[], Sequence[Tuple[str, str, int]]]
     read_vlans: Callable[[], Mapping[int, FrozenSet[PortVlan]]] = dict
@@ -118,12 +118,14 @@ class Stack:
     def listeners(self) -> Sequence[Tuple[str, str, int]]:
         return self.read_listeners()
 
-    def way(self, destination: End, source: Optional[End] = None, incoming: Optional[LinkInfo] = None) -> Way:
+    def route_to(
+        self, destination: End, source: Optional[End] = None, incoming: Optional[LinkInfo] = None
+    ) -> FoundRoute:
         """
         Raises:
-            OSError: the kernel knows no way, or does not take the packet.
+            OSError: the kernel knows no route, or does not take the packet.
         """
-        return self.ask_way(_text(destination), _text(source) if source else "", incoming.index if incoming else 0)
+        return self.ask_route(_text(destination), _text(source) if source else "", incoming.index if incoming else 0)
 
     @cached_property
     def _interfaces(self) -> Sequence[Tuple[AddressInfo, Interface]]:
@@ -214,7 +216,7 @@ def read_stack(name: str, path: str) -> Stack:
         links,
         addresses,
         inside(_read_rules),
-        inside(rtnetlink.way_to),
+        inside(rtnetlink.route_to),
         inside(proc_sys.read),
         inside(lambda: list(listeners())),
         inside(rtnetlink.vlans),

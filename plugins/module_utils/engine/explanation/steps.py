@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Optional
 
-from ..kernel.rtnetlink import LinkInfo, Way
+from ..kernel.rtnetlink import FoundRoute, LinkInfo
 from ..third_party.rule_evaluation import End
 from .headers import Header
 from .stacks import Base, Stack
 
 # What keeps a packet from going on.
-ABSENT, NO_WAY, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no way", "not taken", "not forwarded", "rule"
+ABSENT, NO_ROUTE, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no route", "not taken", "not forwarded", "rule"
 ISOLATED_PORT, NOBODY, DOWN, NOT_LISTENED = "isolated port", "nobody", "link down", "nobody listens"
 SILENT, LOST_ANSWER, MISSED = "silent", "lost answer", "missed"
 PRIVATE_LINK, OWN_PARENT, OTHER_VLAN = "private link", "own parent", "other VLAN"
@@ -22,13 +22,13 @@ PRIVATE_LINK, OWN_PARENT, OTHER_VLAN = "private link", "own parent", "other VLAN
 
 @dataclass(frozen=True)
 class HookState:
-    """Where rules see a packet: between two links of a stack, in a bridge, on a way (`nf_hook_state` of the kernel)."""
+    """Where rules see a packet: between two links of a stack, in a bridge, routed or not (`nf_hook_state` of Linux)."""
 
     stack: Stack
     incoming: Optional[LinkInfo] = None
     outgoing: Optional[LinkInfo] = None
     bridge: str = ""
-    way: Optional[Way] = None
+    route: Optional[FoundRoute] = None
 
     @property
     def in_name(self) -> str:

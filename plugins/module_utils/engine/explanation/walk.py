@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional, Tuple
 
 from ..kernel.proc_sys import of_interface
-from ..kernel.rtnetlink import LinkInfo, Way
+from ..kernel.rtnetlink import FoundRoute, LinkInfo
 from ..third_party.required_flows import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
 from .choices import Choices
 from .headers import PING, Header
@@ -24,7 +24,7 @@ from .stacks import LOOPBACK, Stack, Stacks
 from .steps import (
     DOWN,
     ISOLATED_PORT,
-    NO_WAY,
+    NO_ROUTE,
     NOBODY,
     NOT_FORWARDED,
     NOT_LISTENED,
@@ -64,8 +64,10 @@ Neighbour = Tuple[Optional[Stack], Optional[LinkInfo]]
 
 @dataclass
 class Walk:
-    """One way, in one case. `ports` are those of each bridge of the host, by its index. `on_parents` are the containers
-    that have links on a link of the host, by its index.
+    """The path of one packet, in one case.
+
+    `ports` are those of each bridge of the host, by its index. `on_parents` are the containers that have links on a
+    link of the host, by its index.
     """
 
     stacks: Stacks
@@ -91,32 +93,32 @@ class Walk:
             Stopped: it does not arrive.
         """
         self._hooks.enter_stack()
-        way = self._way(stack, header, header.source)
+        route = self._route_to(stack, header, header.source)
         if header.source is None:
-            header = replace(header, source=ipaddress.ip_address(way.source) if way.source else None)
+            header = replace(header, source=ipaddress.ip_address(route.source) if route.source else None)
         sent = header
-        header = self._hooks.pass_hook(OUTPUT, HookState(stack, outgoing=stack.links[way.index]), header)
+        header = self._hooks.pass_hook(OUTPUT, HookState(stack, outgoing=stack.links[route.index]), header)
         if header.destination != sent.destination:
-            way = self._way(stack, header, header.source)
-        out = stack.links[way.index]
-        if not way.local:
-            by = f", gateway {way.gateway}" if way.gateway else ""
+            route = self._route_to(stack, header, header.source)
+        out = stack.links[route.index]
+        if not route.local:
+            by = f", gateway {route.gateway}" if route.gateway else ""
             self._journal.note(stack, f"{stack.called} sends from {header.source} by {out.name}{by}", header)
-        return self._leave(stack, header, way, None)
+        return self._leave(stack, header, route, None)
 
-    def _way(self, stack: Stack, header: Header, source: Optional[AddressEnd]) -> Way:
+    def _route_to(self, stack: Stack, header: Header, source: Optional[AddressEnd]) -> FoundRoute:
         try:
-            return stack.way(header.destination, source)
+            return stack.route_to(header.destination, source)
         except OSError as error:
             reason = f"{stack.called} has no route to {header.destination} ({(error.strerror or str(error)).lower()})"
-            raise self._journal.stopped(NO_WAY, stack, header, reason) from error
+            raise self._journal.stopped(NO_ROUTE, stack, header, reason) from error
 
-    def _leave(self, stack: Stack, header: Header, way: Way, incoming: Optional[LinkInfo]) -> Arrival:
-        out = stack.links[way.index]
-        header = self._hooks.pass_hook(POSTROUTING, HookState(stack, incoming, out, way=way), header)
+    def _leave(self, stack: Stack, header: Header, route: FoundRoute, incoming: Optional[LinkInfo]) -> Arrival:
+        out = stack.links[route.index]
+        header = self._hooks.pass_hook(POSTROUTING, HookState(stack, incoming, out, route=route), header)
         if out.name == LOOPBACK:
             return self.receive(stack, out, header)
-        next_hop = ipaddress.ip_address(way.gateway) if way.gateway else header.destination
+        next_hop = ipaddress.ip_address(route.gateway) if route.gateway else header.destination
         return self._transmit(stack, out, next_hop, header)
 
     def _transmit(self, stack: Stack, out: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
@@ -305,7 +307,7 @@ class Walk:
         return stack, next((link for link in stack.links.values() if link.link == port.index), None) if stack else None
 
     def _discover(
-        self, header: Header, sought: AddressEnd, asker: Neighbour, owner: Neighbour, bridge: Optional[LinkInfo] = None
+        self, header: Header, sought: AddressEnd, seeker: Neighbour, owner: Neighbour, bridge: Optional[LinkInfo] = None
     ) -> None:
         """Find the link-layer address of the next hop. Unlike ARP, neighbour discovery of IPv6 passes the rules for IP.
 
@@ -315,7 +317,7 @@ class Walk:
         if header.version == 4:
             return
         host = self.stacks.host
-        for kind, sender, receiver in (("solicit", asker, owner), ("advert", owner, asker)):
+        for kind, sender, receiver in (("solicit", seeker, owner), ("advert", owner, seeker)):
             ends = header.source if kind == "solicit" else sought, sought if kind == "solicit" else header.source
             message = replace(header, protocol=f"nd-neighbor-{kind}", source=ends[0], destination=ends[1] or sought)
             message = replace(message, source_port=None, destination_port=None)
@@ -365,14 +367,14 @@ class Walk:
     def _route(self, stack: Stack, link: LinkInfo, header: Header, port: Optional[LinkInfo]) -> Arrival:
         """`port`: the packet is still in the bridge that it came by, and was translated there (br_netfilter)."""
         try:
-            way = stack.way(header.destination, header.source, link)
+            route = stack.route_to(header.destination, header.source, link)
         except OSError as error:
             raise self._refused(stack, link, header, error) from error
-        if way.local:
+        if route.local:
             return self._deliver(stack, link, header)
-        out = stack.links[way.index]
+        out = stack.links[route.index]
         if port is not None and out.index == link.index:
-            other = self._port_of(link, ipaddress.ip_address(way.gateway or str(header.destination)), port)
+            other = self._port_of(link, ipaddress.ip_address(route.gateway or str(header.destination)), port)
             if other is None:
                 raise self._nobody(link, header.destination, header)
             return self._bridged(port, link, other, header)
@@ -380,22 +382,22 @@ class Walk:
             reason = f"{stack.called} does not forward IPv6 (net.ipv6.conf.all.forwarding is 0)"
             raise self._journal.stopped(NOT_FORWARDED, stack, header, reason, link.name, out.name)
         header = self._hooks.pass_hook(FORWARD, HookState(stack, link, out), header)
-        return self._leave(stack, header, way, link)
+        return self._leave(stack, header, route, link)
 
     def _forwards6(self, stack: Stack, link: LinkInfo) -> bool:
         forced = of_interface(link.name, "ipv6.force_forwarding")
         return stack.is_set("net.ipv6.conf.all.forwarding") or stack.is_set(forced)
 
     def _refused(self, stack: Stack, link: LinkInfo, header: Header, error: OSError) -> Stopped:
-        """Why the kernel does not route what came in: it does not forward, has no way, or refuses the source."""
+        """Why the kernel does not route what came in: it does not forward, has no route, or refuses the source."""
         if header.version == 4 and not stack.is_set(of_interface(link.name, "ipv4.forwarding")):
             reason = f"{stack.called} does not forward IPv4 (net.ipv4.ip_forward is 0)"
             return self._journal.stopped(NOT_FORWARDED, stack, header, reason, link.name)
         try:
-            stack.way(header.destination)
+            stack.route_to(header.destination)
         except OSError:
             reason = f"{stack.called} has no route to {header.destination} ({(error.strerror or str(error)).lower()})"
-            return self._journal.stopped(NO_WAY, stack, header, reason, link.name)
+            return self._journal.stopped(NO_ROUTE, stack, header, reason, link.name)
         reason = (
             f"{stack.called} rejects a packet from {header.by} to {header.destination} that comes by {link.name} "
             "(rp_filter, or a source address that is invalid there)"

@@ -361,13 +361,13 @@ def gateway_to(address: str) -> str:
     """The router by which the kernel sends to an address; empty where it needs none.
 
     Raises:
-        OSError: there is no way.
+        OSError: there is no route.
     """
-    return _way_to(address)[1].gateway
+    return _route_to(address)[1].gateway
 
 
 @dataclass(frozen=True)
-class Way:
+class FoundRoute:
     """Where the kernel sends a packet: to itself (`local`), or by the interface `index`, to a gateway if not empty.
 
     `source` is the address that it would give to a packet of its own, if it tells.
@@ -379,20 +379,20 @@ class Way:
     source: str = ""
 
 
-def way_to(destination: str, source: str = "", incoming: int = 0) -> Way:
-    """The way of a packet of this namespace's own, or of one that comes in by the interface `incoming`.
+def route_to(destination: str, source: str = "", incoming: int = 0) -> FoundRoute:
+    """The route of a packet of this namespace's own, or of one that comes in by the interface `incoming`.
 
     Raises:
-        OSError: there is no way, or the kernel would not take the packet from there.
+        OSError: there is no route, or the kernel would not take the packet from there.
     """
-    kind, way = _way_to(destination, source, incoming)
+    kind, route = _route_to(destination, source, incoming)
     if kind not in (RTN_UNICAST, RTN_LOCAL):
         raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
-    return way
+    return route
 
 
-def _way_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int, Way]:
-    """The kind of the route, and the way by it."""
+def _route_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int, FoundRoute]:
+    """The kind of the route, and where it leads."""
     family, to = pack_address(destination)
     from_ = pack_address(source)[1] if source else b""
     request = ROUTE_HEADER.pack(family, 8 * len(to), 8 * len(from_), 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, to)
@@ -402,7 +402,7 @@ def _way_to(destination: str, source: str = "", incoming: int = 0) -> Tuple[int,
     kind = ROUTE_HEADER.unpack_from(answer)[7]
     found = attributes(answer, ROUTE_HEADER.size)
     own = _address(family, found.get(RTA_PREFSRC))
-    return kind, Way(kind == RTN_LOCAL, _number(found, RTA_OIF), _gateway(family, found), own)
+    return kind, FoundRoute(kind == RTN_LOCAL, _number(found, RTA_OIF), _gateway(family, found), own)
 
 
 def namespace_id(descriptor: int, connection: Optional[Connection] = None) -> int:

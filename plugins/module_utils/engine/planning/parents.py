@@ -239,8 +239,8 @@ def _no_uplink(link: HostLink, facts: Facts) -> Iterator[str]:
         yield "is no Ethernet link, and can be no port of a bridge: name another one"
     elif third_party:
         yield (
-            f"{third_party.name} is a link of {third_party.kind} on it, and no such link can be a port of a bridge, too: "
-            f"delete {third_party.name}, or name another link"
+            f"{third_party.name} is a link of {third_party.kind} on it, and no such link can be a port of a bridge, too"
+            f": delete {third_party.name}, or name another link"
         )
     elif link.addresses or link.name == facts.uplink:
         yield (
