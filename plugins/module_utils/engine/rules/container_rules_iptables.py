@@ -100,8 +100,8 @@ def _translations(publications: List[Publication]) -> Iterator[Element]:
         target = p.address if p.version == 4 else f"[{p.address}]"
         at = f"-d {p.host_ip}/{p.host_ip.max_prefixlen} " if p.host_ip else ""
         matches = f"{at}-p {p.protocol} -m {p.protocol} --dport {p.host_port}"
-        chain = _port_groups(p.version, p.protocol, p.host_port)[-1][0]
-        yield chain, f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
+        chain = _port_groups(p.protocol, p.host_port)[-1][0]
+        yield f"{FAMILIES[p.version]} nat {chain}", f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
 def entry_translation(entry: Entry) -> Element:
@@ -109,8 +109,8 @@ def entry_translation(entry: Entry) -> Element:
     protocol, port = entry.port.protocol, entry.port.port
     target = entry.address if entry.version == 4 else f"[{entry.address}]"
     matches = f"-p {protocol} -m {protocol} --dport {port}"
-    chain = _port_groups(entry.version, protocol, port)[-1][0]
-    return chain, f"{matches} -j DNAT --to-destination {target}:{port}"
+    chain = _port_groups(protocol, port)[-1][0]
+    return f"nat {chain}", f"{matches} -j DNAT --to-destination {target}:{port}"
 
 
 def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
@@ -124,7 +124,7 @@ def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
     for (address, protocol), for_all in ports.items():
         for matched in _port_matches(protocol, sorted(for_all)):
             rule = f"-d {address}/{address.max_prefixlen} -p {protocol} {matched} -j ACCEPT"
-            yield _address_groups(address)[-1][0], rule
+            yield f"{FAMILIES[address.version]} filter {_address_groups(address)[-1][0]}", rule
 
 
 def _is_unprotected(plan: Plan, address: Address) -> bool:
@@ -139,7 +139,7 @@ def _is_unprotected(plan: Plan, address: Address) -> bool:
 
 def _guarded(target: Target, otherwise: str) -> Iterator[Element]:
     """A port with `allow_from`: accept its sources by the original destination port; other packets get `otherwise`."""
-    chain = _address_groups(target.address)[-1][0]
+    chain = f"{FAMILIES[target.address.version]} filter {_address_groups(target.address)[-1][0]}"
     to_it = f"-d {target.address}/{target.address.max_prefixlen} -p {target.protocol}"
     to_it += f" -m {target.protocol} --dport {target.port}"
     for p in target.publications:
@@ -185,37 +185,35 @@ def groups(
     """The jumps to the chains of the tree, which belong to no single container."""
     found: Set[Element] = set()
     for publication in publications:
-        ports = _port_groups(publication.version, publication.protocol, publication.host_port)
-        found.update(_jumps("nat DOCKER", ports))
+        ports = _port_groups(publication.protocol, publication.host_port)
+        found.update(_jumps(f"{FAMILIES[publication.version]} nat", ports))
     for entry in entries:
-        found.update(_jumps("nat DOCKER", _port_groups(*entry.at)))
+        found.update(_jumps(f"{FAMILIES[entry.version]} nat", _port_groups(entry.port.protocol, entry.port.port)))
     for address in {*accepted, *(publication.address for publication in publications)}:
-        found.update(_jumps("filter DOCKER", _address_groups(address)))
+        found.update(_jumps(f"{FAMILIES[address.version]} filter", _address_groups(address)))
     if found:
         yield GROUPS, sorted(found)
 
 
-def _jumps(trunk: str, groups: List[Element]) -> Iterator[Element]:
-    chains = [f"{groups[0][0].split()[0]} {trunk}", *(chain for chain, _match in groups)]
+def _jumps(table: str, groups: List[Tuple[str, str]]) -> Iterator[Element]:
+    chains = ["DOCKER", *(chain for chain, _match in groups)]
     for chain, (branch, match) in zip(chains, groups):
-        yield chain, f"{match} -j {branch.split()[-1]}"
+        yield f"{table} {chain}", f"{match} -j {branch}"
 
 
-def _port_groups(version: int, protocol: str, port: int) -> List[Element]:
+def _port_groups(protocol: str, port: int) -> List[Tuple[str, str]]:
     """The chains that lead to a published port's rules, from outer to inner, each with the match of the jump to it."""
-    family = FAMILIES[version]
     blocks = [(port - port % size, port - port % size + size - 1) for size in _PORT_BLOCKS]
     return [
-        (f"{family} nat DOCKER-{protocol}-{first}-{last}", f"-p {protocol} -m {protocol} --dport {first}:{last}")
+        (f"DOCKER-{protocol}-{first}-{last}", f"-p {protocol} -m {protocol} --dport {first}:{last}")
         for first, last in blocks
     ]
 
 
-def _address_groups(address: Address) -> List[Element]:
+def _address_groups(address: Address) -> List[Tuple[str, str]]:
     """The chains that lead to the rules of an address, from outer to inner, each with the match of the jump to it."""
-    family = FAMILIES[address.version]
     blocks = [ipaddress.ip_network((address, address.max_prefixlen - bits), strict=False) for bits in _ADDRESS_BITS]
-    return [(f"{family} filter DOCKER-{_block_name(block)}", f"-d {block}") for block in blocks]
+    return [(f"DOCKER-{_block_name(block)}", f"-d {block}") for block in blocks]
 
 
 def _block_name(block: Subnet) -> str:

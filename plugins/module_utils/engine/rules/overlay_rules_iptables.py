@@ -67,7 +67,7 @@ def _strangers(plan: Plan, driver: OverlayDriver, version: int) -> Iterator[Elem
         return
     at_port = f"-p udp -m udp --dport {driver.port}"
     of_network = f'-m u32 --u32 "0x0>>0x16&0x3c@0xc>>0x8={driver.vni:#x}" ' if version == 4 else ""
-    yield RAW, f"{at_port} -j {VXLAN.split()[1]}"
+    yield RAW, f"{at_port} -j WHARF-VXLAN"
     for other in plan.model.bridged:
         yield VXLAN, f"-i {other.bridge} {at_port} {of_network}-j DROP"
     for address in peer_addresses(driver) if version == 4 else _peers_at(plan, driver.port):
@@ -84,7 +84,7 @@ def _peers_at(plan: Plan, port: int) -> List[Address]:
 def _sources(plan: Plan, network: Network, driver: OverlayDriver, version: int) -> Iterator[Element]:
     """Drop what comes by the tunnel, and has neither a source in a slice of a peer, nor is of a client of one."""
     tunnel = tunnel_name(network.name)
-    yield RAW, f"-i {tunnel} -j {TUNNELS.split()[1]}"
+    yield RAW, f"-i {tunnel} -j WHARF-TUNNELS"
     for peer in driver.peers:
         for each in peer.slices_of(version):
             yield TUNNELS, f"-s {each} -i {tunnel} -j RETURN"
@@ -115,7 +115,7 @@ def _marks(plan: Plan, network: Network, driver: OverlayDriver, version: int) ->
     found, tunnel = returns(plan, network.name), tunnel_name(network.name)
     if not found:
         return
-    yield MARKS, f"-i {tunnel} -m conntrack --ctstate NEW -j {FIRST_PACKETS.split()[1]}"
+    yield MARKS, f"-i {tunnel} -m conntrack --ctstate NEW -j WHARF-FIRST"
     copied = f"--restore-mark --nfmask {MARK_BITS:#x} --ctmask {MARK_BITS:#x}"
     yield MARKS, f"-i {network.bridge} -m conntrack --ctdir REPLY {_IS_MARKED} -j CONNMARK {copied}"
     for peer in driver.peers:
@@ -126,7 +126,7 @@ def _marks(plan: Plan, network: Network, driver: OverlayDriver, version: int) ->
         mark = f"--set-xmark {back.mark:#x}/{MARK_BITS:#x}"
         yield FIRST_PACKETS, f"-i {tunnel} -m mac --mac-source {mac} -j CONNMARK {mark}"
     yield FIRST_PACKETS, f"-i {tunnel} -m connmark --mark 0x0/{MARK_BITS:#x} -j DROP"
-    yield INTERNAL, f"-i {tunnel} {_IS_MARKED} -j {INGRESS.split()[1]}"
+    yield INTERNAL, f"-i {tunnel} {_IS_MARKED} -j WHARF-INGRESS"
     yield INTERNAL, f"-o {tunnel} {_ANSWERS} --ctdir REPLY {_IS_MARKED} -j ACCEPT"
 
 
@@ -143,7 +143,7 @@ def _entries(plan: Plan, network: Network, driver: OverlayDriver, version: int) 
     for entry in found:
         if entry.version == version:
             to_port = f"-p {entry.port.protocol} -m {entry.port.protocol} --dport {entry.port.port}"
-            yield entry_translation(entry)[0].partition(" ")[2], entry_translation(entry)[1]
+            yield entry_translation(entry)
             yield (
                 BRIDGE,
                 f"-d {entry.address}/{entry.address.max_prefixlen} -o {tunnel} {to_port} {translated} -j ACCEPT",
@@ -185,7 +185,7 @@ def from_encrypted(plan: Plan, version: int) -> Iterator[str]:
     """These come before the rules of all networks, which let some packets on."""
     for _network, driver in encrypted(plan.model):
         for subnet in driver.subnets_of(version):
-            yield f"-s {subnet} -j {FROM_CLEAR_TEXT.split()[1]}"
+            yield f"-s {subnet} -j WHARF-ENCRYPTED"
 
 
 def _never_in_clear_text(network: Network, driver: OverlayDriver, subnet: str, version: int) -> Iterator[Element]:

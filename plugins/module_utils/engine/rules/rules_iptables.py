@@ -159,7 +159,7 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
             yield IptablesHook(f"{family} {name}", there, last)
     yield from _user_chains(plan, version)
     for name in CHAINS:
-        if needed.get(name, name.split()[-1] not in (USER_CHAIN, DECLARED_CHAIN)):
+        if needed.get(name, name not in (f"filter {USER_CHAIN}", f"filter {DECLARED_CHAIN}")):
             yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
 
 
