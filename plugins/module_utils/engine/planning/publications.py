@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..declaration.model import ROUTED, Attachment, Container, Model, Network
 from ..declaration.parse_ports import PortMapping, PortRange, port_text, size
@@ -237,10 +237,17 @@ def _default_binding(model: Model, container: Container) -> Optional[Address]:
     return None if binding == _ALL_ADDRESSES else binding
 
 
-# By family, protocol and port: who uses the port on which address, None for all addresses.
-_PortUsers = Dict[Tuple[int, str, int], Dict[Optional[str], str]]
+class _User(NamedTuple):
+    """Who uses a port of the host, as messages call it; with the container, if it is one of this host."""
 
-_LISTENER = "a process of the host, which listens there"
+    name: str
+    container: str = ""
+
+
+# By family, protocol and port: who uses the port on which address, None for all addresses.
+_PortUsers = Dict[Tuple[int, str, int], Dict[Optional[str], _User]]
+
+_LISTENER = _User("a process of the host, which listens there")
 
 
 class _TakenPorts:
@@ -261,14 +268,16 @@ class _TakenPorts:
             ModelError: the port is in use.
         """
         user = self._user(request, port)
-        if user and user.startswith(request.path.rpartition("ports[")[0]):
-            same = f"port {request.at(port)} is published by {user} already: leave one of the two out"
+        if user and user.container == request.container:
+            same = f"port {request.at(port)} is published by {user.name} already: leave one of the two out"
             raise ModelError.at(request.path, same)
         if user:
-            raise ModelError.at(request.path, f"port {request.at(port)} is taken by {user}: publish another one")
+            raise ModelError.at(request.path, f"port {request.at(port)} is taken by {user.name}: publish another one")
         for address in request.addresses:
             on = str(request.host_ip) if request.host_ip else None
-            self._published.setdefault((address.version, request.protocol, port), {})[on] = request.path
+            self._published.setdefault((address.version, request.protocol, port), {})[on] = _User(
+                request.path, request.container
+            )
         return port
 
     def take_for_another_host(self, entry: Entry, path: str, problems: ProblemCollector) -> None:
@@ -279,9 +288,9 @@ class _TakenPorts:
             problems.add(
                 f"{path}.x-wharf.members.{entry.host}.ingress",
                 f"port {entry.port} of all hosts is to lead to {entry.port.container} on {entry.host}, and here it is "
-                f"taken by {user}: publish {entry.port.container} at another port, or without x-wharf.ingress",
+                f"taken by {user.name}: publish {entry.port.container} at another port, or without x-wharf.ingress",
             )
-        self._published.setdefault(entry.at, {})[None] = (
+        self._published.setdefault(entry.at, {})[None] = _User(
             f"{entry.port.container} on host {entry.host}, which all hosts of network {entry.network} publish "
             "(x-wharf.ingress)"
         )
@@ -313,7 +322,7 @@ class _TakenPorts:
         """Whether the kernel excludes the port from automatic assignment (`net.ipv4.ip_local_reserved_ports`)."""
         return any(first <= port <= last for first, last in self._facts.reserved_ports)
 
-    def _user(self, request: PortRequest, port: int) -> Optional[str]:
+    def _user(self, request: PortRequest, port: int) -> Optional[_User]:
         """Who uses the port, if anybody does.
 
         On a port that is published already, a process of the host may listen, but its traffic goes to the container.
