@@ -13,6 +13,7 @@ from typing import Dict, List, Optional, Tuple
 from ..declaration.model import Network
 from ..declaration.section import Address
 from ..kernel.rtnetlink import LinkInfo
+from ..planning.allotments import endpoint_key
 from ..planning.plan import Plan
 from ..resources.links.marks import is_managed_port, marked_for
 from ..third_party.rule_evaluation import SomeAddress, SomePort
@@ -72,7 +73,7 @@ def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
     found: Dict[int, List[Tuple[LinkInfo, str]]] = {}
     for link in host.links.values():
         if link.master:
-            container = marked_for(link).partition("/")[0] if is_managed_port(link) else ""
+            container = endpoint_key(marked_for(link))[0] if is_managed_port(link) else ""
             found.setdefault(link.master, []).append((link, container))
     return found
 

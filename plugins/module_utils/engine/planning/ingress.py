@@ -100,14 +100,14 @@ def ingress_networks(model: Model) -> Tuple[str, ...]:
 
 def numbered_returns(model: Model, before: Mapping[str, int], problems: ProblemCollector) -> Dict[str, int]:
     """A number for each entry host. One that has one keeps it, since connections are marked by it."""
-    wanted = [f"{network} {peer.name}" for network, peer in _entry_hosts(model)]
+    wanted = {f"{network} {peer.name}": network for network, peer in _entry_hosts(model)}
     numbers = {name: before[name] for name in wanted if name in before}
     free = iter(sorted(set(range(1, MOST_RETURNS + 1)) - set(numbers.values())))
     for name in wanted:
         if name not in numbers:
             number = next(free, 0)
             if not number:
-                network = model.networks[name.partition(" ")[0]]
+                network = model.networks[wanted[name]]
                 most = f"at most {MOST_RETURNS} other hosts can publish ports of this one, of all networks together"
                 problems.add(network.path, f"{most}: leave x-wharf.ingress out at the ports of some")
                 return numbers

@@ -17,6 +17,7 @@ from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
+from ...planning.allotments import endpoint_key
 from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink, Vlans
 from . import parameters
 from .endpoint_routes import declared_routes
@@ -234,7 +235,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
 def _left_overs(rates: Rates, snapshot: Snapshot, ports: Ports) -> Iterator[Endpoint]:
     """Endpoints of which only what limited their traffic is left. Those that are wanted use it again."""
     for ifb in rates.without_port({*snapshot.ports, *(port.name for port in ports.values())}):
-        container, _slash, network = (marked_for(ifb) or f"{NOBODY}/{ifb.name}").partition("/")
+        container, network = endpoint_key(marked_for(ifb) or f"{NOBODY}/{ifb.name}")
         yield Endpoint(container, network, NO_SANDBOX, "", ifb.name, Port(""), mtu=ifb.mtu, mac="", addresses=())
 
 
@@ -278,7 +279,7 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
 
 def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]) -> Endpoint:
     """What the end on the host tells of an endpoint: without a sandbox, it differs from any wanted endpoint."""
-    container, _slash, network = name.partition("/")
+    container, network = endpoint_key(name)
     return Endpoint(
         container,
         network,
@@ -296,7 +297,7 @@ def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rate
 
 def _from_sublink(name: str, found: SublinkFound) -> Endpoint:
     """What the link tells of an endpoint: all but its addresses and routes."""
-    container, _slash, network = name.partition("/")
+    container, network = endpoint_key(name)
     info = found.link.sublink
     return Endpoint(
         container,
