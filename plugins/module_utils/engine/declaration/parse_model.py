@@ -65,8 +65,8 @@ def read_model(
     others_publish = host is None or (settings.bridge is None and has_docker)
     # A port mapping with problems may be the one that a rule names.
     knows_ports = not others_publish and not any(".ports" in problem.path for problem in problems.problems)
-    for path, message in ineffective_rules(model, _declared_networks(model, names), knows_ports):
-        (problems if idle is None else idle).add(path, message)
+    ineffective = ineffective_rules(model, _declared_networks(model, names), knows_ports)
+    (problems if idle is None else idle).problems += ineffective
     if _has_any(settings, problems.problems):
         problems.raise_if_any()
     return replace(model, containers=_containers_without_problems(model, problems.problems))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ..errors import ProblemCollector
+from ..errors import ProblemCollector, is_within
 from . import section as read
 from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, told_wrong, udp_port
 from .beside_host import BRIDGE_OPTION
@@ -187,7 +187,7 @@ def _with_slices(
             problems.add(f"{path}.{name}.index", f"{each.index}: there are slices from 0 to {count - 1}")
     _check_addresses(network, given, path, problems)
     _check_ingress(given, path, problems)
-    if any(problem.path.startswith(path) for problem in problems.problems):
+    if any(is_within(problem.path, path) for problem in problems.problems):
         return {}
     for first, second in collisions(numbers):
         problems.add(

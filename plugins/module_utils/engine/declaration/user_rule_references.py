@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Collection, Iterator, Optional, Tuple
+from typing import Collection, Iterator, Optional
 
+from ..errors import Problem
 from .model import Model, Network, UserRule
 from .parse_ports import PortRange, port_text
 from .parse_user_rules import ICMP, versions
 
-Problem = Tuple[str, str]
-
 
 def ineffective_rules(model: Model, networks: Collection[str], knows_ports: bool) -> Iterator[Problem]:
-    """Paths and problems of rules that match nothing, since what they name is not declared.
+    """The rules that match nothing, since what they name is not declared.
 
     `networks` are all declared ones, also those that the model lacks since they have problems. `knows_ports` is False
     if published ports are not known, as where a dockerd publishes them.
@@ -24,10 +23,10 @@ def ineffective_rules(model: Model, networks: Collection[str], knows_ports: bool
         yield from _container(model, rule)
         if rule.network and rule.network not in networks:
             there = ", ".join(model.networks) or "none"
-            yield f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}"
+            yield Problem(f"{rule.path}.network", f"network {rule.network} is not declared; there are: {there}")
         joined = model.networks.get(rule.network)
         if joined and joined.bypasses_host:
-            yield f"{rule.path}.network", f"network {rule.network} {_undecided(joined)}"
+            yield Problem(f"{rule.path}.network", f"network {rule.network} {_undecided(joined)}")
         if knows_ports:
             yield from _published_ports(model, rule)
 
@@ -40,20 +39,22 @@ def _container(model: Model, rule: UserRule) -> Iterator[Problem]:
     if container is None:
         there = ", ".join(model.containers)
         remedy = f"there are: {there}" if there else "name where the connection goes by destination or published_port"
-        yield path, f"no container {rule.container} is declared; {remedy}"
+        yield Problem(path, f"no container {rule.container} is declared; {remedy}")
         return
     # If the owner of a shared sandbox is not declared, that is reported at the container.
     owner = model.containers.get(container.shares, container)
     joined = [model.networks[a.network] for a in owner.attachments if a.network in model.networks]
     if not owner.attachments:
-        yield path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
+        yield Problem(
+            path, f"{rule.container} is in network_mode {owner.mode}, and nothing is forwarded to it: leave it out"
+        )
     elif joined and all(network.bypasses_host for network in joined):
         uplinked = next((network for network in joined if network.uplink), None)
         only = f"network {uplinked.name}, which {_undecided(uplinked)}" if uplinked else _OF_SUBLINKS
-        yield path, f"{rule.container} is only on {only}"
+        yield Problem(path, f"{rule.container} is only on {only}")
     elif joined and not any(owner.has(network, version) for network in joined for version in versions(rule)):
         family = " and ".join(f"IPv{version}" for version in versions(rule))
-        yield (
+        yield Problem(
             path,
             f"{rule.container} has no {family} address, as the rule's source would need: leave one of the two out",
         )
@@ -79,7 +80,7 @@ def _published_ports(model: Model, rule: UserRule) -> Iterator[Problem]:
         ports, of = port_text(rule.published_ports), f"/{rule.protocol}" if rule.protocol else ""
         declared = sorted({f"{port_text(each)}/{protocol}" for protocol, each in published if each})
         there = ", ".join(declared[:10]) + (", …" if len(declared) > 10 else "") or "none"
-        yield f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}"
+        yield Problem(f"{rule.path}.published_port", f"no container publishes {ports}{of}; published are: {there}")
 
 
 def _may_be_named(rule: UserRule, protocol: str, published: Optional[PortRange]) -> bool:

@@ -18,7 +18,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..declaration.model import Attachment, Model, Network
 from ..declaration.section import Address
-from ..errors import ProblemCollector
+from ..errors import ProblemCollector, is_within
 from .allotments import Allotments
 from .facts import Facts
 
@@ -138,7 +138,7 @@ def _loops(model: Model, own: Mapping[str, Resolver]) -> Iterator[Tuple[str, str
             if name in _reached(other, asked):
                 asks = "would ask itself" if other == name else f"asks that of network {name} in turn"
                 remedy = (
-                    ", or give the network x-wharf.dns.upstreams" if path.startswith(f"{model.host.path}.dns") else ""
+                    ", or give the network x-wharf.dns.upstreams" if is_within(path, f"{model.host.path}.dns") else ""
                 )
                 yield (
                     path,

@@ -10,19 +10,16 @@ from typing import Dict, Iterator, Tuple
 
 from ..declaration.model import ENDPOINT_SYSCTLS, SWITCHES_IPV6_OFF, Attachment, Container, Model, StaticRoute, is_off
 from ..declaration.section import Address, Subnet
-from ..errors import ProblemCollector
+from ..errors import Problem, ProblemCollector
 from .allotments import Allotments
 from .publications import gateway_attachment
-
-Problem = Tuple[str, str]
 
 
 def check_routes_and_sysctls(model: Model, allotted: Allotments, problems: ProblemCollector) -> None:
     """Report the routes and parameters that a container cannot have, given its networks and their settings."""
     for container in model.containers.values():
         for check in (_unreachable_gateways, _conflicting_routes, _unknown_interfaces, _conflicting_sysctls):
-            for path, message in check(model, allotted, container):
-                problems.add(path, message)
+            problems.problems += check(model, allotted, container)
 
 
 def interface_parameter(name: str) -> Tuple[str, str]:
@@ -50,9 +47,9 @@ def _unreachable_gateways(model: Model, allotted: Allotments, container: Contain
         if not any(route.via in subnet for subnet in reachable) and not container.lacks_lease:
             subnets = ", ".join(str(subnet) for subnet in reachable) or "none"
             message = f"is on none of the container's networks; their subnets are: {subnets}"
-            yield f"{route.path}.via", f'"{route.via}": {message}'
+            yield Problem(f"{route.path}.via", f'"{route.via}": {message}')
         elif route.via in own:
-            yield f"{route.path}.via", f'"{route.via}": is the container\'s own address: name that of a router'
+            yield Problem(f"{route.path}.via", f'"{route.via}": is the container\'s own address: name that of a router')
 
 
 def _conflicting_routes(model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
@@ -71,7 +68,7 @@ def _conflicting_routes(model: Model, allotted: Allotments, container: Container
         elif first.setdefault(route.to, route) is not route:
             message = f"is also that of {first[route.to].path}: leave one of them out"
         if message:
-            yield f"{route.path}.to", f'"{route.to}": {message}'
+            yield Problem(f"{route.path}.to", f'"{route.to}": {message}')
 
 
 def _unknown_interfaces(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
@@ -82,7 +79,7 @@ def _unknown_interfaces(_model: Model, allotted: Allotments, container: Containe
         if interface not in ("", "all", "default", "lo", *own) and not is_open:
             there = ", ".join(own) or "none but lo"
             message = f"the container has no interface {interface}; there are: {there}"
-            yield f"{container.path}.sysctls.{name}", message
+            yield Problem(f"{container.path}.sysctls.{name}", message)
 
 
 def _conflicting_sysctls(_model: Model, allotted: Allotments, container: Container) -> Iterator[Problem]:
@@ -99,7 +96,7 @@ def _conflicting_sysctls(_model: Model, allotted: Allotments, container: Contain
             path, other = places.setdefault(key, (f"{attachment.path}.driver_opts.{ENDPOINT_SYSCTLS}", value))
             if other != value:
                 message = f'is "{other}", and "{value}" in {attachment.path}.driver_opts: leave one of them out'
-                yield path, message
+                yield Problem(path, message)
         path, value = places.get("ipv6.disable_ipv6", ("", ""))
         if path and is_off(value) and container.is_without_ipv6:
-            yield path, f"{SWITCHES_IPV6_OFF} switches IPv6 off on all interfaces: leave one of the two out"
+            yield Problem(path, f"{SWITCHES_IPV6_OFF} switches IPv6 off on all interfaces: leave one of the two out")
