@@ -599,8 +599,8 @@ class IptablesRules(Rules, kind="iptables_rules"):
 class ThirdPartyAccept(Object, kind="accept"):
     """Rules that accept packets of containers where third-party rules of iptables would drop them.
 
-    `name` is `FORWARD` for the jump to them, `network NAME`, or `bridges of others` for the rules for packets
-    to third-party bridges. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and its text.
+    `name` is `FORWARD` for the jump to them, `network NAME`, or `third-party bridges` for the rules for packets to
+    these. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and its text.
     """
 
     rules: Tuple[Tuple[str, str], ...]
