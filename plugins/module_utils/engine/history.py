@@ -87,7 +87,7 @@ def read() -> List[Run]:
         ConflictError: the file cannot be read or understood.
     """
     try:
-        return [_run(words) for words in json.loads(disk.text_of(PATH))["runs"]]
+        return [_run(data) for data in json.loads(disk.text_of(PATH))["runs"]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -97,9 +97,9 @@ def read() -> List[Run]:
         ) from error
 
 
-def _run(words: Mapping[str, Any]) -> Run:
-    changes = tuple(Changed(**{**each, "names": tuple(map(str, each["names"]))}) for each in words["changes"])
-    run = Run(**{**words, "changes": changes})
+def _run(data: Mapping[str, Any]) -> Run:
+    changes = tuple(Changed(**{**each, "names": tuple(map(str, each["names"]))}) for each in data["changes"])
+    run = Run(**{**data, "changes": changes})
     texts = (run.id, run.by, run.reverts, *(each.kind for each in changes))
     is_sound = (
         all(isinstance(text, str) for text in texts)

@@ -93,7 +93,7 @@ class Ledger:
             reason = f"cannot be read ({error.strerror}), and was left as it is"
             raise ConflictError.at(PATH, f"{reason}: {REMEDY}") from error
         try:
-            return cls._from_words(json.loads(text), text)
+            return cls._from_data(json.loads(text), text)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if broken_too:
                 return cls(_replaces_broken=True)
@@ -116,39 +116,39 @@ class Ledger:
         return ledger
 
     @classmethod
-    def _from_words(cls, words: Mapping[str, Any], text: str) -> Ledger:
-        words = {_FORMER_KEYS.get(key, key): value for key, value in words.items()}
-        if words["version"] != VERSION:
+    def _from_data(cls, data: Mapping[str, Any], text: str) -> Ledger:
+        data = {_FORMER_KEYS.get(key, key): value for key, value in data.items()}
+        if data["version"] != VERSION:
             raise ConflictError.at(
                 PATH,
-                f"is of version {words['version']}, and this wharf.network reads version {VERSION}: "
+                f"is of version {data['version']}, and this wharf.network reads version {VERSION}: "
                 "use the one that wrote it, or a later one",
             )
         return cls(
-            declared=_declared(words["declared"]),
-            allotted=Allotments.from_data(words["allotted"]),
-            owned=_owned(words["owned"]),
-            prior=dict(words["prior"]),
-            digests={name: _digests(each) for name, each in words.get("digests", {}).items()},
-            stale_ports=set(words.get("stale_ports", ())),
-            canonical=dict(words["canonical"]),
-            knows_boot="boot" in words["declared"],
-            unconfirmed=_unconfirmed(words.get("unconfirmed")),
-            reverted=Reverted(**words["reverted"]) if words.get("reverted") else None,
+            declared=_declared(data["declared"]),
+            allotted=Allotments.from_data(data["allotted"]),
+            owned=_owned(data["owned"]),
+            prior=dict(data["prior"]),
+            digests={name: _digests(each) for name, each in data.get("digests", {}).items()},
+            stale_ports=set(data.get("stale_ports", ())),
+            canonical=dict(data["canonical"]),
+            knows_boot="boot" in data["declared"],
+            unconfirmed=_unconfirmed(data.get("unconfirmed")),
+            reverted=Reverted(**data["reverted"]) if data.get("reverted") else None,
             _on_disk=text,
             _as_loaded=text,
         )
 
-    def _as_words(self) -> Dict[str, Any]:
+    def _as_data(self) -> Dict[str, Any]:
         return {
             "version": VERSION,
-            **_declaration_as_words(self.declared, self.allotted),
+            **_declaration_as_data(self.declared, self.allotted),
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
             "digests": self.digests,
             "stale_ports": sorted(self.stale_ports),
             "canonical": self.canonical,
-            **({"unconfirmed": _unconfirmed_as_words(self.unconfirmed)} if self.unconfirmed else {}),
+            **({"unconfirmed": _unconfirmed_as_data(self.unconfirmed)} if self.unconfirmed else {}),
             **({"reverted": vars(self.reverted)} if self.reverted else {}),
         }
 
@@ -168,7 +168,7 @@ class Ledger:
                     disk.remove(KEY_FILE)
         ledger = Ledger(reverted=self.reverted) if self.is_empty else self
         is_needed = not self.is_empty or self.reverted
-        self._replace(json.dumps(ledger._as_words(), indent=1, default=str) if is_needed else "")
+        self._replace(json.dumps(ledger._as_data(), indent=1, default=str) if is_needed else "")
 
     def restore(self) -> None:
         """Make the file what it was when it was loaded, as if there had been no run since. A key that other hosts may
@@ -210,14 +210,14 @@ def _told() -> Iterator[None]:
         raise ApplyError(f"{PATH} cannot be written: {reason}") from error
 
 
-def _digests(words: Any) -> Tuple[Digest, ...]:
+def _digests(data: Any) -> Tuple[Digest, ...]:
     """Earlier versions wrote one text: `CONTENT@STARTED CONTENT@STARTED`."""
-    if isinstance(words, str):
-        words = [each.partition("@")[::2] for each in words.split()]
-    return tuple(Digest(*each) for each in words)
+    if isinstance(data, str):
+        data = [each.partition("@")[::2] for each in data.split()]
+    return tuple(Digest(*each) for each in data)
 
 
-def _declared(words: Mapping[str, Any]) -> Declared:
+def _declared(data: Mapping[str, Any]) -> Declared:
     """
     Raises:
         TypeError: a part is not what it is declared as.
@@ -225,29 +225,29 @@ def _declared(words: Mapping[str, Any]) -> Declared:
     kinds = {"host": Mapping, "networks": Mapping, "containers": Mapping, "boot": Mapping, "docker_user": list}
     optional = ("host", "boot", "docker_user")
     for part, kind in kinds.items():
-        if not isinstance(words.get(part, {}), kind) and not (words.get(part) is None and part in optional):
-            raise TypeError(f"{part} is {words[part]!r}")
-    return Declared(**words)
+        if not isinstance(data.get(part, {}), kind) and not (data.get(part) is None and part in optional):
+            raise TypeError(f"{part} is {data[part]!r}")
+    return Declared(**data)
 
 
-def _declaration_as_words(declared: Declared, allotted: Allotments) -> Dict[str, Any]:
+def _declaration_as_data(declared: Declared, allotted: Allotments) -> Dict[str, Any]:
     return {"declared": vars(declared), "allotted": allotted.as_data()}
 
 
-def _unconfirmed(words: Optional[Mapping[str, Any]]) -> Optional[Unconfirmed]:
-    if not words:
+def _unconfirmed(data: Optional[Mapping[str, Any]]) -> Optional[Unconfirmed]:
+    if not data:
         return None
-    former = Former(_declared(words["former"]["declared"]), Allotments.from_data(words["former"]["allotted"]))
-    return Unconfirmed(**{**words, "former": former})
+    former = Former(_declared(data["former"]["declared"]), Allotments.from_data(data["former"]["allotted"]))
+    return Unconfirmed(**{**data, "former": former})
 
 
-def _unconfirmed_as_words(unconfirmed: Unconfirmed) -> Dict[str, Any]:
+def _unconfirmed_as_data(unconfirmed: Unconfirmed) -> Dict[str, Any]:
     former = unconfirmed.former
-    return {**vars(unconfirmed), "former": _declaration_as_words(former.declared, former.allotted)}
+    return {**vars(unconfirmed), "former": _declaration_as_data(former.declared, former.allotted)}
 
 
-def _owned(words: Mapping[str, Any]) -> Dict[str, Set[Key]]:
-    owned = {layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in words.items()}
+def _owned(data: Mapping[str, Any]) -> Dict[str, Set[Key]]:
+    owned = {layer: {(str(kind), str(name)) for kind, name in keys} for layer, keys in data.items()}
     # Before, the layer of the bridges had the parameters of external ones.
     parameters = {key for key in owned.get("bridge", ()) if key[0] == "sysctl"}
     if parameters:

@@ -143,9 +143,9 @@ class _Docker(_Runtime):
             return None
         if response.status != http.client.OK:
             raise OSError(f"{response.status} {response.reason}")
-        words = json.loads(body)
+        data = json.loads(body)
         # The Engine also finds a container by the beginning of its id.
-        return _of_inspection(words) if words["Name"].lstrip("/") == name else None
+        return _of_inspection(data) if data["Name"].lstrip("/") == name else None
 
 
 class _EngineConnection(http.client.HTTPConnection):
@@ -160,10 +160,10 @@ class _EngineConnection(http.client.HTTPConnection):
         self.sock.connect(DOCKER_SOCKET)
 
 
-def _of_inspection(words: Mapping[str, Any]) -> Optional[Running]:
-    pid = int(words["State"]["Pid"])
-    files = {file: str(words[key]) for file, key in _FILES.items() if words.get(key)}
-    return Running(pid, files, str(words["Id"])) if pid else None
+def _of_inspection(data: Mapping[str, Any]) -> Optional[Running]:
+    pid = int(data["State"]["Pid"])
+    files = {file: str(data[key]) for file, key in _FILES.items() if data.get(key)}
+    return Running(pid, files, str(data["Id"])) if pid else None
 
 
 class _Podman(_Runtime):
@@ -178,7 +178,7 @@ class _Podman(_Runtime):
         if self._all is None:
             ids = _output("podman", "ps", "--quiet", "--no-trunc").split()
             told = json.loads(_output("podman", "inspect", "--type", "container", *ids)) if ids else []
-            self._all = {str(words["Name"]): _of_inspection(words) for words in told}
+            self._all = {str(data["Name"]): _of_inspection(data) for data in told}
         return self._all.get(name)
 
 

@@ -28,7 +28,7 @@ from .link_resource import HostLinks, third_party_link
 from .marks import MARK, is_managed_bridge, marked_for
 
 # The attributes of a netlink message that set a field of a bridge.
-_WORDS: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
+_ATTRIBUTES: Dict[str, Callable[[Bridge], Dict[str, object]]] = {
     "network": lambda bridge: {"ifalias": MARK + bridge.network, "group": DONE},
     "mtu": lambda bridge: {"mtu": bridge.mtu},
     "mac": lambda bridge: {"address": bridge.mac},
@@ -119,9 +119,11 @@ def _update(ip: Any, netlink: Rtnetlink, before: Bridge, after: Bridge) -> None:
     changed = Change(before, after).fields
     # With STP, the kernel refuses a forward delay of 0; and of one message it takes the delay before it takes STP.
     for fields in ([field for field in changed if field == "stp"], [field for field in changed if field != "stp"]):
-        words = {key: value for each in fields if each in _WORDS for key, value in _WORDS[each](after).items()}
-        if words:
-            ip.link("set", index=index, **words)
+        attributes: Dict[str, object] = {}
+        for field in fields:
+            attributes.update(_ATTRIBUTES[field](after) if field in _ATTRIBUTES else {})
+        if attributes:
+            ip.link("set", index=index, **attributes)
     # After the MTU, since below 1280 there are none for IPv6, and before the addresses, which depend on them.
     known = before.sysctls if before.mtu == after.mtu else ()
     proc_sys.apply((each for each in after.sysctls if each not in known), after.name)
