@@ -32,7 +32,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.lin
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.stacks import StackReader
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.wireguard import (
     SESSION,
-    Endpoints,
+    PeerEndpoints,
     as_info,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Digest, WireGuardPeer
@@ -176,7 +176,7 @@ MOVED = PeerInfo(KEYS[0], "203.0.113.9", 40000, ("10.20.2.0/24",), keepalive=25)
 TOLD = Digest(f"{KEYS[0]}@192.0.2.2:51820 {KEYS[1]}@192.0.2.3:51820")
 
 
-def observed(endpoints: Endpoints, age: float) -> str:
+def observed(endpoints: PeerEndpoints, age: float) -> str:
     """Where a peer is said to be that sends from elsewhere than declared, and was heard of so many seconds ago."""
     moved = PeerInfo(**{**vars(MOVED), "handshake": int(time.time() - age)})
     return endpoints.observed(moved, [DECLARED]).endpoint
@@ -184,24 +184,24 @@ def observed(endpoints: Endpoints, age: float) -> str:
 
 def test_a_peer_that_sends_from_elsewhere_is_where_it_says() -> None:
     """As from behind a NAT. WireGuard follows it by itself, and nothing is to be changed."""
-    assert observed(Endpoints([TOLD]), age=5) == DECLARED.endpoint
-    assert Endpoints([TOLD]).observed(MOVED, []).endpoint == "203.0.113.9:40000"
+    assert observed(PeerEndpoints([TOLD]), age=5) == DECLARED.endpoint
+    assert PeerEndpoints([TOLD]).observed(MOVED, []).endpoint == "203.0.113.9:40000"
 
 
 def test_a_peer_that_is_not_heard_of_is_looked_for_where_it_is_declared() -> None:
-    assert observed(Endpoints([TOLD]), age=SESSION + 5) == "203.0.113.9:40000"
-    assert Endpoints([TOLD]).observed(MOVED, [DECLARED]).endpoint == "203.0.113.9:40000"
+    assert observed(PeerEndpoints([TOLD]), age=SESSION + 5) == "203.0.113.9:40000"
+    assert PeerEndpoints([TOLD]).observed(MOVED, [DECLARED]).endpoint == "203.0.113.9:40000"
 
 
 @pytest.mark.parametrize("before", [[], [Digest(f"{KEYS[0]}@192.0.2.7:51820")], [TOLD, Digest("")]])
 def test_a_declared_address_that_is_new_is_set(before: list[Digest]) -> None:
     """Also where a run was killed that was about to set it."""
-    assert observed(Endpoints(before), age=5) == "203.0.113.9:40000"
+    assert observed(PeerEndpoints(before), age=5) == "203.0.113.9:40000"
 
 
 def test_a_peer_that_moves_in_the_middle_of_a_run_does_not_make_it_fail() -> None:
     """And where the run is taken back, what was there before is set."""
-    endpoints = Endpoints()
+    endpoints = PeerEndpoints()
     endpoints.note([DECLARED])
     assert observed(endpoints, age=0) == DECLARED.endpoint
     assert endpoints.observed(MOVED, [DECLARED]).endpoint == DECLARED.endpoint

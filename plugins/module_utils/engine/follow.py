@@ -145,7 +145,7 @@ class _MetricsFile:
         self._path = path
         self._written = -_METRICS_EVERY
         self._ledger: Optional[Tuple[int, int]] = None
-        self._is_ours = False
+        self._has_written = False
         self._problem = ""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._remove_and_end)
@@ -153,7 +153,7 @@ class _MetricsFile:
     def _remove_and_end(self, number: int, _frame: object) -> None:
         """Metrics that nobody keeps true any more say something wrong. The process ends as it would without this."""
         with suppress(OSError):
-            if self._is_ours:
+            if self._has_written:
                 os.unlink(self._path)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -174,7 +174,7 @@ class _MetricsFile:
                 self._ledger = version()
                 text = observe_metrics()
             write(self._path, text)
-            self._is_ours = True
+            self._has_written = True
         except (WharfError, OSError) as error:
             problem = str(error)
         if problem and problem != self._problem:
@@ -196,7 +196,7 @@ class _Follower:
         self.may_lack_rules = os.path.exists(LOCK)
         self._files = ("", "")
         self._declared = Declared()
-        self._others: FrozenSet[SandboxRef] = frozenset()
+        self._third_party: FrozenSet[SandboxRef] = frozenset()
         self._connected: Dict[SandboxRef, _Stack] = {}
         self.parents: FrozenSet[str] = frozenset()
         self._parents_up: Dict[str, int] = {}
@@ -207,7 +207,7 @@ class _Follower:
     def folders(self) -> Iterator[str]:
         """Where something changes when there is something to do."""
         yield from _folders()
-        yield from (os.path.dirname(each.name) for each in self._others if each.kind == PATH)
+        yield from (os.path.dirname(each.name) for each in self._third_party if each.kind == PATH)
 
     def look(self) -> Followed:
         """
@@ -232,7 +232,7 @@ class _Follower:
                 self._files = facts.resolv_conf, facts.hosts
         if ledger.declared != self._declared:
             plan = make_plan(ledger.declared, facts, ledger.allotted, ProblemCollector())
-            self._others, self.parents = _third_party_sandboxes(plan), _parents(plan)
+            self._third_party, self.parents = _third_party_sandboxes(plan), _parents(plan)
             self._leased = frozenset(request.key for request in plan.lease_requests)
             self._declared = ledger.declared
         up = self._up(facts)
@@ -283,7 +283,7 @@ class _Follower:
 
     def _started(self) -> Dict[SandboxRef, _Stack]:
         """Those that run, and are not known to be connected. Only of these their runtimes are asked."""
-        new = [each for each in self._others if not self._is_connected(each)]
+        new = [each for each in self._third_party if not self._is_connected(each)]
         if new:
             runtimes.look_anew()
         found = {each: _stack(sandbox_path(each)) for each in new}
@@ -353,9 +353,9 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
     connected: Set[SandboxRef] = set()
 
     def limit(part: Part) -> Part:
-        concerned = [each for each in part.changes if _places_of(each) & (connected or started)]
+        concerned = [each for each in part.changes if _sandboxes_of(each) & (connected or started)]
         if part.layer == VETH.name:
-            connected.update(started.intersection(place for each in concerned for place in _places_of(each)))
+            connected.update(started.intersection(sandbox for each in concerned for sandbox in _sandboxes_of(each)))
         return part.with_changes_only_of([each.subject.key for each in concerned])
 
     _require_networks(started)
@@ -414,11 +414,11 @@ def renew_leases(leased: FrozenSet[EndpointKey]) -> Tuple[str, ...]:
         if isinstance(thing, Endpoint):
             return (thing.container, thing.network) in leased
         is_written = isinstance(thing, (File, ContainerFile)) and thing.key not in edited
-        return is_written and (change.action == UPDATE or bool(_places_of(change) & changed))
+        return is_written and (change.action == UPDATE or bool(_sandboxes_of(change) & changed))
 
     def limit(part: Part) -> Part:
         concerned = [each for each in part.changes if is_concerned(each, part.observation.edited)]
-        changed.update(place for each in concerned if each.layer == VETH.name for place in _places_of(each))
+        changed.update(sandbox for each in concerned if each.layer == VETH.name for sandbox in _sandboxes_of(each))
         return part.with_changes_only_of([each.subject.key for each in concerned])
 
     converge(replace(_CALL, asks=True), [DOCKER_CHAINS, VETH, DNS_FILES], limit)
@@ -431,7 +431,7 @@ def _require_networks(started: FrozenSet[SandboxRef]) -> None:
         ApplyError: a bridge or rules are missing, which exist before any container is connected.
     """
     result = converge(Call(repeats=True, check=True), LAYERS[: LAYERS.index(VETH) + 1])
-    ends = [each.after for each in result.changes if isinstance(each.after, Endpoint) and _places_of(each) & started]
+    ends = [each.after for each in result.changes if isinstance(each.after, Endpoint) and _sandboxes_of(each) & started]
     bridges = {end.port.bridge for end in ends}
     for change in result.changes if ends else ():
         # A dockerd that is told to have no bridge deletes docker0, whoever made it, each time it starts.
@@ -441,11 +441,11 @@ def _require_networks(started: FrozenSet[SandboxRef]) -> None:
             raise ApplyError(f"{missing} is missing, so no container is connected: run `wharf apply`")
 
 
-def _places_of(change: Change) -> FrozenSet[SandboxRef]:
-    return _places(change.after or change.subject)
+def _sandboxes_of(change: Change) -> FrozenSet[SandboxRef]:
+    return _sandboxes_in(change.after or change.subject)
 
 
-def _places(thing: Object) -> FrozenSet[SandboxRef]:
+def _sandboxes_in(thing: Object) -> FrozenSet[SandboxRef]:
     """The sandboxes that something is in, or leads to."""
     if isinstance(thing, Sandbox):
         return frozenset([thing.ref, thing.of])

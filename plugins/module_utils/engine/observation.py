@@ -62,7 +62,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     is_declared = not ledger.declared.is_empty
     reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
     parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
-    foreign = _third_party_drops(plan, problems) if is_declared else []
+    drops = _third_party_drops(plan, problems) if is_declared else []
     standing = {name: current(each) for name, each in parts.items()}
     links = {**standing[BRIDGE.name], **standing[FORWARDING.name]}
     endpoints = [thing for thing in standing[VETH.name].values() if isinstance(thing, Endpoint)]
@@ -83,7 +83,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "published": published_as_data(_published(plan, standing[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(stacks.host),
         "allotted": plan.allotted.as_data() if is_declared else {},
-        "foreign": [vars(drop) for drop in foreign],
+        "foreign": [vars(drop) for drop in drops],
         "edited": sorted(name for each in parts.values() for part in each for _kind, name in part.left_alone),
         "pending": pending,
         "drift": drift,
@@ -93,7 +93,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
         "trouble": [
             *(str(each) for each in (ledger.unconfirmed, reverted) if each),
             *(trouble(plan, parts, bool(problems.problems)) if is_declared or (drift and not ledger.is_new) else []),
-            *map(str, foreign),
+            *map(str, drops),
         ],
     }
 

@@ -112,7 +112,7 @@ def verify(request: Request, tell: Callable[[str], None] = on_stderr) -> Verific
 
 @dataclass(frozen=True)
 class ObservedHost:
-    """The host's addresses, all and those that are not of our bridges and tunnels, the uplink's first."""
+    """The host's addresses, all and those that are not of managed bridges and tunnels, the uplink's first."""
 
     every: Tuple[str, ...]
     own: Tuple[Address, ...]

@@ -23,7 +23,7 @@ def test_entries_are_told_from_what_else_was_found() -> None:
     assert name in FOUND
     known = parameters.by_name(FOUND, "sandbox")
     assert known == {ODD.name: {"net.core.somaxconn": "4096", "net.ipv4.tcp_syncookies": "1"}}
-    assert parameters.let_go(known[ODD.name], ODD.sysctls) == (("net.ipv4.tcp_syncookies", "1"),)
+    assert parameters.undeclared(known[ODD.name], ODD.sysctls) == (("net.ipv4.tcp_syncookies", "1"),)
 
 
 def test_what_no_state_has_is_released() -> None:

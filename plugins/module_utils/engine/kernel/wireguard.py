@@ -4,7 +4,7 @@
 """What the kernel has of a link of WireGuard, and changes of it, by generic netlink (linux/wireguard.h, whose names the
 constants have).
 
-pyroute2 can write to such a link, one peer in a message. To read it takes a decoder of our own, since a run that
+pyroute2 can write to such a link, one peer in a message. To read it takes its own decoder, since a run that
 changes nothing does not load pyroute2; and with the constants at hand, what writes is the smaller half.
 """
 

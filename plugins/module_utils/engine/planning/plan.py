@@ -210,8 +210,8 @@ class Plan:
         """What the ledger keeps. A subnet that is declared for a network with a parent is that of another network: were
         the network to have a bridge of its own later, it would have to have another subnet.
         """
-        foreign = {each.name for each in self.model.networks.values() if each.bypasses_host and _declares_subnets(each)}
-        networks = {name: pools for name, pools in self.allotted.networks.items() if name not in foreign}
+        of_lans = {each.name for each in self.model.networks.values() if each.bypasses_host and _declares_subnets(each)}
+        networks = {name: pools for name, pools in self.allotted.networks.items() if name not in of_lans}
         return replace(self.allotted, networks=networks)
 
     @cached_property

@@ -30,12 +30,12 @@ class Sysctls(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         names = sorted(name for kind, name in owned - desired.keys() if kind == "sysctl")
-        let_go = [Sysctl(name, self._prior.get(name, "")) for name in names]
+        undeclared = [Sysctl(name, self._prior.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
-        values = {sysctl.name: proc_sys.read(sysctl.name) for sysctl in [*wanted, *let_go]}
+        values = {sysctl.name: proc_sys.read(sysctl.name) for sysctl in [*wanted, *undeclared]}
         # What is gone with its interface has nothing to be given back, and what comes with one is not there yet.
         now = [Sysctl(name, value) for name, value in values.items() if value is not None]
-        given_back = {sysctl for sysctl in let_go if sysctl in now or sysctl.name not in self._prior}
+        given_back = {sysctl for sysctl in undeclared if sysctl in now or sysctl.name not in self._prior}
         current = state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])
         return Observation(current, desired, prior=_prior([each.name for each in wanted if each.key not in owned]))
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accepts in third-party firewalls, for the traffic that our own rules accept: plan -> objects. Pure."""
+"""Accepts in third-party firewalls, for the traffic that the rules of wharf.network accept: plan -> objects. Pure."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def third_party_accepts(plan: Plan) -> List[Object]:
 
 
 def _networks(plan: Plan) -> List[Network]:
-    """The networks on managed bridges. An adopted bridge also has third-party ports, whose traffic we do not accept."""
+    """The networks on managed bridges. An adopted bridge also has third-party ports, and is left out."""
     return [network for network in plan.model.bridged if not network.external]
 
 
 def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
-    """Accepts for all packets from and to managed bridges, since our own table decides about these anyway.
+    """Accepts for all packets from and to managed bridges, since the table of wharf.network decides about these.
 
     Except for new connections to a third-party bridge, such as a dockerd's: whether these may pass is decided by the
     rules of the bridge's owner.
@@ -61,7 +61,7 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
 
 
 def _firewalld(plan: Plan) -> Iterator[Firewalld]:
-    """A zone and a policy of firewalld that accept all packets from and to containers: our own rules filter them."""
+    """A zone and a policy of firewalld that accept all packets from and to containers, which wharf.network filters."""
     if not (plan.facts.firewalld and _networks(plan)):
         return
     yield Firewalld(f"zone {ZONE}", (("target", "ACCEPT"),))

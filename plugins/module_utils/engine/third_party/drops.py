@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Finds third-party rules that drop required flows, and the commands that would let these through. Pure.
 
-An `accept` is final in its own base chain only. A packet that our rules accept still passes every other base chain at
-the hook, whatever their priorities, and a `drop` in any of them is final.
+An `accept` is final in its own base chain only. A packet that the rules of wharf.network accept still passes every
+other base chain at the hook, whatever their priorities, and a `drop` in any of them is final.
 """
 
 from __future__ import annotations

@@ -87,12 +87,12 @@ class ContainerFiles(Resource):
         return self._reasons()
 
     def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
-        """What is in the place of each. One that is let go is wharf.network's until it is what it was before."""
+        """What is in the place of each. One that is no longer declared is managed until it is what it was before."""
         wanted = [file.name for file in _files(desired.values())]
         going = [name for kind, name in sorted(owned - desired.keys()) if kind == "container_file"]
-        let_go = [name for name in going if name not in self._refused and self._has_a_place(name)]
+        undeclared = [name for name in going if name not in self._refused and self._is_reachable(name)]
         current: List[Object] = []
-        for name in [*wanted, *let_go]:
+        for name in [*wanted, *undeclared]:
             # A container may end meanwhile.
             with suppress(FileNotFoundError), self._noting(name):
                 standing = _standing(name, self._tree(name))
@@ -139,7 +139,7 @@ class ContainerFiles(Resource):
         except OSError as error:
             self._refused[name] = reason_of(error)
 
-    def _has_a_place(self, name: str) -> bool:
+    def _is_reachable(self, name: str) -> bool:
         """Not where its container has ended, or where several live by now, and nobody can tell whose it was."""
         return bool(_folder_of_named(name) or self._tree(name) or _container(name))
 

@@ -36,11 +36,11 @@ class Files(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
-        let_go = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
+        undeclared = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
         standing: List[File] = []
         problems: List[Problem] = []
         begun = set()
-        for file in [*wanted, *let_go]:
+        for file in [*wanted, *undeclared]:
             try:
                 content = _read(file.name)
             except OSError as error:

@@ -123,11 +123,11 @@ def _refuse_third_party(chains: Chains, desired: State, owned: FrozenSet[Key]) -
         kind, name = key
         if kind != "iptables_chain" or is_users(name):
             continue
-        place, _space, chain = name.rpartition(" ")
-        is_filled = key not in owned and place not in hooks and chains.get(name)
+        table, _space, chain = name.rpartition(" ")
+        is_filled = key not in owned and table not in hooks and chains.get(name)
         if name in led_to or is_filled:
-            family, table = place.split()
-            problems.append(Problem(f"{family}tables -t {table} -S {chain}", _THIRD_PARTY))
+            family, bare = table.split()
+            problems.append(Problem(f"{family}tables -t {bare} -S {chain}", _THIRD_PARTY))
     if problems:
         raise ConflictError(*sorted(problems, key=str))
 

@@ -77,7 +77,7 @@ def _own_rules(owned: List[Tuple[str, str]]) -> Iterator[str]:
 
 
 def marked(rules: List[str]) -> Tuple[List[str], List[str]]:
-    """Our jumps in a chain of iptables' own: those that are to be first, and those that are to be last."""
+    """The managed jumps in a built-in chain of iptables: those that are to be first, and those that are to be last."""
     return [rule for rule in rules if _FIRST in rule], [rule for rule in rules if _LAST in rule]
 
 

@@ -87,7 +87,7 @@ def _by_owner(chain: str, rules: List[str]) -> _ByOwner:
 
 
 def _hooked(rules: List[str], hook: object) -> Iterator[str]:
-    """The rules of a chain of iptables' own, with the managed jumps where they should be, and others as they are."""
+    """The rules of a built-in chain of iptables, with the managed jumps in their places, and others as they are."""
     managed = [rule for found in marked(rules) for rule in found]
     if isinstance(hook, IptablesHook):
         yield from (with_mark(jump) for jump in hook.first)

@@ -112,7 +112,7 @@ class Snapshot:
         return inside is not None and _stays_for(inside, endpoint)
 
 
-def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapshot:
+def read_snapshot(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapshot:
     """Read the host's links and the sandboxes of the `wanted` endpoints.
 
     Where one of the `owned` endpoints is in none of these, all other stacks are read, too.
@@ -129,7 +129,7 @@ def look(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapsho
     return replace(snapshot, elsewhere=_everywhere(reader)) if missing.difference(awaited) else snapshot
 
 
-def look_everywhere(reader: StackReader) -> Snapshot:
+def read_all_stacks(reader: StackReader) -> Snapshot:
     """Read the host's links and all stacks."""
     return Snapshot(reader.host.links, {}, elsewhere=_everywhere(reader))
 
@@ -341,16 +341,16 @@ def _complete(
 
 
 def _with_sandbox_end(
-    half: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Stack, sysctls: Iterable[Tuple[str, str]]
+    host_end: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Stack, sysctls: Iterable[Tuple[str, str]]
 ) -> Endpoint:
     # An interface that is down has no address or route in use.
     addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
     routes = [info for info in inside.routes if {*info.indexes} == {peer.index} and peer.up]
     return replace(
-        half,
+        host_end,
         sandbox=wanted.sandbox,
         interface=peer.name,
-        port=half.port if half.mtu == peer.mtu else replace(half.port, mtu=half.mtu),
+        port=host_end.port if host_end.mtu == peer.mtu else replace(host_end.port, mtu=host_end.mtu),
         mtu=peer.mtu,
         mac=peer.mac if wanted.mac else "",
         addresses=declared_addresses(wanted.addresses, addresses),
@@ -368,19 +368,19 @@ def _sysctls(
     Most are those that every interface gets, and the kernel tells them with the link.
     """
     told = {f"ipv6.{name}": value for name, value in peer.parameters6().items()}
-    let_go = parameters.let_go(known, wanted.sysctls)
-    if not let_go and all(told.get(key) == value for key, value in wanted.sysctls):
+    undeclared = parameters.undeclared(known, wanted.sysctls)
+    if not undeclared and all(told.get(key) == value for key, value in wanted.sysctls):
         return wanted.sysctls
     with namespaces.entered(sandbox_path(sandbox)):
-        return [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(let_go, peer)]
+        return [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(undeclared, peer)]
 
 
-def _not_given_back(let_go: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, str]]:
+def _not_given_back(undeclared: Parameters, peer: LinkInfo) -> Iterable[Tuple[str, str]]:
     """The parameters that are no longer wanted, and differ from those of a new interface.
 
     Not `disable_ipv6`, which is the field `ipv6` of an endpoint.
     """
-    for key, _before in let_go:
+    for key, _before in undeclared:
         now = proc_sys.read(proc_sys.of_interface(peer.name, key))
         back = parameters.is_given_back(now, parameters.of_new_interface(key, peer.mtu))
         if now is not None and not back and key != parameters.DISABLE_IPV6:

@@ -74,9 +74,9 @@ def add_routes(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) 
     if before and not any(field in Change(before, after).fields for field in _ROUTES_DEPEND_ON):
         return
     found = rtnetlink.routes(netlink)
-    ours = _by(after.interface, found)
-    there = {*declared_routes(after.routes, ours)}
-    others = {info.destination for info in found if info not in ours}
+    own = _by(after.interface, found)
+    there = {*declared_routes(after.routes, own)}
+    others = {info.destination for info in found if info not in own}
     for route in after.routes:
         if route not in there:
             # Several interfaces may be on one network, such as that of link-local addresses.

@@ -27,9 +27,9 @@ from .endpoint_ends import (
     Wanted,
     blocked,
     leave_default_routes,
-    look,
-    look_everywhere,
     observe_endpoints,
+    read_all_stacks,
+    read_snapshot,
     without_parent,
 )
 from .endpoint_routes import add_routes, remove_routes, with_networks
@@ -85,7 +85,7 @@ class Endpoints(LinkResource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
-        snapshot = look(wanted, [name for kind, name in owned if kind == "endpoint"], self._stacks)
+        snapshot = read_snapshot(wanted, [name for kind, name in owned if kind == "endpoint"], self._stacks)
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted, snapshot)})
         # What connects these to anything else than their parent goes all the same.
         lacking = {wanted[name].key: why for name, why in without_parent(wanted, snapshot).items()}
@@ -107,7 +107,7 @@ class Endpoints(LinkResource):
         )
 
     def recover(self, usual: State) -> FrozenSet[Key]:
-        return frozenset(thing.key for thing in observe_endpoints({}, {}, look_everywhere(self._stacks)))
+        return frozenset(thing.key for thing in observe_endpoints({}, {}, read_all_stacks(self._stacks)))
 
     def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
         """Endpoints whose interface's name root in the container has given to another interface, with the reason.

@@ -24,7 +24,7 @@ MTU_OF_IPV6, DISABLE_IPV6 = "ipv6.mtu", "ipv6.disable_ipv6"
 Before = Mapping[str, str]
 Settable = Union[Sandbox, Endpoint]
 # Of each parameter of a stack, where it is declared, and what a message calls it.
-Places = Tuple[Tuple[str, str], ...]
+Origins = Tuple[Tuple[str, str], ...]
 
 _KINDS = ("sandbox", "endpoint")
 
@@ -42,7 +42,7 @@ def by_name(before: Before, kind: str) -> Dict[str, Dict[str, str]]:
     return found
 
 
-def let_go(known: Mapping[str, str], wanted: Parameters) -> Parameters:
+def undeclared(known: Mapping[str, str], wanted: Parameters) -> Parameters:
     """Those that were set and are no longer wanted."""
     return tuple((name, value) for name, value in known.items() if name not in dict(wanted))
 
@@ -71,7 +71,7 @@ def refuse_unsettable(desired: State) -> None:
     Raises:
         ConflictError: the kernel has no such parameter, or does not take the value.
     """
-    places: Dict[Parameters, List[Places]] = {}
+    places: Dict[Parameters, List[Origins]] = {}
     for thing in desired.values():
         for given, its_places in _settings(thing):
             places.setdefault(given, []).append(its_places)
@@ -81,7 +81,7 @@ def refuse_unsettable(desired: State) -> None:
         raise ConflictError(*problems)
 
 
-def _settings(thing: Object) -> Iterator[Tuple[Parameters, Places]]:
+def _settings(thing: Object) -> Iterator[Tuple[Parameters, Origins]]:
     if isinstance(thing, Sandbox) and thing.ref.is_managed and thing.sysctls:
         path = f"{thing.place}.sysctls"
         yield thing.sysctls, tuple((f"{path}.{name}", f'"{value}"') for name, value in thing.sysctls)
@@ -119,7 +119,7 @@ def _other_than(number: str, endpoint: Endpoint) -> str:
     )
 
 
-def _refused(given: Parameters, alike: Sequence[Places]) -> Iterator[Problem]:
+def _refused(given: Parameters, alike: Sequence[Origins]) -> Iterator[Problem]:
     """Try the values in a scratch stack, where they harm nobody."""
     with namespaces.scratch():
         refusals = [proc_sys.refusal(name, value) for name, value in given]

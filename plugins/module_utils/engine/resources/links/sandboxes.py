@@ -218,7 +218,7 @@ class Sandboxes(LinkResource):
     def _give_back(self, sandbox: Sandbox, kept: Parameters, refused: Dict[Key, str]) -> None:
         entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
         if entries and is_present(sandbox.ref):
-            values = _before_us({name: self._before[key] for name, key in entries.items() if key in self._before})
+            values = _prior_values({name: self._before[key] for name, key in entries.items() if key in self._before})
             with self._changing(sandbox, refused):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
@@ -292,11 +292,11 @@ def _parameters_of(ref: SandboxRef, wanted: Optional[Sandbox], known: Mapping[st
     declared = wanted.sysctls if wanted else ()
     # A managed namespace that is no longer declared is deleted, so its parameters need not be restored.
     is_kept = wanted is not None or ref.is_third_party
-    let_go = _before_us(dict(parameters.let_go(known, declared))) if is_kept else {}
-    if not declared and not let_go:
+    undeclared = _prior_values(dict(parameters.undeclared(known, declared))) if is_kept else {}
+    if not declared and not undeclared:
         return []
     with namespaces.entered(sandbox_path(ref)):
-        return [*proc_sys.observe(declared), *_not_given_back(let_go)]
+        return [*proc_sys.observe(declared), *_not_given_back(undeclared)]
 
 
 def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
@@ -310,7 +310,7 @@ def _values(ref: SandboxRef, keys: Sequence[str]) -> Dict[str, str]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _before_us(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
+def _prior_values(found: Mapping[str, str]) -> Dict[str, Optional[str]]:
     """Values of the ledger, with those of a new stack in the place of `AS_MADE`."""
     made = [name for name, value in found.items() if value == AS_MADE]
     return {**found, **(parameters.of_new_stack(made) if made else {})}

@@ -36,7 +36,7 @@ _LACKING = (
 SESSION = 180
 
 
-class Endpoints:
+class PeerEndpoints:
     """Where the kernel was told that peers are. It then follows a peer that sends from elsewhere, as from behind a NAT,
     and a peer that it has a session with is where it says.
 
@@ -84,7 +84,7 @@ class WireGuardLinks(HostLinks[WireGuard]):
 
     def __init__(self, stacks: Optional[StackReader] = None, told: Sequence[Digest] = ()) -> None:
         super().__init__(stacks)
-        self._endpoints = Endpoints(told)
+        self._endpoints = PeerEndpoints(told)
         self._has_made_key = False
 
     def require(self, new: State) -> None:
