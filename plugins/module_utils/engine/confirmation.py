@@ -68,7 +68,7 @@ def begin(host: Host, call: Call) -> None:
 def start_watchdog(is_first: bool = False) -> None:
     """Start the process that reverts the host at the deadline (`watchdog.py`).
 
-    A later run starts another one, since the first may have ended; with all but one of them there is nothing to do.
+    A later run starts another one, since the first may have ended. All but one of them will find nothing to do.
 
     Raises:
         ApplyError: it could not be started.
@@ -120,7 +120,7 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
     """Confirm the changes of this run and of those before it; without one, all that nobody has confirmed yet.
 
     Returns:
-        What was confirmed; None where there is nothing to confirm. So it is where it was confirmed by an attempt whose
+        What was confirmed; None where there is nothing to confirm, as after an attempt that has confirmed it, and whose
         answer got lost.
 
     Raises:

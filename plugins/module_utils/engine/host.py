@@ -31,9 +31,11 @@ from .unconfirmed import Former, Unconfirmed
 
 @dataclass(frozen=True)
 class Host:
-    """`declared` and `plan` are what holds once the run is through, `declared_before` and `allotted_before` what held
-    before it. `former` is what the call was added to: the same, or what was declared before changes that this run
-    `reverts`. `unconfirmed` are those that nobody had confirmed. `warnings` are those of the declaration alone.
+    """`declared` and `plan` are valid after the run; `declared_before` and `allotted_before` were before it.
+
+    The call changes what is `former`: what was declared before the run, or, where the run `reverts` changes, what was
+    declared before these. `unconfirmed` are changes of earlier runs that nobody has confirmed. `warnings` are those of
+    the declaration alone.
     """
 
     ledger: Ledger

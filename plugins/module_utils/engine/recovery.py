@@ -185,7 +185,7 @@ def note_boot(ledger: Ledger) -> None:
 
 def _usual_plan() -> Plan:
     """What is planned on a host of which nothing is known, and on which nothing is declared."""
-    # With this one nothing is left to be allotted, for which a host may lack netaddr.
+    # With this subnet nothing has to be allotted, for which a host may lack netaddr.
     return Plan.make(read_model({"bip": "172.17.0.1/16"}, {}, {}, (), ProblemCollector()), Facts(), Allotments())
 
 

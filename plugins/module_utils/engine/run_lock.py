@@ -28,8 +28,8 @@ def on_stderr(message: str) -> None:
 def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
     """One run a host at a time; a second one waits for the first, and then sees what that one left.
 
-    It tells whom it waits for. A program that outlives a run which is killed holds the lock on, if it was started with
-    `close_fds=False`: what changes the host has to be.
+    It tells whom it waits for. A program that outlives a killed run keeps the lock, if it was started with
+    `close_fds=False`, as each program that changes the host has to be.
 
     Raises:
         ConflictError: another run does not come to its end.

@@ -137,7 +137,7 @@ class File(Object):
 class Digest(NamedTuple):
     """Of the content of a file as it was written, and when its container had started; empty for files of the host.
 
-    Of a link of WireGuard it has where the kernel was told that each peer is.
+    Of a link of WireGuard it has the endpoints of the peers that the kernel was told.
     """
 
     content: str
@@ -185,7 +185,7 @@ class PeerRoute:
     """The route to a slice of another host: by an address that stands for that host on the tunnel. WireGuard knows the
     slices of each host, and needs none.
 
-    In a `table` other than the main one, which is 0 here, it is the way of replies to clients of that host.
+    In a `table` other than the main one, which is 0 here, it is the route of replies to clients of that host.
     """
 
     destination: str
@@ -290,7 +290,7 @@ class WireGuard(Object):
 
 @dataclass(frozen=True)
 class RoutingRule(Object, kind="routing_rule"):
-    """A rule of policy routing, by which packets with a mark go another way; `name` is the whole rule as text.
+    """A rule of policy routing for packets with a mark; `name` is the whole rule as text.
 
     Packets that come by `interface` with this mark are routed by `table`. With `goto` they go on at the rule of that
     priority, which has neither.

@@ -211,7 +211,7 @@ def _may_be_lost(probe: Probe, outcome: Outcome) -> bool:
 def failures(verification: Verification) -> List[str]:
     """One line for each probe that came out otherwise than expected."""
     return [
-        f"{_way(probe)} should be {probe.expected}, is {_seen(outcome)}{_named(probe)}"
+        f"{_ends(probe)} should be {probe.expected}, is {_seen(outcome)}{_named(probe)}"
         for probe, outcome in verification.of(False)
     ]
 
@@ -219,21 +219,21 @@ def failures(verification: Verification) -> List[str]:
 def unproven(verification: Verification) -> List[str]:
     """One line for each probe that tells nothing."""
     return [
-        f"{_way(probe)} should be {probe.expected}: inconclusive ({outcome.why}){_named(probe)}"
+        f"{_ends(probe)} should be {probe.expected}: inconclusive ({outcome.why}){_named(probe)}"
         for probe, outcome in verification.of(None)
     ]
 
 
 def _report(rows: Sequence[Row]) -> List[str]:
-    width = max((len(_way(probe)) for probe, _outcome in rows), default=0)
+    width = max((len(_ends(probe)) for probe, _outcome in rows), default=0)
     return [
-        f"{_MARKS[outcome.fulfils(probe.expected)]} {_way(probe):{width}}  {_seen(outcome)}{_otherwise(probe, outcome)}"
-        f"{_named(probe)}"
+        f"{_MARKS[outcome.fulfils(probe.expected)]} {_ends(probe):{width}}  {_seen(outcome)}"
+        f"{_otherwise(probe, outcome)}{_named(probe)}"
         for probe, outcome in rows
     ]
 
 
-def _way(probe: Probe) -> str:
+def _ends(probe: Probe) -> str:
     return f"{probe.source} -> {probe.target}"
 
 

@@ -21,7 +21,7 @@ _KEPT = ("from", "to", "port", "protocol", "expected", "name", "seen", "fulfille
 
 
 def keep(probes: Sequence[Mapping[str, Any]]) -> None:
-    """Instead of what was kept, also from other hosts.
+    """Keep these instead of what was kept, which includes what other hosts have sent.
 
     Where it cannot be written, or nothing is declared on the host, nothing is kept.
     """

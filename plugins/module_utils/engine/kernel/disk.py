@@ -22,7 +22,7 @@ def remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "")
 
 
-def settle(path: str) -> None:
+def sync(path: str) -> None:
     """Wait until a file, or which files a folder has, is on the disk (fsync(2))."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -61,13 +61,13 @@ def replace(path: str, content: Union[str, bytes], mode: int, selinux_type: str 
     """
     try:
         write(draft(path), content, mode, selinux_type)
-        settle(draft(path))
+        sync(draft(path))
         os.replace(draft(path), path)
     except OSError:
         with suppress(OSError):
             os.unlink(draft(path))
         raise
-    settle(os.path.dirname(path) or ".")
+    sync(os.path.dirname(path) or ".")
 
 
 def text_of(path: str, follow: bool = True) -> str:
@@ -105,10 +105,10 @@ def remove(path: str) -> None:
 
 
 def overwrite(descriptor: int, before: bytes, content: bytes) -> None:
-    """Give an open file other content in place: what it has keeps its room on the disk until the rest has room, too.
+    """Give an open file other content in place, without giving up its room on the disk before all is written.
 
-    A file that becomes shorter has empty lines at its end for a moment, so that nobody ever reads half of the one and
-    half of the other.
+    A file that becomes shorter is filled up with empty lines, and then cut off: so no line of the former content is
+    ever behind the new one.
 
     Raises:
         OSError: there is no room, and the file has the content that it had.

@@ -17,8 +17,8 @@ _libc = ctypes.CDLL(None)
 def owner_of(descriptor: int) -> Iterator[None]:
     """Make files as the owner of an open folder.
 
-    Where a container's users have other numbers on the host, root's files would be nobody's to it, and where its file
-    system is mounted with these numbers, the kernel has none to write down for root.
+    In a container with a user namespace, files of the host's root would belong to nobody. And where its file system is
+    mounted with other user ids, the kernel refuses to make files of the host's root, which has no id there.
     """
     found = os.fstat(descriptor)
     _libc.setfsgid(found.st_gid)

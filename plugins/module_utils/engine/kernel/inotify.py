@@ -44,7 +44,7 @@ class Watch:
         return self._descriptor
 
     def read(self) -> bool:
-        """Whether something has changed; what, one looks for oneself."""
+        """Whether something has changed. What it is, the caller has to find out."""
         return bool(os.read(self._descriptor, 65536))
 
 

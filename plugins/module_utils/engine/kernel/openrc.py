@@ -68,7 +68,7 @@ def enable(services: Sequence[str]) -> None:
     for service in services:
         _rc_update("add", service, _RUNLEVEL)
     # And with it all that was done before.
-    disk.settle(_WANTED)
+    disk.sync(_WANTED)
 
 
 def disable(services: Sequence[str]) -> None:

@@ -56,7 +56,7 @@ def read_files() -> None:
 def enable(services: Sequence[str]) -> None:
     _tell("enable", "--", *services)
     # And with it all that was done before.
-    disk.settle(_WANTED)
+    disk.sync(_WANTED)
 
 
 def disable(services: Sequence[str]) -> None:

@@ -63,8 +63,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Return:
-    """The way back to an entry host: connections with this mark came by it."""
+class ReturnPath:
+    """The return path to an entry host, for replies of connections with this mark."""
 
     network: str
     host: Member
@@ -122,10 +122,10 @@ def _entry_hosts(model: Model) -> Iterator[Tuple[str, Member]]:
             yield name, peer
 
 
-def returns(plan: Plan, network: str = "") -> List[Return]:
+def returns(plan: Plan, network: str = "") -> List[ReturnPath]:
     """Those of one network, or of all."""
     return [
-        Return(name, peer, plan.allotted.returns[f"{name} {peer.name}"])
+        ReturnPath(name, peer, plan.allotted.returns[f"{name} {peer.name}"])
         for name, peer in _entry_hosts(plan.model)
         if network in ("", name)
     ]

@@ -17,10 +17,10 @@ class Observation:
     """The objects of a resource on the host, and what the ledger must know before they change.
 
     `current` are the desired objects that exist, and those that wharf.network made and that are not desired any more.
-    `desired` are the desired objects as `current` would have them, but for the `pending` ones. `partial` are those of
-    the current objects that could not be made again from what is observed of them. `pending` are left alone, each with
-    the reason, or an empty text where the container does not run. `edited` are files that an admin has changed since
-    wharf.network wrote them.
+    `desired` are the desired objects without the `pending` ones, as they will be observed once they exist. `partial`
+    are those of the current objects that could not be made again from what is observed of them. `pending` are left
+    alone, each with the reason, or an empty text where the container does not run. `edited` are files that an admin has
+    changed since wharf.network wrote them.
 
     `prior` are, by name, the values and files that new objects will replace; a teardown gives them back. `released` are
     the names of prior values that need not be given back any more. `digests` are those of the desired files, by which
@@ -40,8 +40,8 @@ class Observation:
 
 
 class Resource:
-    """Reads and writes the objects of `kinds`, in one run. From one call to the next it keeps what a run that is taken
-    back needs, such as open namespaces, and what it has read and not changed since.
+    """Reads and writes the objects of `kinds`, in one run. Between its calls it keeps only what a rollback needs, such
+    as open namespaces, and what it has read and not changed since.
 
     `goes_first`: its objects are deleted before those of any resource are made, since they might be in the way.
     """

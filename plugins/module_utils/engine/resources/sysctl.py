@@ -33,7 +33,7 @@ class Sysctls(Resource):
         undeclared = [Sysctl(name, self._prior.get(name, "")) for name in names]
         wanted = [thing for thing in desired.values() if isinstance(thing, Sysctl)]
         values = {sysctl.name: proc_sys.read(sysctl.name) for sysctl in [*wanted, *undeclared]}
-        # What is gone with its interface has nothing to be given back, and what comes with one is not there yet.
+        # A parameter that is gone with its interface cannot be restored, and that of a new one does not exist yet.
         now = [Sysctl(name, value) for name, value in values.items() if value is not None]
         given_back = {sysctl for sysctl in undeclared if sysctl in now or sysctl.name not in self._prior}
         current = state_of([sysctl for sysctl in now if sysctl.name not in {back.name for back in given_back}])

@@ -65,11 +65,11 @@ def name_of(sandbox: SandboxRef) -> str:
 
 
 def look_anew() -> None:
-    resident.cache_clear()
+    process_in.cache_clear()
 
 
 @cache
-def resident(sandbox: SandboxRef) -> Optional[Running]:
+def process_in(sandbox: SandboxRef) -> Optional[Running]:
     """The process whose files belong to `pid:N` or `path:…`; None if no process is in that network stack.
 
     Raises:
@@ -81,11 +81,11 @@ def resident(sandbox: SandboxRef) -> Optional[Running]:
     of_process = _OF_PROCESS.fullmatch(path)
     if of_process:
         return Running(int(of_process[1]))
-    tenants, others = _tenants(namespaces.identity(path))
-    if len(tenants) > 1:
-        pids = ", ".join(map(str, tenants))
+    owners, others = _processes_in(namespaces.identity(path))
+    if len(owners) > 1:
+        pids = ", ".join(map(str, owners))
         raise NoFilesError(f"several live there, each with files of its own: say whose are meant, by one of pid:{pids}")
-    return next((Running(pid) for pid in (*tenants, *others)), None)
+    return next((Running(pid) for pid in (*owners, *others)), None)
 
 
 @contextmanager
@@ -131,9 +131,9 @@ def _hosts_own(path: str) -> Iterator[Identity]:
             yield namespaces.identity(each)
 
 
-def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
+def _processes_in(namespace: Identity) -> Tuple[List[int], List[int]]:
     """The processes in a namespace: of those that share an `/etc`, the first one; and those without an own `/etc`."""
-    tenants: Dict[Identity, int] = {}
+    owners: Dict[Identity, int] = {}
     others: List[int] = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         # A process may end meanwhile.
@@ -141,7 +141,7 @@ def _tenants(namespace: Identity) -> Tuple[List[int], List[int]]:
             if namespaces.identity(f"/proc/{pid}/ns/net") == namespace:
                 try:
                     with opened_etc(Running(pid).root) as folder:
-                        tenants.setdefault(namespaces.identity(folder), pid)
+                        owners.setdefault(namespaces.identity(folder), pid)
                 except NoFilesError:
                     others.append(pid)
-    return [*tenants.values()], others
+    return [*owners.values()], others

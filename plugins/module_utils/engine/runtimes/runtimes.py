@@ -44,7 +44,7 @@ def running(sandbox: SandboxRef) -> Optional[Running]:
     Raises:
         NoFilesError: several processes are in the network stack, each with files of its own.
     """
-    found = _asked(sandbox) if sandbox.has_runtime else namespace_processes.resident(sandbox)
+    found = _asked(sandbox) if sandbox.has_runtime else namespace_processes.process_in(sandbox)
     return found if found and os.path.exists(found.namespace) else None
 
 

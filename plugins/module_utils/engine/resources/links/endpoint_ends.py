@@ -153,8 +153,8 @@ def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:
 def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[str, str]:
     """The endpoints that are pending, each with the reason.
 
-    A third-party interface has the name of theirs, where they exist or are `known` to have existed; or their sandbox
-    is unstable.
+    These are those in unstable sandboxes; and of those that exist, or are `known` to have existed, those whose name a
+    third-party interface has.
     """
     ports = _ports(snapshot.links, wanted)
     there = {*ports, *snapshot.sublinks, *known}
@@ -264,7 +264,7 @@ def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:
 
 
 def _without_port(wanted: Wanted, links: List[LinkInfo]) -> Iterator[Tuple[Endpoint, str]]:
-    """The endpoints of which a third-party link has the name of one of theirs on the host, and that name."""
+    """The endpoints with a link on the host whose name a third-party link has, each with that name."""
     third_party = {link.name for link in links if not (is_managed_port(link) or is_managed_ifb(link))}
     for endpoint in wanted.values():
         yield from ((endpoint, name) for name in links_of(endpoint) if name in third_party)

@@ -45,7 +45,7 @@ from .vlans import set_vlans
 Step = Tuple[Optional[Endpoint], Endpoint]
 
 _ON_THE_HOST = ("host_interface", "port", "ingress", "egress")
-# What the kernel refuses by when, since the observation, a name was taken, a container ended, or its veth was deleted.
+# The kernel's errors where, since the observation, a name was taken, a container ended, or its veth was deleted.
 _MEANWHILE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.ENODEV)
 # A change of one of these fields needs a new link.
 _MADE_WITH = ("sandbox", "interface", "host_interface")

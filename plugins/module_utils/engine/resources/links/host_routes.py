@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes of the host: those to other hosts on links of wharf.network, those of the main table on no such link, and
-third-party ones among the latter in the way.
+"""Routes of the host: those to other hosts on managed links, those of the main table on other links, and third-party
+routes to the same destinations.
 
 The planner refuses a network of which a third-party route leads a part elsewhere. What is left are routes by which the
 kernel refuses packets.

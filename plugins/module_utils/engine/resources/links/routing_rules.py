@@ -23,7 +23,7 @@ _WHOLE_MARK = 0xFFFFFFFF
 
 
 class RoutingRules(Resource):
-    """Observes and changes rules by which packets with a mark go another way."""
+    """Observes and changes rules of policy routing for packets with a mark."""
 
     kinds = frozenset(["routing_rule"])
 

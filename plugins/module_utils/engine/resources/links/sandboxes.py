@@ -163,7 +163,7 @@ class Sandboxes(LinkResource):
             after = change.after
             if isinstance(after, Sandbox) and after.ref not in made:
                 with self._changing(after, refused):
-                    _settle(after)
+                    _configure(after)
         for change in changes:
             before, after = change.before, change.after
             if isinstance(before, Sandbox) and before.ref not in made:
@@ -189,7 +189,7 @@ class Sandboxes(LinkResource):
                 namespaces.bind(sandbox.ref.name, sandbox_path(sandbox.of))
             else:
                 descriptor = deleted.fileno() if deleted else None
-                namespaces.create(sandbox.ref.name, lambda: _settle(sandbox), descriptor)
+                namespaces.create(sandbox.ref.name, lambda: _configure(sandbox), descriptor)
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
@@ -232,7 +232,7 @@ def _refs(changes: Sequence[Change]) -> Iterator[SandboxRef]:
 def _rebound(current: State, wanted: State) -> FrozenSet[Key]:
     """The sandboxes of each stack of which a name is about to be bound to another stack, or to one of its own.
 
-    Such a stack may pass to another sandbox as it is. So nothing tells any more whose it was, but what was declared.
+    Such a stack may become that of another sandbox without a change. Then only the declaration says whose it was.
     """
     sandboxes = [thing for thing in current.values() if isinstance(thing, Sandbox) and thing.ref.is_managed]
     moved = [thing for thing in sandboxes if getattr(wanted.get(thing.key), "of", thing.of) != thing.of]
@@ -391,7 +391,7 @@ def _new(change: Change) -> Optional[Sandbox]:
     return sandbox if change.before is None or "of" in change.fields or _is_left(sandbox.ref) else None
 
 
-def _settle(sandbox: Sandbox) -> None:
+def _configure(sandbox: Sandbox) -> None:
     """Set the loopback and the parameters of the stack that this thread is in."""
     if sandbox.of:
         return

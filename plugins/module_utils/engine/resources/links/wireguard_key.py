@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """This host's private key of WireGuard: made here, kept here, and told to nobody but the kernel of this host.
 
-It goes with the last thing that is declared, so that a host on which the last encrypted network has gone has its key
-again when another one comes.
+It is deleted with the last declaration of the host, not with the last encrypted network: so the next such network has
+the same key.
 """
 
 from __future__ import annotations
