@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hosts import ABSENT, ADDRESSES, EXACT, LAN, EngineError, ThrowawayHost, differences
 from standing import assert_same, standing
+from test_drift import runs
 from test_explain import explained
 from test_follow import following, heard
 from test_killed import deaths
@@ -324,6 +325,7 @@ def test_follow_connects_once_the_parent_is_there(host: ThrowawayHost) -> None:
             began = time.monotonic()
             assert heard(process)["connected"] == {"netns:web", "netns:db"}
             assert time.monotonic() - began < 2
+            assert (runs(host)[0]["origin"], runs(host)[0]["by"]) == ("follow", "`wharf follow`")
             host.serve("web", "80/tcp")
             expected = {(place, f"{end}:80/tcp"): True for place in ("db", "neighbour") for end in ends(host, "web")}
             assert host.reached(expected) == expected

@@ -390,7 +390,7 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
         plugged.update(uplink.name for uplink in uplinks)
         return part.with_changes_only_of([thing.key for thing in (*made, *ends, *shims, *uplinks)])
 
-    converge(Call(repeats=True, asks=False), [VETH], limit)
+    converge(_CALL, [VETH], limit)
     return tuple(sorted([*map(str, connected), *plugged]))
 
 
