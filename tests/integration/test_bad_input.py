@@ -187,7 +187,7 @@ def test_a_kernel_without_what_the_rules_need(one: ThrowawayHost) -> None:
     with untouched(one), instead_of_nft(one, script):
         assert refused(one) == [
             "nft: nft or the kernel of this host cannot load the rules (Error: fib is unknown): install nftables "
-            "1.0.2 or later, or set firewall-backend: iptables in wharf_host"
+            "1.0.2 or later, or set firewall-backend of the host's settings to iptables"
         ]
 
 

@@ -110,7 +110,7 @@ def _listed_in_scratch(text: str) -> str:
         _output, errors = _nft(["-f", "-"], text)
         if errors:
             first = errors.splitlines()[0]
-            remedy = "install nftables 1.0.2 or later, or set firewall-backend: iptables in wharf_host"
+            remedy = "install nftables 1.0.2 or later, or set firewall-backend of the host's settings to iptables"
             raise ConflictError.at("nft", f"nft or the kernel of this host cannot load the rules ({first}): {remedy}")
         return _list_table()
 
