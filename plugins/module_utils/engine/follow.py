@@ -452,7 +452,7 @@ def _sandboxes_in(thing: Object) -> FrozenSet[SandboxRef]:
     if isinstance(thing, Endpoint):
         return frozenset([thing.sandbox])
     if isinstance(thing, ContainerFile):
-        return frozenset([thing.location[0]])
+        return frozenset([thing.sandbox])
     return frozenset()
 
 

@@ -146,16 +146,22 @@ class Digest(NamedTuple):
 
 @dataclass(frozen=True)
 class ContainerFile(Object, kind="container_file"):
-    """A file in a third party's container; `name` is `SANDBOX:/etc/FILE`, such as `docker:web:/etc/hosts`."""
+    """A file in a third party's container; `name` is `SANDBOX:PATH`, such as `docker:web:/etc/hosts`."""
 
+    name: str = field(init=False)
+    sandbox: SandboxRef = field(compare=False)
+    path: str = field(compare=False)
     content: str
     place: str = field(default="", compare=False)
 
-    @property
-    def location(self) -> Tuple[SandboxRef, str]:
-        """The sandbox, and the path in the container."""
-        sandbox, _colon, path = self.name.rpartition(":")
-        return SandboxRef.parse(sandbox), path
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.sandbox}:{self.path}")
+
+    @classmethod
+    def named(cls, name: str) -> ContainerFile:
+        """The file of this name, as the ledger has it, without its content."""
+        sandbox, _colon, path = name.rpartition(":")
+        return cls(SandboxRef.parse(sandbox), path, "")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.converge import Result
@@ -268,8 +270,8 @@ def test_what_is_told_is_printable(told: object, seen: object) -> None:
 
 
 def test_a_difference_shows_bytes_and_control_characters_of_a_file() -> None:
-    name = "pid:7:/etc/hosts"
-    change = Change(ContainerFile(name, "a\r\n\udcff\x1b[31m\n"), ContainerFile(name, "a\n"))
+    file = ContainerFile.named("pid:7:/etc/hosts")
+    change = Change(replace(file, content="a\r\n\udcff\x1b[31m\n"), replace(file, content="a\n"))
     result = Result((change,))
     assert visible(diffs(result))[0]["before"] == "a\\r\n\\xff\\x1b[31m\n"
     assert {"-a\\r", "-\\xff\\x1b[31m", "+a"} <= {*unified(result)}

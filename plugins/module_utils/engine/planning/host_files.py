@@ -54,7 +54,7 @@ def _files(plan: Plan, container: Container, peers: _Peers) -> Iterator[Union[Fi
     elif container.mode != HOST_MODE and not (container.mode == CONTAINER_MODE and container.sandbox.kind == DOCKER):
         # Docker itself gives a container the files of the container whose sandbox it shares; Podman does not.
         for file, content in _contents(plan, owner, peers).items():
-            yield ContainerFile(f"{container.sandbox}:/etc/{file}", content, place=container.path)
+            yield ContainerFile(container.sandbox, f"/etc/{file}", content, place=container.path)
 
 
 def _contents(plan: Plan, owner: Container, peers: _Peers) -> Dict[str, str]:

@@ -9,7 +9,8 @@ The ledger has a digest of what was written last, and one of what was about to b
 from __future__ import annotations
 
 import hashlib
-from typing import Callable, FrozenSet, Mapping, Sequence, Type, Union
+from types import MappingProxyType
+from typing import FrozenSet, Mapping, Sequence, Type, Union
 
 from ...state import ContainerFile, Digest, File, Key, State
 
@@ -23,15 +24,15 @@ def edited(
     desired: State,
     kind: Type[Union[File, ContainerFile]],
     digests: Mapping[str, Sequence[Digest]],
-    started: Callable[[str], str] = lambda _name: "",
+    started: Mapping[str, str] = MappingProxyType({}),
 ) -> FrozenSet[Key]:
-    """Those files of this kind that are edited. `started` says when the container of a file has started."""
+    """Those files of this kind that are edited. `started` says by its name when the container of a file has started."""
     pairs = ((key, thing, desired.get(key)) for key, thing in current.items())
     return frozenset(
         key
         for key, now, wanted in pairs
         if isinstance(now, kind) and isinstance(wanted, kind)
-        if is_edited(digests.get(now.name, ()), now.content, wanted.content, started(now.name))
+        if is_edited(digests.get(now.name, ()), now.content, wanted.content, started.get(now.name, ""))
     )
 
 
