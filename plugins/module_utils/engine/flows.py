@@ -13,7 +13,7 @@ from .diff import Change
 from .errors import ApplyError
 from .kernel import conntrack, rtnetlink
 from .planning.plan import Plan
-from .planning.reach import Port, Reach, reach_of
+from .planning.reach import AddressPort, Reach, reach_of
 from .planning.stale_flows import StaleFlows
 from .state import Rules, State
 
@@ -48,7 +48,7 @@ def forget(ports: Collection[str], plan: Plan) -> None:
         return
     try:
         local = [ipaddress.ip_interface(each.address).ip for each in rtnetlink.addresses()]
-        changed = [Port.parse(port) for port in ports if port != LOST]
+        changed = [AddressPort.parse(port) for port in ports if port != LOST]
         stale = StaleFlows(changed, LOST in ports, reach_of(plan), local)
         conntrack.forget(stale.__contains__)
     except OSError as error:

@@ -21,7 +21,11 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.conntrack import forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import NetworkSubnets, Port, Reach
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import (
+    AddressPort,
+    NetworkSubnets,
+    Reach,
+)
 
 HOST4, SECOND4, HOST6 = "192.0.2.10", "192.0.2.11", "2001:db8::10"
 WEB, APP, PEER, WEB6 = "172.17.0.2", "172.17.0.3", "172.17.0.9", "fd00::2"
@@ -87,9 +91,9 @@ def seen(forgotten: list[bytes]) -> list[Any]:
     return [told[each[:4] + each[8:]] for each in forgotten]
 
 
-def at(text: str) -> tuple[int, Port]:
+def at(text: str) -> tuple[int, AddressPort]:
     """Of `ADDRESS PROTOCOL PORT`, with an asterisk for every IPv4 address of the host."""
-    port = Port.parse(text)
+    port = AddressPort.parse(text)
     return port.address.version if port.address else 4, port
 
 
@@ -105,7 +109,7 @@ def forget(monkeypatch: pytest.MonkeyPatch, ports: list[str], reach: Reach) -> N
 
 PLAN: Plan = plan({})
 TO_WEB, TO_APP = {at("* tcp 8080"): led(f"{WEB} 80")}, {at("* tcp 8081"): led(f"{APP} 81")}
-ALL = {**TO_WEB, (6, Port(None, "tcp", 8080)): led(f"{WEB6} 80"), **TO_APP}
+ALL = {**TO_WEB, (6, AddressPort(None, "tcp", 8080)): led(f"{WEB6} 80"), **TO_APP}
 CLIENTS = {at("* tcp 8080"): (ipaddress.ip_network(f"{CLIENT}/32"),)}
 
 
@@ -148,7 +152,7 @@ def test_flows_of_those_that_may_no_longer(
     "reach, stale",
     [
         (Reach(), True),
-        (Reach(opened=frozenset([Port.parse(f"{WEB} tcp 80")])), False),
+        (Reach(opened=frozenset([AddressPort.parse(f"{WEB} tcp 80")])), False),
         (Reach(networks=network(unprotected=True)), False),
         (Reach(networks=network()), True),
         (Reach(restricted={at(f"{WEB} tcp 80"): ()}, networks=network(unprotected=True)), True),

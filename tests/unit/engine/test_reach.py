@@ -20,8 +20,8 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.diff import d
 from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST, ports_to_check
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import Plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import (
+    AddressPort,
     NetworkSubnets,
-    Port,
     PortOfFamily,
     Reach,
     reach_of,
@@ -40,8 +40,8 @@ class Told:
     """What rules say. `guarded` are ports of containers that are not for all; `allowed` says who may use a port."""
 
     published: dict[PortOfFamily, tuple[Any, int]] = field(default_factory=dict)
-    opened: set[Port] = field(default_factory=set)
-    guarded: set[Port] = field(default_factory=set)
+    opened: set[AddressPort] = field(default_factory=set)
+    guarded: set[AddressPort] = field(default_factory=set)
     allowed: dict[PortOfFamily, set[Any]] = field(default_factory=dict)
     subnets: dict[str, set[Any]] = field(default_factory=dict)
     icc: set[str] = field(default_factory=set)
@@ -52,7 +52,7 @@ class Told:
         restricted = {(port.address.version, port) for port in self.guarded if port.address} | {
             at
             for at, (address, number) in self.published.items()
-            if Port(address, at[1].protocol, number) in self.guarded
+            if AddressPort(address, at[1].protocol, number) in self.guarded
         }
         networks = [
             NetworkSubnets((subnet,), bridge in self.icc, (bridge, subnet.version) in self.unprotected)
@@ -132,10 +132,10 @@ def told_by_iptables(elements: Iterator[Element]) -> Told:
     return told
 
 
-def port(*words: str) -> Port:
+def port(*words: str) -> AddressPort:
     """Of `[ADDRESS] PROTOCOL PORT`, in that order."""
     *address, protocol, number = words
-    return Port(ipaddress.ip_address(address[0]) if any(address) else None, protocol, int(number))
+    return AddressPort(ipaddress.ip_address(address[0]) if any(address) else None, protocol, int(number))
 
 
 def numbers(text: str) -> Iterator[str]:
@@ -215,7 +215,7 @@ def test_ports_of_a_routed_network_are_open_at_the_containers_address() -> None:
 
 @pytest.mark.parametrize("text", ["* tcp 80", "192.0.2.10 udp 53", "2001:db8::1 sctp 9"])
 def test_ports_in_the_ledger(text: str) -> None:
-    assert str(Port.parse(text)) == text
+    assert str(AddressPort.parse(text)) == text
 
 
 def test_ports_to_check() -> None:

@@ -16,7 +16,7 @@ TCP, UDP, SCTP, PING = "tcp", "udp", "sctp", "ping"
 # An address that is known, or one of which only some things are.
 End = Union[Address, SomeAddress]
 # A port that is known, or one that a client has taken.
-Port = Union[int, SomePort]
+PortNumbers = Union[int, SomePort]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Header:
     protocol: str
     source: Optional[End]
     destination: End
-    source_port: Optional[Port] = None
-    destination_port: Optional[Port] = None
+    source_port: Optional[PortNumbers] = None
+    destination_port: Optional[PortNumbers] = None
     reply: bool = False
 
     def answer(self) -> Header:
@@ -50,7 +50,7 @@ class Header:
         return spelt(self.source, self.source_port) if self.source else "an address that is not known"
 
 
-def spelt(end: End, port: Optional[Port]) -> str:
+def spelt(end: End, port: Optional[PortNumbers]) -> str:
     if isinstance(end, SomeAddress):
         return "the client"
     text = str(end)
@@ -58,7 +58,7 @@ def spelt(end: End, port: Optional[Port]) -> str:
 
 
 @dataclass
-class Connection:
+class TrackedConnection:
     """What connection tracking of one stack knows: the first packet as it came, and as it is after translation.
 
     `has_destination` and `has_source`: that NAT is already decided, even if it left them as they were.

@@ -16,7 +16,7 @@ from ..third_party.nft_rules import TcpFlags
 from ..third_party.required_flows import OUTPUT, PREROUTING
 from ..third_party.rule_evaluation import DROP, End, Packet, Rule, SomeAddress, Translation
 from .choices import Choices
-from .headers import PING, TCP, UDP, Connection, Header
+from .headers import PING, TCP, UDP, Header, TrackedConnection
 from .headers import End as AddressEnd
 from .stacks import LOOPBACK, NAT_PRIORITIES, Base, Stack
 from .steps import RULE, Cause, HookState, Journal, Stopped
@@ -44,7 +44,7 @@ class Hooks:
 
     _choices: Choices
     _journal: Journal
-    _connections: Dict[str, List[Connection]] = field(default_factory=dict)
+    _connections: Dict[str, List[TrackedConnection]] = field(default_factory=dict)
     # That of the packet in the stack where it is; None if it is not known.
     _mark: Optional[int] = 0
     # Whether its connection is not tracked in a stack; None if it is not known.
@@ -92,14 +92,14 @@ class Hooks:
                 self.filter(at, base, header)
         del self._journal.steps[steps:]
 
-    def _known(self, stack: Stack, header: Header) -> Optional[Connection]:
+    def _known(self, stack: Stack, header: Header) -> Optional[TrackedConnection]:
         """The connection of a packet that came or went before, in either direction."""
         for connection in self._connections.get(stack.name, ()):
             if header in (connection.current, *_answers(connection)):
                 return connection
         return None
 
-    def _tracked(self, at: HookState, header: Header) -> Optional[Connection]:
+    def _tracked(self, at: HookState, header: Header) -> Optional[TrackedConnection]:
         stack, packet = at.stack, self._packet(at, header)
         met = {rule.is_met(packet) for rule in stack.rules.untracking}
         self._untracked[stack.name] = True if True in met else None if None in met else False
@@ -107,17 +107,17 @@ class Hooks:
             return None
         connection = self._known(stack, header)
         if connection is None and (not header.reply or header.protocol == UDP):
-            connection = Connection(header, header)
+            connection = TrackedConnection(header, header)
             self._connections.setdefault(stack.name, []).append(connection)
         return connection
 
-    def _restored(self, header: Header, connection: Optional[Connection], begins: bool) -> Header:
+    def _restored(self, header: Header, connection: Optional[TrackedConnection], begins: bool) -> Header:
         """An answer, with the translation of its connection undone; anything else is as it was."""
         if connection is None or not header.reply or connection.original.reply:
             return header
         return connection.with_own_destination(header) if begins else connection.with_own_source(header)
 
-    def filter(self, at: HookState, base: Base, header: Header, connection: Optional[Connection] = None) -> None:
+    def filter(self, at: HookState, base: Base, header: Header, connection: Optional[TrackedConnection] = None) -> None:
         end, certain = self._end(at.stack, base, self._packet(at, header, connection))
         if not end.passed:
             raise self._stopped_by_rule(at, base, end, header, certain)
@@ -149,7 +149,7 @@ class Hooks:
         ordered = sorted(ends.values(), key=lambda end: not end.passed)
         return self._choices.take(_doubt(stack, base, every), ordered), False
 
-    def _translate(self, at: HookState, base: Base, header: Header, connection: Optional[Connection]) -> Header:
+    def _translate(self, at: HookState, base: Base, header: Header, connection: Optional[TrackedConnection]) -> Header:
         """Only the first packet of a connection comes to a chain of type nat, and only until one has translated it."""
         begins = base.chain.hook in (PREROUTING, OUTPUT)
         if connection is None or header.reply:
@@ -184,7 +184,7 @@ class Hooks:
         port = translation.port or header.destination_port
         return replace(header, destination=address or header.destination, destination_port=port)
 
-    def _packet(self, at: HookState, header: Header, connection: Optional[Connection] = None) -> Packet:
+    def _packet(self, at: HookState, header: Header, connection: Optional[TrackedConnection] = None) -> Packet:
         stack = at.stack
         state, direction = _state(header, connection)
         ping = "echo-reply" if header.reply else "echo-request"
@@ -235,14 +235,14 @@ def _masquerade(at: HookState, header: Header) -> Optional[AddressEnd]:
     return next((each.ip for each in (*near, *own, *anywhere)), header.source)
 
 
-def _settle(connection: Connection, begins: bool) -> None:
+def _settle(connection: TrackedConnection, begins: bool) -> None:
     if begins:
         connection.has_destination = True
     else:
         connection.has_source = True
 
 
-def _answers(connection: Connection) -> Iterator[Header]:
+def _answers(connection: TrackedConnection) -> Iterator[Header]:
     """An answer as it comes; with its destination restored; and with its source, too, as it comes back by `lo`."""
     yield connection.expected_answer
     restored = connection.with_own_destination(connection.expected_answer)
@@ -254,7 +254,7 @@ def _is_discovery(header: Header) -> bool:
     return header.protocol.startswith("nd-")
 
 
-def _state(header: Header, connection: Optional[Connection]) -> Tuple[str, Optional[str]]:
+def _state(header: Header, connection: Optional[TrackedConnection]) -> Tuple[str, Optional[str]]:
     if _is_discovery(header):
         return "untracked", None
     if connection is None:

@@ -21,7 +21,7 @@ from ..third_party.drops import Ruleset
 from ..third_party.nft_rules import tables_of
 from ..third_party.required_flows import INPUT, OUTPUT, POSTROUTING, PREROUTING
 from ..third_party.rule_evaluation import Chain, Rule, SomeAddress, SomePort, Table
-from .headers import End, Port
+from .headers import End, PortNumbers
 
 HOST = "host"
 LOOPBACK = "lo"
@@ -177,7 +177,7 @@ class Stack:
         by_itself = own is not None and (own.nf_call_iptables if version == 4 else own.nf_call_ip6tables)
         return by_itself or self.parameter(f"net.bridge.bridge-nf-call-{name}") == "1"
 
-    def listens(self, protocol: str, address: End, port: Optional[Port]) -> bool:
+    def listens(self, protocol: str, address: End, port: Optional[PortNumbers]) -> bool:
         """Whether a socket takes packets to an address and port; one at `::` takes those of IPv4, too."""
         anywhere = {"::"} if address.version == 6 else {"0.0.0.0", "::"}
         return any(

@@ -50,7 +50,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Port:
+class BridgePort:
     """A port of a bridge, with the container's stack behind it and the interface there; None for a third party's."""
 
     link: LinkInfo
@@ -216,7 +216,7 @@ class Walk:
                 return self._route(host, bridge, header, port)
         return self._bridged(port, bridge, other, header)
 
-    def _bridged(self, port: LinkInfo, bridge: LinkInfo, other: Port, header: Header) -> Arrival:
+    def _bridged(self, port: LinkInfo, bridge: LinkInfo, other: BridgePort, header: Header) -> Arrival:
         host = self.stacks.host
         self._check_ports(port, bridge, other.link, header)
         self._hooks.pass_frames(FORWARD, HookState(host, port, other.link, bridge.name), header)
@@ -265,7 +265,7 @@ class Walk:
         self._hooks.pass_frames(POSTROUTING, HookState(self.stacks.host, None, other.link, bridge.name), header)
         return self._by_port(bridge, other, header)
 
-    def _by_port(self, bridge: LinkInfo, other: Port, header: Header) -> Arrival:
+    def _by_port(self, bridge: LinkInfo, other: BridgePort, header: Header) -> Arrival:
         if not other.link.up:
             what = f"{other.link.name} of the host is down"
             raise self._journal.stopped(DOWN, self.stacks.host, header, what, outgoing=bridge.name)
@@ -280,7 +280,7 @@ class Walk:
         self._hooks.enter_stack()
         return self.receive(other.stack, other.interface, header)
 
-    def _port_of(self, bridge: LinkInfo, next_hop: AddressEnd, sender: Optional[LinkInfo]) -> Optional[Port]:
+    def _port_of(self, bridge: LinkInfo, next_hop: AddressEnd, sender: Optional[LinkInfo]) -> Optional[BridgePort]:
         """The port behind which an address is; any address may be behind a third-party port."""
         third_party = []
         for link, container in self.ports.get(bridge.index, ()):
@@ -290,9 +290,9 @@ class Walk:
                 continue
             for interface in stack.links.values():
                 if interface.link == link.index and next_hop in stack.own(interface):
-                    return Port(link, stack, interface)
+                    return BridgePort(link, stack, interface)
         third_party.sort(key=lambda port: not self._is_in_vlan_of(bridge, sender or bridge, port))
-        return Port(third_party[0]) if third_party else None
+        return BridgePort(third_party[0]) if third_party else None
 
     def _nobody(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Stopped:
         what = f"no link on bridge {bridge.name} has the address {next_hop}"
@@ -433,5 +433,5 @@ def _in(stack: Stack) -> str:
     return "the host" if stack.is_host else f"container {stack.name}"
 
 
-def _behind(port: Port) -> str:
+def _behind(port: BridgePort) -> str:
     return port.stack.name if port.stack else f"its port {port.link.name}"

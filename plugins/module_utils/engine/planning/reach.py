@@ -17,7 +17,7 @@ from .targets import sources, targets
 Sources = Tuple[Subnet, ...]
 
 
-class Port(NamedTuple):
+class AddressPort(NamedTuple):
     """A port of an address, or, where that is None, of every address of the host."""
 
     address: Optional[Address]
@@ -28,14 +28,14 @@ class Port(NamedTuple):
         return f"{self.address or '*'} {self.protocol} {self.number}"
 
     @classmethod
-    def parse(cls, text: str) -> Port:
+    def parse(cls, text: str) -> AddressPort:
         """Parse the form that `str` gives, which the ledger keeps."""
         address, protocol, number = text.split(" ")
         return cls(None if address == "*" else ipaddress.ip_address(address), protocol, int(number))
 
 
 # A port of every address of the host may lead to one container by IPv4 and to another one by IPv6.
-PortOfFamily = Tuple[int, Port]
+PortOfFamily = Tuple[int, AddressPort]
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Reach:
 
     published: Mapping[PortOfFamily, Tuple[Address, int]] = field(default_factory=dict)
     restricted: Mapping[PortOfFamily, Sources] = field(default_factory=dict)
-    opened: FrozenSet[Port] = frozenset()
+    opened: FrozenSet[AddressPort] = frozenset()
     networks: Tuple[NetworkSubnets, ...] = ()
 
-    def changed_from(self, before: Reach) -> Set[Port]:
+    def changed_from(self, before: Reach) -> Set[AddressPort]:
         """The ports that lead elsewhere than before, or nowhere, or whose sources changed: their flows may be stale."""
         moved = self.published.items() ^ before.published.items()
         narrowed = self.restricted.items() - before.restricted.items()
@@ -73,21 +73,21 @@ class Reach:
 def reach_of(plan: Plan) -> Reach:
     published: Dict[PortOfFamily, Tuple[Address, int]] = {}
     restricted: Dict[PortOfFamily, Sources] = {}
-    opened: Set[Port] = set()
+    opened: Set[AddressPort] = set()
     for each in plan.publications:
-        at_host = Port(each.host_ip, each.protocol, each.host_port)
+        at_host = AddressPort(each.host_ip, each.protocol, each.host_port)
         published[each.version, at_host] = each.address, each.target_port
     for entry in plan.entries:
-        at_host = Port(None, entry.port.protocol, entry.port.port)
+        at_host = AddressPort(None, entry.port.protocol, entry.port.port)
         published[entry.version, at_host] = entry.address, entry.port.port
     for target in targets(plan.publications, plan.accepted_ports):
-        at_container = Port(target.address, target.protocol, target.port)
+        at_container = AddressPort(target.address, target.protocol, target.port)
         opened.add(at_container)
         if not target.is_unrestricted:
             version = target.address.version
             restricted[version, at_container] = target.sources
             for each in target.publications:
-                restricted[version, Port(each.host_ip, each.protocol, each.host_port)] = sources(each)
+                restricted[version, AddressPort(each.host_ip, each.protocol, each.host_port)] = sources(each)
     return Reach(published, restricted, frozenset(opened), tuple(_network_subnets(plan)))
 
 

@@ -16,7 +16,7 @@ from typing import Collection, Iterator
 
 from ..declaration.section import Address, Subnet
 from ..kernel.conntrack import Flow
-from .reach import NetworkSubnets, Port, PortOfFamily, Reach
+from .reach import AddressPort, NetworkSubnets, PortOfFamily, Reach
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
@@ -30,7 +30,7 @@ class StaleFlows:
     while, so any flow may have begun in the meantime. `local` are the host's own addresses.
     """
 
-    def __init__(self, changed: Collection[Port], lost: bool, reach: Reach, local: Collection[Address]) -> None:
+    def __init__(self, changed: Collection[AddressPort], lost: bool, reach: Reach, local: Collection[Address]) -> None:
         self._changed = frozenset(changed)
         self._numbers = {(port.protocol, port.number) for port in changed}
         self._lost = lost
@@ -42,7 +42,7 @@ class StaleFlows:
         if not protocol or not ((protocol, flow.port) in self._numbers or (self._lost and flow.is_translated)):
             return False
         asked = ipaddress.ip_address(flow.address)
-        own, every = Port(asked, protocol, flow.port), Port(None, protocol, flow.port)
+        own, every = AddressPort(asked, protocol, flow.port), AddressPort(None, protocol, flow.port)
         if not self._is_local(asked):
             return own in self._changed and not self._is_accepted(flow, asked, own)
         is_changed = bool(self._changed & {own, every})
@@ -61,7 +61,7 @@ class StaleFlows:
             return not _is_dns_query(flow)
         return port in self._reach.restricted and not self._is_allowed(flow, answering, self._reach.restricted[port])
 
-    def _is_accepted(self, flow: Flow, container: Address, port: Port) -> bool:
+    def _is_accepted(self, flow: Flow, container: Address, port: AddressPort) -> bool:
         """Whether the sender of a flow may use a port of the container's own address."""
         allowed = self._reach.restricted.get((container.version, port))
         is_open = port in self._reach.opened or any(each.unprotected for each in self._networks_of(container))
