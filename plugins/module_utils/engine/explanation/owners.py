@@ -12,7 +12,7 @@ from typing import Iterator, Optional
 from ..declaration.model import Network
 from ..planning.plan import Plan
 from ..planning.publications import Publication
-from ..resources.firewall.iptables_save import is_managed
+from ..resources.firewall.iptables_save import is_group, is_managed
 from ..rules.rules_iptables import DECLARED_CHAIN, USER_CHAIN
 from ..rules.rules_nftables import TABLE
 from ..rules.user_rules_iptables import user_rules as iptables_user_rules
@@ -105,22 +105,16 @@ def _places_of_rules(plan: Plan, base: Base) -> Iterator[str]:
 
 def _place(plan: Plan, step: Step) -> str:
     published = publication_of(plan, step.header) if step.header else None
-    if (
-        published
-        and step.end
-        and (step.end.verdict.translation or "TARGETS" in step.end.chain or _is_group(step.end.chain))
-    ):
-        return published.path
+    if published and step.base and step.end:
+        chain = f"{step.base.family} {step.base.name} {step.end.chain}"
+        if step.end.verdict.translation or "TARGETS" in chain or is_group(chain):
+            return published.path
     comment = step.end.rule.comment if step.end and step.end.rule else ""
     found = _COMMENT.fullmatch(step.end.verdict.by_element if step.end and step.end.verdict.by_element else comment)
     if found and found[1] == "container" and found[2] in plan.model.containers:
         return plan.model.containers[found[2]].path
     network = plan.model.networks.get(found[2]) if found else network_of_step(plan, step)
     return network.path if network else ""
-
-
-def _is_group(chain: str) -> bool:
-    return re.match(r"DOCKER-(tcp|udp|sctp)-|DOCKER-[0-9a-f.]+-\d+$", chain) is not None
 
 
 def holder(plan: Plan, address: object) -> str:
