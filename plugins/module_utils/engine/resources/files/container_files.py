@@ -224,7 +224,7 @@ def _standing(file: ContainerFile, tree: str = "") -> Entry:
         NoFilesError: it is no file.
         FileNotFoundError: the container does not run, and has no tree.
     """
-    with _folder(file, tree) as (folder, base), opened(folder, base) as descriptor:
+    with _folder(file, tree) as place, opened(*place) as descriptor:
         return entry_of(descriptor, file.path)
 
 
