@@ -389,21 +389,29 @@ def printed(place: str, command: list[str], given: str = "", may_fail: bool = Fa
 
 def daemons() -> list[str]:
     """The command lines of what was started in this host to stay."""
-    return sorted(command for _pid, command in _daemons())
+    found = []
+    for entry in _processes("net"):
+        with suppress(OSError):
+            if (entry / "comm").read_text() == "dnsmasq\n":
+                found.append((entry / "cmdline").read_text().replace("\0", " ").strip())
+    return sorted(found)
 
 
-def _daemons() -> Iterator[tuple[int, str]]:
-    own = os.readlink("/proc/self/ns/net")
+def _processes(kind: str) -> Iterator[Path]:
+    """The other processes in the agent's own namespace of a kind."""
+    own = os.readlink(f"/proc/self/ns/{kind}")
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (entry / "comm").read_text() == "dnsmasq\n" and os.readlink(entry / "ns/net") == own:
-                yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ").strip()
+            if os.readlink(entry / "ns" / kind) == own and int(entry.name) != os.getpid():
+                yield entry
 
 
-def _end_daemons() -> None:
-    """Also those that a run of the engine, which ends with the tests as well, is about to start."""
+def _end_processes(of_machine: str) -> None:
+    """All that see this host's files; also those that a run of the engine, which ends with the tests, starts now."""
+    if os.readlink("/proc/self/ns/mnt") == of_machine:
+        return
     for _round in range(5):
-        found = [pid for pid, _command in _daemons()]
+        found = [int(entry.name) for entry in _processes("mnt")]
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -433,7 +441,8 @@ OF_WHAT_STANDS = (read_files, link_names, read_parameters, printed, daemons)
 OPERATIONS: dict[str, Callable[..., Any]] = {call.__name__: call for call in (*OF_PACKETS, *OF_WHAT_STANDS)}
 
 
-def main() -> None:
+def main(of_machine: str) -> None:
+    """Answer calls; `of_machine` is the mount namespace of the machine, whose processes must be left alone."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _selector.register(sys.stdin, selectors.EVENT_READ)
@@ -445,7 +454,7 @@ def main() -> None:
                 continue
             line = sys.stdin.readline()
             if not line:
-                _end_daemons()
+                _end_processes(of_machine)
                 return
             print(json.dumps(_answer(*json.loads(line))), flush=True)
 
@@ -458,4 +467,4 @@ def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

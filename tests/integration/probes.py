@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,10 +56,15 @@ class Answer:
 
 
 class Conversation:
-    """A process that answers each line of JSON by a line. It ends when nobody can ask it any more."""
+    """A process that answers each line of JSON by a line. It ends when nobody can ask it any more.
+
+    It has a session of its own: a signal that ends the tests' process group leaves it the time to clear up.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         self.pid = self._process.pid
 
     def ask(self, question: Any) -> Any:
@@ -91,7 +97,7 @@ class Agent(Conversation):
     """
 
     def __init__(self, prefix: Sequence[str]) -> None:
-        super().__init__([*prefix, sys.executable, "-I", "-S", str(AGENT)])
+        super().__init__([*prefix, sys.executable, "-I", "-S", str(AGENT), os.readlink("/proc/self/ns/mnt")])
         self.own_place = str(self.listen()["result"])
 
     def call(self, function: str, **arguments: Any) -> Any:

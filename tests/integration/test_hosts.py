@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,12 +19,13 @@ from hosts import HOST, ThrowawayHost, differences
 WORDS = {"containers": {"web": {"ports": ["8080:80"]}}}
 
 USES_A_HOST = """
-import sys, time
+import json, time
 from hosts import ThrowawayHost
 with ThrowawayHost.started() as host:
-    host.apply({"containers": {"web": {}}})
+    host.apply({"networks": {"app": {}}, "containers": {"web": {"networks": ["app"]}}})
     sitting = host.start("web", "env")
-    print(host.agent.pid, sitting.pid, flush=True)
+    staying = host.run("cat /run/wharf/running/app.pid; setsid sleep 1000 <&- >&- 2>&- & echo $!").split()
+    print(json.dumps([host.agent.pid, sitting.pid, *staying]), flush=True)
     time.sleep(60)
 """
 
@@ -58,16 +60,20 @@ def test_hosts_are_alike_and_look_the_same_twice() -> None:
 
 def test_a_host_goes_with_the_tests_that_are_killed() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", USES_A_HOST], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", USES_A_HOST],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout
-    pids = process.stdout.readline().split()
-    assert len(pids) == 2
-    process.send_signal(signal.SIGKILL)
+    paths = [Path(f"/proc/{pid}") for pid in json.loads(process.stdout.readline())]
+    assert [path.exists() for path in paths] == [True] * 4
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline, "something outlives the tests"
+    while left := [str(path) for path in paths if path.exists()]:
+        assert time.monotonic() < deadline, f"these outlive the tests: {left}"
         time.sleep(0.02)
 
 
