@@ -29,6 +29,8 @@ WORDS: dict[str, Any] = {
     },
     "docker_user": [{"action": "drop", "source": "192.0.2.66"}],
 }
+READ_ONLY = "Read-only file system: mount it for writing"
+NO_ROOM = "No space left on device: make room for it there"
 TAKEN_BACK = "all changes of this run were taken back"
 # Of what found its way into the ledger, this cannot be found again: what interfaces had of their own.
 NOT_FOUND_AGAIN = ("net.ipv4.conf.", "net.ipv6.conf.")
@@ -86,11 +88,7 @@ class TestNoRoom:
     def test_for_the_ledger(self, host: ThrowawayHost) -> None:
         nothing = standing(host)
         with full(host, "/var/lib"):
-            with pytest.raises(
-                EngineError,
-                match="ledger.json cannot be written: No space left on device: make room for it there; "
-                "nothing was changed",
-            ):
+            with pytest.raises(EngineError, match=f"ledger.json cannot be written: {NO_ROOM}; nothing was changed"):
                 host.apply(WORDS)
             host.run("rm /var/lib/full")
             assert_same(nothing, lambda: standing(host))
@@ -99,10 +97,7 @@ class TestNoRoom:
     def test_on_a_read_only_disk(self, host: ThrowawayHost) -> None:
         """Room would be of no help there."""
         nothing = standing(host)
-        refusal = (
-            "/var/lib/wharf/ledger.json cannot be written: Read-only file system: mount it for writing; "
-            "nothing was changed"
-        )
+        refusal = f"/var/lib/wharf/ledger.json cannot be written: {READ_ONLY}; nothing was changed"
         with read_only(host, "/var/lib"):
             with pytest.raises(EngineError, match=f"^{refusal}$"):
                 host.apply(WORDS)
@@ -117,7 +112,20 @@ class TestNoRoom:
             host.run("rm /var/lib/full")
             assert_same(before, lambda: standing(host))
 
-    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    def test_for_the_key_of_this_host(self, host: ThrowawayHost) -> None:
+        program = """
+from engine.errors import ApplyError
+from engine.resources.links import wireguard_key
+try:
+    wireguard_key.public_key(make=True)
+except ApplyError as error:
+    print(error)
+"""
+        with read_only(host, "/var/lib"):
+            told = host.python(program)
+        assert told == f"/var/lib/wharf/wireguard.key cannot be written: {READ_ONLY}\n"
+
+    @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
         """All that was done before is taken back, in all layers."""
         nothing = standing(host)
@@ -127,7 +135,7 @@ class TestNoRoom:
         assert_same(nothing, lambda: standing(host))
         host.converge(WORDS)
 
-    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_the_containers_files(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
         before = standing(host)

@@ -111,7 +111,7 @@ def test_what_is_refused_takes_back_the_whole_run(host: ThrowawayHost) -> None:
     finally:
         host.run("umount /etc/sysctl.d")
     assert (ran.code, ran.output) == (1, "")
-    assert ran.errors.endswith("Read-only file system; all changes of this run were taken back\n")
+    assert ran.errors.endswith("Read-only file system: mount it for writing; all changes of this run were taken back\n")
     assert differences(before, host.snapshot()) == ""
 
 

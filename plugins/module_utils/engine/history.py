@@ -145,7 +145,7 @@ class Log:
             else:
                 disk.remove(PATH)
         except OSError as error:
-            self.problems = [f"{PATH}: this run could not be noted there: {error.strerror}"]
+            self.problems = [f"{PATH}: this run could not be noted there: {disk.reason(error)}"]
 
 
 def _others(run: Run) -> List[Run]:

@@ -206,8 +206,7 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         _remove_folder()
-        reason = ": ".join(filter(None, [error.strerror, disk.remedy(error)]))
-        raise ApplyError(f"{PATH} cannot be written: {reason}") from error
+        raise ApplyError(f"{PATH} cannot be written: {disk.reason(error)}") from error
 
 
 def _digests(data: Any) -> Tuple[Digest, ...]:

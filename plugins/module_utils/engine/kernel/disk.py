@@ -22,6 +22,11 @@ def remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "")
 
 
+def reason(error: OSError) -> str:
+    """What the kernel says of a file that cannot be written, and what the admin can do about it."""
+    return ": ".join(filter(None, [error.strerror or str(error), remedy(error)]))
+
+
 def sync(path: str) -> None:
     """Wait until a file, or which files a folder has, is on the disk (fsync(2))."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

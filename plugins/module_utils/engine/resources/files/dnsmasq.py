@@ -134,7 +134,7 @@ class Processes(Resource):
         try:
             self._apply(changes)
         except OSError as error:
-            raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {error.strerror}") from error
+            raise ApplyError(f"dnsmasq: {error.filename or 'running it'}: {disk.reason(error)}") from error
         return {}
 
     def _apply(self, changes: Sequence[Change]) -> None:

@@ -102,7 +102,7 @@ class Files(Resource):
                 else:
                     self._remove(Path(change.subject.name))
             except OSError as error:
-                raise ApplyError(f"{change.subject.name}: {error.strerror}") from error
+                raise ApplyError(f"{change.subject.name}: {disk.reason(error)}") from error
         return {}
 
     def _make(self, file: File) -> None:

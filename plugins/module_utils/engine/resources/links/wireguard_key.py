@@ -14,6 +14,7 @@ import stat
 from contextlib import suppress
 from typing import Optional
 
+from ...errors import ApplyError
 from ...kernel import curve25519, disk, rtnetlink
 from ...kernel.wireguard import KEY_SIZE, WireGuardNetlink, as_bytes, as_text
 from ...planning.wireguard_names import KEY_FILE
@@ -46,16 +47,19 @@ def kept() -> bytes:
     """The private key, made and written down where there is none.
 
     Raises:
-        OSError: it cannot be written.
+        ApplyError: it cannot be written.
     """
     key = read()
-    if not key:
-        key = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
-        os.makedirs(os.path.dirname(KEY_FILE), mode=0o755, exist_ok=True)
-        disk.replace(KEY_FILE, f"{as_text(key)}\n", 0o600)
-    elif stat.S_IMODE(os.stat(KEY_FILE).st_mode) & 0o077:
-        # Somebody has restored it from elsewhere.
-        os.chmod(KEY_FILE, 0o600)
+    try:
+        if not key:
+            key = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
+            os.makedirs(os.path.dirname(KEY_FILE), mode=0o755, exist_ok=True)
+            disk.replace(KEY_FILE, f"{as_text(key)}\n", 0o600)
+        elif stat.S_IMODE(os.stat(KEY_FILE).st_mode) & 0o077:
+            # Somebody has restored it from elsewhere.
+            os.chmod(KEY_FILE, 0o600)
+    except OSError as error:
+        raise ApplyError(f"{KEY_FILE} cannot be written: {disk.reason(error)}") from error
     return key
 
 
