@@ -134,7 +134,7 @@ class Ledger:
             canonical=dict(data["canonical"]),
             knows_boot="boot" in data["declared"],
             unconfirmed=_unconfirmed(data.get("unconfirmed")),
-            reverted=Reverted(**data["reverted"]) if data.get("reverted") else None,
+            reverted=_reverted(data.get("reverted")),
             _on_disk=text,
             _as_loaded=text,
         )
@@ -237,7 +237,12 @@ def _unconfirmed(data: Optional[Mapping[str, Any]]) -> Optional[Unconfirmed]:
     if not data:
         return None
     former = Former(_declared(data["former"]["declared"]), Allotments.from_data(data["former"]["allotted"]))
-    return Unconfirmed(**{**data, "former": former})
+    numbers = {"seconds": int(data["seconds"]), "deadline": float(data["deadline"])}
+    return Unconfirmed(**{**data, **numbers, "former": former})
+
+
+def _reverted(data: Optional[Mapping[str, Any]]) -> Optional[Reverted]:
+    return Reverted(**{**data, "at": float(data["at"])}) if data else None
 
 
 def _unconfirmed_as_data(unconfirmed: Unconfirmed) -> Dict[str, Any]:

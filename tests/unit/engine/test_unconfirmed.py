@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from ansible_collections.wharf.network.plugins.module_utils.engine import ledger as ledger_file
 from ansible_collections.wharf.network.plugins.module_utils.engine import unconfirmed as module
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.declared import Declared
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.allotments import (
     Allotments,
@@ -50,6 +52,17 @@ def test_the_ledger_keeps_it() -> None:
     Ledger(reverted=reverted, prior={"net.ipv4.ip_forward": "0"}).save()
     assert Ledger.load().reverted == reverted
     assert Ledger.load().prior == {}
+
+
+@pytest.mark.parametrize("part, key", [("unconfirmed", "seconds"), ("unconfirmed", "deadline"), ("reverted", "at")])
+def test_a_damaged_number_is_told(part: str, key: str) -> None:
+    Ledger(unconfirmed=Unconfirmed.begun("alice", 120, FORMER), reverted=Reverted(1.5, "alice", "by hand")).save()
+    path = Path(ledger_file.PATH)
+    words = json.loads(path.read_text(encoding="utf-8"))
+    words[part][key] = "soon"
+    path.write_text(json.dumps(words), encoding="utf-8")
+    with pytest.raises(ConflictError, match="cannot be understood"):
+        Ledger.load()
 
 
 def test_when_its_time_is_over(now: list[float]) -> None:
