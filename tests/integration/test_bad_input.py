@@ -251,7 +251,7 @@ def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, versi
     path = f"PYTHONPATH={tmp_path}:{ENGINE_FOLDER}"
     command = [*one.enter(), "env", path, sys.executable, "-m", "engine.command", "diff", "-"]
     ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
-    too_old = f"pyroute2: {version} on this host is too old to change bridges: pip install 'pyroute2>=0.7,<0.10', or"
+    too_old = f"pyroute2: {version} on this host is too old to change bridges: pip install 'pyroute2>=0.6.10,<0.10', or"
     assert ran.stderr.startswith(too_old) is is_told
     assert ran.returncode == (1 if is_told else DIFFERS)
 

@@ -125,15 +125,16 @@ def _pyroute2() -> Any:
     if importlib.util.find_spec("pyroute2") is None:
         raise ConflictError.at(
             "pyroute2",
-            "is needed on this host to change bridges: install python3-pyroute2 (or pip install 'pyroute2>=0.7,<0.10')",
+            "is needed on this host to change bridges: install python3-pyroute2 "
+            "(or pip install 'pyroute2>=0.6.10,<0.10')",
         )
     version = _version_of_pyroute2()
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     if numbers and numbers < _FIRST_PYROUTE2:
         raise ConflictError.at(
             "pyroute2",
-            f"{version} on this host is too old to change bridges: pip install 'pyroute2>=0.7,<0.10', or take a "
-            "python3-pyroute2 of 0.7 or later",
+            f"{version} on this host is too old to change bridges: pip install 'pyroute2>=0.6.10,<0.10', or take a "
+            "python3-pyroute2 of 0.6.10 or later",
         )
     try:
         import pyroute2
