@@ -47,6 +47,28 @@ def test_present_leaves_others_and_replaces_an_entry_whole() -> None:
     assert after == Declared({"icc": False}, {"a": NEW, "b": OLD, "c": NEW}, {"one": OLD, "two": OLD, "three": NEW})
 
 
+@pytest.mark.parametrize("external", [{"external": True}, {"external": "true", "name": "a"}])
+def test_an_external_entry_leaves_what_it_refers_to(external: Any) -> None:
+    """By the same key, as by another one."""
+    given = {"a": external, "theirs": {"external": True, "name": "b"}}
+    for scopes in (SCOPES, (CONTAINERS,)):
+        after = declare(BEFORE, call(*scopes, networks=given))
+        assert after.networks == {**BEFORE.networks, "theirs": given["theirs"]}
+    assert declare(BEFORE, call(state=ABSENT, networks=given)) == BEFORE
+    assert declare(after, call(state=ABSENT, networks=given, containers={})).networks == BEFORE.networks
+    # All that is declared is what is given.
+    assert declare(BEFORE, call(state=EXACT, networks=given)).networks == given
+
+
+def test_an_external_entry_cannot_change_what_it_refers_to() -> None:
+    given = {"a": {"external": True, "internal": True}}
+    with pytest.raises(ModelError, match=r"networks.a.internal: belongs to .*networks.a of an earlier run, where"):
+        declare(BEFORE, call(networks=given))
+    # This one refers to another network.
+    given = {"a": {"external": True, "name": "other", "internal": True}}
+    assert declare(BEFORE, call(networks=given)).networks["a"] == given["a"]
+
+
 def test_what_is_not_given_stays() -> None:
     assert declare(BEFORE, call()) == BEFORE
 

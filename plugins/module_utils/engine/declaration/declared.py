@@ -12,7 +12,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional
 from ..errors import ModelError, ProblemCollector
 from ..state import DEFAULT_NETWORK
 from .parse_container import container_name
-from .parse_network import network_name
+from .parse_network import check_reference, is_external, network_name
 from .places import SOURCE, Places
 from .section import Raw, public_key
 from .vocabulary import without_passed_over
@@ -212,7 +212,8 @@ def declare(before: Declared, call: Call) -> Declared:
     """What is declared after the call.
 
     Raises:
-        ModelError: the default networks would go while networks or containers are declared, which depend on them.
+        ModelError: the default networks would go while networks or containers are declared, which depend on them; or
+            an external entry has keys that belong to the network that it refers to.
     """
     if call.repeats:
         return before
@@ -241,7 +242,7 @@ def known(declared: Declared, call: Call) -> Declared:
     if declares_networks:
         networks = {**(call.networks or {}), **networks}
     else:
-        networks = _entries(networks, call.networks, call.state)
+        networks = _networks(networks, call, call.networks, call.state)
     if CONTAINERS not in call.scopes:
         containers = _entries(containers, call.containers, call.state)
     if host is None and (networks or containers):
@@ -308,9 +309,11 @@ def _networks_of(raw: Any) -> FrozenSet[str]:
 def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declared:
     part = PARTS[scope]
     earlier, given = getattr(before, part), getattr(call, part)
-    if scope in (USER_NETWORKS, CONTAINERS):
-        entries = _entries(earlier, call.named(scope) if state == ABSENT else given, state)
-        return replace(before, networks=entries) if scope == USER_NETWORKS else replace(before, containers=entries)
+    named = call.named(scope) if state == ABSENT else given
+    if scope == USER_NETWORKS:
+        return replace(before, networks=_networks(earlier, call, named, state))
+    if scope == CONTAINERS:
+        return replace(before, containers=_entries(earlier, named, state))
     # The others have no entries with names: each is replaced as a whole.
     declared = earlier if given is None else given
     if state == ABSENT:
@@ -326,6 +329,35 @@ def _with_scope(before: Declared, call: Call, scope: str, state: str) -> Declare
 
 def _firewall(before: Declared, host: Optional[Raw]) -> Raw:
     return before.firewall if host is None else {key: host[key] for key in _FIREWALL_KEYS if key in host}
+
+
+def _networks(before: Raw, call: Call, given: Any, state: str) -> Raw:
+    """The networks after the call, whose external entries neither replace nor remove what they refer to: the network of
+    that name that an earlier call declared.
+
+    Raises:
+        ModelError: such an entry has other keys.
+    """
+    if state == EXACT or not isinstance(given, Mapping):
+        return _entries(before, given, state)
+    external = {key for key, raw in given.items() if is_external(raw)}
+    if state == ABSENT:
+        left = {key for key in external if not is_external(before.get(key))}
+    else:
+        left = {key for key in external if _is_declared(key, given[key], before)}
+        problems, places = ProblemCollector(), Places()
+        for key in sorted(left):
+            declared = f"{places.of(before[key], f'networks.{key}')} of an earlier run"
+            check_reference(given[key], call.places.of(given[key], f"networks.{key}"), declared, problems)
+        problems.raise_if_any()
+    return _entries(before, {key: raw for key, raw in given.items() if key not in left}, state)
+
+
+def _is_declared(key: str, external: Any, before: Raw) -> bool:
+    """Whether the network that an external entry refers to has been declared by the same key."""
+    if key not in before or is_external(before[key]):
+        return False
+    return network_name(key, external) == network_name(key, before[key])
 
 
 def _entries(before: Raw, given: Any, state: str) -> Raw:
