@@ -361,11 +361,12 @@ class ThrowawayHost:
 
     def converge(self, words: Any, state: str = PRESENT, scope: Iterable[str] = ()) -> list[tuple[str, ...]]:
         """Apply; and see that check mode predicts it exactly, and that then nothing is left to do."""
-        predicted = self.diff(words, state, scope).changes
-        made = self.apply(words, state, scope).changes
-        assert predicted == made
+        predicted = self.diff(words, state, scope)
+        made = self.apply(words, state, scope)
+        assert predicted.changes == made.changes
+        assert predicted.warnings == made.warnings
         assert self.apply(words, state, scope).changes == []
-        return made
+        return made.changes
 
     @contextmanager
     def declared(self, words: Any) -> Iterator[None]:

@@ -132,6 +132,12 @@ def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:
         return False
     if drop.table == "firewalld":
         return "firewalld" in kinds
+    if {"iptables_chain", "iptables_rules"} & kinds:
+        from .rules.rules_iptables import CHAINS, USER_CHAIN
+
+        if drop.chain != USER_CHAIN and f"{drop.table} {drop.chain}" in CHAINS:
+            # A chain of wharf.network, in which the rule that accepts is still missing.
+            return True
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 
 
