@@ -385,9 +385,8 @@ class Section:
         return self._inner[key]
 
     def refuse(self, keys: Collection[str], why: str = NOT_YET) -> None:
-        """Report those of the keys that are given."""
+        """Report those of the keys that are given; no message about another key proposes them."""
         for key in keys:
-            self._taken.append(key)
             if self._left.pop(key, None) not in (None, ""):
                 self._problems.add(f"{self.path}.{key}", why)
 
