@@ -15,7 +15,7 @@ from . import confirmation, flows, history, transaction
 from .archive import keep_for_next_run
 from .declaration.declared import REVERT, Call
 from .diff import Change
-from .errors import ApplyError, VerifyError, WharfError
+from .errors import ApplyError, VerifyError, WharfError, message_of
 from .host import Host, read_host
 from .layers import LAYERS, VETH, Layer
 from .ledger import Ledger
@@ -135,10 +135,11 @@ def _commit(host: Host, call: Call, parts: Sequence[Part], log: history.Log) -> 
         try:
             refused = transaction.apply(parts)
             parts = transaction.verified(parts, refused)
-        except (WharfError, OSError) as error:
+        except Exception as error:
             outcome = _roll_back(host, parts, log)
-            kind = VerifyError if isinstance(error, VerifyError) else ApplyError
-            raise kind(f"{error}; {outcome}") from error
+            is_refused = isinstance(error, (WharfError, OSError)) and not isinstance(error, VerifyError)
+            kind = ApplyError if is_refused else VerifyError
+            raise kind(f"{message_of(error)}; {outcome}") from error
     transaction.note_after(ledger, parts)
     confirmation.end(host, call, is_to_be_confirmed)
     try:

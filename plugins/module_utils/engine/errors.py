@@ -62,7 +62,21 @@ class ApplyError(WharfError):
 
 
 class VerifyError(WharfError):
-    """wharf.network is at fault: a change was applied without complaint and yet the host differs from the plan."""
+    """wharf.network is at fault: a change was applied without complaint and yet the host differs from the plan, or an
+    error came up that nobody foresaw.
+    """
+
+
+def message_of(error: Exception) -> str:
+    """What an error says; of one that nobody foresaw, also where it came up."""
+    if isinstance(error, (WharfError, OSError)):
+        return str(error)
+    # Imported only then: it takes time.
+    import traceback
+
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} in {at.name}, line {at.lineno} of {at.filename.rpartition('/')[2]}"
+    return f"wharf.network is at fault, please report it ({where}: {error})"
 
 
 class ProblemCollector:

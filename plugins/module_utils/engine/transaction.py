@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
-from .errors import VerifyError, WharfError
+from .errors import VerifyError, message_of
 from .layers import Layer
 from .ledger import Ledger
 from .resources.resource import Observation, Resource
@@ -198,7 +198,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
         now = now.without_changes_of(frozenset(refused))
         refused.update(with_places(now.resource.tolerate(now.changes), now.wanted))
         again.append(now.without_changes_of(frozenset(refused)))
-    different = "; ".join(str(change) for part in again for change in part.changes)
+    different = "; ".join(_placed(change) for part in again for change in part.changes)
     if different:
         raise VerifyError(f"after all changes were made, these are still to be made: {different}")
     return again
@@ -237,8 +237,13 @@ def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tu
             now = part.observed_again(part.desired)
             # What was to be written is not what is there.
             after.append(replace(now, observation=replace(now.observation, digests={})))
-    problems += [f"still to be taken back: {change}" for part in after for change in part.changes]
+    problems += [f"still to be taken back: {_placed(change)}" for part in after for change in part.changes]
     return after, problems
+
+
+def _placed(change: Change) -> str:
+    place = change.subject.place
+    return f"{place}: {change}" if place else str(change)
 
 
 @contextmanager
@@ -246,5 +251,5 @@ def _noting(problems: List[str]) -> Iterator[None]:
     """Go on after an error, and note it."""
     try:
         yield
-    except (WharfError, OSError) as error:
-        problems.append(str(error))
+    except Exception as error:
+        problems.append(message_of(error))

@@ -107,6 +107,16 @@ def test_a_ledger_that_does_not_change_is_not_written(memory: Memory) -> None:
     assert Path(ledger_file.PATH).stat().st_ino == written
 
 
+def test_an_error_that_nobody_foresaw_takes_the_whole_run_back(memory: Memory) -> None:
+    run(memory, "a")
+    before = Path(ledger_file.PATH).read_text(encoding="utf-8"), dict(memory.there)
+    memory.fail = {"br-c": KeyError("x")}
+    told = r"^wharf.network is at fault, please report it \(KeyError in apply, line \d+ of test_converge.py: 'x'\); "
+    with pytest.raises(VerifyError, match=f"{told}all changes of this run were taken back$"):
+        run(memory, "b", "c")
+    assert (Path(ledger_file.PATH).read_text(encoding="utf-8"), memory.there) == before
+
+
 def test_a_refused_change_takes_the_whole_run_back(memory: Memory) -> None:
     run(memory, "a")
     before = dict(memory.there)
@@ -190,7 +200,7 @@ def test_a_killed_run_is_finished_by_the_next(memory: Memory) -> None:
 
 def test_a_change_without_effect_is_our_fault(memory: Memory) -> None:
     memory.forgetful = True
-    with pytest.raises(VerifyError, match="these are still to be made: create bridge docker0"):
+    with pytest.raises(VerifyError, match="these are still to be made: wharf_host: create bridge docker0"):
         run(memory)
 
 

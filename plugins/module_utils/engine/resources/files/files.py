@@ -102,7 +102,8 @@ class Files(Resource):
                 else:
                     self._remove(Path(change.subject.name))
             except OSError as error:
-                raise ApplyError(f"{change.subject.name}: {disk.reason(error)}") from error
+                place = f"{change.subject.place}: " if change.subject.place else ""
+                raise ApplyError(f"{place}{change.subject.name}: {disk.reason(error)}") from error
         return {}
 
     def _make(self, file: File) -> None:
