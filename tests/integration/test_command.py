@@ -52,7 +52,7 @@ def test_apply_says_in_one_line_what_it_did(host: ThrowawayHost) -> None:
 def test_diff_shows_what_ansible_shows_and_says_by_its_code_whether_anything_differs(host: ThrowawayHost) -> None:
     before = host.wharf("diff", "/run/words.yml")
     assert before.code == 2
-    assert "--- before: bridge br-front\n+++ after: bridge br-front\n@@ -0,0 " in before.output
+    assert "--- before: bridge: bridge br-front\n+++ after: bridge: bridge br-front\n@@ -0,0 " in before.output
     assert "\n+network: front\n" in before.output
     assert "\x1b" not in before.output
     applied = host.wharf("apply", "/run/words.yml")
@@ -62,7 +62,7 @@ def test_diff_shows_what_ansible_shows_and_says_by_its_code_whether_anything_dif
     host.run("ip link set br-front mtu 1400")
     drifted = host.wharf("diff")
     assert drifted.code == 2
-    assert drifted.output.startswith("--- before: bridge br-front\n+++ after: bridge br-front\n")
+    assert drifted.output.startswith("--- before: bridge: bridge br-front\n+++ after: bridge: bridge br-front\n")
     assert "-mtu: 1400\n+mtu: 1500\n" in drifted.output
     assert drifted.output.splitlines()[-1] == "1 change: 1 bridge; pending: late/front, path:/run/late/ns"
 

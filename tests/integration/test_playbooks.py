@@ -94,7 +94,7 @@ def test_one_port_changes_live(controller: Controller) -> None:
     moved = json.loads(json.dumps(VARIABLES).replace("8080:80", "8081:80"))
     assert controller.converge({"roles": ROLES[2:]}, moved) == [("update", "rules", "container web")]
     shown = controller.play({"roles": ROLES[2:]}, "--check", "--diff", variables=VARIABLES).output
-    assert "+++ after: rules container web" in shown
+    assert "+++ after: docker_chains: rules container web" in shown
     assert "-  published4 tcp . 8081 : " in shown
 
 

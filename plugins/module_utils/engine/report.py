@@ -118,17 +118,20 @@ def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
 
 
 def diffs(result: Result) -> List[Dict[str, str]]:
-    """One titled difference for each object, as Ansible prints them; one for all parts of a whole that come or go."""
+    """One difference for each object, as Ansible prints them, titled with its layer; one for all parts of a whole that
+    come or go.
+    """
     entries: Dict[str, Tuple[str, str]] = {}
     parts: Dict[str, List[Change]] = {}
     for change in result.changes:
-        title = _owner_title(change)
-        if title:
+        owner = _owner_title(change)
+        title = f"{change.layer}: {owner or f'{change.subject.kind} {change.subject.name}'}"
+        if owner:
             parts.setdefault(title, []).append(change)
             # Its place is that of the first one.
             entries.setdefault(title, ("", ""))
         else:
-            entries[f"{change.subject.kind} {change.subject.name}"] = _sides(change)
+            entries[title] = _sides(change)
     entries.update({title: _names_on_both_sides(changes) for title, changes in parts.items()})
     return [
         {"before_header": title, "after_header": title, "before": before, "after": after}

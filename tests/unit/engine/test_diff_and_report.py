@@ -139,19 +139,19 @@ def test_objects_are_plain_data() -> None:
 
 
 def test_a_difference_for_each_object() -> None:
-    file = Change(File("/etc/hosts", "a\nb\n"), File("/etc/hosts", "a\nc"))
+    file = Change(File("/etc/hosts", "a\nb\n"), File("/etc/hosts", "a\nc"), "dns_files")
     after = endpoint(routes=(Route("0.0.0.0/0", "10.0.0.1"),), sysctls=(("ipv6.accept_ra", "0"),))
-    shown = diffs(Result((file, Change(None, after), Change(Sysctl("a", "1"), None))))
+    shown = diffs(Result((file, Change(None, after, "veth"), Change(Sysctl("a", "1"), None, "forwarding"))))
     assert shown == [
         {
-            "before_header": "file /etc/hosts",
-            "after_header": "file /etc/hosts",
+            "before_header": "dns_files: file /etc/hosts",
+            "after_header": "dns_files: file /etc/hosts",
             "before": "a\nb\n",
             "after": "a\nc\n",
         },
         {
-            "before_header": "endpoint web/front",
-            "after_header": "endpoint web/front",
+            "before_header": "veth: endpoint web/front",
+            "after_header": "veth: endpoint web/front",
             "before": "",
             "after": "sandbox: netns:web\n"
             "interface: eth0\n"
@@ -163,7 +163,12 @@ def test_a_difference_for_each_object() -> None:
             "routes: 0.0.0.0/0 via 10.0.0.1\n"
             "sysctls: ipv6.accept_ra 0\n",
         },
-        {"before_header": "sysctl a", "after_header": "sysctl a", "before": "value: 1\n", "after": ""},
+        {
+            "before_header": "forwarding: sysctl a",
+            "after_header": "forwarding: sysctl a",
+            "before": "value: 1\n",
+            "after": "",
+        },
     ]
 
 
@@ -179,35 +184,38 @@ def skeleton(sets: int, chains: int) -> list[Object]:
 
 def test_the_skeleton_of_the_rules_is_one_difference() -> None:
     """As in a first run: what is the same on each host is counted, what was declared is shown."""
-    coming = [Change(None, thing) for thing in (*skeleton(41, 22), Chain("WHARF-USER", ("drop",)), bridge("br-a"))]
+    coming = [Change(None, thing, "docker_chains") for thing in (*skeleton(41, 22), Chain("WHARF-USER", ("drop",)))]
     shown = diffs(Result(tuple(coming)))
-    assert [each["after_header"] for each in shown] == ["table inet wharf", "chain WHARF-USER", "bridge br-a"]
+    assert [each["after_header"] for each in shown] == [
+        "docker_chains: table inet wharf",
+        "docker_chains: chain WHARF-USER",
+    ]
     assert (shown[0]["before"], shown[0]["after"]) == ("", "41 sets\n22 chains\n")
-    assert len(describe(Result(tuple(coming)))["changes"]) == 65
+    assert len(describe(Result(tuple(coming)))["changes"]) == 64
 
 
 def test_what_one_program_needs_is_one_difference() -> None:
     files = [File(f"/run/wharf/dnsmasq/front.{each}", "port=53\n") for each in ("conf", "servers")]
-    things = [*files, Dnsmasq("front", "1", "2"), File("/etc/netns/web/hosts", "127.0.0.1 localhost\n")]
-    shown = diffs(Result(tuple(Change(None, thing) for thing in things)))
+    things = [*files, Dnsmasq("front", "1", "2"), File("/etc/tuned.conf", "127.0.0.1 localhost\n")]
+    shown = diffs(Result(tuple(Change(None, thing, "dnsmasq") for thing in things)))
     assert [(each["after_header"], each["after"]) for each in shown] == [
         (
-            "names by dnsmasq, in /run/wharf",
+            "dnsmasq: names by dnsmasq, in /run/wharf",
             "2 files: /run/wharf/dnsmasq/front.conf, /run/wharf/dnsmasq/front.servers\n1 dnsmasq process: front\n",
         ),
-        ("file /etc/netns/web/hosts", "127.0.0.1 localhost\n"),
+        ("dnsmasq: file /etc/tuned.conf", "127.0.0.1 localhost\n"),
     ]
-    (update,) = diffs(Result((Change(files[0], File(files[0].name, "port=54\n")),)))
-    assert update["after_header"] == "file /run/wharf/dnsmasq/front.conf"
+    (update,) = diffs(Result((Change(files[0], File(files[0].name, "port=54\n"), "dnsmasq"),)))
+    assert update["after_header"] == "dnsmasq: file /run/wharf/dnsmasq/front.conf"
 
 
 def test_network_stacks_are_one_difference_but_for_those_with_parameters() -> None:
     stacks = [Sandbox(SandboxRef(NETNS, name), name) for name in ("db", "web")]
     tuned = Sandbox(SandboxRef(NETNS, "tuned"), "tuned", sysctls=(("net.core.somaxconn", "9"),))
-    shown = diffs(Result(tuple(Change(thing, None) for thing in [*stacks, tuned])))
+    shown = diffs(Result(tuple(Change(thing, None, "veth") for thing in [*stacks, tuned])))
     assert [(each["before_header"], each["before"]) for each in shown] == [
-        ("network stacks", "2 network stacks: netns:db, netns:web\n"),
-        ("sandbox netns:tuned", "container: tuned\nloopback_up: True\nsysctls: net.core.somaxconn 9\n"),
+        ("veth: network stacks", "2 network stacks: netns:db, netns:web\n"),
+        ("veth: sandbox netns:tuned", "container: tuned\nloopback_up: True\nsysctls: net.core.somaxconn 9\n"),
     ]
 
 
@@ -219,13 +227,15 @@ def test_a_long_list_has_a_line_for_each_item() -> None:
 
 def test_a_part_of_the_skeleton_is_named() -> None:
     """What goes while the other backend's comes, and a single one that somebody has deleted."""
-    gone, come = Change(Chain("DOCKER", ()), None), Change(None, IptablesChain("ip nat DOCKER", ("-j RETURN",)))
-    update = Change(Chain("forward", ("accept",)), Chain("forward", ()))
-    shown = diffs(Result((gone, Change(None, ElementSet("bridges", ("type ifname",))), update, come)))
+    layer = "docker_chains"
+    gone = Change(Chain("DOCKER", ()), None, layer)
+    come = Change(None, IptablesChain("ip nat DOCKER", ("-j RETURN",)), layer)
+    update = Change(Chain("forward", ("accept",)), Chain("forward", ()), layer)
+    shown = diffs(Result((gone, Change(None, ElementSet("bridges", ("type ifname",)), layer), update, come)))
     assert [(each["after_header"], each["before"], each["after"]) for each in shown] == [
-        ("table inet wharf", "1 chain: DOCKER\n", "1 set: bridges\n"),
-        ("chain forward", "rules:\n  accept\n", "rules: none\n"),
-        ("tables of iptables", "", "1 chain: ip nat DOCKER\n"),
+        ("docker_chains: table inet wharf", "1 chain: DOCKER\n", "1 set: bridges\n"),
+        ("docker_chains: chain forward", "rules:\n  accept\n", "rules: none\n"),
+        ("docker_chains: tables of iptables", "", "1 chain: ip nat DOCKER\n"),
     ]
 
 
@@ -233,7 +243,7 @@ CHANGES = (
     Change(None, bridge("br-a")),
     Change(bridge("br-b"), None),
     *(Change(None, Rules(f"network {name}", ())) for name in "abc"),
-    Change(endpoint(), endpoint(mtu=1400)),
+    Change(endpoint(), endpoint(mtu=1400), "veth"),
 )
 
 
@@ -249,7 +259,11 @@ def test_a_run_in_one_line() -> None:
 
 def test_the_differences_of_a_run_as_text() -> None:
     plain = [*unified(Result(CHANGES[-1:]))]
-    assert plain[:3] == ["--- before: endpoint web/front", "+++ after: endpoint web/front", "@@ -2,7 +2,7 @@"]
+    assert plain[:3] == [
+        "--- before: veth: endpoint web/front",
+        "+++ after: veth: endpoint web/front",
+        "@@ -2,7 +2,7 @@",
+    ]
     assert {"-mtu: 1500", "+mtu: 1400"} <= {*plain}
     coloured = [*unified(Result(CHANGES[-1:]), is_coloured=True)]
     assert {"\x1b[31m-mtu: 1500\x1b[0m", "\x1b[32m+mtu: 1400\x1b[0m"} <= {*coloured}
