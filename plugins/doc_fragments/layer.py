@@ -179,6 +179,8 @@ attributes:
       - Predicts exactly the changes that a real run then makes.
       - Each call is predicted against the present state of the host. In a play with several calls, a call that needs
         the changes of an earlier one may fail in check mode.
+      - It does not tell whether the layers that a call leaves out have what its own layers need. A real run of the
+        layer C(veth) alone fails, for example, where a bridge is missing.
   diff_mode:
     support: full
     description:
@@ -202,9 +204,10 @@ requirements:
   - netaddr 0.7.19 to 1.x, to choose a new subnet or address
   - root on the target
 notes:
-  - Each call plans everything that is declared on the host, also outside of its layers. One report has all errors of
+  - Each call plans everything that is declared on the host, also outside of its layers. One report has the errors of
     the declaration, and all third-party objects that are in the way of its layers, before anything on the host is
-    changed.
+    changed. What depends on a wrong entry, such as the addresses in a subnet whose gateway is wrong, is checked once
+    that is right.
 author:
   - The wharf.network authors (@wharf)
 """

@@ -260,7 +260,7 @@ def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) ->
     one.apply(WORDS)
     with pytest.raises(
         EngineError,
-        match="front: was declared by an earlier run, and cannot go while containers are on it: web, app: let",
+        match="front: was declared by an earlier run, and cannot be removed while containers are on it: web, app: ",
     ):
         one.apply({"networks": {"front": None}}, ABSENT, ["user_networks"])
     assert one.apply(WORDS).changes == []

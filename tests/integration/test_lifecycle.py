@@ -447,7 +447,7 @@ def test_nothing_goes_that_is_not_named(live: ThrowawayHost) -> None:
     for words in ({}, {"containers": {}}, nothing, dict.fromkeys(nothing)):
         told = json.loads(live.engine(["apply", "-", "--json", "--state", ABSENT], words))
         assert told["changes"] == []
-        assert "names nothing, so nothing goes" in told["warnings"][0]
+        assert "names nothing, so nothing is removed" in told["warnings"][0]
     only_networks = {"networks": WORDS["networks"]}
     told = json.loads(live.engine(["apply", "-", "--json", "--state", EXACT], only_networks))
     assert told["changes"] == []

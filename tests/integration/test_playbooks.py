@@ -78,7 +78,7 @@ def test_states_of_roles(controller: Controller) -> None:
     of_one, *of_none = gone.calls
     assert ("delete", "endpoint", "other/bridge") in of_one
     assert of_none == [[], [], []]
-    assert "wharf_containers names nothing, so nothing goes. The value all names everything" in gone.output
+    assert "wharf_containers names nothing, so nothing is removed. The value all names everything" in gone.output
     assert controller.host.json("ip -j link show br-front")
     reverse = ["wharf.network.boot", *ROLES[::-1], "wharf.network.docker_user"]
     gone = controller.play([{"roles": reverse}, {"roles": reverse}], variables={**absent, **EVERYTHING})
@@ -141,7 +141,7 @@ def test_site_lets_nothing_go_that_is_not_named(controller: Controller) -> None:
     for named in ({"wharf_containers": {}, "wharf_networks": "{}"}, {"wharf_host": {}}):
         stays = controller.play("wharf.network.site", variables={**named, "wharf_state": "absent"})
         assert stays.returncode == 0, stays.output
-        assert "nothing goes" in stays.output
+        assert "nothing is removed" in stays.output
     assert differences(before, controller.host.snapshot()) == ""
     gone = controller.play("wharf.network.site", variables={"wharf_containers": "all", "wharf_state": "absent"})
     assert {name for _action, kind, name in gone.changes if kind == "sandbox"} == {

@@ -122,8 +122,8 @@ def test_a_network_does_not_go_while_containers_are_on_it() -> None:
     with pytest.raises(ModelError) as caught:
         check_removed_networks(before, Declared({}, {"front": {}}, containers))
     assert [str(problem) for problem in caught.value.problems] == [
-        "wharf_networks.back: was declared by an earlier run, and cannot go while containers are on it: a, b, c: "
-        "let them go before, or put them on another network"
+        "wharf_networks.back: was declared by an earlier run, and cannot be removed while containers are on it: "
+        "a, b, c: remove them first, or put them on another network"
     ]
     check_removed_networks(before, Declared({}, {"front": {}, "rear": {}}, containers))
     check_removed_networks(before, Declared({}, {}, {"d": None}))
@@ -161,15 +161,17 @@ def test_absent_lets_nothing_go_that_is_not_named(scope: str | None, given: dict
     assert declare(before, empty) == before
     (warning,) = unnamed(before, empty)
     remedy = "{} names the default networks" if scope == DEFAULT_NETWORKS else "all names everything"
-    assert warning.endswith(f"names nothing, so nothing goes. The value {remedy}")
-    assert f"wharf_{PARTS[scope or CONTAINERS]}" in warning
+    assert warning.endswith(f"names nothing, so nothing is removed. The value {remedy}")
+    named = [PARTS[scope]] if scope else [*given]
+    assert all(f"wharf_{part}" in warning for part in named)
+    assert ("wharf_containers" in warning) == ("containers" in named)
 
 
 def test_what_names_nothing_is_the_file_where_there_is_one() -> None:
     """Keys that the file does not have are not named."""
     of_file = call(state=ABSENT, containers={}, places=Places.of_command("host.yml"))
     assert unnamed(BEFORE, of_file) == [
-        "host.yml: names nothing, so nothing goes with --state absent. The value all names everything"
+        "host.yml: names nothing, so --state absent removes nothing. The value all names everything"
     ]
     of_part = call(CONTAINERS, state=ABSENT, containers={}, places=Places.of_command("host.yml"))
     assert unnamed(BEFORE, of_part)[0].startswith("state is absent, and host.yml: containers names nothing, so ")
@@ -205,7 +207,7 @@ def test_the_default_networks_do_not_go_from_under_others() -> None:
     with pytest.raises(ModelError) as caught:
         declare(BEFORE, call(DEFAULT_NETWORKS, state=ABSENT))
     assert [str(problem) for problem in caught.value.problems] == [
-        "wharf_state: the default networks cannot go while these are declared: a, b, one, two"
+        "wharf_state: the default networks cannot be removed before what is declared on them: a, b, one, two"
     ]
     with pytest.raises(ModelError):
         declare(BEFORE, call(state=ABSENT, host={}, networks={"a": None}))

@@ -360,7 +360,7 @@ def test_an_overlap_does_not_blame_what_an_earlier_run_declared(old: str, new: s
     words = {"networks": {old: with_subnet("10.0.0.0/24"), new: with_subnet("10.0.0.0/25")}}
     assert refused(words, before, frozenset({old})) == [
         f"wharf_networks.{new}.ipam.config[0]: subnet 10.0.0.0/25 overlaps 10.0.0.0/24, the subnet of network {old} "
-        f"(declared earlier; it is in the ledger): choose another one, or let network {old} go before (state: absent)"
+        f"(declared earlier; it is in the ledger): choose another one, or remove network {old} first (state: absent)"
     ]
 
 

@@ -175,7 +175,7 @@ def test_an_entry_of_an_earlier_call_is_named_as_there() -> None:
 def test_what_cannot_go_is_named_by_the_option() -> None:
     before = Declared({}, {"front": {"x-source": "host.json: networks.front"}}, {"web": {"networks": ["front"]}})
     for places, state in ((Places(), "wharf_state"), (OPTIONS, "state"), (FILE, "--state")):
-        with pytest.raises(ModelError, match=f"^{state}: the default networks cannot go"):
+        with pytest.raises(ModelError, match=f"^{state}: the default networks cannot be removed"):
             declare(before, Call(state=ABSENT, scopes=frozenset(["default_networks"]), places=places))
     with pytest.raises(ModelError, match=r"^host\.json: networks\.front: was declared by an earlier run, and"):
         check_removed_networks(before, Declared({}, {}, {"web": {"networks": ["front"]}}))

@@ -226,7 +226,7 @@ def declare(before: Declared, call: Call) -> Declared:
             after = _with_scope(after, call, scope, PRESENT)
     if after.host is None and (after.networks or after.containers):
         dependent = ", ".join([*after.networks, *after.containers])
-        message = f"the default networks cannot go while these are declared: {dependent}"
+        message = f"the default networks cannot be removed before what is declared on them: {dependent}"
         raise ModelError.at(call.places.option("state"), message)
     return after
 
@@ -274,10 +274,12 @@ def unnamed(before: Declared, call: Call) -> List[str]:
         return []
     if call.places.file and call.scopes == frozenset(SCOPES):
         file = call.places.file
-        return [f"{file}: names nothing, so nothing goes with --state absent. The value all names everything"]
-    variables = " or ".join(call.places.part(PARTS[scope]) for scope in SCOPES if scope in call.scopes)
+        return [f"{file}: names nothing, so --state absent removes nothing. The value all names everything"]
+    scopes = [scope for scope in SCOPES if scope in call.scopes]
+    given = [scope for scope in scopes if getattr(call, PARTS[scope]) is not None]
+    variables = " or ".join(call.places.part(PARTS[scope]) for scope in given or scopes)
     remedy = "{} names the default networks" if call.scopes == {DEFAULT_NETWORKS} else "all names everything"
-    return [f"state is absent, and {variables} names nothing, so nothing goes. The value {remedy}"]
+    return [f"state is absent, and {variables} names nothing, so nothing is removed. The value {remedy}"]
 
 
 def check_removed_networks(before: Declared, after: Declared) -> None:
@@ -291,9 +293,9 @@ def check_removed_networks(before: Declared, after: Declared) -> None:
         declared = names.intersection(network_name(*network) for network in after.networks.items())
         on_it = [container for container, raw in after.containers.items() if names & _networks_of(raw)]
         if on_it and not declared:
-            remedy = "let them go before, or put them on another network"
+            remedy = "remove them first, or put them on another network"
             path = Places().of(before.networks[key], f"networks.{key}")
-            problems.add(path, f"{_EARLIER} cannot go while containers are on it: {', '.join(on_it)}: {remedy}")
+            problems.add(path, f"{_EARLIER} cannot be removed while containers are on it: {', '.join(on_it)}: {remedy}")
     problems.raise_if_any()
 
 

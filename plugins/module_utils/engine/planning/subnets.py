@@ -171,7 +171,7 @@ class _Subnets:
         remedy = (
             f"declare another {self._model.host.path}.bip"
             if network.is_default
-            else f"let network {network.name} go before (state: absent)"
+            else f"remove network {network.name} first (state: absent)"
         )
         return TakenSubnet(
             subnet, f"{what} (declared earlier; it is in the ledger)", f"choose another one, or {remedy}"

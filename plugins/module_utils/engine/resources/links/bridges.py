@@ -57,7 +57,7 @@ class Bridges(HostLinks[Bridge]):
         wanted = {thing.name: thing for thing in desired.values() if isinstance(thing, Bridge)}
         links = self._stacks.host.links
         problems = [
-            _problem(wanted[link.name]) for link in links if link.name in wanted and not is_managed_bridge(link)
+            _problem(wanted[link.name], link) for link in links if link.name in wanted and not is_managed_bridge(link)
         ]
         if problems:
             raise ConflictError(*problems)
@@ -74,11 +74,13 @@ class Bridges(HostLinks[Bridge]):
         _update(self._ip, netlink, before or _create(self._ip, after), after)
 
 
-def _problem(bridge: Bridge) -> Problem:
+def _problem(bridge: Bridge, link: LinkInfo) -> Problem:
+    """`link` is what a third party has made in its place."""
     if bridge.network == DEFAULT_NETWORK:
         key = f"{bridge.place}.bridge"
         return third_party_link(bridge.name, key, f"set {key} to none if a dockerd owns it")
-    remedy = "choose another com.docker.network.bridge.name, or adopt it by external: true"
+    adopting = ", or adopt it by external: true" if link.bridge else ""
+    remedy = f"delete it, or choose another com.docker.network.bridge.name{adopting}"
     return third_party_link(bridge.name, bridge.place, remedy)
 
 
