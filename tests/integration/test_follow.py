@@ -231,6 +231,24 @@ def test_rules_that_could_not_be_loaded_again_are_loaded_later() -> None:
         host.run(f"umount {nft}")
 
 
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_bridges_of_others_are_let_through(backend: str) -> None:
+    """And what else somebody has changed stays as it is."""
+    words = {"host": {"firewall-backend": backend}, "networks": {"app": {}}}
+    with ThrowawayHost.started() as host, host.declared(words):
+        host.run("ip link add virbr0 type bridge; ip link set br-app mtu 1400")
+        with following(host) as process:
+            assert heard(process)["rules"] == {backend}
+            different = [("bridge", "update", "bridge", "br-app", "mtu")]
+            assert host.diff(words).changes == different
+            host.run("ip link del virbr0; ip link add virbr1 type bridge")
+            patiently(lambda: host.diff(words).changes == different)
+        rules = host.rules()
+        assert "virbr1" in rules and "virbr0" not in rules
+        host.run("ip link del virbr1")
+        host.apply(words)
+
+
 def patiently(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 15
     while not condition():

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `wharf follow` does between two runs: it keeps containers' files true to the host's, connects containers that
-start, also those whose network was on a link of the host that has come, renews leases from the LAN, and loads flushed
-rules again.
+start, also those whose network was on a link of the host that has come, renews leases from the LAN, loads flushed rules
+again, and lets through what passes third-party bridges that come.
 
 A run brings each object to what is declared, whoever has changed it, but for an edited `resolv.conf`. Nobody watches
 `wharf follow`: so it changes only what belongs to a container that has just started, files that are still as they were
-written, and rules of which whole chains are gone.
+written, rules of which whole chains are gone, and those that name third-party bridges.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ from .state import (
     Shim,
     Uplink,
 )
+from .third_party.accepts import THIRD_PARTY_BRIDGES
 from .transaction import Part
 from .unconfirmed import Unconfirmed
 from .watchdog import revert_overdue
@@ -80,6 +81,14 @@ _ASK_EVERY = 60.0
 
 # The backend of each kind of chain.
 _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
+
+# What names third-party bridges, with its backend.
+_NAMING_BRIDGES = {
+    ("chain", "forward"): NFTABLES,
+    ("iptables_chain", "ip filter WHARF-FORWARD"): IPTABLES,
+    ("iptables_chain", "ip6 filter WHARF-FORWARD"): IPTABLES,
+    ("accept", THIRD_PARTY_BRIDGES): IPTABLES,
+}
 
 _CALL = Call(repeats=True, asks=False, origin=FOLLOW, by="`wharf follow`")
 
@@ -188,13 +197,15 @@ class _Follower:
     `_connected` are the network stacks of containers that third parties run, as they were when they were connected.
     `parents` are the links of the host on which containers have links; `_parents_up` those that were up, by their
     indexes.
-    `may_lack_rules`: a table may have been deleted since the rules were last observed.
+    `may_lack_rules`: a table may have been deleted since the rules were last observed. `_bridges` are the third-party
+    bridges that the rules name.
     """
 
     def __init__(self) -> None:
         # Nobody has followed until now. After a boot, it is the first run that loads them, which makes the lock's file.
         self.may_lack_rules = os.path.exists(LOCK)
         self._files = ("", "")
+        self._bridges: Optional[FrozenSet[str]] = None
         self._declared = Declared()
         self._third_party: FrozenSet[SandboxRef] = frozenset()
         self._connected: Dict[SandboxRef, _Stack] = {}
@@ -225,6 +236,11 @@ class _Follower:
                 return Followed(rules=loaded)
             ledger = Ledger.load()
         facts = read_facts(ledger, HostStack())
+        bridges = frozenset(bridge.name for bridge in facts.third_party_bridges or ())
+        if bridges != self._bridges:
+            named, self._bridges = name_bridges(), bridges
+            if named:
+                return Followed(rules=named)
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
             followed = bring_up_to_date()
@@ -320,6 +336,31 @@ def load_lost_rules() -> Tuple[str, ...]:
 
     converge(_CALL, [DOCKER_CHAINS], limit)
     return tuple(sorted(lost))
+
+
+def name_bridges() -> Tuple[str, ...]:
+    """Where third-party bridges have come or gone, write the chains that name them: what passes between the ports of a
+    bridge is none of the rules' business.
+
+    Returns:
+        The backends whose chains have changed.
+
+    Raises:
+        WharfError: the rules cannot be loaded.
+    """
+    changed: Set[str] = set()
+
+    def limit(part: Part) -> Part:
+        # A chain that is gone is loaded with all others.
+        lost = {
+            change.subject.key for change in part.changes if change.action == CREATE and change.subject.kind != "accept"
+        }
+        named = [change.subject.key for change in part.changes if change.subject.key in _NAMING_BRIDGES.keys() - lost]
+        changed.update(_NAMING_BRIDGES[key] for key in named)
+        return part.with_changes_only_of(named)
+
+    converge(_CALL, [DOCKER_CHAINS], limit)
+    return tuple(sorted(changed))
 
 
 def bring_up_to_date() -> Followed:

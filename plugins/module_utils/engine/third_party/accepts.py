@@ -18,7 +18,7 @@ PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legac
 ACCEPTS = "WHARF-ACCEPT"
 JUMP = f'-A FORWARD -m comment --comment "wharf, accept" -j {ACCEPTS}'
 
-_THIRD_PARTY_BRIDGES = "third-party bridges"
+THIRD_PARTY_BRIDGES = "third-party bridges"
 _IS_NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
 
 # firewalld's zone and policy for containers, under the names that a dockerd gives them.
@@ -45,7 +45,7 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
     yield ThirdPartyAccept("FORWARD", tuple((program, JUMP) for program in PROGRAMS))
     bridges = [bridge.name for bridge in plan.facts.third_party_bridges or () if bridge.name != plan.facts.uplink]
     if bridges:
-        owner = _THIRD_PARTY_BRIDGES
+        owner = THIRD_PARTY_BRIDGES
         rules = [f'-A {ACCEPTS} -o {name} {_IS_NEW} -m comment --comment "{owner}" -j RETURN' for name in bridges]
         yield ThirdPartyAccept(owner, tuple((program, rule) for program in PROGRAMS for rule in rules))
     for network in _networks(plan):
