@@ -12,7 +12,17 @@ from functools import cached_property
 from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set
 
 from . import flows
-from .declaration.declared import ABSENT, Call, Declared, check_removed_networks, declare, known, not_given, unnamed
+from .declaration.declared import (
+    ABSENT,
+    Call,
+    Declared,
+    check_removed_networks,
+    declare,
+    known,
+    not_given,
+    unnamed,
+    with_earlier,
+)
 from .diff import Change
 from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemCollector
 from .facts_reader import read_facts
@@ -108,7 +118,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS) -> Host:
         plan = make_plan(with_given, facts, allotted, None if is_error else unmatched, earlier, call.places)
     except ModelError as error:
         besides = _problems_besides(error, with_given, facts, allotted, ledger, layers, call, stacks)
-        raise ModelError(*dict.fromkeys([*error.problems, *besides])) from error
+        raise ModelError(*dict.fromkeys(with_earlier([*error.problems, *besides], former.declared, call))) from error
     if with_given != declared:
         plan = make_plan(declared, facts, plan.allotted, ProblemCollector(), earlier, call.places)
     if plan.lease_requests and VETH in layers:

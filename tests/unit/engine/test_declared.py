@@ -28,9 +28,10 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.d
     declare,
     known,
     unnamed,
+    with_earlier,
 )
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
-from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError
+from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ModelError, Problem
 
 OLD, NEW = {"dns": "192.0.2.1"}, {"dns": "192.0.2.2"}
 NOTHING = Declared()
@@ -67,6 +68,17 @@ def test_an_external_entry_cannot_change_what_it_refers_to() -> None:
     # This one refers to another network.
     given = {"a": {"external": True, "name": "other", "internal": True}}
     assert declare(BEFORE, call(networks=given)).networks["a"] == given["a"]
+
+
+def test_a_problem_of_an_earlier_container_says_so() -> None:
+    problems = [Problem(f"wharf_containers.{name}.networks.a", "lies outside") for name in ("one", "two", "three")]
+    given = call(networks={}, containers={"one": NEW})
+    assert [str(each) for each in with_earlier(problems, BEFORE, given)] == [
+        "wharf_containers.one.networks.a: lies outside",
+        "wharf_containers.two.networks.a: lies outside (an earlier run declared this container)",
+        "wharf_containers.three.networks.a: lies outside",
+    ]
+    assert with_earlier(problems, BEFORE, call(repeats=True)) == problems
 
 
 def test_what_is_not_given_stays() -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, FrozenSet, List, Mapping, Optional
+from typing import Any, FrozenSet, Iterable, List, Mapping, Optional
 
-from ..errors import ModelError, ProblemCollector
+from ..errors import ModelError, Problem, ProblemCollector, is_within
 from ..state import DEFAULT_NETWORK
 from .parse_container import container_name
 from .parse_network import check_reference, is_external, network_name
@@ -256,6 +256,21 @@ def not_given(before: Declared, call: Call) -> FrozenSet[str]:
     names = {network_name(*network) for network in before.networks.items() if network[0] not in given}
     is_default_given = before.host is None or call.host is not None
     return frozenset(names if is_default_given else {*names, DEFAULT_NETWORK})
+
+
+def with_earlier(problems: Iterable[Problem], before: Declared, call: Call) -> List[Problem]:
+    """The problems, of which those of containers that this call was not given say so."""
+    if call.repeats:
+        return [*problems]
+    given = call.containers if isinstance(call.containers, Mapping) else {}
+    earlier = [entry for entry in before.containers.items() if entry[0] not in given]
+    places = [call.places.of(raw, f"containers.{key}") for key, raw in earlier]
+    return [
+        replace(each, message=f"{each.message} (an earlier run declared this container)")
+        if any(is_within(each.path, place) for place in places)
+        else each
+        for each in problems
+    ]
 
 
 def unnamed(before: Declared, call: Call) -> List[str]:
