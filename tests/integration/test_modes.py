@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hosts import ABSENT, EngineError, ThrowawayHost, differences
+from hosts import ABSENT, EXACT, EngineError, ThrowawayHost, differences
 
 
 def default_route(host: ThrowawayHost, place: str, version: int = 4) -> tuple[str, str] | None:
@@ -259,6 +259,23 @@ def test_sandboxes_of_other_makers(host: ThrowawayHost) -> None:
         # Their stacks are not ours to take away.
         assert interfaces(host, f"/proc/{one.pid}/ns/net") == []
         host.run("umount /run/box/net; rm -r /run/box")
+
+
+def test_who_shared_a_third_partys_stack_leaves_it(host: ThrowawayHost) -> None:
+    """Also where nothing in that stack is managed, so that nothing there tells whose it is."""
+    theirs = {"network_mode": "none", "x-wharf": {"sandbox": "path:/run/netns/theirs"}}
+    shared = {"web": theirs, "side": {"network_mode": "service:web"}}
+    own = {"network_mode": "none"}
+    host.run("ip netns add theirs; ip -n theirs link set lo up")
+    before = host.run("ip -d link", "theirs")
+    for containers in ({}, {"side": own}, {"web": own, "side": own}):
+        with host.declared({"containers": shared}):
+            assert same_stack(host, "theirs", "side")
+            host.converge({"containers": containers}, EXACT)
+            assert host.run("ls /run/netns").split() == sorted({"theirs", *containers})
+            assert "side" not in containers or not same_stack(host, "theirs", "side")
+            assert host.run("ip -d link", "theirs") == before
+    host.run("ip netns del theirs")
 
 
 def test_a_sandbox_that_is_not_there_yet_is_pending(host: ThrowawayHost) -> None:

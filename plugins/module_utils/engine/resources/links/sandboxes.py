@@ -107,7 +107,8 @@ class Sandboxes(LinkResource):
         refs = [SandboxRef.parse(name) for kind, name in sorted(owned) if kind == "sandbox"]
         managed = [ref for ref in refs if ref.is_managed]
         known = self._known()
-        third_party = [ref for ref in known if ref.is_third_party]
+        # Also those that are declared no more: names of managed sandboxes may be bound to their stacks.
+        third_party = [ref for ref in [*refs, *known] if ref.is_third_party]
         read = self._stacks.read([*wanted, *managed, *third_party])
         sysctls = _parameters(read, wanted, known)
         stacks = {ref: stack for ref, stack in read.items() if ref in sysctls}
