@@ -236,6 +236,13 @@ class TestLostLedger:
         host.engine(["recover", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
+    def test_is_told_by_what_is_left_on_the_host(self, host: ThrowawayHost) -> None:
+        """Also where that names neither a network nor a container."""
+        host.run("mkdir -p /run/wharf/dnsmasq; touch /run/wharf/dnsmasq/front.servers")
+        with pytest.raises(EngineError, match=r"exist on this host \(/run/wharf/dnsmasq/front.servers\)"):
+            host.apply(WORDS)
+        host.run("rm -r /run/wharf")
+
     @pytest.mark.parametrize("how", ["removed", "cut"])
     def test_is_made_anew(self, host: ThrowawayHost, how: str) -> None:
         """With the same declaration nothing changes, neither an address nor a port, and the ledger is what it was."""

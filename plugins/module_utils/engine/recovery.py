@@ -76,8 +76,7 @@ class Marked:
     docker_user: FrozenSet[str]
 
     def __str__(self) -> str:
-        names = (f"{kind} {', '.join(sorted(found))}" for kind, found in vars(self).items() if found)
-        return "; ".join(names) or SYSCTL_FILE
+        return "; ".join(f"{kind} {', '.join(sorted(found))}" for kind, found in vars(self).items() if found)
 
     def refuse_losses(self, call: Call) -> None:
         """
@@ -128,9 +127,8 @@ def find_marked(ledger: Ledger, call: Call) -> None:
     if ledger.owned:
         marked = _marked()
         if not call.recover:
-            raise ConflictError.at(
-                PATH, f"is lost, but objects of wharf.network exist on this host ({marked}): {REMEDY}"
-            )
+            names = str(marked) or ", ".join(_owned_names(ledger))
+            raise ConflictError.at(PATH, f"is lost, but objects of wharf.network exist on this host ({names}): {REMEDY}")
         marked.refuse_losses(call)
     # An earlier version may have installed this alone, and noted it in no ledger.
     note_boot(ledger)
@@ -242,6 +240,12 @@ def _own(ledger: Ledger, layer: str, keys: Collection[Key]) -> None:
 
 def _owned(ledger: Ledger) -> Set[Key]:
     return set().union(*ledger.owned.values())
+
+
+def _owned_names(ledger: Ledger) -> List[str]:
+    """Without the names of rules and of kernel parameters, which alone show nothing."""
+    owned = [key for layer, keys in ledger.owned.items() if layer != DOCKER_CHAINS.name for key in keys]
+    return sorted({name for kind, name in owned if kind != "sysctl"})
 
 
 def _own_files_of_sandboxes(ledger: Ledger) -> None:
