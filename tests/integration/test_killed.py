@@ -131,6 +131,14 @@ def test_building_and_taking_away(host: ThrowawayHost) -> None:
     deaths(host, (ONE, EXACT), ({}, ABSENT))
 
 
+def test_building_and_taking_away_beside_a_third_partys_namespace(host: ThrowawayHost) -> None:
+    """Its files are in a folder that is made for them."""
+    host.run("ip netns add theirs; ip -n theirs link set lo up")
+    theirs = {"network_mode": "none", "x-wharf": {"sandbox": "path:/run/netns/theirs"}}
+    deaths(host, (words({}, {"theirs": theirs}), EXACT), ({}, ABSENT))
+    host.run("ip netns del theirs")
+
+
 def test_building_and_taking_away_by_iptables() -> None:
     with started("iptables") as host:
         host.run("iptables -N ADMIN; iptables -A FORWARD -s 192.0.2.66 -j ADMIN; ip6tables -A INPUT -p udp -j DROP")

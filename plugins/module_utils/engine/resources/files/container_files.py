@@ -99,7 +99,12 @@ class ContainerFiles(Resource):
                 standing = _standing(file, self._tree(file))
                 if standing.exists if file.key in desired else self._is_to_be_given_back(file, standing):
                     current.append(replace(file, content=standing.content))
+        current += [file for file in undeclared if any(map(self._is_empty, _folders_of_named(file)))]
         return state_of(current)
+
+    def _is_empty(self, folder: str) -> bool:
+        """Whether this folder was made for files, and has none: a run was killed before it removed the folder."""
+        return self._prior.get(folder) == ABSENT.note and os.path.isdir(folder) and not os.listdir(folder)
 
     def _prior_entry(self, name: str) -> Entry:
         return Entry.noted(self._prior.get(name, ABSENT.note))
@@ -153,9 +158,9 @@ class ContainerFiles(Resource):
         prior: Dict[str, str] = {}
         for file in new:
             with suppress(FileNotFoundError), self._noting(file):
-                named = _folder_of_named(file)
-                prior.update({path: ABSENT.note for path in _with_parent(named) if not os.path.isdir(path)})
-                prior[file.name] = (ABSENT if named in prior else _standing(file)).note
+                folders = [path for path in _folders_of_named(file) if not os.path.isdir(path)]
+                prior.update(dict.fromkeys(folders, ABSENT.note))
+                prior[file.name] = (ABSENT if folders else _standing(file)).note
                 prior.update({_entry_of_id(file): each for each in [_id(file)] if each})
         return prior
 
@@ -181,9 +186,8 @@ class ContainerFiles(Resource):
             os.makedirs(named, exist_ok=True)
         with _folder(file, self._tree(file)) as (folder, base):
             put(folder, base, file.path, coming)
-        for made in _with_parent(named):
-            if self._prior.get(made) == ABSENT.note and not os.listdir(made):
-                os.rmdir(made)
+        for made in filter(self._is_empty, _folders_of_named(file)):
+            os.rmdir(made)
 
 
 def _started(file: ContainerFile) -> str:
@@ -233,7 +237,9 @@ def _folder_of_named(file: ContainerFile) -> str:
     return f"{_FILES_OF_NAMED}/{name_of(file.sandbox)}" if name_of(file.sandbox) else ""
 
 
-def _with_parent(named: str) -> Sequence[str]:
+def _folders_of_named(file: ContainerFile) -> Sequence[str]:
+    """The folder of the files of a namespace that has a name, and the folder in which that is; the inner one first."""
+    named = _folder_of_named(file)
     return (named, _FILES_OF_NAMED) if named else ()
 
 
