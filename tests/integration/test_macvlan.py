@@ -369,6 +369,28 @@ def test_what_a_killed_run_has_half_made_is_found_anywhere(host: ThrowawayHost) 
         assert fatal > 10
 
 
+@pytest.mark.parametrize("later", ["", "path:/run/netns/later"])
+def test_a_link_goes_from_the_stack_that_its_container_has_left(host: ThrowawayHost, later: str) -> None:
+    """Also where the container's network has a bridge by now, and the container a stack that is not there yet."""
+    host.run("ip netns add theirs; ip -n theirs link set lo up")
+    words = on_lan("web")
+    words["containers"]["web"]["x-wharf"] = {"sandbox": "path:/run/netns/theirs"}
+    moved = {**words, "networks": {"lan": {}}, "containers": {"web": {"networks": ["lan"]}}}
+    if later:
+        moved["containers"]["web"]["x-wharf"] = {"sandbox": later}
+    with host.declared(words):
+        for fatal in range(1, 100):
+            host.apply(words, EXACT)
+            assert "eth0@" in host.run("ip -br link", "theirs")
+            is_killed = host.is_killed(fatal, moved, EXACT)
+            host.converge(moved, EXACT)
+            assert "eth0@" not in host.run("ip -br link", "theirs"), fatal
+            if not is_killed:
+                break
+        assert 10 < fatal < 99
+    host.run("ip netns del theirs")
+
+
 def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
     words = on_lan("web", "db")
     words["containers"]["web"]["networks"] = {"lan": {"ipv4_address": "192.0.2.222"}}

@@ -18,7 +18,7 @@ from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
 from ...planning.allotments import endpoint_key
-from ...state import NO_SANDBOX, Endpoint, Port, SandboxRef, Sublink, Vlans
+from ...state import NO_SANDBOX, Endpoint, Key, Port, SandboxRef, Sublink, Vlans
 from . import parameters
 from .endpoint_routes import declared_routes
 from .link_resource import third_party_link
@@ -112,10 +112,10 @@ class Snapshot:
         return inside is not None and _stays_for(inside, endpoint)
 
 
-def read_snapshot(wanted: Wanted, owned: Collection[str], reader: StackReader) -> Snapshot:
+def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -> Snapshot:
     """Read the host's links and the sandboxes of the `wanted` endpoints.
 
-    Where one of the `owned` endpoints is in none of these, all other stacks are read, too.
+    Where an `owned` endpoint is in none of these, all other stacks are read, too.
     """
     links = reader.host.links
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
@@ -123,10 +123,16 @@ def read_snapshot(wanted: Wanted, owned: Collection[str], reader: StackReader) -
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
     ports = frozenset(endpoint.host_interface for endpoint in wanted.values())
     snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), ports=ports)
-    missing = {*owned}.difference(_ports(links, wanted), snapshot.sublinks)
-    # A veth that is gone is nowhere else, and that of a container which does not run is gone with it.
-    awaited = (name for name, each in wanted.items() if not each.sublink and each.sandbox not in stacks)
+    missing = {name for kind, name in owned if kind == "endpoint"}.difference(_ports(links, wanted), snapshot.sublinks)
+    # A veth that is gone is nowhere else, and that of a container which does not run is gone with it. In another
+    # sandbox the endpoint may have been a link without an end on the host.
+    awaited = (name for name, each in wanted.items() if not each.sublink and _has_ended(each.sandbox, owned, stacks))
     return replace(snapshot, elsewhere=_everywhere(reader)) if missing.difference(awaited) else snapshot
+
+
+def _has_ended(sandbox: SandboxRef, owned: Collection[Key], stacks: Stacks) -> bool:
+    """Whether a third party's container does not run now, in which an earlier run had something."""
+    return sandbox.is_third_party and sandbox.key in owned and sandbox not in stacks
 
 
 def read_all_stacks(reader: StackReader) -> Snapshot:

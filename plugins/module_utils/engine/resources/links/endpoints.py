@@ -85,7 +85,7 @@ class Endpoints(LinkResource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """A third party's default route stays, so the endpoint in the same stack gets none."""
         wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
-        snapshot = read_snapshot(wanted, [name for kind, name in owned if kind == "endpoint"], self._stacks)
+        snapshot = read_snapshot(wanted, self._owned | owned, self._stacks)
         wanted.update({thing.name: thing for thing in leave_default_routes(wanted, snapshot)})
         # What connects these to anything else than their parent goes all the same.
         lacking = {wanted[name].key: why for name, why in without_parent(wanted, snapshot).items()}
