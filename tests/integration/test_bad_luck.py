@@ -144,6 +144,15 @@ except ApplyError as error:
             host.apply(more(WORDS))
         assert_same(before, lambda: standing(host))
 
+    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    def test_for_the_command(self, host: ThrowawayHost, place: Any, why: str) -> None:
+        host.converge(WORDS)
+        before = standing(host)
+        refusal = f"^/usr/local/sbin/wharf: {why}; {TAKEN_BACK}$"
+        with place(host, "/usr/local/sbin"), pytest.raises(EngineError, match=refusal):
+            host.apply({**more(WORDS), "boot": {}})
+        assert_same(before, lambda: standing(host))
+
 
 def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> None:
     host.run("mkdir -p /etc/netns/web; mkfifo /etc/netns/web/hosts")

@@ -128,7 +128,9 @@ def find_marked(ledger: Ledger, call: Call) -> None:
         marked = _marked()
         if not call.recover:
             names = str(marked) or ", ".join(_owned_names(ledger))
-            raise ConflictError.at(PATH, f"is lost, but objects of wharf.network exist on this host ({names}): {REMEDY}")
+            raise ConflictError.at(
+                PATH, f"is lost, but objects of wharf.network exist on this host ({names}): {REMEDY}"
+            )
         marked.refuse_losses(call)
     # An earlier version may have installed this alone, and noted it in no ledger.
     note_boot(ledger)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -249,7 +250,18 @@ def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:
     assert not Path(ledger_file.PATH).exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"version": 1}', "[]", "\x00\x01", "[" * 100_000])
+def damaged(**allotted: Any) -> str:
+    """A ledger of which only a part of what is allotted cannot be understood."""
+    return json.dumps({"version": 1, "declared": {}, "allotted": allotted, "owned": {}, "prior": {}, "canonical": {}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", '{"version": 1}', "[]", "\x00\x01", "[" * 100_000),
+        *(damaged(ports=None), damaged(ports=[1]), damaged(resolvers="x"), damaged(resolvers={"web": {}})),
+    ],
+)
 def test_a_ledger_that_cannot_be_understood_is_kept(memory: Memory, text: str) -> None:
     Path(ledger_file.PATH).parent.mkdir()
     Path(ledger_file.PATH).write_text(text, encoding="utf-8")

@@ -162,11 +162,14 @@ class Allotments:
             addresses = {key: ipaddress.ip_address(given[key]) for key in ("ipv4", "ipv6") if key in given}
             return EndpointAllotment(given["interface"], given["mac"], **addresses)
 
+        def ports(kind: str) -> Mapping[str, int]:
+            return {name: int(port) for name, port in data.get(kind, {}).items()}
+
         return cls(
             {name: pools(subnets) for name, subnets in data.get("networks", {}).items()},
             {endpoint_key(name): endpoint(given) for name, given in data.get("endpoints", {}).items()},
-            data.get("ports", {}),
-            data.get("resolvers", {}),
+            ports("ports"),
+            ports("resolvers"),
             data.get("mtu", 0),
             data.get("underlay_mtus", {}),
             {name: tuple(map(ipaddress.ip_address, own)) for name, own in data.get("hosts", {}).items()},

@@ -293,6 +293,9 @@ def _forget(name: str, kept: Collection[str] = ()) -> None:
     for path in set(_traces(name)).difference(kept):
         with suppress(FileNotFoundError):
             os.unlink(path)
+    if os.path.isdir(RUNNING_FOLDER) and os.listdir(RUNNING_FOLDER):
+        # Others run on, and each has these folders from its start.
+        return
     for folder in (LEASES_FOLDER, RUNNING_FOLDER, os.path.dirname(RUNNING_FOLDER)):
         if os.path.isdir(folder) and not os.listdir(folder):
             os.rmdir(folder)
