@@ -100,6 +100,17 @@ def test_who_owns_a_shared_stack_may_change(host: ThrowawayHost, order: tuple[st
         assert host.address(second, "bridge") in str(addresses(host, first, "eth0"))
 
 
+@pytest.mark.parametrize("others", [("web", "side"), ("side",), ()])
+def test_a_named_stack_passes_to_another_container(host: ThrowawayHost, others: tuple[str, ...]) -> None:
+    """And who shared it with the former one gets a stack of its own in the same run, or goes."""
+    own = {"network_mode": "none"}
+    named = {**own, "x-wharf": {"sandbox": "netns:box"}}
+    with host.declared({"containers": {"web": named, "side": {"network_mode": "service:web"}}}):
+        host.converge({"containers": {"next": named, **dict.fromkeys(others, own)}}, EXACT)
+        assert host.run("ls /run/netns").split() == sorted(["box", *others])
+        assert not any(same_stack(host, "box", each) for each in others)
+
+
 ORDERED = {
     "networks": {
         "alpha": {},

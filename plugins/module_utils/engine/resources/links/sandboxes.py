@@ -332,6 +332,9 @@ def _owners(stacks: Stacks, wanted: Wanted) -> Owners:
         made_for = stack.mark if sandbox is None else "" if sandbox.of else sandbox.container
         if ref.is_third_party or (made_for and stack.mark == made_for):
             owners.setdefault(stack.identity, ref)
+    # The container that a mark names may have another sandbox now, and root in a container can remove the mark.
+    for ref in (ref for ref in stacks if ref in wanted and not wanted[ref].of):
+        owners.setdefault(stacks[ref].identity, ref)
     return owners
 
 
