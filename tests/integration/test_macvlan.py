@@ -391,6 +391,22 @@ def test_a_link_goes_from_the_stack_that_its_container_has_left(host: ThrowawayH
     host.run("ip netns del theirs")
 
 
+def test_macs_pass_from_one_container_to_another_in_one_run(host: ThrowawayHost) -> None:
+    """On one parent, no two links may have the same at any time."""
+
+    def of(**macs: str) -> dict[str, Any]:
+        words = on_lan(*macs)
+        for name, last in macs.items():
+            words["containers"][name]["networks"] = {"lan": {"mac_address": f"02:00:00:00:00:{last}"}}
+        return words
+
+    with host.declared(of(one="01", two="02")):
+        for macs in ({"one": "02", "two": "01"}, {"one": "03", "two": "02", "new": "01"}, {"new": "02"}):
+            host.converge(of(**macs), EXACT)
+            for name, last in macs.items():
+                assert f"02:00:00:00:00:{last}" in host.run("ip -br link show eth0", name)
+
+
 def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
     words = on_lan("web", "db")
     words["containers"]["web"]["networks"] = {"lan": {"ipv4_address": "192.0.2.222"}}

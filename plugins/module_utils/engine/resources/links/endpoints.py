@@ -218,18 +218,30 @@ def _new_addresses(steps: Iterable[Step]) -> Set[str]:
     }
 
 
-def _steps(changes: Iterable[Change]) -> Tuple[List[Endpoint], List[Step]]:
-    """The endpoints to remove, and then the steps. What cannot be changed in place is removed and made anew."""
+def _steps(changes: Sequence[Change]) -> Tuple[List[Endpoint], List[Step]]:
+    """The endpoints to remove, and then the steps. What cannot be changed in place is removed and made anew; so is a
+    link on a parent whose MAC goes to another link there, which the kernel would refuse until then.
+    """
     gone: List[Endpoint] = []
     steps: List[Step] = []
+    coming = [change.after for change in changes if isinstance(change.after, Endpoint)]
+    holders = {(each.sublink.parent, each.mac): each.name for each in coming if each.sublink}
     for change in changes:
         before, after = change.before, change.after
-        anew = isinstance(before, Endpoint) and (not isinstance(after, Endpoint) or _is_made_anew(before, after))
+        anew = isinstance(before, Endpoint) and (
+            not isinstance(after, Endpoint) or _is_made_anew(before, after) or _gives_up_mac(before, holders)
+        )
         if isinstance(before, Endpoint) and anew:
             gone.append(before)
         if isinstance(after, Endpoint):
             steps.append((before if isinstance(before, Endpoint) and not anew else None, after))
     return gone, steps
+
+
+def _gives_up_mac(before: Endpoint, holders: Mapping[Tuple[str, str], str]) -> bool:
+    if before.sublink is None or not before.mac:
+        return False
+    return holders.get((before.sublink.parent, before.mac), before.name) != before.name
 
 
 def _is_made_anew(before: Endpoint, after: Endpoint) -> bool:
