@@ -272,6 +272,31 @@ def test_sandboxes_of_other_makers(host: ThrowawayHost) -> None:
         host.run("umount /run/box/net; rm -r /run/box")
 
 
+@pytest.mark.parametrize(
+    "make, remove",
+    [
+        ("mkdir {}", "rmdir {}"),
+        ("ln -s /nowhere {}", "rm {}"),
+        ("ln -s /run/notes {}; : >/run/notes", "rm {} /run/notes"),
+        ("echo notes > {}", "rm {}"),
+    ],
+)
+def test_what_is_no_namespace_is_not_taken_for_one(host: ThrowawayHost, make: str, remove: str) -> None:
+    path = "/run/netns/web"
+    words = {"containers": {"web": {}}}
+    host.run(f"mkdir -p /run/netns; {make.format(path)}")
+    before = host.snapshot()
+    for run in (host.diff, host.apply):
+        with pytest.raises(EngineError, match=rf"^wharf_containers.web: {path} is no network namespace: move it away$"):
+            run(words)
+    assert differences(before, host.snapshot()) == ""
+    host.run(remove.format(path))
+    # What a killed run, or another program, has left.
+    host.run(f": > {path}")
+    host.converge(words)
+    host.converge({}, ABSENT)
+
+
 def test_who_shared_a_third_partys_stack_leaves_it(host: ThrowawayHost) -> None:
     """Also where nothing in that stack is managed, so that nothing there tells whose it is."""
     theirs = {"network_mode": "none", "x-wharf": {"sandbox": "path:/run/netns/theirs"}}

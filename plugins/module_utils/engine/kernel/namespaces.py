@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import stat
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, Optional, Tuple, Union
 
@@ -87,6 +88,15 @@ def scratch() -> Iterator[None]:
     with _returning():
         _call("unshare", CLONE_NEWNET)
         yield
+
+
+def is_occupied(name: str) -> bool:
+    """Whether something that is neither a namespace nor a mount point for one has the name."""
+    try:
+        found = os.lstat(path_of(name))
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(found.st_mode) or found.st_size > 0
 
 
 def create(name: str, prepare: Callable[[], None], deleted: Optional[int] = None) -> None:

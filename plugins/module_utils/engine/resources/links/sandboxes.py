@@ -124,6 +124,8 @@ class Sandboxes(LinkResource):
                 found.append(_observed(ref, stack, sysctls[ref], owners, wanted))
             elif ref in wanted:
                 problems.append(_third_party_namespace(wanted[ref]))
+        new = (thing for ref, thing in wanted.items() if ref.is_managed and ref not in read)
+        problems += [_occupied(thing) for thing in new if namespaces.is_occupied(thing.ref.name)]
         if problems:
             raise ConflictError(*problems)
         return state_of(found)
@@ -376,6 +378,10 @@ def _of(ref: SandboxRef, owner: SandboxRef, wanted: Wanted) -> SandboxRef:
     while target in wanted and wanted[target].of:
         target = wanted[target].of
     return declared if target == owner else owner
+
+
+def _occupied(sandbox: Sandbox) -> Problem:
+    return Problem(sandbox.place, f"{sandbox_path(sandbox.ref)} is no network namespace: move it away")
 
 
 def _third_party_namespace(sandbox: Sandbox) -> Problem:
