@@ -440,6 +440,19 @@ def test_outside_is_anybody(host: ThrowawayHost) -> None:
     assert told(host, "outside", "host", "--icmp")["verdict"] == "open"
 
 
+def test_between_two_other_hosts(host: ThrowawayHost) -> None:
+    """Neither is known here, nor how the one answers the other."""
+    host.apply({"host": {"ip-forward-no-drop": True}})
+    for target in ("8.8.8.8:80", "[2001:db8:9::9]:80"):
+        found = told(host, "outside", target)
+        assert found["verdict"] == "open"
+        assert [each["what"].partition(",")[0] for each in found["unknown"]] == [
+            "the network beyond eth0",
+            "whether other hosts have a route back to the client",
+        ]
+    host.apply({"host": {"ip-forward-no-drop": False}})
+
+
 # The question
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
 from . import history, verified
@@ -72,6 +73,10 @@ def main(arguments: List[str]) -> int:
         code = _COMMANDS[options.command](options)
     except (WharfError, OSError) as error:
         sys.stderr.write(visible(f"{error}\n"))
+        return _code_of_error(options.command)
+    except Exception:
+        # A defect. Python would end with 1, which is a verdict.
+        sys.stderr.write(visible(traceback.format_exc()))
         return _code_of_error(options.command)
     return DONE if code is None else code
 

@@ -16,7 +16,7 @@ from .declaration.section import Address
 from .diff import Change
 from .errors import ModelError, ProblemCollector
 from .explanation.cases import CLOSED, OPEN, UNKNOWN, Case, verdict_of, walk_cases
-from .explanation.headers import Header
+from .explanation.headers import End, Header
 from .explanation.hooks import Doubt
 from .explanation.owners import holder, origin, publication_at
 from .explanation.question import OUTSIDE, Names, Question, parse_question
@@ -26,6 +26,7 @@ from .explanation.steps import Step
 from .facts_reader import read_facts
 from .kernel import namespaces, programs
 from .kernel.nft_trace import Trace, traced
+from .kernel.rtnetlink import LinkInfo
 from .layers import BRIDGE, DOCKER_CHAINS, FORWARDING, VETH
 from .ledger import Ledger
 from .planning.declared_plan import make_sound_plan
@@ -37,7 +38,7 @@ from .report import few
 from .resources.links.stacks import HostStack, StackReader, is_present, sandbox_path
 from .run_lock import locked, on_stderr
 from .state import Endpoint, Rules, Sysctl
-from .third_party.rule_evaluation import Rule
+from .third_party.rule_evaluation import Rule, SomeAddress
 from .transaction import Part
 from .verification import ObservedHost
 
@@ -260,10 +261,16 @@ class _Explanation:
                 "matters": False,
             }
             source = arrival.header.source
-            near = any(source in each.network for each in self._seen.stacks.host.interfaces(arrival.link))
-            if not near:
-                what = f"whether other hosts have a route back to {source}, which no rule of this host translates"
+            if not self._is_near(source, arrival.link):
+                who = "the client" if isinstance(source, SomeAddress) else source
+                what = f"whether other hosts have a route back to {who}, which no rule of this host translates"
                 yield {"what": what, "matters": False}
+
+    def _is_near(self, address: Optional[End], link: LinkInfo) -> bool:
+        """Whether it is known to be in a subnet of the link."""
+        if address is None or isinstance(address, SomeAddress):
+            return False
+        return any(address in each.network for each in self._seen.stacks.host.interfaces(link))
 
     def _listens(self, stack: Stack, header: Header) -> bool:
         return not header.destination_port or stack.listens(

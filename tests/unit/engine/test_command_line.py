@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.wharf.network.plugins.module_utils.engine import command
 from ansible_collections.wharf.network.plugins.module_utils.engine.command import main
 
 
-@pytest.mark.parametrize("command", ["show", "diff", "apply", "confirm", "revert"])
+@pytest.mark.parametrize("name", ["show", "diff", "apply", "confirm", "revert"])
 def test_who_is_not_root_is_told(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert main([command]) == 1
+    assert main([name]) == 1
     assert capsys.readouterr().err == "reading and changing a host's networks needs root there: run this with sudo\n"
 
 
@@ -35,6 +36,19 @@ def test_a_wrong_use_of_explain_is_no_verdict(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["explain", *words])
     assert ended.value.code == 3
+
+
+@pytest.mark.parametrize(("words", "code"), [(["explain", "web", "db:5432"], 3), (["log"], 1)])
+def test_a_defect_is_no_verdict(
+    words: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_options: object) -> None:
+        raise AttributeError("a\x1b[1m defect")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setitem(command._COMMANDS, words[0], fail)
+    assert main(words) == code
+    assert capsys.readouterr().err.endswith("AttributeError: a\\x1b[1m defect\n")
 
 
 @pytest.mark.parametrize("words", [["apply", "--stat", "exact"], ["show", "--js"], ["diff", "--recov"], ["--vers"]])
