@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,19 @@ def test_diff_shows_what_ansible_shows_and_says_by_its_code_whether_anything_dif
     assert drifted.output.startswith("--- before: bridge: bridge br-front\n+++ after: bridge: bridge br-front\n")
     assert "-mtu: 1400\n+mtu: 1500\n" in drifted.output
     assert drifted.output.splitlines()[-1] == "1 change: 1 bridge; pending: late/front, path:/run/late/ns"
+
+
+def test_an_output_that_nobody_reads_ends_it_silently(host: ThrowawayHost) -> None:
+    """Also where it is that of the errors, too."""
+    host.wharf("apply", "/run/words.yml")
+    for arguments in (["log"], ["explain", "web", "host:8080"], ["explain", "wep", "host:8080"], ["apply"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        errors = writer if "wep" in arguments else subprocess.PIPE
+        command = host.engine_command("-m", "engine.command", *arguments)
+        ran = subprocess.run(command, stdout=writer, stderr=errors, text=True, check=False)
+        os.close(writer)
+        assert (ran.returncode, ran.stderr or "") == (141, "")
 
 
 def test_for_machines_there_is_one_document(host: ThrowawayHost) -> None:

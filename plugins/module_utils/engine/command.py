@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
+import signal
 import sys
 import time
 import traceback
@@ -42,6 +44,9 @@ from .visible import visible
 DONE, FAILED, DIFFERS = 0, 1, 2
 # Of `explain`, whose errors must not be taken for a verdict.
 VERDICTS, NO_VERDICT = {"open": 0, "closed": 1, "unknown": 2}, 3
+# What a shell reports of a program that SIGPIPE has ended. The signal itself could end a run in the midst of a change.
+OUTPUT_CLOSED = 128 + signal.SIGPIPE
+_OUTPUTS = (1, 2)
 
 _FILE = (
     f"a JSON or YAML file with {', '.join(KEYS)}, or - for standard input; default: the present declaration. With "
@@ -65,13 +70,27 @@ _NOTHING = {"apply": "nothing to change", "diff": "nothing differs from what is 
 
 
 def main(arguments: List[str]) -> int:
-    options = _parse(arguments)
+    try:
+        return _run(_parse(arguments))
+    except BrokenPipeError:
+        _discard_outputs()
+        return OUTPUT_CLOSED
+
+
+def _run(options: argparse.Namespace) -> int:
+    """
+    Raises:
+        BrokenPipeError: nobody reads any more what is printed.
+    """
     if os.geteuid() != 0:
         sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
         return _code_of_error(options.command)
     try:
         code = _COMMANDS[options.command](options)
+        sys.stdout.flush()
     except (WharfError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _closed_outputs():
+            raise
         sys.stderr.write(visible(f"{error}\n"))
         return _code_of_error(options.command)
     except Exception:
@@ -79,6 +98,21 @@ def main(arguments: List[str]) -> int:
         sys.stderr.write(visible(traceback.format_exc()))
         return _code_of_error(options.command)
     return DONE if code is None else code
+
+
+def _closed_outputs() -> List[int]:
+    """Of standard output and standard error, the pipes that nobody reads any more."""
+    poll = select.poll()
+    for descriptor in _OUTPUTS:
+        poll.register(descriptor, 0)
+    return [descriptor for descriptor, event in poll.poll(0) if event & select.POLLERR]
+
+
+def _discard_outputs() -> None:
+    """Python would complain, when it ends, about what it still holds back for them."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in _closed_outputs():
+        os.dup2(nowhere, descriptor)
 
 
 def _code_of_error(command: str) -> int:
