@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from controller import Controller
 from declarations import declarations, prepare, trying
-from hosts import ADDRESSES, BACKENDS, ThrowawayHost, differences
+from hosts import ADDRESSES, BACKENDS, EXACT, ThrowawayHost, differences
 from hypothesis import given
 from hypothesis import strategies as st
 from matrix import OPEN_TO_ALL, ROWS, WORDS, Addresses, Prober, Row, add_guests
 from probes import Probe
+from remedies import follow
 
 EXPLAIN = """
 import json, sys
@@ -342,6 +343,17 @@ APPLY = "`wharf apply`"
             ["start late, so that its network stack path:/run/late exists, and run `wharf apply`"],
         ),
         ("203.0.113.9 198.51.100.7:80", "since it did not forward before", ["ip-forward-no-drop: true"]),
+        (
+            "203.0.113.9 safe:80",
+            "network vault is internal",
+            ["leave out `internal: true` in wharf_networks.vault, and "],
+        ),
+        (
+            "outside 127.0.0.1:8080",
+            "only the host itself reaches its 127.0.0.1",
+            ["use host:8080, where it is published"],
+        ),
+        ("outside [::1]:9000", "only the host itself reaches its ::1", ["and use host:9000"]),
     ],
 )
 def test_why_it_is_closed_and_what_would_open_it(
@@ -352,6 +364,139 @@ def test_why_it_is_closed_and_what_would_open_it(
     assert why in found["why"]
     assert len(found["remedies"]) >= len(remedies)
     assert [each for each in remedies if not any(each in remedy for remedy in found["remedies"])] == []
+
+
+# Remedies
+
+FORWARDING6 = "net.ipv6.conf.all.forwarding"
+_MODE = "com.docker.network.bridge.gateway_mode_ipv4"
+_ICC = "com.docker.network.bridge.enable_icc"
+CLOSED_WAYS: dict[str, Any] = {
+    "networks": {
+        "old": {},
+        "front": {"enable_ipv6": True},
+        "vault": {"internal": True},
+        "plain": {"driver_opts": {_MODE: "routed"}},
+        "quiet": {"driver_opts": {_ICC: "false"}},
+        "cell": {"internal": True, "driver_opts": {_MODE: "isolated"}},
+        "hush": {"internal": True, "driver_opts": {_ICC: "false"}},
+    },
+    "containers": {
+        "web": {
+            "networks": ["front", "vault"],
+            "ports": [
+                "192.0.2.10:8443:443",
+                "127.0.0.1:9001:82",
+                {"target": 81, "published": 8081, "x-wharf": {"allow_from": ["203.0.113.0/24"]}},
+                "8082:83",
+            ],
+        },
+        "legacy": {"networks": ["old"], "ports": ["8100:80", "1.2.3.4:8101:81", "192.0.2.10:8102:82"]},
+        "safe": {"networks": ["vault"]},
+        "own": {"networks": ["plain"]},
+        "one": {"networks": ["quiet"]},
+        "two": {"networks": ["quiet"]},
+        "inner": {"networks": ["cell"]},
+        "mute": {"networks": ["hush"]},
+        "still": {"networks": ["hush"]},
+        "alone": {"network_mode": "none"},
+    },
+    "docker_user": [{"source": "192.0.2.66", "published_port": 8082, "action": "drop"}],
+}
+CLOSED_QUESTIONS = [
+    *("203.0.113.9 safe:80", "outside safe:80", "own safe:80", "own safe --icmp", "203.0.113.9 safe --icmp"),
+    *("203.0.113.9 mute:80", "own mute:80", "still mute:80", "alone mute:80", "safe mute:80", "alone two:80"),
+    *("203.0.113.9 inner:80", "host inner:80", "own inner:80", "mute web:80", "safe 8.8.8.8:80", "alone 8.8.8.8:80"),
+    *("203.0.113.9 web:80", "own web:81", "outside web:81", "203.0.113.9 web:81", "legacy web:82", "web own:80"),
+    *("one two:80", "one two --icmp", "web two:80", "203.0.113.9 own:80", "203.0.113.9 two --icmp"),
+    *("outside 127.0.0.1:8100", "outside 127.0.0.1:9001", "outside [::1]:9001", "203.0.113.9 127.0.0.1 --icmp"),
+    *("outside 1.2.3.4:8101", "203.0.113.9 host:8101", "203.0.113.9 host:9001", "198.51.100.9 host:8081"),
+    *("2001:db8::77 host:8443", "2001:db8::77 host:8100", "2001:db8::77 host:8102", "host [::1]:8082"),
+    *("192.0.2.66 host:8082", "outside 8.8.8.8:80", "legacy [2001:db8:9::9]:80"),
+    *("safe [2001:db8:9::9]:80", "192.0.2.10 safe:80"),
+]
+
+
+def test_each_remedy_lets_the_packet_pass() -> None:
+    with ThrowawayHost.started() as host:
+        host.apply(CLOSED_WAYS)
+        asked = [_worded(question) for question in CLOSED_QUESTIONS]
+        told = explained(host, asked)
+        assert [each["why"] for each in told if each["verdict"] != "closed"] == []
+        assert [each["why"] for each in told if not each["remedies"]] == []
+        # By what is then declared, the question that is then asked, and the remedy.
+        followed: dict[str, list[tuple[Asked, str]]] = {}
+        for (source, target, is_ping, _send), each in zip(asked, told, strict=True):
+            for remedy in each["remedies"]:
+                words, then = follow(remedy, CLOSED_WAYS, target) or ({}, "")
+                if words:
+                    is_then = source, then, is_ping, False
+                    followed.setdefault(json.dumps(words), []).append((is_then, f"{source} {target}: {remedy}"))
+        useless = []
+        for declared, ways in followed.items():
+            host.apply(json.loads(declared), state=EXACT)
+            found = explained(host, [then for then, _remedy in ways])
+            useless += [
+                f"{remedy}: {each['why']}"
+                for (_then, remedy), each in zip(ways, found, strict=True)
+                if each["verdict"] != "open"
+            ]
+    assert useless == []
+    assert sum(map(len, followed.values())) > len(CLOSED_QUESTIONS)
+
+
+def test_a_host_on_which_nothing_is_declared() -> None:
+    with ThrowawayHost.started() as host:
+        for target, parameter in (("8.8.8.8:80", "net.ipv4.ip_forward"), ("[2001:db8:9::9]:80", FORWARDING6)):
+            found = told(host, "outside", target)
+            assert found["why"] == f"no networks are declared on this host, and {parameter} is 0"
+            assert found["remedies"] == [f"set {parameter} to 1"]
+            host.run(f"sysctl -qw {parameter}=1")
+            assert told(host, "outside", target)["verdict"] == "open"
+
+
+def test_a_host_that_does_not_forward() -> None:
+    words: dict[str, Any] = {"host": {"ip-forward": False}, "networks": {"front": {}}}
+    with ThrowawayHost.started() as host:
+        host.apply(words)
+        found = told(host, "outside", "8.8.8.8:80")
+        assert found["why"] == "ip-forward is false (wharf_host)"
+        (remedy,) = found["remedies"]
+        assert remedy == "`ip-forward: true` and `ip-forward-no-drop: true` in wharf_host"
+        host.apply({**words, "host": {"ip-forward": True, "ip-forward-no-drop": True}})
+        assert told(host, "outside", "8.8.8.8:80")["verdict"] == "open"
+        found = told(host, "outside", "[2001:db8:9::9]:80")
+        assert found["why"] == f"no network has IPv6, and {FORWARDING6} is 0"
+        assert found["remedies"] == [f"set {FORWARDING6} to 1"]
+        host.run(f"sysctl -qw {FORWARDING6}=1")
+        assert told(host, "outside", "[2001:db8:9::9]:80")["verdict"] == "open"
+
+
+def test_of_a_host_address_that_is_missing(host: ThrowawayHost) -> None:
+    words = {"containers": {"spare": {"networks": ["back"], "ports": ["198.51.100.10:8300:80"]}}}
+    host.apply(words)
+    found = told(host, "outside", "198.51.100.10:8300")
+    assert "is published, but 198.51.100.10 is no address of this host" in found["why"]
+    assert found["remedies"][0] == "give the host the address 198.51.100.10"
+    host.run("ip address add 198.51.100.10/32 dev eth0")
+    assert told(host, "203.0.113.9", "198.51.100.10:8300")["verdict"] == "open"
+    host.run("ip address delete 198.51.100.10/32 dev eth0")
+
+
+def test_what_has_no_effect_has_no_remedy(host: ThrowawayHost) -> None:
+    """The rule of the admin for 192.0.2.66 keeps nobody from a container that does not run."""
+    host.apply({"containers": {"late": {**DECLARED["containers"]["late"], "ports": ["8400:80"]}}})
+    host.apply({"docker_user": [{"source": "192.0.2.66", "action": "drop"}]})
+    found = told(host, "outside", "host:8400")
+    assert found["verdict"] == "closed"
+    assert any("192.0.2.66" in each["what"] and not each["matters"] for each in found["unknown"])
+    (remedy,) = found["remedies"]
+    assert remedy.startswith("start late, ")
+
+
+def _worded(question: str) -> Asked:
+    source, target, *options = question.split()
+    return source, target, "--icmp" in options, False
 
 
 # An element of nftables, or the rule of iptables.

@@ -150,7 +150,9 @@ class _Explanation:
 
     def as_data(self) -> Dict[str, Any]:
         drift = [*self._drift()]
-        advised = [self._advice(case) for case in self._cases if case.verdict == CLOSED]
+        # If all cases are closed, what is assumed in another one than the case that is told does not matter.
+        told = [self._case] if self._verdict == CLOSED else self._cases
+        advised = [self._advice(case) for case in told if case.verdict == CLOSED]
         # `wharf apply` mends a host that differs from its declaration only; of some differences `drift` says more.
         is_mended_by_apply = bool(self._seen.drift) and not drift
         remedies = [remedy for advice in advised for remedy in advice.remedies if remedy != APPLY or is_mended_by_apply]

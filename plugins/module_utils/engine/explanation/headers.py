@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
 from typing import Optional, Union
 
@@ -55,6 +56,10 @@ def spelt(end: End, port: Optional[PortNumbers]) -> str:
         return "the client"
     text = str(end)
     return text if not isinstance(port, int) else f"[{text}]:{port}" if end.version == 6 else f"{text}:{port}"
+
+
+def is_loopback(end: Optional[End]) -> bool:
+    return isinstance(end, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and end.is_loopback
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from ..declaration.model import ISOLATED, NONE_MODE, ROUTED, Container, Network
 from ..declaration.section import Address
@@ -17,7 +17,7 @@ from ..planning.publications import Publication, gateway_attachment
 from ..third_party.drops import NFT, ThirdPartyDrop, remedy
 from ..third_party.required_flows import INPUT, RequiredFlow
 from ..third_party.rule_evaluation import End, SomeAddress
-from .headers import PING, Header, spelt
+from .headers import PING, TCP, Header, is_loopback, spelt
 from .owners import ADMIN_BY_HAND, ADMIN_DECLARED, WHARF, holder, network_at, origin
 from .stacks import HOST, Base
 from .steps import (
@@ -39,6 +39,7 @@ from .steps import (
     Cause,
 )
 
+_OTHER_VERSION = {4: 6, 6: 4}
 _LOOPBACK6 = ipaddress.IPv6Address("::1")
 
 _BESIDE_PARENT = "put the container on a network with a bridge, too, and use its address there"
@@ -96,11 +97,14 @@ class Adviser:
 
     def _no_route(self, cause: Cause) -> Advice:
         container = self._plan.model.containers.get(cause.stack)
+        if container is None and is_loopback(cause.header.source):
+            return Advice(f"no packet from {cause.header.source} leaves the host", ())
         if container is None:
             return Advice("", (f"give the host a route to {cause.header.destination}",))
         family = f"IPv{cause.header.version}"
         networks = self._networks(container)
-        passing = self._to_one_network(container, self._target) or self._to_the_outside(container)
+        other = self._source if cause.header.reply else self._target
+        passing = self._to_one_network(container, other) or self._to_the_outside(container)
         if container.mode == NONE_MODE:
             why = f"{container.name} has network_mode none ({container.path})"
         elif not any(container.has(network, cause.header.version) for network in networks):
@@ -116,13 +120,39 @@ class Adviser:
         container = self._plan.model.containers.get(cause.stack)
         if container is not None:
             return Advice(f"{container.name} got a packet for another address")
+        unowned = self._unowned()
+        if unowned:
+            return unowned
         name = "net.ipv4.ip_forward" if cause.header.version == 4 else "net.ipv6.conf.all.forwarding"
         host = self._plan.model.host
+        if not self._plan.has_networks:
+            return Advice(f"no networks are declared on this host, and {name} is 0", (f"set {name} to 1",))
+        if not (self._network_of(cause.incoming) or network_at(self._plan, cause.header)):
+            return self._router(name)
         if not host.ip_forward:
             return Advice(f"ip-forward is false ({host.path})", (f"`ip-forward: true` in {host.path}, or {name} = 1",))
         return Advice(f"{name} should be 1, but is not", (APPLY,))
 
+    def _router(self, parameter: str = "") -> Advice:
+        """That the host forwards from one other host to another; `parameter` keeps it from forwarding at all."""
+        host = self._plan.model.host
+        keys = [("ip-forward", host.ip_forward), ("ip-forward-no-drop", host.ip_forward_no_drop)]
+        missing = " and ".join(f"`{key}: true`" for key, value in keys if not value)
+        by_hand = parameter if self._asked.version == 6 and not self._plan.has_ipv6 else ""
+        opened = [f"{missing} in {host.path}"] if missing else []
+        opened += [f"set {by_hand} to 1"] if by_hand else []
+        if not opened:
+            return Advice(f"{parameter} should be 1, but is not" if parameter else "", (APPLY,))
+        why = "the host forwards packets of its containers only, since it did not forward before"
+        if not host.ip_forward:
+            why = f"ip-forward is false ({host.path})"
+        elif by_hand:
+            why = f"no network has IPv6, and {by_hand} is 0"
+        return Advice(why, (", and ".join(opened),))
+
     def _not_taken(self, cause: Cause) -> Advice:
+        if is_loopback(cause.header.destination):
+            return Advice() if cause.header.reply else self._loopback()
         return Advice("", (f"check rp_filter of {cause.incoming}, and the host's route back to the sender",))
 
     def _isolated_port(self, cause: Cause) -> Advice:
@@ -175,14 +205,77 @@ class Adviser:
                 missing = f"port {port}/{protocol} is declared ({published.path}), but missing in the kernel"
                 return Advice(missing, (APPLY,))
             why = f"port {port}/{protocol} is published on {at} only ({published.path})"
-            return Advice(why, (f"publish it on all addresses: `{_short(published, port)}` in {published.path}",))
+            return Advice(why, (self._on_all_addresses(published),))
+        other_family = self._published(_OTHER_VERSION[self._asked.version])
+        if other_family:
+            return self._in_other_family(other_family)
         untranslated = self._untranslated()
         if untranslated:
             return untranslated
         why = f"no container publishes port {port}/{protocol} of the host"
-        suffix = "" if protocol == "tcp" else f"/{protocol}"
-        opened = f'`ports: ["{port}:PORT{suffix}"]` of the container that is to serve it'
-        return Advice(why, (opened, "start a service on that port of the host"))
+        return Advice(why, (self._ports_of_a_container(), "start a service on that port of the host"))
+
+    def _in_other_family(self, published: Publication) -> Advice:
+        """A port that is published in the IP family only that the packet does not have."""
+        model, version = self._plan.model, self._asked.version
+        container = model.containers[published.container]
+        attachment = gateway_attachment(model, container, published.version)
+        network = model.networks[attachment.network] if attachment else None
+        is_missing = network is not None and not container.has(network, version)
+        without_rules = model.host.without_rules.get(version, "")
+        is_elsewhere = self._binding(published) is not None or not (is_missing or without_rules)
+        opened = [self._on_all_addresses(published)] if is_elsewhere else []
+        if without_rules:
+            opened.append(f"`{without_rules}: true` in {model.host.path}")
+        if network and is_missing:
+            opened.append(f"`{network.family_key(version)}: true` in {network.path}")
+        at = published.host_ip or f"IPv{published.version} addresses"
+        why = f"port {published.host_port}/{published.protocol} is published on {at} only ({published.path})"
+        return Advice(why, (", and ".join(opened),))
+
+    def _ports_of_a_container(self) -> str:
+        port, protocol = self._asked.destination_port, self._asked.protocol
+        return f'`ports: ["{port}:PORT{_suffix(protocol)}"]` of the container that is to serve it'
+
+    def _on_all_addresses(self, published: Publication) -> str:
+        """Where the declaration names no address for the port, its network or the host has one for all ports."""
+        anywhere = "0.0.0.0:" if self._asked.version == 4 else "[::]:"
+        default = "" if self._binding(published) or not published.host_ip else anywhere
+        mapping = f"{default}{published.host_port}:{published.target_port}{_suffix(published.protocol)}"
+        return f"publish it on all addresses: `{mapping}` in {published.path}"
+
+    def _binding(self, published: Publication) -> Optional[Address]:
+        """The address that the declaration names for the port."""
+        ports = self._plan.model.containers[published.container].ports
+        return next((mapping.host_ip for mapping in ports if mapping.path == published.path), None)
+
+    # What is not the host's
+
+    def _loopback(self) -> Advice:
+        """What other hosts send to the host's loopback."""
+        port, protocol = self._asked.destination_port, self._asked.protocol
+        why = f"only the host itself reaches its {self._asked.destination}"
+        if protocol == PING:
+            return Advice(why, ("use host",))
+        use = f"use host:{port}{_suffix(protocol)}"
+        published = self._published(self._asked.version) or self._published(_OTHER_VERSION[self._asked.version])
+        if published is None:
+            return Advice(why, (f"{self._ports_of_a_container()}, and {use}",))
+        if published.host_ip is None:
+            return Advice(why, (f"{use}, where it is published ({published.path})",))
+        return Advice(why, (f"{self._on_all_addresses(published)}, and {use}",))
+
+    def _unowned(self) -> Optional[Advice]:
+        """A port that is published on an address which the host does not have."""
+        asked = self._asked
+        for each in self._plan.publications:
+            same = (each.host_ip, each.host_port, each.protocol)
+            if not self._is_here and same == (asked.destination, asked.destination_port, asked.protocol):
+                why = f"port {each.at(each.host_port)} is published, but {each.host_ip} is no address of this host"
+                use = f"use host:{each.host_port}{_suffix(each.protocol)}"
+                everywhere = f"{self._on_all_addresses(each)}, and {use}"
+                return Advice(f"{why} ({each.path})", (f"give the host the address {each.host_ip}", everywhere))
+        return None
 
     def _silent(self, cause: Cause) -> Advice:
         name = "net.ipv4.icmp_echo_ignore_all" if cause.header.version == 4 else "net.ipv6.icmp.echo_ignore_all"
@@ -208,7 +301,10 @@ class Adviser:
             mode = network.gateway_mode(cause.header.version)
             reason = "gateway mode isolated" if mode == ISOLATED else "inhibit_ipv4"
             why = f"the host has no address on network {network.name} ({reason}, {network.path})"
-            return Advice(why, tuple(filter(None, [self._to_one_network(self._source, self._target)])))
+            key = f"gateway_mode_ipv{cause.header.version}" if mode == ISOLATED else "inhibit_ipv4"
+            addressed = "" if self._source else f"another com.docker.network.bridge.{key} in {network.path}"
+            both = self._to_one_network(self._source, self._target)
+            return Advice(why, tuple(filter(None, [both, addressed])))
         return Advice("the host has no route to that network, although the network is declared", (APPLY,))
 
     # Rules
@@ -248,6 +344,8 @@ class Adviser:
 
     def _by_declaration(self, cause: Cause) -> Advice:
         """Why a rule of wharf.network drops the packet: the first option of the declaration that says so."""
+        if is_loopback(self._asked.destination):
+            return self._loopback()
         coming, going = self._network_of(cause.incoming), self._network_of(cause.outgoing)
         going = going or network_at(self._plan, cause.header)
         for found in (
@@ -260,9 +358,7 @@ class Adviser:
             if found:
                 return found
         if not going and not coming:
-            host = self._plan.model.host
-            why = "the host forwards packets of its containers only, since it did not forward before"
-            return Advice(why, (f"`ip-forward-no-drop: true` in {host.path}",))
+            return self._unowned() or self._router()
         return Advice()
 
     def _isolated(self, coming: Optional[Network]) -> Optional[Advice]:
@@ -279,15 +375,32 @@ class Adviser:
             if network and network.internal:
                 why = f"network {network.name} is internal ({network.path})"
                 both = self._to_one_network(self._source, self._target)
-                out = self._to_the_outside(self._source) if self._source and not self._target else ""
-                opened = f"leave out `internal: true` in {network.path}"
-                return Advice(why, tuple(filter(None, [both, out, opened])))
+                others = self._into_internal(network) if network == going else self._out_of_internal(network)
+                return Advice(why, tuple(filter(None, [both, *others])))
         return None
 
+    def _out_of_internal(self, network: Network) -> Iterator[str]:
+        if self._source and not self._target:
+            yield self._to_the_outside(self._source)
+            yield f"leave out `internal: true` in {network.path}"
+
+    def _into_internal(self, network: Network) -> Iterator[str]:
+        """Also where it is not internal, a network is reached by published ports, or by pings that it allows."""
+        if self._target is None:
+            return
+        if self._publish():
+            yield self._publish()
+            return
+        published = self._by_publication(self._target)
+        if network.gateway_mode(self._asked.version) != ISOLATED:
+            yield f"leave out `internal: true` in {network.path}, and {published or self._ping(network)}"
+        if published:
+            yield f"{self._to_the_outside(self._target)}, and {published}"
+
     def _restricted(self, cause: Cause) -> Optional[Advice]:
-        """A port with `allow_from`, by which the packet came, or to which it goes."""
+        """A port of the host with `allow_from` that the packet asks for."""
         header = cause.header
-        for each in self._plan.publications:
+        for each in self._plan.publications if self._is_here else ():
             same = (each.address, each.target_port, each.protocol)
             if each.allow_from is None or same != (header.destination, header.destination_port, header.protocol):
                 continue
@@ -300,7 +413,7 @@ class Adviser:
         return None
 
     def _without_icc(self, network: Network) -> Advice:
-        key = "icc" if network.is_default else "com.docker.network.bridge.enable_icc"
+        key = _icc_key(network)
         why = f"containers of network {network.name} may not talk to each other ({key} is false, {network.path})"
         return Advice(why, tuple(filter(None, [f"`{key}: true` in {network.path}", self._publish()])))
 
@@ -324,14 +437,16 @@ class Adviser:
     def _to_one_network(self, source: Optional[Container], target: Optional[Container]) -> str:
         if source is None or target is None:
             return ""
-        networks = [network for network in self._networks(target) if network.gateway_mode(4) != ISOLATED]
+        networks = sorted(self._networks(target), key=lambda network: not network.icc)
         if not networks:
             return ""
-        own = [network.name for network in self._networks(source)]
-        together = ", ".join(dict.fromkeys([*own, networks[0].name]))
+        own, chosen = [network.name for network in self._networks(source)], networks[0]
+        together = ", ".join(dict.fromkeys([*own, chosen.name]))
+        talking = "" if chosen.icc else f", and `{_icc_key(chosen)}: true` in {chosen.path}"
         if source.mode == NONE_MODE:
-            return f"connect {source.name} to a network: `networks: [{together}]`, not network_mode, in {source.path}"
-        return f"connect both to one network: `networks: [{together}]` in {source.path}"
+            networks_only = f"`networks: [{together}]`, not network_mode, in {source.path}"
+            return f"connect {source.name} to a network: {networks_only}{talking}"
+        return f"connect both to one network: `networks: [{together}]` in {source.path}{talking}"
 
     def _having_family(self, source: Container, version: int) -> str:
         """To give a network that leads there the IP family that it lacks."""
@@ -339,25 +454,44 @@ class Adviser:
         there = self._networks(self._target) if self._target else [each for each in own if not each.internal]
         return next((f"`{each.family_key(version)}: true` in {each.path}" for each in own if each in there), "")
 
-    def _to_the_outside(self, source: Optional[Container]) -> str:
-        if source is None:
-            return ""
-        return f"connect {source.name} to a network that is not internal, by `networks` in {source.path}"
+    def _to_the_outside(self, container: Container) -> str:
+        by = "`networks`, not network_mode," if container.mode == NONE_MODE else "`networks`"
+        family = " with IPv6" if self._asked.version == 6 else ""
+        return f"connect {container.name} to a network{family} that is not internal, by {by} in {container.path}"
 
     def _publish(self) -> str:
-        if self._target is None or self._asked.protocol == PING:
+        """To publish the port that is asked for, where the container has a network that allows it."""
+        if self._target is None or gateway_attachment(self._plan.model, self._target, self._asked.version) is None:
+            return ""
+        return self._by_publication(self._target)
+
+    def _by_publication(self, target: Container) -> str:
+        if self._asked.protocol == PING:
             return ""
         port, protocol = self._asked.destination_port, self._asked.protocol
         for each in self._plan.publications:
-            reached = (each.container, each.target_port, each.protocol) == (self._target.name, port, protocol)
-            if reached and each.version == self._asked.version:
+            reached = (each.container, each.target_port, each.protocol) == (target.name, port, protocol)
+            if reached and each.version == self._asked.version and self._is_open(each):
                 at = each.host_ip or "host"
                 return f"use {at}:{each.host_port}/{protocol}, where it is published ({each.path})"
-        suffix = "" if protocol == "tcp" else f"/{protocol}"
-        routed = self._routed_address(self._target)
+        suffix = _suffix(protocol)
+        routed = self._routed_address(target)
         if routed:
-            return f'`ports: ["{port}{suffix}"]` in {self._target.path}, and use {spelt(routed, port)}{suffix}'
-        return f'`ports: ["{port}:{port}{suffix}"]` in {self._target.path}, and use host:{port}{suffix}'
+            return f'add `ports: ["{port}{suffix}"]` in {target.path}, and use {spelt(routed, port)}{suffix}'
+        return f'add `ports: ["{port}:{port}{suffix}"]` in {target.path}, and use host:{port}{suffix}'
+
+    def _is_open(self, published: Publication) -> bool:
+        """Whether the sender may use it, at an address that the host has for others."""
+        at, source = published.host_ip, self._asked.source
+        own = {*(self._plan.facts.addresses or ()), *self._plan.gateways}
+        if at and (str(at) not in own or at.is_loopback):
+            return False
+        attachment = gateway_attachment(self._plan.model, self._source, published.version) if self._source else None
+        if self._source and attachment:
+            source = self._plan.allotted.endpoints[self._source.name, attachment.network].address(published.version)
+        if source is None or isinstance(source, SomeAddress):
+            return published.allow_from is None
+        return published.allows(source)
 
     def _routed_address(self, container: Container) -> Optional[Address]:
         """The container's own address at which its published ports are reached, if no port of the host leads to it."""
@@ -383,7 +517,7 @@ class Adviser:
         return None
 
     def _ping(self, network: Network) -> str:
-        return f"`x-wharf: {{icmp: true}}` in {network.path}" if self._asked.protocol == PING else ""
+        return f"add `x-wharf: {{icmp: true}}` in {network.path}" if self._asked.protocol == PING else ""
 
     def _published(self, version: int) -> Optional[Publication]:
         if not self._is_here:
@@ -412,6 +546,9 @@ def _removal(base: Base, end: End) -> str:
     return f"`{base.tool.partition('-')[0]} -t {base.name} -D {label[len('-A ') :]}`"
 
 
-def _short(published: Publication, port: object) -> str:
-    suffix = "" if published.protocol == "tcp" else f"/{published.protocol}"
-    return f"{port}:{published.target_port}{suffix}"
+def _icc_key(network: Network) -> str:
+    return "icc" if network.is_default else "com.docker.network.bridge.enable_icc"
+
+
+def _suffix(protocol: str) -> str:
+    return "" if protocol == TCP else f"/{protocol}"

@@ -17,7 +17,7 @@ from ..kernel.proc_sys import of_interface
 from ..kernel.rtnetlink import FoundRoute, LinkInfo
 from ..third_party.required_flows import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
 from .choices import Choices
-from .headers import PING, Header
+from .headers import PING, Header, is_loopback
 from .headers import End as AddressEnd
 from .hooks import Hooks
 from .stacks import LOOPBACK, Stack, Stacks
@@ -357,6 +357,10 @@ class Walk:
         before = header
         for base in stack.rules.of_device("ingress", link.name):
             self._hooks.filter(HookState(stack, link), base, header)
+        if header.version == 6 and link.name != LOOPBACK and is_loopback(header.destination):
+            # RFC 4291, 2.5.3.
+            reason = f"{stack.called} drops a packet to {header.destination} that comes by {link.name}"
+            raise self._journal.stopped(NOT_TAKEN, stack, header, reason, link.name)
         header = self._hooks.pass_hook(PREROUTING, HookState(stack, link), header)
         if link.name == LOOPBACK:
             return self._deliver(stack, link, header)
