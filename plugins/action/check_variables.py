@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.engine.errors import ModelError, ProblemCollector
-from ..plugin_utils.overlay import ENCRYPTING, may_encrypt
+from ..plugin_utils.overlay import may_encrypt
 from ..plugin_utils.variables import KNOWN, read_declaring, read_settings, refuse_unknown
 
 
@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validated, options = self.validate_argument_spec(argument_spec={"group": {"type": "str"}})
+        self.validate_argument_spec(argument_spec={})
         problems = ProblemCollector()
         try:
             with problems.collect():
@@ -39,28 +39,8 @@ class ActionModule(ActionBase):
         except ModelError as error:
             told = [vars(problem) for problem in error.problems]
             return {**result, "failed": True, "msg": str(error), "problems": told}
-        encrypts = may_encrypt(given)
-        if declaring and options["group"]:
-            result.update(self._add_to_groups(options["group"], encrypts, variables))
-        return {**result, "changed": False, "declaring": declaring, "encrypts": encrypts, "settings": settings}
-
-    def _add_to_groups(self, group: str, encrypts: bool, variables: dict[str, Any]) -> dict[str, Any]:
-        """By Ansible's own action: how that tells the inventory of it depends on Ansible's version. A task adds a host
-        to one group alone; the hosts that may have encrypted networks are in one below it.
-        """
-        task = self._task.copy()
-        task.args = {"key": ENCRYPTING, "parents": [group]} if encrypts else {"key": group}
-        loader = self._shared_loader_obj.action_loader
-        group_by = loader.get(
-            "ansible.builtin.group_by",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        return group_by.run(task_vars=variables)
+        known = {"declaring": declaring, "encrypts": may_encrypt(given), "settings": settings}
+        return {**result, "changed": False, **known}
 
     def _values(self, variables: Mapping[str, Any], problems: ProblemCollector) -> dict[str, Any]:
         """

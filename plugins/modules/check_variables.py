@@ -18,11 +18,6 @@ description:
     list, or texts of these. The modules of the layers read what is within them, and Compose files.
 extends_documentation_fragment:
   - wharf.network.attributes.read_only
-options:
-  group:
-    description: A group of the inventory to which the host is added for the rest of the run, if a variable declares
-      something of it; and to C(wharf_encrypting), below that, if it may have encrypted networks.
-    type: str
 attributes:
   action:
     support: full

@@ -28,11 +28,8 @@ from .declaration import from_text, gather, is_blank
 
 OVERLAY = "overlay"
 
-# The group of the hosts that may have encrypted networks.
-ENCRYPTING = "wharf_encrypting"
-
 # Groups that the admin has not made: Ansible's own, and those of playbooks/tasks/variables.yml.
-NOT_DECLARED = {"all", "ungrouped", "wharf_declared", ENCRYPTING}
+NOT_DECLARED = {"all", "ungrouped", "wharf_declared", "wharf_encrypting"}
 VARIABLE = "wharf_overlay"
 _OVERLAY_KEYS = ("address", "index")
 

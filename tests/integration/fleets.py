@@ -75,7 +75,8 @@ class Fleet:
         members = {name: {"ansible_shell_executable": str(folder / "enter" / name)} for name in hosts}
         by_group = {group: {name: members[name] for name in self.of(group)} for group in GROUPS}
         connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        inventory = {"children": {g: {"hosts": h} for g, h in by_group.items()}, "vars": connection}
+        groups = {"children": {g: {"hosts": h} for g, h in by_group.items()}}
+        inventory = {"children": {"fleet": groups}, "vars": connection}
         self._write("inventory.yml", yaml.safe_dump({"all": inventory}))
 
     def set_variables(self, group: str, variables: dict[str, Any]) -> None:

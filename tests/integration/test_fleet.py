@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from fleets import GROUPS, Fleet
 from hosts import differences
@@ -19,8 +20,9 @@ def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:
     made = fleet.play("wharf.network.site")
     assert made.returncode == 0, made.output
     assert made.changed == set(fleet.of("data"))
-    # One task looks at its variables, one brings it to what is declared, and one tells of that.
-    assert {made.of(name)["ok"] for name in fleet.hosts} == {3}
+    # One task looks at its variables, one brings it to what is declared, and one tells of that; one is for all hosts.
+    first, *others = [*fleet.of("data"), *fleet.of("web")]
+    assert (made.of(first)["ok"], {made.of(name)["ok"] for name in others}) == (4, {3})
     for name in fleet.of("web"):
         fleet.hosts[name].serve("web", "80/tcp")
         assert fleet.hosts[name].probe("outside", "192.0.2.10:8080/tcp").by == "web", name
@@ -32,6 +34,16 @@ def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:
     assert fleet.play("wharf.network.teardown").returncode == 0
     for name, host in fleet.hosts.items():
         assert differences(before[name], host.snapshot()) == "", name
+
+
+def test_batches_are_in_the_order_of_the_inventory(fleet: Fleet) -> None:
+    """Also if it takes longer to look at the variables of one host than at those of others."""
+    first, *others = [*fleet.of("data"), *fleet.of("web")]
+    slow = f"{{{{ lookup('pipe', 'sleep 1; echo 1') and {{}} if inventory_hostname == '{first}' else {{}} }}}}"
+    fleet.set_variables("data", {"wharf_host": slow})
+    made = fleet.play("wharf.network.site", "-e", "wharf_serial=1", "--check")
+    _before, *batches = made.output.partition("PLAY RECAP")[0].split("PLAY [Container networks]")
+    assert [set(re.findall(r"\[(host\d+)\]", batch)) for batch in batches] == [{name} for name in (first, *others)]
 
 
 def test_one_host_fails_and_one_is_unreachable(fleet: Fleet) -> None:
