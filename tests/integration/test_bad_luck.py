@@ -144,7 +144,7 @@ except ApplyError as error:
             host.apply(more(WORDS))
         assert_same(before, lambda: standing(host))
 
-    @pytest.mark.parametrize("place, why", [(read_only, "Read-only file system"), (full, "No space left on device")])
+    @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_the_command(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
         before = standing(host)

@@ -18,8 +18,10 @@ from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 from . import history, verified
 from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
+from .flows import LOST
 from .kernel import disk
 from .planning.allotments import Allotments
+from .planning.reach import AddressPort
 from .planning.wireguard_names import KEY_FILE
 from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
@@ -130,7 +132,7 @@ class Ledger:
             owned=_owned(data["owned"]),
             prior=dict(data["prior"]),
             digests={name: _digests(each) for name, each in data.get("digests", {}).items()},
-            stale_ports=set(data.get("stale_ports", ())),
+            stale_ports=_stale_ports(data.get("stale_ports", ())),
             canonical=dict(data["canonical"]),
             knows_boot="boot" in data["declared"],
             unconfirmed=_unconfirmed(data.get("unconfirmed")),
@@ -214,6 +216,17 @@ def _digests(data: Any) -> Tuple[Digest, ...]:
     if isinstance(data, str):
         data = [each.partition("@")[::2] for each in data.split()]
     return tuple(Digest(*each) for each in data)
+
+
+def _stale_ports(data: Any) -> Set[str]:
+    """
+    Raises:
+        ValueError, AttributeError, TypeError: what one of them says is no port.
+    """
+    ports = set(data)
+    for port in ports - {LOST}:
+        AddressPort.parse(port)
+    return ports
 
 
 def _declared(data: Mapping[str, Any]) -> Declared:

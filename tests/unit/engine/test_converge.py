@@ -250,15 +250,18 @@ def test_a_model_that_cannot_be_touches_nothing(memory: Memory) -> None:
     assert not Path(ledger_file.PATH).exists()
 
 
-def damaged(**allotted: Any) -> str:
-    """A ledger of which only a part of what is allotted cannot be understood."""
-    return json.dumps({"version": 1, "declared": {}, "allotted": allotted, "owned": {}, "prior": {}, "canonical": {}})
+def damaged(**parts: Any) -> str:
+    """A ledger of which only these parts cannot be understood: of what is allotted, or `stale_ports`."""
+    others = {"stale_ports": parts.pop("stale_ports", [])}
+    empty: dict[str, Any] = {"declared": {}, "owned": {}, "prior": {}, "canonical": {}}
+    return json.dumps({"version": 1, **empty, "allotted": parts, **others})
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "{", '{"version": 1}', "[]", "\x00\x01", "[" * 100_000),
+        *(damaged(stale_ports=["80"]), damaged(stale_ports=[5]), damaged(stale_ports=["* tcp x"])),
         *(damaged(ports=None), damaged(ports=[1]), damaged(resolvers="x"), damaged(resolvers={"web": {}})),
     ],
 )

@@ -38,7 +38,7 @@ class Programs(Resource):
             try:
                 _change(change)
             except OSError as error:
-                raise ApplyError(f"{COMMAND}: {error.strerror}") from error
+                raise ApplyError(f"{COMMAND}: {disk.reason(error)}") from error
         return {}
 
 
