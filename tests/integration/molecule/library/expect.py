@@ -26,7 +26,7 @@ from ansible.module_utils import agent
 from ansible.module_utils.basic import AnsibleModule
 
 ANSWERERS = Path("/run/expect.pid")
-CLOSED_AFTER = 5  # seconds; emulated machines are slow
+CLOSED_AFTER, PATIENCE = 5, 60  # seconds; emulated machines are slow
 PROTOCOLS = ("tcp", "udp", "ping")
 
 
@@ -94,8 +94,14 @@ def look(expectations: list[dict]) -> list[str]:
     running = {n: run(e) for n, e in enumerate(expectations) if "run" in e}
     asked = {n: e for n, e in enumerate(expectations) if e.keys() & PROTOCOLS}
     seen.update(ask(asked))
-    # A packet may get lost.
-    seen.update(ask({n: e for n, e in asked.items() if seen[n] == "closed" != e["gives"]}))
+    # A packet may get lost, and another host begins to answer at its own pace: until then all is closed.
+    began = time.monotonic()
+    silent = {n: e for n, e in asked.items() if seen[n] == "closed" != e["gives"]}
+    closed = {n: e for n, e in asked.items() if e["gives"] == "closed"} if silent else {}
+    while silent and time.monotonic() - began < PATIENCE:
+        seen.update(ask(silent))
+        silent = {n: e for n, e in silent.items() if seen[n] == "closed"}
+    seen.update(ask(closed))
     seen.update((n, process.communicate()[0].strip()) for n, process in running.items())
     return [seen[n] for n in range(len(expectations))]
 
