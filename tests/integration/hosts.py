@@ -364,7 +364,8 @@ class ThrowawayHost:
         predicted = self.diff(words, state, scope)
         made = self.apply(words, state, scope)
         assert predicted.changes == made.changes
-        assert predicted.warnings == made.warnings
+        if self.backend != BACKENDS[0]:
+            assert [told for told in predicted.warnings | made.warnings if _OWN_CHAIN.search(told)] == []
         assert self.apply(words, state, scope).changes == []
         return made.changes
 
@@ -464,6 +465,9 @@ class ThrowawayHost:
         address, port = (where, "0") if protocol == "ping" else where.rsplit(":", 1)
         return Probe(self.path(place), protocol, address.strip("[]"), int(port), source_port=source_port)
 
+
+# In a warning, of a rule that drops what must pass.
+_OWN_CHAIN = re.compile(r"in chain (?:DOCKER|WHARF)(?!-USER)")
 
 # As iptables makes it for itself, by nft, and as iptables-legacy lists it.
 _EMPTY_CHAIN = r"\tchain [A-Z]+ \{\n\t\ttype \w+ hook \w+ priority -?\w+; policy accept;\n\t\}\n\n?"

@@ -132,11 +132,11 @@ def _is_being_solved(drop: ThirdPartyDrop, not_made: Sequence[Change]) -> bool:
         return False
     if drop.table == "firewalld":
         return "firewalld" in kinds
-    if {"iptables_chain", "iptables_rules"} & kinds:
-        from .rules.rules_iptables import CHAINS, USER_CHAIN
+    if "iptables_chain" in kinds:
+        from .preflight.third_party_drops import is_in_own_chain
 
-        if drop.chain != USER_CHAIN and f"{drop.table} {drop.chain}" in CHAINS:
-            # A chain of wharf.network, in which the rule that accepts is still missing.
+        if is_in_own_chain(drop):
+            # It goes, since the other backend's come.
             return True
     return drop.chain == "FORWARD" and bool({"accept", "iptables_hook"} & kinds)
 

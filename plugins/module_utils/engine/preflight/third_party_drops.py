@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import List
 
+from ..declaration.model import IPTABLES
 from ..kernel import proc_sys
 from ..planning.plan import Plan
 from ..resources.firewall import nftables
+from ..resources.firewall.iptables_save import is_managed, is_users
 from ..resources.firewall.rulesets import read_rulesets
 from ..third_party.drops import NFT, ThirdPartyDrop, third_party_drops
 from ..third_party.required_flows import required_flows
@@ -26,7 +28,16 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
     if not rulesets:
         return []
     bridged = proc_sys.read("net.bridge.bridge-nf-call-iptables") == "1"
-    return [_with_text(drop) for drop in third_party_drops(rulesets, list(required_flows(plan, bridged)))]
+    found = third_party_drops(rulesets, list(required_flows(plan, bridged)))
+    if plan.model.host.firewall_backend == IPTABLES:
+        found = [drop for drop in found if not is_in_own_chain(drop)]
+    return [_with_text(drop) for drop in found]
+
+
+def is_in_own_chain(drop: ThirdPartyDrop) -> bool:
+    """Whether the chain has a name that wharf.network gives those of its rules of iptables, as a dockerd may, too."""
+    chain = f"{drop.family} {drop.table} {drop.chain}"
+    return drop.tool != NFT and is_managed(chain) and not is_users(chain)
 
 
 def _with_text(drop: ThirdPartyDrop) -> ThirdPartyDrop:
