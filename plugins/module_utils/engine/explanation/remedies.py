@@ -206,12 +206,12 @@ class Adviser:
                 return Advice(missing, (APPLY,))
             why = f"port {port}/{protocol} is published on {at} only ({published.path})"
             return Advice(why, (self._on_all_addresses(published),))
-        other_family = self._published(_OTHER_VERSION[self._asked.version])
-        if other_family:
-            return self._in_other_family(other_family)
         untranslated = self._untranslated()
         if untranslated:
             return untranslated
+        other_family = self._published(_OTHER_VERSION[self._asked.version])
+        if other_family:
+            return self._in_other_family(other_family)
         why = f"no container publishes port {port}/{protocol} of the host"
         return Advice(why, (self._ports_of_a_container(), "start a service on that port of the host"))
 
