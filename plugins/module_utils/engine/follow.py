@@ -236,11 +236,6 @@ class _Follower:
                 return Followed(rules=loaded)
             ledger = Ledger.load()
         facts = read_facts(ledger, HostStack())
-        bridges = frozenset(bridge.name for bridge in facts.third_party_bridges or ())
-        if bridges != self._bridges:
-            named, self._bridges = name_bridges(), bridges
-            if named:
-                return Followed(rules=named)
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
             followed = bring_up_to_date()
@@ -263,6 +258,10 @@ class _Follower:
             self._connected.update(started)
         if self._may_ask(ledger):
             followed = replace(followed, connected=(*followed.connected, *renew_leases(self._leased)))
+        bridges = frozenset(bridge.name for bridge in facts.third_party_bridges or ())
+        if bridges != self._bridges and followed == Followed():
+            # Last, and alone: where rules cannot be loaded, containers are connected and named all the same.
+            followed, self._bridges = Followed(rules=name_bridges()), bridges
         return followed
 
     def _may_ask(self, ledger: Ledger) -> bool:
