@@ -102,7 +102,11 @@ class Object:
     @property
     def title(self) -> str:
         """What an error calls it: by its place, as far as that is known, and by its name on the host."""
-        return f"{self.place}: {self.kind} {self.name}" if self.place else f"{self.kind} {self.name}"
+        return self.placed(f"{self.kind} {self.name}")
+
+    def placed(self, message: str) -> str:
+        """A message about it, behind its place, as far as that is known."""
+        return f"{self.place}: {message}" if self.place else message
 
     @property
     def is_whole(self) -> bool:

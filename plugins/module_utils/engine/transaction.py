@@ -198,7 +198,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
         now = now.without_changes_of(frozenset(refused))
         refused.update(with_places(now.resource.tolerate(now.changes), now.wanted))
         again.append(now.without_changes_of(frozenset(refused)))
-    different = "; ".join(_placed(change) for part in again for change in part.changes)
+    different = "; ".join(change.subject.placed(str(change)) for part in again for change in part.changes)
     if different:
         raise VerifyError(f"after all changes were made, these are still to be made: {different}")
     return again
@@ -237,13 +237,9 @@ def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tu
             now = part.observed_again(part.desired)
             # What was to be written is not what is there.
             after.append(replace(now, observation=replace(now.observation, digests={})))
-    problems += [f"still to be taken back: {_placed(change)}" for part in after for change in part.changes]
+    left = (change for part in after for change in part.changes)
+    problems += [f"still to be taken back: {change.subject.placed(str(change))}" for change in left]
     return after, problems
-
-
-def _placed(change: Change) -> str:
-    place = change.subject.place
-    return f"{place}: {change}" if place else str(change)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
-from typing import Union
+from contextlib import contextmanager, suppress
+from typing import Iterator, Union
 
+from ..errors import ApplyError
 from . import selinux
 
 _NO_ROOM = "make room for it there"
@@ -25,6 +26,19 @@ def remedy(error: OSError) -> str:
 def reason(error: OSError) -> str:
     """What the kernel says of a file that cannot be written, and what the admin can do about it."""
     return ": ".join(filter(None, [error.strerror or str(error), remedy(error)]))
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Say what was being written if the block fails, and what the admin can do about it.
+
+    Raises:
+        ApplyError: the block could not write a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ApplyError(f"{what}: {reason(error)}") from error
 
 
 def sync(path: str) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..diff import Change
-from ..errors import ApplyError, ConflictError
+from ..errors import ConflictError
 from ..kernel import disk
 from ..kernel.init_systems import INIT_SYSTEMS, InitSystem
 from ..planning.boot import SERVICES
@@ -35,20 +35,14 @@ class Programs(Resource):
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
-            try:
-                _change(change)
-            except OSError as error:
-                raise ApplyError(f"{COMMAND}: {disk.reason(error)}") from error
+            with disk.writing(COMMAND):
+                if isinstance(change.after, Program):
+                    with _follow_stopped():
+                        os.makedirs(os.path.dirname(COMMAND), exist_ok=True)
+                        disk.replace(COMMAND, change.after.content, 0o755)
+                else:
+                    disk.remove(COMMAND)
         return {}
-
-
-def _change(change: Change) -> None:
-    if isinstance(change.after, Program):
-        with _follow_stopped():
-            os.makedirs(os.path.dirname(COMMAND), exist_ok=True)
-            disk.replace(COMMAND, change.after.content, 0o755)
-    else:
-        disk.remove(COMMAND)
 
 
 def _standing() -> Optional[Program]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence
 
 from ...diff import Change
-from ...errors import ApplyError, ConflictError, Problem
+from ...errors import ConflictError, Problem
 from ...kernel import disk, selinux
 from ...state import Digest, File, Key, State, state_of
 from ..resource import Observation, Resource
@@ -94,16 +94,13 @@ class Files(Resource):
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
-            try:
+            with disk.writing(change.subject.placed(change.subject.name)):
                 if isinstance(change.after, File) and change.fields == ("selinux_type",):
                     _set_selinux_type(change.after)
                 elif isinstance(change.after, File):
                     self._make(change.after)
                 else:
                     self._remove(Path(change.subject.name))
-            except OSError as error:
-                place = f"{change.subject.place}: " if change.subject.place else ""
-                raise ApplyError(f"{place}{change.subject.name}: {disk.reason(error)}") from error
         return {}
 
     def _make(self, file: File) -> None:

@@ -14,7 +14,6 @@ import stat
 from contextlib import suppress
 from typing import Optional
 
-from ...errors import ApplyError
 from ...kernel import curve25519, disk, rtnetlink
 from ...kernel.wireguard import KEY_SIZE, WireGuardNetlink, as_bytes, as_text
 from ...planning.wireguard_names import KEY_FILE
@@ -50,7 +49,7 @@ def kept() -> bytes:
         ApplyError: it cannot be written.
     """
     key = read()
-    try:
+    with disk.writing(f"{KEY_FILE} cannot be written"):
         if not key:
             key = of_link() or curve25519.clamped(os.urandom(KEY_SIZE))
             os.makedirs(os.path.dirname(KEY_FILE), mode=0o755, exist_ok=True)
@@ -58,8 +57,6 @@ def kept() -> bytes:
         elif stat.S_IMODE(os.stat(KEY_FILE).st_mode) & 0o077:
             # Somebody has restored it from elsewhere.
             os.chmod(KEY_FILE, 0o600)
-    except OSError as error:
-        raise ApplyError(f"{KEY_FILE} cannot be written: {disk.reason(error)}") from error
     return key
 
 
