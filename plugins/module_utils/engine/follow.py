@@ -229,13 +229,14 @@ class _Follower:
         if ledger.unconfirmed and ledger.unconfirmed.is_over:
             # Nothing else until they are reverted: any run of this process would do so without a word.
             return self._have_reverted(ledger.unconfirmed)
+        facts = read_facts(ledger, HostStack())
+        bridges = frozenset(bridge.name for bridge in facts.third_party_bridges or ())
         if self.may_lack_rules:
-            loaded = load_lost_rules()
-            self.may_lack_rules = False
+            loaded = load_rules(names_bridges=bridges != self._bridges)
+            self.may_lack_rules, self._bridges = False, bridges
             if loaded:
                 return Followed(rules=loaded)
             ledger = Ledger.load()
-        facts = read_facts(ledger, HostStack())
         followed = Followed()
         if (facts.resolv_conf, facts.hosts) != self._files:
             followed = bring_up_to_date()
@@ -258,10 +259,9 @@ class _Follower:
             self._connected.update(started)
         if self._may_ask(ledger):
             followed = replace(followed, connected=(*followed.connected, *renew_leases(self._leased)))
-        bridges = frozenset(bridge.name for bridge in facts.third_party_bridges or ())
         if bridges != self._bridges and followed == Followed():
             # Last, and alone: where rules cannot be loaded, containers are connected and named all the same.
-            followed, self._bridges = Followed(rules=name_bridges()), bridges
+            followed, self._bridges = Followed(rules=load_rules(names_bridges=True)), bridges
         return followed
 
     def _may_ask(self, ledger: Ledger) -> bool:
@@ -316,50 +316,32 @@ def _stack(path: str) -> Optional[_Stack]:
     return None
 
 
-def load_lost_rules() -> Tuple[str, ...]:
-    """Where chains that wharf.network made are gone, as after `nft flush ruleset`, load all rules again.
+def load_rules(names_bridges: bool) -> Tuple[str, ...]:
+    """Where chains that wharf.network made are gone, as after `nft flush ruleset`, load all rules again; else, if
+    `names_bridges`, write only what names third-party bridges.
 
     Returns:
-        The backends whose chains were gone.
+        The backends whose rules have changed.
 
     Raises:
         WharfError: the rules cannot be loaded.
     """
     lost: Set[str] = set()
+    written: Set[str] = set()
 
     def limit(part: Part) -> Part:
         # Not the chains that a run which was killed has yet to make.
         gone = {each.subject.kind for each in part.changes if each.action == CREATE and each.subject.key in part.owned}
         lost.update(backend for kind, backend in _BACKENDS.items() if kind in gone)
-        return part if lost else part.without_changes()
-
-    converge(_CALL, [DOCKER_CHAINS], limit)
-    return tuple(sorted(lost))
-
-
-def name_bridges() -> Tuple[str, ...]:
-    """Where third-party bridges have come or gone, write the chains that name them: what passes between the ports of a
-    bridge is none of the rules' business.
-
-    Returns:
-        The backends whose chains have changed.
-
-    Raises:
-        WharfError: the rules cannot be loaded.
-    """
-    changed: Set[str] = set()
-
-    def limit(part: Part) -> Part:
-        # A chain that is gone is loaded with all others.
-        lost = {
-            change.subject.key for change in part.changes if change.action == CREATE and change.subject.kind != "accept"
-        }
-        named = [change.subject.key for change in part.changes if change.subject.key in _NAMING_BRIDGES.keys() - lost]
-        changed.update(_NAMING_BRIDGES[key] for key in named)
+        if lost:
+            return part
+        standing = (each.subject.key for each in part.changes if each.action != CREATE or each.subject.kind == "accept")
+        named = _NAMING_BRIDGES.keys() & standing if names_bridges else set()
+        written.update(_NAMING_BRIDGES[key] for key in named)
         return part.with_changes_only_of(named)
 
     converge(_CALL, [DOCKER_CHAINS], limit)
-    return tuple(sorted(changed))
+    return tuple(sorted(lost or written))
 
 
 def bring_up_to_date() -> Followed:
