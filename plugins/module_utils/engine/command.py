@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-import traceback
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
 from . import history, verified
@@ -80,7 +79,7 @@ def main(arguments: List[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     """
     Raises:
-        BrokenPipeError: nobody reads any more what is printed.
+        BrokenPipeError: the program that reads the output has ended.
     """
     if os.geteuid() != 0:
         sys.stderr.write("reading and changing a host's networks needs root there: run this with sudo\n")
@@ -94,7 +93,9 @@ def _run(options: argparse.Namespace) -> int:
         sys.stderr.write(visible(f"{error}\n"))
         return _code_of_error(options.command)
     except Exception:
-        # A defect. Python would end with 1, which is a verdict.
+        # A defect. Python would end with 1, which is a verdict. What tells of it is imported only then: it takes time.
+        import traceback
+
         sys.stderr.write(visible(traceback.format_exc()))
         return _code_of_error(options.command)
     return DONE if code is None else code

@@ -13,12 +13,9 @@ from .diff import Change
 from .errors import ApplyError
 from .kernel import conntrack, rtnetlink
 from .planning.plan import Plan
-from .planning.reach import AddressPort, Reach, reach_of
+from .planning.reach import LOST, AddressPort, Reach, reach_of
 from .planning.stale_flows import StaleFlows
 from .state import Rules, State
-
-# In place of ports: rules were lost, so any flow may have begun meanwhile.
-LOST = "*"
 
 _TRACKING = "/proc/sys/net/netfilter/nf_conntrack_count"
 

@@ -18,10 +18,9 @@ from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Set, Tuple
 from . import history, verified
 from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
-from .flows import LOST
 from .kernel import disk
 from .planning.allotments import Allotments
-from .planning.reach import AddressPort
+from .planning.reach import LOST, AddressPort
 from .planning.wireguard_names import KEY_FILE
 from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
@@ -205,10 +204,11 @@ def _told() -> Iterator[None]:
         ApplyError: within the block a file could not be written, and what to do about that.
     """
     try:
-        yield
-    except OSError as error:
+        with disk.writing(f"{PATH} cannot be written"):
+            yield
+    except ApplyError:
         _remove_folder()
-        raise ApplyError(f"{PATH} cannot be written: {disk.reason(error)}") from error
+        raise
 
 
 def _digests(data: Any) -> Tuple[Digest, ...]:

@@ -16,6 +16,9 @@ from .targets import sources, targets
 
 Sources = Tuple[Subnet, ...]
 
+# In place of ports: rules were lost, so any flow may have begun meanwhile.
+LOST = "*"
+
 
 class AddressPort(NamedTuple):
     """A port of an address, or, where that is None, of every address of the host."""
