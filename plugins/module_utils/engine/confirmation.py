@@ -120,8 +120,8 @@ def confirm(run: str = "") -> Optional[Unconfirmed]:
     """Confirm the changes of this run and of those before it; without one, all that nobody has confirmed yet.
 
     Returns:
-        What was confirmed; None where there is nothing to confirm, as after an attempt that has confirmed it, and whose
-        answer got lost.
+        What was confirmed; None where nothing is unconfirmed, as after an attempt that confirmed all and whose answer
+        got lost.
 
     Raises:
         ConflictError: it is too late, or a later run is to be confirmed, or the ledger is lost.

@@ -150,7 +150,7 @@ class _Explanation:
 
     def as_data(self) -> Dict[str, Any]:
         drift = [*self._drift()]
-        # If all cases are closed, what is assumed in another one than the case that is told does not matter.
+        # If all cases are closed, one of them is told, and the remedies are for that one.
         told = [self._case] if self._verdict == CLOSED else self._cases
         advised = [self._advice(case) for case in told if case.verdict == CLOSED]
         # `wharf apply` mends a host that differs from its declaration only; of some differences `drift` says more.

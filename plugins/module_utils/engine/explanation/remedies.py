@@ -249,7 +249,7 @@ class Adviser:
         ports = self._plan.model.containers[published.container].ports
         return next((mapping.host_ip for mapping in ports if mapping.path == published.path), None)
 
-    # What is not the host's
+    # The host's loopback, and addresses that the host lacks
 
     def _loopback(self) -> Advice:
         """What other hosts send to the host's loopback."""
