@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Set, Tuple
 
 from .declaration.model import HOST_MODE, Container
 from .declaration.section import Address
@@ -37,7 +36,7 @@ from .reachability.probes import PROTOCOLS
 from .report import few
 from .resources.links.stacks import HostStack, StackReader, is_present, sandbox_path
 from .run_lock import locked, on_stderr
-from .state import Endpoint, Rules, Sysctl
+from .state import OF_CONTAINER, OF_NETWORK, Endpoint, Key, Rules, Sysctl
 from .third_party.rule_evaluation import Rule, SomeAddress
 from .transaction import Part
 from .verification import ObservedHost
@@ -357,10 +356,10 @@ class _Explanation:
         if after is None or not self._concerns(after):
             return
         if isinstance(after, Rules):
-            there = set(before.elements) if isinstance(before, Rules) else set()
-            for name, element in after.elements:
-                if (name, element) not in there and self._is_met(element):
-                    yield f"{name} {element} ({after.name})"
+            there = {*before.elements} if isinstance(before, Rules) else set()
+            for element in after.elements:
+                if element not in there | self._for_other_ports.get(after.key, set()):
+                    yield f"{element[0]} {element[1]} ({after.name})"
         elif before is None:
             yield f"{after.kind} {after.name}"
         elif isinstance(after, Sysctl):
@@ -368,23 +367,39 @@ class _Explanation:
         else:
             yield f"{after.kind} {after.name} as it was declared"
 
-    def _is_met(self, element: str) -> bool:
-        """Whether an element, or a rule of iptables, has a port of this packet, or else no port at all."""
-        ports = {int(word) for word in re.findall(r"(?<![\w.:/-])\d+(?![\w.:/-])", element)}
-        headers = [self._case.asked, *(step.header for step in self._case.steps if step.header)]
+    @cached_property
+    def _for_other_ports(self) -> Dict[Key, Set[Any]]:
+        """By whose they are, the elements, or rules of iptables, that are there for other ports than this packet's."""
         published = publication_at(self._plan, self._case.asked)
-        own = {header.destination_port for header in headers} | {published.target_port if published else None}
-        return not ports or bool(ports & own)
+        own = {header.destination_port for header in self._headers} | {published.target_port if published else None}
+        plan = self._plan
+        without_its_ports = replace(
+            plan,
+            publications=tuple(
+                each for each in plan.publications if own.isdisjoint((each.host_port, each.target_port))
+            ),
+            accepted_ports=tuple(each for each in plan.accepted_ports if each.port not in own),
+            linked_ports=tuple(each for each in plan.linked_ports if each.port not in own),
+            entries=tuple(each for each in plan.entries if each.port.port not in own),
+        )
+        without_ports = replace(plan, publications=(), accepted_ports=(), linked_ports=(), entries=())
+        always = _elements(without_ports)
+        return {key: found - always.get(key, set()) for key, found in _elements(without_its_ports).items()}
 
     def _concerns(self, thing: Any) -> bool:
-        kind, _space, name = thing.name.partition(" ")
         if isinstance(thing, Rules):
-            return kind == "groups" or name in (self._names if kind == "container" else self._networks)
+            known = {OF_CONTAINER: self._names, OF_NETWORK: self._networks}.get(thing.owner.kind)
+            return known is None or thing.owner.name in known
         if isinstance(thing, Endpoint):
             return thing.container in self._names
         if thing.kind == "bridge":
             return thing.network in self._networks
         return thing.kind in ("set", "chain", "iptables_chain", "iptables_hook", "sysctl")
+
+    @property
+    def _headers(self) -> List[Header]:
+        """The packet as it is sent, and as it is at each step."""
+        return [self._case.asked, *(step.header for step in self._case.steps if step.header)]
 
     @cached_property
     def _names(self) -> List[str]:
@@ -393,8 +408,7 @@ class _Explanation:
             holder(self._plan, self._question.source_address),
             holder(self._plan, self._target),
         ]
-        headers = [self._case.asked, *(step.header for step in self._case.steps if step.header)]
-        ports = {(header.protocol, header.destination_port) for header in headers}
+        ports = {(header.protocol, header.destination_port) for header in self._headers}
         published = [each.container for each in self._plan.publications if (each.protocol, each.host_port) in ports]
         return [*ends, self._named_target(), *published]
 
@@ -402,6 +416,11 @@ class _Explanation:
     def _networks(self) -> List[str]:
         containers = [self._container(name) for name in self._names]
         return [each.network for container in containers if container for each in container.attachments]
+
+
+def _elements(plan: Plan) -> Dict[Key, Set[Any]]:
+    desired = DOCKER_CHAINS.desired(plan)
+    return {thing.key: {*thing.elements} for thing in desired if isinstance(thing, Rules)}
 
 
 # For people

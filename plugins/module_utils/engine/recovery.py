@@ -45,12 +45,13 @@ from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
 from .resources.links.wireguard import WireGuardLinks
 from .rules.network_rules_iptables import FAMILIES
-from .rules.rules_iptables import possible_skeleton
+from .rules.rules_iptables import WHARF_FORWARD, possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER, UPLINKED
 from .rules.translations import translations
 from .state import (
     DEFAULT_NETWORK,
     Chain,
+    ChainRef,
     File,
     IptablesChain,
     Key,
@@ -377,7 +378,7 @@ def _drops_third_party(rules: State, version: int) -> bool:
     forward = rules.get(("chain", "forward"))
     if isinstance(forward, Chain):
         return NOT_A_ROUTER[version] in forward.rules
-    rest = rules.get(("iptables_chain", f"{FAMILIES[version]} filter WHARF-FORWARD"))
+    rest = rules.get(("iptables_chain", str(ChainRef(FAMILIES[version], WHARF_FORWARD))))
     return isinstance(rest, IptablesChain) and "-j DROP" in rest.rules
 
 

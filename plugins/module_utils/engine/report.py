@@ -17,7 +17,7 @@ from .kernel import clock
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.publications import Publication
 from .rules.rules_nftables import DECLARED_CHAIN, TABLE
-from .state import Key, Object, field_values
+from .state import IptablesChain, Key, Object, field_values
 from .visible import visible
 
 if TYPE_CHECKING:
@@ -146,10 +146,15 @@ def _owner_title(change: Change) -> str:
         return ""
     if thing.kind in _SKELETONS:
         # The admin's rules are shown.
-        return "" if thing.name.split()[-1] == DECLARED_CHAIN and values["rules"] else _SKELETONS[thing.kind]
+        return "" if _is_declared(thing) and values["rules"] else _SKELETONS[thing.kind]
     if thing.kind == "dnsmasq" or (thing.kind == "file" and thing.name.startswith(f"{RUN_FOLDER}/")):
         return f"names by dnsmasq, in {RUN_FOLDER}"
     return "network stacks" if thing.kind == "sandbox" and not values["sysctls"] else ""
+
+
+def _is_declared(thing: Object) -> bool:
+    """Whether this is the chain of the admin's rules, with either backend."""
+    return thing.name == DECLARED_CHAIN or (isinstance(thing, IptablesChain) and thing.ref.at.name == DECLARED_CHAIN)
 
 
 def _names_on_both_sides(changes: Sequence[Change]) -> Tuple[str, str]:

@@ -74,6 +74,53 @@ class SandboxRef:
         return self.kind in RUNTIMES
 
 
+@dataclass(frozen=True, order=True)
+class Owner:
+    """Whose rules, or elements of sets, these are, as text such as `network app`, which is their comment in the kernel.
+
+    `groups`, without a name, has the rules of iptables that lead to the chains in which published ports and targets are
+    grouped.
+    """
+
+    kind: str
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Owner:
+        kind, _space, name = text.partition(" ")
+        return cls(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}" if self.name else self.kind
+
+
+OF_NETWORK, OF_CONTAINER, GROUPS = "network", "container", "groups"
+
+
+class TableChain(NamedTuple):
+    """A chain in a table of iptables, in both IP families."""
+
+    table: str
+    name: str
+
+
+@dataclass(frozen=True, order=True)
+class ChainRef:
+    """A chain of iptables in one IP family (`ip` or `ip6`), as text such as `ip filter DOCKER`."""
+
+    family: str
+    at: TableChain
+
+    @classmethod
+    def parse(cls, text: str) -> ChainRef:
+        family, _space, at = text.partition(" ")
+        table, _space, name = at.partition(" ")
+        return cls(family, TableChain(table, name))
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.at.table} {self.at.name}"
+
+
 NO_SANDBOX = SandboxRef()
 HOST_STACK = SandboxRef(HOST)
 
@@ -545,44 +592,82 @@ class Shim(Object):
 
 @dataclass(frozen=True)
 class Chain(Object):
-    """A chain of the nftables table of wharf.network: its hook line, if any, and its rules, as nft writes them."""
+    """A chain of the nftables table of wharf.network: its rules, and the line of its hook, if any, as nft writes it."""
 
     rules: Tuple[str, ...]
+    hook: str = field(default="", metadata=_RARE)
 
 
 @dataclass(frozen=True)
 class ElementSet(Object, kind="set"):
-    """A set or map of that table, without its elements: those belong to networks and containers."""
+    """A set of that table, without its elements: those belong to networks and containers."""
 
     declaration: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Rules(Object):
-    """The elements that one network or container has in these sets and maps.
+class ElementMap(ElementSet, kind="set"):
+    """A map of that table, likewise."""
 
-    `name` is `network NAME` or `container NAME`, which is also each element's comment in the kernel.
-    An element is its set's name and its text: `("published4", "tcp . 8080 : 172.17.0.2 . 80")`.
+
+@dataclass(frozen=True, order=True)
+class Mapped:
+    """The text of an element of a map: `tcp . 8080 : 172.17.0.2 . 80`."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key} : {self.value}"
+
+
+# The name of a set, and the text of an element: ("protected4", "172.17.0.0/16").
+SetElement = Tuple[str, Union[str, Mapped]]
+
+# A chain of iptables, and a rule as iptables-save writes it after the chain's name, without a comment.
+ChainRule = Tuple[ChainRef, str]
+
+
+@dataclass(frozen=True)
+class Rules(Object):
+    """What one network or container has in the rules; `name` is its `owner` as text. A set's element, or a rule of
+    iptables, is a pair: what it is in, and its text.
     """
 
-    elements: Tuple[Tuple[str, str], ...]
+    name: str = field(init=False)
+    owner: Owner = field(compare=False)
+    elements: Tuple[Union[SetElement, ChainRule], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.owner))
 
     @property
     def container(self) -> str:
         """The container that owns them; empty for those of a network, or of none."""
-        kind, _space, name = self.name.partition(" ")
-        return name if kind == "container" else ""
+        return self.owner.name if self.owner.kind == OF_CONTAINER else ""
+
+
+@dataclass(frozen=True)
+class SetElements(Rules, kind="rules"):
+    """The elements that one network or container has in the sets and maps of the nftables table."""
+
+    elements: Tuple[SetElement, ...]
 
 
 @dataclass(frozen=True)
 class IptablesChain(Object, kind="iptables_chain"):
-    """A chain that wharf.network makes in a table of iptables; `name` is `FAMILY TABLE CHAIN`: `ip filter DOCKER`.
+    """A chain that wharf.network makes in a table of iptables; `name` is its `ref` as text.
 
     `rules` are those that belong to no network or container, as iptables-save writes them after the chain's name. They
     come before the rules of networks and containers.
     """
 
+    name: str = field(init=False)
+    ref: ChainRef = field(compare=False)
     rules: Tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.ref))
 
 
 @dataclass(frozen=True)
@@ -592,17 +677,21 @@ class IptablesHook(Object, kind="iptables_hook"):
     `in_place`: the `first` jumps come before all other rules of that chain, and the `last` ones after these.
     """
 
+    name: str = field(init=False)
+    ref: ChainRef = field(compare=False)
     first: Tuple[str, ...]
     last: Tuple[str, ...] = ()
     in_place: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.ref))
+
 
 @dataclass(frozen=True)
 class IptablesRules(Rules, kind="iptables_rules"):
-    """The same as `Rules`, with iptables: an element is its chain's name and its text without the comment.
+    """The rules that one network or container has in the chains of iptables."""
 
-    `name` may also be `groups`, for the rules that lead to the chains in which published ports and targets are grouped.
-    """
+    elements: Tuple[ChainRule, ...]
 
 
 @dataclass(frozen=True)
@@ -617,20 +706,36 @@ class ThirdPartyAccept(Object, kind="accept"):
 
 
 @dataclass(frozen=True)
+class Zones:
+    """Zones of firewalld that a policy is for, by their names."""
+
+    names: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.names)
+
+
+@dataclass(frozen=True)
 class Firewalld(Object):
-    """A setting of firewalld; `name` is `zone NAME`, `policy NAME` or `interface NAME`.
+    """The settings of a zone, a policy or an interface (`what`) of firewalld, with its `own_name`; `name` has both.
 
     `settings` are the permanent ones of a zone or policy; of an interface, the zone that it is in now (`runtime`), and
     the zone that it will be in when firewalld starts again (`permanent`).
     """
 
-    settings: Tuple[Tuple[str, str], ...]
+    name: str = field(init=False)
+    what: str = field(compare=False)
+    own_name: str = field(compare=False)
+    settings: Tuple[Tuple[str, Union[str, Zones]], ...] = ()
 
-    @property
-    def subject(self) -> Tuple[str, str]:
-        """What it is a setting of: `zone`, `policy` or `interface`, and the name."""
-        what, _space, name = self.name.partition(" ")
-        return what, name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.what} {self.own_name}")
+
+    @classmethod
+    def named(cls, name: str) -> Firewalld:
+        """The one of this name, as the ledger has it, without its settings."""
+        what, _space, own_name = name.partition(" ")
+        return cls(what, own_name)
 
 
 @dataclass(frozen=True)

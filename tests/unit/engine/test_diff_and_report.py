@@ -22,18 +22,21 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     NETNS,
     Bridge,
     Chain,
+    ChainRef,
     ContainerFile,
     Dnsmasq,
     ElementSet,
     Endpoint,
     File,
     IptablesChain,
+    Mapped,
     Object,
+    Owner,
     Port,
     Route,
-    Rules,
     Sandbox,
     SandboxRef,
+    SetElements,
     State,
     Sysctl,
     state_of,
@@ -220,8 +223,8 @@ def test_network_stacks_are_one_difference_but_for_those_with_parameters() -> No
 
 
 def test_a_long_list_has_a_line_for_each_item() -> None:
-    elements = tuple(("published4", f"tcp . {port} : 172.17.0.2 . 80") for port in range(8080, 8084))
-    (shown,) = diffs(Result((Change(None, Rules("container web", elements)),)))
+    elements = tuple(("published4", Mapped(f"tcp . {port}", "172.17.0.2 . 80")) for port in range(8080, 8084))
+    (shown,) = diffs(Result((Change(None, SetElements(Owner("container", "web"), elements)),)))
     assert shown["after"].startswith("elements:\n  published4 tcp . 8080 : 172.17.0.2 . 80\n")
 
 
@@ -229,7 +232,7 @@ def test_a_part_of_the_skeleton_is_named() -> None:
     """What goes while the other backend's comes, and a single one that somebody has deleted."""
     layer = "docker_chains"
     gone = Change(Chain("DOCKER", ()), None, layer)
-    come = Change(None, IptablesChain("ip nat DOCKER", ("-j RETURN",)), layer)
+    come = Change(None, IptablesChain(ChainRef.parse("ip nat DOCKER"), ("-j RETURN",)), layer)
     update = Change(Chain("forward", ("accept",)), Chain("forward", ()), layer)
     shown = diffs(Result((gone, Change(None, ElementSet("bridges", ("type ifname",)), layer), update, come)))
     assert [(each["after_header"], each["before"], each["after"]) for each in shown] == [
@@ -242,7 +245,7 @@ def test_a_part_of_the_skeleton_is_named() -> None:
 CHANGES = (
     Change(None, bridge("br-a")),
     Change(bridge("br-b"), None),
-    *(Change(None, Rules(f"network {name}", ())) for name in "abc"),
+    *(Change(None, SetElements(Owner("network", name), ())) for name in "abc"),
     Change(endpoint(), endpoint(mtu=1400), "veth"),
 )
 

@@ -29,7 +29,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.rules.rules_i
     FAMILIES,
     rules,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import State, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import ChainRef, State, state_of
 
 HERE = Path(__file__).parent
 DECLARATIONS = sorted(HERE.glob("cases/*/declaration.yml"))
@@ -43,7 +43,7 @@ def state(declaration: Path) -> State:
 def chains(changes: list[Change], before: Chains) -> Chains:
     found: Chains = {}
     for family in FAMILIES.values():
-        standing = {chain: rules for chain, rules in before.items() if chain.startswith(f"{family} ")}
+        standing = {chain: rules for chain, rules in before.items() if chain.family == family}
         found |= chains_after(family, standing, changes)
     return found
 
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(declaration: Path) -> None:
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)
 def test_no_name_of_a_chain_is_too_long(declaration: Path) -> None:
     """XT_EXTENSION_MAXNAMELEN of the kernel is 29, with the null."""
-    assert all(len(chain.split()[2]) <= 28 for chain in chains(diff({}, state(declaration)), {}))
+    assert all(len(chain.at.name) <= 28 for chain in chains(diff({}, state(declaration)), {}))
 
 
 @pytest.mark.parametrize("case", sorted((HERE / "saves").iterdir()), ids=lambda case: case.name)
@@ -85,5 +85,5 @@ def test_save(case: Path) -> None:
 
 def test_who_else_leads_to_our_chains() -> None:
     found = parse_save("ip", (HERE / "saves/spoiled/save.txt").read_text())
-    assert led_to_by_others(found) == {"ip filter DOCKER"}
-    assert user_chains_in_use(found) == {("iptables_chain", "ip filter DOCKER-USER")}
+    assert led_to_by_others(found) == {ChainRef.parse("ip filter DOCKER")}
+    assert user_chains_in_use(found) == {ChainRef.parse("ip filter DOCKER-USER")}

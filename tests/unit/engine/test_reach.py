@@ -32,7 +32,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 EVERYBODY = {4: "0.0.0.0/0", 6: "::/0"}
-Element = tuple[str, str]
+Element = tuple[Any, Any]
 
 
 @dataclass
@@ -75,7 +75,7 @@ def told_by_nftables(elements: Iterator[Element]) -> Told:
     told = Told()
     for name, element in elements:
         version = 6 if name.endswith("6") else 4
-        key, _colon, value = element.replace('"', "").partition(" : ")
+        key, _colon, value = str(element).replace('"', "").partition(" : ")
         words = key.split(" . ")
         if name.startswith("published"):
             address, number = value.split(" . ")
@@ -110,8 +110,7 @@ UNPROTECTED = re.compile(r"(?:-d \S+ )?-o (\S+) -j ACCEPT")
 def told_by_iptables(elements: Iterator[Element]) -> Told:
     told = Told()
     for chain, rule in elements:
-        family, _table, name = chain.split(" ")
-        version = 6 if family == FAMILIES[6] else 4
+        name, version = chain.at.name, 6 if chain.family == FAMILIES[6] else 4
         if match := TRANSLATION.fullmatch(rule):
             address, protocol, number, target, target_port = match.groups("")
             told.published[version, port(address, protocol, number)] = ipaddress.ip_address(target), int(target_port)

@@ -64,7 +64,8 @@ def read_model(
     model = _checked(model, names, problems)
     others_publish = host is None or (settings.bridge is None and has_docker)
     # A port mapping with problems may be the one that a rule names.
-    knows_ports = not others_publish and not any(".ports" in problem.path for problem in problems.problems)
+    has_problems = any(is_within(each.path, f"{c.path}.ports") for c in parsed_containers for each in problems.problems)
+    knows_ports = not others_publish and not has_problems
     ineffective = ineffective_rules(model, _declared_networks(model, names), knows_ports)
     (problems if idle is None else idle).problems += ineffective
     if _has_any(settings, problems.problems):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Iterator, Optional
 
@@ -17,6 +16,7 @@ from ..rules.rules_iptables import DECLARED_CHAIN, USER_CHAIN
 from ..rules.rules_nftables import TABLE
 from ..rules.user_rules_iptables import user_rules as iptables_user_rules
 from ..rules.user_rules_nftables import user_rules as nftables_user_rules
+from ..state import OF_CONTAINER, OF_NETWORK, ChainRef, Owner, TableChain
 from ..third_party.accepts import ACCEPTS
 from ..third_party.drops import NFT
 from ..third_party.rule_evaluation import End, SomeAddress
@@ -44,7 +44,8 @@ _PROGRAMS_BY_CHAIN = {
     "CNI-": "Podman",
     "NETAVARK": "Podman",
 }
-_COMMENT = re.compile(r"(network|container) (\S+)")
+# With nftables, the chain that accepts packets to published ports.
+_TARGETS = "DOCKER-TARGETS"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def origin(plan: Plan, step: Step) -> Origin:
 def _owner(plan: Plan, base: Base, end: End) -> str:
     is_own_table = base.tool == NFT and f"{base.family} {base.name}" == TABLE
     is_own_chain = base.tool != NFT and plan.model.host.firewall_backend == "iptables"
-    is_own_chain = is_own_chain and is_managed(f"{base.family} {base.name} {end.chain}")
+    is_own_chain = is_own_chain and is_managed(_chain_ref(base, end))
     if is_own_table or is_own_chain:
         return {DECLARED_CHAIN: ADMIN_DECLARED, USER_CHAIN: ADMIN_BY_HAND}.get(end.chain, WHARF)
     if end.chain == ACCEPTS:
@@ -106,15 +107,20 @@ def _places_of_rules(plan: Plan, base: Base) -> Iterator[str]:
 def _place(plan: Plan, step: Step) -> str:
     published = publication_of(plan, step.header) if step.header else None
     if published and step.base and step.end:
-        chain = f"{step.base.family} {step.base.name} {step.end.chain}"
-        if step.end.verdict.translation or "TARGETS" in chain or is_group(chain):
+        leads = step.end.chain == _TARGETS or is_group(_chain_ref(step.base, step.end))
+        if step.end.verdict.translation or leads:
             return published.path
     comment = step.end.rule.comment if step.end and step.end.rule else ""
-    found = _COMMENT.fullmatch(step.end.verdict.by_element if step.end and step.end.verdict.by_element else comment)
-    if found and found[1] == "container" and found[2] in plan.model.containers:
-        return plan.model.containers[found[2]].path
-    network = plan.model.networks.get(found[2]) if found else network_of_step(plan, step)
+    owner = Owner.parse((step.end.verdict.by_element if step.end else "") or comment)
+    if owner.kind == OF_CONTAINER:
+        container = plan.model.containers.get(owner.name)
+        return container.path if container else ""
+    network = plan.model.networks.get(owner.name) if owner.kind == OF_NETWORK else network_of_step(plan, step)
     return network.path if network else ""
+
+
+def _chain_ref(base: Base, end: End) -> ChainRef:
+    return ChainRef(base.family, TableChain(base.name, end.chain))
 
 
 def holder(plan: Plan, address: object) -> str:

@@ -14,6 +14,7 @@ from ..planning.plan import Plan
 from ..resources.firewall import nftables
 from ..resources.firewall.iptables_save import is_managed, is_users
 from ..resources.firewall.rulesets import read_rulesets
+from ..state import ChainRef, TableChain
 from ..third_party.drops import NFT, ThirdPartyDrop, third_party_drops
 from ..third_party.required_flows import required_flows
 
@@ -36,7 +37,7 @@ def read_third_party_drops(plan: Plan) -> List[ThirdPartyDrop]:
 
 def is_in_own_chain(drop: ThirdPartyDrop) -> bool:
     """Whether the chain has a name that wharf.network gives those of its rules of iptables, as a dockerd may, too."""
-    chain = f"{drop.family} {drop.table} {drop.chain}"
+    chain = ChainRef(drop.family, TableChain(drop.table, drop.chain))
     return drop.tool != NFT and is_managed(chain) and not is_users(chain)
 
 

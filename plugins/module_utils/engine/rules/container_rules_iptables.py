@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from typing import Dict, Iterable, Iterator, List, Set, Tuple, TypeVar
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple, TypeVar
 
 from ..declaration.model import NAT_UNPROTECTED, Container
 from ..declaration.parse_ports import PortRange
@@ -22,9 +22,8 @@ from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
 from ..planning.resolvers import DNS_PORT
 from ..planning.targets import IngressRule, Target, sources, targets
-from .network_rules_iptables import DNS_PROTOCOLS, FAMILIES, LINKS, POSTROUTING, Element, RuleContext, in_family
-
-GROUPS = "groups"
+from ..state import GROUPS, OF_CONTAINER, ChainRef, ChainRule, IptablesRules, Owner, TableChain
+from .network_rules_iptables import ASKERS, DNS_PROTOCOLS, FAMILIES, LINKS, POSTROUTING, Element, RuleContext, in_family
 
 # How many ports, or bits of an address, a chain of the tree is for: the outer one, and the inner one.
 _PORT_BLOCKS = (2048, 64)
@@ -35,7 +34,7 @@ _MULTIPORT = 15
 _OfContainer = TypeVar("_OfContainer", Publication, AcceptedPort, LinkedPort)
 
 
-def _resolver_ports(plan: Plan, container: Container, versions: List[int]) -> Iterator[Element]:
+def _resolver_ports(plan: Plan, container: Container, versions: List[int]) -> Iterator[ChainRule]:
     """Redirect the container's DNS queries, if its resolver is not the network's own."""
     assigned = plan.resolvers.assignments.get(container.name)
     if assigned and not assigned.resolver.is_networks_own and assigned.resolver.address.version in versions:
@@ -46,12 +45,10 @@ def _resolver_ports(plan: Plan, container: Container, versions: List[int]) -> It
             rule = (
                 f"{ends} -p {protocol} -m {protocol} --dport {DNS_PORT} -j REDIRECT --to-ports {assigned.resolver.port}"
             )
-            yield f"{FAMILIES[at.version]} nat WHARF-ASKERS", rule
+            yield ChainRef(FAMILIES[at.version], ASKERS), rule
 
 
-def container_rules(
-    plan: Plan, publications: List[Publication], versions: List[int]
-) -> Iterator[Tuple[str, List[Element]]]:
+def container_rules(plan: Plan, publications: List[Publication], versions: List[int]) -> Iterator[IptablesRules]:
     published, accepted = _by_container(publications), _by_container(plan.accepted_ports)
     linked = _by_container(plan.linked_ports)
     for container in plan.model.containers.values():
@@ -62,7 +59,7 @@ def container_rules(
         for version in versions:
             elements += in_family(version, _by_address(plan, container, version))
         if elements:
-            yield f"container {container.name}", elements
+            yield IptablesRules(Owner(OF_CONTAINER, container.name), by_chain(elements))
 
 
 def _by_container(things: Iterable[_OfContainer]) -> Dict[str, List[_OfContainer]]:
@@ -72,7 +69,7 @@ def _by_container(things: Iterable[_OfContainer]) -> Dict[str, List[_OfContainer
     return found
 
 
-def _links(to_it: Iterable[LinkedPort]) -> Iterator[Element]:
+def _links(to_it: Iterable[LinkedPort]) -> Iterator[ChainRule]:
     """Accept packets from a container to the ports that its links open."""
     ports: Dict[Tuple[Address, Address, str], Set[int]] = {}
     for linked in to_it:
@@ -80,7 +77,7 @@ def _links(to_it: Iterable[LinkedPort]) -> Iterator[Element]:
     for (source, address, protocol), opened in ports.items():
         ends = f"-s {source}/{source.max_prefixlen} -d {address}/{address.max_prefixlen}"
         for matched in _port_matches(protocol, sorted(opened)):
-            yield f"{FAMILIES[address.version]} {LINKS}", f"{ends} -p {protocol} {matched} -j ACCEPT"
+            yield ChainRef(FAMILIES[address.version], LINKS), f"{ends} -p {protocol} {matched} -j ACCEPT"
 
 
 def _by_address(plan: Plan, container: Container, version: int) -> Iterator[Element]:
@@ -95,13 +92,13 @@ def _by_address(plan: Plan, container: Container, version: int) -> Iterator[Elem
         yield POSTROUTING, f"-s {subnet} -d {asked}/{asked.max_prefixlen} -j MASQUERADE"
 
 
-def _translations(publications: List[Publication]) -> Iterator[Element]:
+def _translations(publications: List[Publication]) -> Iterator[ChainRule]:
     for p in publications:
         target = p.address if p.version == 4 else f"[{p.address}]"
         at = f"-d {p.host_ip}/{p.host_ip.max_prefixlen} " if p.host_ip else ""
         matches = f"{at}-p {p.protocol} -m {p.protocol} --dport {p.host_port}"
-        chain = _port_groups(p.protocol, p.host_port)[-1][0]
-        yield f"{FAMILIES[p.version]} nat {chain}", f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
+        chain = ChainRef(FAMILIES[p.version], _chain_of_port(p.protocol, p.host_port))
+        yield chain, f"{matches} -j DNAT --to-destination {target}:{p.target_port}"
 
 
 def entry_translation(entry: Entry) -> Element:
@@ -109,11 +106,10 @@ def entry_translation(entry: Entry) -> Element:
     protocol, port = entry.port.protocol, entry.port.port
     target = entry.address if entry.version == 4 else f"[{entry.address}]"
     matches = f"-p {protocol} -m {protocol} --dport {port}"
-    chain = _port_groups(protocol, port)[-1][0]
-    return f"nat {chain}", f"{matches} -j DNAT --to-destination {target}:{port}"
+    return _chain_of_port(protocol, port), f"{matches} -j DNAT --to-destination {target}:{port}"
 
 
-def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
+def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[ChainRule]:
     """Accept packets to the targets of published ports only, so that a third-party DNAT opens no other port."""
     ports: Dict[Tuple[Address, str], Set[int]] = {}
     for target in targets(ingress):
@@ -124,7 +120,7 @@ def _targets(plan: Plan, ingress: List[IngressRule]) -> Iterator[Element]:
     for (address, protocol), for_all in ports.items():
         for matched in _port_matches(protocol, sorted(for_all)):
             rule = f"-d {address}/{address.max_prefixlen} -p {protocol} {matched} -j ACCEPT"
-            yield f"{FAMILIES[address.version]} filter {_address_groups(address)[-1][0]}", rule
+            yield _chain_of_address(address), rule
 
 
 def _is_unprotected(plan: Plan, address: Address) -> bool:
@@ -137,9 +133,9 @@ def _is_unprotected(plan: Plan, address: Address) -> bool:
     )
 
 
-def _guarded(target: Target, otherwise: str) -> Iterator[Element]:
+def _guarded(target: Target, otherwise: str) -> Iterator[ChainRule]:
     """A port with `allow_from`: accept its sources by the original destination port; other packets get `otherwise`."""
-    chain = f"{FAMILIES[target.address.version]} filter {_address_groups(target.address)[-1][0]}"
+    chain = _chain_of_address(target.address)
     to_it = f"-d {target.address}/{target.address.max_prefixlen} -p {target.protocol}"
     to_it += f" -m {target.protocol} --dport {target.port}"
     for p in target.publications:
@@ -179,41 +175,64 @@ def _port_matches(protocol: str, ports: List[int]) -> Iterator[str]:
         yield f"-m {protocol} --dport {fitting}"
 
 
-def groups(
-    publications: List[Publication], entries: List[Entry], accepted: List[Address]
-) -> Iterator[Tuple[str, List[Element]]]:
+def groups(publications: List[Publication], entries: List[Entry], accepted: List[Address]) -> Iterator[IptablesRules]:
     """The jumps to the chains of the tree, which belong to no single container."""
-    found: Set[Element] = set()
+    found: Set[ChainRule] = set()
     for publication in publications:
         ports = _port_groups(publication.protocol, publication.host_port)
-        found.update(_jumps(f"{FAMILIES[publication.version]} nat", ports))
+        found.update(_jumps(publication.version, ports))
     for entry in entries:
-        found.update(_jumps(f"{FAMILIES[entry.version]} nat", _port_groups(entry.port.protocol, entry.port.port)))
+        found.update(_jumps(entry.version, _port_groups(entry.port.protocol, entry.port.port)))
     for address in {*accepted, *(publication.address for publication in publications)}:
-        found.update(_jumps(f"{FAMILIES[address.version]} filter", _address_groups(address)))
+        found.update(_jumps(address.version, _address_groups(address)))
     if found:
-        yield GROUPS, sorted(found)
+        yield IptablesRules(Owner(GROUPS), tuple(sorted(found)))
 
 
-def _jumps(table: str, groups: List[Tuple[str, str]]) -> Iterator[Element]:
-    chains = ["DOCKER", *(chain for chain, _match in groups)]
-    for chain, (branch, match) in zip(chains, groups):
-        yield f"{table} {chain}", f"{match} -j {branch}"
+def by_chain(elements: Iterable[ChainRule]) -> Tuple[ChainRule, ...]:
+    """The rules sorted by chain, and within each chain in the given order."""
+    return tuple(sorted(elements, key=lambda element: element[0]))
 
 
-def _port_groups(protocol: str, port: int) -> List[Tuple[str, str]]:
-    """The chains that lead to a published port's rules, from outer to inner, each with the match of the jump to it."""
+def _jumps(version: int, groups: List[_Group]) -> Iterator[ChainRule]:
+    chains = [TableChain(groups[0].chain.table, "DOCKER"), *(group.chain for group in groups)]
+    for chain, group in zip(chains, groups):
+        yield ChainRef(FAMILIES[version], chain), f"{group.match} -j {group.chain.name}"
+
+
+class _Group(NamedTuple):
+    """A chain of the tree, and the match of the jump that leads there."""
+
+    chain: TableChain
+    match: str
+
+
+def _chain_of_port(protocol: str, port: int) -> TableChain:
+    """Where the rules of a published port are."""
+    return _port_groups(protocol, port)[-1].chain
+
+
+def _chain_of_address(address: Address) -> ChainRef:
+    """Where the rules of an address are."""
+    return ChainRef(FAMILIES[address.version], _address_groups(address)[-1].chain)
+
+
+def _port_groups(protocol: str, port: int) -> List[_Group]:
+    """The chains that lead to a published port's rules, from outer to inner."""
     blocks = [(port - port % size, port - port % size + size - 1) for size in _PORT_BLOCKS]
     return [
-        (f"DOCKER-{protocol}-{first}-{last}", f"-p {protocol} -m {protocol} --dport {first}:{last}")
+        _Group(
+            TableChain("nat", f"DOCKER-{protocol}-{first}-{last}"),
+            f"-p {protocol} -m {protocol} --dport {first}:{last}",
+        )
         for first, last in blocks
     ]
 
 
-def _address_groups(address: Address) -> List[Tuple[str, str]]:
-    """The chains that lead to the rules of an address, from outer to inner, each with the match of the jump to it."""
+def _address_groups(address: Address) -> List[_Group]:
+    """The chains that lead to the rules of an address, from outer to inner."""
     blocks = [ipaddress.ip_network((address, address.max_prefixlen - bits), strict=False) for bits in _ADDRESS_BITS]
-    return [(f"DOCKER-{_block_name(block)}", f"-d {block}") for block in blocks]
+    return [_Group(TableChain("filter", f"DOCKER-{_block_name(block)}"), f"-d {block}") for block in blocks]
 
 
 def _block_name(block: Subnet) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, Set, Tuple
+from typing import Dict, Iterator, Set
 
 from ..declaration.drivers import OverlayDriver
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Attachment, Container, Network
@@ -17,19 +17,16 @@ from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
 from ..planning.resolvers import ResolverAssignment
 from ..planning.targets import Target, sources, targets
-from ..state import Rules
+from ..state import OF_CONTAINER, OF_NETWORK, Mapped, Owner, SetElement, SetElements
 
 FAMILIES = ((4, "ip"), (6, "ip6"))
 
-# The name of a set or map, and the text of the element.
-Element = Tuple[str, str]
+
+def network_rules(plan: Plan, network: Network) -> SetElements:
+    return SetElements(Owner(OF_NETWORK, network.name), tuple(sorted(set(_network_elements(plan, network)))))
 
 
-def network_rules(plan: Plan, network: Network) -> Rules:
-    return Rules(f"network {network.name}", tuple(sorted(set(_network_elements(plan, network)))))
-
-
-def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
+def _network_elements(plan: Plan, network: Network) -> Iterator[SetElement]:
     bridge = f'"{network.bridge}"'
     if network.uplink:
         # Between its ports all passes, and nothing else does: isolated ports keep containers apart.
@@ -68,14 +65,14 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[Element]:
             yield from _entry_elements(entry)
 
 
-def _entry_elements(entry: Entry) -> Iterator[Element]:
+def _entry_elements(entry: Entry) -> Iterator[SetElement]:
     """A port that this host publishes for another one."""
     version, protocol, port = entry.version, entry.port.protocol, entry.port.port
-    yield f"published{version}", f"{protocol} . {port} : {entry.address} . {port}"
+    yield f"published{version}", Mapped(f"{protocol} . {port}", f"{entry.address} . {port}")
     yield f"entries{version}", f"{entry.address} . {protocol} . {port}"
 
 
-def _joined_elements(driver: OverlayDriver) -> Iterator[Element]:
+def _joined_elements(driver: OverlayDriver) -> Iterator[SetElement]:
     for own in driver.own.slices:
         for each in (each for peer in driver.peers for each in peer.slices_of(own.version)):
             yield f"joined{own.version}", f"{each} . {own}"
@@ -88,7 +85,7 @@ def peers_set(driver: OverlayDriver) -> str:
     return f"peers{driver.own.address.version}-{driver.vni}-{driver.port}"
 
 
-def _tunnel_elements(network: Network, driver: OverlayDriver) -> Iterator[Element]:
+def _tunnel_elements(network: Network, driver: OverlayDriver) -> Iterator[SetElement]:
     """The tunnel is one more link of the network, but leads to its bridge alone, as an internal one leads nowhere."""
     bridge, tunnel = f'"{network.bridge}"', f'"{tunnel_name(network.name)}"'
     yield "bridges", tunnel
@@ -107,24 +104,24 @@ def _tunnel_elements(network: Network, driver: OverlayDriver) -> Iterator[Elemen
 _MODE_SETS = {NAT_UNPROTECTED: "unprotected", ROUTED: "routed", ISOLATED: "isolated"}
 
 
-def _mode_elements(network: Network, version: int) -> Iterator[Element]:
+def _mode_elements(network: Network, version: int) -> Iterator[SetElement]:
     mode = network.gateway_mode(version)
     if mode in _MODE_SETS:
         yield _MODE_SETS[mode], f'ipv{version} . "{network.bridge}"'
 
 
-def _outward_elements(network: Network, version: int, addresses: str) -> Iterator[Element]:
+def _outward_elements(network: Network, version: int, addresses: str) -> Iterator[SetElement]:
     """Direct access and source NAT of these addresses of the network, a subnet or a single address."""
     if network.masquerade(version) and network.gateway_mode(version) == NAT:
         yield f"protected{version}", addresses
     if network.snat(version):
-        yield f"translated{version}", f"{addresses} : {network.snat(version)}"
+        yield f"translated{version}", Mapped(addresses, str(network.snat(version)))
     elif network.masquerade(version):
         yield f"masqueraded{version}", addresses
 
 
-def container_rules(plan: Plan) -> Iterator[Rules]:
-    elements: Dict[str, Set[Element]] = {}
+def container_rules(plan: Plan) -> Iterator[SetElements]:
+    elements: Dict[str, Set[SetElement]] = {}
     for publication in plan.publications:
         elements.setdefault(publication.container, set()).update(_published(plan, publication))
     for target in targets(plan.publications, plan.accepted_ports):
@@ -144,10 +141,10 @@ def container_rules(plan: Plan) -> Iterator[Rules]:
         if not assigned.resolver.is_networks_own:
             elements.setdefault(name, set()).add(_resolver_port(plan, name, assigned))
     for name, own in elements.items():
-        yield Rules(f"container {name}", tuple(sorted(own)))
+        yield SetElements(Owner(OF_CONTAINER, name), tuple(sorted(own)))
 
 
-def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[Element]:
+def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) -> Iterator[SetElement]:
     network = plan.model.networks[attachment.network]
     endpoint = plan.allotted.endpoints[container.name, network.name]
     for address in endpoint.addresses:
@@ -155,30 +152,30 @@ def _adopted_elements(plan: Plan, container: Container, attachment: Attachment) 
         yield from _outward_elements(network, address.version, str(address))
 
 
-def _linked(linked: LinkedPort) -> Element:
+def _linked(linked: LinkedPort) -> SetElement:
     return f"linked{linked.version}", f"{linked.source} . {linked.address} . {linked.protocol} . {linked.port}"
 
 
-def _resolver_port(plan: Plan, container: str, assigned: ResolverAssignment) -> Element:
+def _resolver_port(plan: Plan, container: str, assigned: ResolverAssignment) -> SetElement:
     network = plan.model.networks[assigned.attachment.network]
     version = assigned.resolver.address.version
     address = plan.allotted.endpoints[container, network.name].address(version)
-    return f"resolver_ports{version}", f'{address} . "{network.bridge}" : {assigned.resolver.port}'
+    return f"resolver_ports{version}", Mapped(f'{address} . "{network.bridge}"', str(assigned.resolver.port))
 
 
-def _published(plan: Plan, publication: Publication) -> Iterator[Element]:
+def _published(plan: Plan, publication: Publication) -> Iterator[SetElement]:
     p = publication
     target = f"{p.address} . {p.target_port}"
     if p.host_ip is None:
-        yield f"published{p.version}", f"{p.protocol} . {p.host_port} : {target}"
+        yield f"published{p.version}", Mapped(f"{p.protocol} . {p.host_port}", target)
     else:
-        yield f"published_at{p.version}", f"{p.host_ip} . {p.protocol} . {p.host_port} : {target}"
+        yield f"published_at{p.version}", Mapped(f"{p.host_ip} . {p.protocol} . {p.host_port}", target)
     if p.ingress:
         gateway = entry_gateway(plan, p)
         yield f"ingress{p.version}", f"{gateway} . {p.protocol} . {p.host_port}"
 
 
-def _target_elements(target: Target) -> Iterator[Element]:
+def _target_elements(target: Target) -> Iterator[SetElement]:
     """The elements that accept packets to a container's port. If one of its ingress rules has `allow_from`, each of
     them gets elements with its sources.
     """

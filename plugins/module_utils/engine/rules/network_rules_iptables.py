@@ -14,13 +14,16 @@ from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ..declaration.model import ISOLATED, NAT, NAT_UNPROTECTED, ROUTED, Host, Network
 from ..declaration.section import Subnet
+from ..state import ChainRef, ChainRule, TableChain
 
-INTERNAL, CT, BRIDGE, FORWARD = (f"filter DOCKER-{name}" for name in ("INTERNAL", "CT", "BRIDGE", "FORWARD"))
+INTERNAL, CT, BRIDGE, FORWARD = (
+    TableChain("filter", f"DOCKER-{name}") for name in ("INTERNAL", "CT", "BRIDGE", "FORWARD")
+)
 FAMILIES = {4: "ip", 6: "ip6"}
 
-LINKS = "filter DOCKER-LINKS"
-RAW, INPUT = "raw WHARF-PREROUTING", "filter WHARF-INPUT"
-POSTROUTING, MSS = "nat WHARF-POSTROUTING", "mangle WHARF-FORWARD"
+LINKS, ASKERS = TableChain("filter", "DOCKER-LINKS"), TableChain("nat", "WHARF-ASKERS")
+RAW, INPUT = TableChain("raw", "WHARF-PREROUTING"), TableChain("filter", "WHARF-INPUT")
+POSTROUTING, MSS = TableChain("nat", "WHARF-POSTROUTING"), TableChain("mangle", "WHARF-FORWARD")
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"
 _NOT_TO_LOCAL = "-m addrtype ! --dst-type LOCAL"
@@ -36,8 +39,8 @@ ICMP_ERRORS = {
 
 DNS_PROTOCOLS = ("udp", "tcp")
 
-# Table and chain, and the text of the rule.
-Element = Tuple[str, str]
+# A rule of a chain, where its IP family is known from elsewhere.
+Element = Tuple[TableChain, str]
 
 
 @dataclass(frozen=True)
@@ -168,5 +171,5 @@ class RuleContext:
         return POSTROUTING, f"-s {subnet} -o {self.network.bridge} {_IS_TRANSLATED} -j MASQUERADE"
 
 
-def in_family(version: int, elements: Iterable[Element]) -> Iterator[Element]:
-    return ((f"{FAMILIES[version]} {chain}", rule) for chain, rule in elements)
+def in_family(version: int, elements: Iterable[Element]) -> Iterator[ChainRule]:
+    return ((ChainRef(FAMILIES[version], chain), rule) for chain, rule in elements)

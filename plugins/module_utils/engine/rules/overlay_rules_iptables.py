@@ -19,14 +19,16 @@ from ..planning.overlays import encrypted, has_tunnel, peer_addresses, tunnel_ma
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT
 from ..planning.wireguard_names import WIREGUARD_LINK
+from ..state import TableChain
 from .container_rules_iptables import entry_translation
 from .network_rules_iptables import BRIDGE, DNS_PROTOCOLS, ICMP_ERRORS, INPUT, INTERNAL, POSTROUTING, RAW, Element
 
-VXLAN, TUNNELS = "raw WHARF-VXLAN", "raw WHARF-TUNNELS"
-MARKS, FIRST_PACKETS, INGRESS = "mangle WHARF-PREROUTING", "mangle WHARF-FIRST", "filter WHARF-INGRESS"
+VXLAN, TUNNELS = TableChain("raw", "WHARF-VXLAN"), TableChain("raw", "WHARF-TUNNELS")
+MARKS, FIRST_PACKETS = TableChain("mangle", "WHARF-PREROUTING"), TableChain("mangle", "WHARF-FIRST")
+INGRESS = TableChain("filter", "WHARF-INGRESS")
 
 _IS_MARKED = f"-m connmark ! --mark 0x0/{MARK_BITS:#x}"
-TO_CLEAR_TEXT, FROM_CLEAR_TEXT = "mangle WHARF-POSTROUTING", "raw WHARF-ENCRYPTED"
+TO_CLEAR_TEXT, FROM_CLEAR_TEXT = TableChain("mangle", "WHARF-POSTROUTING"), TableChain("raw", "WHARF-ENCRYPTED")
 
 # What is forwarded from or to the link of encrypted networks, and belongs to none of them.
 OF_NO_ENCRYPTED = (f"-i {WIREGUARD_LINK} -j DROP", f"-o {WIREGUARD_LINK} -j DROP")

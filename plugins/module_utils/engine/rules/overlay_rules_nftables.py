@@ -87,10 +87,10 @@ def ingress_marks(plan: Plan) -> Iterator[Chain]:
     yield Chain(
         "mangle-prerouting",
         (
-            "type filter hook prerouting priority mangle; policy accept;",
             f"iifname @tunnels ct state new jump {FIRST_PACKETS}",
             f"iifname @bridges ct direction reply ct mark & {MARK_BITS:#x} != 0 jump {REPLIES}",
         ),
+        "type filter hook prerouting priority mangle; policy accept;",
     )
     macs = {
         (network.name, peer.name): tunnel_mac(network, peer)

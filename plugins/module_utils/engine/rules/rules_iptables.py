@@ -10,7 +10,7 @@ on this rule alone, so that a change of one port moves no other rule.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ..declaration.model import ISOLATED, Network
 from ..declaration.section import Address
@@ -19,9 +19,35 @@ from ..planning.ingress import returns
 from ..planning.overlays import encrypted, tunnels
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
-from ..state import IptablesChain, IptablesHook, IptablesRules, Object
-from .container_rules_iptables import container_rules, groups
-from .network_rules_iptables import DNS_PROTOCOLS, FAMILIES, INPUT, MSS, Element, RuleContext, in_family
+from ..state import (
+    OF_NETWORK,
+    ChainRef,
+    ChainRule,
+    IptablesChain,
+    IptablesHook,
+    IptablesRules,
+    Object,
+    Owner,
+    TableChain,
+)
+from .container_rules_iptables import by_chain, container_rules, groups
+from .network_rules_iptables import (
+    ASKERS,
+    BRIDGE,
+    CT,
+    DNS_PROTOCOLS,
+    FAMILIES,
+    FORWARD,
+    INPUT,
+    INTERNAL,
+    LINKS,
+    MSS,
+    POSTROUTING,
+    RAW,
+    Element,
+    RuleContext,
+    in_family,
+)
 from .overlay_rules_iptables import (
     FIRST_PACKETS,
     FROM_CLEAR_TEXT,
@@ -38,49 +64,53 @@ from .user_rules_iptables import user_rules
 
 USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
-_TO_LOCAL = "-m addrtype --dst-type LOCAL"
-# The hooks, each with its jumps, by the chains that these lead to. A jump is there where its chain is.
-HOOKS: Mapping[str, Mapping[str, str]] = {
-    "raw PREROUTING": {"raw WHARF-PREROUTING": "-j WHARF-PREROUTING"},
-    "mangle PREROUTING": {MARKS: "-j WHARF-PREROUTING"},
-    "mangle FORWARD": {MSS: "-j WHARF-FORWARD"},
-    "filter INPUT": {INPUT: "-j WHARF-INPUT"},
-    "filter FORWARD": {f"filter {USER_CHAIN}": f"-j {USER_CHAIN}", "filter DOCKER-FORWARD": "-j DOCKER-FORWARD"},
-    f"filter {USER_CHAIN}": {f"filter {DECLARED_CHAIN}": f"-j {DECLARED_CHAIN}"},
-    "nat PREROUTING": {"nat WHARF-NAMES": "-j WHARF-NAMES", "nat DOCKER": f"{_TO_LOCAL} -j DOCKER"},
-    "nat OUTPUT": {"nat DOCKER": f"{_TO_LOCAL} -j DOCKER"},
-    "nat POSTROUTING": {"nat WHARF-POSTROUTING": "-j WHARF-POSTROUTING"},
-    "mangle POSTROUTING": {TO_CLEAR_TEXT: "-j WHARF-POSTROUTING"},
+_USER, DECLARED = TableChain("filter", USER_CHAIN), TableChain("filter", DECLARED_CHAIN)
+_DOCKER_FILTER, _DOCKER_NAT = TableChain("filter", "DOCKER"), TableChain("nat", "DOCKER")
+WHARF_FORWARD, _NAMES = TableChain("filter", "WHARF-FORWARD"), TableChain("nat", "WHARF-NAMES")
+_FILTER_FORWARD = TableChain("filter", "FORWARD")
+# The hooks, each with the chains that its jumps lead to. A jump is there where its chain is.
+HOOKS: Mapping[TableChain, Sequence[TableChain]] = {
+    TableChain("raw", "PREROUTING"): (RAW,),
+    TableChain("mangle", "PREROUTING"): (MARKS,),
+    TableChain("mangle", "FORWARD"): (MSS,),
+    TableChain("filter", "INPUT"): (INPUT,),
+    _FILTER_FORWARD: (_USER, FORWARD),
+    _USER: (DECLARED,),
+    TableChain("nat", "PREROUTING"): (_NAMES, _DOCKER_NAT),
+    TableChain("nat", "OUTPUT"): (_DOCKER_NAT,),
+    TableChain("nat", "POSTROUTING"): (POSTROUTING,),
+    TableChain("mangle", "POSTROUTING"): (TO_CLEAR_TEXT,),
 }
+# What their jumps match, where that is not everything.
+_MATCHES = {_DOCKER_NAT: "-m addrtype --dst-type LOCAL "}
 CHAINS = (
-    "raw WHARF-PREROUTING",
+    RAW,
     VXLAN,
     TUNNELS,
     FROM_CLEAR_TEXT,
     MARKS,
     FIRST_PACKETS,
-    f"filter {USER_CHAIN}",
-    f"filter {DECLARED_CHAIN}",
-    "filter DOCKER-FORWARD",
-    "filter DOCKER-INTERNAL",
-    "filter DOCKER-CT",
-    "filter DOCKER-BRIDGE",
-    "filter DOCKER-LINKS",
-    "filter DOCKER",
+    _USER,
+    DECLARED,
+    FORWARD,
+    INTERNAL,
+    CT,
+    BRIDGE,
+    LINKS,
+    _DOCKER_FILTER,
     INGRESS,
-    "filter WHARF-FORWARD",
+    WHARF_FORWARD,
     INPUT,
-    "nat DOCKER",
-    "nat WHARF-NAMES",
-    "nat WHARF-ASKERS",
-    "nat WHARF-POSTROUTING",
-    "mangle WHARF-FORWARD",
+    _DOCKER_NAT,
+    _NAMES,
+    ASKERS,
+    POSTROUTING,
+    MSS,
     TO_CLEAR_TEXT,
 )
 
 _IS_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _IS_TRANSLATED = "-m conntrack --ctstate DNAT"
-_FOR_NAMES = ("nat WHARF-NAMES", "nat WHARF-ASKERS")
 # Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861).
 _NEIGHBOUR_DISCOVERY = (133, 135, 136)
 
@@ -91,18 +121,13 @@ def rules(plan: Plan) -> List[Object]:
     if not plan.has_networks:
         return [thing for version in versions for thing in _user_chains(plan, version)]
     published = [publication for publication in plan.publications if publication.version in versions]
-    owned = [*_network_rules(plan, versions), *container_rules(plan, published, versions)]
     entries = [entry for entry in plan.entries if entry.version in versions]
-    tree = groups(published, entries, [port.address for port in plan.accepted_ports])
     return [
         *(thing for version in versions for thing in _skeleton(plan, version)),
-        *(IptablesRules(owner, _by_chain(elements)) for owner, elements in [*owned, *tree]),
+        *_network_rules(plan, versions),
+        *container_rules(plan, published, versions),
+        *groups(published, entries, [port.address for port in plan.accepted_ports]),
     ]
-
-
-def _by_chain(elements: Iterable[Element]) -> Tuple[Element, ...]:
-    """The rules sorted by chain, and within each chain in the given order."""
-    return tuple(sorted(elements, key=lambda element: element[0]))
 
 
 def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
@@ -110,10 +135,10 @@ def _user_chains(plan: Plan, version: int) -> Iterator[Object]:
 
     The jump to them is in DOCKER-USER, which dockerd does not change, since it puts its own jumps first when it starts.
     """
-    in_filter = f"{FAMILIES[version]} filter"
-    yield IptablesHook(f"{in_filter} {USER_CHAIN}", (f"-j {DECLARED_CHAIN}",))
-    yield IptablesChain(f"{in_filter} {USER_CHAIN}", ())
-    yield IptablesChain(f"{in_filter} {DECLARED_CHAIN}", tuple(user_rules(plan, version)))
+    family = FAMILIES[version]
+    yield IptablesHook(ChainRef(family, _USER), (f"-j {DECLARED_CHAIN}",))
+    yield IptablesChain(ChainRef(family, _USER), ())
+    yield IptablesChain(ChainRef(family, DECLARED), tuple(user_rules(plan, version)))
 
 
 def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
@@ -122,45 +147,45 @@ def _skeleton(plan: Plan, version: int) -> Iterator[Object]:
     names = any(address.version == version for each in plan.resolvers.all for address in each.addresses)
     isolated = any(each.uplink or each.gateway_mode(version) == ISOLATED for each in plan.model.bridged)
     tunnelled, is_encrypted = any(tunnels(plan.model)), bool(encrypted(plan.model))
-    fixed: Dict[str, Tuple[str, ...]] = {
-        "raw WHARF-PREROUTING": (
+    fixed: Dict[TableChain, Tuple[str, ...]] = {
+        RAW: (
             *_untracked(plan),
             *_raw_prerouting(version),
             *from_encrypted(plan, version),
         ),
-        "filter DOCKER-FORWARD": (
+        FORWARD: (
             *_bridging(plan),
             "-j DOCKER-INTERNAL",
             *(OF_NO_ENCRYPTED if is_encrypted else ()),
             "-j DOCKER-CT",
             "-j DOCKER-BRIDGE",
         ),
-        "filter WHARF-FORWARD": router,
+        WHARF_FORWARD: router,
         INPUT: ("-i lo -j RETURN", *(f"-i {network.bridge} -j DROP" for network in plan.model.uplinked)),
         INGRESS: (f"{_IS_ESTABLISHED} -j ACCEPT", f"{_IS_TRANSLATED} -j DOCKER", "-j DROP"),
-        "nat WHARF-NAMES": ("-j WHARF-ASKERS",),
+        _NAMES: ("-j WHARF-ASKERS",),
         # [::1] is left alone, since the kernel cannot route its answers.
-        "nat DOCKER": ("-d ::1/128 -j RETURN",) if version == 6 else (),
+        _DOCKER_NAT: ("-d ::1/128 -j RETURN",) if version == 6 else (),
     }
     needed = {
-        "filter WHARF-FORWARD": bool(router),
+        WHARF_FORWARD: bool(router),
         MSS: any(network.mss_clamp for network in plan.model.networks.values()),
         INPUT: names or isolated or tunnelled or is_encrypted,
         **dict.fromkeys((TO_CLEAR_TEXT, FROM_CLEAR_TEXT), is_encrypted),
         **dict.fromkeys((MARKS, FIRST_PACKETS, INGRESS), bool(returns(plan))),
         VXLAN: tunnelled,
         TUNNELS: tunnelled,
-        **dict.fromkeys(_FOR_NAMES, names),
+        **dict.fromkeys((_NAMES, ASKERS), names),
     }
-    for name, jumps in HOOKS.items():
-        there = tuple(jump for chain, jump in jumps.items() if needed.get(chain, True))
-        last = ("-j WHARF-FORWARD",) if name == "filter FORWARD" and router else ()
-        if there and name != f"filter {USER_CHAIN}":
-            yield IptablesHook(f"{family} {name}", there, last)
+    for hook, chains in HOOKS.items():
+        jumps = tuple(f"{_MATCHES.get(chain, '')}-j {chain.name}" for chain in chains if needed.get(chain, True))
+        last = (f"-j {WHARF_FORWARD.name}",) if hook == _FILTER_FORWARD and router else ()
+        if jumps and hook != _USER:
+            yield IptablesHook(ChainRef(family, hook), jumps, last)
     yield from _user_chains(plan, version)
-    for name in CHAINS:
-        if needed.get(name, name not in (f"filter {USER_CHAIN}", f"filter {DECLARED_CHAIN}")):
-            yield IptablesChain(f"{family} {name}", fixed.get(name, ()))
+    for chain in CHAINS:
+        if needed.get(chain, chain not in (_USER, DECLARED)):
+            yield IptablesChain(ChainRef(family, chain), fixed.get(chain, ()))
 
 
 def possible_skeleton() -> List[Object]:
@@ -169,8 +194,8 @@ def possible_skeleton() -> List[Object]:
         thing
         for family in FAMILIES.values()
         for thing in (
-            *(IptablesHook(f"{family} {name}", ()) for name in HOOKS),
-            *(IptablesChain(f"{family} {name}", ()) for name in CHAINS),
+            *(IptablesHook(ChainRef(family, hook), ()) for hook in HOOKS),
+            *(IptablesChain(ChainRef(family, chain), ()) for chain in CHAINS),
         )
     ]
 
@@ -212,9 +237,9 @@ def _not_a_router(plan: Plan, version: int) -> Iterator[str]:
         yield "-j DROP"
 
 
-def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[Element]]]:
+def _network_rules(plan: Plan, versions: List[int]) -> Iterator[IptablesRules]:
     for network in plan.model.behind_host:
-        elements: List[Element] = []
+        elements: List[ChainRule] = []
         for version in versions:
             subnets = [pool.subnet for pool in plan.allotted.pools(network.name, version)]
             context = RuleContext(plan.model.host, network, version)
@@ -225,7 +250,7 @@ def _network_rules(plan: Plan, versions: List[int]) -> Iterator[Tuple[str, List[
             found += _service_rules(plan, network, version)
             elements += in_family(version, found)
         if elements:
-            yield f"network {network.name}", elements
+            yield IptablesRules(Owner(OF_NETWORK, network.name), by_chain(elements))
 
 
 def _service_rules(plan: Plan, network: Network, version: int) -> Iterator[Element]:
@@ -254,7 +279,7 @@ def _dns_rules(address: Address, bridge: str) -> Iterator[Element]:
     for protocol in DNS_PROTOCOLS:
         query = f"-p {protocol} -m {protocol} --dport {DNS_PORT}"
         redirected = f"{at} -p {protocol} -m {protocol} --dport {FIRST_PORT}:{LAST_PORT}"
-        yield "nat WHARF-NAMES", f"{at} -i {bridge} {query} -j ACCEPT"
+        yield _NAMES, f"{at} -i {bridge} {query} -j ACCEPT"
         yield INPUT, f"{at} -i {bridge} {query} -j ACCEPT"
         yield INPUT, f"{at} {query} -j DROP"
         yield INPUT, f"{redirected} {_IS_TRANSLATED} -j ACCEPT"

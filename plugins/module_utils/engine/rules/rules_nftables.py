@@ -16,7 +16,7 @@ from ..planning.overlays import encrypted
 from ..planning.plan import Plan
 from ..planning.resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 from ..planning.wireguard_names import WIREGUARD_LINK
-from ..state import Chain, ElementSet, Object
+from ..state import Chain, ElementMap, ElementSet, Object
 from .elements_nftables import FAMILIES, container_rules, network_rules
 from .overlay_rules_nftables import (
     direct_access,
@@ -93,17 +93,17 @@ def _sets(plan: Plan) -> Iterator[ElementSet]:
         yield ElementSet(f"protected{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"masqueraded{version}", (f"type {address}", "flags interval"))
         yield ElementSet(f"icmp{version}", (f"type {address}", "flags interval"))
-        yield ElementSet(f"translated{version}", (f"type {address} : {address}", "flags interval"))
+        yield ElementMap(f"translated{version}", (f"type {address} : {address}", "flags interval"))
         yield ElementSet(f"asymmetric{version}", (f"type {address} . {address}", "flags interval"))
         yield ElementSet(f"targets{version}", (f"type {address} . {port}",))
         yield ElementSet(f"linked{version}", (f"type {address} . {address} . {port}",))
         yield ElementSet(f"guarded{version}", (f"type {address} . {port}",))
         yield ElementSet(f"allowed{version}", (f"type {port} . {address}", "flags interval"))
         yield ElementSet(f"allowed_at{version}", (f"type {address} . {port} . {address}", "flags interval"))
-        yield ElementSet(f"published{version}", (f"type {port} : {address} . inet_service",))
-        yield ElementSet(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
+        yield ElementMap(f"published{version}", (f"type {port} : {address} . inet_service",))
+        yield ElementMap(f"published_at{version}", (f"type {address} . {port} : {address} . inet_service",))
         yield ElementSet(f"resolvers{version}", (f"type {address}",))
-        yield ElementSet(f"resolver_ports{version}", (f"type {address} . ifname : inet_service",))
+        yield ElementMap(f"resolver_ports{version}", (f"type {address} . ifname : inet_service",))
         if _adopts(plan):
             yield ElementSet(f"adopted{version}", (f"type {address} . ifname",))
 
@@ -139,7 +139,7 @@ def _hooked(plan: Plan, name: str, hook: str, rules: Iterable[str]) -> Chain:
         for version, _family in FAMILIES
         if not plan.model.host.has_rules(version)
     ]
-    return Chain(name, (f"type {hook}; policy accept;", *without_rules, *rules))
+    return Chain(name, (*without_rules, *rules), f"type {hook}; policy accept;")
 
 
 def _user_chains(plan: Plan) -> Iterator[Chain]:

@@ -9,16 +9,19 @@ import re
 from typing import Iterator
 
 from ..planning.publications import Translation
-from ..state import IptablesRules, Rules
+from ..state import IptablesRules, Mapped, Rules, SetElements
 
 _IPTABLES = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
 
 def translations(rules: Rules) -> Iterator[Translation]:
-    return _of_iptables(rules) if isinstance(rules, IptablesRules) else _of_nftables(rules)
+    if isinstance(rules, IptablesRules):
+        yield from _of_iptables(rules)
+    elif isinstance(rules, SetElements):
+        yield from _of_nftables(rules)
 
 
-def _of_iptables(rules: Rules) -> Iterator[Translation]:
+def _of_iptables(rules: IptablesRules) -> Iterator[Translation]:
     for _chain, rule in rules.elements:
         match = _IPTABLES.fullmatch(rule)
         if match:
@@ -26,10 +29,9 @@ def _of_iptables(rules: Rules) -> Iterator[Translation]:
             yield Translation(protocol, host_ip, int(port), address, int(target_port))
 
 
-def _of_nftables(rules: Rules) -> Iterator[Translation]:
+def _of_nftables(rules: SetElements) -> Iterator[Translation]:
     for name, element in rules.elements:
-        if name.startswith("published"):
-            key, _colon, target = element.partition(" : ")
-            *host_ip, protocol, port = key.split(" . ")
-            address, target_port = target.split(" . ")
+        if name.startswith("published") and isinstance(element, Mapped):
+            *host_ip, protocol, port = element.key.split(" . ")
+            address, target_port = element.value.split(" . ")
             yield Translation(protocol, "".join(host_ip), int(port), address, int(target_port))

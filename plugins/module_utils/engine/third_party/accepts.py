@@ -11,7 +11,7 @@ from ..declaration.model import Network
 from ..planning.ingress import leads_elsewhere
 from ..planning.overlays import link_to_others, tunnel_name
 from ..planning.plan import Plan
-from ..state import Firewalld, Object, ThirdPartyAccept
+from ..state import Firewalld, Object, ThirdPartyAccept, Zones
 
 # The iptables programs by which a host may have tables.
 PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
@@ -64,10 +64,10 @@ def _firewalld(plan: Plan) -> Iterator[Firewalld]:
     """A zone and a policy of firewalld that accept all packets from and to containers, which wharf.network filters."""
     if not (plan.facts.firewalld and _networks(plan)):
         return
-    yield Firewalld(f"zone {ZONE}", (("target", "ACCEPT"),))
-    yield Firewalld(f"policy {POLICY}", (("target", "ACCEPT"), ("from", "ANY"), ("to", ZONE)))
+    yield Firewalld("zone", ZONE, (("target", "ACCEPT"),))
+    yield Firewalld("policy", POLICY, (("target", "ACCEPT"), ("from", Zones(("ANY",))), ("to", Zones((ZONE,)))))
     for network in _networks(plan):
         zones = (("runtime", ZONE), ("permanent", ZONE))
-        yield Firewalld(f"interface {network.bridge}", zones)
+        yield Firewalld("interface", network.bridge, zones)
     for link in dict.fromkeys(filter(None, map(link_to_others, _networks(plan)))):
-        yield Firewalld(f"interface {link}", zones)
+        yield Firewalld("interface", link, zones)

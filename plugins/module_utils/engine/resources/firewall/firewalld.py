@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence
 
 from ...diff import Change
 from ...errors import ApplyError
 from ...kernel.system_bus import BusError, SystemBus
 from ...kernel.system_bus import path as bus_path
-from ...state import Firewalld, Key, Object, State, state_of
+from ...state import Firewalld, Key, Object, State, Zones, state_of
 from ...third_party.accepts import ZONE
 from ..resource import Observation, Resource
 from . import firewalld_stopped
@@ -42,7 +43,7 @@ class FirewalldResource(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, Firewalld)]
-        gone = [Firewalld(name, ()) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"]
+        gone = [Firewalld.named(name) for kind, name in sorted(owned - desired.keys()) if kind == "firewalld"]
         if not wanted and not gone:
             return Observation({}, desired)
         if not is_running():
@@ -56,33 +57,32 @@ class FirewalldResource(Resource):
         """What the files of firewalld have while it does not run; of a zone or policy only whether it exists."""
         inside = firewalld_stopped.interfaces(ZONE)
         for thing in [*wanted, *gone]:
-            what, name = thing.subject
-            if what == "interface":
-                if name in inside:
-                    yield Firewalld(thing.name, (("runtime", ZONE), ("permanent", ZONE)))
+            if thing.what == "interface":
+                if thing.own_name in inside:
+                    yield replace(thing, settings=(("runtime", ZONE), ("permanent", ZONE)))
             elif thing in wanted:
                 yield thing
-            elif _prior_key(thing.name) not in self._prior and firewalld_stopped.has(what, name):
-                is_used = what == "zone" and inside - {each.subject[1] for each in gone}
+            elif _prior_key(thing.name) not in self._prior and firewalld_stopped.has(thing.what, thing.own_name):
+                is_used = thing.what == "zone" and inside - {each.own_name for each in gone}
                 yield from () if is_used else (thing,)
 
     def _observed(
         self, firewalld: _Connection, thing: Firewalld, is_wanted: bool, owned: FrozenSet[Key]
     ) -> Optional[Object]:
-        what, name = thing.subject
-        if what == "interface":
+        if thing.what == "interface":
+            name = thing.own_name
             zones = (("runtime", firewalld.zone_now(name)), ("permanent", firewalld.zone_kept(name)))
-            return Firewalld(thing.name, zones) if any(zone for _when, zone in zones) else None
-        settings = firewalld.zone(name) if what == "zone" else firewalld.policy(name)
+            return replace(thing, settings=zones) if any(zone for _when, zone in zones) else None
+        settings = firewalld.group(thing)
         if settings is None:
             return None
         if thing.key not in owned or _prior_key(thing.name) in self._prior:
             return thing if is_wanted else None
-        managed = {Firewalld(name, ()).subject[1] for _kind, name in owned}
+        managed = {Firewalld.named(name).own_name for _kind, name in owned}
         if not is_wanted and {*settings.get("interfaces", ())} - managed:
             # By now it has third-party interfaces, too.
             return None
-        return Firewalld(thing.name, tuple((key, settings[key]) for key in _SETTINGS[what]))
+        return replace(thing, settings=tuple((key, settings[key]) for key in _SETTINGS[thing.what]))
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         """Zones are made before what refers to them. Then firewalld reads its files anew, as after its own tools."""
@@ -90,8 +90,8 @@ class FirewalldResource(Resource):
             _apply_stopped(changes)
             return {}
         with _connected() as firewalld:
-            groups = [change for change in changes if _subject(change)[0] != "interface"]
-            interfaces = [change for change in changes if _subject(change)[0] == "interface"]
+            groups = [change for change in changes if _subject(change).what != "interface"]
+            interfaces = [change for change in changes if change not in groups]
             going = [change for change in groups if change.after is None]
             for change in [each for each in groups if each.after]:
                 _keep_group(firewalld, change)
@@ -101,8 +101,7 @@ class FirewalldResource(Resource):
                 _put(firewalld, change)
             # A policy names its zone.
             for change in sorted(going, key=lambda each: each.subject.name):
-                what, name = _subject(change)
-                firewalld.forget(what, name)
+                firewalld.forget(_subject(change))
             if going:
                 firewalld.reload()
         return {}
@@ -113,21 +112,20 @@ def _prior(firewalld: _Connection, new: Sequence[Firewalld]) -> Dict[str, str]:
     return {
         _prior_key(thing.name): _EXISTED_BEFORE
         for thing in new
-        for what, name in [thing.subject]
-        if what != "interface" and (firewalld.zone(name) if what == "zone" else firewalld.policy(name)) is not None
+        if thing.what != "interface" and firewalld.group(thing) is not None
     }
 
 
 def _apply_stopped(changes: Sequence[Change]) -> None:
     # Interfaces, then the policy, then the zone.
     for change in sorted(changes, key=lambda each: each.subject.name):
-        what, name = _subject(change)
-        if change.after is None and what != "interface":
-            firewalld_stopped.forget(what, name)
+        thing = _subject(change)
+        if change.after is None and thing.what != "interface":
+            firewalld_stopped.forget(thing.what, thing.own_name)
         elif change.after is None:
-            firewalld_stopped.remove_interface(ZONE, name)
+            firewalld_stopped.remove_interface(ZONE, thing.own_name)
         else:
-            firewalld_stopped.add_interface(ZONE, name)
+            firewalld_stopped.add_interface(ZONE, thing.own_name)
 
 
 _SETTINGS = {"zone": ("target",), "policy": ("target", "from", "to")}
@@ -138,21 +136,21 @@ def _prior_key(name: str) -> str:
 
 
 def _keep_group(firewalld: _Connection, change: Change) -> None:
-    what, name = _subject(change)
+    thing = _subject(change)
     settings = dict(_settings(change.after))
-    if what == "zone" and change.before is not None:
-        firewalld.set_target(name, settings["target"])
-    elif what == "zone":
-        firewalld.add_zone(name, settings)
+    if thing.what == "zone" and change.before is not None:
+        firewalld.set_target(thing.own_name, settings["target"])
+    elif thing.what == "zone":
+        firewalld.add_zone(thing.own_name, settings)
     else:
         if change.before is not None:
-            firewalld.forget(what, name)
-        firewalld.add_policy(name, settings)
+            firewalld.forget(thing)
+        firewalld.add_policy(thing.own_name, settings)
 
 
 def _put(firewalld: _Connection, change: Change) -> None:
     """An interface into its zones, or out of them."""
-    _what, name = _subject(change)
+    name = _subject(change).own_name
     wanted = dict(_settings(change.after))
     zone = firewalld.zone_kept(name)
     if zone != wanted.get("permanent", ""):
@@ -163,8 +161,10 @@ def _put(firewalld: _Connection, change: Change) -> None:
         firewalld.move_now(name, zone, wanted.get("runtime", ""))
 
 
-def _subject(change: Change) -> Tuple[str, str]:
-    return Firewalld(change.subject.name, ()).subject
+def _subject(change: Change) -> Firewalld:
+    if not isinstance(change.subject, Firewalld):
+        raise TypeError(change.subject.kind)
+    return change.subject
 
 
 def _settings(thing: Optional[Object]) -> Any:
@@ -209,35 +209,39 @@ class _Connection:
     def zone_kept(self, interface: str) -> str:
         return str(self._kept("getZoneOfInterface", interface))
 
-    def zone(self, name: str) -> Optional[Dict[str, Any]]:
-        """Its target and interfaces; None where there is no such zone."""
+    def group(self, thing: Firewalld) -> Optional[Dict[str, Any]]:
+        """The settings of a zone or policy; None where there is none of this name."""
+        return self._zone(thing.own_name) if thing.what == "zone" else self._policy(thing.own_name)
+
+    def _zone(self, name: str) -> Optional[Dict[str, Any]]:
         if name not in self._kept("getZoneNames"):
             return None
         settings = self._kept_group("zone", name, "getSettings2")
         return {"target": settings.get("target", "default"), "interfaces": settings.get("interfaces", [])}
 
-    def policy(self, name: str) -> Optional[Dict[str, Any]]:
+    def _policy(self, name: str) -> Optional[Dict[str, Any]]:
         if name not in self._kept("getPolicyNames"):
             return None
         settings = self._kept_group("policy", name, "getSettings")
         ways = {"from": settings.get("ingress_zones", []), "to": settings.get("egress_zones", [])}
-        return {"target": settings.get("target", "CONTINUE"), **{key: " ".join(zones) for key, zones in ways.items()}}
+        zones = {key: Zones(tuple(names)) for key, names in ways.items()}
+        return {"target": settings.get("target", "CONTINUE"), **zones}
 
-    def add_zone(self, name: str, settings: Mapping[str, str]) -> None:
+    def add_zone(self, name: str, settings: Mapping[str, Any]) -> None:
         words = {"short": ("s", name), "target": ("s", settings["target"])}
         self._bus.call(_NAME, _PERMANENT, f"{_NAME}.config", "addZone2", "sa{sv}", name, words)
 
     def set_target(self, zone: str, target: str) -> None:
         self._kept_group("zone", zone, "setTarget", target)
 
-    def add_policy(self, name: str, settings: Mapping[str, str]) -> None:
+    def add_policy(self, name: str, settings: Mapping[str, Any]) -> None:
         words: Dict[str, Any] = {"short": ("s", name), "target": ("s", settings["target"])}
-        words["ingress_zones"] = ("as", settings["from"].split())
-        words["egress_zones"] = ("as", settings["to"].split())
+        words["ingress_zones"] = ("as", [*settings["from"].names])
+        words["egress_zones"] = ("as", [*settings["to"].names])
         self._bus.call(_NAME, _PERMANENT, f"{_NAME}.config", "addPolicy", "sa{sv}", name, words)
 
-    def forget(self, what: str, name: str) -> None:
-        self._kept_group(what, name, "remove")
+    def forget(self, thing: Firewalld) -> None:
+        self._kept_group(thing.what, thing.own_name, "remove")
 
     def move_kept(self, interface: str, before: str, after: str) -> None:
         if before:

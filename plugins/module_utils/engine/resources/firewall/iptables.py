@@ -15,8 +15,8 @@ from ...errors import ConflictError, Problem
 from ...kernel import namespaces, programs
 from ...kernel.iptables_variants import Variant
 from ...rules.network_rules_iptables import FAMILIES
-from ...rules.rules_iptables import DECLARED_CHAIN
-from ...state import IptablesChain, IptablesRules, Key, State
+from ...rules.rules_iptables import DECLARED, DECLARED_CHAIN
+from ...state import ChainRef, IptablesChain, IptablesHook, IptablesRules, Key, State
 from ..resource import Observation, Resource
 from .iptables_save import (
     Chains,
@@ -46,7 +46,7 @@ class Iptables(Resource):
         canonical: Dict[str, str] = {}
         as_listed = dict(desired)
         for key, thing in desired.items():
-            if isinstance(thing, IptablesChain) and thing.name.endswith(f" {DECLARED_CHAIN}") and thing.rules:
+            if isinstance(thing, IptablesChain) and thing.ref.at == DECLARED and thing.rules:
                 hashed, text = self._listed(thing)
                 canonical[hashed] = text
                 as_listed[key] = replace(thing, rules=tuple(text.splitlines()))
@@ -54,7 +54,7 @@ class Iptables(Resource):
 
     def _listed(self, chain: IptablesChain) -> Tuple[str, str]:
         """The admin's rules as iptables lists them, which prints some rates and texts in other words."""
-        family = chain.name.split()[0]
+        family = chain.ref.family
         text = "".join(f"-A {DECLARED_CHAIN} {rule}\n" for rule in chain.rules)
         made_by = programs.identity(_variant(family, "restore").program("restore"))
         hashed = f"iptables {family} " + hashlib.sha256(f"{family} {made_by}\n{text}".encode()).hexdigest()
@@ -73,7 +73,7 @@ class Iptables(Resource):
         managed = desired.keys() | owned
         chains = _list_tables(_families(managed))
         _refuse_third_party(chains, desired, owned)
-        kept = user_chains_in_use(chains) - desired.keys()
+        kept = {_key(chain) for chain in user_chains_in_use(chains)} - desired.keys()
         return {
             key: thing
             for key, thing in objects_in(chains).items()
@@ -94,7 +94,7 @@ def _listed_in_scratch(family: str, text: str) -> str:
     with namespaces.scratch():
         _variant(family, "restore").restore(f"*filter\n:{DECLARED_CHAIN} - [0:0]\n{text}COMMIT\n")
         listed = parse_save(family, _variant(family, "save").save("filter"))
-    return "".join(f"{rule}\n" for rule in listed[f"{family} filter {DECLARED_CHAIN}"])
+    return "".join(f"{rule}\n" for rule in listed[ChainRef(family, DECLARED)])
 
 
 def _touched(changes: Iterable[Change]) -> Iterator[Key]:
@@ -103,11 +103,16 @@ def _touched(changes: Iterable[Change]) -> Iterator[Key]:
         yield change.subject.key
         for thing in (change.before, change.after):
             if isinstance(thing, IptablesRules):
-                yield from (("iptables_chain", chain) for chain, _rule in thing.elements)
+                yield from (_key(chain) for chain, _rule in thing.elements)
+
+
+def _key(chain: ChainRef) -> Key:
+    return IptablesChain.kind, str(chain)
 
 
 def _families(keys: Iterable[Key]) -> List[str]:
-    named = {name.partition(" ")[0] for kind, name in keys if kind in ("iptables_chain", "iptables_hook")}
+    kinds = (IptablesChain.kind, IptablesHook.kind)
+    named = {ChainRef.parse(name).family for kind, name in keys if kind in kinds}
     return [family for family in FAMILIES.values() if family in named]
 
 
@@ -117,17 +122,16 @@ def _refuse_third_party(chains: Chains, desired: State, owned: FrozenSet[Key]) -
         ConflictError: a dockerd, or another program, has a chain of a name that is needed.
     """
     led_to = led_to_by_others(chains)
-    hooks = {name.rpartition(" ")[0] for name, rules in chains.items() if is_hook(name) and any(marked(rules))}
+    hooked = {
+        (chain.family, chain.at.table) for chain, rules in chains.items() if is_hook(chain) and any(marked(rules))
+    }
     problems = []
-    for key in desired.keys() | owned:
-        kind, name = key
-        if kind != "iptables_chain" or is_users(name):
+    for kind, name in desired.keys() | owned:
+        if kind != IptablesChain.kind or is_users(chain := ChainRef.parse(name)):
             continue
-        table, _space, chain = name.rpartition(" ")
-        is_filled = key not in owned and table not in hooks and chains.get(name)
-        if name in led_to or is_filled:
-            family, bare = table.split()
-            problems.append(Problem(f"{family}tables -t {bare} -S {chain}", _THIRD_PARTY))
+        is_known = (kind, name) in owned or (chain.family, chain.at.table) in hooked
+        if chain in led_to or (not is_known and chains.get(chain)):
+            problems.append(Problem(f"{chain.family}tables -t {chain.at.table} -S {chain.at.name}", _THIRD_PARTY))
     if problems:
         raise ConflictError(*sorted(problems, key=str))
 

@@ -8,19 +8,33 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, List, Set, Tuple
 
-from ...rules.container_rules_iptables import GROUPS
 from ...rules.rules_iptables import CHAINS, HOOKS, USER_CHAIN
-from ...state import IptablesChain, IptablesHook, IptablesRules, Key, Object, State, state_of
+from ...state import (
+    GROUPS,
+    ChainRef,
+    ChainRule,
+    IptablesChain,
+    IptablesHook,
+    IptablesRules,
+    Object,
+    Owner,
+    State,
+    TableChain,
+    state_of,
+)
 
-# The rules of each chain, as they are printed after its name; by the chain's own name, as `ip filter DOCKER`.
-Chains = Dict[str, List[str]]
+# The rules of each chain, as they are printed after its name.
+Chains = Dict[ChainRef, List[str]]
 
 _FIRST = "-m comment --comment wharf "
 _LAST = '-m comment --comment "wharf, last" '
 
 _JUMP = re.compile(r"(?:^|\s)-[jg] (\S+)")
 _OWNER = re.compile(r'-m comment --comment "?((?:network|container) [^" ]+|groups)"? (?=-j )')
-_GROUP = re.compile(r"nat DOCKER-(tcp|udp|sctp)-\d+-\d+|filter DOCKER-(\d+\.[\d.]+|[0-9a-f]{12})-(24|28|120|124)")
+_GROUPS = {
+    "nat": re.compile(r"DOCKER-(tcp|udp|sctp)-\d+-\d+"),
+    "filter": re.compile(r"DOCKER-(\d+\.[\d.]+|[0-9a-f]{12})-(24|28|120|124)"),
+}
 
 
 def parse_save(family: str, text: str) -> Chains:
@@ -31,36 +45,37 @@ def parse_save(family: str, text: str) -> Chains:
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":"):
-            chains[f"{family} {table} {line[1:].split()[0]}"] = []
+            chains[ChainRef(family, TableChain(table, line[1:].split()[0]))] = []
         elif line.startswith("-A "):
             name, _space, rule = line[len("-A ") :].partition(" ")
-            chains[f"{family} {table} {name}"].append(rule)
+            chains[ChainRef(family, TableChain(table, name))].append(rule)
     return chains
 
 
 def objects_in(chains: Chains) -> State:
     """The objects of wharf.network in these chains. A rule without an owner, in a chain of its, is the chain's own."""
     skeleton: List[Object] = []
-    elements: Dict[str, List[Tuple[str, str]]] = {}
-    for name, rules in sorted(chains.items()):
-        if is_hook(name):
-            skeleton += _hooks(name, rules)
-        if is_managed(name):
-            owned = [(owner_of(name, rule), rule) for rule in rules]
+    elements: Dict[str, List[ChainRule]] = {}
+    for chain, rules in sorted(chains.items()):
+        if is_hook(chain):
+            skeleton += _hooks(chain, rules)
+        if is_managed(chain):
+            owned = [(owner_of(chain, rule), rule) for rule in rules]
             for owner, rule in owned:
                 if owner:
-                    elements.setdefault(owner, []).append((name, without_owner(rule)))
-            if not is_group(name):
-                skeleton.append(IptablesChain(name, () if is_users(name) else tuple(_own_rules(owned))))
-    return state_of([*skeleton, *(IptablesRules(owner, tuple(found)) for owner, found in elements.items())])
+                    elements.setdefault(owner, []).append((chain, without_owner(rule)))
+            if not is_group(chain):
+                skeleton.append(IptablesChain(chain, () if is_users(chain) else tuple(_own_rules(owned))))
+    of_owners = (IptablesRules(Owner.parse(owner), tuple(found)) for owner, found in elements.items())
+    return state_of([*skeleton, *of_owners])
 
 
-def _hooks(name: str, rules: List[str]) -> Iterator[IptablesHook]:
+def _hooks(chain: ChainRef, rules: List[str]) -> Iterator[IptablesHook]:
     first, last = marked(rules)
     if first or last:
         in_place = rules[: len(first)] == first and rules[len(rules) - len(last) :] == last
         yield IptablesHook(
-            name,
+            chain,
             tuple(rule.replace(_FIRST, "") for rule in first),
             tuple(rule.replace(_LAST, "") for rule in last),
             in_place,
@@ -98,43 +113,44 @@ def without_owner(rule: str) -> str:
     return _OWNER.sub("", rule)
 
 
-def owner_of(chain: str, rule: str) -> str:
+def owner_of(chain: ChainRef, rule: str) -> str:
     """Whose rule this is; empty for a chain's own. All that has no owner in the tree counts to who leads there."""
     match = _OWNER.search(rule)
     return match[1] if match else GROUPS if is_group(chain) else ""
 
 
-def is_hook(chain: str) -> bool:
-    return chain.partition(" ")[2] in HOOKS
+def is_hook(chain: ChainRef) -> bool:
+    return chain.at in HOOKS
 
 
-def is_managed(chain: str) -> bool:
-    return chain.partition(" ")[2] in CHAINS or is_group(chain)
+def is_managed(chain: ChainRef) -> bool:
+    return chain.at in CHAINS or is_group(chain)
 
 
-def is_group(chain: str) -> bool:
-    return _GROUP.fullmatch(chain.partition(" ")[2]) is not None
+def is_group(chain: ChainRef) -> bool:
+    names = _GROUPS.get(chain.at.table)
+    return names is not None and names.fullmatch(chain.at.name) is not None
 
 
-def is_users(chain: str) -> bool:
-    return chain.endswith(f" {USER_CHAIN}")
+def is_users(chain: ChainRef) -> bool:
+    return chain.at.name == USER_CHAIN
 
 
-def user_chains_in_use(chains: Chains) -> Set[Key]:
+def user_chains_in_use(chains: Chains) -> Set[ChainRef]:
     """The DOCKER-USER chains that have third-party rules, or that third-party rules lead to."""
     led_to = led_to_by_others(chains)
     return {
-        ("iptables_chain", name)
-        for name, rules in chains.items()
-        if is_users(name) and (name in led_to or any(rule not in marked(rules)[0] for rule in rules))
+        chain
+        for chain, rules in chains.items()
+        if is_users(chain) and (chain in led_to or any(rule not in marked(rules)[0] for rule in rules))
     }
 
 
-def led_to_by_others(chains: Chains) -> Set[str]:
+def led_to_by_others(chains: Chains) -> Set[ChainRef]:
     """The chains of wharf.network that third-party rules lead to."""
-    found: Set[str] = set()
-    for name, rules in chains.items():
-        if not is_managed(name):
+    found: Set[ChainRef] = set()
+    for chain, rules in chains.items():
+        if not is_managed(chain):
             jumps = [_JUMP.search(rule) for rule in rules if _FIRST not in rule and _LAST not in rule]
-            found.update(f"{name.rpartition(' ')[0]} {jump[1]}" for jump in jumps if jump)
-    return {name for name in found if is_managed(name)}
+            found.update(ChainRef(chain.family, TableChain(chain.at.table, jump[1])) for jump in jumps if jump)
+    return {chain for chain in found if is_managed(chain)}

@@ -6,27 +6,33 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterator, List, Set, Tuple, Union
 
 from ...rules.rules_nftables import USER_CHAIN
-from ...state import Chain, ElementSet, Key, Object, Rules, State, state_of
+from ...state import Chain, ElementMap, ElementSet, Key, Mapped, Object, Owner, SetElement, SetElements, State, state_of
 
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
 
 
 def parse_listing(listing: str) -> State:
     skeleton: List[Object] = []
-    elements: Dict[str, List[Tuple[str, str]]] = {}
+    elements: Dict[Owner, List[SetElement]] = {}
     for kind, name, lines in blocks(listing):
         if kind == "chain":
-            skeleton.append(Chain(name, () if name == USER_CHAIN else tuple(lines)))
+            skeleton.append(_chain(name, lines))
             continue
         declaration, inside, text = " \n".join(lines).partition("elements = {")
-        skeleton.append(ElementSet(name, tuple(line.strip() for line in declaration.splitlines() if line.strip())))
+        declared = tuple(line.strip() for line in declaration.splitlines() if line.strip())
+        skeleton.append(ElementMap(name, declared) if kind == "map" else ElementSet(name, declared))
         if inside:
             for owner, element in _parse_elements(text.rstrip(" }\n")):
                 elements.setdefault(owner, []).append((name, element))
-    return state_of([*skeleton, *(Rules(owner, tuple(sorted(found))) for owner, found in elements.items())])
+    return state_of([*skeleton, *(SetElements(owner, tuple(sorted(found))) for owner, found in elements.items())])
+
+
+def _chain(name: str, lines: List[str]) -> Chain:
+    hooks = [line for line in lines if line.startswith("type ")]
+    return Chain(name, () if name == USER_CHAIN else tuple(lines[len(hooks) :]), "".join(hooks))
 
 
 def blocks(listing: str) -> Iterator[Tuple[str, str, List[str]]]:
@@ -53,12 +59,13 @@ def user_chains_in_use(listing: str) -> Set[Key]:
     return {("chain", name) for kind, name, rules in blocks(listing) if name == USER_CHAIN and rules}
 
 
-def _parse_elements(text: str) -> Iterator[Tuple[str, str]]:
+def _parse_elements(text: str) -> Iterator[Tuple[Owner, Union[str, Mapped]]]:
     """Each element's owner and text. An element without such a comment is a third-party one."""
     for element in re.split(r",\s+", text.strip()):
-        match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"( : .+)?', element, re.DOTALL)
+        match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"(?: : (.+))?', element, re.DOTALL)
         if match:
-            yield match[2], _with_protocol_name(match[1] + (match[3] or ""))
+            key = _with_protocol_name(match[1])
+            yield Owner.parse(match[2]), Mapped(key, match[3]) if match[3] else key
 
 
 def _with_protocol_name(element: str) -> str:

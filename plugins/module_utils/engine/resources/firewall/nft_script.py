@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ...diff import CREATE, DELETE, Change
 from ...rules.rules_nftables import TABLE
-from ...state import Chain, ElementSet, Object, Rules
+from ...state import Chain, ElementMap, ElementSet, Mapped, Object, SetElements
 
-# By set: an element's text and its owner.
-Elements = Dict[str, List[Tuple[str, str]]]
-
-_HOOK = re.compile(r"type \w+ hook ")
+# By set: the text of an element, and its owner's.
+Elements = Dict[str, List[Tuple[Union[str, Mapped], str]]]
 
 
 def nft_script(changes: Sequence[Change]) -> str:
@@ -23,7 +20,7 @@ def nft_script(changes: Sequence[Change]) -> str:
 
     The declaration of a set never changes: a set that has to be another one gets another name.
     """
-    skeleton = [change for change in changes if not isinstance(change.subject, Rules)]
+    skeleton = [change for change in changes if not isinstance(change.subject, SetElements)]
     going = [change.subject for change in skeleton if change.action == DELETE]
     coming = [change.after for change in skeleton if change.after]
     emptied = [c.subject for c in skeleton if isinstance(c.subject, Chain) and c.action != CREATE]
@@ -42,8 +39,8 @@ def definition(skeleton: Iterable[Object]) -> str:
     sets = [thing for thing in things if isinstance(thing, ElementSet)]
     chains = [thing for thing in things if isinstance(thing, Chain)]
     blocks = [_block(_nft_kind(thing), thing.name, thing.declaration) for thing in sets]
-    blocks += [_block("chain", chain.name, _hooks(chain)) for chain in chains]
-    blocks += [_block("chain", chain.name, _rules(chain)) for chain in chains]
+    blocks += [_block("chain", chain.name, [chain.hook] if chain.hook else []) for chain in chains]
+    blocks += [_block("chain", chain.name, chain.rules) for chain in chains]
     return f"table {TABLE} {{\n{''.join(blocks)}}}\n"
 
 
@@ -51,26 +48,16 @@ def _block(kind: str, name: str, lines: Iterable[str]) -> str:
     return f"\t{kind} {name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
 
 
-def _hooks(chain: Chain) -> List[str]:
-    return [line for line in chain.rules if _HOOK.match(line)]
-
-
-def _rules(chain: Chain) -> List[str]:
-    return [line for line in chain.rules if not _HOOK.match(line)]
-
-
 def _nft_kind(thing: Object) -> str:
-    if isinstance(thing, ElementSet):
-        return "map" if any(" : " in line for line in thing.declaration) else "set"
-    return "chain"
+    return "map" if isinstance(thing, ElementMap) else "set" if isinstance(thing, ElementSet) else "chain"
 
 
 def elements_of(pairs: Iterable[Tuple[Optional[Object], Optional[Object]]]) -> Elements:
     """By set, the elements that the first of each pair has and the second has not, each with its owner's name."""
     found: Elements = {}
     for having, lacking in pairs:
-        if isinstance(having, Rules):
-            others = set(lacking.elements) if isinstance(lacking, Rules) else set()
+        if isinstance(having, SetElements):
+            others = set(lacking.elements) if isinstance(lacking, SetElements) else set()
             for name, element in having.elements:
                 if (name, element) not in others:
                     found.setdefault(name, []).append((element, having.name))
@@ -84,6 +71,7 @@ def _element_lines(verb: str, elements: Elements) -> List[str]:
     ]
 
 
-def _commented(element: str, owner: str) -> str:
-    key, colon, value = element.partition(" : ")
-    return f'{key} comment "{owner}"{colon}{value}'
+def _commented(element: Union[str, Mapped], owner: str) -> str:
+    if isinstance(element, Mapped):
+        return f'{element.key} comment "{owner}" : {element.value}'
+    return f'{element} comment "{owner}"'

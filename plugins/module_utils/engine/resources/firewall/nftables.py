@@ -14,14 +14,14 @@ from ...diff import Change
 from ...errors import ApplyError, ConflictError
 from ...kernel import namespaces, programs
 from ...rules.rules_nftables import OWN_CHAINS, TABLE, USER_CHAIN
-from ...state import ElementSet, Key, Rules, State
+from ...state import ElementSet, Key, SetElements, State
 from ..resource import Observation, Resource
 from .nft_listing import blocks, parse_listing, parse_rule_texts, user_chains_in_use
 from .nft_script import definition, nft_script
 
 
 class Nftables(Resource):
-    """Observes and changes `Chain`, `ElementSet` and `Rules`.
+    """Observes and changes `Chain`, `ElementSet` and `SetElements`.
 
     `canonical` has what nft lists of a table that it was given as text, by a hash of that text, from earlier runs.
     `known_sets` are the sets that were desired in this run: when it is taken back, its chains are read without them.
@@ -43,7 +43,7 @@ class Nftables(Resource):
 
     def _listed(self, desired: State) -> Dict[str, str]:
         """The desired chains and sets as nft lists them, since nft rewrites what it is given."""
-        skeleton = [thing for thing in desired.values() if not isinstance(thing, Rules)]
+        skeleton = [thing for thing in desired.values() if not isinstance(thing, SetElements)]
         if not skeleton:
             return {}
         self._sets.update({thing.key: thing for thing in skeleton if isinstance(thing, ElementSet)})
@@ -64,7 +64,7 @@ class Nftables(Resource):
         return {
             key: thing
             for key, thing in parse_listing(listing).items()
-            if isinstance(thing, Rules) or (key in managed and key not in kept)
+            if isinstance(thing, SetElements) or (key in managed and key not in kept)
         }
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
