@@ -694,15 +694,27 @@ class IptablesRules(Rules, kind="iptables_rules"):
     elements: Tuple[ChainRule, ...]
 
 
+@dataclass(frozen=True, order=True)
+class FilterRule:
+    """A rule in a chain of the table filter, as iptables-save writes it. `is_first`: before all others of the chain."""
+
+    chain: str
+    text: str
+    is_first: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"-A {self.chain} {self.text}"
+
+
 @dataclass(frozen=True)
 class ThirdPartyAccept(Object, kind="accept"):
     """Rules that accept packets of containers where third-party rules of iptables would drop them.
 
     `name` is `FORWARD` for the jump to them, `network NAME`, or `third-party bridges` for the rules for packets to
-    these. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and its text.
+    these. Each rule is the name of its variant of iptables, such as `ip6tables-nft`, and the rule itself.
     """
 
-    rules: Tuple[Tuple[str, str], ...]
+    rules: Tuple[Tuple[str, FilterRule], ...]
 
 
 @dataclass(frozen=True)

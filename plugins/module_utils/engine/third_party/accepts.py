@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List
+from typing import Iterable, Iterator, List
 
 from ..declaration.model import Network
 from ..planning.ingress import leads_elsewhere
 from ..planning.overlays import link_to_others, tunnel_name
 from ..planning.plan import Plan
-from ..state import Firewalld, Object, ThirdPartyAccept, Zones
+from ..state import FilterRule, Firewalld, Object, ThirdPartyAccept, Zones
 
 # The iptables programs by which a host may have tables.
 PROGRAMS = ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
 ACCEPTS = "WHARF-ACCEPT"
-JUMP = f'-A FORWARD -m comment --comment "wharf, accept" -j {ACCEPTS}'
+# Before third-party rules, one of which may drop everything.
+JUMP = FilterRule("FORWARD", f'-m comment --comment "wharf, accept" -j {ACCEPTS}', is_first=True)
 
 THIRD_PARTY_BRIDGES = "third-party bridges"
 _IS_NEW = "-m conntrack ! --ctstate RELATED,ESTABLISHED"
@@ -42,22 +43,29 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
     """
     if not plan.model.host.accept_in_iptables_forward:
         return
-    yield ThirdPartyAccept("FORWARD", tuple((program, JUMP) for program in PROGRAMS))
+    yield ThirdPartyAccept(JUMP.chain, tuple((program, JUMP) for program in PROGRAMS))
     bridges = [bridge.name for bridge in plan.facts.third_party_bridges or () if bridge.name != plan.facts.uplink]
     if bridges:
         owner = THIRD_PARTY_BRIDGES
-        rules = [f'-A {ACCEPTS} -o {name} {_IS_NEW} -m comment --comment "{owner}" -j RETURN' for name in bridges]
-        yield ThirdPartyAccept(owner, tuple((program, rule) for program in PROGRAMS for rule in rules))
+        yield _of_all_programs(
+            owner, (f'-o {name} {_IS_NEW} -m comment --comment "{owner}" -j RETURN' for name in bridges)
+        )
     for network in _networks(plan):
         name = f"network {network.name}"
         leads = leads_elsewhere(plan, network)
         links = [network.bridge, *([tunnel_name(network.name)] if leads else [])]
-        rules = [
-            f'-A {ACCEPTS} -{option} {link} -m comment --comment "{name}" -j ACCEPT'
-            for link in links
-            for option in "io"
-        ]
-        yield ThirdPartyAccept(name, tuple((program, rule) for program in PROGRAMS for rule in rules))
+        matches = (f"-{option} {link}" for link in links for option in "io")
+        yield _of_all_programs(name, (f'{match} -m comment --comment "{name}" -j ACCEPT' for match in matches))
+
+
+def accept_rule(owner: str, text: str) -> FilterRule:
+    """What is left to the rules of third-party bridges comes before what is accepted."""
+    return FilterRule(ACCEPTS, text, is_first=owner == THIRD_PARTY_BRIDGES)
+
+
+def _of_all_programs(owner: str, texts: Iterable[str]) -> ThirdPartyAccept:
+    rules = [accept_rule(owner, text) for text in texts]
+    return ThirdPartyAccept(owner, tuple((program, rule) for program in PROGRAMS for rule in rules))
 
 
 def _firewalld(plan: Plan) -> Iterator[Firewalld]:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import Dict, FrozenSet, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
 from ...diff import Change
 from ...kernel import iptables_variants
 from ...kernel.iptables_variants import Variant
-from ...state import Key, State, ThirdPartyAccept, state_of
-from ...third_party.accepts import ACCEPTS, JUMP
+from ...state import FilterRule, Key, State, ThirdPartyAccept, state_of
+from ...third_party.accepts import ACCEPTS, JUMP, accept_rule
 from ...third_party.iptables_rules import split_arguments
 from ..resource import Observation, Resource
 from . import nftables
-
-_JUMP_OWNER = "FORWARD"
 
 
 class ThirdPartyAccepts(Resource):
@@ -35,7 +33,7 @@ class ThirdPartyAccepts(Resource):
             for thing in desired.values()
             if isinstance(thing, ThirdPartyAccept)
         ]
-        found: Dict[str, List[Tuple[str, str]]] = {}
+        found: Dict[str, List[Tuple[str, FilterRule]]] = {}
         for variant in variants:
             for owner, rule in _managed_rules(variant.save("filter")):
                 found.setdefault(owner, []).append((variant.name, rule))
@@ -67,45 +65,38 @@ def _standing() -> List[Variant]:
     ]
 
 
-def _managed_rules(save: str) -> List[Tuple[str, str]]:
+def _managed_rules(save: str) -> List[Tuple[str, FilterRule]]:
     """Each rule of wharf.network with its owner."""
     found = []
+    begins = f"-A {ACCEPTS} "
     for line in save.split("\n"):
-        if line == JUMP:
-            found.append((_JUMP_OWNER, line))
-        elif line.startswith(f"-A {ACCEPTS} ") and "--comment" in line:
+        if line == str(JUMP):
+            found.append((JUMP.chain, JUMP))
+        elif line.startswith(begins) and "--comment" in line:
             # No managed rule has a quote within a word.
             with suppress(ValueError):
                 words = split_arguments(line)
-                found.append((words[words.index("--comment") + 1], line))
+                owner = words[words.index("--comment") + 1]
+                found.append((owner, accept_rule(owner, line[len(begins) :])))
     return found
 
 
-def _script(variant: Variant, going: List[str], coming: List[str]) -> str:
+def _script(variant: Variant, going: List[FilterRule], coming: List[FilterRule]) -> str:
     there = variant.save("filter")
-    left: Set[str] = {*there.split("\n")} - {*going}
-    lines = [f"-D {rule[len('-A ') :]}" for rule in going]
+    left = {*there.split("\n")} - {*map(str, going)}
+    lines = [f"-D {rule.chain} {rule.text}" for rule in going]
     has_chain = f":{ACCEPTS} " in there
     if coming and not has_chain:
         lines.insert(0, f":{ACCEPTS} - [0:0]")
-    for rule in coming:
-        # The jump before third-party rules, one of which may drop everything; what is left to those rules before
-        # what is accepted.
-        is_first = rule == JUMP or rule.endswith("-j RETURN")
-        lines.append(_first(rule) if is_first else rule)
+    lines += [f"-I {rule.chain} 1 {rule.text}" if rule.is_first else str(rule) for rule in coming]
     if has_chain and not coming and not any(ACCEPTS in line.split() for line in left):
         lines.append(f"-X {ACCEPTS}")
     return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
 
 
-def _first(rule: str) -> str:
-    _append, chain, rest = rule.split(" ", 2)
-    return f"-I {chain} 1 {rest}"
-
-
-def _rules(thing: object) -> Tuple[Tuple[str, str], ...]:
+def _rules(thing: object) -> Tuple[Tuple[str, FilterRule], ...]:
     return thing.rules if isinstance(thing, ThirdPartyAccept) else ()
 
 
-def _of(variant: Variant, rules: List[Tuple[str, str]]) -> List[str]:
+def _of(variant: Variant, rules: List[Tuple[str, FilterRule]]) -> List[FilterRule]:
     return [rule for name, rule in rules if name == variant.name]
