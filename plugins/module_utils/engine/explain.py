@@ -187,16 +187,13 @@ class _Explanation:
         if case.cause is None:
             return Advice()
         source = self._container(self._question.source or holder(self._plan, self._question.source_address))
-        target = self._container(holder(self._plan, self._target) or self._named_target())
+        target = self._container(holder(self._plan, self._target) or self._question.name)
         is_here = self._seen.stacks.host.is_local(self._target)
         return Adviser(self._plan, source, target, case.asked, is_here).advise(case.cause)
 
     def _container(self, name: str) -> Optional[Container]:
         container = self._plan.model.containers.get(name)
         return self._plan.model.owner_of_stack(container) if container else None
-
-    def _named_target(self) -> str:
-        return self._question.to.partition(":")[0]
 
     # Steps
 
@@ -410,7 +407,7 @@ class _Explanation:
         ]
         ports = {(header.protocol, header.destination_port) for header in self._headers}
         published = [each.container for each in self._plan.publications if (each.protocol, each.host_port) in ports]
-        return [*ends, self._named_target(), *published]
+        return [*ends, self._question.name, *published]
 
     @cached_property
     def _networks(self) -> List[str]:

@@ -39,11 +39,14 @@ class Names:
 
 @dataclass(frozen=True)
 class Question:
-    """`source` is `outside`, `host`, a container, or an address (`source_address`). `targets` are all that TO means."""
+    """`source` is `outside`, `host`, a container, or an address (`source_address`). `to` is the text of TO, `name` the
+    name or address in it, and `targets` are all addresses that this means.
+    """
 
     source: str
     source_address: Optional[Address]
     to: str
+    name: str
     targets: Tuple[Address, ...]
     port: int
     protocol: str
@@ -70,7 +73,7 @@ def parse_question(
                 names.target,
                 f'"{given_to}": has no IPv{source_address.version} address to be reached from {source_address}',
             )
-    return Question(source, source_address, given_to, tuple(targets), port, protocol)
+    return Question(source, source_address, given_to, name, tuple(targets), port, protocol)
 
 
 def _must_be_of_one_host(address: Address, path: str, text: str) -> None:
