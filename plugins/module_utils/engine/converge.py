@@ -20,6 +20,7 @@ from .host import Host, read_host
 from .layers import LAYERS, VETH, Layer
 from .ledger import Ledger
 from .planning.publications import Publication
+from .planning.reach import StalePorts
 from .run_lock import locked, on_stderr
 from .state import Key
 from .transaction import Part
@@ -144,7 +145,7 @@ def _commit(host: Host, call: Call, parts: Sequence[Part], log: history.Log) -> 
     confirmation.end(host, call, is_to_be_confirmed)
     try:
         flows.forget(ledger.stale_ports, host.plan)
-        ledger.stale_ports.clear()
+        ledger.stale_ports = StalePorts()
     except ApplyError as error:
         raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
     finally:

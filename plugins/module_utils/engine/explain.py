@@ -30,6 +30,7 @@ from .layers import BRIDGE, DOCKER_CHAINS, FORWARDING, VETH
 from .ledger import Ledger
 from .planning.declared_plan import make_sound_plan
 from .planning.plan import Plan
+from .planning.resolvers import DNS_PORT, Resolvers
 from .reachability import probing
 from .reachability.batches import ResolvedProbe
 from .reachability.probes import PROTOCOLS
@@ -354,8 +355,9 @@ class _Explanation:
             return
         if isinstance(after, Rules):
             there = {*before.elements} if isinstance(before, Rules) else set()
+            there |= self._for_other_ports.get(after.key, set())
             for element in after.elements:
-                if element not in there | self._for_other_ports.get(after.key, set()):
+                if element not in there:
                     yield f"{element[0]} {element[1]} ({after.name})"
         elif before is None:
             yield f"{after.kind} {after.name}"
@@ -372,6 +374,7 @@ class _Explanation:
         plan = self._plan
         without_its_ports = replace(
             plan,
+            resolvers=Resolvers() if DNS_PORT in own else plan.resolvers,
             publications=tuple(
                 each for each in plan.publications if own.isdisjoint((each.host_port, each.target_port))
             ),
@@ -379,7 +382,9 @@ class _Explanation:
             linked_ports=tuple(each for each in plan.linked_ports if each.port not in own),
             entries=tuple(each for each in plan.entries if each.port.port not in own),
         )
-        without_ports = replace(plan, publications=(), accepted_ports=(), linked_ports=(), entries=())
+        without_ports = replace(
+            plan, resolvers=Resolvers(), publications=(), accepted_ports=(), linked_ports=(), entries=()
+        )
         always = _elements(without_ports)
         return {key: found - always.get(key, set()) for key, found in _elements(without_its_ports).items()}
 

@@ -7,35 +7,35 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Collection, Optional, Sequence, Set
+from typing import Optional, Sequence
 
 from .diff import Change
 from .errors import ApplyError
 from .kernel import conntrack, rtnetlink
 from .planning.plan import Plan
-from .planning.reach import LOST, AddressPort, Reach, reach_of
+from .planning.reach import Reach, StalePorts, reach_of
 from .planning.stale_flows import StaleFlows
 from .state import Rules, State
 
 _TRACKING = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
-def ports_to_check(before: Optional[Plan], expected: State, after: Plan, changes: Sequence[Change]) -> Set[str]:
-    """The ports whose flows may be stale after these changes, as the ledger keeps them.
+def ports_to_check(before: Optional[Plan], expected: State, after: Plan, changes: Sequence[Change]) -> StalePorts:
+    """The ports whose flows may be stale after these changes.
 
     `expected` are the rules that the host should have had by the plan `before`, which is None where it is not known.
     """
     changed = [change for change in changes if isinstance(change.subject, Rules)]
     if not changed:
-        return set()
+        return StalePorts()
     is_lost = before is None or any(change.before != expected.get(change.subject.key) for change in changed)
     # While rules were lost, flows may also have begun to ports that lead where they led.
     known = [*([reach_of(before)] if before else []), *([Reach()] if is_lost else [])]
-    ports = {str(port) for reach in known for port in reach_of(after).changed_from(reach)}
-    return ports | ({LOST} if is_lost else set())
+    ports = (port for reach in known for port in reach_of(after).changed_from(reach))
+    return StalePorts(frozenset(ports), is_lost)
 
 
-def forget(ports: Collection[str], plan: Plan) -> None:
+def forget(ports: StalePorts, plan: Plan) -> None:
     """Forget the flows to these ports that the plan's rules would no longer let begin.
 
     Raises:
@@ -45,8 +45,7 @@ def forget(ports: Collection[str], plan: Plan) -> None:
         return
     try:
         local = [ipaddress.ip_interface(each.address).ip for each in rtnetlink.addresses()]
-        changed = [AddressPort.parse(port) for port in ports if port != LOST]
-        stale = StaleFlows(changed, LOST in ports, reach_of(plan), local)
+        stale = StaleFlows(ports, reach_of(plan), local)
         conntrack.forget(stale.__contains__)
     except OSError as error:
         # Without connection tracking in the kernel there are no flows.

@@ -39,11 +39,13 @@ from .planning.facts import Facts
 from .planning.parents import made_parents
 from .planning.plan import Plan
 from .resources.links.stacks import HostStack, sandbox_path
+from .rules.network_rules_iptables import FAMILIES, WHARF_FORWARD
 from .run_lock import LOCK, locked
 from .runtimes import runtimes
 from .state import (
     PATH,
     Bridge,
+    ChainRef,
     ContainerFile,
     Endpoint,
     File,
@@ -85,8 +87,7 @@ _BACKENDS = {"chain": NFTABLES, "iptables_chain": IPTABLES}
 # What names third-party bridges, with its backend.
 _NAMING_BRIDGES = {
     ("chain", "forward"): NFTABLES,
-    ("iptables_chain", "ip filter WHARF-FORWARD"): IPTABLES,
-    ("iptables_chain", "ip6 filter WHARF-FORWARD"): IPTABLES,
+    **{("iptables_chain", str(ChainRef(family, WHARF_FORWARD))): IPTABLES for family in FAMILIES.values()},
     ("accept", THIRD_PARTY_BRIDGES): IPTABLES,
 }
 

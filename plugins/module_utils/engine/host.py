@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Collection, Dict, List, Mapping, Optional, Sequence
 
 from . import flows
 from .declaration.declared import (
@@ -32,6 +32,7 @@ from .planning.allotments import Allotments, EndpointKey, Lease
 from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
+from .planning.reach import StalePorts
 from .resources.links.stacks import HostStack, StackReader
 from .resources.resource import Resource
 from .state import Object, Rules, State, state_of
@@ -83,10 +84,10 @@ class Host:
         before = self.plan_before
         return {layer.name: state_of(layer.desired(before)) for layer in self.layers} if before else {}
 
-    def ports_to_check(self, changes: Sequence[Change]) -> Set[str]:
+    def ports_to_check(self, changes: Sequence[Change]) -> StalePorts:
         """The ports whose flows may be stale after the changes."""
         if not any(isinstance(change.subject, Rules) for change in changes):
-            return set()
+            return StalePorts()
         expected = DOCKER_CHAINS.desired(self.plan_before) if self.plan_before else []
         return flows.ports_to_check(self.plan_before, state_of(expected), self.plan, changes)
 

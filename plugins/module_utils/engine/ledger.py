@@ -20,7 +20,7 @@ from .declaration.declared import Call, Declared
 from .errors import ApplyError, ConflictError
 from .kernel import disk
 from .planning.allotments import Allotments
-from .planning.reach import LOST, AddressPort
+from .planning.reach import StalePorts
 from .planning.wireguard_names import KEY_FILE
 from .state import Digest, Key
 from .unconfirmed import Former, Reverted, Unconfirmed
@@ -53,7 +53,7 @@ class Ledger:
     owned: Dict[str, Set[Key]] = field(default_factory=dict)
     prior: Dict[str, str] = field(default_factory=dict)
     digests: Dict[str, Tuple[Digest, ...]] = field(default_factory=dict)
-    stale_ports: Set[str] = field(default_factory=set)
+    stale_ports: StalePorts = StalePorts()
     canonical: Dict[str, str] = field(default_factory=dict)
     knows_boot: bool = True
     unconfirmed: Optional[Unconfirmed] = None
@@ -131,7 +131,7 @@ class Ledger:
             owned=_owned(data["owned"]),
             prior=dict(data["prior"]),
             digests={name: _digests(each) for name, each in data.get("digests", {}).items()},
-            stale_ports=_stale_ports(data.get("stale_ports", ())),
+            stale_ports=StalePorts.from_data(data.get("stale_ports", ())),
             canonical=dict(data["canonical"]),
             knows_boot="boot" in data["declared"],
             unconfirmed=_unconfirmed(data.get("unconfirmed")),
@@ -147,7 +147,7 @@ class Ledger:
             "owned": {layer: sorted(keys) for layer, keys in self.owned.items() if keys},
             "prior": self.prior,
             "digests": self.digests,
-            "stale_ports": sorted(self.stale_ports),
+            "stale_ports": self.stale_ports.as_data(),
             "canonical": self.canonical,
             **({"unconfirmed": _unconfirmed_as_data(self.unconfirmed)} if self.unconfirmed else {}),
             **({"reverted": vars(self.reverted)} if self.reverted else {}),
@@ -216,17 +216,6 @@ def _digests(data: Any) -> Tuple[Digest, ...]:
     if isinstance(data, str):
         data = [each.partition("@")[::2] for each in data.split()]
     return tuple(Digest(*each) for each in data)
-
-
-def _stale_ports(data: Any) -> Set[str]:
-    """
-    Raises:
-        ValueError, AttributeError, TypeError: what one of them says is no port.
-    """
-    ports = set(data)
-    for port in ports - {LOST}:
-        AddressPort.parse(port)
-    return ports
 
 
 def _declared(data: Mapping[str, Any]) -> Declared:

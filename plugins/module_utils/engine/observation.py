@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Opt
 from . import history
 from .declaration.drivers import BRIDGE_MODE, OverlayDriver, SublinkDriver
 from .declaration.model import Container, Network
-from .errors import ApplyError, ConflictError, ProblemCollector
+from .errors import ApplyError, ConflictError, ProblemCollector, is_within
 from .facts_reader import read_facts
 from .kernel.link_speed import link_speed
 from .layers import BRIDGE, DOCKER_CHAINS, FORWARDING, LAYERS, VETH, Layer
@@ -116,8 +116,8 @@ def _parts(layer: Layer, ledger: Ledger, stacks: StackReader, plan: Plan, proble
             yield Part.observed(layer, resource, planned, ledger)
         if found.problems:
             problems.problems += found.problems
-            blocked = {problem.path for problem in found.problems}
-            rest = [thing for thing in planned if thing.place not in blocked]
+            blocked = [problem.path for problem in found.problems]
+            rest = [thing for thing in planned if not any(is_within(path, thing.place) for path in blocked)]
             with found.collect():
                 yield Part.observed(layer, resource, rest, ledger)
 

@@ -44,8 +44,8 @@ from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
 from .resources.links.wireguard import WireGuardLinks
-from .rules.network_rules_iptables import FAMILIES
-from .rules.rules_iptables import WHARF_FORWARD, possible_skeleton
+from .rules.network_rules_iptables import FAMILIES, WHARF_FORWARD
+from .rules.rules_iptables import possible_skeleton
 from .rules.rules_nftables import DECLARED_CHAIN, NOT_A_ROUTER, UPLINKED
 from .rules.translations import translations
 from .state import (

@@ -14,6 +14,7 @@ from .diff import DELETE, Change, diff
 from .errors import VerifyError, message_of
 from .layers import Layer
 from .ledger import Ledger
+from .planning.reach import StalePorts
 from .resources.resource import Observation, Resource
 from .state import Key, Object, State, state_of
 
@@ -113,7 +114,7 @@ def _without(keys: FrozenSet[Key], state: State) -> State:
     return {key: thing for key, thing in state.items() if key not in keys}
 
 
-def note_before(ledger: Ledger, parts: Sequence[Part], stale_ports: Collection[str]) -> None:
+def note_before(ledger: Ledger, parts: Sequence[Part], stale_ports: StalePorts) -> None:
     """Note in the ledger what a run is about to own, to write and to change, whether it comes to that or not."""
     for part in parts:
         ledger.owned.setdefault(part.layer, set()).update(part.desired)
@@ -125,7 +126,7 @@ def note_before(ledger: Ledger, parts: Sequence[Part], stale_ports: Collection[s
     if canonical:
         ledger.canonical.clear()
         ledger.canonical.update(canonical)
-    ledger.stale_ports.update(stale_ports)
+    ledger.stale_ports |= stale_ports
 
 
 def note_after(ledger: Ledger, parts: Sequence[Part]) -> None:

@@ -16,7 +16,6 @@ from planning import plan
 
 from ansible_collections.wharf.network.plugins.module_utils.engine import flows
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ApplyError
-from ansible_collections.wharf.network.plugins.module_utils.engine.flows import LOST
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import conntrack
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.conntrack import forget_addresses
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.netlink import attribute
@@ -25,6 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reac
     AddressPort,
     NetworkSubnets,
     Reach,
+    StalePorts,
 )
 
 HOST4, SECOND4, HOST6 = "192.0.2.10", "192.0.2.11", "2001:db8::10"
@@ -104,7 +104,7 @@ def led(target: str) -> tuple[Any, int]:
 
 def forget(monkeypatch: pytest.MonkeyPatch, ports: list[str], reach: Reach) -> None:
     monkeypatch.setattr(flows, "reach_of", lambda _plan: reach)
-    flows.forget(ports, PLAN)
+    flows.forget(StalePorts.from_data(ports), PLAN)
 
 
 PLAN: Plan = plan({})
@@ -169,7 +169,7 @@ def test_flows_into_networks_are_judged_where_rules_were_lost(
     forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     led_elsewhere = {port: target for port, target in ALL.items() if port not in TO_APP}
-    forget(monkeypatch, [LOST], Reach(led_elsewhere, networks=network()))
+    forget(monkeypatch, ["*"], Reach(led_elsewhere, networks=network()))
     assert seen(forgotten) == [FLOWS[5]]
 
 
@@ -184,9 +184,9 @@ def test_a_kernel_that_forgets_nothing_is_told(
     monkeypatch.setattr(conntrack, "dump", dump)
     monkeypatch.setattr(flows, "_TRACKING", str(tmp_path))
     with pytest.raises(ApplyError, match="connection tracking forgets no flows: Invalid argument"):
-        flows.forget(["* tcp 8080"], PLAN)
+        flows.forget(StalePorts.from_data(["* tcp 8080"]), PLAN)
     monkeypatch.setattr(flows, "_TRACKING", str(tmp_path / "none"))
-    flows.forget(["* tcp 8080"], PLAN)
+    flows.forget(StalePorts.from_data(["* tcp 8080"]), PLAN)
     assert forgotten == []
 
 
@@ -200,6 +200,6 @@ def test_flows_from_and_to_an_address_that_somebody_else_may_have_next(forgotten
 
 def test_nothing_is_asked_where_nothing_changed(forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(conntrack, "dump")
-    flows.forget([], PLAN)
+    flows.forget(StalePorts(), PLAN)
     forget_addresses([])
     assert forgotten == []

@@ -69,7 +69,7 @@ def origin(plan: Plan, step: Step) -> Origin:
 
 
 def _owner(plan: Plan, base: Base, end: End) -> str:
-    is_own_table = base.tool == NFT and f"{base.family} {base.name}" == TABLE
+    is_own_table = base.tool == NFT and (base.family, base.name) == TABLE
     is_own_chain = base.tool != NFT and plan.model.host.firewall_backend == "iptables"
     is_own_chain = is_own_chain and is_managed(_chain_ref(base, end))
     if is_own_table or is_own_chain:

@@ -543,7 +543,7 @@ def _removal(base: Base, end: End) -> str:
     label = end.rule.label if end.rule else ""
     if base.tool == NFT:
         return f"`nft delete rule {base.family} {base.name} {end.chain} handle {label}`"
-    return f"`{base.tool.partition('-')[0]} -t {base.name} -D {label[len('-A ') :]}`"
+    return f"`{base.tool} -t {base.name} -D {label[len('-A ') :]}`"
 
 
 def _icc_key(network: Network) -> str:

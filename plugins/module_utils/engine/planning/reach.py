@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..declaration.model import NAT_UNPROTECTED
 from ..declaration.section import Address, Subnet
@@ -15,9 +15,6 @@ from .plan import Plan
 from .targets import sources, targets
 
 Sources = Tuple[Subnet, ...]
-
-# In place of ports: rules were lost, so any flow may have begun meanwhile.
-LOST = "*"
 
 
 class AddressPort(NamedTuple):
@@ -35,6 +32,36 @@ class AddressPort(NamedTuple):
         """Parse the form that `str` gives, which the ledger keeps."""
         address, protocol, number = text.split(" ")
         return cls(None if address == "*" else ipaddress.ip_address(address), protocol, int(number))
+
+
+# In the ledger, in place of a port: the rules were lost.
+_LOST = "*"
+
+
+@dataclass(frozen=True)
+class StalePorts:
+    """The ports whose flows may be stale. `lost`: rules were missing for a while, so any flow may have begun then."""
+
+    ports: FrozenSet[AddressPort] = frozenset()
+    lost: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.ports) or self.lost
+
+    def __or__(self, other: StalePorts) -> StalePorts:
+        return StalePorts(self.ports | other.ports, self.lost or other.lost)
+
+    @classmethod
+    def from_data(cls, data: Iterable[str]) -> StalePorts:
+        """
+        Raises:
+            ValueError, AttributeError, TypeError: what one of them says is no port.
+        """
+        noted = frozenset(data)
+        return cls(frozenset(AddressPort.parse(port) for port in noted - {_LOST}), _LOST in noted)
+
+    def as_data(self) -> List[str]:
+        return sorted([*map(str, self.ports), *([_LOST] if self.lost else [])])
 
 
 # A port of every address of the host may lead to one container by IPv4 and to another one by IPv6.

@@ -16,7 +16,7 @@ from typing import Collection, Iterator
 
 from ..declaration.section import Address, Subnet
 from ..kernel.conntrack import Flow
-from .reach import AddressPort, NetworkSubnets, PortOfFamily, Reach
+from .reach import AddressPort, NetworkSubnets, PortOfFamily, Reach, StalePorts
 from .resolvers import DNS_PORT, FIRST_PORT, LAST_PORT
 
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
@@ -26,14 +26,14 @@ _IPV6_LOOPBACK = ipaddress.IPv6Address("::1")
 class StaleFlows:
     """The stale flows, as a set to test flows against.
 
-    `changed` are the ports that lead elsewhere than before, or whose sources changed. `lost`: rules were missing for a
-    while, so any flow may have begun in the meantime. `local` are the host's own addresses.
+    `stale` are the ports that lead elsewhere than before, or whose sources changed. `local` are the host's own
+    addresses.
     """
 
-    def __init__(self, changed: Collection[AddressPort], lost: bool, reach: Reach, local: Collection[Address]) -> None:
-        self._changed = frozenset(changed)
-        self._numbers = {(port.protocol, port.number) for port in changed}
-        self._lost = lost
+    def __init__(self, stale: StalePorts, reach: Reach, local: Collection[Address]) -> None:
+        self._changed = stale.ports
+        self._numbers = {(port.protocol, port.number) for port in stale.ports}
+        self._lost = stale.lost
         self._reach = reach
         self._local = frozenset(local)
 

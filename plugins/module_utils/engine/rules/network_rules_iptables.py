@@ -23,6 +23,7 @@ FAMILIES = {4: "ip", 6: "ip6"}
 
 LINKS, ASKERS = TableChain("filter", "DOCKER-LINKS"), TableChain("nat", "WHARF-ASKERS")
 RAW, INPUT = TableChain("raw", "WHARF-PREROUTING"), TableChain("filter", "WHARF-INPUT")
+WHARF_FORWARD = TableChain("filter", "WHARF-FORWARD")
 POSTROUTING, MSS = TableChain("nat", "WHARF-POSTROUTING"), TableChain("mangle", "WHARF-FORWARD")
 
 _TO_LOCAL = "-m addrtype --dst-type LOCAL"

@@ -44,6 +44,7 @@ from .network_rules_iptables import (
     MSS,
     POSTROUTING,
     RAW,
+    WHARF_FORWARD,
     Element,
     RuleContext,
     in_family,
@@ -66,7 +67,7 @@ USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 _USER, DECLARED = TableChain("filter", USER_CHAIN), TableChain("filter", DECLARED_CHAIN)
 _DOCKER_FILTER, _DOCKER_NAT = TableChain("filter", "DOCKER"), TableChain("nat", "DOCKER")
-WHARF_FORWARD, _NAMES = TableChain("filter", "WHARF-FORWARD"), TableChain("nat", "WHARF-NAMES")
+_NAMES = TableChain("nat", "WHARF-NAMES")
 _FILTER_FORWARD = TableChain("filter", "FORWARD")
 # The hooks, each with the chains that its jumps lead to. A jump is there where its chain is.
 HOOKS: Mapping[TableChain, Sequence[TableChain]] = {

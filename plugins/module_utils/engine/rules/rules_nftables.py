@@ -9,7 +9,7 @@ a packet costs a few look-ups, whatever the number of ports, and changes of a de
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List
+from typing import Iterable, Iterator, List, NamedTuple
 
 from ..declaration.model import Host
 from ..planning.overlays import encrypted
@@ -33,7 +33,18 @@ from .overlay_rules_nftables import (
 )
 from .user_rules_nftables import user_rules
 
-TABLE = "inet wharf"
+
+class Table(NamedTuple):
+    """A table of nftables, as text such as `inet wharf`."""
+
+    family: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name}"
+
+
+TABLE = Table("inet", "wharf")
 USER_CHAIN = "DOCKER-USER"
 DECLARED_CHAIN = "WHARF-USER"
 OWN_CHAINS = (DECLARED_CHAIN, USER_CHAIN, "DOCKER-FORWARD")

@@ -81,7 +81,7 @@ class Iptables(Resource):
         }
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        families = _families(_touched(changes))
+        families = _in_order(chain.family for chain in _touched(changes))
         current = _list_tables(families)
         for family in families:
             script = restore_script(family, current, changes)
@@ -97,13 +97,13 @@ def _listed_in_scratch(family: str, text: str) -> str:
     return "".join(f"{rule}\n" for rule in listed[ChainRef(family, DECLARED)])
 
 
-def _touched(changes: Iterable[Change]) -> Iterator[Key]:
-    """The keys of what changes, and of the chains in which rules do."""
-    for change in changes:
-        yield change.subject.key
-        for thing in (change.before, change.after):
-            if isinstance(thing, IptablesRules):
-                yield from (_key(chain) for chain, _rule in thing.elements)
+def _touched(changes: Iterable[Change]) -> Iterator[ChainRef]:
+    """The chains that change, and those in which rules do."""
+    for thing in (thing for change in changes for thing in (change.before, change.after)):
+        if isinstance(thing, (IptablesChain, IptablesHook)):
+            yield thing.ref
+        elif isinstance(thing, IptablesRules):
+            yield from (chain for chain, _rule in thing.elements)
 
 
 def _key(chain: ChainRef) -> Key:
@@ -112,7 +112,11 @@ def _key(chain: ChainRef) -> Key:
 
 def _families(keys: Iterable[Key]) -> List[str]:
     kinds = (IptablesChain.kind, IptablesHook.kind)
-    named = {ChainRef.parse(name).family for kind, name in keys if kind in kinds}
+    return _in_order(ChainRef.parse(name).family for kind, name in keys if kind in kinds)
+
+
+def _in_order(families: Iterable[str]) -> List[str]:
+    named = {*families}
     return [family for family in FAMILIES.values() if family in named]
 
 

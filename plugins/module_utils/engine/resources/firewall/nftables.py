@@ -88,7 +88,7 @@ def _list_table() -> str:
     Raises:
         ConflictError: nft cannot list any.
     """
-    listing, errors = _nft(["--stateless", "list", "table", *TABLE.split()], "")
+    listing, errors = _nft(["--stateless", "list", "table", *TABLE], "")
     if errors and "No such file" not in errors:
         remedy = "load the module nf_tables, or boot a kernel that has it"
         raise ConflictError.at("nft", f"cannot list the tables of this host's kernel ({errors}): {remedy}")
@@ -123,7 +123,7 @@ def _run(script: str) -> None:
 
 def third_party_tables() -> List[Tuple[str, str]]:
     """Family and name of every third-party table; none where there is no nft to list them."""
-    return [(family, name) for family, name in all_tables() if f"{family} {name}" != TABLE]
+    return [(family, name) for family, name in all_tables() if (family, name) != TABLE]
 
 
 def all_tables() -> List[Tuple[str, str]]:
