@@ -249,19 +249,20 @@ def test_show_draws_what_is_sound_where_an_adopted_bridge_is_gone(host: Throwawa
     host.run("ip link delete br-lan")
 
 
-def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(host: ThrowawayHost) -> None:
+@pytest.mark.parametrize("bridge, network", [("br-plain", "plain"), ("docker0", "bridge")])
+def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(
+    host: ThrowawayHost, bridge: str, network: str
+) -> None:
     host.apply({"networks": {"app": {}, "plain": {}}, "containers": {"web": {"networks": ["app"]}}})
-    host.run("ip link del br-plain; ip link add br-plain type bridge")
+    host.run(f"ip link del {bridge}; ip link add {bridge} type bridge")
     told = json.loads(host.wharf("show", "--json").output)
-    assert {name: network["state"] for name, network in told["networks"].items() if name != "plain"} == {
-        "app": "up",
-        "bridge": "up",
-    }
+    states = {name: each["state"] for name, each in told["networks"].items()}
+    assert states == {**dict.fromkeys(["app", "bridge", "plain"], "up"), network: states[network]}
     assert told["containers"]["web"]["unconnected"] == {}
     (problem,) = told["problems"]
-    assert "br-plain" in problem
+    assert bridge in problem
     assert MEND not in told["trouble"]
-    host.run("ip link del br-plain")
+    host.run(f"ip link del {bridge}")
     host.apply({}, ABSENT)
 
 
