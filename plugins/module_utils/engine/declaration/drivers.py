@@ -100,6 +100,11 @@ class OverlayDriver:
         return tuple(each for each in self.subnets if each.version == version)
 
     @property
+    def has_tunnel(self) -> bool:
+        """Whether packets go by a tunnel of the network's own, in clear text."""
+        return not (self.direct or self.encrypted)
+
+    @property
     def overhead(self) -> int:
         """How many bytes of each packet on the way to another host are not the containers' own."""
         if self.encrypted:

@@ -177,12 +177,11 @@ def tunnel_addresses(plan: Plan, network: Network, driver: OverlayDriver) -> Ite
 
 def check_ingress(model: Model, problems: ProblemCollector) -> None:
     """Whether the ports with `x-wharf.ingress` are on networks whose other hosts can lead to them."""
-    from .overlays import has_tunnel
-
     for network in model.networks.values():
         driver = network.driver
-        asked = isinstance(driver, OverlayDriver) and any(each.ingress for each in (driver.own, *driver.peers))
-        if asked and not has_tunnel(network):
+        if not isinstance(driver, OverlayDriver) or driver.has_tunnel:
+            continue
+        if any(each.ingress for each in (driver.own, *driver.peers)):
             remedy = (
                 f"leave direct and encrypted out of {network.path}, or x-wharf.ingress at the ports of its containers"
             )
@@ -200,8 +199,6 @@ def _is_told(mapping: PortMapping, driver: OverlayDriver) -> bool:
 
 
 def _check_port(model: Model, container: Container, mapping: PortMapping, problems: ProblemCollector) -> None:
-    from .overlays import has_tunnel
-
     place = f"{mapping.path}.x-wharf.ingress"
     leaving = {
         attachment.network: model.networks[attachment.network]
@@ -222,7 +219,7 @@ def _check_port(model: Model, container: Container, mapping: PortMapping, proble
         elif any(network.gateway_mode(version) != NAT for version in network.versions):
             remedy = "leave com.docker.network.bridge.gateway_mode_ipv4 and …_ipv6 out, or ingress here"
             problems.add(place, f"network {network.name} does not translate addresses: {remedy}")
-        elif not has_tunnel(network):
+        elif not driver.has_tunnel:
             problems.add(place, f"{_TOLD_APART}: leave direct out of {network.path}, or ingress here")
         elif driver.peers and not _is_told(mapping, driver):
             problems.add(

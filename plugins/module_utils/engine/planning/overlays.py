@@ -43,7 +43,7 @@ def tunnel_name(network: str) -> str:
 
 def has_tunnel(network: Network) -> bool:
     """Whether its packets go by a tunnel of its own, in clear text."""
-    return isinstance(network.driver, OverlayDriver) and not (network.driver.direct or network.driver.encrypted)
+    return isinstance(network.driver, OverlayDriver) and network.driver.has_tunnel
 
 
 def link_to_others(network: Network) -> str:
