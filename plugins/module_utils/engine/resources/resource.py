@@ -65,7 +65,8 @@ class Resource:
         raise NotImplementedError
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        """Make the changes, in an order that never opens a closed path.
+        """Make the changes, in an order that never opens a closed path. By then the ledger has noted all that `observe`
+        has said must be known before.
 
         Returns:
             What was refused inside a single sandbox and has been rolled back there, each with the reason.
