@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
-from ..errors import ModelError, ProblemCollector
-from .section import Address, Section, Subnet, address, addresses, flag, list_of, text, wrong
+from ..errors import ProblemCollector
+from .section import Address, Section, Subnet, WrongValueError, address, addresses, flag, list_of, text, wrong
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 INGRESS_PROTOCOLS = ("tcp", "udp")
@@ -129,9 +129,8 @@ class PortMapping:
                 host_ip=host_ip(match["ip"], path) if match["ip"] else None,
                 protocol=protocol(match["protocol"] or "tcp", path),
             )
-        except ModelError as error:
-            _part, _colon, reason = error.problems[0].message.partition(": ")
-            raise wrong(path, value, reason) from None
+        except WrongValueError as error:
+            raise wrong(path, value, error.reason) from None
 
     @classmethod
     def _parse_long(cls, value: Any, path: str) -> PortMapping:

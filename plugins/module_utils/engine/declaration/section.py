@@ -14,7 +14,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union
 
-from ..errors import ModelError, ProblemCollector
+from ..errors import ModelError, Problem, ProblemCollector
 from .places import SOURCE
 from .vocabulary import EXTENSION, EXTENSION_MEANS_NOTHING, is_extension, resembles_extension
 
@@ -32,9 +32,16 @@ _MOST_DIGITS = 18
 BLANK = "has no value, and so would restrict nothing: give it a value, or leave the key out"
 
 
-def wrong(path: str, value: Any, reason: str) -> ModelError:
-    """The error that quotes the value as declared, and says what would be right."""
-    return ModelError.at(path, f"{json.dumps(value, default=str, ensure_ascii=False)}: {reason}")
+class WrongValueError(ModelError):
+    """Quotes a value as declared; `reason` says what would be right."""
+
+    def __init__(self, path: str, value: Any, reason: str) -> None:
+        super().__init__(Problem(path, f"{json.dumps(value, default=str, ensure_ascii=False)}: {reason}"))
+        self.reason = reason
+
+
+def wrong(path: str, value: Any, reason: str) -> WrongValueError:
+    return WrongValueError(path, value, reason)
 
 
 def text(value: Any, path: str) -> str:
