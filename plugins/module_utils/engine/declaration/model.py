@@ -12,7 +12,7 @@ from typing import Dict, FrozenSet, Generic, Iterator, Mapping, Optional, Tuple,
 
 from ..state import DEFAULT_NETWORK, SandboxRef
 from .drivers import BridgeDriver, Driver, IngressPort, Member, OverlayDriver, SublinkDriver
-from .parse_ports import PortMapping, PortRange
+from .parse_ports import ExposedPorts, PortMapping, PortRange
 from .section import Address, Interface, Subnet
 from .services import Services
 
@@ -329,7 +329,7 @@ class Container:
     shares: str = ""
     attachments: Tuple[Attachment, ...] = ()
     ports: Tuple[PortMapping, ...] = ()
-    expose: Tuple[str, ...] = ()
+    expose: Tuple[ExposedPorts, ...] = ()
     links: Tuple[Link, ...] = ()
     hostname: str = ""
     domainname: str = ""

@@ -24,7 +24,7 @@ from .model import (
     Link,
     StaticRoute,
 )
-from .parse_ports import PortMapping, port_range, protocol
+from .parse_ports import ExposedPorts, PortMapping, port_range, protocol
 from .parse_rates import RATE, take_rates
 from .parse_vlans import VLAN, take_vlans
 from .places import SOURCE
@@ -246,10 +246,9 @@ def parse_sandbox(value: Any, path: str) -> SandboxRef:
     raise wrong(path, value, "must be netns:NAME, docker:NAME, podman:NAME, machine:NAME, pid:N or path:/run/…")
 
 
-def _exposed(value: Any, path: str) -> str:
+def _exposed(value: Any, path: str) -> ExposedPorts:
     ports, _slash, name = read.text(value, path).partition("/")
-    port_range(ports, path)
-    return f"{ports}/{protocol(name or 'tcp', path)}"
+    return ExposedPorts(port_range(ports, path), protocol(name or "tcp", path))
 
 
 def _link(value: Any, path: str) -> Link:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 from ..errors import ProblemCollector
 from .section import Address, Section, Subnet, WrongValueError, address, addresses, flag, list_of, text, wrong
@@ -66,6 +66,13 @@ def port_text(ports: PortRange) -> str:
 
 def size(ports: PortRange) -> int:
     return ports[1] - ports[0] + 1
+
+
+class ExposedPorts(NamedTuple):
+    """Ports that a container opens to those that link to it."""
+
+    ports: PortRange
+    protocol: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
 from ..declaration.model import NAT_UNPROTECTED, ROUTED, Container, Host, Model, Network
-from ..declaration.parse_ports import PortMapping, PortRange, port_range
+from ..declaration.parse_ports import ExposedPorts, PortMapping, PortRange
 from ..declaration.section import Address, Subnet, union
 from ..state import DEFAULT_NETWORK
 from .allotments import Allotments
@@ -110,7 +110,7 @@ def linked_ports(model: Model, allotted: Allotments) -> Tuple[LinkedPort, ...]:
         if model.host.has_rules(version)
         for source in _address(allotted, container, version)
         for address in _address(allotted, target, version)
-        for protocol, ports in _exposed(target)
+        for ports, protocol in _exposed(target)
         for port in _each(ports)
     )
 
@@ -137,12 +137,10 @@ def _address(allotted: Allotments, container: Container, version: int) -> List[A
     return [address] if address else []
 
 
-def _exposed(container: Container) -> Iterator[Tuple[str, PortRange]]:
-    for exposed in container.expose:
-        ports, _slash, protocol = exposed.partition("/")
-        yield protocol, port_range(ports, container.path)
+def _exposed(container: Container) -> Iterator[ExposedPorts]:
+    yield from container.expose
     for mapping in container.ports:
-        yield mapping.protocol, mapping.target
+        yield ExposedPorts(mapping.target, mapping.protocol)
 
 
 def _each(ports: PortRange) -> range:
