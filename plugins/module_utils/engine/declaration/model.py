@@ -373,19 +373,30 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class InterfacePattern:
+    """Matches the interface of this name, or all whose names begin with it."""
+
+    name: str
+    is_prefix: bool = False
+
+    def matches(self, interface: str) -> bool:
+        return interface.startswith(self.name) if self.is_prefix else interface == self.name
+
+
+@dataclass(frozen=True)
 class UserRule:
     """A firewall rule of the administrator's; an empty field is no condition.
 
     `container` and `network` are the destination of the connection. `published_ports` are its destination ports before
-    translation. An interface's name that ends in `+` is the beginning of a name. `log` is the prefix of log messages.
+    translation. `log` is the prefix of log messages.
     """
 
     path: str
     action: str
     sources: Tuple[Subnet, ...] = ()
     destinations: Tuple[Subnet, ...] = ()
-    in_interface: str = ""
-    out_interface: str = ""
+    in_interface: Optional[InterfacePattern] = None
+    out_interface: Optional[InterfacePattern] = None
     protocol: str = ""
     published_ports: Optional[PortRange] = None
     container: str = ""

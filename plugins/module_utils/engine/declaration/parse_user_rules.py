@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 from ..errors import ProblemCollector
 from . import section as read
-from .model import Rate, UserRule
+from .model import InterfacePattern, Rate, UserRule
 from .parse_ports import PROTOCOLS, port_range
 from .places import Places
 from .section import Section, whole_section, wrong
@@ -71,8 +71,8 @@ def _rule(
         action=action,
         sources=section.take_all("source", _networks),
         destinations=section.take_all("destination", _networks),
-        in_interface=section.take("in_interface", _interface, ""),
-        out_interface=section.take("out_interface", _interface, ""),
+        in_interface=section.take_optional("in_interface", _interface),
+        out_interface=section.take_optional("out_interface", _interface),
         protocol=section.take("protocol", read.one_of(*PROTOCOLS, ICMP), ""),
         published_ports=section.take_optional("published_port", port_range),
         container=containers.get(container, container),
@@ -119,12 +119,13 @@ def _networks(value: Any, path: str) -> Tuple[read.Subnet, ...]:
     return (read.addresses(value, path),)
 
 
-def _interface(value: Any, path: str) -> str:
+def _interface(value: Any, path: str) -> InterfacePattern:
     """The name of a link, or as in iptables a prefix of names and `+`."""
     name = read.text(value, path)
     if name == "lo":
         raise wrong(path, value, "nothing that is forwarded comes or goes by lo")
-    return read.interface_name(name[:-1], path) + "+" if name[1:].endswith("+") else read.interface_name(name, path)
+    is_prefix = name[1:].endswith("+")
+    return InterfacePattern(read.interface_name(name[:-1] if is_prefix else name, path), is_prefix)
 
 
 def _states(value: Any, path: str) -> Tuple[str, ...]:

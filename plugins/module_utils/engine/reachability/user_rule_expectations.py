@@ -70,10 +70,7 @@ def _matches_destination(model: Model, rule: UserRule, packet: Forwarded) -> boo
 def _matches_source(rule: UserRule, packet: Forwarded) -> bool:
     if rule.sources and packet.sources is not None and not _is_in(packet.sources, rule.sources):
         return False
-    if not rule.in_interface or packet.bridges is None:
-        return True
-    prefix = rule.in_interface[:-1] if rule.in_interface.endswith("+") else ""
-    return any(bridge == rule.in_interface or (prefix and bridge.startswith(prefix)) for bridge in packet.bridges)
+    return not rule.in_interface or packet.bridges is None or any(map(rule.in_interface.matches, packet.bridges))
 
 
 def _is_in(addresses: Iterable[Address], networks: Iterable[Subnet]) -> bool:

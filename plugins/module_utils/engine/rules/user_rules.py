@@ -9,7 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Iterator, Optional, Tuple
 
-from ..declaration.model import UserRule
+from ..declaration.model import InterfacePattern, UserRule
 from ..declaration.parse_ports import PROTOCOLS
 from ..declaration.parse_user_rules import versions
 from ..declaration.section import Subnet, union
@@ -28,7 +28,7 @@ class PacketRule:
     version: Optional[int]
     sources: Tuple[Subnet, ...]
     destinations: Tuple[Subnet, ...]
-    out_interface: str
+    out_interface: Optional[InterfacePattern]
     protocols: Tuple[str, ...]
     only_original: bool
 
@@ -49,7 +49,7 @@ def packet_rules(plan: Plan) -> Iterator[PacketRule]:
                     version,
                     of_sources,
                     of_destinations,
-                    bridge or rule.out_interface,
+                    InterfacePattern(bridge) if bridge else rule.out_interface,
                     _protocols(rule),
                     only_original=bool(rule.container or rule.network or rule.published_ports),
                 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Iterator, Optional
 
-from ..declaration.model import Rate, UserRule
+from ..declaration.model import InterfacePattern, Rate, UserRule
 from ..declaration.parse_user_rules import ICMP, LOG, REJECT
 from ..declaration.section import Subnet
 from ..planning.plan import Plan
@@ -35,8 +35,8 @@ def _matches(packet: PacketRule, version: int) -> Iterator[str]:
         conditions = [
             *_network("-s", source),
             *_network("-d", destination),
-            *(["-i", packet.rule.in_interface] if packet.rule.in_interface else []),
-            *(["-o", packet.out_interface] if packet.out_interface else []),
+            *_interface("-i", packet.rule.in_interface),
+            *_interface("-o", packet.out_interface),
             *(["-p", _ICMP[version] if protocol == ICMP else protocol] if protocol else []),
             *_conntrack(packet),
             # In a match of its own, since a match of several states takes any of them.
@@ -50,6 +50,11 @@ def _matches(packet: PacketRule, version: int) -> Iterator[str]:
 def _network(direction: str, network: Optional[Subnet]) -> Iterator[str]:
     if network and network.prefixlen:
         yield f"{direction} {network}"
+
+
+def _interface(direction: str, pattern: Optional[InterfacePattern]) -> Iterator[str]:
+    if pattern:
+        yield f"{direction} {pattern.name}{'+' if pattern.is_prefix else ''}"
 
 
 def _conntrack(packet: PacketRule) -> Iterator[str]:

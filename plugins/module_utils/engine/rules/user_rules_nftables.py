@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterator, Sequence
 
-from ..declaration.model import Rate
+from ..declaration.model import InterfacePattern, Rate
 from ..declaration.parse_user_rules import ICMP, LOG
 from ..declaration.section import shortest
 from ..planning.plan import Plan
@@ -63,8 +63,8 @@ def _addresses(packet: PacketRule) -> Iterator[str]:
             yield f"{_FAMILIES[packet.version]} {direction} {_one_of([shortest(each) for each in networks])}"
 
 
-def _interface(name: str) -> str:
-    return f'"{name[:-1]}*"' if name.endswith("+") else f'"{name}"'
+def _interface(pattern: InterfacePattern) -> str:
+    return f'"{pattern.name}{"*" if pattern.is_prefix else ""}"'
 
 
 def _one_of(values: Sequence[str]) -> str:
