@@ -223,6 +223,16 @@ def test_show_says_for_whom_ports_are_open(host: ThrowawayHost) -> None:
     assert "0.0.0.0:8080→80/tcp (from 10.0.0.0/8, 192.0.2.66/32)" in host.wharf("show").output
 
 
+def test_show_leaves_out_only_the_veths_of_containers(host: ThrowawayHost) -> None:
+    assert host.wharf("apply", "/run/words.yml").code == 0
+    host.run("ip link add rack type veth peer name rack-end")
+    host.run("ip link set rack up alias 'rack 4/port 2'; ip link set rack-end up")
+    shown = host.wharf("show").output
+    host.run("ip link delete rack")
+    uplinks = [line.split()[2] for line in shown.splitlines() if "mtu" in line and "network" not in line]
+    assert sorted(uplinks) == ["eth0", "rack", "rack-end"]
+
+
 @pytest.mark.parametrize("how", [f"rm {LEDGER}", f": > {LEDGER}"])
 def test_show_says_that_the_ledger_is_lost(host: ThrowawayHost, how: str) -> None:
     assert host.wharf("apply", "/run/words.yml").code == 0

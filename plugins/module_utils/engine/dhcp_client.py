@@ -30,9 +30,10 @@ from .kernel.links import DONE
 from .kernel.programs import find
 from .kernel.rtnetlink import NO_NAMESPACE_ID, LinkInfo, SublinkInfo
 from .kernel.rtnetlink_changes import LinkEnd, Rtnetlink
-from .planning.allotments import EndpointKey, Lease
+from .planning.allotments import Lease
 from .planning.lan_leases import LeaseRequest
 from .resources.links.stacks import sandbox_path
+from .state import EndpointKey, endpoint_name
 
 # Five requests, a second each: a server may take three to see whether an address is in use.
 _ATTEMPTS = ("-t", "5", "-T", "1")
@@ -213,7 +214,7 @@ def _like_its_own(request: LeaseRequest, links: _Links) -> Iterator[Tuple[int, s
         raise OSError(f"{request.parent} is not there, or down")
     is_plugged = _is_plugged(parent, bridge)
     # One of a run that was killed just now may still be there.
-    digest = hashlib.sha256("/".join((*request.key, str(os.getpid()))).encode()).hexdigest()[:11]
+    digest = hashlib.sha256(f"{endpoint_name(request.key)}/{os.getpid()}".encode()).hexdigest()[:11]
     name, port = f"ask-{digest}", f"vask{digest}"
     with Rtnetlink() as host:
         with namespaces.scratch(), Rtnetlink() as inside:

@@ -33,7 +33,6 @@ from .kernel.waiting import Source, wait
 from .layers import DNS_FILES, DOCKER_CHAINS, LAYERS, VETH
 from .ledger import PATH as LEDGER
 from .ledger import Ledger, version
-from .planning.allotments import EndpointKey
 from .planning.declared_plan import make_plan
 from .planning.facts import Facts
 from .planning.parents import made_parents
@@ -48,6 +47,7 @@ from .state import (
     ChainRef,
     ContainerFile,
     Endpoint,
+    EndpointKey,
     File,
     Key,
     Object,
@@ -435,7 +435,7 @@ def renew_leases(leased: FrozenSet[EndpointKey]) -> Tuple[str, ...]:
         if isinstance(thing, Rules):
             return thing.container in containers
         if isinstance(thing, Endpoint):
-            return (thing.container, thing.network) in leased
+            return thing.endpoint_key in leased
         is_written = isinstance(thing, (File, ContainerFile)) and thing.key not in edited
         return is_written and (change.action == UPDATE or bool(_sandboxes_of(change) & changed))
 

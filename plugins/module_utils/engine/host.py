@@ -28,14 +28,14 @@ from .errors import ApplyError, ConflictError, ModelError, Problem, ProblemColle
 from .facts_reader import read_facts
 from .layers import DOCKER_CHAINS, LAYERS, VETH, Layer
 from .ledger import Ledger
-from .planning.allotments import Allotments, EndpointKey, Lease
+from .planning.allotments import Allotments, Lease
 from .planning.declared_plan import make_plan, make_plan_without
 from .planning.facts import Facts
 from .planning.plan import Plan
 from .planning.reach import StalePorts
 from .resources.links.stacks import HostStack, StackReader
 from .resources.resource import Resource
-from .state import Object, Rules, State, state_of
+from .state import EndpointKey, Object, Rules, State, state_of
 from .transaction import Part, of_kinds
 from .unconfirmed import Former, Unconfirmed
 

@@ -148,7 +148,7 @@ def _veth(ledger: Ledger, stacks: StackReader) -> Sequence[Resource]:
     from .resources.links.shims import Shims
     from .resources.links.uplinks import Uplinks
 
-    declared = {"/".join(key): each.interface for key, each in ledger.allotted.endpoints.items()}
+    declared = {key: each.interface for key, each in ledger.allotted.endpoints.items()}
     owned = ledger.owned_by(VETH.name)
     endpoints = Endpoints(ledger.prior, owned, declared, stacks)
     # Uplinks come last: a link that has links of containers can be no port.

@@ -22,6 +22,7 @@ from .planning.plan import Plan
 from .planning.publications import Publication
 from .preflight.third_party_drops import read_third_party_drops
 from .report import changes_as_data, publication_as_data, published_as_data
+from .resources.links.marks import is_managed_ifb, is_managed_port
 from .resources.links.stacks import HostStack, StackReader
 from .rules.translations import translations
 from .state import Bridge, Endpoint, Rules, Shaper, State, Tunnel, Vlans, WireGuard
@@ -303,5 +304,5 @@ def _interfaces(own: HostStack) -> List[Dict[str, Any]]:
             "addresses": addresses.get(link.index, []),
         }
         for link in own.links
-        if not (link.kind in ("veth", "ifb") and "/" in link.alias)
+        if not (is_managed_port(link) or is_managed_ifb(link))
     ]

@@ -29,7 +29,7 @@ from .kernel.proc_sys import of_interface
 from .kernel.rtnetlink import AddressInfo, LinkInfo
 from .layers import BOOT, DNS_FILES, DOCKER_CHAINS, FORWARDING, LAYERS
 from .ledger import PATH, REMEDY, Ledger
-from .planning.allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, Pools, endpoint_key
+from .planning.allotments import Allotments, EndpointAllotment, PoolAllotment, Pools
 from .planning.dnsmasq_files import RUN_FOLDER
 from .planning.facts import Facts
 from .planning.host_files import CONTAINER_FILES, NETNS_FILES
@@ -39,7 +39,14 @@ from .planning.publications import Translation
 from .planning.resolvers import is_networks_own
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT
-from .resources.links.marks import is_managed_bridge, is_managed_port, is_managed_wireguard, marked_for
+from .resources.links.marks import (
+    endpoint_of,
+    is_managed_bridge,
+    is_managed_port,
+    is_managed_wireguard,
+    marked_for,
+    network_of,
+)
 from .resources.links.sandboxes import marks
 from .resources.links.shims import marked_shims
 from .resources.links.stacks import Stack, StackReader, Stacks, all_stacks, is_present, sandbox_path
@@ -52,6 +59,7 @@ from .state import (
     DEFAULT_NETWORK,
     Chain,
     ChainRef,
+    EndpointKey,
     File,
     IptablesChain,
     Key,
@@ -224,16 +232,13 @@ def _published() -> Dict[str, List[Translation]]:
 
 
 def _bridges_by_network() -> Dict[str, LinkInfo]:
-    return {network: link for network, link in _marked_links() if is_managed_bridge(link)}
+    return {network_of(link): link for link in rtnetlink.links() if is_managed_bridge(link) and network_of(link)}
 
 
 def _ports_by_endpoint() -> Dict[EndpointKey, LinkInfo]:
     """Of each endpoint the end on the host."""
-    return {endpoint_key(name): link for name, link in _marked_links() if is_managed_port(link)}
-
-
-def _marked_links() -> List[Tuple[str, LinkInfo]]:
-    return [(marked_for(link), link) for link in rtnetlink.links() if marked_for(link)]
+    ports = filter(is_managed_port, rtnetlink.links())
+    return {key: link for link in ports for key in [endpoint_of(link)] if key}
 
 
 def _own(ledger: Ledger, layer: str, keys: Collection[Key]) -> None:
@@ -298,7 +303,7 @@ def _is_given(info: AddressInfo) -> bool:
 
 def _hosts() -> Dict[str, Tuple[Address, ...]]:
     """The host's own addresses on networks without a bridge."""
-    shims = {link.index: marked_for(link) for link in marked_shims()}
+    shims = {link.index: network_of(link) for link in marked_shims()}
     found: Dict[str, Tuple[Address, ...]] = {}
     for info in rtnetlink.addresses() if shims else ():
         if info.index in shims and _is_given(info):
@@ -322,8 +327,9 @@ def _endpoints(stacks: Stacks) -> Iterator[Tuple[EndpointKey, EndpointAllotment]
 def _sublinks(stack: Stack) -> Iterator[Tuple[EndpointKey, LinkInfo]]:
     """The endpoints in a stack whose networks have no bridge."""
     for link in stack.sublinks:
-        if marked_for(link):
-            yield endpoint_key(marked_for(link)), link
+        key = endpoint_of(link)
+        if key:
+            yield key, link
 
 
 def _addresses(stack: Stack, link: LinkInfo) -> List[Interface]:

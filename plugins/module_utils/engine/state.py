@@ -27,6 +27,9 @@ NETNS, PID, PATH, HOST = "netns", "pid", "path", "host"
 
 Key = Tuple[str, str]
 
+# A container and a network that it is connected to.
+EndpointKey = Tuple[str, str]
+
 # Of a field that few objects have: where it is empty, nothing is said of it.
 _RARE = {"rare": True}
 
@@ -538,7 +541,11 @@ class Endpoint(Object):
     sysctl_places: Tuple[Tuple[str, str], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", f"{self.container}/{self.network}")
+        object.__setattr__(self, "name", endpoint_name(self.endpoint_key))
+
+    @property
+    def endpoint_key(self) -> EndpointKey:
+        return self.container, self.network
 
     @property
     def is_whole(self) -> bool:
@@ -787,6 +794,15 @@ class Service(Object):
 
 
 State = Dict[Key, Object]
+
+
+def endpoint_name(key: EndpointKey) -> str:
+    return "/".join(key)
+
+
+def endpoint_key(name: str) -> EndpointKey:
+    container, _slash, network = name.partition("/")
+    return container, network
 
 
 def state_of(objects: List[Object]) -> State:

@@ -13,7 +13,7 @@ from .layers import BRIDGE, DOCKER_CHAINS, VETH
 from .planning.plan import Plan
 from .report import counted, few
 from .rules.rules_nftables import TABLE
-from .state import Endpoint, State, Sysctl, Uplink
+from .state import Endpoint, State, Sysctl, Uplink, endpoint_name
 from .transaction import Part
 
 # What the resources of each layer have to do.
@@ -40,7 +40,7 @@ def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str
     standing, pending = current(parts[VETH.name]), _pending_names(parts[VETH.name])
     reasons = {}
     for attachment in container.attachments:
-        network, name = plan.model.networks[attachment.network], f"{container.name}/{attachment.network}"
+        network, name = plan.model.networks[attachment.network], endpoint_name((container.name, attachment.network))
         endpoint = standing.get(("endpoint", name))
         if str(container.sandbox) in pending:
             reasons[network.name] = f"pending: {container.sandbox} is not there"

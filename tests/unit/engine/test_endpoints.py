@@ -51,7 +51,7 @@ def test_a_container_that_keeps_changing_is_pending_and_no_other(monkeypatch: py
     reader = Mock(
         host=Mock(links=[]), read=lambda _refs: {each.sandbox: stack(stable=each is not web) for each in (web, db)}
     )
-    resource = Endpoints({}, declared={"web/front": "eth0"}, stacks=reader)
+    resource = Endpoints({}, declared={("web", "front"): "eth0"}, stacks=reader)
     assert resource.observe(state_of([web, db]), frozenset()).pending == {
         web.key: "web/front is pending: the links and addresses in /run/web keep changing while they "
         "are read: stop the program that changes them"

@@ -13,9 +13,8 @@ from typing import Dict, List, Optional, Tuple
 from ..declaration.model import Network
 from ..declaration.section import Address
 from ..kernel.rtnetlink import LinkInfo
-from ..planning.allotments import endpoint_key
 from ..planning.plan import Plan
-from ..resources.links.marks import is_managed_port, marked_for
+from ..resources.links.marks import endpoint_of, is_managed_port
 from ..third_party.rule_evaluation import SomeAddress, SomePort
 from .choices import MOST_CASES, Choice, all_cases
 from .headers import Header
@@ -73,8 +72,8 @@ def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
     found: Dict[int, List[Tuple[LinkInfo, str]]] = {}
     for link in host.links.values():
         if link.master:
-            container = endpoint_key(marked_for(link))[0] if is_managed_port(link) else ""
-            found.setdefault(link.master, []).append((link, container))
+            key = endpoint_of(link) if is_managed_port(link) else None
+            found.setdefault(link.master, []).append((link, key[0] if key else ""))
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Collection, Dict, Mapping, Optional, Sequence, Tuple
 
 from ..declaration.section import Address, Subnet
+from ..state import EndpointKey, endpoint_key, endpoint_name
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ class Lease:
         return cls(interface, router, data["mac"], data["parent"], data["began"], data["seconds"], nameservers)
 
 
-EndpointKey = Tuple[str, str]
 # Of one network, in the order in which they are declared.
 Pools = Tuple[PoolAllotment, ...]
 
@@ -130,15 +130,14 @@ class Allotments:
 
     def as_data(self) -> Dict[str, Any]:
         """For JSON; `from_data` reads it back."""
+        leases = {endpoint_name(key): each.as_data() for key, each in self.leases.items()}
         return {
             "networks": {
                 name: {str(pool.subnet): str(pool.gateway) for pool in pools} for name, pools in self.networks.items()
             },
             "endpoints": {
-                f"{container}/{network}": {
-                    key: str(value) for key, value in vars(endpoint).items() if value is not None
-                }
-                for (container, network), endpoint in self.endpoints.items()
+                endpoint_name(key): {name: str(value) for name, value in vars(endpoint).items() if value is not None}
+                for key, endpoint in self.endpoints.items()
             },
             "ports": dict(self.ports),
             "resolvers": dict(self.resolvers),
@@ -147,7 +146,7 @@ class Allotments:
             **({"peer_keys": dict(self.peer_keys)} if self.peer_keys else {}),
             **({"hosts": {name: [*map(str, own)] for name, own in self.hosts.items()}} if self.hosts else {}),
             **({"returns": dict(self.returns)} if self.returns else {}),
-            **({"leases": {"/".join(key): each.as_data() for key, each in self.leases.items()}} if self.leases else {}),
+            **({"leases": leases} if leases else {}),
         }
 
     @classmethod
@@ -183,8 +182,3 @@ def subnets_of(network: str, pools: Sequence[PoolAllotment]) -> str:
     """How messages call the subnets of a network."""
     called = "the subnet" if len(pools) == 1 else "the subnets"
     return f"{' and '.join(str(pool.subnet) for pool in pools)}, {called} of network {network}"
-
-
-def endpoint_key(name: str) -> EndpointKey:
-    container, _slash, network = name.partition("/")
-    return container, network

@@ -16,8 +16,9 @@ from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 from ..declaration.model import SWITCHES_IPV6_OFF, Attachment, Container, Model, Network, Pool
 from ..declaration.section import Address, Subnet, unusable_addresses
 from ..errors import ProblemCollector
+from ..state import EndpointKey, endpoint_name
 from .address_sets import lowest_free
-from .allotments import Allotments, EndpointAllotment, EndpointKey, PoolAllotment, Pools, subnets_of
+from .allotments import Allotments, EndpointAllotment, PoolAllotment, Pools, subnets_of
 from .facts import Facts
 from .subnets import allot_subnets, some
 
@@ -340,7 +341,7 @@ def macs_of(model: Model, facts: Facts) -> Dict[EndpointKey, str]:
     for container, attachment in model.attachments:
         key = (container.name, attachment.network)
         if key not in macs:
-            name = "/".join(key) + on_lan(model.networks[key[1]], facts)
+            name = endpoint_name(key) + on_lan(model.networks[key[1]], facts)
             macs[key] = next(mac for mac in stable_macs(name) if mac not in used)
             used.add(macs[key])
     return macs

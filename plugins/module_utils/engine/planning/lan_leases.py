@@ -14,8 +14,8 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..declaration.model import Attachment, Container, Model, Network, Pool
 from ..errors import ProblemCollector
-from ..state import SandboxRef
-from .allotments import Allotments, EndpointKey, Lease
+from ..state import EndpointKey, SandboxRef
+from .allotments import Allotments, Lease
 from .facts import Facts
 from .ipam import macs_of
 

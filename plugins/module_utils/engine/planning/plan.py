@@ -17,7 +17,7 @@ from ..declaration.model import CONTAINER_MODE, ENDPOINT_SYSCTLS, HOST_MODE, Att
 from ..declaration.section import Address, Subnet
 from ..errors import Problem, ProblemCollector
 from ..kernel.proc_sys import of_interface
-from ..state import HOST_STACK, Bridge, Endpoint, File, Key, Object, Port, Route, Sandbox, Sysctl
+from ..state import HOST_STACK, Bridge, Endpoint, File, Key, Object, Port, Route, Sandbox, Sysctl, endpoint_name
 from .accepted_ports import AcceptedPort, LinkedPort, accepted_ports, linked_ports
 from .allotments import Allotments
 from .external_networks import adopt
@@ -150,7 +150,9 @@ class Plan:
         """The endpoints that are not connected, since they have no lease, each with the reason."""
         connected = self.allotted.endpoints
         return {
-            ("endpoint", "/".join(each.key)): each.lacking for each in self.lease_requests if each.key not in connected
+            (Endpoint.kind, endpoint_name(each.key)): each.lacking
+            for each in self.lease_requests
+            if each.key not in connected
         }
 
     def _crowded_bridges(self) -> Iterator[str]:

@@ -17,18 +17,17 @@ from ...kernel.links import UNDONE_PORTS, declared_addresses, in_order_of
 from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import LinkInfo
-from ...planning.allotments import endpoint_key
-from ...state import NO_SANDBOX, Endpoint, Key, Port, SandboxRef, Sublink, Vlans
+from ...state import NO_SANDBOX, Endpoint, EndpointKey, Key, Port, SandboxRef, Sublink, Vlans, endpoint_name
 from . import parameters
 from .endpoint_routes import declared_routes
 from .link_resource import third_party_link
-from .marks import is_managed_ifb, is_managed_port, marked_for
+from .marks import endpoint_of, is_managed_ifb, is_managed_port
 from .rates import Rates, links_of
 from .stacks import Stack, StackReader, Stacks, all_stacks, sandbox_path
 from .vlans import port_vlans
 
-Wanted = Dict[str, Endpoint]
-Ports = Dict[str, LinkInfo]
+Wanted = Dict[EndpointKey, Endpoint]
+Ports = Dict[EndpointKey, LinkInfo]
 
 # Of each endpoint, by its name, the kernel parameters that wharf.network has set on its interface, with their values
 # before.
@@ -83,16 +82,17 @@ class Snapshot:
         return indexes
 
     @cached_property
-    def sublinks(self) -> Dict[str, SublinkFound]:
-        """By the name of the endpoint, the managed links that are made on links of the host, wherever they are."""
+    def sublinks(self) -> Dict[EndpointKey, SublinkFound]:
+        """By the endpoint, the managed links that are made on links of the host, wherever they are."""
         names = {link.index: link.name for link in self.links}
-        found: Dict[str, SublinkFound] = {}
+        found: Dict[EndpointKey, SublinkFound] = {}
         seen: Set[Identity] = set()
         for ref, stack in (*self.inside.items(), *self.elsewhere.items()):
             for link in stack.sublinks if stack.identity not in seen else ():
-                nobody = f"{NOBODY}/{link.index} of {ref}"
-                name = nobody if link.group == UNDONE_PORTS else marked_for(link)
-                found[nobody if name in found else name] = SublinkFound(ref, stack, link, names.get(link.link, ""))
+                key = endpoint_of(link) if link.group != UNDONE_PORTS else None
+                if key is None or key in found:
+                    key = NOBODY, f"{link.index} of {ref}"
+                found[key] = SublinkFound(ref, stack, link, names.get(link.link, ""))
             seen.add(stack.identity)
         return found
 
@@ -123,10 +123,11 @@ def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
     ports = frozenset(endpoint.host_interface for endpoint in wanted.values())
     snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), ports=ports)
-    missing = {name for kind, name in owned if kind == "endpoint"}.difference(_ports(links, wanted), snapshot.sublinks)
+    there = map(endpoint_name, (*_ports(links, wanted), *snapshot.sublinks))
+    missing = {name for kind, name in owned if kind == Endpoint.kind}.difference(there)
     # A veth that is gone is nowhere else, and that of a container which does not run is gone with it. In another
     # sandbox the endpoint may have been a link without an end on the host.
-    awaited = (name for name, each in wanted.items() if not each.sublink and _has_ended(each.sandbox, owned, stacks))
+    awaited = (each.name for each in wanted.values() if not each.sublink and _has_ended(each.sandbox, owned, stacks))
     return replace(snapshot, elsewhere=_everywhere(reader)) if missing.difference(awaited) else snapshot
 
 
@@ -156,7 +157,7 @@ def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:
     return next((link for link in stack.links if link.index == port.link), None)
 
 
-def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[str, str]:
+def blocked(wanted: Wanted, known: FrozenSet[EndpointKey], snapshot: Snapshot) -> Dict[EndpointKey, str]:
     """The endpoints that are pending, each with the reason.
 
     These are those in unstable sandboxes; and of those that exist, or are `known` to have existed, those whose name a
@@ -164,15 +165,14 @@ def blocked(wanted: Wanted, known: FrozenSet[str], snapshot: Snapshot) -> Dict[s
     """
     ports = _ports(snapshot.links, wanted)
     there = {*ports, *snapshot.sublinks, *known}
-    existing = (endpoint for name, endpoint in wanted.items() if name in there)
-    taken = {each.name: _name_is_taken(each) for each in existing if _has_blocker(each, snapshot)}
-    unseen = (endpoint for endpoint in wanted.values() if endpoint.sandbox in snapshot.unstable)
-    return {**taken, **{endpoint.name: _is_unstable(endpoint) for endpoint in unseen}}
+    existing = {key: endpoint for key, endpoint in wanted.items() if key in there}
+    taken = {key: _name_is_taken(each) for key, each in existing.items() if _has_blocker(each, snapshot)}
+    return {**taken, **{key: _is_unstable(each) for key, each in wanted.items() if each.sandbox in snapshot.unstable}}
 
 
-def without_parent(wanted: Wanted, snapshot: Snapshot) -> Dict[str, str]:
+def without_parent(wanted: Wanted, snapshot: Snapshot) -> Dict[EndpointKey, str]:
     """The endpoints whose link has no parent now on which it could be made, each with the reason."""
-    return {name: why for name, each in wanted.items() for why in [_lacks_parent(each, snapshot)] if why}
+    return {key: why for key, each in wanted.items() for why in [_lacks_parent(each, snapshot)] if why}
 
 
 def _has_blocker(endpoint: Endpoint, snapshot: Snapshot) -> bool:
@@ -182,7 +182,7 @@ def _has_blocker(endpoint: Endpoint, snapshot: Snapshot) -> bool:
 
 def _lacks_parent(endpoint: Endpoint, snapshot: Snapshot) -> str:
     """Why the endpoint's link cannot be made now; empty if it can, or is there, or has no parent."""
-    found = snapshot.sublinks.get(endpoint.name)
+    found = snapshot.sublinks.get(endpoint.endpoint_key)
     if not endpoint.sublink or endpoint.sublink.made or (found and found.parent == endpoint.sublink.parent):
         return ""
     parent = next((link for link in snapshot.links if link.name == endpoint.sublink.parent), None)
@@ -218,9 +218,9 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     names = {link.index: link.name for link in snapshot.links}
     rates = Rates.read(snapshot.links, wanted.values())
     told = port_vlans(snapshot.links, ports, wanted)
-    found = {name: _from_host_end(name, port, names, rates, told.get(name)) for name, port in ports.items()}
-    found.update({name: _from_sublink(name, each) for name, each in snapshot.sublinks.items()})
-    problems += [each for name in wanted.keys() & ports for each in rates.problems(wanted[name], ports[name])]
+    found = {key: _from_host_end(key, port, names, rates, told.get(key)) for key, port in ports.items()}
+    found.update({key: _from_sublink(key, each) for key, each in snapshot.sublinks.items()})
+    problems += [each for key in wanted.keys() & ports for each in rates.problems(wanted[key], ports[key])]
     for sandbox, endpoints in _by_sandbox(wanted).items():
         inside = snapshot.inside.get(sandbox)
         if inside:
@@ -241,7 +241,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
 def _left_overs(rates: Rates, snapshot: Snapshot, ports: Ports) -> Iterator[Endpoint]:
     """Endpoints of which only what limited their traffic is left. Those that are wanted use it again."""
     for ifb in rates.without_port({*snapshot.ports, *(port.name for port in ports.values())}):
-        container, network = endpoint_key(marked_for(ifb) or f"{NOBODY}/{ifb.name}")
+        container, network = endpoint_of(ifb) or (NOBODY, ifb.name)
         yield Endpoint(container, network, NO_SANDBOX, "", ifb.name, Port(""), mtu=ifb.mtu, mac="", addresses=())
 
 
@@ -260,11 +260,11 @@ def leave_default_routes(wanted: Wanted, snapshot: Snapshot) -> Iterator[Endpoin
 
 
 def _ports(links: List[LinkInfo], wanted: Wanted) -> Ports:
-    """The managed veths' ends on the host, by the name of the endpoint."""
-    by_interface = {endpoint.host_interface: name for name, endpoint in wanted.items()}
+    """The managed veths' ends on the host, by the endpoint."""
+    by_interface = {endpoint.host_interface: key for key, endpoint in wanted.items()}
 
-    def owner(link: LinkInfo) -> str:
-        return marked_for(link) or by_interface.get(link.name) or f"{NOBODY}/{link.name}"
+    def owner(link: LinkInfo) -> EndpointKey:
+        return endpoint_of(link) or by_interface.get(link.name) or (NOBODY, link.name)
 
     return {owner(link): link for link in links if is_managed_port(link)}
 
@@ -283,12 +283,12 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
     return grouped
 
 
-def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]) -> Endpoint:
+def _from_host_end(
+    key: EndpointKey, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]
+) -> Endpoint:
     """What the end on the host tells of an endpoint: without a sandbox, it differs from any wanted endpoint."""
-    container, network = endpoint_key(name)
     return Endpoint(
-        container,
-        network,
+        *key,
         sandbox=NO_SANDBOX,
         interface="",
         host_interface=port.name,
@@ -301,13 +301,11 @@ def _from_host_end(name: str, port: LinkInfo, names: Dict[int, str], rates: Rate
     )
 
 
-def _from_sublink(name: str, found: SublinkFound) -> Endpoint:
+def _from_sublink(key: EndpointKey, found: SublinkFound) -> Endpoint:
     """What the link tells of an endpoint: all but its addresses and routes."""
-    container, network = endpoint_key(name)
     info = found.link.sublink
     return Endpoint(
-        container,
-        network,
+        *key,
         sandbox=found.sandbox,
         interface=found.link.name,
         host_interface="",
@@ -331,19 +329,20 @@ def _complete(
     endpoints: List[Endpoint],
     inside: Stack,
     ports: Ports,
-    sublinks: Mapping[str, SublinkFound],
-    found: Dict[str, Endpoint],
+    sublinks: Mapping[EndpointKey, SublinkFound],
+    found: Dict[EndpointKey, Endpoint],
     known: Known,
 ) -> None:
     """Complete the endpoints in `found` by their interfaces in the sandbox."""
     for wanted in endpoints:
-        port, sublink = ports.get(wanted.name), sublinks.get(wanted.name)
+        key = wanted.endpoint_key
+        port, sublink = ports.get(key), sublinks.get(key)
         peer = _peer(inside, port) if port and port.group != UNDONE_PORTS else None
         if sublink and sublink.stack.identity == inside.identity:
             peer = sublink.link
         if peer:
             sysctls = _sysctls(sandbox, wanted, peer, known.get(wanted.name, {}))
-            found[wanted.name] = _with_sandbox_end(found[wanted.name], wanted, peer, inside, sysctls)
+            found[key] = _with_sandbox_end(found[key], wanted, peer, inside, sysctls)
 
 
 def _with_sandbox_end(

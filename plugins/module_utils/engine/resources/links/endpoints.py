@@ -19,7 +19,7 @@ from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, 
 from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
-from ...state import Endpoint, Key, SandboxRef, State, state_of
+from ...state import Endpoint, EndpointKey, Key, SandboxRef, State, state_of
 from ..resource import Observation
 from . import parameters, sublinks
 from .endpoint_ends import (
@@ -71,7 +71,7 @@ class Endpoints(LinkResource):
         self,
         before: Before,
         owned: FrozenSet[Key] = frozenset(),
-        declared: Optional[Mapping[str, str]] = None,
+        declared: Optional[Mapping[EndpointKey, str]] = None,
         stacks: Optional[StackReader] = None,
     ) -> None:
         super().__init__(stacks)
@@ -84,9 +84,9 @@ class Endpoints(LinkResource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """A third party's default route stays, so the endpoint in the same stack gets none."""
-        wanted = {thing.name: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
+        wanted = {thing.endpoint_key: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
         snapshot = read_snapshot(wanted, self._owned | owned, self._stacks)
-        wanted.update({thing.name: thing for thing in leave_default_routes(wanted, snapshot)})
+        wanted.update({thing.endpoint_key: thing for thing in leave_default_routes(wanted, snapshot)})
         # What connects these to anything else than their parent goes all the same.
         lacking = {wanted[name].key: why for name, why in without_parent(wanted, snapshot).items()}
         blocked = self._blocked(wanted, snapshot)

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from ...kernel.links import UNDONE_BRIDGES, UNDONE_PARENTS, UNDONE_PORTS, UNDONE_SHIMS
 from ...kernel.rtnetlink import LinkInfo
+from ...state import EndpointKey, endpoint_key
 
 # The alias of a bridge and of a tunnel is `wharf:NETWORK`, that of a veth's end on the host `wharf:CONTAINER/NETWORK`.
 # Where a network has no bridge, its containers' own interfaces have the latter, and a parent that is made for them has
@@ -17,6 +20,18 @@ MARK = "wharf:"
 def marked_for(link: LinkInfo) -> str:
     """What the alias of a link names, if wharf.network gave it."""
     return link.alias[len(MARK) :] if link.alias.startswith(MARK) else ""
+
+
+def network_of(link: LinkInfo) -> str:
+    """The network that the alias of a link names, if wharf.network gave it."""
+    name = marked_for(link)
+    return "" if "/" in name else name
+
+
+def endpoint_of(link: LinkInfo) -> Optional[EndpointKey]:
+    """The endpoint that the alias of a link names, if wharf.network gave it."""
+    name = marked_for(link)
+    return endpoint_key(name) if "/" in name else None
 
 
 def is_managed(link: LinkInfo) -> bool:
@@ -30,14 +45,12 @@ def is_managed_parent(link: LinkInfo) -> bool:
 
 
 def is_managed_bridge(link: LinkInfo) -> bool:
-    name = marked_for(link)
-    return link.kind == "bridge" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
+    return link.kind == "bridge" and (bool(network_of(link)) or link.group == UNDONE_BRIDGES)
 
 
 def is_managed_tunnel(link: LinkInfo) -> bool:
     """Whether this is the link of an overlay network to its other hosts."""
-    name = marked_for(link)
-    return link.kind == "vxlan" and ((name and "/" not in name) or link.group == UNDONE_BRIDGES)
+    return link.kind == "vxlan" and (bool(network_of(link)) or link.group == UNDONE_BRIDGES)
 
 
 def is_managed_wireguard(link: LinkInfo) -> bool:
@@ -57,8 +70,7 @@ def is_managed_sublink(link: LinkInfo) -> bool:
 
 def is_managed_shim(link: LinkInfo) -> bool:
     """Whether this is the host's own link on a parent."""
-    name = marked_for(link)
-    return link.sublink is not None and ((bool(name) and "/" not in name) or link.group == UNDONE_SHIMS)
+    return link.sublink is not None and (bool(network_of(link)) or link.group == UNDONE_SHIMS)
 
 
 def is_managed_ifb(link: LinkInfo) -> bool:
@@ -67,4 +79,4 @@ def is_managed_ifb(link: LinkInfo) -> bool:
 
 
 def _is_of_an_endpoint(link: LinkInfo) -> bool:
-    return "/" in marked_for(link) or link.group == UNDONE_PORTS
+    return endpoint_of(link) is not None or link.group == UNDONE_PORTS

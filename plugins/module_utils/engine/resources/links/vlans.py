@@ -11,22 +11,22 @@ from typing import Dict, FrozenSet, List, Mapping, Optional
 from ...kernel import rtnetlink
 from ...kernel.rtnetlink import LinkInfo, PortVlan
 from ...kernel.rtnetlink_changes import Rtnetlink
-from ...state import Endpoint, Vlans
+from ...state import Endpoint, EndpointKey, Vlans
 
 
 def port_vlans(
-    links: List[LinkInfo], ports: Mapping[str, LinkInfo], wanted: Mapping[str, Endpoint]
-) -> Dict[str, Vlans]:
+    links: List[LinkInfo], ports: Mapping[EndpointKey, LinkInfo], wanted: Mapping[EndpointKey, Endpoint]
+) -> Dict[EndpointKey, Vlans]:
     """Those of the ports, by their endpoints; of an endpoint that declares none only where they are not as usual."""
     bridges = {link.index: link for link in links if link.bridge and link.bridge.vlan_filtering}
-    of_bridges = {name: port for name, port in ports.items() if port.master in bridges}
+    of_bridges = {key: port for key, port in ports.items() if port.master in bridges}
     found = rtnetlink.vlans() if of_bridges else {}
-    told: Dict[str, Vlans] = {}
-    for name, port in of_bridges.items():
+    told: Dict[EndpointKey, Vlans] = {}
+    for key, port in of_bridges.items():
         members = found.get(port.index, frozenset())
-        declares = name in wanted and wanted[name].port.vlans is not None
+        declares = key in wanted and wanted[key].port.vlans is not None
         if declares or members != _usual(bridges[port.master]):
-            told[name] = _told(members)
+            told[key] = _told(members)
     return told
 
 
