@@ -110,6 +110,6 @@ def test_networks_of_several_hosts_are_those_whose_driver_leaves_the_host(seen: 
 
 @pytest.mark.parametrize("words", ["", "a", "a" * 60, "日本語" * 20, "…" * 40])
 def test_text_fits_where_it_is_to_be(words: str) -> None:
-    fitted = svg.fitted(words, 100, "strong")
-    assert svg.width_of(fitted, "strong") <= 100
+    fitted = svg.fitted(words, 100, svg.STRONG)
+    assert svg.width_of(fitted, svg.STRONG) <= 100
     assert fitted == words or fitted.endswith("…")

@@ -11,7 +11,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from . import svg
 from .styles import network_class
-from .svg import Drawing
+from .svg import MONO, SMALL, STRONG, Drawing
 from .view import GOOD, UNTRIED, HostView, NetworkView, worst
 
 WIDTH = 980.0
@@ -79,7 +79,7 @@ def _segment(
     rows = [hosts[start : start + _COLUMNS] for start in range(0, len(hosts), _COLUMNS)]
     top = 30.0
     last = top + pitch * (len(rows) - 1)
-    parts = [svg.text(0, 14, title, "mono strong"), svg.line([(_TRUNK, 22), (_TRUNK, last)], "bus edge")]
+    parts = [svg.text(0, 14, title, MONO, classes="strong"), svg.line([(_TRUNK, 22), (_TRUNK, last)], "bus edge")]
     for number, on in enumerate(rows):
         y = top + number * pitch
         parts.append(svg.line([(_TRUNK, y), (_middle(len(on) - 1), y)], "bus edge"))
@@ -120,9 +120,9 @@ def _card(host: HostView, x: float, y: float) -> str:
     drawn = [
         svg.box(x, y, _CARD, _HEIGHT, "card", 8),
         svg.box(x + 6, y + 9, 4, _HEIGHT - 18, f"f-{host.status}", 2),
-        svg.text(x + 18, y + 20, host.name, "strong", room),
-        svg.text(x + 18, y + 37, facts, "small muted", room),
-        svg.text(x + 18, y + 53, told, f"small f-{host.status}", room),
+        svg.text(x + 18, y + 20, host.name, STRONG, room),
+        svg.text(x + 18, y + 37, facts, SMALL, room, "muted"),
+        svg.text(x + 18, y + 53, told, SMALL, room, f"f-{host.status}"),
     ]
     return svg.with_tip("".join(drawn), "\n".join([host.name, *host.uplinks, *host.trouble, host.error]).strip())
 
@@ -174,8 +174,8 @@ def _legend(shared: Sequence[Shared]) -> Drawing:
     for number, each in enumerate(shared):
         mark = svg.dot(8, 9, 5, f"f-{network_class(number)}" if number < _MOST_SHARED else "f-untried")
         words = f"{each.driver}  {', '.join(each.subnets)}  on {len(each.hosts)} hosts: {', '.join(each.hosts)}"
-        name = svg.fitted(each.name, 200, "strong")
-        at = 20 + svg.width_of(name, "strong") + 10
-        drawn = mark + svg.text(20, 13, each.name, "strong", 200) + svg.text(at, 13, words, "small muted", WIDTH - at)
-        rows.append(Drawing(20, drawn))
+        name = svg.fitted(each.name, 200, STRONG)
+        at = 20 + svg.width_of(name, STRONG) + 10
+        told = svg.text(20, 13, each.name, STRONG, 200) + svg.text(at, 13, words, SMALL, WIDTH - at, "muted")
+        rows.append(Drawing(20, mark + told))
     return svg.stacked(rows)

@@ -14,7 +14,7 @@ from typing import List, Sequence
 from . import svg
 from .ports import Ports
 from .styles import network_class, picture_css
-from .svg import Drawing
+from .svg import MONO, SMALL, STRONG, TITLE, Drawing
 from .view import BAD, GOOD, UNPROVEN, UNTRIED, HostView, NetworkView, Probe, PublishedPorts, Row
 
 WIDTH = 980.0
@@ -58,8 +58,8 @@ def _name(each: Row, middle: float) -> List[str]:
     room = _ADDRESS - _NAME - 10
     name, links = " + ".join([each.container, *each.sharers]), "  ".join(filter(None, [each.links, *each.notes]))
     if not links:
-        return [svg.text(_NAME, middle + 4, name, "strong", room)]
-    return [svg.text(_NAME, middle - 4, name, "strong", room), svg.text(_NAME, middle + 13, links, "mono muted", room)]
+        return [svg.text(_NAME, middle + 4, name, STRONG, room)]
+    return [svg.text(_NAME, middle - 4, name, STRONG, room), svg.text(_NAME, middle + 13, links, MONO, room, "muted")]
 
 
 def _spread(middle: float, number: int) -> List[float]:
@@ -80,13 +80,11 @@ def _stub(each: Row, y: float, colour: str) -> str:
 
 
 def _addresses(each: Row, middle: float) -> List[str]:
-    told = [(address, "mono") for address in each.addresses]
-    told += [(each.reason, "small f-unproven")] if each.reason else []
+    told = [(address, MONO, "") for address in each.addresses]
+    told += [(each.reason, SMALL, "f-unproven")] if each.reason else []
     ys = _spread(middle + 4, len(told))
-    return [
-        svg.text(_ADDRESS, y, words, classes, _TARGET - _TARGET_WIDTH - _ADDRESS - 6)
-        for (words, classes), y in zip(told, ys)
-    ]
+    room = _TARGET - _TARGET_WIDTH - _ADDRESS - 6
+    return [svg.text(_ADDRESS, y, words, font, room, classes) for (words, font, classes), y in zip(told, ys)]
 
 
 def _published(published: PublishedPorts, y: float) -> str:
@@ -95,14 +93,14 @@ def _published(published: PublishedPorts, y: float) -> str:
     classes = f"path s-{status}" if published.stands else f"path lost s-{status}"
     tip = _tip(published.probes) if published.stands else "not published now: its rules or its container are not there"
     drawn = [
-        svg.text(_TARGET, y + 4, ports.target, "mono end", _TARGET_WIDTH),
+        svg.text(_TARGET, y + 4, ports.target, MONO, _TARGET_WIDTH, "end"),
         svg.line([(_FROM, y), (_PILL, y)], classes),
         svg.line([(_FROM + 6, y - 4), (_FROM, y), (_FROM + 6, y + 4)], f"path s-{status}"),
         svg.line([(_PILL + _PILL_WIDTH, y), (_EDGE, y)], classes),
         svg.box(_PILL, y - 9, _PILL_WIDTH, 18, "pill", 9),
-        svg.text(_PILL + _PILL_WIDTH / 2, y + 4, ports.published, "mono middle", _PILL_WIDTH - 12),
+        svg.text(_PILL + _PILL_WIDTH / 2, y + 4, ports.published, MONO, _PILL_WIDTH - 12, "middle"),
         _mark(status, (_FROM + _PILL) / 2 + 3, y),
-        svg.text(_WHO, y + 4, who, "small muted" if ports.sources is None else "small", WIDTH - _WHO - 6),
+        svg.text(_WHO, y + 4, who, SMALL, WIDTH - _WHO - 6, "muted" if ports.sources is None else ""),
     ]
     return svg.with_tip("".join(drawn), tip)
 
@@ -118,7 +116,7 @@ def _who(ports: Ports) -> str:
 def _mark(status: str, x: float, y: float) -> str:
     if status not in MARKS:
         return ""
-    return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, MARKS[status], "mark")
+    return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, MARKS[status], classes="mark")
 
 
 def _tip(probes: Sequence[Probe]) -> str:
@@ -134,27 +132,30 @@ def heading(network: NetworkView, number: int) -> Drawing:
     settings = [f"{len(network.rows)} container{'' if len(network.rows) == 1 else 's'}"]
     settings += [] if network.driver == "bridge" else [network.driver]
     settings += [f"mtu {network.mtu}", *network.marks]
-    width = svg.width_of(network.name, "strong")
+    width = svg.width_of(network.name, STRONG)
     name_width = min(width, _ADDRESS - _BUS - 26)
     badges, right = [], WIDTH - 10
     for words in reversed(settings):
-        needed = min(svg.width_of(words, "small"), 150.0) + 16
+        needed = min(svg.width_of(words, SMALL), 150.0) + 16
         right -= needed
-        classes = "small" if network.is_up else "small f-bad"
-        badges += [svg.box(right, 6, needed, 18, "pill", 9), svg.text(right + 8, 19, words, classes, needed - 12)]
+        classes = "" if network.is_up else "f-bad"
+        badges += [
+            svg.box(right, 6, needed, 18, "pill", 9),
+            svg.text(right + 8, 19, words, SMALL, needed - 12, classes),
+        ]
         right -= 6
     parts = [
         svg.box(0, 0, WIDTH, 30, "raised"),
         svg.box(_BUS - 7, 8, 14, 14, f"f-{colour}", 4),
-        svg.text(_BUS + 16, 20, network.name, "strong", name_width + 2),
-        svg.text(_BUS + 28 + name_width, 20, where, "mono muted", max(right - _BUS - 40 - name_width, 40)),
+        svg.text(_BUS + 16, 20, network.name, STRONG, name_width + 2),
+        svg.text(_BUS + 28 + name_width, 20, where, MONO, max(right - _BUS - 40 - name_width, 40), "muted"),
         *badges,
     ]
     height = 34.0
     if network.notes:
         height += 18
         notes = " · ".join(network.notes)
-        parts.append(svg.text(_BUS + 16, 44, notes, "small muted", WIDTH - _BUS - 26))
+        parts.append(svg.text(_BUS + 16, 44, notes, SMALL, WIDTH - _BUS - 26, "muted"))
     if network.rows:
         parts.append(svg.line([(_BUS, 22), (_BUS, height)], f"bus s-{colour}"))
     return Drawing(height, "".join(parts))
@@ -163,8 +164,8 @@ def heading(network: NetworkView, number: int) -> Drawing:
 def columns() -> Drawing:
     """What the columns are."""
     titles = ((_NAME, "container"), (_ADDRESS, "addresses"), (_PILL, "published port"), (_WHO, "who may reach it"))
-    drawn = "".join(svg.text(x, 12, words, "small muted") for x, words in titles)
-    return Drawing(18, drawn + svg.text(_TARGET, 12, "its port", "small muted end"))
+    drawn = "".join(svg.text(x, 12, words, SMALL, classes="muted") for x, words in titles)
+    return Drawing(18, drawn + svg.text(_TARGET, 12, "its port", SMALL, classes="muted end"))
 
 
 def legend(host: HostView) -> Drawing:
@@ -172,11 +173,11 @@ def legend(host: HostView) -> Drawing:
     x, parts = 0.0, []
     for status in statuses:
         parts.append(svg.line([(x, 8), (x + 26, 8)], f"path s-{status}") + _mark(status, x + 13, 8))
-        parts.append(svg.text(x + 33, 12, _LEGEND[status], "small muted"))
-        x += 33 + svg.width_of(_LEGEND[status], "small") + 22
+        parts.append(svg.text(x + 33, 12, _LEGEND[status], SMALL, classes="muted"))
+        x += 33 + svg.width_of(_LEGEND[status], SMALL) + 22
     if host.verified:
         when = f"verified {host.verified}" + (", before the last change" if host.is_outdated else "")
-        parts.append(svg.text(0, 30, when, "small muted"))
+        parts.append(svg.text(0, 30, when, SMALL, classes="muted"))
     return Drawing(36 if host.verified else 18, "".join(parts))
 
 
@@ -187,14 +188,14 @@ def network_picture(network: NetworkView, number: int) -> List[Drawing]:
 def host_svg(host: HostView) -> str:
     """The whole picture of a host, in a file by itself."""
     margin, gap = 20.0, 14.0
-    top = [Drawing(24, svg.text(0, 16, host.name, "title", WIDTH))]
-    top += [Drawing(18, svg.text(0, 12, uplink, "mono muted", WIDTH)) for uplink in host.uplinks]
+    top = [Drawing(24, svg.text(0, 16, host.name, TITLE, WIDTH))]
+    top += [Drawing(18, svg.text(0, 12, uplink, MONO, WIDTH, "muted")) for uplink in host.uplinks]
     top += [
-        Drawing(18, svg.text(0, 12, f"! {each}", "small f-bad", WIDTH)) for each in (*host.trouble, host.error) if each
+        Drawing(18, svg.text(0, 12, f"! {each}", SMALL, WIDTH, "f-bad")) for each in (*host.trouble, host.error) if each
     ]
     lanes = [svg.stacked(network_picture(network, number)) for number, network in enumerate(host.networks)]
     beside = [
-        Drawing(20, svg.text(0, 13, f"{words}:  {', '.join(names)}", "small", WIDTH)) for words, names in host.beside
+        Drawing(20, svg.text(0, 13, f"{words}:  {', '.join(names)}", SMALL, WIDTH)) for words, names in host.beside
     ]
     parts = [svg.stacked(top), columns(), svg.stacked(lanes, gap=gap), svg.stacked(beside), legend(host)]
     drawn = svg.stacked([each for each in parts if each.height], margin, margin, gap)

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 from html import escape
 from typing import Iterable, Sequence, Tuple
 
-# Of a character, as a part of the size of the font; wide ones, as of Chinese, take about twice as much.
-_SANS, _MONO, _WIDE = 0.56, 0.605, 2.0
-_SIZES = {"mono": (11.5, _MONO), "small": (11.0, _SANS), "title": (17.0, 0.6)}
-_USUAL = (13.0, _SANS)
+# As a part of the width of other characters: that of wide ones, as of Chinese.
+_WIDE = 2.0
+
+
+@dataclass(frozen=True)
+class Font:
+    """A class of the stylesheet, with the width of a character in pixels."""
+
+    css_class: str
+    width: float
+
+
+USUAL, STRONG = Font("", 13.0 * 0.56), Font("strong", 13.0 * 0.56 * 1.13)
+SMALL, MONO, TITLE = Font("small", 11.0 * 0.56), Font("mono", 11.5 * 0.605), Font("title", 17.0 * 0.6)
 
 
 @dataclass(frozen=True)
@@ -33,27 +43,25 @@ def stacked(drawings: Iterable[Drawing], left: float = 0, top: float = 0, gap: f
     return Drawing(top - gap if parts else top, "".join(parts))
 
 
-def text(x: float, y: float, words: str, classes: str = "", width: float = 0) -> str:
+def text(x: float, y: float, words: str, font: Font = USUAL, width: float = 0, classes: str = "") -> str:
     """`width`: how many pixels there are; what has no room is left out, and shown when one points at it."""
-    shown = fitted(words, width, classes) if width else words
+    shown = fitted(words, width, font) if width else words
     whole = f"<title>{escape(words)}</title>" if shown != words else ""
-    return f'<text x="{_number(x)}" y="{_number(y)}"{_class(classes)}>{whole}{escape(shown)}</text>'
+    all_classes = " ".join(filter(None, [font.css_class, classes]))
+    return f'<text x="{_number(x)}" y="{_number(y)}"{_class(all_classes)}>{whole}{escape(shown)}</text>'
 
 
-def fitted(words: str, width: float, classes: str = "") -> str:
-    if width_of(words, classes) <= width:
+def fitted(words: str, width: float, font: Font) -> str:
+    if width_of(words, font) <= width:
         return words
     kept = words
-    while kept and width_of(f"{kept}…", classes) > width:
+    while kept and width_of(f"{kept}…", font) > width:
         kept = kept[:-1]
     return f"{kept}…"
 
 
-def width_of(words: str, classes: str = "") -> float:
-    size, part = next((_SIZES[each] for each in classes.split() if each in _SIZES), _USUAL)
-    factor = 1.13 if "strong" in classes else 1.0
-    letters = sum(_WIDE if unicodedata.east_asian_width(each) in "WF" else 1.0 for each in words)
-    return letters * size * part * factor
+def width_of(words: str, font: Font) -> float:
+    return font.width * sum(_WIDE if unicodedata.east_asian_width(each) in "WF" else 1.0 for each in words)
 
 
 def line(points: Sequence[Tuple[float, float]], classes: str) -> str:
