@@ -68,7 +68,7 @@ containers:
   sample: {web: {sandbox: "netns:web", mode: networks, shares: null, hostname: web, ports: [],
     unconnected: {}, endpoints: {app: {
     interface: eth0, host_interface: veth5bb8e40aa34, bridge: br-app, parent: null, mac: "02:42:ec:9e:59:4f", mtu: 1500,
-    addresses: [172.18.0.2/16], routes: ["0.0.0.0/0 via 172.18.0.1"],
+    addresses: [172.18.0.2/16], routes: [{to: 0.0.0.0/0, via: 172.18.0.1}],
     rate: {ingress: {rate: 8000000, burst: 32768}, egress: null}}}}}
 published:
   description: The ports of the host that lead to containers now.

@@ -191,7 +191,7 @@ def _overlay(network: Network, driver: OverlayDriver, links: State, keys: Mappin
             peer.name: {
                 "address": str(peer.address),
                 "slices": [str(each) for each in peer.slices],
-                "ingress": {str(port): port.container for port in peer.ingress},
+                "ingress": [vars(port) for port in peer.ingress],
                 **({"public_key": keys.get(peer.name)} if driver.encrypted else {}),
             }
             for peer in driver.peers
@@ -255,7 +255,7 @@ def _endpoint(endpoint: Endpoint) -> Dict[str, Any]:
         "mac": endpoint.mac,
         "mtu": endpoint.mtu,
         "addresses": list(endpoint.addresses),
-        "routes": [str(route) for route in endpoint.routes if route.gateway],
+        "routes": [{"to": route.destination, "via": route.gateway} for route in endpoint.routes if route.gateway],
         "vlan": _vlans(endpoint.port.vlans),
         "rate": {"ingress": _rate(endpoint.ingress), "egress": _rate(endpoint.egress)},
     }

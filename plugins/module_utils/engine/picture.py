@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
 from .drawing.limits import limits
@@ -76,7 +76,11 @@ def _network(seen: Seen, name: str, paint: Paint) -> Branch:
     if network.get("parent") or network.get("uplink"):
         link, ends = network.get("parent") or link, network["subnets"]
     title = f"{link}  network {name}  {_words(ends)}  mtu {network['mtu']}"
-    rows = [row for endpoint in network["endpoints"] for row in [_endpoint(seen, endpoint)] if row]
+    rows = [
+        _endpoint(seen, owner, its, its["endpoints"][name])
+        for owner, its in seen["containers"].items()
+        if name in its["endpoints"] and name not in its["unconnected"]
+    ]
     left = [f"{owner}  ({its['unconnected'][name]})" for owner, its in _containers(seen) if name in its["unconnected"]]
     # The last column is not padded.
     columns = [[*row[:-1], paint(row[-1], _GREEN)] for row in rows]
@@ -97,7 +101,7 @@ def _peers(network: Seen) -> Iterator[List[str]]:
         by += f" ({tunnel['state']})" if tunnel["state"] != "up" else ""
     for name, peer in network.get("peers", {}).items():
         lacking = " (no key yet)" if peer.get("public_key", "given") is None else ""
-        ports = [f"*:{port.replace('/', '→' + container + '/')}" for port, container in peer["ingress"].items()]
+        ports = [f"*:{each['port']}→{each['container']}/{each['protocol']}" for each in peer["ingress"]]
         yield [by + lacking, f"host {name}", _words(peer["slices"]), f"at {peer['address']}", _words(ports)]
 
 
@@ -125,12 +129,7 @@ def _marks(network: Seen) -> Iterable[Tuple[str, bool]]:
         yield f"uplink {network.get('uplink')}", bool(network.get("uplink"))
 
 
-def _endpoint(seen: Seen, endpoint: str) -> List[str]:
-    name, _slash, network = endpoint.partition("/")
-    container = seen["containers"].get(name)
-    if container is None:
-        return []
-    here: Dict[str, Any] = container["endpoints"][network]
+def _endpoint(seen: Seen, name: str, container: Seen, here: Seen) -> List[str]:
     addresses = {address.partition("/")[0] for address in here["addresses"]}
     ports = [port for port in container["ports"] if port["address"] in addresses]
     missing = [port for port in ports if {"container": name, **port} not in seen["published"]]

@@ -221,7 +221,7 @@ class _Sorter:
         """To the container's addresses on the network, and from it to what it reaches by that network."""
         own = [_bare(address) for address in endpoint["addresses"]]
         to_it = [probe for address in own for _probe, probe in self._of_address.get(address, ())]
-        is_way_out = any(route.partition(" ")[0] in ("0.0.0.0/0", "::/0", "default") for route in endpoint["routes"])
+        is_way_out = any(route["to"] in ("0.0.0.0/0", "::/0") for route in endpoint["routes"])
         from_it = [
             probe
             for sent, probe in self._of_source.get(container, ())
