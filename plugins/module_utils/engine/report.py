@@ -108,20 +108,31 @@ def recovered_lines(was_lost: bool, owned: Mapping[str, Sequence[Key]]) -> Itera
 
 def unified(result: Result, is_coloured: bool = False) -> Iterator[str]:
     """The lines of one titled difference for each object, as Ansible prints them."""
-    for each in visible(diffs(result)):
-        sides = each["before"].splitlines(), each["after"].splitlines()
-        headers = f"before: {each['before_header']}", f"after: {each['after_header']}"
-        for line in difflib.unified_diff(*sides, *headers, lineterm=""):
+    for title, before, after in visible(_differences(result)):
+        headers = f"before: {title}", f"after: {title}"
+        for line in difflib.unified_diff(before, after, *headers, lineterm=""):
             colour = _COLOURS.get(line[0]) if is_coloured else None
             yield f"{colour}{line}\033[0m" if colour else line
         yield ""
 
 
 def diffs(result: Result) -> List[Dict[str, str]]:
-    """One difference for each object, as Ansible prints them, titled with its layer; one for all parts of a whole that
+    """The differences as Ansible takes them."""
+    return [
+        {"before_header": title, "after_header": title, "before": _joined(before), "after": _joined(after)}
+        for title, before, after in _differences(result)
+    ]
+
+
+def _joined(lines: List[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _differences(result: Result) -> List[Tuple[str, List[str], List[str]]]:
+    """The title of each object, with its layer, and its lines before and after; one title for all parts of a whole that
     come or go.
     """
-    entries: Dict[str, Tuple[str, str]] = {}
+    entries: Dict[str, Tuple[List[str], List[str]]] = {}
     parts: Dict[str, List[Change]] = {}
     for change in result.changes:
         owner = _owner_title(change)
@@ -129,14 +140,11 @@ def diffs(result: Result) -> List[Dict[str, str]]:
         if owner:
             parts.setdefault(title, []).append(change)
             # Its place is that of the first one.
-            entries.setdefault(title, ("", ""))
+            entries.setdefault(title, ([], []))
         else:
             entries[title] = _sides(change)
     entries.update({title: _names_on_both_sides(changes) for title, changes in parts.items()})
-    return [
-        {"before_header": title, "after_header": title, "before": before, "after": after}
-        for title, (before, after) in entries.items()
-    ]
+    return [(title, before, after) for title, (before, after) in entries.items()]
 
 
 def _owner_title(change: Change) -> str:
@@ -157,18 +165,18 @@ def _is_declared(thing: Object) -> bool:
     return thing.name == DECLARED_CHAIN or (isinstance(thing, IptablesChain) and thing.ref.at.name == DECLARED_CHAIN)
 
 
-def _names_on_both_sides(changes: Sequence[Change]) -> Tuple[str, str]:
+def _names_on_both_sides(changes: Sequence[Change]) -> Tuple[List[str], List[str]]:
     coming = [change for change in changes if change.action == CREATE]
     return _names_by_kind([change for change in changes if change not in coming]), _names_by_kind(coming)
 
 
-def _names_by_kind(changes: Sequence[Change]) -> str:
+def _names_by_kind(changes: Sequence[Change]) -> List[str]:
     """How many of each kind there are, and their names where these fit in a line."""
     names: Dict[str, List[str]] = {}
     for change in changes:
         names.setdefault(_noun(change.subject.kind), []).append(change.subject.name)
     lines = ((counted(noun, len(found)), ", ".join(found)) for noun, found in names.items())
-    return "".join(f"{count}: {listed}\n" if len(listed) <= _LONGEST_LINE else f"{count}\n" for count, listed in lines)
+    return [f"{count}: {listed}" if len(listed) <= _LONGEST_LINE else count for count, listed in lines]
 
 
 def _noun(kind: str) -> str:
@@ -227,14 +235,14 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool)) else str(value)
 
 
-def _sides(change: Change) -> Tuple[str, str]:
-    """Both sides as text; of an object that comes or goes whole only what it has, in as few lines as will do."""
+def _sides(change: Change) -> Tuple[List[str], List[str]]:
+    """Both sides; of an object that comes or goes whole only what it has, in as few lines as will do."""
     is_update = change.action == UPDATE
-    return _text(change.before, is_update), _text(change.after, is_update)
+    return _lines(change.before, is_update), _lines(change.after, is_update)
 
 
-def _text(thing: Optional[Object], is_update: bool) -> str:
-    """An object as lines: a text value as it is, every other field by its name, lists with a line for each item."""
+def _lines(thing: Optional[Object], is_update: bool) -> List[str]:
+    """An object: a text value as it is, every other field by its name, lists with a line for each item."""
     lines: List[str] = []
     for name, value in field_values(thing).items():
         if name == "content":
@@ -244,7 +252,7 @@ def _text(thing: Optional[Object], is_update: bool) -> str:
             lines += _listed(name, [_item(item) for item in value], is_update)
         elif value or is_update:
             lines.append(f"{name}: {'none' if value == () else value}")
-    return "".join(f"{line}\n" for line in lines)
+    return lines
 
 
 def _listed(name: str, items: List[str], is_update: bool) -> List[str]:
