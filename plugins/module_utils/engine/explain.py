@@ -465,8 +465,9 @@ def _seen(sent: Dict[str, Any]) -> str:
 
 def _target(told: Dict[str, Any]) -> str:
     address = f"[{told['address']}]" if ":" in told["address"] else told["address"]
-    at = f"{address}:{told['port']}/{told['protocol']}" if told["port"] else f"{told['address']}, a ping"
-    return at if told["to"].partition("/")[0] in (at.partition("/")[0], told["address"]) else f"{told['to']} ({at})"
+    end = f"{address}:{told['port']}"
+    at = f"{end}/{told['protocol']}" if told["port"] else f"{told['address']}, a ping"
+    return at if told["to"].partition("/")[0] in (end, told["address"]) else f"{told['to']} ({at})"
 
 
 def _does(step: Dict[str, Any]) -> str:
