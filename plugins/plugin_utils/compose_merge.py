@@ -142,7 +142,7 @@ def _pair_texts(key: str, value: object) -> list[str]:
 def _merge_extra_hosts(before: object, value: object, _place: _Place) -> object:
     """Append, since a host name may have several addresses; only the same address again is a repeat."""
     tagged = _tagged_keys(value)
-    merged = [entry for entry in _sequence(before) if _extra_host(entry).partition("=")[0] not in tagged]
+    merged = [entry for entry in _sequence(before) if _extra_host(entry)[0] not in tagged]
     known = {_extra_host(entry) for entry in merged}
     return [*merged, *(entry for entry in _sequence(without_tags(value)) if _extra_host(entry) not in known)]
 
@@ -153,10 +153,11 @@ def _tagged_keys(value: object) -> set[str]:
     return {key for key, item in value.items() if isinstance(item, (Reset, Override))}
 
 
-def _extra_host(entry: object) -> str:
+def _extra_host(entry: object) -> tuple[str, str]:
     """`host:address` and `host=address` say the same; an IPv6 address has colons, a host name has none."""
     text = str(entry)
-    return text if "=" in text else text.replace(":", "=", 1)
+    host, _joint, address = text.partition("=" if "=" in text else ":")
+    return host, address
 
 
 def _merge_pairs(before: object, value: object, place: _Place) -> object:

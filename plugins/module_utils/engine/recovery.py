@@ -36,7 +36,7 @@ from .planning.host_files import CONTAINER_FILES, NETNS_FILES
 from .planning.overlays import encrypted
 from .planning.plan import ARP_IGNORE, ROUTE_LOCALNET, SEND_REDIRECTS, SYSCTL_FILE, Plan
 from .planning.publications import Translation
-from .planning.resolvers import is_networks_own
+from .planning.resolvers import DNS_PORT
 from .resources.files import dnsmasq
 from .resources.files.files import ABSENT
 from .resources.links.marks import (
@@ -177,7 +177,7 @@ def _own_marked(ledger: Ledger) -> None:
         _own(ledger, FORWARDING.name, {("sysctl", name) for name in prior})
         _own_files_of_sandboxes(ledger)
         _own_folders_of_dnsmasq(ledger)
-        ports = {name: port for name, port in dnsmasq.ports().items() if not is_networks_own(name)}
+        ports = {name: port for name, port in dnsmasq.ports().items() if port != DNS_PORT}
         read = _stacks()
         ledger.allotted = Allotments(_pools(read), dict(_endpoints(read)), resolvers=ports, hosts=_hosts())
 

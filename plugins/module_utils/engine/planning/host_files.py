@@ -77,7 +77,8 @@ def _hosts(plan: Plan, container: Container, peers: _Peers) -> str:
     extra = "".join(f"{address}\t{name}\n" for address, name in _extra_hosts(plan, container))
     if container.mode == HOST_MODE:
         return f"{plan.facts.hosts}{extra}" if extra else ""
-    own = "".join(f"{address}\t{_own_names(container)}\n" for address in _own_addresses(plan, container))
+    names = _unique(_own_names(container))
+    own = "".join(f"{address}\t{names}\n" for address in _own_addresses(plan, container))
     ipv6_lines = _IPV6_HOSTS if _has_ipv6(plan, container) else ""
     linked = "".join(_linked(plan, container))
     return f"{_LOOPBACK_HOSTS}{ipv6_lines}{extra}{own}{linked}{peers.lines(container)}"
@@ -99,9 +100,9 @@ def _host_gateways(plan: Plan) -> List[str]:
     return [str(pool.gateway) for pool in plan.allotted.networks.get(DEFAULT_NETWORK, ())]
 
 
-def _own_names(container: Container) -> str:
+def _own_names(container: Container) -> List[str]:
     """The full host name of a container, and the short one: as in Docker, the first label."""
-    return _unique([container.full_hostname, container.full_hostname.partition(".")[0]])
+    return [container.full_hostname, container.effective_hostname.partition(".")[0]]
 
 
 def _own_addresses(plan: Plan, container: Container) -> List[str]:
@@ -165,7 +166,7 @@ class _Peers:
         if key not in self._shared:
             self._shared[key] = self._shared_lines(*key)
         lines_by_container, ambiguous = self._shared[key]
-        omitted = {*_own_names(container).lower().split(), *ambiguous}
+        omitted = {*(name.lower() for name in _own_names(container)), *ambiguous}
         own = (self._on[network][container.name].lines(omitted) for network in networks)
         return "".join([*own, *(lines for name, lines in lines_by_container if name != container.name)])
 

@@ -212,11 +212,6 @@ def _name(networks: Tuple[str, ...], upstreams: Tuple[Address, ...], outside: bo
     return f"{name}{':@outside' if outside else ''}{servers}"
 
 
-def is_networks_own(resolver: str) -> bool:
-    """Whether the resolver of this name belongs to a network, and not to containers."""
-    return ":" not in resolver
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
