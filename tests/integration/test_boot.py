@@ -232,7 +232,7 @@ def test_what_is_called_so_and_is_not_ours(host: ThrowawayHost) -> None:
     host.run(f"echo mine > {COMMAND}; echo mine > {UNITS}/{APPLY}")
     before = host.snapshot()
     for where, remedy in ((COMMAND, f"rm {COMMAND}"), (f"{UNITS}/{APPLY}", "true")):
-        with pytest.raises(EngineError, match=f"{where}: exists and is not managed by wharf.network: move it away"):
+        with pytest.raises(EngineError, match=f"wharf_boot: {where} exists and is not managed by wharf.network: move"):
             installed(host)
         assert differences(before, host.snapshot()) == ""
         assert installed(host, remove=True) == []

@@ -311,6 +311,19 @@ def test_containers_that_docker_starts_are_connected() -> None:
             assert f"{host.address('app', 'front')}\tapp" in docker.tell("docker exec web cat /etc/hosts")
 
 
+def test_a_bridge_without_which_nothing_is_connected_is_named_by_its_place(host: ThrowawayHost) -> None:
+    late = {"networks": ["app"], "x-wharf": {"sandbox": "path:/run/late/net"}}
+    host.run("mkdir /run/late")
+    host.apply({**WORDS, "containers": {**WORDS["containers"], "late": late}})
+    # As after a boot, before the first run.
+    host.run("ip link delete br-app; rm /run/wharf.lock")
+    with following(host) as process:
+        host.run(": > /run/late/net; unshare --net=/run/late/net true")
+        assert problem(process).startswith("wharf_networks.app: bridge br-app is missing, so no container is connected")
+    host.apply(WORDS, EXACT)
+    host.run("umount /run/late/net; rm -r /run/late")
+
+
 def test_nothing_is_connected_before_the_rules_stand(host: ThrowawayHost) -> None:
     late = {"networks": ["app"], "x-wharf": {"sandbox": "path:/run/late/net"}}
     words = {**WORDS, "containers": {**WORDS["containers"], "late": late}}

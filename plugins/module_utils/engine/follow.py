@@ -460,8 +460,7 @@ def _require_networks(started: FrozenSet[SandboxRef]) -> None:
         # A dockerd that is told to have no bridge deletes docker0, whoever made it, each time it starts.
         of_others = isinstance(change.subject, Bridge) and change.subject.name not in bridges
         if change.layer != VETH.name and change.action == CREATE and not of_others:
-            missing = f"{change.subject.kind} {change.subject.name}"
-            raise ApplyError(f"{missing} is missing, so no container is connected: run `wharf apply`")
+            raise ApplyError(f"{change.subject.title} is missing, so no container is connected: run `wharf apply`")
 
 
 def _sandboxes_of(change: Change) -> FrozenSet[SandboxRef]:

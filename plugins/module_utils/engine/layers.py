@@ -10,7 +10,7 @@ layer alone.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, List, Sequence
 
 from .declaration.model import IPTABLES, NFTABLES
@@ -21,7 +21,7 @@ from .ledger import Ledger
 from .planning import plan
 from .planning.plan import Plan
 from .resources.resource import Resource
-from .state import Object
+from .state import File, Object
 
 if TYPE_CHECKING:
     from .resources.links.stacks import StackReader
@@ -110,6 +110,14 @@ def _docker_chains(ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
     from .resources.firewall.firewall import Firewall
 
     return (Firewall(ledger.canonical, ledger.prior),)
+
+
+def _lacking_ipv6(planned: Plan) -> List[Problem]:
+    """With nftables, one table has the rules of both families, and needs no IPv6."""
+    host = planned.model.host
+    if planned.facts.ipv6 or not (planned.has_rules and host.firewall_backend == IPTABLES and host.ip6tables):
+        return []
+    return [Problem(f"{host.path}.ip6tables", "the kernel of this host has no IPv6: set this to false")]
 
 
 def _third_party_drops(planned: Plan, not_made: Sequence[Change]) -> List[str]:
@@ -232,7 +240,12 @@ def _boot(planned: Plan) -> List[Object]:
     from .program import program
 
     boot = planned.boot or {}
-    return [program(), *files_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))]
+    place = Places.of_boot(boot)
+    objects = files_and_services(planned.facts, boot.get("services"), boot.get("metrics", ""))
+    return [
+        replace(program(), place=place),
+        *(replace(each, place=place) if isinstance(each, File) else each for each in objects),
+    ]
 
 
 def _boot_resources(_ledger: Ledger, _stacks: StackReader) -> Sequence[Resource]:
@@ -272,7 +285,12 @@ def _unwritten_metrics(planned: Plan, _not_made: Sequence[Change]) -> List[str]:
 FORWARDING = Layer("forwarding", _forwarding_objects, _forwarding)
 BRIDGE = Layer("bridge", _bridges, _bridge, lacks=_missing_addresses)
 DOCKER_CHAINS = Layer(
-    "docker_chains", _rules, _docker_chains, _third_party_drops, is_declared=lambda planned: planned.has_rules
+    "docker_chains",
+    _rules,
+    _docker_chains,
+    _third_party_drops,
+    _lacking_ipv6,
+    is_declared=lambda planned: planned.has_rules,
 )
 VETH = Layer("veth", plan.sandboxes_and_endpoints, _veth, _silences, _lacking_for_endpoints)
 DNS_FILES = Layer("dns_files", _files, _dns_files, keeps_edits=lambda name: name.endswith("/resolv.conf"))

@@ -779,6 +779,7 @@ class Program(Object):
     version: str
     digest: str
     content: bytes = field(default=b"", compare=False, repr=False)
+    place: str = field(default="", compare=False)
 
     @property
     def is_whole(self) -> bool:

@@ -31,9 +31,10 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.m
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.places import Places
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError, ModelError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.listeners import Listener
-from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT
+from ansible_collections.wharf.network.plugins.module_utils.engine.layers import BOOT, DOCKER_CHAINS
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.boot import SERVICES
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.dnsmasq_files import dnsmasq
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.host_files import dns_files
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.plan import (
     Plan,
@@ -44,7 +45,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.fil
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files.dnsmasq import DnsmasqFiles
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.files.files import Files
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links import parameters
-from ansible_collections.wharf.network.plugins.module_utils.engine.state import Dnsmasq, state_of
+from ansible_collections.wharf.network.plugins.module_utils.engine.state import Dnsmasq, File, Program, state_of
 from ansible_collections.wharf.network.plugins.module_utils.engine.transaction import with_places
 from ansible_collections.wharf.network.plugins.plugin_utils.declaration import gather
 
@@ -319,6 +320,33 @@ def test_what_is_pending_is_told_where_it_is_declared() -> None:
 def test_services_without_an_init_system_are_told_where_they_are_asked_for(call: Call, path: str) -> None:
     (problem,) = BOOT.lacks(replace(planned(), boot=declare(Declared(), call).boot))
     assert problem.path == path
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (Call(boot={}), "wharf_boot"),
+        (Call(boot={"services": True}, places=FILE), "host.json: boot"),
+        (Call(boot={}, places=OPTIONS), "boot"),
+        (Call(boot={"x-source": "wharf_boot_services"}, places=OPTIONS), "wharf_boot"),
+        (Call(boot={"x-source": "services"}, places=OPTIONS), "boot"),
+    ],
+)
+def test_the_command_and_the_files_of_services_know_their_place(call: Call, path: str) -> None:
+    facts = Facts(init_system="systemd", starts_services=True)
+    made = replace(planned(), boot=declare(Declared(), call).boot, facts=facts)
+    assert {thing.place for thing in BOOT.desired(made) if isinstance(thing, (File, Program))} == {path}
+    assert sorted(thing.kind for thing in BOOT.desired(made)) == ["file", "file", "program", "service", "service"]
+
+
+@pytest.mark.parametrize("places", [Places(), FILE], ids=["variables", "file"])
+def test_a_kernel_without_ipv6_is_told_where_its_rules_are_asked_for(places: Places) -> None:
+    words = {"host": {"ipv6": False, "firewall-backend": "iptables"}}
+    (problem,) = DOCKER_CHAINS.lacks(plan(places.marked(words), Facts(ipv6=False), places=places))
+    assert str(problem) == f"{places.part('host')}.ip6tables: the kernel of this host has no IPv6: set this to false"
+    words["host"]["ip6tables"] = False
+    assert not DOCKER_CHAINS.lacks(plan(places.marked(words), Facts(ipv6=False), places=places))
+    assert not DOCKER_CHAINS.lacks(plan({}, Facts(ipv6=False)))
 
 
 def test_metrics_that_nobody_writes_are_a_warning() -> None:

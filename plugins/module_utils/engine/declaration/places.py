@@ -66,9 +66,13 @@ class Places:
         return self.of(raw, "host") if raw else self.part("host")
 
     @staticmethod
-    def of_boot(boot: Mapping[str, Any], key: str) -> str:
-        """The place of a setting of what brings the networks back when the host boots: that of `services` is noted."""
-        return str(boot.get(SOURCE, f"{_VARIABLES}boot_{_BOOT_KEY}")).removesuffix(_BOOT_KEY) + key
+    def of_boot(boot: Mapping[str, Any], key: str = "") -> str:
+        """The place of what brings the networks back when the host boots, or of a setting of it: that of `services` is
+        noted.
+        """
+        before = str(boot.get(SOURCE, f"{_VARIABLES}boot_{_BOOT_KEY}")).removesuffix(_BOOT_KEY)
+        # Empty where the module `boot` has it from an option.
+        return before + key if key else before.rstrip("._") or "boot"
 
     def marked(self, given: Mapping[str, Any]) -> Dict[str, Any]:
         """The parts of a declaration, in which each entry notes its place, unless they are from variables."""

@@ -29,8 +29,10 @@ class Programs(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         standing = _standing() if desired or owned else None
-        if desired and standing is None and os.path.lexists(COMMAND):
-            raise ConflictError.at(COMMAND, "exists and is not managed by wharf.network: move it away")
+        for program in desired.values():
+            if standing is None and os.path.lexists(COMMAND):
+                message = f"{COMMAND} exists and is not managed by wharf.network: move it away"
+                raise ConflictError.at(program.place, message)
         return Observation(state_of([standing] if standing else []), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
@@ -64,9 +63,6 @@ class Iptables(Resource):
         for family in _families(new):
             for what in ("save", "restore"):
                 _variant(family, what)
-            if family == "ip6" and not os.path.isdir("/proc/sys/net/ipv6"):
-                remedy = "set ip6tables of the host's settings to false"
-                raise ConflictError.at("ip6tables", f"this host's kernel has no IPv6: {remedy}")
 
     def _current(self, desired: State, owned: FrozenSet[Key]) -> State:
         """The chains of wharf.network as they are. A DOCKER-USER chain in use is the admin's, unless it is desired."""
