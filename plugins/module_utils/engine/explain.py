@@ -290,7 +290,8 @@ class _Explanation:
         source = self._container(name)
         if not (name == HOST or is_here or source):
             asked = question.source or question.source_address
-            remedy = "let another host send it, by wharf_verify_from or wharf_verify_probes"
+            playbook = "the playbook wharf.network.verify with wharf_verify_from or wharf_verify_probes"
+            remedy = f"let another host send it, for instance by {playbook}"
             raise ModelError.at(option, f"this host cannot send a packet from {asked}: {remedy}")
         if question.protocol not in PROTOCOLS:
             raise ModelError.at(option, f"{question.protocol} cannot be sent, only {', '.join(PROTOCOLS)}")

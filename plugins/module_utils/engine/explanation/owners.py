@@ -25,7 +25,7 @@ from .stacks import HOST, Base
 from .steps import Step
 
 WHARF = "wharf.network"
-ADMIN_DECLARED, ADMIN_BY_HAND = "the admin (wharf_docker_user)", "the admin (chain DOCKER-USER)"
+ADMIN_DECLARED, ADMIN_BY_HAND = "the admin (declared rules)", "the admin (chain DOCKER-USER)"
 
 # By a table's name in nftables, or by how a chain's name begins.
 _PROGRAMS_BY_TABLE = {

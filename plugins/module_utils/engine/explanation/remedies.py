@@ -315,7 +315,7 @@ class Adviser:
             return Advice()
         made = origin(self._plan, step)
         if made.owner == ADMIN_DECLARED:
-            where = made.place or "wharf_docker_user"
+            where = made.place or "wharf_docker_user, or docker_user of the file"
             return Advice(
                 f"a rule of the admin forbids the packet ({where})", (f"change or remove the rule at {where}",)
             )
