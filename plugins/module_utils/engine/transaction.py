@@ -223,11 +223,15 @@ def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List
 def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
     problems: List[str] = []
     back: List[Part] = []
+    # What is observed on the host has no place.
+    declared: State = {}
+    for state in (*earlier.values(), *(part.wanted for part in parts)):
+        declared.update(state)
     for part in parts:
         with _noting(problems):
             now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
-            problems += [f"{thing.kind} {thing.name} is gone" for key, thing in now.desired.items() if key in lost]
+            problems += [f"{declared.get(key, now.desired[key]).title} is gone" for key in now.desired if key in lost]
             back.append(now.without_changes_of(lost))
     for part, changes in _in_order(back):
         with _noting(problems):
@@ -238,8 +242,9 @@ def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tu
             now = part.observed_again(part.desired)
             # What was to be written is not what is there.
             after.append(replace(now, observation=replace(now.observation, digests={})))
-    left = (change for part in after for change in part.changes)
-    problems += [f"still to be taken back: {change.subject.placed(str(change))}" for change in left]
+    for change in (change for part in after for change in part.changes):
+        subject = declared.get(change.subject.key, change.subject)
+        problems.append(f"still to be taken back: {subject.placed(str(change))}")
     return after, problems
 
 
