@@ -444,7 +444,7 @@ def test_what_the_kernel_refuses_is_told_of_its_object() -> None:
 
 @on_a_host_of_its_own
 def test_a_missing_bridge_is_named() -> None:
-    with pytest.raises(ApplyError, match=r"web/app.*bridge br-app does not exist: wharf.network.bridge creates it"):
+    with pytest.raises(ApplyError, match="web/app.*bridge br-app does not exist: a run with the layer bridge "):
         converge(WEB, ENDPOINT)
 
 

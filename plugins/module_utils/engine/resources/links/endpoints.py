@@ -368,7 +368,8 @@ def _bridge_index(endpoint: Endpoint) -> int:
     try:
         return socket.if_nametoindex(endpoint.port.bridge)
     except OSError as error:
-        raise ApplyError(f"bridge {endpoint.port.bridge} does not exist: wharf.network.bridge creates it") from error
+        remedy = "a run with the layer bridge creates it"
+        raise ApplyError(f"bridge {endpoint.port.bridge} does not exist: {remedy}") from error
 
 
 def _set_inside(sandbox: SandboxRef, steps: Sequence[Step]) -> None:
