@@ -446,7 +446,7 @@ def _endpoints(plan: Plan, container: Container) -> Iterator[Endpoint]:
 
 def host_interface(container: str, network: str) -> str:
     """The name of the host's end of an endpoint's veth pair: `veth` and a hash, 15 bytes as a name may have."""
-    return "veth" + hashlib.sha256(f"{container}/{network}".encode()).hexdigest()[:11]
+    return "veth" + hashlib.sha256(endpoint_name((container, network)).encode()).hexdigest()[:11]
 
 
 def _endpoint_sysctls(
