@@ -328,6 +328,93 @@ def test_what_cannot_be_mended_in_a_container_concerns_it_alone(host: ThrowawayH
         assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
 
 
+LEADS_NOWHERE = NOT_MENDED["a route to the gateway that leads nowhere"]
+RATE = {"rate": {"ingress": "8mbit", "egress": "8mbit"}}
+# What becomes of the network, and of web on it, in a run that has to mend the container's default route as well.
+CHANGED_IN_PART: dict[str, Any] = {
+    "at both ends": ({"driver_opts": {"com.docker.network.driver.mtu": "1400"}}, {"x-wharf": RATE}),
+    "into a new link": ({}, {"interface_name": "eth7"}),
+}
+
+
+@pytest.mark.parametrize("how", CHANGED_IN_PART)
+def test_an_endpoint_that_is_refused_is_what_it_was(host: ThrowawayHost, how: str) -> None:
+    done, undone, pending, why = LEADS_NOWHERE
+    network, attachment = CHANGED_IN_PART[how]
+    web = {**WORDS["containers"]["web"], "networks": {"front": attachment}}
+    words = {
+        "networks": {"front": {**WORDS["networks"]["front"], **network}},
+        "containers": {**WORDS["containers"], "web": web, "new": {"networks": ["front"]}},
+    }
+    with host.declared(WORDS):
+        script = variables(host)
+        host.run(script + done, "web")
+        before = of("web", standing(host))
+        for _time in range(2):
+            results = host.apply(words)
+            assert results.pending == [pending]
+            (warning,) = results.warnings
+            assert re.search(rf"{pending} is pending: .*{why}.*; the next run tries again$", warning)
+            assert pending not in [change[3] for change in results.changes]
+            assert_same(before, lambda: of("web", standing(host)))
+            assert host.probe("new", f"{host.address('db', 'front')}/ping").is_open
+        host.run(script + undone, "web")
+        assert [change[3] for change in host.converge(words)] == [pending]
+        assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
+
+
+def test_an_endpoint_whose_bridge_is_gone_cannot_be_what_it_was_and_that_is_told(host: ThrowawayHost) -> None:
+    done, undone, pending, why = LEADS_NOWHERE
+    named = {"com.docker.network.bridge.name": "br-other"}
+    words = {**WORDS, "networks": {"front": {**WORDS["networks"]["front"], "driver_opts": named}}}
+    with host.declared(WORDS):
+        script = variables(host)
+        host.run(script + done, "web")
+        results = host.apply(words)
+        assert results.pending == [pending]
+        (warning,) = results.warnings
+        left = "bridge br-front does not exist.*still to be taken back: .*update endpoint web/front port"
+        assert re.search(rf"{pending} is pending: .*{why}.*; not all of it was taken back: .*{left}$", warning)
+        # On the bridge that there is, it reaches whatever needs no default route.
+        assert host.probe("db", f"{host.address('web', 'front')}/ping").is_open
+        host.run(script + undone, "web")
+        assert [change[3] for change in host.converge(words)] == [pending]
+
+
+def test_a_stack_in_which_one_parameter_is_refused_has_all_as_they_were(host: ThrowawayHost) -> None:
+    """In the stack of a third party also where they are to be given back."""
+    done, undone, _pending, why = NOT_MENDED["a parameter that keeps another from being set"]
+    sysctls = {"net.core.somaxconn": "2048", "net.ipv4.ip_unprivileged_port_start": "1024"}
+    box = {"x-wharf": {"sandbox": "path:/run/netns/box"}}
+    host.run("ip netns add box")
+    lower = {**sysctls, "net.ipv4.ip_unprivileged_port_start": "80"}
+    words = {"containers": {"web": {}, "box": {**box, "sysctls": lower}}}
+    changed = {"containers": {"web": {"sysctls": sysctls}, "box": box}}
+    with host.declared(words):
+        before = {}
+        for name in ("web", "box"):
+            host.run(done + "; ip link set lo down", name)
+            before[name] = parameters(host, name)
+        for _time in range(2):
+            results = host.apply(changed, EXACT)
+            assert {*results.pending} == {"netns:web", "path:/run/netns/box"}
+            assert len(results.warnings) == len([each for each in results.warnings if re.search(why, each)]) == 2
+            for name in ("web", "box"):
+                assert parameters(host, name) == before[name]
+        for name in ("web", "box"):
+            host.run(undone, name)
+        host.converge(changed, EXACT)
+        assert parameters(host, "web") == {**dict(sysctls), "lo": True}
+    host.run("ip netns delete box")
+
+
+def parameters(host: ThrowawayHost, name: str) -> dict[str, Any]:
+    """Of a container, those that the tests of this file declare, and whether its loopback is up."""
+    names = ("net.core.somaxconn", "net.ipv4.ip_unprivileged_port_start")
+    (loopback,) = host.json("ip -j link show lo", name)
+    return {**{each: host.sysctl(each, name) for each in names}, "lo": "UP" in loopback["flags"]}
+
+
 def test_a_container_in_which_nothing_can_be_set_goes_all_the_same(host: ThrowawayHost) -> None:
     with host.declared(WORDS):
         host.run(variables(host) + NOT_MENDED["a route to the gateway that leads nowhere"][0], "web")
@@ -426,6 +513,12 @@ def without(place: str, found: dict[str, Any]) -> dict[str, Any]:
         for key, value in {**found, "host parameters": host_parameters}.items()
         if key != LEDGER and not key.startswith(f"{place} ") and f'"wharf:{place}/' not in json.dumps(value)
     }
+
+
+def of(place: str, found: dict[str, Any]) -> dict[str, Any]:
+    """All that is inside of the container, and the links that lead into it, with their queues."""
+    besides = without(place, found).keys() - {"host queues"}
+    return {key: value for key, value in found.items() if key not in besides and key != LEDGER}
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def _commit(host: Host, call: Call, parts: Sequence[Part], log: history.Log) -> 
     refused: Dict[Key, str] = {}
     if changes:
         try:
-            refused = transaction.apply(parts)
+            refused = transaction.apply(parts, host.desired_before)
             parts = transaction.verified(parts, refused)
         except Exception as error:
             outcome = _roll_back(host, parts, log)
@@ -172,7 +172,7 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
     ledger = host.ledger
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before
     ledger.unconfirmed = host.unconfirmed
-    remaining, problems = transaction.roll_back(parts, host.desired_before())
+    remaining, problems = transaction.roll_back(parts, host.desired_before)
     try:
         if host.plan_before:
             flows.forget(ledger.stale_ports, host.plan_before)

@@ -339,7 +339,7 @@ def load_rules(names_bridges: bool) -> Tuple[str, ...]:
         standing = (each.subject.key for each in part.changes if each.action != CREATE or each.subject.kind == "accept")
         named = _NAMING_BRIDGES.keys() & standing if names_bridges else set()
         written.update(_NAMING_BRIDGES[key] for key in named)
-        return part.with_changes_only_of(named)
+        return part.only(named)
 
     converge(_CALL, [DOCKER_CHAINS], limit)
     return tuple(sorted(lost or written))
@@ -379,7 +379,7 @@ def connect(started: FrozenSet[SandboxRef]) -> Tuple[str, ...]:
         concerned = [each for each in part.changes if _sandboxes_of(each) & (connected or started)]
         if part.layer == VETH.name:
             connected.update(started.intersection(sandbox for each in concerned for sandbox in _sandboxes_of(each)))
-        return part.with_changes_only_of([each.subject.key for each in concerned])
+        return part.only([each.subject.key for each in concerned])
 
     _require_networks(started)
     converge(_CALL, [VETH, DNS_FILES], limit)
@@ -411,7 +411,7 @@ def connect_on(parents: FrozenSet[str]) -> Tuple[str, ...]:
         shims = [shim for shim in shims if shim.sublink.parent in there]
         uplinks = [each.after for each in part.changes if isinstance(each.after, Uplink) and each.after.name in there]
         plugged.update(uplink.name for uplink in uplinks)
-        return part.with_changes_only_of([thing.key for thing in (*made, *ends, *shims, *uplinks)])
+        return part.only([thing.key for thing in (*made, *ends, *shims, *uplinks)])
 
     converge(_CALL, [VETH], limit)
     return tuple(sorted([*map(str, connected), *plugged]))
@@ -442,7 +442,7 @@ def renew_leases(leased: FrozenSet[EndpointKey]) -> Tuple[str, ...]:
     def limit(part: Part) -> Part:
         concerned = [each for each in part.changes if is_concerned(each, part.observation.edited)]
         changed.update(sandbox for each in concerned if each.layer == VETH.name for sandbox in _sandboxes_of(each))
-        return part.with_changes_only_of([each.subject.key for each in concerned])
+        return part.only([each.subject.key for each in concerned])
 
     converge(replace(_CALL, asks=True), [DOCKER_CHAINS, VETH, DNS_FILES], limit)
     return tuple(sorted(map(str, changed)))

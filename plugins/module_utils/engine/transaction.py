@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, message_of
@@ -17,6 +17,9 @@ from .ledger import Ledger
 from .planning.reach import StalePorts
 from .resources.resource import Observation, Resource
 from .state import Key, Object, State, state_of
+
+# The objects that were desired before a run, by their layer.
+DesiredBefore = Callable[[], Mapping[str, State]]
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,9 @@ class Part:
             left_alone=self.left_alone | keys,
         )
 
-    def with_changes_only_of(self, keys: Collection[Key]) -> Part:
-        """The same part, which leaves alone all other objects that it would change."""
-        return self.without_changes_of(frozenset(change.subject.key for change in self.changes).difference(keys))
-
-    def without_changes(self) -> Part:
-        return self.with_changes_only_of(())
+    def only(self, keys: Collection[Key]) -> Part:
+        """The same part, which leaves alone all other objects."""
+        return self.without_changes_of(frozenset((*self.current, *self.desired)).difference(keys))
 
     @cached_property
     def changes(self) -> Tuple[Change, ...]:
@@ -81,7 +81,8 @@ class Part:
         """
         partial = {key for key, thing in self.current.items() if not thing.is_whole or key in self.observation.partial}
         again = {key: earlier[key] for key in partial & earlier.keys()}
-        wanted = {key: thing for key, thing in self.wanted.items() if key in self.current}
+        stays = {*self.current, *self.left_alone}
+        wanted = {key: thing for key, thing in self.wanted.items() if key in stays}
         owned = self.owned | self.wanted.keys()
         back = replace(self, wanted={**wanted, **again}, owned=owned).observed_again(self.current)
         as_declared = {key: thing for key, thing in back.observation.desired.items() if key in again}
@@ -146,19 +147,32 @@ def note_after(ledger: Ledger, parts: Sequence[Part]) -> None:
         del ledger.digests[gone_name]
 
 
-def apply(parts: Sequence[Part]) -> Dict[Key, str]:
+def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str]:
     """Make all changes.
 
     Returns:
-        What was refused inside single sandboxes, each with the reason.
+        What was refused inside single sandboxes, and is what it was before, each with the reason.
 
     Raises:
         WharfError, OSError: anything else was refused; what was done before is done.
     """
     refused: Dict[Key, str] = {}
     for part, changes in _in_order(parts):
-        refused.update(with_places(part.resource.apply(changes), part.wanted))
+        refused.update(_taken_back(part, with_places(part.resource.apply(changes), part.wanted), desired_before))
     return refused
+
+
+def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
+    """Take back what was changed of these objects. The reasons, each with what could not be taken back."""
+    together: Dict[str, List[Key]] = {}
+    for key, reason in refused.items():
+        together.setdefault(reason, []).append(key)
+    told: Dict[Key, str] = {}
+    for reason, keys in together.items():
+        _after, problems = roll_back([part.only(keys)], desired_before)
+        left = "; ".join(dict.fromkeys(each for each in problems if each != reason))
+        told.update(dict.fromkeys(keys, f"{reason}; not all of it was taken back: {left}" if left else reason))
+    return told
 
 
 def _in_order(parts: Sequence[Part]) -> Iterator[Tuple[Part, Sequence[Change]]]:
@@ -205,51 +219,53 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     return again
 
 
-def roll_back(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
+def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
     """Bring all layers back to what was observed before the run, as far as that can be done.
-
-    `earlier` are the objects that were desired before the run, by their layer.
 
     Returns:
         The parts as they are then, and what could not be rolled back.
     """
-    after, problems = _rolled_back_once(parts, earlier)
+    after, problems = _rolled_back_once(parts, desired_before)
     if problems:
         # What one layer gave back may have changed what another layer had seen before that.
-        after, problems = _rolled_back_once(parts, earlier)
+        after, problems = _rolled_back_once(parts, desired_before)
     return after, problems
 
 
-def _rolled_back_once(parts: Sequence[Part], earlier: Mapping[str, State]) -> Tuple[List[Part], List[str]]:
+def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
     problems: List[str] = []
+    earlier: Mapping[str, State] = {}
+    with noting(problems):
+        earlier = desired_before()
     back: List[Part] = []
     # What is observed on the host has no place.
     declared: State = {}
     for state in (*earlier.values(), *(part.wanted for part in parts)):
         declared.update(state)
     for part in parts:
-        with _noting(problems):
+        with noting(problems):
             now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             problems += [f"{declared.get(key, now.desired[key]).title} is gone" for key in now.desired if key in lost]
             back.append(now.without_changes_of(lost))
     for part, changes in _in_order(back):
-        with _noting(problems):
+        with noting(problems):
             part.resource.apply(changes)
     after: List[Part] = []
     for part in back:
-        with _noting(problems):
+        with noting(problems):
             now = part.observed_again(part.desired)
             # What was to be written is not what is there.
             after.append(replace(now, observation=replace(now.observation, digests={})))
-    for change in (change for part in after for change in part.changes):
+    for change, part in ((change, part) for part in after for change in part.changes):
+        unseen = part.observation.pending.get(change.subject.key)
         subject = declared.get(change.subject.key, change.subject)
-        problems.append(f"still to be taken back: {subject.placed(str(change))}")
+        problems.append(unseen or f"still to be taken back: {subject.placed(str(change))}")
     return after, problems
 
 
 @contextmanager
-def _noting(problems: List[str]) -> Iterator[None]:
+def noting(problems: List[str]) -> Iterator[None]:
     """Go on after an error, and note it."""
     try:
         yield

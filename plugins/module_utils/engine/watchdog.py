@@ -75,7 +75,7 @@ def _converge(call: Call, tell: Callable[[str], None]) -> bool:
     """Whether anything was reverted."""
     # Since the last attempt, containers may have started.
     runtimes.look_anew()
-    result = converge(call, limit=lambda part: part.without_changes())
+    result = converge(call, limit=lambda part: part.only(()))
     for warning in result.warnings:
         tell(f"warning: {warning}")
     if result.reverted:

@@ -173,6 +173,21 @@ def test_flows_that_are_not_forgotten_are_left_to_the_next_run(memory: Memory, m
     assert set(Ledger.load().declared.networks) == {"a"}
 
 
+def test_a_run_is_taken_back_although_what_was_desired_before_is_not_known(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_host: host.Host) -> None:
+        raise KeyError("x")
+
+    run(memory, "a")
+    before = dict(memory.there)
+    memory.fail["br-c"] = ApplyError("refused")
+    monkeypatch.setattr(host.Host, "desired_before", fail)
+    with pytest.raises(ApplyError, match="^refused; all changes .* taken back, but for these: .*KeyError in fail"):
+        run(memory, "b", "c")
+    assert memory.there == before
+
+
 def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
     memory.fail["br-b"] = ApplyError("refused")
     memory.fail["br-a"] = ApplyError("refused as well")
@@ -296,6 +311,41 @@ class Contested(Memory):
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {change.subject.key: f"{change.subject.name} is contested" for change in left}
+
+
+class Refusing(Memory):
+    """Where changes of some objects are refused by half, each in a container of its own."""
+
+    refused = ("br-a", "br-b")
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
+        super().apply(changes)
+        coming = [change.after for change in changes if change.after]
+        return {thing.key: f"{thing.name} is refused" for thing in coming if thing.name in self.refused}
+
+
+def test_what_is_refused_in_a_container_is_taken_back_whatever_becomes_of_another_one(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing()
+    apply = refusing.apply
+
+    def failing(changes: Sequence[Change]) -> Mapping[Key, str]:
+        if any(change.after is None and change.subject.name == "br-a" for change in changes):
+            raise ApplyError("br-a stays")
+        return apply(changes)
+
+    monkeypatch.setattr(refusing, "apply", failing)
+    result = run(refusing, "a", "b", "c")
+    assert refusing.names == ["br-a", "br-c", "docker0"]
+    left = "br-a stays; still to be taken back: wharf_networks.a: delete bridge br-a"
+    assert result.warnings == (
+        f"wharf_networks.a: br-a is refused; not all of it was taken back: {left}",
+        "wharf_networks.b: br-b is refused",
+    )
+    assert {change.subject.name for change in result.changes} == {"br-c", "docker0"}
+    monkeypatch.setattr(refusing, "refused", ())
+    assert [change.subject.name for change in run(refusing, "a", "b", "c").changes] == ["br-b"]
 
 
 def test_what_concerns_one_container_alone_is_pending_and_the_rest_is_made(memory: Memory) -> None:

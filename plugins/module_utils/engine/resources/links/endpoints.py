@@ -169,17 +169,17 @@ class Endpoints(LinkResource):
         for sandbox, inside in by_sandbox.items():
             with self._refusing(refused, [after for _before, after in inside]):
                 _set_inside(sandbox, inside)
-        _take_back([after for before, after in steps if before is None and after.key in refused])
         with announce.packet_sockets() as open_socket:
             # Nobody else is there yet who could know an address of a bridge that had no port.
             unknown = {bridge.name for bridge in without_ports}
             for sandbox, inside in by_sandbox.items():
-                _announce(sandbox, [step for step in inside if step[1].port.bridge not in unknown], open_socket)
+                known = [step for step in inside if step[1].port.bridge not in unknown]
+                _announce(sandbox, [step for step in known if step[1].key not in refused], open_socket)
         return refused
 
     @contextmanager
     def _refusing(self, refused: Dict[Key, str], endpoints: Sequence[Endpoint], *codes: int) -> Iterator[None]:
-        """If the kernel refuses something in the block, only these endpoints are pending.
+        """If the kernel refuses something in the block, it is these endpoints that are refused.
 
         With `codes`, only where it refuses by one of these error numbers. In a sandbox that this run has made nobody
         can have caused the refusal, so it fails the run.
@@ -199,13 +199,6 @@ def _stacks_of(endpoints: Sequence[Endpoint]) -> Set[int]:
     """The host's numbers of the stacks that these endpoints lead into."""
     names = {endpoint.host_interface for endpoint in endpoints} - {""}
     return {link.link_netnsid for link in rtnetlink.links() if link.name in names} if names else set()
-
-
-def _take_back(half_made: Sequence[Endpoint]) -> None:
-    """Remove those endpoints that were refused and did not exist before. Others stay as far as they were changed."""
-    if half_made:
-        with Rtnetlink() as netlink:
-            _remove(netlink, half_made)
 
 
 def _new_addresses(steps: Iterable[Step]) -> Set[str]:
@@ -320,9 +313,9 @@ def _create(netlink: Rtnetlink, endpoint: Endpoint) -> None:
 
 def _move(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     """Make the link a port of another bridge. It is down meanwhile, since it is not isolated there yet."""
-    index = socket.if_nametoindex(endpoint.host_interface)
+    index, bridge = socket.if_nametoindex(endpoint.host_interface), _bridge_index(endpoint)
     netlink.set_link(index, up=False, mac=_port_mac(endpoint))
-    netlink.set_link(index, master=_bridge_index(endpoint))
+    netlink.set_link(index, master=bridge)
 
 
 def _port_mac(endpoint: Endpoint) -> str:

@@ -196,7 +196,7 @@ class Sandboxes(LinkResource):
 
     @contextmanager
     def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
-        """Run the block in the sandbox. If the kernel refuses something, only this sandbox is pending."""
+        """Run the block in the sandbox. If the kernel refuses something, it is this sandbox that is refused."""
         try:
             with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.ref)):
                 yield
@@ -407,5 +407,5 @@ def _configure(sandbox: Sandbox) -> None:
         return
     mark = MARK + sandbox.container if sandbox.ref.is_managed else ""
     with Rtnetlink() as netlink:
-        netlink.set_link(LOOPBACK_INDEX, up=sandbox.loopback_up or None, alias=mark)
+        netlink.set_link(LOOPBACK_INDEX, up=sandbox.loopback_up, alias=mark)
     proc_sys.apply(sandbox.sysctls)
