@@ -8,8 +8,9 @@ What is refused takes the whole run back.
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from . import confirmation, flows, history, transaction
 from .archive import keep_for_next_run
@@ -23,9 +24,13 @@ from .planning.publications import Publication
 from .planning.reach import StalePorts
 from .run_lock import locked, on_stderr
 from .state import Key
-from .transaction import Part
+from .transaction import Part, noting
 from .unconfirmed import Reverted, Unconfirmed
 
+NO_FLOWS_FORGOTTEN = (
+    "connection tracking has forgotten no flows, since what was declared before cannot be planned any more: the next "
+    "run that succeeds has them forgotten"
+)
 EDITED = "this file was edited by hand and is left as it is: empty it, and the next run writes it again"
 
 
@@ -74,8 +79,9 @@ def converge(
             log = _log(call, host, [change for part in before for change in part.changes])
             after, refused = _commit(host, call, before, log)
             warnings += log.problems
-        keep_for_next_run(is_needed=not host.declared.is_empty)
-        result = _result(host, before, after, refused, call.check)
+        with nullcontext() if call.check else _once_made():
+            keep_for_next_run(is_needed=not host.declared.is_empty)
+            result = _result(host, before, after, refused, call.check)
         return replace(
             result,
             warnings=(*warnings, *result.warnings),
@@ -138,21 +144,36 @@ def _commit(host: Host, call: Call, parts: Sequence[Part], log: history.Log) -> 
             parts = transaction.verified(parts, refused)
         except Exception as error:
             outcome = _roll_back(host, parts, log)
-            is_refused = isinstance(error, (WharfError, OSError)) and not isinstance(error, VerifyError)
-            kind = ApplyError if is_refused else VerifyError
-            raise kind(f"{message_of(error)}; {outcome}") from error
-    transaction.note_after(ledger, parts)
-    confirmation.end(host, call, is_to_be_confirmed)
+            raise _with_outcome(error, outcome) from error
     try:
-        flows.forget(ledger.stale_ports, host.plan)
-        ledger.stale_ports = StalePorts()
-    except ApplyError as error:
-        raise ApplyError(f"{error}; all changes were made, and the next run does the rest") from error
+        with _once_made():
+            transaction.note_after(ledger, parts)
+            confirmation.end(host, call, is_to_be_confirmed)
+            flows.forget(ledger.stale_ports, host.plan)
+            ledger.stale_ports = StalePorts()
     finally:
         _save(ledger, "all changes were made: run this again once it can be written")
         if not ledger.is_empty:
             log.end()
     return list(parts), refused
+
+
+@contextmanager
+def _once_made() -> Iterator[None]:
+    """Say of an error in the block that the changes of the run stand.
+
+    Raises:
+        ApplyError, VerifyError: something failed in the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise _with_outcome(error, "all changes were made, and the next run does the rest") from error
+
+
+def _with_outcome(error: Exception, outcome: str) -> WharfError:
+    is_refused = isinstance(error, (WharfError, OSError)) and not isinstance(error, VerifyError)
+    return (ApplyError if is_refused else VerifyError)(f"{message_of(error)}; {outcome}")
 
 
 def _start_watchdog(host: Host) -> None:
@@ -173,12 +194,12 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before
     ledger.unconfirmed = host.unconfirmed
     remaining, problems = transaction.roll_back(parts, host.desired_before)
-    try:
+    with noting(problems):
         if host.plan_before:
             flows.forget(ledger.stale_ports, host.plan_before)
-    except ApplyError as error:
-        problems.append(str(error))
-    try:
+        elif ledger.stale_ports:
+            problems.append(NO_FLOWS_FORGOTTEN)
+    with noting(problems):
         if problems:
             transaction.note_after(ledger, remaining)
             ledger.save()
@@ -186,8 +207,6 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
         else:
             log.forget()
             ledger.restore()
-    except ApplyError as error:
-        problems.append(str(error))
     exceptions = f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else ""
     return f"all changes of this run were taken back{exceptions}"
 

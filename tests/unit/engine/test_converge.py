@@ -31,6 +31,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.layers import
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import LOST
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.resource import Observation, Resource
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Key, State
 
@@ -173,6 +174,25 @@ def test_flows_that_are_not_forgotten_are_left_to_the_next_run(memory: Memory, m
     assert set(Ledger.load().declared.networks) == {"a"}
 
 
+def test_what_fails_once_all_changes_are_made_says_that_they_stand(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> list[str]:
+        raise KeyError("x")
+
+    stand = r"^wharf.network is at fault, .*KeyError in fail.*; all changes were made, and the next run does the rest$"
+    with monkeypatch.context() as patch, pytest.raises(VerifyError, match=stand):
+        patch.setattr(flows, "forget", fail)
+        run(memory, "a")
+    assert (memory.names, Ledger.load().owned_by("bridge")) == (["br-a", "docker0"], memory.there.keys())
+    layer = Layer("bridge", plan.bridges, lambda _ledger, _stacks: [memory], warnings=fail)
+    with pytest.raises(KeyError):
+        converge(Call(networks={"b": {}}, check=True), [layer])
+    with pytest.raises(VerifyError, match=stand):
+        converge(Call(networks={"b": {}}), [layer])
+    assert (memory.names, Ledger.load().owned_by("bridge")) == (["br-a", "br-b", "docker0"], memory.there.keys())
+
+
 def test_a_run_is_taken_back_although_what_was_desired_before_is_not_known(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +206,29 @@ def test_a_run_is_taken_back_although_what_was_desired_before_is_not_known(
     with pytest.raises(ApplyError, match="^refused; all changes .* taken back, but for these: .*KeyError in fail"):
         run(memory, "b", "c")
     assert memory.there == before
+
+
+def test_flows_are_forgotten_later_if_the_former_declaration_cannot_be_planned(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have begun by the rules that were taken back."""
+    forgotten: list[set[str]] = []
+    run(memory, "a")
+    file = Path(ledger_file.PATH)
+    ledger = json.loads(file.read_text(encoding="utf-8"))
+    ledger["declared"]["networks"] = {"a": {"unknown": 1}}
+    file.write_text(json.dumps(ledger), encoding="utf-8")
+    before = dict(memory.there)
+    memory.fail["br-c"] = ApplyError("refused")
+    monkeypatch.setattr(host.Host, "ports_to_check", lambda _host, changes: {LOST} if changes else set())
+    monkeypatch.setattr(flows, "forget", lambda ports, _plan: forgotten.append({*ports}))
+    with pytest.raises(ApplyError, match="^refused; .* taken back, but for these: connection tracking has forgotten"):
+        run(memory, "b", "c", state="exact")
+    assert (memory.there, Ledger.load().stale_ports, forgotten) == (before, {LOST}, [])
+    assert Ledger.load().declared.networks == ledger["declared"]["networks"]
+    memory.fail.clear()
+    run(memory, "b", "c", state="exact")
+    assert (Ledger.load().stale_ports, forgotten) == (set(), [{LOST}])
 
 
 def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
