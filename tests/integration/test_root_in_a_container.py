@@ -332,7 +332,7 @@ LEADS_NOWHERE = NOT_MENDED["a route to the gateway that leads nowhere"]
 RATE = {"rate": {"ingress": "8mbit", "egress": "8mbit"}}
 # What becomes of the network, and of web on it, in a run that has to mend the container's default route as well.
 CHANGED_IN_PART: dict[str, Any] = {
-    "at both ends": ({"driver_opts": {"com.docker.network.driver.mtu": "1400"}}, {"x-wharf": RATE}),
+    "at both ends": ({"driver_opts": {"com.docker.network.driver.mtu": "1400"}}, {}),
     "into a new link": ({}, {"interface_name": "eth7"}),
 }
 
@@ -363,22 +363,47 @@ def test_an_endpoint_that_is_refused_is_what_it_was(host: ThrowawayHost, how: st
         assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
 
 
-def test_an_endpoint_whose_bridge_is_gone_cannot_be_what_it_was_and_that_is_told(host: ThrowawayHost) -> None:
-    done, undone, pending, why = LEADS_NOWHERE
-    named = {"com.docker.network.bridge.name": "br-other"}
-    words = {**WORDS, "networks": {"front": {**WORDS["networks"]["front"], "driver_opts": named}}}
+def test_who_has_a_change_refused_evades_nothing_that_the_host_sets_on_its_own_side(host: ThrowawayHost) -> None:
+    """Else root in a container could keep what an admin takes away, for as long as it likes."""
+    done, undone, pending, _why = LEADS_NOWHERE
+    options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": "br-other"}
+    web = {"networks": {"front": {"x-wharf": RATE}}}
+    words = {
+        "networks": {"front": {**WORDS["networks"]["front"], "driver_opts": options}},
+        "containers": {**WORDS["containers"], "web": web},
+    }
     with host.declared(WORDS):
+        script = variables(host)
+        host.run(script + done, "web")
+        for _time in range(2):
+            assert host.apply(words).pending == [pending]
+            veths = host.json("ip -d -j link show type veth")
+            (link,) = (each for each in veths if each.get("ifalias") == "wharf:web/front")
+            assert (link["master"], link["linkinfo"]["info_slave_data"]["isolated"]) == ("br-other", True)
+            assert "rate 8Mbit" in host.run(f"tc qdisc show dev {link['ifname']}")
+        host.run(script + undone, "web")
+        assert [change[3] for change in host.converge(words)] == [pending]
+
+
+def test_who_has_a_change_refused_does_not_keep_an_address_that_another_container_has_now(host: ThrowawayHost) -> None:
+    done, undone, pending, why = LEADS_NOWHERE
+    former = {"ipv4_address": "172.18.5.5"}
+    before = {**WORDS, "containers": {**WORDS["containers"], "web": {"networks": {"front": former}}}}
+    given = {"web": {"networks": {"front": {"ipv4_address": "172.18.7.7"}}}, "new": {"networks": {"front": former}}}
+    words = {**WORDS, "containers": {**WORDS["containers"], **given}}
+    with host.declared(before):
         script = variables(host)
         host.run(script + done, "web")
         results = host.apply(words)
         assert results.pending == [pending]
         (warning,) = results.warnings
-        left = "bridge br-front does not exist.*still to be taken back: .*update endpoint web/front port"
-        assert re.search(rf"{pending} is pending: .*{why}.*; not all of it was taken back: .*{left}$", warning)
-        # On the bridge that there is, it reaches whatever needs no default route.
-        assert host.probe("db", f"{host.address('web', 'front')}/ping").is_open
+        gone = "not all of it was taken back: endpoint web/front is gone"
+        assert re.search(rf"{pending} is pending: .*{why}.*; {gone}$", warning)
+        assert "eth0" not in host.run("ip -br link", "web")
+        assert host.probe("db", "172.18.5.5/ping").is_open
         host.run(script + undone, "web")
         assert [change[3] for change in host.converge(words)] == [pending]
+        assert host.probe("new", "172.18.7.7/ping").is_open
 
 
 def test_a_stack_in_which_one_parameter_is_refused_has_all_as_they_were(host: ThrowawayHost) -> None:

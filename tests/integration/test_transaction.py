@@ -30,6 +30,9 @@ OTHER_RULES = {
 }
 GONE: Run = ({}, ABSENT)
 
+PENDING = re.compile(r"([^ ]+(?:, [^ ]+)*) (?:is|are) pending")
+MTU = "com.docker.network.driver.mtu"
+
 TAKEN_BACK = "all changes of this run were taken back"
 UNTOUCHED = "nothing was changed"
 # What is refused after all changes were made is the ledger's last word, or flows that are to be forgotten.
@@ -102,6 +105,37 @@ def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
         assert host.run("readlink /proc/self/ns/net", "web") == stack, refusal
         assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web", refusal
     assert taken_back > 10
+
+
+def test_what_is_refused_inside_a_container_leaves_it_as_it_was(host: ThrowawayHost) -> None:
+    """Each thing in turn; but what the host sets on its own side is as it is declared."""
+
+    def words(mtu: str, interface: str, address: str, sysctl: str, rate: str) -> Any:
+        network = {"ipam": {"config": [{"subnet": "10.7.0.0/16"}]}, "driver_opts": {MTU: mtu}}
+        front = {"interface_name": interface, "ipv4_address": address, "x-wharf": {"rate": {"ingress": rate}}}
+        sysctls = {"net.core.somaxconn": sysctl, "net.ipv4.ip_unprivileged_port_start": sysctl}
+        return {
+            "networks": {"front": network, "back": {"driver_opts": {MTU: mtu}}},
+            "containers": {"web": {"networks": {"front": front, "back": {}}, "sysctls": sysctls}},
+        }
+
+    former = words("1500", "eth5", "10.7.0.5", "500", "5mbit")
+    latter = words("1400", "eth6", "10.7.0.6", "600", "6mbit")
+    host.apply(former, EXACT)
+    pending: set[str] = set()
+    for number in range(1, TOO_MANY):
+        refusal = host.refused(number, latter, EXACT)
+        if not refusal.what:
+            break
+        refused = {name for told in PENDING.findall(refusal.said) for name in told.split(", ")}
+        if refused and not refusal.failed:
+            assert "not all of it was taken back" not in refusal.said, refusal
+            changes = {change[3]: change[4] for change in host.diff(former, EXACT).changes}
+            left = {name: changes[name] for name in refused & changes.keys()}
+            assert left in ({}, {"web/front": "ingress"}), refusal
+            pending |= refused
+        host.apply(former, EXACT)
+    assert pending == {"netns:web", "web/front", "web/back"}
 
 
 def test_more_containers_go_than_a_process_may_have_files_open(host: ThrowawayHost) -> None:

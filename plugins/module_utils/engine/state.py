@@ -10,8 +10,8 @@ the object follows from all that is declared, as a chain does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import ClassVar, Dict, List, NamedTuple, Optional, Tuple, Union
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 DEFAULT_NETWORK = "bridge"
 
@@ -162,6 +162,12 @@ class Object:
     def is_whole(self) -> bool:
         """Whether enough is known of it to make it."""
         return True
+
+    def after_refusal(self, desired: Object, _others: Iterable[Object]) -> Optional[Object]:
+        """What this object is to be again, once it was refused inside its sandbox to make it the desired one. None if
+        it cannot be there beside the others that are desired.
+        """
+        return self
 
 
 @dataclass(frozen=True)
@@ -550,6 +556,24 @@ class Endpoint(Object):
     @property
     def is_whole(self) -> bool:
         return bool(self.sandbox and self.interface)
+
+    @property
+    def identities(self) -> FrozenSet[str]:
+        """Its MAC and its addresses: what no other endpoint of its network has."""
+        return frozenset([self.mac, *(address.partition("/")[0] for address in self.addresses)])
+
+    def after_refusal(self, desired: Object, others: Iterable[Object]) -> Optional[Object]:
+        """The same endpoint, but for what the host sets on its own side: root in the container must not evade that. It
+        is not given back what is another endpoint's now.
+        """
+        if not isinstance(desired, Endpoint):
+            return self
+        given_up = self.identities - desired.identities
+        if any(isinstance(other, Endpoint) and given_up & other.identities for other in others):
+            return None
+        if bool(self.sublink) != bool(desired.sublink):
+            return self
+        return replace(self, port=desired.port, ingress=desired.ingress, egress=desired.egress)
 
     def place_of(self, sysctl: str) -> str:
         """Where a kernel parameter of the interface is declared."""

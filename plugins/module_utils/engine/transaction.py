@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, message_of
@@ -27,7 +27,8 @@ class Part:
     """What one resource has to do in a run: from `current` to `desired`.
 
     `wanted` are the planned objects; `desired` has those that can be made now, as the resource would observe them.
-    `left_alone` are objects that stay as they are, such as edited files.
+    `left_alone` are objects that stay as they are, such as edited files. If the objects were refused inside a sandbox,
+    `refused_beside` are the desired ones that were not.
     """
 
     layer: str
@@ -38,6 +39,7 @@ class Part:
     current: State
     desired: State
     left_alone: FrozenSet[Key] = frozenset()
+    refused_beside: Optional[State] = None
 
     @classmethod
     def observed(cls, layer: Layer, resource: Resource, planned: Iterable[Object], ledger: Ledger) -> Part:
@@ -86,7 +88,14 @@ class Part:
         owned = self.owned | self.wanted.keys()
         back = replace(self, wanted={**wanted, **again}, owned=owned).observed_again(self.current)
         as_declared = {key: thing for key, thing in back.observation.desired.items() if key in again}
-        return replace(back, desired={**self.current, **as_declared})
+        return replace(back, desired=self._after_refusal({**self.current, **as_declared}))
+
+    def _after_refusal(self, earlier: State) -> State:
+        if self.refused_beside is None:
+            return earlier
+        others = self.refused_beside.values()
+        again = ((key, thing.after_refusal(self.desired.get(key, thing), others)) for key, thing in earlier.items())
+        return {key: thing for key, thing in again if thing}
 
 
 def _observed(resource: Resource, wanted: State, owned: FrozenSet[Key]) -> Observation:
@@ -164,12 +173,13 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
 
 def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
     """Take back what was changed of these objects. The reasons, each with what could not be taken back."""
+    beside = _without(frozenset(refused), part.desired)
     together: Dict[str, List[Key]] = {}
     for key, reason in refused.items():
         together.setdefault(reason, []).append(key)
     told: Dict[Key, str] = {}
     for reason, keys in together.items():
-        _after, problems = roll_back([part.only(keys)], desired_before)
+        _after, problems = roll_back([replace(part.only(keys), refused_beside=beside)], desired_before)
         left = "; ".join(dict.fromkeys(each for each in problems if each != reason))
         told.update(dict.fromkeys(keys, f"{reason}; not all of it was taken back: {left}" if left else reason))
     return told
@@ -246,8 +256,9 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
         with noting(problems):
             now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
-            problems += [f"{declared.get(key, now.desired[key]).title} is gone" for key in now.desired if key in lost]
             back.append(now.without_changes_of(lost))
+            gone = (thing for key, thing in part.current.items() if key in lost or key not in now.desired)
+            problems += [f"{declared.get(thing.key, thing).title} is gone" for thing in gone]
     for part, changes in _in_order(back):
         with noting(problems):
             part.resource.apply(changes)
