@@ -559,8 +559,9 @@ class Endpoint(Object):
 
     @property
     def identities(self) -> FrozenSet[str]:
-        """Its MAC and its addresses: what no other endpoint of its network has."""
-        return frozenset([self.mac, *(address.partition("/")[0] for address in self.addresses)])
+        """Its addresses, and its MAC if it has one of its own: what no other endpoint of its network has."""
+        macs = [self.mac] if self.mac else []
+        return frozenset([*macs, *(address.partition("/")[0] for address in self.addresses)])
 
     def after_refusal(self, desired: Object, others: Iterable[Object]) -> Optional[Object]:
         """The same endpoint, but for what the host sets on its own side: root in the container must not evade that. It
