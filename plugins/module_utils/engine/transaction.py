@@ -8,7 +8,20 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Collection, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from .diff import DELETE, Change, diff
 from .errors import VerifyError, message_of
@@ -17,6 +30,17 @@ from .ledger import Ledger
 from .planning.reach import StalePorts
 from .resources.resource import Observation, Resource
 from .state import Key, Object, State, state_of
+
+
+class Left(NamedTuple):
+    """Something that could not be taken back. `key` is that of the object, if it is about a single one."""
+
+    reason: str
+    key: Optional[Key] = None
+
+    def __str__(self) -> str:
+        return self.reason
+
 
 # The objects that were desired before a run, by their layer.
 DesiredBefore = Callable[[], Mapping[str, State]]
@@ -173,15 +197,14 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
 
 def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
     """Take back what was changed of these objects. The reasons, each with what could not be taken back."""
+    if not refused:
+        return {}
     beside = _without(frozenset(refused), part.desired)
-    together: Dict[str, List[Key]] = {}
-    for key, reason in refused.items():
-        together.setdefault(reason, []).append(key)
+    _after, left = roll_back([replace(part.only(refused), refused_beside=beside)], desired_before)
     told: Dict[Key, str] = {}
-    for reason, keys in together.items():
-        _after, problems = roll_back([replace(part.only(keys), refused_beside=beside)], desired_before)
-        left = "; ".join(dict.fromkeys(each for each in problems if each != reason))
-        told.update(dict.fromkeys(keys, f"{reason}; not all of it was taken back: {left}" if left else reason))
+    for key, reason in refused.items():
+        reasons = dict.fromkeys(each.reason for each in left if each.key in (key, None) and each.reason != reason)
+        told[key] = f"{reason}; not all of it was taken back: {'; '.join(reasons)}" if reasons else reason
     return told
 
 
@@ -229,7 +252,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     return again
 
 
-def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
+def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[Left]]:
     """Bring all layers back to what was observed before the run, as far as that can be done.
 
     Returns:
@@ -242,8 +265,8 @@ def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[Lis
     return after, problems
 
 
-def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
-    problems: List[str] = []
+def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[Left]]:
+    problems: List[Left] = []
     earlier: Mapping[str, State] = {}
     with noting(problems):
         earlier = desired_before()
@@ -258,7 +281,7 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             back.append(now.without_changes_of(lost))
             gone = (thing for key, thing in part.current.items() if key in lost or key not in now.desired)
-            problems += [f"{declared.get(thing.key, thing).title} is gone" for thing in gone]
+            problems += [Left(f"{declared.get(thing.key, thing).title} is gone", thing.key) for thing in gone]
     for part, changes in _in_order(back):
         with noting(problems):
             part.resource.apply(changes)
@@ -268,17 +291,18 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
             now = part.observed_again(part.desired)
             # What was to be written is not what is there.
             after.append(replace(now, observation=replace(now.observation, digests={})))
-    for change, part in ((change, part) for part in after for change in part.changes):
-        unseen = part.observation.pending.get(change.subject.key)
-        subject = declared.get(change.subject.key, change.subject)
-        problems.append(unseen or f"still to be taken back: {subject.placed(str(change))}")
+    for part in after:
+        for change in part.changes:
+            key = change.subject.key
+            still = declared.get(key, change.subject).placed(str(change))
+            problems.append(Left(part.observation.pending.get(key) or f"still to be taken back: {still}", key))
     return after, problems
 
 
 @contextmanager
-def noting(problems: List[str]) -> Iterator[None]:
+def noting(problems: List[Left]) -> Iterator[None]:
     """Go on after an error, and note it."""
     try:
         yield
     except Exception as error:
-        problems.append(message_of(error))
+        problems.append(Left(message_of(error)))
