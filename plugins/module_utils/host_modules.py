@@ -111,10 +111,10 @@ def explain(module: Any) -> None:
     """Tell whether and why a packet passes."""
     from .engine.explain import Asked, lines
     from .engine.explain import explain as explain_packet
-    from .engine.explanation.question import Names
+    from .engine.explanation.question import OptionNames
 
     given = module.params
-    asked = Asked(given["from"], given["to"], given["icmp"], given["send"], Names("from", "to", "icmp", "send"))
+    asked = Asked(given["from"], given["to"], given["icmp"], given["send"], OptionNames("from", "to", "icmp", "send"))
     with _reporting_errors(module):
         told = explain_packet(asked, lambda words: _warn(module, words))
     _exit(module, changed=False, **told, report=list(lines(told)))

@@ -15,12 +15,12 @@ from .declaration.section import Address
 from .diff import Change
 from .errors import ModelError, ProblemCollector
 from .explanation.cases import CLOSED, OPEN, UNKNOWN, Case, verdict_of, walk_cases
-from .explanation.headers import End, Header
+from .explanation.headers import Header, HeaderAddress
 from .explanation.hooks import Doubt
 from .explanation.owners import holder, origin, publication_at
-from .explanation.question import OUTSIDE, Names, Question, parse_question
+from .explanation.question import OUTSIDE, OptionNames, Question, parse_question
 from .explanation.remedies import APPLY, Advice, Adviser
-from .explanation.stacks import HOST, Base, Stack, Stacks, read_stack
+from .explanation.stacks import HOST, Base, PacketStack, PacketStacks, read_stack
 from .explanation.steps import Step
 from .facts_reader import read_facts
 from .kernel import namespaces, programs
@@ -56,7 +56,7 @@ class Asked:
     target: str
     icmp: bool = False
     send: bool = False
-    names: Names = Names()
+    names: OptionNames = OptionNames()
 
 
 def explain(asked: Asked, tell: Callable[[str], None] = on_stderr) -> Dict[str, Any]:
@@ -79,7 +79,7 @@ class Seen:
     ledger: Ledger
     plan: Plan
     own: Tuple[Address, ...]
-    stacks: Stacks
+    stacks: PacketStacks
 
     @classmethod
     def read(cls) -> Seen:
@@ -113,8 +113,8 @@ class Seen:
         return tuple(changes)
 
 
-def _read_stacks(plan: Plan) -> Stacks:
-    def read(name: str) -> Optional[Stack]:
+def _read_stacks(plan: Plan) -> PacketStacks:
+    def read(name: str) -> Optional[PacketStack]:
         container = plan.model.containers.get(name)
         owner = plan.model.owner_of_stack(container) if container else None
         if owner is None or owner.mode == HOST_MODE:
@@ -124,7 +124,7 @@ def _read_stacks(plan: Plan) -> Stacks:
         return read_stack(name, sandbox_path(owner.sandbox)) if is_present(owner.sandbox) else None
 
     host = read_stack(HOST, namespaces.OWN)
-    stacks = Stacks(host, read)
+    stacks = PacketStacks(host, read)
     return stacks
 
 
@@ -265,13 +265,13 @@ class _Explanation:
                 what = f"whether other hosts have a route back to {who}, which no rule of this host translates"
                 yield {"what": what, "matters": False}
 
-    def _is_near(self, address: Optional[End], link: LinkInfo) -> bool:
+    def _is_near(self, address: Optional[HeaderAddress], link: LinkInfo) -> bool:
         """Whether it is known to be in a subnet of the link."""
         if address is None or isinstance(address, SomeAddress):
             return False
         return any(address in each.network for each in self._seen.stacks.host.interfaces(link))
 
-    def _listens(self, stack: Stack, header: Header) -> bool:
+    def _listens(self, stack: PacketStack, header: Header) -> bool:
         return not header.destination_port or stack.listens(
             header.protocol, header.destination, header.destination_port
         )

@@ -643,7 +643,7 @@ class ElementMap(ElementSet, kind="set"):
 
 
 @dataclass(frozen=True, order=True)
-class Mapped:
+class MapElement:
     """The text of an element of a map: `tcp . 8080 : 172.17.0.2 . 80`."""
 
     key: str
@@ -654,7 +654,7 @@ class Mapped:
 
 
 # The name of a set, and the text of an element: ("protected4", "172.17.0.0/16").
-SetElement = Tuple[str, Union[str, Mapped]]
+SetElement = Tuple[str, Union[str, MapElement]]
 
 # A chain of iptables, and a rule as iptables-save writes it after the chain's name, without a comment.
 ChainRule = Tuple[ChainRef, str]

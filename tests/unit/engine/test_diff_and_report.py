@@ -29,7 +29,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.state import 
     Endpoint,
     File,
     IptablesChain,
-    Mapped,
+    MapElement,
     Object,
     Owner,
     Port,
@@ -223,7 +223,7 @@ def test_network_stacks_are_one_difference_but_for_those_with_parameters() -> No
 
 
 def test_a_long_list_has_a_line_for_each_item() -> None:
-    elements = tuple(("published4", Mapped(f"tcp . {port}", "172.17.0.2 . 80")) for port in range(8080, 8084))
+    elements = tuple(("published4", MapElement(f"tcp . {port}", "172.17.0.2 . 80")) for port in range(8080, 8084))
     (shown,) = diffs(Result((Change(None, SetElements(Owner("container", "web"), elements)),)))
     assert shown["after"].startswith("elements:\n  published4 tcp . 8080 : 172.17.0.2 . 80\n")
 

@@ -27,7 +27,12 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.c
     Choices,
     all_cases,
 )
-from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.stacks import HOST, Rules, Stack, Stacks
+from ansible_collections.wharf.network.plugins.module_utils.engine.explanation.stacks import (
+    HOST,
+    PacketStack,
+    PacketStacks,
+    StackRules,
+)
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.rtnetlink import (
     AddressInfo,
     BridgeInfo,
@@ -71,9 +76,9 @@ class Recorded(Seen):
     drift: tuple[Change, ...] = (Change(Sysctl("net.ipv4.ip_forward", "0"), None),)
 
 
-def _rules(case: Path) -> Rules:
+def _rules(case: Path) -> StackRules:
     listing = case / "rules.nft"
-    return Rules([*_rulesets(case)], parse_rule_texts(listing.read_text()) if listing.exists() else {})
+    return StackRules([*_rulesets(case)], parse_rule_texts(listing.read_text()) if listing.exists() else {})
 
 
 def _rulesets(case: Path) -> Iterator[Ruleset]:
@@ -84,7 +89,7 @@ def _rulesets(case: Path) -> Iterator[Ruleset]:
         yield Ruleset(NFT, json.loads((case / "nft.json").read_text())["nftables"])
 
 
-def stacks_of(planned: Plan, rules: Rules) -> Stacks:
+def stacks_of(planned: Plan, rules: StackRules) -> PacketStacks:
     """The stacks of a host that is as planned, but for its rules."""
     networks = planned.model.networks
     bridges = {name: number for number, name in enumerate(networks, start=10)}
@@ -111,7 +116,7 @@ def stacks_of(planned: Plan, rules: Rules) -> Stacks:
     ]
     host = _stack(HOST, links, [*((2, each) for each in OWN), *gateways], ROUTERS, rules)
 
-    def container(name: str) -> Stack | None:
+    def container(name: str) -> PacketStack | None:
         (network, index), *_others = [(key[1], number) for key, number in pairs.items() if key[0] == name]
         endpoint, pools = planned.allotted.endpoints[name, network], planned.allotted.networks[network]
         addresses = [
@@ -120,9 +125,9 @@ def stacks_of(planned: Plan, rules: Rules) -> Stacks:
             if endpoint.address(pool.version)
         ]
         routers = [] if networks[network].internal else [str(pool.gateway) for pool in pools]
-        return _stack(name, [_link(2, "eth0", kind="veth", link=index)], addresses, routers, Rules())
+        return _stack(name, [_link(2, "eth0", kind="veth", link=index)], addresses, routers, StackRules())
 
-    return Stacks(host, container)
+    return PacketStacks(host, container)
 
 
 def _link(index: int, name: str, **attributes: object) -> LinkInfo:
@@ -130,8 +135,8 @@ def _link(index: int, name: str, **attributes: object) -> LinkInfo:
 
 
 def _stack(
-    name: str, links: list[LinkInfo], addresses: list[tuple[int, str]], routers: Iterable[str], rules: Rules
-) -> Stack:
+    name: str, links: list[LinkInfo], addresses: list[tuple[int, str]], routers: Iterable[str], rules: StackRules
+) -> PacketStack:
     own = [(index, ipaddress.ip_interface(each)) for index, each in addresses]
     hops = {ipaddress.ip_address(each).version: ipaddress.ip_address(each) for each in routers}
 
@@ -147,7 +152,7 @@ def _stack(
 
     infos = [AddressInfo(index, each, 0) for index, each in addresses]
     by_index = {link.index: link for link in [_link(1, "lo"), *links]}
-    return Stack(name, by_index, infos, lambda: rules, route_to, PARAMETERS.get, list)
+    return PacketStack(name, by_index, infos, lambda: rules, route_to, PARAMETERS.get, list)
 
 
 # All cases of what is not known

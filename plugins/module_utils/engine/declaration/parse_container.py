@@ -50,14 +50,14 @@ class _Mode(NamedTuple):
     written: str
 
 
-class Names(NamedTuple):
+class DeclaredNames(NamedTuple):
     """The names on the host of all declared networks and containers, by their keys."""
 
     networks: Mapping[str, str]
     containers: Mapping[str, str]
 
 
-def parse_container(key: str, value: Any, path: str, names: Names, problems: ProblemCollector) -> Container:
+def parse_container(key: str, value: Any, path: str, names: DeclaredNames, problems: ProblemCollector) -> Container:
     section = Section(value, path, problems)
     name = section.take("container_name", read.object_name, "") or key
     with problems.collect():

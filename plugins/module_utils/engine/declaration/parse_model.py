@@ -14,7 +14,7 @@ from .drivers import OverlayDriver
 from .model import CONTAINER_MODE, HOST_GATEWAY, RULES_KEYS, Container, Host, Model, Network, UserRule
 from .parent_references import check_parents
 from .parse_bridge import option_path
-from .parse_container import MODES, Names, container_name, parse_container
+from .parse_container import MODES, DeclaredNames, container_name, parse_container
 from .parse_host import default_network, parse_host
 from .parse_network import check_reference, is_external, network_name, parse_network
 from .parse_user_rules import parse_user_rules
@@ -80,7 +80,7 @@ class _Parsed(NamedTuple):
     networks: List[Network]
     containers: List[Container]
     rules: Tuple[UserRule, ...]
-    names: Names
+    names: DeclaredNames
 
 
 def parse_declaration(
@@ -96,7 +96,7 @@ def parse_declaration(
     parsed_networks: List[Network] = []
     with problems.collect():
         parsed_networks += default_network(settings)
-    names = Names(
+    names = DeclaredNames(
         {key: network_name(key, raw) for key, raw in networks.items()},
         {key: container_name(key, raw) for key, raw in containers.items()},
     )
@@ -144,7 +144,7 @@ def _containers_without_problems(model: Model, problems: Sequence[Problem]) -> D
     }
 
 
-def _declaring(networks: Raw, names: Names) -> Dict[str, str]:
+def _declaring(networks: Raw, names: DeclaredNames) -> Dict[str, str]:
     """For each network's name on the host, the key that declares it. Of external ones only, the longest does."""
     by_weight = sorted(networks, key=lambda key: (is_external(networks[key]), -_weight(networks[key])))
     declaring: Dict[str, str] = {}
@@ -158,7 +158,7 @@ def _weight(raw: Any) -> int:
     return len(str(said))
 
 
-def _checked(model: Model, names: Names, problems: ProblemCollector) -> Model:
+def _checked(model: Model, names: DeclaredNames, problems: ProblemCollector) -> Model:
     """The model with references resolved. A network with problems of its own counts as declared."""
     for network in model.networks.values():
         _check_endpoints(model, network, problems)
@@ -217,13 +217,13 @@ def _is_sent_in(network: Network, version: int) -> bool:
     return isinstance(driver, OverlayDriver) and (network.has(version) or driver.own.address.version == version)
 
 
-def _declared_networks(model: Model, names: Names) -> Set[str]:
+def _declared_networks(model: Model, names: DeclaredNames) -> Set[str]:
     """All declared networks, also those with problems, which are not in the model."""
     default = set() if model.host.bridge is None else {DEFAULT_NETWORK}
     return {*model.networks, *names.networks.values(), *default}
 
 
-def _resolved(model: Model, container: Container, names: Names, problems: ProblemCollector) -> Container:
+def _resolved(model: Model, container: Container, names: DeclaredNames, problems: ProblemCollector) -> Container:
     declared = _declared_networks(model, names)
     for attachment in container.attachments:
         if attachment.network not in declared:

@@ -22,7 +22,7 @@ from .services import (
     AddressRange,
     Boot,
     Dhcp,
-    Names,
+    DnsSettings,
     Record,
     Services,
 )
@@ -34,18 +34,18 @@ _MOST_TEXT = 255
 def parse_services(extension: Section) -> Services:
     """The services of a network that its `x-wharf` declares."""
     return Services(
-        names=extension.take("dns", _names, Names()),
+        names=extension.take("dns", _names, DnsSettings()),
         dhcp=extension.take_optional("dhcp", _dhcp),
         ra=extension.take("ra", _ra, ""),
         boot=extension.take_optional("boot", _boot),
     )
 
 
-def _names(value: Any, path: str) -> Names:
+def _names(value: Any, path: str) -> DnsSettings:
     if isinstance(value, bool):
-        return Names(answered=value)
+        return DnsSettings(answered=value)
     with whole_section(value, path) as section:
-        names = Names(
+        names = DnsSettings(
             answered=True,
             domain=section.take("domain", _domain, ""),
             upstreams=section.take_all("upstreams", read.list_of(read.address)),

@@ -30,7 +30,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Names:
+class DnsSettings:
     """The settings of a network's resolver. `answered`: whether there is one, None if that is not declared."""
 
     answered: Optional[bool] = None
@@ -104,7 +104,7 @@ RA_MODES = (SLAAC, STATELESS, STATEFUL)
 class Services:
     """All services of a network. `ra` is one of RA_MODES, empty without router advertisements."""
 
-    names: Names = Names()
+    names: DnsSettings = DnsSettings()
     dhcp: Optional[Dhcp] = None
     ra: str = ""
     boot: Optional[Boot] = None

@@ -15,7 +15,7 @@ from . import svg
 from .ports import Ports
 from .styles import network_class, picture_css
 from .svg import MONO, SMALL, STRONG, TITLE, Drawing
-from .view import BAD, GOOD, UNPROVEN, UNTRIED, HostView, NetworkView, Probe, PublishedPorts, Row
+from .view import BAD, GOOD, UNPROVEN, UNTRIED, HostView, NetworkView, PublishedPorts, Row, SentProbe
 
 WIDTH = 980.0
 
@@ -119,7 +119,7 @@ def _mark(status: str, x: float, y: float) -> str:
     return svg.dot(x, y, 6.5, f"f-{status}") + svg.text(x, y + 3.2, MARKS[status], classes="mark")
 
 
-def _tip(probes: Sequence[Probe]) -> str:
+def _tip(probes: Sequence[SentProbe]) -> str:
     worst_first = sorted(probes, key=lambda probe: (BAD, UNPROVEN, GOOD).index(probe.status))
     told = [f"{MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
     return "\n".join([*told, *([f"and {len(probes) - _MOST_TIPS} more"] if probes[_MOST_TIPS:] else [])])

@@ -16,7 +16,7 @@ from typing import Iterator, List, Sequence, Tuple
 from . import fleet_picture, host_picture, svg
 from .page_css import PAGE_CSS
 from .styles import picture_css
-from .view import BAD, GOOD, UNPROVEN, HostView, NetworkView, Probe
+from .view import BAD, GOOD, UNPROVEN, HostView, NetworkView, SentProbe
 
 # So many rows of containers are shown unfolded, and of so many probes that are as declared each host has a line.
 _MOST_OPEN_ROWS, _MOST_OPEN_HOSTS, _MOST_GOOD = 80, 12, 200
@@ -153,7 +153,7 @@ def _tiles(hosts: Sequence[HostView]) -> str:
     return f'<ul class="tiles">{"".join(drawn)}</ul>'
 
 
-def _verified(probes: Sequence[Probe]) -> Tuple[str, str, str]:
+def _verified(probes: Sequence[SentProbe]) -> Tuple[str, str, str]:
     count = {status: sum(probe.status == status for probe in probes) for status in (GOOD, BAD, UNPROVEN)}
     if not probes:
         return "–", "nothing verified", ""
@@ -240,7 +240,7 @@ def _probes(host: HostView) -> Iterator[str]:
     yield "</details>"
 
 
-def _probe(probe: Probe) -> str:
+def _probe(probe: SentProbe) -> str:
     seen = f"{probe.seen} ({probe.why})" if probe.why not in ("", probe.seen) else probe.seen
     cells = [(probe.source, ""), (probe.target, "mono"), (probe.expected, ""), (seen, ""), (probe.name, "")]
     drawn = "".join(f'<td class="{classes}">{escape(words)}</td>' for words, classes in cells)

@@ -33,7 +33,7 @@ _SENT = ("probes", "from_others")
 
 
 @dataclass(frozen=True)
-class Probe:
+class SentProbe:
     """A probe that was sent: what was expected of it, and what was seen."""
 
     source: str
@@ -59,7 +59,7 @@ class PublishedPorts:
     ports: Ports
     stands: bool
     is_awaited: bool
-    probes: Tuple[Probe, ...]
+    probes: Tuple[SentProbe, ...]
 
     @property
     def status(self) -> str:
@@ -79,7 +79,7 @@ class Row:
     reason: str
     notes: Tuple[str, ...]
     ports: Tuple[PublishedPorts, ...]
-    probes: Tuple[Probe, ...]
+    probes: Tuple[SentProbe, ...]
 
     @property
     def status(self) -> str:
@@ -126,8 +126,8 @@ class HostView:
     trouble: Tuple[str, ...] = ()
     drift: Tuple[str, ...] = ()
     pending: Tuple[str, ...] = ()
-    probes: Tuple[Probe, ...] = ()
-    probes_in: Tuple[Probe, ...] = ()
+    probes: Tuple[SentProbe, ...] = ()
+    probes_in: Tuple[SentProbe, ...] = ()
     verified: str = ""
     is_outdated: bool = False
     last_change: str = ""
@@ -137,7 +137,7 @@ class HostView:
         return sum(len(row.ports) for network in self.networks for row in network.rows)
 
     @property
-    def wrong(self) -> Tuple[Probe, ...]:
+    def wrong(self) -> Tuple[SentProbe, ...]:
         """The probes that are not as declared, and then the inconclusive ones."""
         return tuple(probe for status in (BAD, UNPROVEN) for probe in self.probes if probe.status == status)
 
@@ -149,7 +149,7 @@ class HostView:
         return UNPROVEN if self.trouble or self.pending else GOOD
 
 
-def worst(probes: Iterable[Probe]) -> str:
+def worst(probes: Iterable[SentProbe]) -> str:
     found = {probe.status for probe in probes}
     return next((status for status in _WORST_FIRST if status in found), UNTRIED)
 
@@ -177,10 +177,10 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
     )
 
 
-def _probe(sent: Seen) -> Probe:
+def _probe(sent: Seen) -> SentProbe:
     to, port = sent["to"], sent["port"]
     target = f"{f'[{to}]' if ':' in to else to}:{port}/{sent['protocol']}" if port else f"{to}/{sent['protocol']}"
-    return Probe(
+    return SentProbe(
         sent["from"], target, sent["expected"], sent["seen"], _STATUS[sent["fulfilled"]],
         sent.get("name") or "", sent.get("why") or "",
     )  # fmt: skip
@@ -189,10 +189,10 @@ def _probe(sent: Seen) -> Probe:
 class _Sorter:
     """Finds the probes that concern a published port, or a container on a network."""
 
-    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, Probe]]) -> None:
-        self._of_address: Dict[str, List[Tuple[Seen, Probe]]] = {}
-        self._of_source: Dict[str, List[Tuple[Seen, Probe]]] = {}
-        self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, Probe]]] = {}
+    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, SentProbe]]) -> None:
+        self._of_address: Dict[str, List[Tuple[Seen, SentProbe]]] = {}
+        self._of_source: Dict[str, List[Tuple[Seen, SentProbe]]] = {}
+        self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, SentProbe]]] = {}
         in_containers = {
             _bare(address)
             for container in seen["containers"].values()
@@ -207,8 +207,8 @@ class _Sorter:
             elif sent["port"]:
                 self._of_port.setdefault((sent["protocol"], sent["port"]), []).append((sent, probe))
 
-    def of_ports(self, ports: Ports) -> Tuple[Probe, ...]:
-        found: Dict[Probe, None] = {}
+    def of_ports(self, ports: Ports) -> Tuple[SentProbe, ...]:
+        found: Dict[SentProbe, None] = {}
         for each in ports.publications:
             wildcard = "::" if ":" in each["host_ip"] else "0.0.0.0"
             for sent, probe in self._of_port.get((each["protocol"], each["host_port"]), ()):
@@ -217,7 +217,7 @@ class _Sorter:
                     found[probe] = None
         return tuple(found)
 
-    def of_endpoint(self, container: str, endpoint: Seen, subnets: Sequence[Any]) -> Tuple[Probe, ...]:
+    def of_endpoint(self, container: str, endpoint: Seen, subnets: Sequence[Any]) -> Tuple[SentProbe, ...]:
         """To the container's addresses on the network, and from it to what it reaches by that network."""
         own = [_bare(address) for address in endpoint["addresses"]]
         to_it = [probe for address in own for _probe, probe in self._of_address.get(address, ())]

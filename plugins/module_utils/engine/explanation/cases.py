@@ -20,7 +20,7 @@ from .choices import MOST_CASES, Choice, all_cases
 from .headers import Header
 from .owners import holder, network_at
 from .question import OUTSIDE, Question
-from .stacks import HOST, Stack, Stacks
+from .stacks import HOST, PacketStack, PacketStacks
 from .steps import ABSENT, LOST_ANSWER, MISSED, NOBODY, Cause, Step, Stopped
 from .walk import Arrival, Walk
 
@@ -53,7 +53,7 @@ class Case:
     choices: Tuple[Choice, ...] = ()
 
 
-def walk_cases(question: Question, target: Address, plan: Plan, stacks: Stacks) -> List[Case]:
+def walk_cases(question: Question, target: Address, plan: Plan, stacks: PacketStacks) -> List[Case]:
     ports, on_parents = _ports(stacks.host), _on_parents(plan, stacks.host)
     found = all_cases(lambda choices: _walked(question, target, plan, Walk(stacks, ports, on_parents, choices)))
     return [replace(case, choices=tuple(choices)) for case, choices in found]
@@ -67,7 +67,7 @@ def verdict_of(cases: List[Case]) -> str:
     return verdicts.pop() if len(verdicts) == 1 else UNKNOWN
 
 
-def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
+def _ports(host: PacketStack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
     """The ports of each bridge, with the containers that they are for; empty for any other."""
     found: Dict[int, List[Tuple[LinkInfo, str]]] = {}
     for link in host.links.values():
@@ -77,7 +77,7 @@ def _ports(host: Stack) -> Dict[int, List[Tuple[LinkInfo, str]]]:
     return found
 
 
-def _on_parents(plan: Plan, host: Stack) -> Dict[int, List[str]]:
+def _on_parents(plan: Plan, host: PacketStack) -> Dict[int, List[str]]:
     """By the index of each parent, the containers that have links on it."""
     found: Dict[int, List[str]] = {}
     for container, attachment in plan.model.attachments:
@@ -87,11 +87,11 @@ def _on_parents(plan: Plan, host: Stack) -> Dict[int, List[str]]:
     return found
 
 
-def _parent(network: Network, host: Stack) -> Optional[LinkInfo]:
+def _parent(network: Network, host: PacketStack) -> Optional[LinkInfo]:
     return host.link(network.sublinks.parent) if network.sublinks else None
 
 
-def _towards_lan(network: Network, host: Stack) -> Optional[LinkInfo]:
+def _towards_lan(network: Network, host: PacketStack) -> Optional[LinkInfo]:
     """The link of the host by which packets from beyond come to the network alone."""
     return host.link(network.bridge) if network.uplink else _parent(network, host)
 
@@ -112,7 +112,7 @@ def _walked(question: Question, target: Address, plan: Plan, walk: Walk) -> Case
     return Case(OPEN, tuple(walk.steps), asked, arrival=arrival)
 
 
-def _sent(walk: Walk, stack: Optional[Stack], link: Optional[LinkInfo], header: Header) -> Arrival:
+def _sent(walk: Walk, stack: Optional[PacketStack], link: Optional[LinkInfo], header: Header) -> Arrival:
     """Send by a stack, or have the host receive by a link what comes from beyond."""
     if stack:
         return walk.send(stack, header)
@@ -123,7 +123,7 @@ def _sent(walk: Walk, stack: Optional[Stack], link: Optional[LinkInfo], header: 
 
 def _origin(
     question: Question, header: Header, plan: Plan, walk: Walk
-) -> Tuple[Optional[Stack], Optional[LinkInfo], Header]:
+) -> Tuple[Optional[PacketStack], Optional[LinkInfo], Header]:
     """The stack that sends; or the link of the host by which the packet comes from beyond."""
     host, address = walk.stacks.host, question.source_address
     if question.source == HOST or (address and host.is_local(address)):
@@ -147,7 +147,7 @@ def _origin(
     return None, link, replace(header, source=SomeAddress(header.version, nobodys))
 
 
-def _uplink(host: Stack, plan: Plan) -> LinkInfo:
+def _uplink(host: PacketStack, plan: Plan) -> LinkInfo:
     found = host.link(plan.facts.uplink)
     if found is None:
         raise AssertionError(f"the uplink {plan.facts.uplink} is none of the host's links")
@@ -187,7 +187,7 @@ def _comes_again(walk: Walk, arrival: Arrival, end: str) -> bool:
     return bool(walk.choices.take(question, [False, True]))
 
 
-def _check_answer(stack: Optional[Stack], asked: Header, back: Arrival) -> None:
+def _check_answer(stack: Optional[PacketStack], asked: Header, back: Arrival) -> None:
     """
     Raises:
         Stopped: what comes back is no answer to what was asked.

@@ -15,7 +15,7 @@ from ..third_party.rule_evaluation import SomeAddress, SomePort
 TCP, UDP, SCTP, PING = "tcp", "udp", "sctp", "ping"
 
 # An address that is known, or one of which only some things are.
-End = Union[Address, SomeAddress]
+HeaderAddress = Union[Address, SomeAddress]
 # A port that is known, or one that a client has taken.
 PortNumbers = Union[int, SomePort]
 
@@ -26,8 +26,8 @@ class Header:
 
     version: int
     protocol: str
-    source: Optional[End]
-    destination: End
+    source: Optional[HeaderAddress]
+    destination: HeaderAddress
     source_port: Optional[PortNumbers] = None
     destination_port: Optional[PortNumbers] = None
     reply: bool = False
@@ -51,14 +51,14 @@ class Header:
         return spelt(self.source, self.source_port) if self.source else "an address that is not known"
 
 
-def spelt(end: End, port: Optional[PortNumbers]) -> str:
+def spelt(end: HeaderAddress, port: Optional[PortNumbers]) -> str:
     if isinstance(end, SomeAddress):
         return "the client"
     text = str(end)
     return text if not isinstance(port, int) else f"[{text}]:{port}" if end.version == 6 else f"{text}:{port}"
 
 
-def is_loopback(end: Optional[End]) -> bool:
+def is_loopback(end: Optional[HeaderAddress]) -> bool:
     return isinstance(end, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and end.is_loopback
 
 

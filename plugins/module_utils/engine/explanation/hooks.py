@@ -14,11 +14,10 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from ..kernel.rtnetlink import LinkInfo
 from ..third_party.nft_rules import TcpFlags
 from ..third_party.required_flows import OUTPUT, PREROUTING
-from ..third_party.rule_evaluation import DROP, End, Packet, Rule, SomeAddress, Translation
+from ..third_party.rule_evaluation import DROP, Outcome, Packet, Rule, SomeAddress, Translation
 from .choices import Choices
-from .headers import PING, TCP, UDP, Header, TrackedConnection
-from .headers import End as AddressEnd
-from .stacks import LOOPBACK, NAT_PRIORITIES, Base, Stack
+from .headers import PING, TCP, UDP, Header, HeaderAddress, TrackedConnection
+from .stacks import LOOPBACK, NAT_PRIORITIES, Base, PacketStack
 from .steps import RULE, Cause, HookState, Journal, Stopped
 
 _TRACKING = -200
@@ -35,7 +34,7 @@ class Doubt:
 
     stack: str
     base: Base
-    rules: Tuple[Tuple[str, Rule, End], ...]
+    rules: Tuple[Tuple[str, Rule, Outcome], ...]
 
 
 @dataclass
@@ -92,7 +91,7 @@ class Hooks:
                 self.filter(at, base, header)
         del self._journal.steps[steps:]
 
-    def _known(self, stack: Stack, header: Header) -> Optional[TrackedConnection]:
+    def _known(self, stack: PacketStack, header: Header) -> Optional[TrackedConnection]:
         """The connection of a packet that came or went before, in either direction."""
         for connection in self._connections.get(stack.name, ()):
             if header in (connection.current, *_answers(connection)):
@@ -124,22 +123,22 @@ class Hooks:
         if end.rule is not None:
             self._journal.note_rule(at, base, end, header, "accepts the packet", True if certain else None)
 
-    def _stopped_by_rule(self, at: HookState, base: Base, end: End, header: Header, certain: bool) -> Stopped:
+    def _stopped_by_rule(self, at: HookState, base: Base, end: Outcome, header: Header, certain: bool) -> Stopped:
         what = "IPv6 neighbour discovery" if _is_discovery(header) else "the packet"
         does = f"{'rejects' if end.verdict.statement == 'reject' else 'drops'} {what}"
         self._journal.note_rule(at, base, end, header, does, False if certain else None)
         cause = Cause(RULE, at.stack.name, header, at.in_name, at.out_name, self._journal.steps[-1])
         return Stopped(cause, f"{_the_rule(end)} {does}")
 
-    def _end(self, stack: Stack, base: Base, packet: Packet) -> Tuple[End, bool]:
+    def _end(self, stack: PacketStack, base: Base, packet: Packet) -> Tuple[Outcome, bool]:
         """How the chain ends for the packet, and whether that is certain; one possible end of each kind is tried."""
-        every: List[End] = []
+        every: List[Outcome] = []
         for end in base.table.ends(base.chain, packet):
             self._mark = packet.properties["mark"]
             every.append(end)
             if end.verdict.statement == "queue":
                 every.append(replace(end, verdict=replace(end.verdict, kind=DROP)))
-        ends: Dict[Any, End] = {}
+        ends: Dict[Any, Outcome] = {}
         for end in every:
             ends.setdefault((end.passed, end.verdict.translation), end)
         if len(ends) == 1:
@@ -221,7 +220,7 @@ class Hooks:
         return Packet(properties)
 
 
-def _masquerade(at: HookState, header: Header) -> Optional[AddressEnd]:
+def _masquerade(at: HookState, header: Header) -> Optional[HeaderAddress]:
     """The address of the outgoing interface that the kernel takes: one of the next hop's subnet, else the first."""
     if at.outgoing is None:
         return header.source
@@ -264,7 +263,7 @@ def _state(header: Header, connection: Optional[TrackedConnection]) -> Tuple[str
     return "new", "original"
 
 
-def _type(stack: Stack, address: Optional[AddressEnd], link: Optional[LinkInfo] = None) -> Optional[str]:
+def _type(stack: PacketStack, address: Optional[HeaderAddress], link: Optional[LinkInfo] = None) -> Optional[str]:
     if address is None or isinstance(address, SomeAddress):
         return _UNICAST
     if link is not None:
@@ -272,7 +271,7 @@ def _type(stack: Stack, address: Optional[AddressEnd], link: Optional[LinkInfo] 
     return _LOCAL if stack.is_local(address) else _MULTICAST if address.is_multicast else _UNICAST
 
 
-def _is_behind(stack: Stack, source: Optional[AddressEnd], link: Optional[LinkInfo]) -> Optional[bool]:
+def _is_behind(stack: PacketStack, source: Optional[HeaderAddress], link: Optional[LinkInfo]) -> Optional[bool]:
     """Whether a route leads to the source by this link; None where it is not known of each route."""
     if source is None or isinstance(source, SomeAddress) or link is None:
         return None
@@ -282,8 +281,8 @@ def _is_behind(stack: Stack, source: Optional[AddressEnd], link: Optional[LinkIn
     return None
 
 
-def _doubt(stack: Stack, base: Base, ends: Sequence[End]) -> Doubt:
-    found: Dict[Tuple[str, int], Tuple[str, Rule, End]] = {}
+def _doubt(stack: PacketStack, base: Base, ends: Sequence[Outcome]) -> Doubt:
+    found: Dict[Tuple[str, int], Tuple[str, Rule, Outcome]] = {}
     for end in ends:
         queued = ((end.chain, end.rule),) if end.rule and end.verdict.statement == "queue" else ()
         for chain, rule in (*end.doubts, *queued):
@@ -291,5 +290,5 @@ def _doubt(stack: Stack, base: Base, ends: Sequence[End]) -> Doubt:
     return Doubt(stack.name, base, tuple(found.values()))
 
 
-def _the_rule(end: End) -> str:
+def _the_rule(end: Outcome) -> str:
     return f"a rule of chain {end.chain}" if end.rule else f"the policy of chain {end.chain}"

@@ -19,7 +19,7 @@ from ..rules.user_rules_nftables import user_rules as nftables_user_rules
 from ..state import OF_CONTAINER, OF_NETWORK, ChainRef, Owner, TableChain
 from ..third_party.accepts import ACCEPTS
 from ..third_party.drops import NFT
-from ..third_party.rule_evaluation import End, SomeAddress
+from ..third_party.rule_evaluation import Outcome, SomeAddress
 from .headers import Header
 from .stacks import HOST, Base
 from .steps import Step
@@ -68,7 +68,7 @@ def origin(plan: Plan, step: Step) -> Origin:
     return Origin(owner, _place(plan, step) if owner == WHARF else "")
 
 
-def _owner(plan: Plan, base: Base, end: End) -> str:
+def _owner(plan: Plan, base: Base, end: Outcome) -> str:
     is_own_table = base.tool == NFT and (base.family, base.name) == TABLE
     is_own_chain = base.tool != NFT and plan.model.host.firewall_backend == "iptables"
     is_own_chain = is_own_chain and is_managed(_chain_ref(base, end))
@@ -119,7 +119,7 @@ def _place(plan: Plan, step: Step) -> str:
     return network.path if network else ""
 
 
-def _chain_ref(base: Base, end: End) -> ChainRef:
+def _chain_ref(base: Base, end: Outcome) -> ChainRef:
     return ChainRef(base.family, TableChain(base.name, end.chain))
 
 

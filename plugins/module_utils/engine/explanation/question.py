@@ -15,7 +15,7 @@ from ..declaration.section import Address, is_address, wrong
 from ..errors import ModelError
 from ..planning.overlays import overlays
 from ..planning.plan import Plan
-from ..reachability.parse_probes import Names as ResolvedNames
+from ..reachability.parse_probes import NameResolver
 from .headers import PING, SCTP, TCP, UDP
 from .lookup import look_up
 
@@ -28,7 +28,7 @@ _TARGET = re.compile(r"(?P<name>\[[^\]]+\]|[^:/]*)(?::(?P<port>[^/]*))?(?:/(?P<p
 
 
 @dataclass(frozen=True)
-class Names:
+class OptionNames:
     """What messages call the parts of the question: as the command has them, or the options of the module."""
 
     source: str = "FROM"
@@ -53,7 +53,7 @@ class Question:
 
 
 def parse_question(
-    given_from: str, given_to: str, icmp: bool, plan: Plan, own: Sequence[Address], names: Names
+    given_from: str, given_to: str, icmp: bool, plan: Plan, own: Sequence[Address], names: OptionNames
 ) -> Question:
     """
     Raises:
@@ -86,7 +86,7 @@ def _must_be_of_one_host(address: Address, path: str, text: str) -> None:
         raise wrong(path, text, "link-local addresses are not unique: name the container, or its other address")
 
 
-def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
+def _target(text: str, icmp: bool, names: OptionNames) -> Tuple[str, int, str]:
     if is_address(text):
         return str(ipaddress.ip_address(text)), *_port_and_protocol(text, "", "", icmp, names)
     url = _URL.fullmatch(text)
@@ -99,7 +99,7 @@ def _target(text: str, icmp: bool, names: Names) -> Tuple[str, int, str]:
     return found["name"], port, protocol
 
 
-def _port_and_protocol(text: str, port: str, protocol: str, icmp: bool, names: Names) -> Tuple[int, str]:
+def _port_and_protocol(text: str, port: str, protocol: str, icmp: bool, names: OptionNames) -> Tuple[int, str]:
     if icmp or (protocol in ("icmp", PING) and not port):
         if port or protocol not in ("", "icmp", PING):
             raise wrong(names.target, text, f"a ping has no port: leave out the port, or {names.icmp}")
@@ -126,10 +126,10 @@ def _with_port(text: str) -> str:
 class _Known:
     """What names mean: containers, by their names or, where only one has it, an alias; and the host."""
 
-    def __init__(self, plan: Plan, own: Sequence[Address], names: Names) -> None:
+    def __init__(self, plan: Plan, own: Sequence[Address], names: OptionNames) -> None:
         self._plan = plan
         self._called = names
-        self._names = ResolvedNames(plan, own)
+        self._names = NameResolver(plan, own)
         self._by_alias: Dict[str, List[str]] = {}
         for container in plan.model.containers.values():
             for alias in {alias for each in container.attachments for alias in container.names(each)}:

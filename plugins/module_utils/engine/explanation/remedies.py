@@ -16,7 +16,7 @@ from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
 from ..third_party.drops import NFT, ThirdPartyDrop, remedy
 from ..third_party.required_flows import INPUT, RequiredFlow
-from ..third_party.rule_evaluation import End, SomeAddress
+from ..third_party.rule_evaluation import Outcome, SomeAddress
 from .headers import PING, TCP, Header, is_loopback, spelt
 from .owners import ADMIN_BY_HAND, ADMIN_DECLARED, WHARF, holder, network_at, origin
 from .stacks import HOST, Base
@@ -331,7 +331,7 @@ class Adviser:
             return Advice(f"the rules of {made.owner} forbid the packet", (f"change the rules in {cause.stack}",))
         return Advice(f"{made.owner} forbids the packet", (self._third_party(cause, step.base, step.end),))
 
-    def _third_party(self, cause: Cause, base: Base, end: End) -> str:
+    def _third_party(self, cause: Cause, base: Base, end: Outcome) -> str:
         label = end.rule.label if end.rule else ""
         hook = "" if base.family == "bridge" else base.chain.hook
         drop = ThirdPartyDrop(base.tool, base.family, base.name, base.chain.name, end.chain, label, hook)
@@ -539,7 +539,7 @@ class Adviser:
         return next((each for each in self._plan.model.networks.values() if bridge and each.bridge == bridge), None)
 
 
-def _removal(base: Base, end: End) -> str:
+def _removal(base: Base, end: Outcome) -> str:
     label = end.rule.label if end.rule else ""
     if base.tool == NFT:
         return f"`nft delete rule {base.family} {base.name} {end.chain} handle {label}`"

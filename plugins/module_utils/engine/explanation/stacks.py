@@ -21,7 +21,7 @@ from ..third_party.drops import Ruleset
 from ..third_party.nft_rules import tables_of
 from ..third_party.required_flows import INPUT, OUTPUT, POSTROUTING, PREROUTING
 from ..third_party.rule_evaluation import Chain, Rule, SomeAddress, SomePort, Table
-from .headers import End, PortNumbers
+from .headers import HeaderAddress, PortNumbers
 
 HOST = "host"
 LOOPBACK = "lo"
@@ -52,7 +52,7 @@ class Base:
         return called, self.chain.priority
 
 
-class Rules:
+class StackRules:
     """All rules of a stack; `texts` is how nft writes each. `unread` says why some could not be listed.
 
     `untracking` are those that have connections not tracked.
@@ -85,13 +85,13 @@ class Rules:
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class PacketStack:
     """`name` is `host`, or that of a container. What no packet needs is not read."""
 
     name: str
     links: Mapping[int, LinkInfo]
     addresses: Sequence[AddressInfo]
-    read_rules: Callable[[], Rules]
+    read_rules: Callable[[], StackRules]
     ask_route: Callable[[str, str, int], FoundRoute]
     parameter: Callable[[str], Optional[str]]
     read_listeners: Callable[[], Sequence[Tuple[str, str, int]]]
@@ -106,7 +106,7 @@ class Stack:
         return "the host" if self.is_host else self.name
 
     @cached_property
-    def rules(self) -> Rules:
+    def rules(self) -> StackRules:
         return self.read_rules()
 
     @cached_property
@@ -119,7 +119,7 @@ class Stack:
         return self.read_listeners()
 
     def route_to(
-        self, destination: End, source: Optional[End] = None, incoming: Optional[LinkInfo] = None
+        self, destination: HeaderAddress, source: Optional[HeaderAddress] = None, incoming: Optional[LinkInfo] = None
     ) -> FoundRoute:
         """
         Raises:
@@ -153,7 +153,7 @@ class Stack:
     def own(self, link: Optional[LinkInfo] = None) -> List[Address]:
         return [each.ip for each in self.interfaces(link)]
 
-    def is_local(self, address: Optional[End]) -> bool:
+    def is_local(self, address: Optional[HeaderAddress]) -> bool:
         return isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)) and (
             address.is_loopback or address in self._own
         )
@@ -177,7 +177,7 @@ class Stack:
         by_itself = own is not None and (own.nf_call_iptables if version == 4 else own.nf_call_ip6tables)
         return by_itself or self.parameter(f"net.bridge.bridge-nf-call-{name}") == "1"
 
-    def listens(self, protocol: str, address: End, port: Optional[PortNumbers]) -> bool:
+    def listens(self, protocol: str, address: HeaderAddress, port: Optional[PortNumbers]) -> bool:
         """Whether a socket takes packets to an address and port; one at `::` takes those of IPv4, too."""
         anywhere = {"::"} if address.version == 6 else {"0.0.0.0", "::"}
         return any(
@@ -190,11 +190,11 @@ def _plain(address: str) -> str:
     return address[len("::ffff:") :] if address.startswith("::ffff:") else address
 
 
-def _text(end: End) -> str:
+def _text(end: HeaderAddress) -> str:
     return _EXAMPLES[end.version] if isinstance(end, SomeAddress) else str(end)
 
 
-def read_stack(name: str, path: str) -> Stack:
+def read_stack(name: str, path: str) -> PacketStack:
     """Read a stack by the path of its namespace.
 
     Raises:
@@ -211,7 +211,7 @@ def read_stack(name: str, path: str) -> Stack:
     with namespaces.entered(path):
         links = {link.index: link for link in rtnetlink.links()}
         addresses = rtnetlink.addresses()
-    return Stack(
+    return PacketStack(
         name,
         links,
         addresses,
@@ -223,30 +223,30 @@ def read_stack(name: str, path: str) -> Stack:
     )
 
 
-def _read_rules() -> Rules:
+def _read_rules() -> StackRules:
     try:
         tables = nftables.all_tables()
         if not programs.find("nft"):
-            return Rules(read_rulesets(tables), unread="there is no nft that could list those of nftables")
-        return Rules(read_rulesets(tables), nftables.rule_texts() if tables else {})
+            return StackRules(read_rulesets(tables), unread="there is no nft that could list those of nftables")
+        return StackRules(read_rulesets(tables), nftables.rule_texts() if tables else {})
     except (ApplyError, ValueError) as error:
-        return Rules(unread=str(error))
+        return StackRules(unread=str(error))
 
 
-class Stacks:
+class PacketStacks:
     """The stacks of a host and its containers. `read` reads that of a container, if it has one now."""
 
-    def __init__(self, host: Stack, read: Callable[[str], Optional[Stack]]) -> None:
+    def __init__(self, host: PacketStack, read: Callable[[str], Optional[PacketStack]]) -> None:
         self.host = host
         self._read = read
-        self._known: Dict[str, Optional[Stack]] = {HOST: host}
+        self._known: Dict[str, Optional[PacketStack]] = {HOST: host}
 
     @property
-    def met(self) -> List[Stack]:
+    def met(self) -> List[PacketStack]:
         """Those that have been asked for."""
         return list({id(stack): stack for stack in self._known.values() if stack}.values())
 
-    def of(self, container: str) -> Optional[Stack]:
+    def of(self, container: str) -> Optional[PacketStack]:
         if container not in self._known:
             self._known[container] = self._read(container)
         return self._known[container]

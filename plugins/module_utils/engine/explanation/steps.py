@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import List, Optional
 
 from ..kernel.rtnetlink import FoundRoute, LinkInfo
-from ..third_party.rule_evaluation import End
+from ..third_party.rule_evaluation import Outcome
 from .headers import Header
-from .stacks import Base, Stack
+from .stacks import Base, PacketStack
 
 # What keeps a packet from going on.
 ABSENT, NO_ROUTE, NOT_TAKEN, NOT_FORWARDED, RULE = "absent", "no route", "not taken", "not forwarded", "rule"
@@ -24,7 +24,7 @@ PRIVATE_LINK, OWN_PARENT, OTHER_VLAN = "private link", "own parent", "other VLAN
 class HookState:
     """Where rules see a packet: between two links of a stack, in a bridge, routed or not (`nf_hook_state` of Linux)."""
 
-    stack: Stack
+    stack: PacketStack
     incoming: Optional[LinkInfo] = None
     outgoing: Optional[LinkInfo] = None
     bridge: str = ""
@@ -51,7 +51,7 @@ class Step:
     passes: Optional[bool] = True
     hook: str = ""
     base: Optional[Base] = None
-    end: Optional[End] = None
+    end: Optional[Outcome] = None
     header: Optional[Header] = None
     incoming: str = ""
     outgoing: str = ""
@@ -84,15 +84,17 @@ class Journal:
 
     steps: List[Step] = field(default_factory=list)
 
-    def note(self, stack: Stack, what: str, header: Header) -> None:
+    def note(self, stack: PacketStack, what: str, header: Header) -> None:
         self.steps.append(Step(stack.name, what, header=header, answer=header.reply))
 
-    def note_rule(self, at: HookState, base: Base, end: End, header: Header, does: str, passes: Optional[bool]) -> None:
+    def note_rule(
+        self, at: HookState, base: Base, end: Outcome, header: Header, does: str, passes: Optional[bool]
+    ) -> None:
         hook, answer = base.chain.hook, header.reply
         self.steps.append(Step(at.stack.name, does, passes, hook, base, end, header, at.in_name, at.out_name, answer))
 
     def stopped(
-        self, kind: str, stack: Stack, header: Header, what: str, incoming: str = "", outgoing: str = ""
+        self, kind: str, stack: PacketStack, header: Header, what: str, incoming: str = "", outgoing: str = ""
     ) -> Stopped:
         self.steps.append(Step(stack.name, what, False, answer=header.reply))
         return Stopped(Cause(kind, stack.name, header, incoming, outgoing), what)

@@ -17,10 +17,9 @@ from ..kernel.proc_sys import of_interface
 from ..kernel.rtnetlink import FoundRoute, LinkInfo
 from ..third_party.required_flows import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
 from .choices import Choices
-from .headers import PING, Header, is_loopback
-from .headers import End as AddressEnd
+from .headers import PING, Header, HeaderAddress, is_loopback
 from .hooks import Hooks
-from .stacks import LOOPBACK, Stack, Stacks
+from .stacks import LOOPBACK, PacketStack, PacketStacks
 from .steps import (
     DOWN,
     ISOLATED_PORT,
@@ -44,7 +43,7 @@ from .steps import (
 class Arrival:
     """Where a packet is delivered; `stack` is None beyond the host, which it leaves by `link`."""
 
-    stack: Optional[Stack]
+    stack: Optional[PacketStack]
     header: Header
     link: LinkInfo
 
@@ -54,12 +53,12 @@ class BridgePort:
     """A port of a bridge, with the container's stack behind it and the interface there; None for a third party's."""
 
     link: LinkInfo
-    stack: Optional[Stack] = None
+    stack: Optional[PacketStack] = None
     interface: Optional[LinkInfo] = None
 
 
 # A stack, and its interface on a bridge; None for those of a third party.
-Neighbour = Tuple[Optional[Stack], Optional[LinkInfo]]
+Neighbour = Tuple[Optional[PacketStack], Optional[LinkInfo]]
 
 
 @dataclass
@@ -70,7 +69,7 @@ class Walk:
     link of the host, by its index.
     """
 
-    stacks: Stacks
+    stacks: PacketStacks
     ports: Dict[int, List[Tuple[LinkInfo, str]]]
     on_parents: Dict[int, List[str]]
     choices: Choices
@@ -86,7 +85,7 @@ class Walk:
 
     # Sending
 
-    def send(self, stack: Stack, header: Header) -> Arrival:
+    def send(self, stack: PacketStack, header: Header) -> Arrival:
         """Send a packet of the stack's own.
 
         Raises:
@@ -106,14 +105,14 @@ class Walk:
             self._journal.note(stack, f"{stack.called} sends from {header.source} by {out.name}{by}", header)
         return self._leave(stack, header, route, None)
 
-    def _route_to(self, stack: Stack, header: Header, source: Optional[AddressEnd]) -> FoundRoute:
+    def _route_to(self, stack: PacketStack, header: Header, source: Optional[HeaderAddress]) -> FoundRoute:
         try:
             return stack.route_to(header.destination, source)
         except OSError as error:
             reason = f"{stack.called} has no route to {header.destination} ({(error.strerror or str(error)).lower()})"
             raise self._journal.stopped(NO_ROUTE, stack, header, reason) from error
 
-    def _leave(self, stack: Stack, header: Header, route: FoundRoute, incoming: Optional[LinkInfo]) -> Arrival:
+    def _leave(self, stack: PacketStack, header: Header, route: FoundRoute, incoming: Optional[LinkInfo]) -> Arrival:
         out = stack.links[route.index]
         header = self._hooks.pass_hook(POSTROUTING, HookState(stack, incoming, out, route=route), header)
         if out.name == LOOPBACK:
@@ -121,7 +120,7 @@ class Walk:
         next_hop = ipaddress.ip_address(route.gateway) if route.gateway else header.destination
         return self._transmit(stack, out, next_hop, header)
 
-    def _transmit(self, stack: Stack, out: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
+    def _transmit(self, stack: PacketStack, out: LinkInfo, next_hop: HeaderAddress, header: Header) -> Arrival:
         if not out.up:
             raise self._journal.stopped(DOWN, stack, header, f"{out.name} of {stack.called} is down", outgoing=out.name)
         host = self.stacks.host
@@ -146,7 +145,7 @@ class Walk:
 
     # Links on a link of the host
 
-    def _by_sublink(self, stack: Stack, out: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
+    def _by_sublink(self, stack: PacketStack, out: LinkInfo, next_hop: HeaderAddress, header: Header) -> Arrival:
         """What goes out by a link of macvlan or ipvlan: to another one on the same parent, or to the parent's wire."""
         host = self.stacks.host
         parent = host.links.get(out.link)
@@ -177,7 +176,7 @@ class Walk:
             what = f"the switch behind {parent.name} does not send the packet back (vepa)"
             raise self._journal.stopped(PRIVATE_LINK, self.stacks.host, header, what, outgoing=parent.name)
 
-    def _on_parent(self, parent: LinkInfo, address: AddressEnd) -> Optional[Tuple[Stack, LinkInfo]]:
+    def _on_parent(self, parent: LinkInfo, address: HeaderAddress) -> Optional[Tuple[PacketStack, LinkInfo]]:
         """The stack and the link on this parent that has the address."""
         stacks = (self.stacks.of(name) for name in self.on_parents.get(parent.index, ()))
         for stack in (*stacks, self.stacks.host):
@@ -186,13 +185,13 @@ class Walk:
                     return stack, link
         return None
 
-    def _own_parent(self, parent: LinkInfo, address: AddressEnd, header: Header) -> Stopped:
+    def _own_parent(self, parent: LinkInfo, address: HeaderAddress, header: Header) -> Stopped:
         what = f"the kernel passes no packets between {parent.name} of the host and the links on it ({address})"
         return self._journal.stopped(OWN_PARENT, self.stacks.host, header, what, outgoing=parent.name)
 
     # Bridges
 
-    def _into_bridge(self, port: LinkInfo, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
+    def _into_bridge(self, port: LinkInfo, bridge: LinkInfo, next_hop: HeaderAddress, header: Header) -> Arrival:
         """What a container sends, to the host or to another port."""
         host = self.stacks.host
         self._hooks.enter_stack()
@@ -255,7 +254,7 @@ class Walk:
             )
             raise self._journal.stopped(ISOLATED_PORT, host, header, reason, bridge.name, bridge.name)
 
-    def _from_host(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Arrival:
+    def _from_host(self, bridge: LinkInfo, next_hop: HeaderAddress, header: Header) -> Arrival:
         other = self._port_of(bridge, next_hop, None)
         if other is None:
             raise self._nobody(bridge, next_hop, header)
@@ -280,7 +279,7 @@ class Walk:
         self._hooks.enter_stack()
         return self.receive(other.stack, other.interface, header)
 
-    def _port_of(self, bridge: LinkInfo, next_hop: AddressEnd, sender: Optional[LinkInfo]) -> Optional[BridgePort]:
+    def _port_of(self, bridge: LinkInfo, next_hop: HeaderAddress, sender: Optional[LinkInfo]) -> Optional[BridgePort]:
         """The port behind which an address is; any address may be behind a third-party port."""
         third_party = []
         for link, container in self.ports.get(bridge.index, ()):
@@ -294,7 +293,7 @@ class Walk:
         third_party.sort(key=lambda port: not self._is_in_vlan_of(bridge, sender or bridge, port))
         return BridgePort(third_party[0]) if third_party else None
 
-    def _nobody(self, bridge: LinkInfo, next_hop: AddressEnd, header: Header) -> Stopped:
+    def _nobody(self, bridge: LinkInfo, next_hop: HeaderAddress, header: Header) -> Stopped:
         what = f"no link on bridge {bridge.name} has the address {next_hop}"
         return self._journal.stopped(NOBODY, self.stacks.host, header, what, outgoing=bridge.name)
 
@@ -307,7 +306,12 @@ class Walk:
         return stack, next((link for link in stack.links.values() if link.link == port.index), None) if stack else None
 
     def _discover(
-        self, header: Header, sought: AddressEnd, seeker: Neighbour, owner: Neighbour, bridge: Optional[LinkInfo] = None
+        self,
+        header: Header,
+        sought: HeaderAddress,
+        seeker: Neighbour,
+        owner: Neighbour,
+        bridge: Optional[LinkInfo] = None,
     ) -> None:
         """Find the link-layer address of the next hop. Unlike ARP, neighbour discovery of IPv6 passes the rules for IP.
 
@@ -348,7 +352,7 @@ class Walk:
             return self._into_bridge(ports[0], link, header.destination, header)
         return self.receive(host, link, header, ports[0] if ports else None)
 
-    def receive(self, stack: Stack, link: LinkInfo, header: Header, port: Optional[LinkInfo] = None) -> Arrival:
+    def receive(self, stack: PacketStack, link: LinkInfo, header: Header, port: Optional[LinkInfo] = None) -> Arrival:
         """Receive a packet by a link; `port` is that of the bridge which the link is.
 
         Raises:
@@ -368,7 +372,7 @@ class Walk:
         in_bridge = bridged and stack.filters_frames(link, header.version)
         return self._route(stack, link, header, port if in_bridge else None)
 
-    def _route(self, stack: Stack, link: LinkInfo, header: Header, port: Optional[LinkInfo]) -> Arrival:
+    def _route(self, stack: PacketStack, link: LinkInfo, header: Header, port: Optional[LinkInfo]) -> Arrival:
         """`port`: the packet is still in the bridge that it came by, and was translated there (br_netfilter)."""
         try:
             route = stack.route_to(header.destination, header.source, link)
@@ -388,11 +392,11 @@ class Walk:
         header = self._hooks.pass_hook(FORWARD, HookState(stack, link, out), header)
         return self._leave(stack, header, route, link)
 
-    def _forwards6(self, stack: Stack, link: LinkInfo) -> bool:
+    def _forwards6(self, stack: PacketStack, link: LinkInfo) -> bool:
         forced = of_interface(link.name, "ipv6.force_forwarding")
         return stack.is_set("net.ipv6.conf.all.forwarding") or stack.is_set(forced)
 
-    def _refused(self, stack: Stack, link: LinkInfo, header: Header, error: OSError) -> Stopped:
+    def _refused(self, stack: PacketStack, link: LinkInfo, header: Header, error: OSError) -> Stopped:
         """Why the kernel does not route what came in: it does not forward, has no route, or refuses the source."""
         if header.version == 4 and not stack.is_set(of_interface(link.name, "ipv4.forwarding")):
             reason = f"{stack.called} does not forward IPv4 (net.ipv4.ip_forward is 0)"
@@ -408,13 +412,13 @@ class Walk:
         )
         return self._journal.stopped(NOT_TAKEN, stack, header, reason, link.name)
 
-    def _deliver(self, stack: Stack, link: LinkInfo, header: Header) -> Arrival:
+    def _deliver(self, stack: PacketStack, link: LinkInfo, header: Header) -> Arrival:
         header = self._hooks.pass_hook(INPUT, HookState(stack, link), header)
         if not header.reply:
             self._check_answers(stack, header)
         return Arrival(stack, header, link)
 
-    def _check_answers(self, stack: Stack, header: Header) -> None:
+    def _check_answers(self, stack: PacketStack, header: Header) -> None:
         """Whether anything answers. In a container a service may start later, so there it is only said."""
         if header.protocol == PING:
             ignores = "net.ipv4.icmp_echo_ignore_all" if header.version == 4 else "net.ipv6.icmp.echo_ignore_all"
@@ -433,7 +437,7 @@ class Walk:
         self._journal.note(stack, f"the packet arrives at {_in(stack)}, at {where}, from {header.by}{now}", header)
 
 
-def _in(stack: Stack) -> str:
+def _in(stack: PacketStack) -> str:
     return "the host" if stack.is_host else f"container {stack.name}"
 
 

@@ -26,7 +26,7 @@ def parse_probes(given: Sequence[Raw], plan: Plan, own: Iterable[Address]) -> Li
     Raises:
         ModelError: with all problems.
     """
-    names = Names(plan, own)
+    names = NameResolver(plan, own)
     parsed = list_of(lambda raw, path: tuple(_parse(raw, path, names)))(given, "probes")
     return [probe for probes in parsed for probe in probes]
 
@@ -48,7 +48,7 @@ def _parse_host(value: Any, path: str) -> Tuple[Address, int]:
     return address(host, path), _port(port, path)
 
 
-def _parse(raw: Raw, path: str, names: Names) -> Iterator[Probe]:
+def _parse(raw: Raw, path: str, names: NameResolver) -> Iterator[Probe]:
     protocol = raw.get("protocol") or TCP
     source = str(raw.get("from") or HOST)
     names.check_source(source, f"{path}.from")
@@ -70,7 +70,7 @@ def _parse(raw: Raw, path: str, names: Names) -> Iterator[Probe]:
         yield Probe(source, each, protocol, port, raw.get("expected") or OPEN, raw.get("name") or "", via, size)
 
 
-class Names:
+class NameResolver:
     """Resolves names: of containers, of the host, and those in a container's `hosts`."""
 
     def __init__(self, plan: Plan, own: Iterable[Address]) -> None:

@@ -17,7 +17,7 @@ from ..planning.plan import Plan, asymmetric_replies
 from ..planning.publications import Publication
 from ..planning.resolvers import ResolverAssignment
 from ..planning.targets import Target, sources, targets
-from ..state import OF_CONTAINER, OF_NETWORK, Mapped, Owner, SetElement, SetElements
+from ..state import OF_CONTAINER, OF_NETWORK, MapElement, Owner, SetElement, SetElements
 
 FAMILIES = ((4, "ip"), (6, "ip6"))
 
@@ -68,7 +68,7 @@ def _network_elements(plan: Plan, network: Network) -> Iterator[SetElement]:
 def _entry_elements(entry: Entry) -> Iterator[SetElement]:
     """A port that this host publishes for another one."""
     version, protocol, port = entry.version, entry.port.protocol, entry.port.port
-    yield f"published{version}", Mapped(f"{protocol} . {port}", f"{entry.address} . {port}")
+    yield f"published{version}", MapElement(f"{protocol} . {port}", f"{entry.address} . {port}")
     yield f"entries{version}", f"{entry.address} . {protocol} . {port}"
 
 
@@ -115,7 +115,7 @@ def _outward_elements(network: Network, version: int, addresses: str) -> Iterato
     if network.masquerade(version) and network.gateway_mode(version) == NAT:
         yield f"protected{version}", addresses
     if network.snat(version):
-        yield f"translated{version}", Mapped(addresses, str(network.snat(version)))
+        yield f"translated{version}", MapElement(addresses, str(network.snat(version)))
     elif network.masquerade(version):
         yield f"masqueraded{version}", addresses
 
@@ -160,16 +160,16 @@ def _resolver_port(plan: Plan, container: str, assigned: ResolverAssignment) -> 
     network = plan.model.networks[assigned.attachment.network]
     version = assigned.resolver.address.version
     address = plan.allotted.endpoints[container, network.name].address(version)
-    return f"resolver_ports{version}", Mapped(f'{address} . "{network.bridge}"', str(assigned.resolver.port))
+    return f"resolver_ports{version}", MapElement(f'{address} . "{network.bridge}"', str(assigned.resolver.port))
 
 
 def _published(plan: Plan, publication: Publication) -> Iterator[SetElement]:
     p = publication
     target = f"{p.address} . {p.target_port}"
     if p.host_ip is None:
-        yield f"published{p.version}", Mapped(f"{p.protocol} . {p.host_port}", target)
+        yield f"published{p.version}", MapElement(f"{p.protocol} . {p.host_port}", target)
     else:
-        yield f"published_at{p.version}", Mapped(f"{p.host_ip} . {p.protocol} . {p.host_port}", target)
+        yield f"published_at{p.version}", MapElement(f"{p.host_ip} . {p.protocol} . {p.host_port}", target)
     if p.ingress:
         gateway = entry_gateway(plan, p)
         yield f"ingress{p.version}", f"{gateway} . {p.protocol} . {p.host_port}"

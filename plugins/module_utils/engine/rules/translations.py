@@ -9,7 +9,7 @@ import re
 from typing import Iterator
 
 from ..planning.publications import Translation
-from ..state import IptablesRules, Mapped, Rules, SetElements
+from ..state import IptablesRules, MapElement, Rules, SetElements
 
 _IPTABLES = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
 
@@ -31,7 +31,7 @@ def _of_iptables(rules: IptablesRules) -> Iterator[Translation]:
 
 def _of_nftables(rules: SetElements) -> Iterator[Translation]:
     for name, element in rules.elements:
-        if name.startswith("published") and isinstance(element, Mapped):
+        if name.startswith("published") and isinstance(element, MapElement):
             *host_ip, protocol, port = element.key.split(" . ")
             address, target_port = element.value.split(" . ")
             yield Translation(protocol, "".join(host_ip), int(port), address, int(target_port))

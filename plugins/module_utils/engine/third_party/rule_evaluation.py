@@ -148,7 +148,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class End:
+class Outcome:
     """How the evaluation of a packet may end: with a verdict by a rule of a chain, or by the policy, without a rule.
 
     `doubts` are the rules on the way, this one included, of which it is not known whether the packet meets them.
@@ -203,7 +203,7 @@ class Table:
         return result
 
     def _drops(self, chain: Chain, packet: Packet) -> Optional[Drop]:
-        ends: List[End] = []
+        ends: List[Outcome] = []
         for end in self.ends(chain, packet):
             if end.passed:
                 return None
@@ -211,12 +211,12 @@ class Table:
         by_policy = not all(end.rule for end in ends)
         return Drop(chain.name, "") if by_policy else Drop(ends[-1].chain, ends[-1].rule.label if ends[-1].rule else "")
 
-    def ends(self, chain: Chain, packet: Packet) -> Iterator[End]:
+    def ends(self, chain: Chain, packet: Packet) -> Iterator[Outcome]:
         """All ends that the evaluation of this base chain may come to, in the order of the rules."""
         for end in self._walk(chain, packet, ()):
-            yield end or End(Verdict(chain.policy), chain.name)
+            yield end or Outcome(Verdict(chain.policy), chain.name)
 
-    def _walk(self, chain: Chain, packet: Packet, doubts: Tuple[Tuple[str, Rule], ...]) -> Iterator[Optional[End]]:
+    def _walk(self, chain: Chain, packet: Packet, doubts: Tuple[Tuple[str, Rule], ...]) -> Iterator[Optional[Outcome]]:
         """None where the packet may come to the end of the chain."""
         for rule in chain.rules:
             met = rule.is_met(packet)
@@ -239,10 +239,10 @@ class Table:
 
     def _follow(
         self, verdict: Verdict, chain: Chain, rule: Rule, packet: Packet, doubts: Tuple[Tuple[str, Rule], ...]
-    ) -> Iterator[Optional[End]]:
+    ) -> Iterator[Optional[Outcome]]:
         """The ends that a verdict leads to; None for the end of the chain that it leads to, or for the next rule."""
         if verdict.kind in (ACCEPT, DROP):
-            yield End(verdict, chain.name, rule, doubts)
+            yield Outcome(verdict, chain.name, rule, doubts)
         elif verdict.kind in (JUMP, GOTO) and verdict.target in self.chains:
             yield from self._walk(self.chains[verdict.target], packet, doubts)
         else:

@@ -24,7 +24,7 @@ from ...state import DOCKER, MACHINE, ContainerFile, Digest, Key, Object, Sandbo
 from ..links.stacks import is_present
 from ..resource import Observation, Resource
 from .edits import digest, edited, is_written
-from .etc_entries import ABSENT, Entry, entry_of, opened, put, reason_of, refuse_unless_replaceable
+from .etc_entries import ABSENT, EtcEntry, entry_of, opened, put, reason_of, refuse_unless_replaceable
 
 # Of namespaces that have a name: `ip netns exec` binds these files over those in /etc.
 _FILES_OF_NAMED = "/etc/netns"
@@ -79,7 +79,7 @@ class ContainerFiles(Resource):
 
     def _can_become(self, file: ContainerFile) -> bool:
         try:
-            return self._is_free(file, Entry.file(file.content))
+            return self._is_free(file, EtcEntry.file(file.content))
         except FileNotFoundError:
             return False
 
@@ -106,10 +106,10 @@ class ContainerFiles(Resource):
         """Whether this folder was made for files, and has none: a run was killed before it removed the folder."""
         return self._prior.get(folder) == ABSENT.note and os.path.isdir(folder) and not os.listdir(folder)
 
-    def _prior_entry(self, name: str) -> Entry:
-        return Entry.noted(self._prior.get(name, ABSENT.note))
+    def _prior_entry(self, name: str) -> EtcEntry:
+        return EtcEntry.noted(self._prior.get(name, ABSENT.note))
 
-    def _is_to_be_given_back(self, file: ContainerFile, standing: Entry) -> bool:
+    def _is_to_be_given_back(self, file: ContainerFile, standing: EtcEntry) -> bool:
         prior = self._prior_entry(file.name)
         if standing == prior or _is_left_to_docker(file):
             return False
@@ -119,7 +119,7 @@ class ContainerFiles(Resource):
             return False
         return self._is_free(file, prior)
 
-    def _is_free(self, file: ContainerFile, coming: Entry) -> bool:
+    def _is_free(self, file: ContainerFile, coming: EtcEntry) -> bool:
         """Whether nothing keeps this entry from coming there; what does is noted.
 
         Raises:
@@ -174,13 +174,13 @@ class ContainerFiles(Resource):
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         self._refused = {}
         for change, file in zip(changes, _files(change.subject for change in changes)):
-            coming = Entry.file(file.content) if change.after else self._prior_entry(file.name)
+            coming = EtcEntry.file(file.content) if change.after else self._prior_entry(file.name)
             # A container that has ended meanwhile has its files no more, and the next run sees that.
             with suppress(FileNotFoundError), self._noting(file):
                 self._put(file, coming)
         return self._reasons()
 
-    def _put(self, file: ContainerFile, coming: Entry) -> None:
+    def _put(self, file: ContainerFile, coming: EtcEntry) -> None:
         named = _folder_of_named(file)
         if named:
             os.makedirs(named, exist_ok=True)
@@ -209,7 +209,7 @@ def _is_left_to_docker(file: ContainerFile) -> bool:
     return False
 
 
-def _refuse_unless_replaceable(file: ContainerFile, coming: Entry, tree: str) -> None:
+def _refuse_unless_replaceable(file: ContainerFile, coming: EtcEntry, tree: str) -> None:
     """
     Raises:
         NoFilesError, OSError: something is in the way.
@@ -222,7 +222,7 @@ def _refuse_unless_replaceable(file: ContainerFile, coming: Entry, tree: str) ->
         refuse_unless_replaceable(folder, base, file.path, coming)
 
 
-def _standing(file: ContainerFile, tree: str = "") -> Entry:
+def _standing(file: ContainerFile, tree: str = "") -> EtcEntry:
     """
     Raises:
         NoFilesError: it is no file.

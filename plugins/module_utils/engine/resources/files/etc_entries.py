@@ -39,18 +39,18 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class EtcEntry:
     """Nothing, a file by its content, or a link by where it leads."""
 
     kind: str
     text: str = ""
 
     @classmethod
-    def file(cls, content: str) -> Entry:
+    def file(cls, content: str) -> EtcEntry:
         return cls(_FILE, content)
 
     @classmethod
-    def noted(cls, text: str) -> Entry:
+    def noted(cls, text: str) -> EtcEntry:
         """What `note` gave."""
         kind, _space, content = text.partition(" ")
         return cls(kind, content)
@@ -81,12 +81,12 @@ class Entry:
     def data(self) -> bytes:
         return self.text.encode("utf-8", "surrogateescape")
 
-    def is_rewritten_by(self, coming: Entry) -> bool:
+    def is_rewritten_by(self, coming: EtcEntry) -> bool:
         """Whether the file stays and gets other content, since a container may hold its inode."""
         return self.is_file and coming.is_file
 
 
-ABSENT = Entry(_ABSENT)
+ABSENT = EtcEntry(_ABSENT)
 
 
 def reason_of(error: OSError) -> str:
@@ -109,7 +109,7 @@ def opened(folder: int, base: str) -> Iterator[Optional[int]]:
         os.close(file)
 
 
-def entry_of(file: Optional[int], path: str) -> Entry:
+def entry_of(file: Optional[int], path: str) -> EtcEntry:
     """What was `opened`; `path` is where it is in the container.
 
     Raises:
@@ -119,11 +119,11 @@ def entry_of(file: Optional[int], path: str) -> Entry:
         return ABSENT
     mode = os.fstat(file).st_mode
     if stat.S_ISLNK(mode):
-        return Entry(_LINK, os.readlink("", dir_fd=file))
+        return EtcEntry(_LINK, os.readlink("", dir_fd=file))
     if not stat.S_ISREG(mode):
         raise NoFilesError("it is no file")
     refuse_hosts_own(file, path)
-    return Entry.file(_read(file).decode("utf-8", "surrogateescape"))
+    return EtcEntry.file(_read(file).decode("utf-8", "surrogateescape"))
 
 
 def _read(file: int) -> bytes:
@@ -142,7 +142,7 @@ def _read(file: int) -> bytes:
     return content
 
 
-def refuse_unless_replaceable(folder: int, base: str, path: str, coming: Entry) -> None:
+def refuse_unless_replaceable(folder: int, base: str, path: str, coming: EtcEntry) -> None:
     """
     Raises:
         NoFilesError, OSError: something keeps this entry from coming there.
@@ -158,7 +158,7 @@ def refuse_unless_replaceable(folder: int, base: str, path: str, coming: Entry) 
             raise NoFilesError(_REASONS[errno.EROFS])
 
 
-def put(folder: int, base: str, path: str, coming: Entry) -> None:
+def put(folder: int, base: str, path: str, coming: EtcEntry) -> None:
     """
     Raises:
         NoFilesError, OSError: it cannot be made; what was there is left, or nothing.
@@ -178,7 +178,7 @@ def _writable(file: int) -> int:
     return os.open(f"{_OPENED}/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _replace(folder: int, base: str, standing: Entry, coming: Entry) -> None:
+def _replace(folder: int, base: str, standing: EtcEntry, coming: EtcEntry) -> None:
     if standing.exists:
         os.unlink(base, dir_fd=folder)
     try:
@@ -191,7 +191,7 @@ def _replace(folder: int, base: str, standing: Entry, coming: Entry) -> None:
         raise
 
 
-def _make(folder: int, base: str, coming: Entry) -> None:
+def _make(folder: int, base: str, coming: EtcEntry) -> None:
     if coming.is_link:
         os.symlink(coming.text, base, dir_fd=folder)
     elif coming.is_file:

@@ -9,7 +9,19 @@ import re
 from typing import Dict, Iterator, List, Set, Tuple, Union
 
 from ...rules.rules_nftables import USER_CHAIN
-from ...state import Chain, ElementMap, ElementSet, Key, Mapped, Object, Owner, SetElement, SetElements, State, state_of
+from ...state import (
+    Chain,
+    ElementMap,
+    ElementSet,
+    Key,
+    MapElement,
+    Object,
+    Owner,
+    SetElement,
+    SetElements,
+    State,
+    state_of,
+)
 
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
 
@@ -59,13 +71,13 @@ def user_chains_in_use(listing: str) -> Set[Key]:
     return {("chain", name) for kind, name, rules in blocks(listing) if name == USER_CHAIN and rules}
 
 
-def _parse_elements(text: str) -> Iterator[Tuple[Owner, Union[str, Mapped]]]:
+def _parse_elements(text: str) -> Iterator[Tuple[Owner, Union[str, MapElement]]]:
     """Each element's owner and text. An element without such a comment is a third-party one."""
     for element in re.split(r",\s+", text.strip()):
         match = re.fullmatch(r'(.+?) comment "((?:network|container) [^"]+)"(?: : (.+))?', element, re.DOTALL)
         if match:
             key = _with_protocol_name(match[1])
-            yield Owner.parse(match[2]), Mapped(key, match[3]) if match[3] else key
+            yield Owner.parse(match[2]), MapElement(key, match[3]) if match[3] else key
 
 
 def _with_protocol_name(element: str) -> str:

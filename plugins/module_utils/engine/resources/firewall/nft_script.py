@@ -9,10 +9,10 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ...diff import CREATE, DELETE, Change
 from ...rules.rules_nftables import TABLE
-from ...state import Chain, ElementMap, ElementSet, Mapped, Object, SetElements
+from ...state import Chain, ElementMap, ElementSet, MapElement, Object, SetElements
 
 # By set: the text of an element, and its owner's.
-Elements = Dict[str, List[Tuple[Union[str, Mapped], str]]]
+Elements = Dict[str, List[Tuple[Union[str, MapElement], str]]]
 
 
 def nft_script(changes: Sequence[Change]) -> str:
@@ -71,7 +71,7 @@ def _element_lines(verb: str, elements: Elements) -> List[str]:
     ]
 
 
-def _commented(element: Union[str, Mapped], owner: str) -> str:
-    if isinstance(element, Mapped):
+def _commented(element: Union[str, MapElement], owner: str) -> str:
+    if isinstance(element, MapElement):
         return f'{element.key} comment "{owner}" : {element.value}'
     return f'{element} comment "{owner}"'
