@@ -24,7 +24,7 @@ from .planning.publications import Publication
 from .planning.reach import StalePorts
 from .run_lock import locked, on_stderr
 from .state import Key
-from .transaction import Left, Part, noting
+from .transaction import Part, noting
 from .unconfirmed import Reverted, Unconfirmed
 
 NO_FLOWS_FORGOTTEN = (
@@ -198,7 +198,7 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
         if host.plan_before:
             flows.forget(ledger.stale_ports, host.plan_before)
         elif ledger.stale_ports:
-            problems.append(Left(NO_FLOWS_FORGOTTEN))
+            problems.append(NO_FLOWS_FORGOTTEN)
     with noting(problems):
         if problems:
             transaction.note_after(ledger, remaining)
@@ -207,7 +207,7 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
         else:
             log.forget()
             ledger.restore()
-    exceptions = f", but for these: {'; '.join(dict.fromkeys(map(str, problems)))}" if problems else ""
+    exceptions = f", but for these: {'; '.join(dict.fromkeys(problems))}" if problems else ""
     return f"all changes of this run were taken back{exceptions}"
 
 

@@ -17,7 +17,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -30,17 +29,6 @@ from .ledger import Ledger
 from .planning.reach import StalePorts
 from .resources.resource import Observation, Resource
 from .state import Key, Object, State, state_of
-
-
-class Left(NamedTuple):
-    """Something that could not be taken back. `key` is that of the object, if it is about a single one."""
-
-    reason: str
-    key: Optional[Key] = None
-
-    def __str__(self) -> str:
-        return self.reason
-
 
 # The objects that were desired before a run, by their layer.
 DesiredBefore = Callable[[], Mapping[str, State]]
@@ -197,14 +185,16 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
 
 def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
     """Take back what was changed of these objects. The reasons, each with what could not be taken back."""
-    if not refused:
-        return {}
     beside = _without(frozenset(refused), part.desired)
-    _after, left = roll_back([replace(part.only(refused), refused_beside=beside)], desired_before)
-    told: Dict[Key, str] = {}
-    for key, reason in refused.items():
-        reasons = dict.fromkeys(each.reason for each in left if each.key in (key, None) and each.reason != reason)
-        told[key] = f"{reason}; not all of it was taken back: {'; '.join(reasons)}" if reasons else reason
+
+    def left_of(keys: Collection[Key]) -> List[str]:
+        return roll_back([replace(part.only(keys), refused_beside=beside)], desired_before)[1] if keys else []
+
+    # One by one only if that fails: an object must not keep another one from being taken back.
+    told = dict(refused)
+    for key, reason in refused.items() if left_of(refused) else ():
+        left = "; ".join(dict.fromkeys(each for each in left_of([key]) if each != reason))
+        told[key] += f"; not all of it was taken back: {left}" if left else ""
     return told
 
 
@@ -252,7 +242,7 @@ def verified(parts: Sequence[Part], refused: Dict[Key, str]) -> List[Part]:
     return again
 
 
-def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[Left]]:
+def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
     """Bring all layers back to what was observed before the run, as far as that can be done.
 
     Returns:
@@ -265,8 +255,8 @@ def roll_back(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[Lis
     return after, problems
 
 
-def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[Left]]:
-    problems: List[Left] = []
+def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> Tuple[List[Part], List[str]]:
+    problems: List[str] = []
     earlier: Mapping[str, State] = {}
     with noting(problems):
         earlier = desired_before()
@@ -281,7 +271,7 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             back.append(now.without_changes_of(lost))
             gone = (thing for key, thing in part.current.items() if key in lost or key not in now.desired)
-            problems += [Left(f"{declared.get(thing.key, thing).title} is gone", thing.key) for thing in gone]
+            problems += [f"{declared.get(thing.key, thing).title} is gone" for thing in gone]
     for part, changes in _in_order(back):
         with noting(problems):
             part.resource.apply(changes)
@@ -295,14 +285,14 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
         for change in part.changes:
             key = change.subject.key
             still = declared.get(key, change.subject).placed(str(change))
-            problems.append(Left(part.observation.pending.get(key) or f"still to be taken back: {still}", key))
+            problems.append(part.observation.pending.get(key) or f"still to be taken back: {still}")
     return after, problems
 
 
 @contextmanager
-def noting(problems: List[Left]) -> Iterator[None]:
+def noting(problems: List[str]) -> Iterator[None]:
     """Go on after an error, and note it."""
     try:
         yield
     except Exception as error:
-        problems.append(Left(message_of(error)))
+        problems.append(message_of(error))

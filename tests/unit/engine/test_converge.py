@@ -31,7 +31,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.layers import
 from ansible_collections.wharf.network.plugins.module_utils.engine.ledger import Ledger
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
-from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import LOST
+from ansible_collections.wharf.network.plugins.module_utils.engine.planning.reach import StalePorts
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.resource import Observation, Resource
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import Key, State
 
@@ -212,7 +212,7 @@ def test_flows_are_forgotten_later_if_the_former_declaration_cannot_be_planned(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They may have begun by the rules that were taken back."""
-    forgotten: list[set[str]] = []
+    forgotten: list[StalePorts] = []
     run(memory, "a")
     file = Path(ledger_file.PATH)
     ledger = json.loads(file.read_text(encoding="utf-8"))
@@ -220,15 +220,15 @@ def test_flows_are_forgotten_later_if_the_former_declaration_cannot_be_planned(
     file.write_text(json.dumps(ledger), encoding="utf-8")
     before = dict(memory.there)
     memory.fail["br-c"] = ApplyError("refused")
-    monkeypatch.setattr(host.Host, "ports_to_check", lambda _host, changes: {LOST} if changes else set())
-    monkeypatch.setattr(flows, "forget", lambda ports, _plan: forgotten.append({*ports}))
+    monkeypatch.setattr(host.Host, "ports_to_check", lambda _host, changes: StalePorts(lost=bool(changes)))
+    monkeypatch.setattr(flows, "forget", lambda ports, _plan: forgotten.append(ports))
     with pytest.raises(ApplyError, match="^refused; .* taken back, but for these: connection tracking has forgotten"):
         run(memory, "b", "c", state="exact")
-    assert (memory.there, Ledger.load().stale_ports, forgotten) == (before, {LOST}, [])
+    assert (memory.there, Ledger.load().stale_ports, forgotten) == (before, StalePorts(lost=True), [])
     assert Ledger.load().declared.networks == ledger["declared"]["networks"]
     memory.fail.clear()
     run(memory, "b", "c", state="exact")
-    assert (Ledger.load().stale_ports, forgotten) == (set(), [{LOST}])
+    assert (Ledger.load().stale_ports, forgotten) == (StalePorts(), [StalePorts(lost=True)])
 
 
 def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
