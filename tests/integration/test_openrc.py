@@ -233,6 +233,6 @@ def test_a_third_party_script_of_that_name(host_of_openrc: ThrowawayHost) -> Non
     host = host_of_openrc
     host.run(f"echo '#!/sbin/openrc-run' > {SCRIPTS}/{APPLY}")
     before = host.snapshot()
-    with pytest.raises(EngineError, match=f"{SCRIPTS}/{APPLY}: exists and is not managed by wharf.network"):
+    with pytest.raises(EngineError, match=f"wharf_boot: {SCRIPTS}/{APPLY} exists and is not managed by wharf.network"):
         installed(host)
     assert differences(before, host.snapshot()) == ""
