@@ -391,6 +391,40 @@ def test_a_link_goes_from_the_stack_that_its_container_has_left(host: ThrowawayH
     host.run("ip netns del theirs")
 
 
+def test_who_has_a_change_refused_keeps_no_link_that_is_to_be_another(host: ThrowawayHost) -> None:
+    """Else root in a container could stay on a LAN for as long as it likes."""
+    spare(host)
+    with host.declared(on_lan("web", "db")):
+        gateway = OF_LAN["ipam"]["config"][0]["gateway"]
+        for words in (on_lan("web", "db", mode="private"), on_lan("web", "db", parent="spare")):
+            host.run(f"ip route del default; ip route add blackhole {gateway} scope link", "web")
+            assert host.apply(words).pending == ["web/lan"]
+            assert "eth0" not in host.run("ip -br link", "web")
+            host.run(f"ip route del blackhole {gateway}", "web")
+            host.converge(words)
+            assert host.probe("web", f"{gateway}/ping").is_open
+
+
+def test_a_link_that_is_refused_in_another_stack_is_what_it_was_in_the_former_one(host: ThrowawayHost) -> None:
+    gateway = OF_LAN["ipam"]["config"][0]["gateway"]
+    for name in ("former", "later"):
+        host.run(f"ip netns add {name}; ip -n {name} link set lo up")
+
+    def words(name: str) -> Any:
+        web = {"networks": ["lan"], "x-wharf": {"sandbox": f"path:/run/netns/{name}"}}
+        return {**on_lan(), "containers": {"web": web}}
+
+    with host.declared(words("former")):
+        before = host.run("ip -br -4 addr show scope global; ip route", "former")
+        host.run(f"ip route add blackhole {gateway} scope link", "later")
+        assert host.apply(words("later"), EXACT).pending == ["web/lan"]
+        assert host.run("ip -br -4 addr show scope global; ip route", "former") == before
+        host.run(f"ip route del blackhole {gateway}", "later")
+        host.converge(words("later"), EXACT)
+        assert "eth0@" in host.run("ip -br link", "later")
+    host.run("ip netns del former; ip netns del later")
+
+
 def test_macs_pass_from_one_container_to_another_in_one_run(host: ThrowawayHost) -> None:
     """On one parent, no two links may have the same at any time."""
 

@@ -397,13 +397,43 @@ def test_who_has_a_change_refused_does_not_keep_an_address_that_another_containe
         results = host.apply(words)
         assert results.pending == [pending]
         (warning,) = results.warnings
-        gone = r"not all of it was taken back: \S+: endpoint web/front is gone"
+        gone = r"not all of it was taken back: \S+: endpoint web/front was removed, since its former .*"
         assert re.search(rf"{pending} is pending: .*{why}.*; {gone}$", warning)
         assert "eth0" not in host.run("ip -br link", "web")
         assert host.probe("db", "172.18.5.5/ping").is_open
         host.run(script + undone, "web")
         assert [change[3] for change in host.converge(words)] == [pending]
         assert host.probe("new", "172.18.7.7/ping").is_open
+
+
+def test_who_has_a_change_refused_does_not_keep_the_address_of_the_gateway(host: ThrowawayHost) -> None:
+    """But a MAC that has long been another container's on another network."""
+    done, undone, pending, _why = LEADS_NOWHERE
+    mac = "02:42:ac:00:00:77"
+    subnets = [{"subnet": "172.18.0.0/16", "gateway": "172.18.0.1"}, {"subnet": "fd00:18::/64"}]
+    front = {**WORDS["networks"]["front"], "ipam": {"config": subnets}}
+    web = {"ipv4_address": "172.18.5.5", "mac_address": mac}
+    others = {**WORDS["containers"], "far": {"networks": {"back": {"mac_address": mac}}}}
+    before = {"networks": {"front": front, "back": {}}, "containers": {**others, "web": {"networks": {"front": web}}}}
+
+    def words(attachment: Any, gateway: str = "172.18.0.1") -> Any:
+        config = [{**subnets[0], "gateway": gateway}, subnets[1]]
+        networks = {**before["networks"], "front": {**front, "ipam": {"config": config}}}
+        return {"networks": networks, "containers": {**others, "web": {"networks": {"front": attachment}}}}
+
+    with host.declared(before):
+        script = variables(host)
+        host.run(script + done, "web")
+        given_up = words({"ipv4_address": "172.18.5.5"})
+        assert host.apply(given_up).pending == [pending]
+        assert mac in host.run("ip -br link show eth0", "web")
+        moved = words({"ipv4_address": "172.18.7.7"}, gateway="172.18.5.5")
+        host.run("ip route add blackhole 172.18.5.5 scope link", "web")
+        assert host.apply(moved).pending == [pending]
+        assert "eth0" not in host.run("ip -br link", "web")
+        host.run(f"{script}{undone}; ip route del blackhole 172.18.5.5", "web")
+        host.converge(moved)
+        assert host.probe("db", "172.18.7.7/ping").is_open
 
 
 def test_a_stack_in_which_one_parameter_is_refused_has_all_as_they_were(host: ThrowawayHost) -> None:

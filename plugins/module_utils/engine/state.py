@@ -565,15 +565,15 @@ class Endpoint(Object):
 
     def after_refusal(self, desired: Object, others: Iterable[Object]) -> Optional[Object]:
         """The same endpoint, but for what the host sets on its own side: root in the container must not evade that. It
-        is not given back what is another endpoint's now.
+        is not given back a link that is to be on another parent, or on a bridge instead, nor what is the gateway's or
+        another endpoint's of its network now.
         """
         if not isinstance(desired, Endpoint):
             return self
-        given_up = self.identities - desired.identities
-        if any(isinstance(other, Endpoint) and given_up & other.identities for other in others):
+        neighbours = (each for each in others if isinstance(each, Endpoint) and each.network == self.network)
+        taken = {route.gateway for route in desired.routes}.union(*(each.identities for each in neighbours))
+        if self.sublink != desired.sublink or (self.identities - desired.identities) & taken:
             return None
-        if bool(self.sublink) != bool(desired.sublink):
-            return self
         return replace(self, port=desired.port, ingress=desired.ingress, egress=desired.egress)
 
     def place_of(self, sysctl: str) -> str:

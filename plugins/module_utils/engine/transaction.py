@@ -270,8 +270,12 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
             now = part.going_back(earlier.get(part.layer, {}))
             lost = frozenset(key for key, thing in now.desired.items() if key not in now.current and not thing.is_whole)
             back.append(now.without_changes_of(lost))
-            gone = (thing for key, thing in part.current.items() if key in lost or key not in now.desired)
-            problems += [f"{declared.get(thing.key, thing).title} is gone" for thing in gone]
+            for key, thing in part.current.items():
+                if key in lost:
+                    problems.append(f"{declared.get(key, thing).title} is gone")
+                elif key not in now.desired:
+                    why = "its former parent, address or MAC is not for it any more"
+                    problems.append(f"{declared.get(key, thing).title} was removed, since {why}")
     for part, changes in _in_order(back):
         with noting(problems):
             part.resource.apply(changes)

@@ -19,7 +19,7 @@ from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, 
 from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
-from ...state import Endpoint, EndpointKey, Key, SandboxRef, State, state_of
+from ...state import Endpoint, EndpointKey, Key, Object, SandboxRef, State, state_of
 from ..resource import Observation
 from . import parameters, sublinks
 from .endpoint_ends import (
@@ -100,7 +100,10 @@ class Endpoints(LinkResource):
         return Observation(
             current,
             as_desired,
-            partial=frozenset(current.keys() - as_desired.keys()),
+            # Of a link in another stack, the addresses and routes are not known.
+            partial=frozenset(
+                key for key, thing in current.items() if key not in as_desired or _is_elsewhere(thing, as_desired[key])
+            ),
             pending=pending,
             prior=self._prior(rest.values()),
             released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
@@ -193,6 +196,12 @@ class Endpoints(LinkResource):
                 raise ApplyError(f"{places}: {error}" if places else str(error)) from error
             why = refusal([each.name for each in endpoints], sandbox, error)
             refused.update({each.key: why for each in endpoints})
+
+
+def _is_elsewhere(thing: Object, wanted: Object) -> bool:
+    if not isinstance(thing, Endpoint) or not isinstance(wanted, Endpoint):
+        return False
+    return bool(thing.sublink) and thing.sandbox != wanted.sandbox
 
 
 def _stacks_of(endpoints: Sequence[Endpoint]) -> Set[int]:
