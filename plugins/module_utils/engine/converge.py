@@ -27,7 +27,7 @@ from .state import Key
 from .transaction import Part, noting
 from .unconfirmed import Reverted, Unconfirmed
 
-NO_FLOWS_FORGOTTEN = (
+_NO_FLOWS_FORGOTTEN = (
     "connection tracking has forgotten no flows, since what was declared before cannot be planned any more: the next "
     "run that succeeds has them forgotten"
 )
@@ -198,7 +198,7 @@ def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
         if host.plan_before:
             flows.forget(ledger.stale_ports, host.plan_before)
         elif ledger.stale_ports:
-            problems.append(NO_FLOWS_FORGOTTEN)
+            problems.append(_NO_FLOWS_FORGOTTEN)
     with noting(problems):
         if problems:
             transaction.note_after(ledger, remaining)

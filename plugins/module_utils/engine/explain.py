@@ -369,7 +369,7 @@ class _Explanation:
 
     @cached_property
     def _for_other_ports(self) -> Dict[Key, Set[Any]]:
-        """By whose they are, the elements, or rules of iptables, that are there for other ports than this packet's."""
+        """The elements, or rules of iptables, that only other ports than this packet's need, by their owner's key."""
         published = publication_at(self._plan, self._case.asked)
         own = {header.destination_port for header in self._headers} | {published.target_port if published else None}
         plan = self._plan

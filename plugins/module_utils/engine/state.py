@@ -564,9 +564,9 @@ class Endpoint(Object):
         return frozenset([*macs, *(address.partition("/")[0] for address in self.addresses)])
 
     def after_refusal(self, desired: Object, others: Iterable[Object]) -> Optional[Object]:
-        """The same endpoint, but for what the host sets on its own side: root in the container must not evade that. It
-        is not given back a link that is to be on another parent, or on a bridge instead, nor what is the gateway's or
-        another endpoint's of its network now.
+        """The same endpoint, but with the port and the rates as desired: the host sets these on its own side, and root
+        in the container must not evade them. None if the link is to be another one, or if the gateway or another
+        endpoint of the network has the former address or MAC now.
         """
         if not isinstance(desired, Endpoint):
             return self
@@ -639,7 +639,7 @@ class ElementSet(Object, kind="set"):
 
 @dataclass(frozen=True)
 class ElementMap(ElementSet, kind="set"):
-    """A map of that table, likewise."""
+    """A map of that table, without its elements."""
 
 
 @dataclass(frozen=True, order=True)

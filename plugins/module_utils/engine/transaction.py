@@ -172,7 +172,7 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
     """Make all changes.
 
     Returns:
-        What was refused inside single sandboxes, and is what it was before, each with the reason.
+        The objects that were refused inside single sandboxes, and are taken back, each with the reason.
 
     Raises:
         WharfError, OSError: anything else was refused; what was done before is done.
@@ -184,7 +184,7 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
 
 
 def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
-    """Take back what was changed of these objects. The reasons, each with what could not be taken back."""
+    """Take the refused objects back. Returns the reasons, to which what could not be taken back is added."""
     beside = _without(frozenset(refused), part.desired)
 
     def left_of(keys: Collection[Key]) -> List[str]:
@@ -261,7 +261,7 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
     with noting(problems):
         earlier = desired_before()
     back: List[Part] = []
-    # What is observed on the host has no place.
+    # An observed object does not know the place of its declaration.
     declared: State = {}
     for state in (*earlier.values(), *(part.wanted for part in parts)):
         declared.update(state)

@@ -69,7 +69,7 @@ class Resource:
         has said must be known before.
 
         Returns:
-            What was refused inside a single sandbox, each with the reason. It may be changed in part.
+            The objects that were refused inside a single sandbox, each with the reason. They may be changed in part.
 
         Raises:
             ApplyError, OSError: the kernel, a program or the disk refused a change.

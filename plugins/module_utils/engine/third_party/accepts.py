@@ -59,7 +59,7 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
 
 
 def accept_rule(owner: str, text: str) -> FilterRule:
-    """What is left to the rules of third-party bridges comes before what is accepted."""
+    """The RETURN rules for third-party bridges come before the ACCEPT rules."""
     return FilterRule(ACCEPTS, text, is_first=owner == THIRD_PARTY_BRIDGES)
 
 
