@@ -24,6 +24,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.resources.lin
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.bridges import Bridges
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.endpoints import Endpoints
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.sandboxes import Sandboxes
+from ansible_collections.wharf.network.plugins.module_utils.engine.resources.links.stacks import StackReader
 from ansible_collections.wharf.network.plugins.module_utils.engine.resources.resource import Resource
 from ansible_collections.wharf.network.plugins.module_utils.engine.state import (
     HOST_STACK,
@@ -603,6 +604,25 @@ def test_a_sandbox_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -
         pass
     converge(WEB)
     assert link("lo", "web")["ifalias"] == "wharf:web"
+
+
+@on_a_host_of_its_own
+def test_a_stack_is_not_taken_for_one_that_is_gone() -> None:
+    """The kernel gives the number of a namespace that is gone to the next one."""
+    former, later = (SandboxRef(PATH, f"/run/netns/{name}") for name in ("former", "later"))
+    reader, deadline = StackReader(), time.monotonic() + 10
+    run("ip netns add former")
+    gone = reader.read([former])[former]
+    run("ip netns del former")
+    run("ip netns add later")
+    while namespaces.identity(later.name) != gone.identity:
+        # The kernel needs its time, and other tests make namespaces, too.
+        assert time.monotonic() < deadline
+        run("ip netns del later")
+        run("ip netns add later")
+    run("ip -n later link set lo up")
+    assert not gone.loopback.up
+    assert reader.read([later])[later].loopback.up
 
 
 @on_a_host_of_its_own

@@ -414,11 +414,12 @@ def test_a_link_that_is_refused_in_another_stack_is_what_it_was_in_the_former_on
         web = {"networks": ["lan"], "x-wharf": {"sandbox": f"path:/run/netns/{name}"}}
         return {**on_lan(), "containers": {"web": web}}
 
+    shown = "ip -4 addr show scope global | grep inet; ip route"
     with host.declared(words("former")):
-        before = host.run("ip -br -4 addr show scope global; ip route", "former")
+        before = host.run(shown, "former")
         host.run(f"ip route add blackhole {gateway} scope link", "later")
         assert host.apply(words("later"), EXACT).pending == ["web/lan"]
-        assert host.run("ip -br -4 addr show scope global; ip route", "former") == before
+        assert host.run(shown, "former") == before
         host.run(f"ip route del blackhole {gateway}", "later")
         host.converge(words("later"), EXACT)
         assert "eth0@" in host.run("ip -br link", "later")

@@ -152,17 +152,30 @@ class StackReader:
         wanted = list(dict.fromkeys(sandboxes))
         unread = [ref for ref in wanted if ref not in self._read]
         if unread:
-            # By another name, such as the path of a process, a stack may have been read before.
-            known = {stack.identity: stack for stack in self._read.values()}
+            known = {stack.identity: ref for ref, stack in self._read.items()}
             with Connection(socket.NETLINK_ROUTE) as host, namespaces.opened(namespaces.OWN) as own:
                 for ref in unread:
                     # A container may end meanwhile.
                     with suppress(FileNotFoundError, ProcessLookupError):
                         path = sandbox_path(ref)
                         if namespaces.is_namespace(path):
-                            stack = known.get(namespaces.identity(path)) or _read_at(path, host, own)
-                            self._read[ref] = known[stack.identity] = stack
+                            # By another name, such as the path of a process, it may have been read before.
+                            other = known.get(namespaces.identity(path))
+                            if other and self._still_leads_there(other):
+                                self._read[ref] = self._read[other]
+                            else:
+                                self._read[ref] = _read_at(path, host, own)
+                            known[self._read[ref].identity] = ref
         return {ref: self._read[ref] for ref in wanted if ref in self._read}
+
+    def _still_leads_there(self, ref: SandboxRef) -> bool:
+        """Whether a name of a stack that was read is a name of the same one now.
+
+        Its container may have ended, and the kernel gives the number of a namespace that is gone to the next one.
+        """
+        with suppress(OSError):
+            return namespaces.identity(sandbox_path(ref)) == self._read[ref].identity
+        return False
 
     def forget(self, sandboxes: Iterable[SandboxRef] = (), numbers: Collection[int] = ()) -> None:
         """Read the host's stack anew the next time, and those of these sandboxes, by whatever names, or numbers."""
