@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -363,26 +364,59 @@ def test_an_endpoint_that_is_refused_is_what_it_was(host: ThrowawayHost, how: st
         assert host.probe("new", f"{host.address('web', 'front')}/ping").is_open
 
 
+OPTIONS = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": "br-other"}
+# Of the endpoint of `web` all that is on the host differs.
+OTHER_ON_HOST = {
+    "networks": {"front": {**WORDS["networks"]["front"], "driver_opts": OPTIONS}},
+    "containers": {**WORDS["containers"], "web": {"networks": {"front": {"x-wharf": RATE}}}},
+}
+
+
+def is_other_on_host(host: ThrowawayHost) -> bool:
+    veths = host.json("ip -d -j link show type veth")
+    (link,) = (each for each in veths if each.get("ifalias") == "wharf:web/front")
+    found = (link["master"], link["linkinfo"]["info_slave_data"]["isolated"])
+    return found == ("br-other", True) and "rate 8Mbit" in host.run(f"tc qdisc show dev {link['ifname']}")
+
+
 def test_who_has_a_change_refused_evades_nothing_that_the_host_sets_on_its_own_side(host: ThrowawayHost) -> None:
     """Else root in a container could keep what an admin takes away, for as long as it likes."""
     done, undone, pending, _why = LEADS_NOWHERE
-    options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": "br-other"}
-    web = {"networks": {"front": {"x-wharf": RATE}}}
-    words = {
-        "networks": {"front": {**WORDS["networks"]["front"], "driver_opts": options}},
-        "containers": {**WORDS["containers"], "web": web},
-    }
     with host.declared(WORDS):
         script = variables(host)
         host.run(script + done, "web")
         for _time in range(2):
-            assert host.apply(words).pending == [pending]
-            veths = host.json("ip -d -j link show type veth")
-            (link,) = (each for each in veths if each.get("ifalias") == "wharf:web/front")
-            assert (link["master"], link["linkinfo"]["info_slave_data"]["isolated"]) == ("br-other", True)
-            assert "rate 8Mbit" in host.run(f"tc qdisc show dev {link['ifname']}")
+            assert host.apply(OTHER_ON_HOST).pending == [pending]
+            assert is_other_on_host(host)
         host.run(script + undone, "web")
-        assert [change[3] for change in host.converge(words)] == [pending]
+        assert [change[3] for change in host.converge(OTHER_ON_HOST)] == [pending]
+
+
+def test_who_has_an_interface_in_the_way_evades_nothing_that_the_host_sets_on_its_own_side(host: ThrowawayHost) -> None:
+    done, undone = IN_THE_WAY["ours has another name"]
+    with host.declared(WORDS):
+        host.run(done, "web")
+        # The first time around the ledger learns what it then keeps.
+        for words in (OTHER_ON_HOST, WORDS):
+            host.apply(words, EXACT)
+        before = standing(host)
+        for number in itertools.count(1, 5):
+            refusal = host.refused(number, OTHER_ON_HOST, EXACT)
+            if not refusal.failed or "all changes were made" in refusal.said:
+                host.apply(WORDS, EXACT)
+            assert_same(before, lambda: standing(host), f"after {refusal.what} was refused, {refusal.said}")
+            if not refusal.what:
+                break
+        predicted, results = host.diff(OTHER_ON_HOST), host.apply(OTHER_ON_HOST)
+        assert results.pending == predicted.pending == ["web/front"]
+        assert results.changes == predicted.changes
+        of_web = [("veth", "update", "endpoint", "web/front", "port,ingress,egress")]
+        assert [each for each in results.changes if each[3] == "web/front"] == of_web
+        assert is_other_on_host(host)
+        assert host.apply(OTHER_ON_HOST).changes == []
+        host.run(undone, "web")
+        host.converge(OTHER_ON_HOST)
+        assert is_other_on_host(host)
 
 
 def test_who_has_a_change_refused_does_not_keep_an_address_that_another_container_has_now(host: ThrowawayHost) -> None:

@@ -115,7 +115,7 @@ class Snapshot:
 def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -> Snapshot:
     """Read the host's links and the sandboxes of the `wanted` endpoints.
 
-    Where an `owned` endpoint is in none of these, all other stacks are read, too.
+    Where an `owned` endpoint is in none of these, or one leads into another stack, all other stacks are read, too.
     """
     links = reader.host.links
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
@@ -123,12 +123,19 @@ def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
     ports = frozenset(endpoint.host_interface for endpoint in wanted.values())
     snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), ports=ports)
-    there = map(endpoint_name, (*_ports(links, wanted), *snapshot.sublinks))
+    found = _ports(links, wanted)
+    there = map(endpoint_name, (*found, *snapshot.sublinks))
     missing = {name for kind, name in owned if kind == Endpoint.kind}.difference(there)
     # A veth that is gone is nowhere else, and that of a container which does not run is gone with it. In another
     # sandbox the endpoint may have been a link without an end on the host.
     awaited = (each.name for each in wanted.values() if not each.sublink and _has_ended(each.sandbox, owned, stacks))
-    return replace(snapshot, elsewhere=_everywhere(reader)) if missing.difference(awaited) else snapshot
+    leads_elsewhere = any(
+        port.link_netnsid != inside[wanted[key].sandbox].number
+        for key, port in found.items()
+        if key in wanted and wanted[key].sandbox in inside
+    )
+    is_elsewhere = leads_elsewhere or missing.difference(awaited)
+    return replace(snapshot, elsewhere=_everywhere(reader)) if is_elsewhere else snapshot
 
 
 def _has_ended(sandbox: SandboxRef, owned: Collection[Key], stacks: Stacks) -> bool:
@@ -230,9 +237,11 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
                 for each in endpoints
                 if each.interface in third_party and _stays_for(inside, each)
             ]
-            # A container may end meanwhile.
-            with suppress(FileNotFoundError, ProcessLookupError):
-                _complete(sandbox, endpoints, inside, ports, snapshot.sublinks, found, known)
+            stacks = {sandbox: inside, **snapshot.elsewhere}
+            for each in endpoints:
+                # A container may end meanwhile.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    _complete(each, stacks, ports, snapshot.sublinks, found, known)
     if problems:
         raise ConflictError(*problems)
     return [*found.values(), *_left_overs(rates, snapshot, ports)]
@@ -325,35 +334,40 @@ def _port(link: LinkInfo, names: Dict[int, str], vlans: Optional[Vlans]) -> Port
 
 
 def _complete(
-    sandbox: SandboxRef,
-    endpoints: List[Endpoint],
-    inside: Stack,
+    wanted: Endpoint,
+    stacks: Stacks,
     ports: Ports,
     sublinks: Mapping[EndpointKey, SublinkFound],
     found: Dict[EndpointKey, Endpoint],
     known: Known,
 ) -> None:
-    """Complete the endpoints in `found` by their interfaces in the sandbox."""
-    for wanted in endpoints:
-        key = wanted.endpoint_key
-        port, sublink = ports.get(key), sublinks.get(key)
-        peer = _peer(inside, port) if port and port.group != UNDONE_PORTS else None
-        if sublink and sublink.stack.identity == inside.identity:
+    """Complete an endpoint in `found` by its interface in that of the stacks in which it is."""
+    key = wanted.endpoint_key
+    port, sublink = ports.get(key), sublinks.get(key)
+    for ref, stack in stacks.items():
+        peer = _peer(stack, port) if port and port.group != UNDONE_PORTS else None
+        if sublink and sublink.stack.identity == stack.identity:
             peer = sublink.link
         if peer:
-            sysctls = _sysctls(sandbox, wanted, peer, known.get(wanted.name, {}))
-            found[key] = _with_sandbox_end(found[key], wanted, peer, inside, sysctls)
+            sysctls = _sysctls(ref, wanted, peer, known.get(wanted.name, {}))
+            found[key] = _with_sandbox_end(found[key], ref, wanted, peer, stack, sysctls)
+            return
 
 
 def _with_sandbox_end(
-    host_end: Endpoint, wanted: Endpoint, peer: LinkInfo, inside: Stack, sysctls: Iterable[Tuple[str, str]]
+    host_end: Endpoint,
+    sandbox: SandboxRef,
+    wanted: Endpoint,
+    peer: LinkInfo,
+    inside: Stack,
+    sysctls: Iterable[Tuple[str, str]],
 ) -> Endpoint:
     # An interface that is down has no address or route in use.
     addresses = [info for info in inside.addresses if info.index == peer.index and peer.up]
     routes = [info for info in inside.routes if {*info.indexes} == {peer.index} and peer.up]
     return replace(
         host_end,
-        sandbox=wanted.sandbox,
+        sandbox=sandbox,
         interface=peer.name,
         port=host_end.port if host_end.mtu == peer.mtu else replace(host_end.port, mtu=host_end.mtu),
         mtu=peer.mtu,

@@ -10,6 +10,7 @@ import socket
 import time
 import zlib
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...diff import Change
@@ -19,7 +20,7 @@ from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, 
 from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
-from ...state import Endpoint, EndpointKey, Key, Object, SandboxRef, State, state_of
+from ...state import NO_SANDBOX, Endpoint, EndpointKey, Key, Object, SandboxRef, State, state_of
 from ..resource import Observation
 from . import parameters, sublinks
 from .endpoint_ends import (
@@ -83,7 +84,9 @@ class Endpoints(LinkResource):
         parameters.refuse_unsettable(new)
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        """A third party's default route stays, so the endpoint in the same stack gets none."""
+        """A third party's default route stays, so the endpoint in the same stack gets none. A blocked endpoint stays as
+        it is in its sandbox, and becomes as desired on the host.
+        """
         wanted = {thing.endpoint_key: with_networks(thing) for thing in desired.values() if isinstance(thing, Endpoint)}
         snapshot = read_snapshot(wanted, self._owned | owned, self._stacks)
         wanted.update({thing.endpoint_key: thing for thing in leave_default_routes(wanted, snapshot)})
@@ -92,18 +95,18 @@ class Endpoints(LinkResource):
         blocked = self._blocked(wanted, snapshot)
         awaited = {thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}
         pending = {**lacking, **awaited, **blocked}
-        unseen = {*blocked, *(thing.key for thing in wanted.values() if is_unreadable(thing.sandbox))}
+        unseen = {thing.key for thing in wanted.values() if is_unreadable(thing.sandbox)}
         rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
-        found = state_of([*observe_endpoints(rest, parameters.by_name(self._before, "endpoint"), snapshot)])
+        on_host = {name: replace(thing, sandbox=NO_SANDBOX) for name, thing in wanted.items() if thing.key in blocked}
+        known = parameters.by_name(self._before, "endpoint")
+        found = state_of([*observe_endpoints({**rest, **on_host}, known, snapshot)])
         current = {key: thing for key, thing in found.items() if key not in unseen}
         as_desired = state_of([*rest.values()])
+        as_desired.update(_desired_on_host(current, on_host.values(), [*as_desired.values()]))
         return Observation(
             current,
             as_desired,
-            # Of a link in another stack, the addresses and routes are not known.
-            partial=frozenset(
-                key for key, thing in current.items() if key not in as_desired or _is_elsewhere(thing, as_desired[key])
-            ),
+            partial=frozenset(current.keys() - as_desired.keys()),
             pending=pending,
             prior=self._prior(rest.values()),
             released=parameters.released(self._before, "endpoint", frozenset(pending), as_desired, current),
@@ -167,7 +170,7 @@ class Endpoints(LinkResource):
                     _make_port(netlink, before, after)
         by_sandbox: Dict[SandboxRef, List[Step]] = {}
         for step in steps:
-            if step[1].key not in refused:
+            if step[1].is_whole and step[1].key not in refused:
                 by_sandbox.setdefault(step[1].sandbox, []).append(step)
         for sandbox, inside in by_sandbox.items():
             with self._refusing(refused, [after for _before, after in inside]):
@@ -198,10 +201,13 @@ class Endpoints(LinkResource):
             refused.update({each.key: why for each in endpoints})
 
 
-def _is_elsewhere(thing: Object, wanted: Object) -> bool:
-    if not isinstance(thing, Endpoint) or not isinstance(wanted, Endpoint):
-        return False
-    return bool(thing.sublink) and thing.sandbox != wanted.sandbox
+def _desired_on_host(current: State, desired: Iterable[Endpoint], others: List[Object]) -> State:
+    """Those of the desired endpoints that exist, as they are in their sandboxes and desired on the host. Left out are
+    those whose links must go.
+    """
+    found = ((thing.key, thing, current[thing.key]) for thing in desired if thing.key in current)
+    kept = ((key, now.after_refusal(thing, others)) for key, thing, now in found)
+    return {key: thing for key, thing in kept if thing}
 
 
 def _stacks_of(endpoints: Sequence[Endpoint]) -> Set[int]:
