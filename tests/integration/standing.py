@@ -110,10 +110,6 @@ def _stack(host: ThrowawayHost, name: str) -> dict[str, Any]:
 
     shown = read("printed", command=["ip", "-j", "-d", "-batch", "-"], given="addr show\nroute show table all\n")
     links, routes = map(json.loads, shown.splitlines())
-    filters = (f"filter show dev {link} ingress\n" for link in read("link_names"))
-    # It fails where a link has no queue for filters, and goes on.
-    asked = "".join(["qdisc show\n", *filters])
-    queues = read("printed", command=["tc", "-force", "-batch", "-"], given=asked, may_fail=True)
     return {
         **{f"{name} link {link['ifname']}": _link(link) for link in links},
         f"{name} routes": sorted(
@@ -122,11 +118,18 @@ def _stack(host: ThrowawayHost, name: str) -> dict[str, Any]:
             # The kernel makes and forgets those of anycast by itself, some time after an address or its link changes.
             if each["type"] != "anycast" and not _is_of_itself(each["dst"])
         ),
-        f"{name} queues": sorted(
-            each for each in re.sub(r"( refcnt|\tindex) \d+", "", queues).splitlines() if "noqueue" not in each
-        ),
+        **({f"{name} queues": _queues(read)} if name == HOST else {}),
         f"{name} parameters": read("read_parameters", patterns=_PARAMETERS),
     }
+
+
+def _queues(read: Callable[..., Any]) -> list[str]:
+    """Those of the host, which alone the engine touches."""
+    filters = (f"filter show dev {link} ingress\n" for link in read("link_names"))
+    # It fails where a link has no queue for filters, and goes on.
+    asked = "".join(["qdisc show\n", *filters])
+    queues = read("printed", command=["tc", "-force", "-batch", "-"], given=asked, may_fail=True)
+    return sorted(each for each in re.sub(r"( refcnt|\tindex) \d+", "", queues).splitlines() if "noqueue" not in each)
 
 
 def _link(link: Any) -> Any:

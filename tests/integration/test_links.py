@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -608,21 +609,42 @@ def test_a_sandbox_left_half_made_is_finished(monkeypatch: pytest.MonkeyPatch) -
 
 @on_a_host_of_its_own
 def test_a_stack_is_not_taken_for_one_that_is_gone() -> None:
-    """The kernel gives the number of a namespace that is gone to the next one."""
+    """The kernel gives the number of a namespace that is gone to the next one, as here the name to the same one."""
     former, later = (SandboxRef(PATH, f"/run/netns/{name}") for name in ("former", "later"))
-    reader, deadline = StackReader(), time.monotonic() + 10
+    reader = StackReader()
     run("ip netns add former")
-    gone = reader.read([former])[former]
+    assert not reader.read([former])[former].loopback.up
+    run("touch /run/netns/later")
+    run("mount --bind /run/netns/former /run/netns/later")
     run("ip netns del former")
-    run("ip netns add later")
-    while namespaces.identity(later.name) != gone.identity:
-        # The kernel needs its time, and other tests make namespaces, too.
-        assert time.monotonic() < deadline
-        run("ip netns del later")
-        run("ip netns add later")
     run("ip -n later link set lo up")
-    assert not gone.loopback.up
     assert reader.read([later])[later].loopback.up
+
+
+@pytest.mark.parametrize("at", ["stat", "open"])
+@on_a_host_of_its_own
+def test_a_process_that_ends_while_its_stack_is_read(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """The kernel says then that its namespace may not be opened."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process:
+        ref = SandboxRef(PATH, f"/proc/{process.pid}/ns/net")
+        while not namespaces.is_namespace(ref.name) or namespaces.identity(ref.name) == namespaces.identity(
+            namespaces.OWN
+        ):
+            time.sleep(0.01)
+        function, seen = getattr(os, at), []
+
+        def ends(path: Any, *arguments: Any, **options: Any) -> Any:
+            """At the second time, when it has been found to be there."""
+            seen.extend([path] * (path == ref.name))
+            if len(seen) == 2 and path == ref.name:
+                process.kill()
+                process.wait()
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return function(path, *arguments, **options)
+
+        monkeypatch.setattr(os, at, ends)
+        assert StackReader().read([ref]) == {}
+        assert process.returncode is not None
 
 
 @on_a_host_of_its_own

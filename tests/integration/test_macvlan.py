@@ -383,11 +383,12 @@ def test_a_link_goes_from_the_stack_that_its_container_has_left(host: ThrowawayH
             host.apply(words, EXACT)
             assert "eth0@" in host.run("ip -br link", "theirs")
             is_killed = host.is_killed(fatal, moved, EXACT)
-            host.converge(moved, EXACT)
+            host.apply(moved, EXACT)
             assert "eth0@" not in host.run("ip -br link", "theirs"), fatal
             if not is_killed:
                 break
         assert 10 < fatal < 99
+        assert host.apply(moved, EXACT).changes == []
     host.run("ip netns del theirs")
 
 

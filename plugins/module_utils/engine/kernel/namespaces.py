@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import stat
@@ -35,7 +36,8 @@ def identity(path: Union[str, int]) -> Identity:
     Raises:
         OSError: there is nothing.
     """
-    found = os.stat(path)
+    with _telling_of_its_end(path):
+        found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
@@ -52,11 +54,32 @@ def is_namespace(path: str) -> bool:
 
 @contextmanager
 def opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is nothing, or the process has ended whose namespace it was.
+        OSError: it may not be opened.
+    """
+    with _telling_of_its_end(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _telling_of_its_end(path: Union[str, int]) -> Iterator[None]:
+    """The kernel says of the namespace of a process that ends just then that it may not be opened.
+
+    Raises:
+        FileNotFoundError: the process has ended.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        if isinstance(path, int) or os.path.lexists(path):
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
 
 @contextmanager
