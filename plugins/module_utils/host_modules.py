@@ -67,8 +67,8 @@ def confirm(module: Any) -> None:
 def network_info(module: Any) -> None:
     """Tell what is there."""
     from .engine import verified
+    from .engine.drawing.text_picture import draw
     from .engine.observation import observe
-    from .engine.picture import draw
 
     # What a run that is under way has half made is no drift.
     with _reporting_errors(module), locked(lambda told: _warn(module, told)):

@@ -29,11 +29,11 @@ from .declaration.declared import (
     is_metrics_file,
 )
 from .declaration.places import Places
+from .drawing.text_picture import draw
 from .errors import ConflictError, ProblemCollector, WharfError
 from .history import MOST_RUNS
 from .kernel import clock
 from .observation import observe_what_can_be
-from .picture import draw
 from .report import describe, log_lines, recovered_lines, summary, unified
 from .run_lock import locked, run_under_way
 from .unconfirmed import NOTHING_UNCONFIRMED

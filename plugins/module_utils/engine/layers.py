@@ -176,7 +176,7 @@ def _lacking_for_endpoints(planned: Plan) -> List[Problem]:
 
         found += lacking(planned.lease_requests)
     if _has_third_party_sandboxes(planned):
-        from .resources.links.sandboxes import rootless
+        from .preflight.rootless_podman import rootless
 
         found += rootless(plan.sandboxes_and_endpoints(planned))
     return found

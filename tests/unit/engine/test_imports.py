@@ -33,7 +33,7 @@ ROOMS = {
     "third_party": {"declaration", "planning"},
     "runtimes": {"kernel"},
     "resources": {"declaration", "planning", "rules", "third_party", "runtimes", "kernel"},
-    "preflight": {"declaration", "planning", "third_party", "resources", "kernel"},
+    "preflight": {"declaration", "planning", "third_party", "resources", "runtimes", "kernel"},
     "reachability": {"declaration", "planning", "kernel"},
     "drawing": {"declaration"},
     "explanation": {"declaration", "planning", "rules", "third_party", "resources", "reachability", "kernel"},

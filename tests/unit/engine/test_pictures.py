@@ -10,7 +10,7 @@ from pathlib import Path
 import golden
 import pytest
 
-from ansible_collections.wharf.network.plugins.module_utils.engine.picture import draw
+from ansible_collections.wharf.network.plugins.module_utils.engine.drawing.text_picture import draw
 
 
 @pytest.mark.parametrize("case", sorted((Path(__file__).parent / "pictures").iterdir()), ids=lambda case: case.name)

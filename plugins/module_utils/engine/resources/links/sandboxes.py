@@ -18,7 +18,7 @@ from ...kernel.namespaces import Identity
 from ...kernel.proc_sys import Parameters
 from ...kernel.rtnetlink import NO_NAMESPACE_ID
 from ...kernel.rtnetlink_changes import Rtnetlink
-from ...state import HOST_STACK, NETNS, NO_SANDBOX, PODMAN, Key, Object, Sandbox, SandboxRef, State, state_of
+from ...state import HOST_STACK, NETNS, NO_SANDBOX, Key, Object, Sandbox, SandboxRef, State, state_of
 from ..resource import Observation
 from . import parameters
 from .link_resource import LinkResource
@@ -259,21 +259,6 @@ def _in_hosts_stack(sandbox: Sandbox) -> Problem:
         f"{sandbox.name} has no network stack of its own but the host's: run it without any network "
         "(docker run --network none), or say network_mode: host",
     )
-
-
-def rootless(planned: Iterable[Object]) -> Iterator[Problem]:
-    """Containers of rootless Podman, which root's Podman does not know, so that they would be awaited for ever."""
-    for sandbox in planned:
-        if isinstance(sandbox, Sandbox) and sandbox.ref.kind == PODMAN and is_awaited(sandbox.ref):
-            from ...runtimes.runtimes import rootless_user
-
-            user = rootless_user(sandbox.ref)
-            if user:
-                yield Problem(
-                    sandbox.place,
-                    f"{sandbox.name} is run by {user}, without root, and root's Podman does not know it: have root run "
-                    "it, or say sandbox: pid:N, with the number that `podman inspect` has for it while it runs",
-                )
 
 
 def _is_left(ref: SandboxRef) -> bool:

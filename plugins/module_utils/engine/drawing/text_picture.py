@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
-from .declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
-from .drawing.limits import limits
-from .drawing.ports import joined
+from ..declaration.model import CONTAINER_MODE, HOST_MODE, NONE_MODE
+from .limits import limits
+from .ports import joined
 
 Seen = Mapping[str, Any]
 
