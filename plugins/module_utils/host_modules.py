@@ -39,14 +39,14 @@ def boot(module: Any) -> None:
 
 
 def overlay_key(module: Any) -> None:
-    """Tell the public key of this host, which has a private one from then on, if its kernel has WireGuard."""
+    """Return the public key of this host, which has a private one from then on, if its kernel has WireGuard."""
     from .engine.kernel.wireguard import is_known
     from .engine.resources.links import wireguard_key
 
     if not is_known():
         # The task that declares the network says what to do about that.
         _exit(module, changed=False, public_key=None)
-    with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+    with _reporting_errors(module), locked(lambda message: _warn(module, message)):
         is_new = not wireguard_key.found()
         key = wireguard_key.public_key(make=not module.check_mode)
     _exit(module, changed=is_new, public_key=key)
@@ -65,13 +65,13 @@ def confirm(module: Any) -> None:
 
 
 def network_info(module: Any) -> None:
-    """Tell what is there."""
+    """Return what is there."""
     from .engine import verified
     from .engine.drawing.text_picture import draw
     from .engine.observation import observe
 
     # What a run that is under way has half made is no drift.
-    with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+    with _reporting_errors(module), locked(lambda message: _warn(module, message)):
         seen = observe()
     if module.params["verified"]:
         seen["verified"] = verified.read()
@@ -79,20 +79,20 @@ def network_info(module: Any) -> None:
 
 
 def probe(module: Any) -> None:
-    """Send packets, and tell what became of them."""
+    """Send packets, and return what became of them."""
     from .engine import verified
     from .engine.verification import Request, failures, unproven, verify
 
     given = module.params
     if given["from_others"] is not None:
-        with _reporting_errors(module), locked(lambda told: _warn(module, told)):
+        with _reporting_errors(module), locked(lambda message: _warn(module, message)):
             verified.keep_from_others(given["from_others"])
         _exit(module, changed=False)
         return
     derive = given["derive"] if given["derive"] is not None else not given["probes"]
     with _reporting_errors(module):
         request = Request(given["probes"], derive, given["timeout"], given["beyond"], given["addresses"])
-        found = verify(request, lambda told: _warn(module, told))
+        found = verify(request, lambda message: _warn(module, message))
     if derive and found.pending:
         _warn(module, f"nothing is proven of containers that are not there yet: {', '.join(found.pending)}")
     if derive and not found.rows:
@@ -108,7 +108,7 @@ def probe(module: Any) -> None:
 
 
 def explain(module: Any) -> None:
-    """Tell whether and why a packet passes."""
+    """Return whether and why a packet passes."""
     from .engine.explain import Asked, lines
     from .engine.explain import explain as explain_packet
     from .engine.explanation.question import OptionNames
@@ -116,8 +116,8 @@ def explain(module: Any) -> None:
     given = module.params
     asked = Asked(given["from"], given["to"], given["icmp"], given["send"], OptionNames("from", "to", "icmp", "send"))
     with _reporting_errors(module):
-        told = explain_packet(asked, lambda words: _warn(module, words))
-    _exit(module, changed=False, **told, report=list(lines(told)))
+        explained = explain_packet(asked, lambda message: _warn(module, message))
+    _exit(module, changed=False, **explained, report=list(lines(explained)))
 
 
 def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: Dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def _converge(module: Any, names: Sequence[str], scopes: FrozenSet[str], given: 
             places=Places(prefix, prefix),
         )
         chosen = [layer for layer in LAYERS if layer.name in names]
-        result = converge(call, chosen, tell=lambda told: _warn(module, told))
+        result = converge(call, chosen, notify=lambda message: _warn(module, message))
     report = describe(result)
     for warning in report.pop("warnings"):
         _warn(module, warning)
@@ -168,7 +168,7 @@ def _reporting_errors(module: Any) -> Iterator[None]:
         _fail(module, str(error))
 
 
-# Ansible refuses a result that is not UTF-8, so all that is told is escaped where it is not printable.
+# Ansible refuses a result that is not UTF-8, so all of the result is escaped where it is not printable.
 
 
 def _exit(module: Any, **result: Any) -> None:

@@ -276,11 +276,11 @@ def _follow(options: argparse.Namespace) -> None:
     # A host that boots without this pays nothing for it.
     from .follow import Followed, follow
 
-    def tell(followed: Followed) -> None:
+    def notify(followed: Followed) -> None:
         sys.stdout.write(json.dumps(visible(vars(followed))) + "\n")
         sys.stdout.flush()
 
-    follow(tell, options.metrics or "")
+    follow(notify, options.metrics or "")
 
 
 def _confirm(_options: argparse.Namespace) -> None:
@@ -295,14 +295,14 @@ def _confirm(_options: argparse.Namespace) -> None:
 def _revert(options: argparse.Namespace) -> None:
     from .watchdog import revert, watch
 
-    def tell(message: str) -> None:
+    def notify(message: str) -> None:
         sys.stdout.write(visible(f"{message}\n"))
         sys.stdout.flush()
 
     if options.at_deadline:
-        watch(tell)
+        watch(notify)
     else:
-        revert(f"`wharf revert` of {_user()}", tell)
+        revert(f"`wharf revert` of {_user()}", notify)
 
 
 def _user() -> str:

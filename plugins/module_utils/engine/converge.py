@@ -57,20 +57,20 @@ def converge(
     call: Call,
     layers: Sequence[Layer] = LAYERS,
     limit: Callable[[Part], Part] = lambda part: part,
-    tell: Callable[[str], None] = on_stderr,
+    notify: Callable[[str], None] = on_stderr,
 ) -> Result:
     """Bring this host to what is declared, in one transaction, or say what would change.
 
     The ledger is written before the kernel is touched, so that the next run knows whatever a killed run leaves behind.
     Changes that nobody has confirmed in time are reverted first, in the same transaction.
-    `limit` takes from a part of the run the changes that are not to be made, unless the run reverts something. `tell`
-    hears of another run that this one waits for.
+    `limit` takes from a part of the run the changes that are not to be made, unless the run reverts something. `notify`
+    gets a message if this run waits for another one.
 
     Raises:
         ModelError, ConflictError: nothing was touched.
         ApplyError, VerifyError: the message says what was refused and what became of the run.
     """
-    with locked(tell):
+    with locked(notify):
         host = read_host(call, layers)
         before = after = list(host.parts) if host.reverts else [limit(part) for part in host.parts]
         refused: Dict[Key, str] = {}

@@ -59,16 +59,16 @@ class Asked:
     names: OptionNames = OptionNames()
 
 
-def explain(asked: Asked, tell: Callable[[str], None] = on_stderr) -> Dict[str, Any]:
+def explain(asked: Asked, notify: Callable[[str], None] = on_stderr) -> Dict[str, Any]:
     """Keys: `verdict` (open, closed or unknown), `why` in one sentence, `steps`, `remedies`, `unknown` and others.
 
-    The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
+    The host's lock is held meanwhile, so that nothing is half-way changed; `notify` gets a message about a wait.
 
     Raises:
         ModelError: the question makes no sense.
         ConflictError: the ledger cannot be read.
     """
-    with locked(tell):
+    with locked(notify):
         return Seen.read().explain(asked)
 
 
@@ -323,7 +323,7 @@ class _Explanation:
         }
 
     def _traced(self) -> ContextManager[Optional[Trace]]:
-        """Have the kernel tell which rules of nftables the packet meets, where there is an nft."""
+        """Have the kernel report which rules of nftables the packet meets, where there is an nft."""
         if not programs.find("nft"):
             return nullcontext()
         target, protocol = self._target, self._question.protocol

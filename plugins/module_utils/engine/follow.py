@@ -110,8 +110,8 @@ class Followed:
     problem: str = ""
 
 
-def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
-    """Never returns; tells first that it has begun, and then what it does, beginning with what had changed before.
+def follow(notify: Callable[[Followed], None], metrics_file: str = "") -> None:
+    """Never returns; notifies first that it has begun, and then what it does, beginning with what had changed before.
 
     It keeps the metrics of the host in this file, if one is named.
     """
@@ -122,8 +122,8 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
     follower = _Follower()
     sources: List[Source] = [watch, *tables, of_links(lambda name: name in follower.parents)]
     metrics = _MetricsFile(metrics_file) if metrics_file else None
-    tell(Followed())
-    systemd.tell_ready()
+    notify(Followed())
+    systemd.notify_ready()
     last, pause = Followed(), _LOOK_AGAIN_AFTER
     while True:
         changed = wait(sources, pause)
@@ -137,9 +137,9 @@ def follow(tell: Callable[[Followed], None], metrics_file: str = "") -> None:
         except WharfError as error:
             followed = Followed(problem=str(error))
         if followed != Followed() and not (followed.problem and followed == last):
-            tell(followed)
+            notify(followed)
         if metrics and metrics.is_due:
-            metrics.write(tell)
+            metrics.write(notify)
         last = followed
 
 
@@ -173,7 +173,7 @@ class _MetricsFile:
         """Every run that changes something writes the ledger, and so do a confirmation and a revert."""
         return time.monotonic() - self._written >= _METRICS_EVERY or version() != self._ledger
 
-    def write(self, tell: Callable[[Followed], None]) -> None:
+    def write(self, notify: Callable[[Followed], None]) -> None:
         # Imported by the few hosts that ask for it.
         from .metrics import observe_metrics, write
 
@@ -188,7 +188,7 @@ class _MetricsFile:
         except (WharfError, OSError) as error:
             problem = str(error)
         if problem and problem != self._problem:
-            tell(Followed(problem=problem))
+            notify(Followed(problem=problem))
         self._problem, self._written = problem, time.monotonic()
 
 
@@ -292,9 +292,9 @@ class _Follower:
         try:
             start_watchdog()
         except ApplyError as error:
-            told: List[str] = []
-            revert_overdue(told.append)
-            return Followed(problem="; ".join([f"{unconfirmed}: {error}", *told]))
+            messages: List[str] = []
+            revert_overdue(messages.append)
+            return Followed(problem="; ".join([f"{unconfirmed}: {error}", *messages]))
         return Followed(problem=f"{unconfirmed}: the process that reverts them is started again")
 
     def _started(self) -> Dict[SandboxRef, _Stack]:

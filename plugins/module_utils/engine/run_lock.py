@@ -16,7 +16,7 @@ from .kernel import disk, file_lock
 
 LOCK = "/run/wharf.lock"
 # Seconds. Most runs are through within the first, and none takes as long as the second.
-TELL_AFTER, GIVE_UP_AFTER = 2, 300
+NOTIFY_AFTER, GIVE_UP_AFTER = 2, 300
 
 
 def on_stderr(message: str) -> None:
@@ -25,11 +25,11 @@ def on_stderr(message: str) -> None:
 
 
 @contextmanager
-def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
+def locked(notify: Callable[[str], None] = on_stderr) -> Iterator[None]:
     """One run a host at a time; a second one waits for the first, and then sees what that one left.
 
-    It tells whom it waits for. A program that outlives a killed run keeps the lock, if it was started with
-    `close_fds=False`, as each program that changes the host has to be.
+    `notify` gets a message that names the other run. A program that outlives a killed run keeps the lock, if it was
+    started with `close_fds=False`, as each program that changes the host has to be.
 
     Raises:
         ConflictError: another run does not come to its end.
@@ -41,8 +41,8 @@ def locked(tell: Callable[[str], None] = on_stderr) -> Iterator[None]:
         raise ConflictError.at(LOCK, f"cannot be opened for writing ({error.strerror}): {remedy}") from error
     os.set_inheritable(descriptor, True)
     try:
-        if not file_lock.acquire(descriptor, TELL_AFTER):
-            tell(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
+        if not file_lock.acquire(descriptor, NOTIFY_AFTER):
+            notify(f"waiting, for up to {GIVE_UP_AFTER} seconds, for {_other_run()}")
             if not file_lock.acquire(descriptor, GIVE_UP_AFTER):
                 raise ConflictError.at(LOCK, f"nothing was changed: this run has waited in vain for {_other_run()}")
         # For whoever waits: since when it is held.

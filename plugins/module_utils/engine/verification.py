@@ -55,7 +55,7 @@ Row = Tuple[Probe, Outcome]
 class Verification:
     """`outside` are the probes for other hosts to send, `pending` the containers whose sandbox is not there yet.
 
-    Derived probes of these have a row, too: it says that they tell nothing.
+    Derived probes of these have a row, too: it says that they are inconclusive.
     """
 
     rows: Tuple[Row, ...]
@@ -76,15 +76,15 @@ class Verification:
         }
 
 
-def verify(request: Request, tell: Callable[[str], None] = on_stderr) -> Verification:
+def verify(request: Request, notify: Callable[[str], None] = on_stderr) -> Verification:
     """Send all probes; those of which a packet may have been lost once more.
 
-    The host's lock is held meanwhile, so that nothing is half-way changed; `tell` hears of a run that this waits for.
+    The host's lock is held meanwhile, so that nothing is half-way changed; `notify` gets a message about a wait.
 
     Raises:
         ModelError: a probe is not one, or what is declared cannot be.
     """
-    with locked(tell):
+    with locked(notify):
         ledger = Ledger.load()
         plan = make_plan(ledger.declared, read_facts(ledger, HostStack()), ledger.allotted, ProblemCollector())
         host = ObservedHost.observe(plan)
@@ -217,7 +217,7 @@ def failures(verification: Verification) -> List[str]:
 
 
 def unproven(verification: Verification) -> List[str]:
-    """One line for each probe that tells nothing."""
+    """One line for each inconclusive probe."""
     return [
         f"{_ends(probe)} should be {probe.expected}: inconclusive ({outcome.why}){_named(probe)}"
         for probe, outcome in verification.of(None)

@@ -27,12 +27,12 @@ _LOOK_EVERY = 1.0
 _TRY_AGAIN_AFTER = 10.0
 
 
-def watch(tell: Callable[[str], None]) -> None:
+def watch(notify: Callable[[str], None]) -> None:
     """Return once the host has nothing unconfirmed any more, whether that was confirmed or reverted.
 
-    What keeps the host from reverting is told once, and tried again.
+    An error that keeps the host from reverting is reported once, and the revert is tried again.
     """
-    told, known, unconfirmed = "", None, None
+    reported, known, unconfirmed = "", None, None
     with _own_copy():
         while True:
             pause = _LOOK_EVERY
@@ -43,43 +43,43 @@ def watch(tell: Callable[[str], None]) -> None:
                 if not unconfirmed:
                     return
                 if unconfirmed.is_over:
-                    revert_overdue(tell)
+                    revert_overdue(notify)
             except (WharfError, OSError) as error:
-                if str(error) != told:
-                    tell(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
-                told, pause = str(error), _TRY_AGAIN_AFTER
+                if str(error) != reported:
+                    notify(f"not reverted yet, and tried again every {_TRY_AGAIN_AFTER:.0f} seconds: {error}")
+                reported, pause = str(error), _TRY_AGAIN_AFTER
             time.sleep(pause)
 
 
-def revert_overdue(tell: Callable[[str], None]) -> None:
+def revert_overdue(notify: Callable[[str], None]) -> None:
     """Revert what nobody has confirmed in time. If somebody has confirmed or prolonged it meanwhile, change nothing.
 
     Raises:
         WharfError: it cannot be reverted.
     """
-    _converge(Call(repeats=True, origin=REVERT, by=_AT_DEADLINE), tell)
+    _converge(Call(repeats=True, origin=REVERT, by=_AT_DEADLINE), notify)
 
 
-def revert(by: str, tell: Callable[[str], None]) -> None:
+def revert(by: str, notify: Callable[[str], None]) -> None:
     """Revert what nobody has confirmed yet, before its time is over.
 
     Raises:
         WharfError: it cannot be reverted, or there is nothing to revert.
     """
     call = Call(repeats=True, reverts=True, origin=REVERT, by=by)
-    if not Ledger.load_known().unconfirmed or not _converge(call, tell):
+    if not Ledger.load_known().unconfirmed or not _converge(call, notify):
         raise ConflictError.at("there is nothing to revert", NOTHING_UNCONFIRMED)
 
 
-def _converge(call: Call, tell: Callable[[str], None]) -> bool:
+def _converge(call: Call, notify: Callable[[str], None]) -> bool:
     """Whether anything was reverted."""
     # Since the last attempt, containers may have started.
     runtimes.look_anew()
     result = converge(call, limit=lambda part: part.only(()))
     for warning in result.warnings:
-        tell(f"warning: {warning}")
+        notify(f"warning: {warning}")
     if result.reverted:
-        tell(f"{result.reverted}: {summary(result)}")
+        notify(f"{result.reverted}: {summary(result)}")
     return result.reverted is not None
 
 

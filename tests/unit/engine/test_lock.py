@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run a host: who waits is told for whom, and does not wait for ever."""
+"""One run a host: who waits gets a message that says for whom, and does not wait for ever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine import run_lo
 from ansible_collections.wharf.network.plugins.module_utils.engine.errors import ConflictError
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel import file_lock
 
-# It locks the file, and hands it on to a program that outlives it if told so, as a run does to nft.
+# It locks the file, and hands it on to a program that outlives it if asked to, as a run does to nft.
 HOLD = """
 import fcntl, os, subprocess, sys
 descriptor = os.open(sys.argv[1], os.O_WRONLY)
@@ -40,7 +40,7 @@ sys.stdin.read()
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = str(tmp_path / "wharf.lock")
     monkeypatch.setattr(run_lock, "LOCK", path)
-    monkeypatch.setattr(run_lock, "TELL_AFTER", 0.2)
+    monkeypatch.setattr(run_lock, "NOTIFY_AFTER", 0.2)
     monkeypatch.setattr(run_lock, "GIVE_UP_AFTER", 0.4)
     with run_lock.locked():
         pass
@@ -61,44 +61,44 @@ def held(path: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_who_waits_names_the_holder(lock: str) -> None:
-    told: list[str] = []
-    with held(lock) as holder, pytest.raises(ConflictError) as caught, run_lock.locked(told.append):
+    messages: list[str] = []
+    with held(lock) as holder, pytest.raises(ConflictError) as caught, run_lock.locked(messages.append):
         pass
     names = rf"another run, which holds the lock of this host since \d+-\d+-\d+ [\d:]+: process {holder.pid} \(.*python"
-    assert len(told) == 1
-    assert re.match(f"waiting, for up to 0.4 seconds, for {names}", told[0])
+    assert len(messages) == 1
+    assert re.match(f"waiting, for up to 0.4 seconds, for {names}", messages[0])
     assert re.match(f"{lock}: nothing was changed: this run has waited in vain for {names}", str(caught.value))
-    assert "is stopped" not in told[0]
+    assert "is stopped" not in messages[0]
 
 
 def test_a_holder_that_is_stopped_is_named_with_the_remedy(lock: str) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     with held(lock) as holder:
         holder.send_signal(signal.SIGSTOP)
         os.waitpid(holder.pid, os.WUNTRACED)
-        with pytest.raises(ConflictError), run_lock.locked(told.append):
+        with pytest.raises(ConflictError), run_lock.locked(messages.append):
             pass
     pid = holder.pid
-    assert told[0].endswith(f"; it is stopped: let it go on (kill -CONT {pid}), or end it (kill -KILL {pid})")
+    assert messages[0].endswith(f"; it is stopped: let it go on (kill -CONT {pid}), or end it (kill -KILL {pid})")
 
 
 def test_who_is_in_time_gets_the_lock(lock: str) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     with held(lock) as holder:
         threading.Timer(0.3, holder.kill).start()
-        with run_lock.locked(told.append):
+        with run_lock.locked(messages.append):
             assert file_lock.is_held(lock)
-    assert len(told) == 1
+    assert len(messages) == 1
     assert not file_lock.is_held(lock)
 
 
-def test_a_short_wait_is_not_told(lock: str) -> None:
-    told: list[str] = []
+def test_a_short_wait_gives_no_message(lock: str) -> None:
+    messages: list[str] = []
     with held(lock) as holder:
         threading.Timer(0.05, holder.kill).start()
-        with run_lock.locked(told.append):
+        with run_lock.locked(messages.append):
             pass
-    assert told == []
+    assert messages == []
 
 
 def test_after_a_crash_the_program_that_goes_on_is_named(lock: str) -> None:

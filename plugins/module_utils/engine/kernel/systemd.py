@@ -91,7 +91,7 @@ def _tell(*arguments: str) -> None:
         raise ApplyError(f"systemctl {' '.join(arguments)}: {complaint}")
 
 
-def tell_ready() -> None:
+def notify_ready() -> None:
     """Let systemd know that what it has started is up (sd_notify(3)); nothing where nobody waits for that."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
     if address:
