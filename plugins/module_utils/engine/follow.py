@@ -336,8 +336,8 @@ def load_rules(names_bridges: bool) -> Tuple[str, ...]:
         lost.update(backend for kind, backend in _BACKENDS.items() if kind in gone)
         if lost:
             return part
-        standing = (each.subject.key for each in part.changes if each.action != CREATE or each.subject.kind == "accept")
-        named = _NAMING_BRIDGES.keys() & standing if names_bridges else set()
+        existing = (each.subject.key for each in part.changes if each.action != CREATE or each.subject.kind == "accept")
+        named = _NAMING_BRIDGES.keys() & existing if names_bridges else set()
         written.update(_NAMING_BRIDGES[key] for key in named)
         return part.only(named)
 

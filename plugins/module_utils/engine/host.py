@@ -159,8 +159,8 @@ def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Co
 
     with suppress(ModelError):
         return planned(given)
-    standing = plan.allotted.leases
-    kept = {key: lease for key, lease in standing.items() if not lease.is_over(time.time())}
+    leases = plan.allotted.leases
+    kept = {key: lease for key, lease in leases.items() if not lease.is_over(time.time())}
     useless: Dict[EndpointKey, str] = {}
     found = planned(kept)
     for key, lease in given.items():
@@ -180,13 +180,13 @@ def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:
     Raises:
         ConflictError: the call would declare something while earlier changes may still be reverted.
     """
-    standing = ledger.unconfirmed
-    if standing and not standing.is_over and call.declares_networks and not call.confirm:
+    unconfirmed = ledger.unconfirmed
+    if unconfirmed and not unconfirmed.is_over and call.declares_networks and not call.confirm:
         remedy = (
             "confirm them (`wharf confirm`, the module wharf.network.confirm), revert them (`wharf revert`), or wait; "
             f"a run with {call.places.option('confirm')} is confirmed together with them"
         )
-        raise ConflictError.at("this host", f"{standing}, in {standing.seconds_left:.0f} seconds: {remedy}")
+        raise ConflictError.at("this host", f"{unconfirmed}, in {unconfirmed.seconds_left:.0f} seconds: {remedy}")
 
 
 def _load_ledger(call: Call) -> Ledger:

@@ -64,9 +64,9 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
     reverted = ledger.reverted if ledger.reverted and ledger.reverted.is_news else None
     parts = {layer.name: [*_parts(layer, ledger, stacks, plan, problems)] for layer in LAYERS}
     drops = _third_party_drops(plan, problems) if is_declared else []
-    standing = {name: current(each) for name, each in parts.items()}
-    links = {**standing[BRIDGE.name], **standing[FORWARDING.name]}
-    endpoints = [thing for thing in standing[VETH.name].values() if isinstance(thing, Endpoint)]
+    existing = {name: current(each) for name, each in parts.items()}
+    links = {**existing[BRIDGE.name], **existing[FORWARDING.name]}
+    endpoints = [thing for thing in existing[VETH.name].values() if isinstance(thing, Endpoint)]
     pending = sorted(name for each in parts.values() for part in each for _kind, name in part.observation.pending)
     networks = plan.model.networks.values() if is_declared else []
     containers = plan.model.containers.values()
@@ -81,7 +81,7 @@ def observe_what_can_be(problems: ProblemCollector) -> Dict[str, Any]:
             }
             for container in containers
         },
-        "published": published_as_data(_published(plan, standing[DOCKER_CHAINS.name], pending)),
+        "published": published_as_data(_published(plan, existing[DOCKER_CHAINS.name], pending)),
         "interfaces": _interfaces(stacks.host),
         "allotted": plan.allotted.as_data() if is_declared else {},
         "foreign": [vars(drop) for drop in drops],
@@ -273,7 +273,7 @@ def _rate(shaper: Shaper) -> Optional[Dict[str, int]]:
 
 def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[Publication]:
     """The declared publications whose translation is in the kernel, and which lead to a container that is there."""
-    standing = {
+    existing = {
         (thing.container, translation)
         for thing in rules.values()
         if isinstance(thing, Rules)
@@ -281,7 +281,7 @@ def _published(plan: Plan, rules: State, pending: Collection[str]) -> Iterator[P
     }
     for publication in plan.publications:
         owner = plan.model.owner_of_stack(plan.model.containers[publication.container])
-        if (publication.container, publication.translation) in standing and str(owner.sandbox) not in pending:
+        if (publication.container, publication.translation) in existing and str(owner.sandbox) not in pending:
             yield publication
 
 

@@ -170,7 +170,7 @@ def _own_marked(ledger: Ledger) -> None:
                 )
     # Rules alone show nothing: they stay after a teardown where the admin has put third-party rules among them.
     if ledger.owned:
-        rules = _standing_rules()
+        rules = _existing_rules()
         _own(ledger, DOCKER_CHAINS.name, rules.keys())
         prior = {**_prior_forwarding(rules), **_prior_localnet(), **_prior_arp(), **_prior_redirects()}
         ledger.prior.update(prior)
@@ -198,7 +198,7 @@ def _usual_plan() -> Plan:
     return Plan.make(read_model({"bip": "172.17.0.1/16"}, {}, {}, (), ProblemCollector()), Facts(), Allotments())
 
 
-def _standing_rules() -> State:
+def _existing_rules() -> State:
     """The rules of wharf.network that exist, of either backend."""
     found: State = {}
     (resource,) = DOCKER_CHAINS.resources(Ledger(), StackReader())
@@ -210,7 +210,7 @@ def _standing_rules() -> State:
 
 
 def _marked() -> Marked:
-    rules = _standing_rules()
+    rules = _existing_rules()
     published = {thing.container for thing in rules.values() if isinstance(thing, Rules)} - {""}
     sublinks = (key for stack in _stacks().values() for key, _link in _sublinks(stack))
     attached = {container for container, _network in (*_ports_by_endpoint(), *sublinks)}
@@ -225,7 +225,7 @@ def _marked() -> Marked:
 def _published() -> Dict[str, List[Translation]]:
     """The ports that are published, by their containers."""
     published: Dict[str, List[Translation]] = {}
-    for thing in _standing_rules().values():
+    for thing in _existing_rules().values():
         if isinstance(thing, Rules) and thing.container:
             published.setdefault(thing.container, []).extend(translations(thing))
     return published
@@ -403,10 +403,10 @@ def _is_as_planned(thing: Object) -> bool:
 
 def _peer_keys(plan: Plan) -> Dict[str, str]:
     """The keys by which the link of WireGuard knows other hosts, which it tells apart by their slices."""
-    standing = WireGuardLinks().observe({}, frozenset()).current.values()
+    links = WireGuardLinks().observe({}, frozenset()).current.values()
     keys = {
         each: peer.public_key
-        for link in standing
+        for link in links
         if isinstance(link, WireGuard)
         for peer in link.peers
         for each in peer.slices
@@ -423,7 +423,7 @@ def _ports(plan: Plan) -> Dict[str, int]:
     for each in plan.publications:
         first, last = each.candidates
         if first != last and each.key not in ports:
-            standing = [
+            existing = [
                 translation
                 for translation in published.get(each.container, [])
                 if translation not in taken
@@ -431,7 +431,7 @@ def _ports(plan: Plan) -> Dict[str, int]:
                 and (translation.protocol, translation.target_port) == (each.protocol, each.target_port)
                 and first <= translation.host_port <= last
             ]
-            found = min(standing, key=lambda translation: translation.host_port, default=each.translation)
+            found = min(existing, key=lambda translation: translation.host_port, default=each.translation)
             taken.add(found)
             ports[each.key] = found.host_port
     return ports

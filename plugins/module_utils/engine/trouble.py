@@ -37,11 +37,11 @@ _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 def unconnected(plan: Plan, parts: Parts, container: Container) -> Dict[str, str]:
     """By network, why a declared endpoint of the container does not connect it."""
-    standing, pending = current(parts[VETH.name]), _pending_names(parts[VETH.name])
+    existing, pending = current(parts[VETH.name]), _pending_names(parts[VETH.name])
     reasons = {}
     for attachment in container.attachments:
         network, name = plan.model.networks[attachment.network], endpoint_name((container.name, attachment.network))
-        endpoint = standing.get(("endpoint", name))
+        endpoint = existing.get(("endpoint", name))
         if str(container.sandbox) in pending:
             reasons[network.name] = f"pending: {container.sandbox} is not there"
         elif name in pending:

@@ -35,8 +35,8 @@ def adopt(model: Model, facts: Facts, problems: ProblemCollector) -> Model:
 def _adopted(network: Network, facts: Facts, problems: ProblemCollector) -> Network:
     if facts.third_party_bridges is None:
         return network
-    standing = {bridge.name: bridge for bridge in facts.third_party_bridges}
-    bridge = next((standing[name] for name in network.adopts if name in standing), None)
+    bridges = {bridge.name: bridge for bridge in facts.third_party_bridges}
+    bridge = next((bridges[name] for name in network.adopts if name in bridges), None)
     if bridge is None:
         problems.add(_path(network), _missing(network, facts))
         return network

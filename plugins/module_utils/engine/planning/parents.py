@@ -55,8 +55,8 @@ def made_parent(network: Network, facts: Facts) -> Optional[Parent]:
     if _is_isolated(network):
         return Parent(network.parent, place=network.path)
     lower, vlan = _vlan(network.parent)
-    standing = facts.link(network.parent)
-    if not vlan or (standing and not standing.managed):
+    link = facts.link(network.parent)
+    if not vlan or (link and not link.managed):
         return None
     return Parent(network.parent, lower, vlan, place=parent_path(network))
 

@@ -62,5 +62,5 @@ def _declared(network: Network, attachment: Attachment) -> Optional[PortVlans]:
 
 
 def _bridge(network: Network, facts: Facts) -> Optional[ThirdPartyBridge]:
-    standing = facts.third_party_bridges or () if network.external else ()
-    return next((bridge for bridge in standing if bridge.name == network.bridge), None)
+    bridges = facts.third_party_bridges or () if network.external else ()
+    return next((bridge for bridge in bridges if bridge.name == network.bridge), None)

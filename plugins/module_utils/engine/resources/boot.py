@@ -28,12 +28,12 @@ class Programs(Resource):
     kinds = frozenset(["program"])
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
-        standing = _standing() if desired or owned else None
+        installed_program = _installed_program() if desired or owned else None
         for program in desired.values():
-            if standing is None and os.path.lexists(COMMAND):
+            if installed_program is None and os.path.lexists(COMMAND):
                 message = f"{COMMAND} exists and is not managed by wharf.network: move it away"
                 raise ConflictError.at(program.place, message)
-        return Observation(state_of([standing] if standing else []), desired)
+        return Observation(state_of([installed_program] if installed_program else []), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
         for change in changes:
@@ -47,7 +47,7 @@ class Programs(Resource):
         return {}
 
 
-def _standing() -> Optional[Program]:
+def _installed_program() -> Optional[Program]:
     """The installed command, if it is wharf's; one that a killed run left unfinished is of no version."""
     with suppress(OSError, zipfile.BadZipFile):
         with open(COMMAND, "rb") as file:
@@ -119,7 +119,7 @@ class Services(Resource):
 
 def installed() -> FrozenSet[Key]:
     """The program, files and services on this host, by their marks, where no ledger has them."""
-    programs: List[Key] = [("program", COMMAND)] if _standing() else []
+    programs: List[Key] = [("program", COMMAND)] if _installed_program() else []
     names = [(INIT_SYSTEMS[name], each) for name, services in SERVICES.items() for each in services.names]
     enabled = [("service", each) for system, each in names if system.is_enabled(each)]
     return frozenset([*programs, *ServiceFiles().recover({}), *enabled]) if programs else frozenset()

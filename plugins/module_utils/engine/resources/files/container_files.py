@@ -52,9 +52,9 @@ class ContainerFiles(Resource):
         files = [file for file in _files(desired.values()) if not _is_left_to_docker(file)]
         awaited = {file.key for file in files if not is_present(file.sandbox)}
         wanted = state_of([file for file in files if file.key not in awaited and self._can_become(file)])
-        standing = self._current(wanted, owned)
+        existing = self._current(wanted, owned)
         unseen = awaited | self._refused.keys()
-        current = {key: thing for key, thing in standing.items() if key not in unseen}
+        current = {key: thing for key, thing in existing.items() if key not in unseen}
         others = {file.key: "" for file in files if file.key not in wanted}
         started = {file.name: _started(file) for file in _files(wanted.values())}
         return Observation(
@@ -96,9 +96,9 @@ class ContainerFiles(Resource):
         for file in [*_files(desired.values()), *undeclared]:
             # A container may end meanwhile.
             with suppress(FileNotFoundError), self._noting(file):
-                standing = _standing(file, self._tree(file))
-                if standing.exists if file.key in desired else self._is_to_be_given_back(file, standing):
-                    current.append(replace(file, content=standing.content))
+                existing = _existing_entry(file, self._tree(file))
+                if existing.exists if file.key in desired else self._is_to_be_given_back(file, existing):
+                    current.append(replace(file, content=existing.content))
         current += [file for file in undeclared if any(map(self._is_empty, _folders_of_named(file)))]
         return state_of(current)
 
@@ -109,13 +109,13 @@ class ContainerFiles(Resource):
     def _prior_entry(self, name: str) -> EtcEntry:
         return EtcEntry.noted(self._prior.get(name, ABSENT.note))
 
-    def _is_to_be_given_back(self, file: ContainerFile, standing: EtcEntry) -> bool:
+    def _is_to_be_given_back(self, file: ContainerFile, existing: EtcEntry) -> bool:
         prior = self._prior_entry(file.name)
-        if standing == prior or _is_left_to_docker(file):
+        if existing == prior or _is_left_to_docker(file):
             return False
-        # Another tree may stand where that of a machine was which does not run.
+        # Where a machine does not run, another tree may have taken the place of its own.
         tree = self._tree(file)
-        if tree and _container(file) is None and not is_written(self._digests.get(file.name, ()), standing.content):
+        if tree and _container(file) is None and not is_written(self._digests.get(file.name, ()), existing.content):
             return False
         return self._is_free(file, prior)
 
@@ -160,7 +160,7 @@ class ContainerFiles(Resource):
             with suppress(FileNotFoundError), self._noting(file):
                 folders = [path for path in _folders_of_named(file) if not os.path.isdir(path)]
                 prior.update(dict.fromkeys(folders, ABSENT.note))
-                prior[file.name] = (ABSENT if folders else _standing(file)).note
+                prior[file.name] = (ABSENT if folders else _existing_entry(file)).note
                 prior.update({_entry_of_id(file): each for each in [_id(file)] if each})
         return prior
 
@@ -205,7 +205,7 @@ def _is_left_to_docker(file: ContainerFile) -> bool:
     if file.sandbox.kind != DOCKER or os.path.basename(file.path) != "resolv.conf":
         return False
     with suppress(NoFilesError, OSError):
-        return f"nameserver {_DOCKERS_RESOLVER}\n" in _standing(file).content
+        return f"nameserver {_DOCKERS_RESOLVER}\n" in _existing_entry(file).content
     return False
 
 
@@ -222,7 +222,7 @@ def _refuse_unless_replaceable(file: ContainerFile, coming: EtcEntry, tree: str)
         refuse_unless_replaceable(folder, base, file.path, coming)
 
 
-def _standing(file: ContainerFile, tree: str = "") -> EtcEntry:
+def _existing_entry(file: ContainerFile, tree: str = "") -> EtcEntry:
     """
     Raises:
         NoFilesError: it is no file.

@@ -148,10 +148,10 @@ def refuse_unless_replaceable(folder: int, base: str, path: str, coming: EtcEntr
         NoFilesError, OSError: something keeps this entry from coming there.
     """
     with opened(folder, base) as file:
-        standing = entry_of(file, path)
-        if standing == coming:
+        existing = entry_of(file, path)
+        if existing == coming:
             return
-        if file is not None and standing.is_rewritten_by(coming):
+        if file is not None and existing.is_rewritten_by(coming):
             os.close(_writable(file))
         # A link is replaced, and what is not there is made.
         elif not os.access(f"{_OPENED}/{folder}", os.W_OK):
@@ -164,13 +164,13 @@ def put(folder: int, base: str, path: str, coming: EtcEntry) -> None:
         NoFilesError, OSError: it cannot be made; what was there is left, or nothing.
     """
     with opened(folder, base) as file:
-        standing = entry_of(file, path)
-        if file is not None and standing.is_rewritten_by(coming):
+        existing = entry_of(file, path)
+        if file is not None and existing.is_rewritten_by(coming):
             with open(_writable(file), "wb", buffering=0) as writable:
-                overwrite(writable.fileno(), standing.data, coming.data)
+                overwrite(writable.fileno(), existing.data, coming.data)
             return
     with owner_of(folder):
-        _replace(folder, base, standing, coming)
+        _replace(folder, base, existing, coming)
 
 
 def _writable(file: int) -> int:
@@ -178,8 +178,8 @@ def _writable(file: int) -> int:
     return os.open(f"{_OPENED}/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _replace(folder: int, base: str, standing: EtcEntry, coming: EtcEntry) -> None:
-    if standing.exists:
+def _replace(folder: int, base: str, existing: EtcEntry, coming: EtcEntry) -> None:
+    if existing.exists:
         os.unlink(base, dir_fd=folder)
     try:
         _make(folder, base, coming)
@@ -187,7 +187,7 @@ def _replace(folder: int, base: str, standing: EtcEntry, coming: EtcEntry) -> No
         with suppress(OSError):
             os.unlink(base, dir_fd=folder)
         with suppress(OSError):
-            _make(folder, base, standing)
+            _make(folder, base, existing)
         raise
 
 

@@ -37,7 +37,7 @@ class Files(Resource):
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         wanted = [thing for thing in desired.values() if isinstance(thing, File)]
         undeclared = [File(name, "") for kind, name in sorted(owned - desired.keys()) if kind == "file"]
-        standing: List[File] = []
+        existing: List[File] = []
         problems: List[Problem] = []
         begun = set()
         for file in [*wanted, *undeclared]:
@@ -59,10 +59,10 @@ class Files(Resource):
                 begun.add(file.key)
             # Of other files the mode is not looked at.
             is_script = (file.executable or file.key not in desired) and os.access(file.name, os.X_OK)
-            standing.append(File(file.name, content, _selinux_type(file), file.in_place, is_script))
+            existing.append(File(file.name, content, _selinux_type(file), file.in_place, is_script))
         if problems:
             raise ConflictError(*problems)
-        current = state_of([*standing])
+        current = state_of([*existing])
         prior = _missing_folders(file.name for file in wanted if file.key not in owned)
         if self._digests is None:
             return Observation(current, desired, partial=frozenset(begun), prior=prior)

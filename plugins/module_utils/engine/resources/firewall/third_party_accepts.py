@@ -26,7 +26,7 @@ class ThirdPartyAccepts(Resource):
 
     def observe(self, desired: State, owned: FrozenSet[Key]) -> Observation:
         """The rules go where there is a chain FORWARD; none is made for them."""
-        variants = _standing()
+        variants = _variants_with_forward()
         there = {variant.name for variant in variants}
         wanted = [
             ThirdPartyAccept(thing.name, tuple(sorted(rule for rule in thing.rules if rule[0] in there)))
@@ -45,14 +45,14 @@ class ThirdPartyAccepts(Resource):
         before = Counter(rule for change in changes for rule in _rules(change.before))
         after = Counter(rule for change in changes for rule in _rules(change.after))
         going, coming = [*(before - after).elements()], [*(after - before).elements()]
-        for variant in _standing():
+        for variant in _variants_with_forward():
             script = _script(variant, _of(variant, going), _of(variant, coming))
             if script:
                 variant.restore(script)
         return {}
 
 
-def _standing() -> List[Variant]:
+def _variants_with_forward() -> List[Variant]:
     """The kinds of iptables that have a chain FORWARD here."""
     tables = nftables.third_party_tables()
     return [

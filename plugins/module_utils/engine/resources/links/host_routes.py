@@ -36,10 +36,10 @@ def peer_routes(index: int, routes: Iterable[RouteInfo]) -> Dict[PeerRoute, Rout
 def set_peer_routes(netlink: Rtnetlink, index: int, wanted: Sequence[PeerRoute]) -> None:
     """Make these the only routes to other hosts on a link.
 
-    The routes that stand are read anew, since the kernel drops some when the link changes.
+    The existing routes are read anew, since the kernel drops some when the link changes.
     """
-    standing = peer_routes(index, rtnetlink.routes_of_all_tables())
-    for route in (each for each in wanted if each not in standing):
+    existing = peer_routes(index, rtnetlink.routes_of_all_tables())
+    for route in (each for each in wanted if each not in existing):
         is_on_link = not route.gateway and ":" not in route.destination
         netlink.add_route(
             route.destination, index, route.gateway, protocol=RTPROT_WHARF, source=route.source,
@@ -47,7 +47,7 @@ def set_peer_routes(netlink: Rtnetlink, index: int, wanted: Sequence[PeerRoute])
             table=route.table or RT_TABLE_MAIN,
         )  # fmt: skip
     kept = {(route.destination, route.table) for route in wanted}
-    for route, info in standing.items():
+    for route, info in existing.items():
         if (route.destination, route.table) not in kept:
             with forgiving(errno.ESRCH):
                 rtnetlink.delete_route(info)

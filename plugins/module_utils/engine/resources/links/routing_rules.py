@@ -36,15 +36,15 @@ class RoutingRules(Resource):
         return Observation(state_of([_observed(rule) for rule in found if _is_managed(rule)]), desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        standing = {_observed(rule).name: rule for rule in rtnetlink.rules() if _is_managed(rule)}
+        existing = {_observed(rule).name: rule for rule in rtnetlink.rules() if _is_managed(rule)}
         with Rtnetlink() as netlink:
             for change in changes:
                 with doing(change.subject.title):
                     if isinstance(change.after, RoutingRule):
                         netlink.add_rule(_info(change.after))
-                    elif change.subject.name in standing:
+                    elif change.subject.name in existing:
                         with forgiving(errno.ENOENT):
-                            rtnetlink.delete_rule(standing[change.subject.name])
+                            rtnetlink.delete_rule(existing[change.subject.name])
         return {}
 
 

@@ -97,15 +97,15 @@ class HostRoutes(LinkResource):
         return Observation(current, desired)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, str]:
-        standing: Dict[str, List[RouteInfo]] = defaultdict(list)
+        existing: Dict[str, List[RouteInfo]] = defaultdict(list)
         for route in host_routes(self._stacks.host):
             if route.protocol == RTPROT_WHARF:
-                standing[route.destination].append(route)
+                existing[route.destination].append(route)
         self._stacks.forget()
         with Rtnetlink() as netlink:
             for change in changes:
                 with doing(change.subject.title):
-                    _change_route(netlink, change, standing[change.subject.name])
+                    _change_route(netlink, change, existing[change.subject.name])
         return {}
 
 
@@ -184,8 +184,8 @@ def _update(ip: Any, netlink: Rtnetlink, before: Tunnel, after: Tunnel) -> None:
     if before.up != after.up:
         ip.link("set", index=index, state="up" if after.up else "down")
     # Read anew, since the kernel may have dropped some.
-    standing = declared_addresses(after.addresses, _lasting(rtnetlink.addresses(), index))
-    set_addresses(netlink, after.name, index, standing, after.addresses)
+    existing = declared_addresses(after.addresses, _lasting(rtnetlink.addresses(), index))
+    set_addresses(netlink, after.name, index, existing, after.addresses)
     _set_peers(netlink, index, after)
     if before.network != after.network:
         # Marked last: what a killed run leaves is whole, or shows by its group that it is not.
@@ -215,11 +215,11 @@ def _set_peers(netlink: Rtnetlink, index: int, after: Tunnel) -> None:
                 netlink.delete_forward(index, forward.mac, forward.address)
 
 
-def _change_route(netlink: Rtnetlink, change: Change, standing: Sequence[RouteInfo]) -> None:
+def _change_route(netlink: Rtnetlink, change: Change, existing: Sequence[RouteInfo]) -> None:
     after = change.after
     if isinstance(after, HostRoute):
         netlink.add_route(after.name, 0, after.gateway, protocol=RTPROT_WHARF, source=after.source)
-    for route in standing:
+    for route in existing:
         # The kernel keeps two routes of IPv6 to one destination where their kinds differ. A message to delete one by
         # the same gateway would match the new one.
         if not isinstance(after, HostRoute) or (":" in after.name and route.gateway != after.gateway):

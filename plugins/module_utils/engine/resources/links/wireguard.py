@@ -150,19 +150,19 @@ class WireGuardLinks(HostLinks[WireGuard]):
 
     def _set_device(self, wireguard: WireGuardNetlink, index: int, after: WireGuard) -> None:
         """What stays of the peers is not touched, so that their sessions go on, and each is reached where it is now."""
-        standing = wireguard.device(index)
+        device = wireguard.device(index)
         self._has_made_key = self._has_made_key or not wireguard_key.found()
         private = wireguard_key.kept()
-        known = {each.public_key: self._endpoints.observed(each, after.peers) for each in standing.peers}
+        known = {each.public_key: self._endpoints.observed(each, after.peers) for each in device.peers}
         keys = {each.public_key for each in after.peers}
         wireguard.set_device(
             index,
-            private_key=private if private != standing.private_key else b"",
-            port=after.port if standing.port != after.port else 0,
+            private_key=private if private != device.private_key else b"",
+            port=after.port if device.port != after.port else 0,
             peers=[
                 as_info(each, known.get(each.public_key)) for each in after.peers if each != known.get(each.public_key)
             ],
-            gone=[each.public_key for each in standing.peers if each.public_key not in keys],
+            gone=[each.public_key for each in device.peers if each.public_key not in keys],
         )
         self._endpoints.note(after.peers)
 
