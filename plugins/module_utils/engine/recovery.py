@@ -290,7 +290,7 @@ def _pools(stacks: Stacks) -> Dict[str, Pools]:
     for stack in stacks.values():
         for (_container, name), link in _sublinks(stack):
             for address in _addresses(stack, link):
-                # The subnet's own address stands for a gateway that nothing tells.
+                # The subnet's own address stands for a gateway that nothing shows.
                 pool = PoolAllotment(address.network, address.network.network_address)
                 if pool not in pools.get(name, ()):
                     pools[name] = *pools.get(name, ()), pool
@@ -338,7 +338,7 @@ def _addresses(stack: Stack, link: LinkInfo) -> List[Interface]:
 
 
 def _prior_forwarding(rules: State) -> Dict[str, str]:
-    """Whether the host forwarded before wharf.network made it forward. Only the rules tell that.
+    """Whether the host forwarded before wharf.network made it forward. Only the rules show that.
 
     Where the rules are gone, too, the value is 0: so the host does not become a router for its neighbours.
     """
@@ -357,7 +357,7 @@ def _prior_forwarding(rules: State) -> Dict[str, str]:
 def _prior_localnet() -> Dict[str, str]:
     """The prior value of the one parameter that is set on external bridges to which containers are attached.
 
-    Nothing tells it. It is set to 0, the kernel's default: so nobody there reaches the host's loopback.
+    Nothing shows it. It is set to 0, the kernel's default: so nobody there reaches the host's loopback.
     """
     links = {link.index: link for link in rtnetlink.links()}
     bridges = {links[port.master] for port in _ports_by_endpoint().values() if port.master in links}
@@ -402,7 +402,7 @@ def _is_as_planned(thing: Object) -> bool:
 
 
 def _peer_keys(plan: Plan) -> Dict[str, str]:
-    """The keys by which the link of WireGuard knows other hosts, which it tells apart by their slices."""
+    """The keys by which the link of WireGuard knows other hosts, which their slices distinguish."""
     links = WireGuardLinks().observe({}, frozenset()).current.values()
     keys = {
         each: peer.public_key

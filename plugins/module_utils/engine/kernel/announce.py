@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell a network that addresses have come to an interface.
+"""Announce to a network that addresses have come to an interface.
 
 Addresses and MACs get reused; who still remembers where one was before would send there for minutes.
 """

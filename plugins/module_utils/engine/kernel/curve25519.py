@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The public key of a private key of WireGuard (X25519, RFC 7748).
 
-The kernel tells it only once a link has the private key, and the other hosts have to know it before this host has such
-a link. The time that this takes depends on the key, but nobody beyond the host can measure it.
+The kernel reports it only once a link has the private key, and the other hosts have to know it before this host has
+such a link. The time that this takes depends on the key, but nobody beyond the host can measure it.
 """
 
 from __future__ import annotations

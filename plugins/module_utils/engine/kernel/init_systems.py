@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The init systems that can start services on a host, all asked and told by the same functions."""
+"""The init systems that can start services on a host, all queried and controlled by the same functions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's inotify, by which it tells that files in a folder have changed."""
+"""The kernel's inotify, by which it reports that files in a folder have changed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def limit() -> Tuple[str, int]:
 def available(wanted: int) -> int:
     """How many instances this user can have more, up to as many as are wanted.
 
-    The kernel counts them and tells nobody, so this takes them for a moment.
+    The kernel counts them but does not report the number, so this takes them for a moment.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # It is the same error when a process has too many files open.

@@ -25,7 +25,7 @@ _INODE = struct.Struct("=68xI")
 
 
 class Listener(NamedTuple):
-    """A socket that listens. By its inode the kernel tells which processes have it open."""
+    """A socket that listens. Its inode leads to the processes that have it open."""
 
     protocol: str
     address: str
@@ -52,7 +52,7 @@ def _dumped(family: int) -> Iterator[Listener]:
     """Those of TCP.
 
     Raises:
-        OSError: this kernel cannot tell.
+        OSError: this kernel does not report them.
     """
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << TCP_LISTEN)
     for message in dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request):

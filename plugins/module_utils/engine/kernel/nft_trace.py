@@ -26,19 +26,19 @@ _EVENT = re.compile(
     r"(?:packet: (?P<packet>.*)|rule (?P<rule>.*) \(verdict .*\)|(?P<policy>policy \w+))"
 )
 _LISTED = f"table inet {_TABLE} {{".encode()
-# Seconds. The kernel tells at once; nft has to start, and to print, on a busy host too.
-_STARTS_WITHIN, _TOLD_WITHIN = 2.0, 1.0
+# Seconds. The kernel reports at once; nft has to start, and to print, on a busy host too.
+_STARTS_WITHIN, _REPORTED_WITHIN = 2.0, 1.0
 
 
 class Trace:
-    """What is told of packets while it is under way."""
+    """The rules that packets meet, as nft reports them."""
 
     def __init__(self, monitor: subprocess.Popen[bytes]) -> None:
         self._monitor = monitor
 
     def rules(self, source: str) -> List[str]:
         """`FAMILY TABLE CHAIN: RULE` for each rule that a packet from this address met, in the order of the kernel."""
-        events = [found for found in map(_EVENT.match, self._told().splitlines()) if found]
+        events = [found for found in map(_EVENT.match, self._output().splitlines()) if found]
         own = {each["id"] for each in events if each["packet"] and f"saddr {source} " in each["packet"]}
         return [
             f"{each['family']} {each['table']} {each['chain']}: {each['rule'] or each['policy']}"
@@ -46,15 +46,15 @@ class Trace:
             if each["id"] in own and each["table"] != _TABLE and not each["packet"]
         ]
 
-    def _told(self) -> str:
-        return b"".join(_read(self._monitor, _TOLD_WITHIN)).decode("utf-8", "replace")
+    def _output(self) -> str:
+        return b"".join(_read(self._monitor, _REPORTED_WITHIN)).decode("utf-8", "replace")
 
 
 @contextmanager
 def traced(version: int, protocol: str, address: str, port: int) -> Iterator[Trace]:
     """Trace the first packets to an address, in the network namespace that the thread is in.
 
-    Nothing is told where nft or the kernel cannot do it.
+    Nothing is reported where nft or the kernel cannot do it.
     """
     to = f"{'ip' if version == 4 else 'ip6'} daddr {address}"
     kinds = {"tcp": f"tcp dport {port} tcp flags syn / syn,ack", "udp": f"udp dport {port}"}

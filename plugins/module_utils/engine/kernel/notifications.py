@@ -51,12 +51,12 @@ class Notifications:
 
 
 def of_deleted_tables() -> Notifications:
-    """The kernel tells that a table of nftables is deleted, also if iptables made it."""
+    """The kernel reports that a table of nftables is deleted, also if iptables made it."""
     return Notifications(NETLINK_NETFILTER, NFNLGRP_NFTABLES, lambda kind, _table: kind == _DELETED_TABLE)
 
 
 def of_links(is_meant: Callable[[str], bool]) -> Notifications:
-    """The kernel tells that a link of such a name comes, goes, or is set up or down."""
+    """The kernel reports that a link of such a name comes, goes, or is set up or down."""
     kinds = (RTM_NEWLINK, RTM_DELLINK)
     return Notifications(
         socket.NETLINK_ROUTE, RTNLGRP_LINK, lambda kind, link: kind in kinds and is_meant(parse_link(link).name)

@@ -57,7 +57,7 @@ def write(name: str, value: str) -> None:
 
 
 def refusal(name: str, value: str) -> str:
-    """Write, and tell why the kernel refuses it, and what to do; nothing where it does not."""
+    """Write, and return why the kernel refuses it, and what to do; nothing where it does not."""
     try:
         # In one call: the kernel takes each write as a value of its own.
         with open(_path(name), "w") as file:

@@ -76,7 +76,7 @@ _NO_ID = _S32.pack(NO_NAMESPACE_ID)
 
 _ANY_ADDRESS: Dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 # Where a link's message has an interface's parameters of IPv6: the numbers of linux/ipv6.h.
-_TOLD_PARAMETERS = {"accept_ra": 3, "accept_redirects": 4, "disable_ipv6": 26, "accept_dad": 27}
+_REPORTED_PARAMETERS = {"accept_ra": 3, "accept_redirects": 4, "disable_ipv6": 26, "accept_dad": 27}
 # The kernel's numbers of the modes and flags of links that are made on other ones (linux/if_link.h).
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -174,7 +174,7 @@ class LinkInfo:
     def parameters6(self) -> Dict[str, str]:
         """Some parameters of IPv6, as their files below /proc/sys have them; none where the link can have no IPv6."""
         values = attributes(attributes(self.families).get(socket.AF_INET6, b"")).get(IFLA_INET6_CONF, b"")
-        return {name: str(_S32.unpack_from(values, 4 * at)[0]) for name, at in _TOLD_PARAMETERS.items() if values}
+        return {name: str(_S32.unpack_from(values, 4 * at)[0]) for name, at in _REPORTED_PARAMETERS.items() if values}
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ def gateway_to(address: str) -> str:
 class FoundRoute:
     """Where the kernel sends a packet: to itself (`local`), or by the interface `index`, to a gateway if not empty.
 
-    `source` is the address that it would give to a packet of its own, if it tells.
+    `source` is the address that it would give to a packet of its own, if it reports one.
     """
 
     local: bool
@@ -418,8 +418,8 @@ def vlans() -> Dict[int, FrozenSet[PortVlan]]:
     found: Dict[int, FrozenSet[PortVlan]] = {}
     for message in _dump(RTM_GETLINK, request, None):
         index = LINK_HEADER.unpack_from(message)[2]
-        told = attributes(message, LINK_HEADER.size).get(IFLA_AF_SPEC, b"")
-        infos = [VLAN_INFO.unpack(each) for each in values(told) if len(each) == VLAN_INFO.size]
+        af_spec = attributes(message, LINK_HEADER.size).get(IFLA_AF_SPEC, b"")
+        infos = [VLAN_INFO.unpack(each) for each in values(af_spec) if len(each) == VLAN_INFO.size]
         found[index] = frozenset(
             PortVlan(number, bool(flags & BRIDGE_VLAN_INFO_PVID), bool(flags & BRIDGE_VLAN_INFO_UNTAGGED))
             for flags, number in infos
@@ -577,7 +577,7 @@ def parse_route(
 
 
 def _selected_by(family: int, source: int, tos: int, found: Attributes, made_by_kernel: bool) -> Iterator[str]:
-    """What else than its destination tells a route from others. The kernel chooses the metric of its own routes."""
+    """What but its destination distinguishes a route from others. The kernel chooses the metric of its own routes."""
     if source:
         yield f"from {_address(family, found.get(RTA_SRC)) or _ANY_ADDRESS[family]}/{source}"
     if tos:

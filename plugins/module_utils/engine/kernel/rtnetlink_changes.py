@@ -294,7 +294,7 @@ class Rtnetlink(Connection):
         self.change(RTM_NEWRULE, message, NLM_F_CREATE | NLM_F_EXCL)
 
     def replace_neighbour(self, index: int, address: str, mac: str) -> None:
-        """Tell for good which MAC has an address by the interface `index`."""
+        """Set permanently which MAC has an address by the interface `index`."""
         family, packed = pack_address(address)
         message = NEIGHBOUR_HEADER.pack(family, index, NUD_PERMANENT, 0, 0)
         message += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, _mac(mac))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd is asked and told: by systemctl, and by a service that reports itself ready."""
+"""Queries and controls systemd, by systemctl, and reports a service ready."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def _is_running(state: Mapping[str, str]) -> bool:
 
 
 def read_files() -> None:
-    _tell("daemon-reload")
+    _systemctl("daemon-reload")
 
 
 def enable(services: Sequence[str]) -> None:
-    _tell("enable", "--", *services)
+    _systemctl("enable", "--", *services)
     # And with it all that was done before.
     disk.sync(_WANTED)
 
 
 def disable(services: Sequence[str]) -> None:
     if is_installed():
-        _tell("disable", *(["--now"] if is_booted() else []), "--", *services)
+        _systemctl("disable", *(["--now"] if is_booted() else []), "--", *services)
         return
     for service in services:
         with suppress(FileNotFoundError):
@@ -70,18 +70,18 @@ def disable(services: Sequence[str]) -> None:
 
 def start(service: str) -> None:
     # It may run the engine, which waits for the end of this run.
-    _tell("start", "--no-block", "--", service)
+    _systemctl("start", "--no-block", "--", service)
 
 
 def stop(service: str) -> None:
-    _tell("stop", "--", service)
+    _systemctl("stop", "--", service)
 
 
 def restart(service: str) -> None:
-    _tell("restart", "--", service)
+    _systemctl("restart", "--", service)
 
 
-def _tell(*arguments: str) -> None:
+def _systemctl(*arguments: str) -> None:
     """
     Raises:
         ApplyError: systemd refused it, or the service did.

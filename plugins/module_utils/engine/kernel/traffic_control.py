@@ -86,7 +86,7 @@ def ticks(rate: int, burst: int) -> int:
 
 
 def representable(rate: int, burst: int) -> int:
-    """The least burst that is not smaller, and that the kernel tells as it was given."""
+    """The least burst that is not smaller, and that the kernel reports as it was given."""
     return _burst(rate, ticks(rate, burst))
 
 

@@ -42,7 +42,7 @@ def is_in_own_chain(drop: ThirdPartyDrop) -> bool:
 
 
 def _with_text(drop: ThirdPartyDrop) -> ThirdPartyDrop:
-    """nft tells a rule's text only beside its handle."""
+    """nft prints a rule's text only beside its handle."""
     if drop.tool != NFT or not drop.rule:
         return drop
     text = nftables.rule_text(drop.family, drop.table, drop.chain, drop.rule)

@@ -25,7 +25,7 @@ class Observation:
 
     `prior` are, by name, the values and files that new objects will replace; a teardown gives them back. `released` are
     the names of prior values that need not be given back any more. `digests` are those of the desired files, by which
-    edited ones are told later. `canonical` are texts of rules as nft lists them, by a hash of the text that nft was
+    edited ones are reported later. `canonical` are texts of rules as nft lists them, by a hash of the text that nft was
     given.
     """
 

@@ -177,8 +177,8 @@ class _Podman(_Runtime):
     def _find(self, name: str) -> Optional[Running]:
         if self._all is None:
             ids = _output("podman", "ps", "--quiet", "--no-trunc").split()
-            told = json.loads(_output("podman", "inspect", "--type", "container", *ids)) if ids else []
-            self._all = {str(data["Name"]): _of_inspection(data) for data in told}
+            inspected = json.loads(_output("podman", "inspect", "--type", "container", *ids)) if ids else []
+            self._all = {str(data["Name"]): _of_inspection(data) for data in inspected}
         return self._all.get(name)
 
 
@@ -200,8 +200,8 @@ class _Machined(_Runtime):
                 return None
             raise
         of_machine = (_MACHINED, machine, "org.freedesktop.DBus.Properties", "GetAll", "s", f"{_MACHINED}.Machine")
-        told = self._bus.call(*of_machine)
-        return Running(told["Leader"], id=told["RootDirectory"])
+        properties = self._bus.call(*of_machine)
+        return Running(properties["Leader"], id=properties["RootDirectory"])
 
 
 def _output(program: str, *arguments: str) -> str:

@@ -146,7 +146,7 @@ class ContainerFiles(Resource):
             self._refused[file.key] = file, reason_of(error)
 
     def _is_reachable(self, file: ContainerFile) -> bool:
-        """Not where its container has ended, or where several live by now, and nobody can tell whose it was."""
+        """Not where its container has ended, or where several live by now, and it is unknown whose it was."""
         return bool(_folder_of_named(file) or self._tree(file) or _container(file))
 
     def _tree(self, file: ContainerFile) -> str:

@@ -76,8 +76,8 @@ def configured() -> List[str]:
 
 
 def ports() -> Dict[str, int]:
-    """The port of each resolver that runs and answers, by the resolver's name. The kernel tells it: dnsmasq listens by
-    TCP for questions only.
+    """The port of each resolver that runs and answers, by the resolver's name. The kernel reports it: dnsmasq listens
+    by TCP for questions only.
     """
     by_inode = {each.inode: each.port for each in listening_sockets() if each.protocol == "tcp"}
     search = _Search()
@@ -168,7 +168,7 @@ class Process:
 
 @dataclass(frozen=True)
 class _Note:
-    """What a process was given when it started, or was told to read again; kept as JSON beside its pid file.
+    """What a process was given when it started, or when it was made to read it again; kept as JSON beside its pid file.
 
     `watched` has the inode of each folder that the process watches: a folder that was removed and made anew is another
     one to it.
@@ -367,7 +367,7 @@ def _start_by_itself(things: List[Dnsmasq]) -> None:
     """
     starting = [
         # The process outlives this one: it makes a session of its own. It inherits the lock of the run, and closes it
-        # when its command line already tells which resolver it is.
+        # when its command line already shows which resolver it is.
         (thing, subprocess.Popen(  # pylint: disable=ansible-bad-function
             [program(), f"{_CONFIG_OPTION}{config_path(thing.name)}"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/", close_fds=False))

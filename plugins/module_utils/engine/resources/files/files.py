@@ -23,7 +23,7 @@ _RUN = Path("/run")
 
 
 class Files(Resource):
-    """Observes and changes `File`. `prior` tells which folders wharf.network made, and removes once they are empty.
+    """Observes and changes `File`. `prior` has the folders that wharf.network made, and removes once they are empty.
 
     `digests` has those of files that an admin may edit, None where nobody else may write the layer's files.
     """

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The firewall: that of the backend in use, and of the other one as long as something of wharf.network is there.
 
-Beside them are third-party firewalls, which are told to let through what these rules accept.
+Beside them are third-party firewalls, which are made to let through what these rules accept.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Nftables(Resource):
 
 
 def is_managed(listing: str) -> bool:
-    """Whether wharf.network made the table, as far as the listing tells: a third-party table has none of its chains.
+    """Whether wharf.network made the table, as far as the listing shows: a third-party table has none of its chains.
 
     All chains come in one transaction, and DOCKER-USER stays as long as an admin's rules are in it.
     """

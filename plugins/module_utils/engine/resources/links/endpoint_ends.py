@@ -214,7 +214,7 @@ def _is_unstable(endpoint: Endpoint) -> str:
 
 
 def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[Endpoint]:
-    """The managed endpoints that exist; those that are not `wanted` as far as the end on the host tells.
+    """The managed endpoints that exist; those that are not `wanted` as far as the end on the host shows.
 
     Raises:
         ConflictError: a third-party interface has the name of a wanted one, on the host or in a sandbox.
@@ -224,8 +224,8 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
     problems = [third_party_link(name, endpoint.place, "delete it, or rename it") for endpoint, name in taken]
     names = {link.index: link.name for link in snapshot.links}
     rates = Rates.read(snapshot.links, wanted.values())
-    told = port_vlans(snapshot.links, ports, wanted)
-    found = {key: _from_host_end(key, port, names, rates, told.get(key)) for key, port in ports.items()}
+    vlans = port_vlans(snapshot.links, ports, wanted)
+    found = {key: _from_host_end(key, port, names, rates, vlans.get(key)) for key, port in ports.items()}
     found.update({key: _from_sublink(key, each) for key, each in snapshot.sublinks.items()})
     problems += [each for key in wanted.keys() & ports for each in rates.problems(wanted[key], ports[key])]
     for sandbox, endpoints in _by_sandbox(wanted).items():
@@ -295,7 +295,7 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
 def _from_host_end(
     key: EndpointKey, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]
 ) -> Endpoint:
-    """What the end on the host tells of an endpoint: without a sandbox, it differs from any wanted endpoint."""
+    """What the end on the host shows of an endpoint: without a sandbox, it differs from any wanted endpoint."""
     return Endpoint(
         *key,
         sandbox=NO_SANDBOX,
@@ -311,7 +311,7 @@ def _from_host_end(
 
 
 def _from_sublink(key: EndpointKey, found: SublinkFound) -> Endpoint:
-    """What the link tells of an endpoint: all but its addresses and routes."""
+    """What the link shows of an endpoint: all but its addresses and routes."""
     info = found.link.sublink
     return Endpoint(
         *key,
@@ -384,11 +384,11 @@ def _sysctls(
 ) -> Sequence[Tuple[str, str]]:
     """The interface's parameters: those that are wanted, and those that are not given back.
 
-    Most are those that every interface gets, and the kernel tells them with the link.
+    Most are those that every interface gets, and the kernel reports them with the link.
     """
-    told = {f"ipv6.{name}": value for name, value in peer.parameters6().items()}
+    reported = {f"ipv6.{name}": value for name, value in peer.parameters6().items()}
     undeclared = parameters.undeclared(known, wanted.sysctls)
-    if not undeclared and all(told.get(key) == value for key, value in wanted.sysctls):
+    if not undeclared and all(reported.get(key) == value for key, value in wanted.sysctls):
         return wanted.sysctls
     with namespaces.entered(sandbox_path(sandbox)):
         return [*proc_sys.observe(wanted.sysctls, peer.name), *_not_given_back(undeclared, peer)]

@@ -67,12 +67,12 @@ def refuse_third_party_routes(host: HostStack, places: Mapping[str, str]) -> Non
     problems = [
         Problem(places[route.destination], f"the host has a route to {route.destination} already: remove it")
         for route in (host_routes(host) if places else ())
-        if route.destination in places and route.protocol != RTPROT_WHARF and not _is_told_apart(route)
+        if route.destination in places and route.protocol != RTPROT_WHARF and not _allows_another(route)
     ]
     if problems:
         raise ConflictError(*problems)
 
 
-def _is_told_apart(route: RouteInfo) -> bool:
+def _allows_another(route: RouteInfo) -> bool:
     """Whether the kernel allows another route of the same destination beside this one, as by another metric."""
     return route.priority not in (0, 1024) or any(each.startswith(("from", "tos")) for each in route.details)

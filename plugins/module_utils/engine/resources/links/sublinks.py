@@ -48,7 +48,7 @@ def add(
     """Make a link on its parent, in this network namespace or in another one.
 
     Raises:
-        OSError: with what nothing on the host tells beforehand: how the parent may be in use.
+        OSError: with what nothing on the host shows beforehand: how the parent may be in use.
     """
     try:
         parent = socket.if_nametoindex(sublink.parent)

@@ -21,13 +21,13 @@ def port_vlans(
     bridges = {link.index: link for link in links if link.bridge and link.bridge.vlan_filtering}
     of_bridges = {key: port for key, port in ports.items() if port.master in bridges}
     found = rtnetlink.vlans() if of_bridges else {}
-    told: Dict[EndpointKey, Vlans] = {}
+    by_endpoint: Dict[EndpointKey, Vlans] = {}
     for key, port in of_bridges.items():
         members = found.get(port.index, frozenset())
         declares = key in wanted and wanted[key].port.vlans is not None
         if declares or members != _usual(bridges[port.master]):
-            told[key] = _told(members)
-    return told
+            by_endpoint[key] = _vlans_of(members)
+    return by_endpoint
 
 
 def set_vlans(netlink: Rtnetlink, before: Optional[Endpoint], after: Endpoint) -> None:
@@ -58,7 +58,7 @@ def _members(vlans: Vlans) -> FrozenSet[PortVlan]:
     return frozenset([*untagged, *(PortVlan(number) for number in vlans.tagged)])
 
 
-def _told(members: FrozenSet[PortVlan]) -> Vlans:
+def _vlans_of(members: FrozenSet[PortVlan]) -> Vlans:
     untagged = next((each.vlan for each in sorted(members) if each.pvid), 0)
-    told = Vlans(untagged, tuple(sorted(each.vlan for each in members if each.vlan != untagged)))
-    return told if _members(told) == members else Vlans(told.untagged, told.tagged, clean=False)
+    vlans = Vlans(untagged, tuple(sorted(each.vlan for each in members if each.vlan != untagged)))
+    return vlans if _members(vlans) == members else Vlans(vlans.untagged, vlans.tagged, clean=False)

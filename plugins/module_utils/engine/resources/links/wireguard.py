@@ -37,41 +37,41 @@ SESSION = 180
 
 
 class PeerEndpoints:
-    """Where the kernel was told that peers are. It then follows a peer that sends from elsewhere, as from behind a NAT,
-    and a peer that it has a session with is where it says.
+    """The endpoints of peers, as the kernel was given them. It then follows a peer that sends from elsewhere, as from
+    behind a NAT, and a peer that it has a session with is where it says.
 
-    `before` has what it was told by earlier runs, and what it was about to be told when one was killed.
+    `before` has what earlier runs gave it, and what a killed run was about to give it.
     """
 
     def __init__(self, before: Sequence[Digest] = ()) -> None:
-        told = [frozenset(each.content.split()) for each in before]
-        self._before = frozenset.intersection(*told) if told else frozenset()
+        given = [frozenset(each.content.split()) for each in before]
+        self._before = frozenset.intersection(*given) if given else frozenset()
         self._now: Dict[str, str] = {}
 
     def note(self, peers: Iterable[WireGuardPeer]) -> None:
-        """These are what the kernel has been told in this run."""
+        """These are what the kernel was given in this run."""
         self._now.update({peer.public_key: peer.endpoint for peer in peers})
 
     def observed(self, found: PeerInfo, wanted: Sequence[WireGuardPeer]) -> WireGuardPeer:
-        """The peer, where it is declared to be if the kernel has been told that."""
+        """The peer, where it is declared to be if the kernel was given that endpoint."""
         peer = WireGuardPeer(found.public_key, found.address, found.port, tuple(sorted(found.allowed)), found.keepalive)
         same = next((each for each in wanted if each.public_key == found.public_key), peer)
-        if self._is_told(same, found.handshake):
+        if self._was_given(same, found.handshake):
             return replace(peer, address=same.address, port=same.port)
         return peer
 
-    def _is_told(self, peer: WireGuardPeer, handshake: int) -> bool:
+    def _was_given(self, peer: WireGuardPeer, handshake: int) -> bool:
         if peer.public_key in self._now:
             return self._now[peer.public_key] == peer.endpoint
-        return _told(peer) in self._before and time.time() - handshake < SESSION
+        return _text(peer) in self._before and time.time() - handshake < SESSION
 
 
-def _told(peer: WireGuardPeer) -> str:
+def _text(peer: WireGuardPeer) -> str:
     return f"{peer.public_key}@{peer.endpoint}"
 
 
 class WireGuardLinks(HostLinks[WireGuard]):
-    """Observes and changes the one link of WireGuard whose alias is `wharf:` and its own name. `told` is what the
+    """Observes and changes the one link of WireGuard whose alias is `wharf:` and its own name. `given` is what the
     ledger has of its peers.
     """
 
@@ -82,9 +82,9 @@ class WireGuardLinks(HostLinks[WireGuard]):
         errno.EADDRINUSE: "a third party has its UDP port: give all encrypted networks another x-wharf.data_path_port"
     }
 
-    def __init__(self, stacks: Optional[StackReader] = None, told: Sequence[Digest] = ()) -> None:
+    def __init__(self, stacks: Optional[StackReader] = None, given: Sequence[Digest] = ()) -> None:
         super().__init__(stacks)
-        self._endpoints = PeerEndpoints(told)
+        self._endpoints = PeerEndpoints(given)
         self._has_made_key = False
 
     def require(self, new: State) -> None:
@@ -114,7 +114,7 @@ class WireGuardLinks(HostLinks[WireGuard]):
             current,
             desired,
             partial=frozenset(current.keys() - desired.keys()),
-            digests={name: Digest(" ".join(map(_told, each.peers))) for name, each in wanted.items()},
+            digests={name: Digest(" ".join(map(_text, each.peers))) for name, each in wanted.items()},
         )
 
     def _observed(self, link: LinkInfo, routes: Sequence[RouteInfo], wanted: Optional[WireGuard]) -> WireGuard:
@@ -169,7 +169,7 @@ class WireGuardLinks(HostLinks[WireGuard]):
     def _delete(self, netlink: Rtnetlink, thing: WireGuard) -> None:
         super()._delete(netlink, thing)
         if self._has_made_key:
-            # The run is taken back, and nobody has been told of the key.
+            # The run is taken back, and no other host has the key.
             wireguard_key.remove()
             self._has_made_key = False
 
@@ -179,7 +179,7 @@ def _pending(link: WireGuard) -> str:
 
 
 def as_info(peer: WireGuardPeer, before: Optional[WireGuardPeer]) -> PeerInfo:
-    """Without an endpoint where the kernel has been told that one: the peer may have moved since."""
+    """Without an endpoint where the kernel was given that one: the peer may have moved since."""
     stays = before is not None and before.endpoint == peer.endpoint
     address, port = ("", 0) if stays else (peer.address, peer.port)
     return PeerInfo(peer.public_key, address, port, peer.slices, peer.keepalive)

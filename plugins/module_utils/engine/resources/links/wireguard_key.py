@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This host's private key of WireGuard: made here, kept here, and told to nobody but the kernel of this host.
+"""This host's private key of WireGuard: made here, kept here, and given to nobody but the kernel of this host.
 
 It is deleted with the last declaration of the host, not with the last encrypted network: so the next such network has
 the same key.
