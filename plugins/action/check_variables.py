@@ -37,8 +37,8 @@ class ActionModule(ActionBase):
                 declaring = read_declaring(given)
             problems.raise_if_any()
         except ModelError as error:
-            told = [vars(problem) for problem in error.problems]
-            return {**result, "failed": True, "msg": str(error), "problems": told}
+            described = [vars(problem) for problem in error.problems]
+            return {**result, "failed": True, "msg": str(error), "problems": described}
         known = {"declaring": declaring, "encrypts": may_encrypt(given), "settings": settings}
         return {**result, "changed": False, **known}
 

@@ -47,16 +47,16 @@ class ActionModule(EngineAction):
             places = Places(prefix, prefix)
             declaration = self._with_overlays(gather(arguments, self.bases(task_vars), places), task_vars, places)
         except ModelError as error:
-            return {**result, "failed": True, **_told(error.problems)}
+            return {**result, "failed": True, **_described(error.problems)}
         arguments = {name: value for name, value in arguments.items() if name not in READ_HERE}
         keys = noted_keys(Path(constants.DEFAULT_LOCAL_TMP), check=bool(self._task.check_mode))
-        told = {"peer_keys": keys} if keys else {}
-        module_args = {"by": play(task_vars), **told, **arguments, **declaration.parts}
+        peer_keys = {"peer_keys": keys} if keys else {}
+        module_args = {"by": play(task_vars), **peer_keys, **arguments, **declaration.parts}
         result.update(self._converge(module_args, task_vars))
         if declaration.warnings:
             result["warnings"] = [*result.get("warnings", []), *map(str, declaration.warnings)]
             if result.get("problems"):
-                result.update(_told(declaration.explained(Problem(**problem) for problem in result["problems"])))
+                result.update(_described(declaration.explained(Problem(**problem) for problem in result["problems"])))
         return result
 
     def _converge(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _variables(task_vars: Mapping[str, Any], host: str) -> dict[str, Any]:
         raise ModelError.at(f"variables of {host}", str(error)) from error
 
 
-def _told(problems: Sequence[Problem]) -> dict[str, Any]:
+def _described(problems: Sequence[Problem]) -> dict[str, Any]:
     return {"msg": "\n".join(map(str, problems)), "problems": [vars(problem) for problem in problems]}
 
 

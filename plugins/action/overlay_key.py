@@ -44,6 +44,6 @@ class ActionModule(EngineAction):
         try:
             parts = gather(given, self.bases(task_vars), Places()).parts
         except ModelError:
-            # The task that declares it tells of it, and of all else that is wrong.
+            # The task that declares it reports this problem, and all others.
             return False
         return declares_encrypted(parts.get("networks"))

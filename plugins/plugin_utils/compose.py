@@ -78,13 +78,13 @@ def read_compose_files(items: object, base: Path, path: str, problems: ProblemCo
 
 def without_repeats(problems: Sequence[Problem], left_out: Sequence[str]) -> list[Problem]:
     """The problems, but for each place that is left out only the first one, which is the reason."""
-    told: set[str] = set()
+    reported: set[str] = set()
     kept: list[Problem] = []
     for problem in problems:
         place = next((place for place in left_out if is_within(problem.path, place)), None)
-        if place is None or place not in told:
+        if place is None or place not in reported:
             kept.append(problem)
-        told.add(place or "")
+        reported.add(place or "")
     return kept
 
 

@@ -32,18 +32,18 @@ def confirm_by_new_connection(ask: Callable[[], dict[str, Any]], connection: Any
     """
     deadline = time.monotonic() + seconds
     while True:
-        told = _try(ask, connection, deadline - time.monotonic())
+        result = _try(ask, connection, deadline - time.monotonic())
         # What the engine itself refuses stays refused.
-        if "confirmed" in told or "problems" in told:
+        if "confirmed" in result or "problems" in result:
             break
         if time.monotonic() + _TRY_AGAIN_AFTER >= deadline:
-            reason = told.get("module_stderr") or told.get("msg") or "it does not answer"
+            reason = result.get("module_stderr") or result.get("msg") or "it does not answer"
             words = " ".join(str(reason).split())
             return {"failed": True, "msg": f"no new connection to this host succeeds: {words}"}
         time.sleep(_TRY_AGAIN_AFTER)
     if connection.transport == "local":
-        told["warnings"] = [*told.get("warnings", []), _LOCAL]
-    return told
+        result["warnings"] = [*result.get("warnings", []), _LOCAL]
+    return result
 
 
 def _try(ask: Callable[[], dict[str, Any]], connection: Any, seconds: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The hosts of overlay networks, from the inventory -> `x-wharf.host` and `x-wharf.members` of each such network.
 
-The inventory is whole, whichever hosts a run reaches, so all hosts are told the same. Only what is in the inventory
+The inventory is whole, whichever hosts a run reaches, so all hosts get the same. Only what is in the inventory
 counts, never what is known of a host that was reached.
 """
 
@@ -54,7 +54,7 @@ def _overlays(networks: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def overlay_groups(networks: Any) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """The overlay networks whose hosts the inventory is to tell: the key, the entry, and the group."""
+    """The overlay networks whose hosts the inventory is to give: the key, the entry, and the group."""
     for key, entry in _overlays(networks):
         extension = entry.get(EXTENSION)
         if isinstance(extension, Mapping) and "members" not in extension and isinstance(extension.get("hosts"), str):
@@ -116,7 +116,7 @@ def complete(
 
 
 def _member(known: Mapping[str, Any], network: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a host is told of another one; of what must be alike on all hosts, that which is otherwise here."""
+    """What a host gets of another one; of what must be alike on all hosts, that which is otherwise here."""
     of_network = {key: known[key].get(network) for key in ("names", "ingress")}
     there = known["alike"].get(network, {})
     otherwise = {key: value for key, value in there.items() if value != own.get(key, value)}

@@ -222,7 +222,7 @@ def _overlay(value: Any, path: str) -> dict[str, Any]:
 
 
 def _awx_setup(value: Any, path: str) -> dict[str, Any]:
-    """What `awx_setup.yml` is told of an AWX."""
+    """The settings of `awx_setup.yml` for an AWX."""
     with whole_section(from_text(value, path), path) as section:
         given = {key: section.take(key, one_line, default) for key, default in _AWX_DEFAULTS.items()}
         become = section.take("become", flag, True)

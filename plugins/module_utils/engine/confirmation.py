@@ -106,7 +106,7 @@ def end(host: Host, call: Call, is_begun: bool) -> None:
     elif host.reverts:
         ledger.unconfirmed = None
     if not call.repeats:
-        # Whoever made this run has been told.
+        # The result of this run reports the revert.
         ledger.reverted = None
     elif host.reverts:
         ledger.reverted = reverted(host.reverts, call)

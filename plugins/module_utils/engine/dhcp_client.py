@@ -138,19 +138,19 @@ def _answer(request: LeaseRequest, process: subprocess.Popen[bytes]) -> Optional
     return parse_lease({key: value for key, _equals, value in pairs}, request, int(time.time()))
 
 
-def parse_lease(told: Mapping[str, str], request: LeaseRequest, now: int) -> Optional[Lease]:
-    """What udhcpc tells of a lease, in its names; None if no host of a LAN could have such an address."""
+def parse_lease(settings: Mapping[str, str], request: LeaseRequest, now: int) -> Optional[Lease]:
+    """The lease of these settings, in udhcpc's names; None if no host of a LAN could have such an address."""
     try:
-        interface = ipaddress.IPv4Interface(f"{told['ip']}/{told['mask']}")
-        seconds = int(told["lease"])
+        interface = ipaddress.IPv4Interface(f"{settings['ip']}/{settings['mask']}")
+        seconds = int(settings["lease"])
     except (KeyError, ValueError):
         return None
     address, subnet = interface.ip, interface.network
     is_special = address.is_loopback or address.is_multicast or address.is_reserved or address.is_unspecified
     if is_special or subnet.prefixlen < 8 or address in unusable_addresses(subnet) or seconds <= 0:
         return None
-    router = next((each for each in _addresses(told.get("router", "")) if each in subnet and each != address), None)
-    nameservers = (each for each in _addresses(told.get("dns", "")) if not (each.is_loopback or each.is_multicast))
+    router = next((each for each in _addresses(settings.get("router", "")) if each in subnet and each != address), None)
+    nameservers = (each for each in _addresses(settings.get("dns", "")) if not (each.is_loopback or each.is_multicast))
     lasts = 0 if seconds == _FOR_EVER else seconds
     return Lease(
         interface, router, request.mac, request.parent, now, lasts, tuple(islice(nameservers, _MOST_NAMESERVERS))

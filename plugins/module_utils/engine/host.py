@@ -111,7 +111,7 @@ def read_host(call: Call, layers: Sequence[Layer] = LAYERS) -> Host:
     check_removed_networks(former.declared, with_given)
     stacks = StackReader()
     earlier, facts = not_given(former.declared, call), read_facts(ledger, stacks.host)
-    allotted = former.allotted.told(call.peer_keys)
+    allotted = former.allotted.with_peer_keys(call.peer_keys)
     unmatched = ProblemCollector()
     try:
         # Rules that were declared before may name what has gone since.
@@ -171,8 +171,8 @@ def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Co
             kept[key] = lease
         except ModelError as error:
             useless[key] = f"{lease.interface}, which a DHCP server gives, cannot be used: {error}"
-    told = (replace(each, useless=useless.get(each.key, "")) for each in found.lease_requests)
-    return replace(found, lease_requests=tuple(told))
+    requests = (replace(each, useless=useless.get(each.key, "")) for each in found.lease_requests)
+    return replace(found, lease_requests=tuple(requests))
 
 
 def _refuse_beside_unconfirmed(ledger: Ledger, call: Call) -> None:
@@ -214,7 +214,9 @@ def _plan_given(ledger: Ledger, call: Call) -> Plan:
     """
     with_given = known(declare(ledger.declared, call), call)
     earlier, facts = not_given(ledger.declared, call), read_facts(ledger, HostStack())
-    return make_plan(with_given, facts, ledger.allotted.told(call.peer_keys), ProblemCollector(), earlier, call.places)
+    return make_plan(
+        with_given, facts, ledger.allotted.with_peer_keys(call.peer_keys), ProblemCollector(), earlier, call.places
+    )
 
 
 def _problems_besides(

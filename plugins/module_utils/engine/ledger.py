@@ -45,7 +45,7 @@ class Ledger:
     `stale_ports` are the ports that have changed, until the stale flows to them have been forgotten.
     `canonical` keeps how nft lists the text of rules. `knows_boot`: earlier versions did not note whether the
     networks are to come back when the host boots. `unconfirmed` are changes that somebody is to confirm; `reverted` are
-    changes that nobody has confirmed, until a run has told of them.
+    changes that nobody has confirmed, until a run has reported them.
     """
 
     declared: Declared = field(default_factory=Declared)
@@ -157,13 +157,13 @@ class Ledger:
         """Replace the file in one step, if it differs; remove it once nothing is declared, owned, or left to be done.
 
         The log goes then, too, and the key that other hosts know this one by. That changes were reverted is kept until
-        somebody has been told, and so is a key that they may have been told of, also before anything was declared.
+        a run has reported it. A key that other hosts may have is kept as well, also before anything was declared.
 
         Raises:
             ApplyError: it cannot be written, and what to do about that; the one that was there is unchanged.
         """
         if self.is_empty:
-            with _told():
+            with _with_remedy():
                 _remove_records()
                 if self._as_loaded and not self.reverted:
                     disk.remove(KEY_FILE)
@@ -173,7 +173,7 @@ class Ledger:
 
     def restore(self) -> None:
         """Make the file what it was when it was loaded, as if there had been no run since. A key that other hosts may
-        have been told by now stays also where there was no ledger.
+        have by now stays also where there was no ledger.
 
         Raises:
             ApplyError: it cannot be written.
@@ -185,7 +185,7 @@ class Ledger:
         left = os.path.exists(disk.draft(PATH)) or (not text and os.path.isdir(os.path.dirname(PATH)))
         if text == self._on_disk and not left:
             return
-        with _told():
+        with _with_remedy():
             if self._replaces_broken:
                 _keep_broken_aside()
                 self._replaces_broken = False
@@ -198,7 +198,7 @@ class Ledger:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _with_remedy() -> Iterator[None]:
     """
     Raises:
         ApplyError: within the block a file could not be written, and what to do about that.

@@ -29,15 +29,15 @@ class Former:
         """What is declared and allotted once a host has reverted from what is declared and allotted now.
 
         What restores the networks at boot is not taken away: no packet depends on it, and after a reboot it is what
-        reverts the host. Public keys are not forgotten either: what other hosts have told since is as true as before.
+        reverts the host. Public keys are not forgotten either: the keys that have come since are as valid as before.
         """
         declared = self.declared if now.declared.boot is None else replace(self.declared, boot=now.declared.boot)
-        return Former(declared, self.allotted.told(now.allotted.peer_keys))
+        return Former(declared, self.allotted.with_peer_keys(now.allotted.peer_keys))
 
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """`id` names the run that is to be confirmed, and `by` tells who made it; earlier ones may be unconfirmed, too.
+    """`id` names the run that is to be confirmed, and `by` says who made it; earlier ones may be unconfirmed, too.
 
     At the `deadline`, in seconds since the boot with the id `boot`, or after a reboot, the host reverts to `former`.
     `seconds` is the time between the end of the run and the deadline.
@@ -81,7 +81,7 @@ class Unconfirmed:
         return f"the changes made by {self.by} are not confirmed, and will be reverted at {self.until}"
 
     def as_data(self) -> Dict[str, Any]:
-        """What a caller is told."""
+        """What a caller gets."""
         return {"id": self.id, "by": self.by, "seconds": self.seconds, "until": self.until}
 
 

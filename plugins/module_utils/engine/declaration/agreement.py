@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all hosts of an overlay network must declare alike. Each host compares its own with what it is told of others.
+"""What all hosts of an overlay network must declare alike. Each host compares its settings with those of the others.
 
 A host that differs would send where nobody listens, to addresses that another host has, or in clear text.
 """
@@ -127,13 +127,13 @@ def disagreements(here: SharedSettings, host: str, there: Mapping[str, Any], pat
         yield Problem(f"{path}.{key}", f"{_text(there[key])}: {why}")
 
 
-def told_wrong(here: SharedSettings, host: str, told: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    """Where the other hosts are told otherwise of this host than it declares, as by variables of a play."""
+def sent_differently(here: SharedSettings, host: str, sent: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Where the settings of this host that the others get differ from its own, as by variables of a play."""
     own = here.by_key()
-    for key in _differing(own, told):
+    for key in _differing(own, sent):
         yield Problem(
             f"{path}.{key}",
-            f"{_text(told[key])}: the other hosts are told this of {host}, which is this host, and it declares "
+            f"{_text(sent[key])}: the other hosts are told this of {host}, which is this host, and it declares "
             f"{_text(own[key])}: declare {_PLACES[key]} in the inventory, where they read it, and not in a play",
         )
 

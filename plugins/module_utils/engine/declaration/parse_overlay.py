@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import ProblemCollector, is_within
 from . import section as read
-from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, told_wrong, udp_port
+from .agreement import AS_SENT, SharedSettings, disagreements, parse_of_member, parse_shared, sent_differently, udp_port
 from .beside_host import BRIDGE_OPTION
 from .drivers import IngressPort, Member, OverlayDriver
 from .model import ISOLATED, Network, Pool
@@ -269,9 +269,9 @@ def _check_agreement(
     shared: SharedSettings, host: str, given: Mapping[str, _Given], path: str, problems: ProblemCollector
 ) -> None:
     """Whether all hosts declare the network alike, and no key is given in vain."""
-    own = list(told_wrong(shared, host, given[host].shared, f"{path}.{host}")) if host in given else []
+    own = list(sent_differently(shared, host, given[host].shared, f"{path}.{host}")) if host in given else []
     for name, each in sorted(given.items()):
-        # A host that differs from what the inventory says of it differs from the others as well: that is told once.
+        # A host that differs from what the inventory says of it differs from the others as well: that is reported once.
         others = disagreements(shared, name, each.shared, f"{path}.{name}") if not own else ()
         for problem in own if name == host else others:
             problems.add(problem.path, problem.message)

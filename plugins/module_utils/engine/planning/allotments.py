@@ -119,7 +119,7 @@ class Allotments:
         """The subnet of the network that has this address of one of its containers."""
         return next(pool for pool in self.networks[network] if address in pool.subnet)
 
-    def told(self, peer_keys: Mapping[str, str]) -> Allotments:
+    def with_peer_keys(self, peer_keys: Mapping[str, str]) -> Allotments:
         """These allotments, with the keys that a play knows. Of other hosts the last one that was known stays."""
         return replace(self, peer_keys={**self.peer_keys, **peer_keys})
 

@@ -376,7 +376,7 @@ def _claims(plan: Plan, resolver: Resolver, names: _NamesByNetwork) -> Iterator[
 
 
 def _has_servers_file(plan: Plan, resolver: Resolver) -> bool:
-    """Whether there are names to tell of that are not in the folders of names: dnsmasq reads them again on SIGHUP."""
+    """Whether dnsmasq has names that are not in the folders of names: dnsmasq reads them again on SIGHUP."""
     spans_hosts = any(isinstance(plan.model.networks[each].driver, OverlayDriver) for each in resolver.networks)
     return resolver.has_names and (resolver.forwards or spans_hosts)
 

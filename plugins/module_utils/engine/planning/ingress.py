@@ -34,7 +34,7 @@ MOST_RETURNS = MARK_BITS >> MARK_SHIFT
 FIRST_TABLE = 119000
 PASS, RETURN, PASSED = 11900, 11901, 11902
 
-_TOLD_APART = "by a tunnel alone a host tells by which other one a client comes"
+_NEEDS_TUNNEL = "by a tunnel alone a host tells by which other one a client comes"
 
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -185,17 +185,17 @@ def check_ingress(model: Model, problems: ProblemCollector) -> None:
             remedy = (
                 f"leave direct and encrypted out of {network.path}, or x-wharf.ingress at the ports of its containers"
             )
-            problems.add(network.path, f"{_TOLD_APART}, and all hosts are to publish ports of this network: {remedy}")
+            problems.add(network.path, f"{_NEEDS_TUNNEL}, and all hosts are to publish ports of this network: {remedy}")
     for container in model.containers.values():
         for mapping in container.ports:
             if mapping.ingress:
                 _check_port(model, container, mapping, problems)
 
 
-def _is_told(mapping: PortMapping, driver: OverlayDriver) -> bool:
-    told = {each.port for each in driver.own.ingress if each.protocol == mapping.protocol}
+def _is_known_to_peers(mapping: PortMapping, driver: OverlayDriver) -> bool:
+    sent = {each.port for each in driver.own.ingress if each.protocol == mapping.protocol}
     first, last = mapping.published or (1, 0)
-    return told.issuperset(range(first, last + 1))
+    return sent.issuperset(range(first, last + 1))
 
 
 def _check_port(model: Model, container: Container, mapping: PortMapping, problems: ProblemCollector) -> None:
@@ -220,8 +220,8 @@ def _check_port(model: Model, container: Container, mapping: PortMapping, proble
             remedy = "leave com.docker.network.bridge.gateway_mode_ipv4 and …_ipv6 out, or ingress here"
             problems.add(place, f"network {network.name} does not translate addresses: {remedy}")
         elif not driver.has_tunnel:
-            problems.add(place, f"{_TOLD_APART}: leave direct out of {network.path}, or ingress here")
-        elif driver.peers and not _is_told(mapping, driver):
+            problems.add(place, f"{_NEEDS_TUNNEL}: leave direct out of {network.path}, or ingress here")
+        elif driver.peers and not _is_known_to_peers(mapping, driver):
             problems.add(
                 place,
                 f"the other hosts of network {network.name} are not told of this port: have all networks of "

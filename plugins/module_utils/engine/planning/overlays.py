@@ -160,7 +160,7 @@ def peer_keys(model: Model, known: Mapping[str, str]) -> Dict[str, str]:
 
 
 def without_key(model: Model, allotted: Allotments) -> Iterator[str]:
-    """A warning for each encrypted network with hosts whose keys nobody has told."""
+    """A warning for each encrypted network with hosts whose keys are unknown."""
     for network, driver in encrypted(model):
         missing = [peer.name for peer in driver.peers if peer.name not in allotted.peer_keys]
         if missing:
