@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stderr.write(visible(f"{error}\n"))
         return _code_of_error(options.command)
     except Exception:
-        # A defect. Python would end with 1, which is a verdict. What tells of it is imported only then: it takes time.
+        # A defect. Python would end with 1, which is a verdict. `traceback` is imported only then: it takes time.
         import traceback
 
         sys.stderr.write(visible(traceback.format_exc()))
@@ -219,12 +219,12 @@ def _explain(options: argparse.Namespace) -> int:
     # A host that boots without this pays nothing for it.
     from .explain import Asked, explain, lines
 
-    told = visible(explain(Asked(options.source, options.target, options.icmp, options.send)))
+    explained = visible(explain(Asked(options.source, options.target, options.icmp, options.send)))
     if options.json:
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps(explained) + "\n")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in lines(told))
-    return VERDICTS[told["verdict"]]
+        sys.stdout.writelines(f"{line}\n" for line in lines(explained))
+    return VERDICTS[explained["verdict"]]
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -233,13 +233,13 @@ def _show(options: argparse.Namespace) -> None:
     seen = observe_what_can_be(problems)
     other_run = run_under_way()
     under_way = [f"the picture may be incomplete: {other_run}"] if other_run else []
-    told = [*under_way, *map(str, dict.fromkeys(problems.problems))]
+    texts = [*under_way, *map(str, dict.fromkeys(problems.problems))]
     if options.json:
-        sys.stdout.write(json.dumps(visible({**seen, "problems": told})) + "\n")
+        sys.stdout.write(json.dumps(visible({**seen, "problems": texts})) + "\n")
     elif options.html or options.svg:
-        _draw_page({**seen, "problems": told}, options.html)
+        _draw_page({**seen, "problems": texts}, options.html)
     else:
-        sys.stdout.write(draw(visible(seen), visible(told), _is_coloured()))
+        sys.stdout.write(draw(visible(seen), visible(texts), _is_coloured()))
 
 
 def _draw_page(seen: Dict[str, Any], as_page: bool) -> None:
@@ -316,8 +316,8 @@ def _recover(options: argparse.Namespace) -> None:
     was_lost, ledger = recover_ledger(call)
     owned = {layer: sorted(keys) for layer, keys in ledger.owned.items() if keys}
     if options.json:
-        told = {layer: list(map(" ".join, keys)) for layer, keys in owned.items()}
-        sys.stdout.write(json.dumps(visible({"recovered": was_lost, "owned": told})) + "\n")
+        texts = {layer: list(map(" ".join, keys)) for layer, keys in owned.items()}
+        sys.stdout.write(json.dumps(visible({"recovered": was_lost, "owned": texts})) + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in visible([*recovered_lines(was_lost, owned)]))
 

@@ -94,10 +94,10 @@ class Seen:
             raise ModelError.at(asked.names.source, f'"{OUTSIDE}": {reason}')
         first, *others = question.targets
         explanation = _Explanation(self, question, first)
-        told = explanation.as_data()
-        told["sent"] = explanation.sent(asked.names.send) if asked.send else None
-        told["others"] = [_Explanation(self, question, other).in_short() for other in others]
-        return told
+        explained = explanation.as_data()
+        explained["sent"] = explanation.sent(asked.names.send) if asked.send else None
+        explained["others"] = [_Explanation(self, question, other).in_short() for other in others]
+        return explained
 
     @cached_property
     def drift(self) -> Tuple[Change, ...]:
@@ -141,7 +141,7 @@ class _Explanation:
         verdict = verdict_of(self._cases)
         self._unread = unread
         self._verdict = UNKNOWN if unread and verdict == OPEN else verdict
-        # What is told step by step: of an unknown verdict, the case in which it does not pass.
+        # The case whose steps are shown: for an unknown verdict, one in which the packet does not pass.
         closed = [case for case in self._cases if case.verdict == CLOSED]
         self._case = (closed or self._cases)[0]
 
@@ -150,9 +150,9 @@ class _Explanation:
 
     def as_data(self) -> Dict[str, Any]:
         drift = [*self._drift()]
-        # If all cases are closed, one of them is told, and the remedies are for that one.
-        told = [self._case] if self._verdict == CLOSED else self._cases
-        advised = [self._advice(case) for case in told if case.verdict == CLOSED]
+        # If all cases are closed, one of them is shown, and the remedies are for that one.
+        shown = [self._case] if self._verdict == CLOSED else self._cases
+        advised = [self._advice(case) for case in shown if case.verdict == CLOSED]
         # `wharf apply` mends a host that differs from its declaration only; of some differences `drift` says more.
         is_mended_by_apply = bool(self._seen.drift) and not drift
         remedies = [remedy for advice in advised for remedy in advice.remedies if remedy != APPLY or is_mended_by_apply]
@@ -199,7 +199,7 @@ class _Explanation:
     # Steps
 
     def _step(self, step: Step) -> Dict[str, Any]:
-        told: Dict[str, Any] = {
+        described: Dict[str, Any] = {
             "where": step.stack,
             "what": step.what,
             "owner": "",
@@ -212,10 +212,10 @@ class _Explanation:
         if step.base is not None and step.end is not None:
             made = origin(self._plan, step)
             family = f"{step.base.family} {step.base.name}"
-            told.update(owner=made.owner, place=made.place, chain=f"{family} {step.end.chain}")
+            described.update(owner=made.owner, place=made.place, chain=f"{family} {step.end.chain}")
             rule, chain = step.end.rule, step.end.chain
-            told["rule"] = self._text(step.stack, step.base, chain, rule) if rule else "policy drop"
-        return told
+            described["rule"] = self._text(step.stack, step.base, chain, rule) if rule else "policy drop"
+        return described
 
     def _text(self, stack: str, base: Base, chain: str, rule: Rule) -> str:
         found = self._seen.stacks.of(stack)
@@ -311,8 +311,8 @@ class _Explanation:
             outcome = probing.send([probe], _TIMEOUT)[0]
         # Whoever is beyond this host may be silent, or refuse, for reasons of its own.
         beyond = self._verdict == OPEN and any(case.arrival and case.arrival.stack is None for case in self._cases)
-        tells = UNKNOWN not in (self._verdict, outcome.seen) and (outcome.seen == OPEN or not beyond)
-        agrees = (outcome.seen == OPEN) == (self._verdict == OPEN) if tells else None
+        is_conclusive = UNKNOWN not in (self._verdict, outcome.seen) and (outcome.seen == OPEN or not beyond)
+        agrees = (outcome.seen == OPEN) == (self._verdict == OPEN) if is_conclusive else None
         return {
             "seen": outcome.seen,
             "why": outcome.why,
@@ -429,29 +429,29 @@ def _elements(plan: Plan) -> Dict[Key, Set[Any]]:
 # For people
 
 
-def lines(told: Dict[str, Any]) -> Iterator[str]:
+def lines(explained: Dict[str, Any]) -> Iterator[str]:
     """The verdict first, then each step, and what would let the packet pass."""
-    yield f"{told['verdict']}: {told['from']} -> {_target(told)}: {told['why']}"
+    yield f"{explained['verdict']}: {explained['from']} -> {_target(explained)}: {explained['why']}"
     yield ""
-    width = max((len(step["where"]) for step in told["steps"]), default=0)
-    for step in told["steps"]:
+    width = max((len(step["where"]) for step in explained["steps"]), default=0)
+    for step in explained["steps"]:
         mark = _MARKS[step["passes"]]
         arrow = "<" if step["answer"] else ">"
         yield f"  {mark} {arrow} {step['where']:{width}}  {_does(step)}"
         if step["owner"]:
             place = f", {step['place']}" if step["place"] else ""
             yield f"      {'':{width}}  made by {step['owner']}{place}"
-    if told["sent"]:
-        yield f"sent: {_seen(told['sent'])}"
-        yield from (f"  kernel trace: {rule}" for rule in told["sent"]["trace"])
-    for other in told["others"]:
+    if explained["sent"]:
+        yield f"sent: {_seen(explained['sent'])}"
+        yield from (f"  kernel trace: {rule}" for rule in explained["sent"]["trace"])
+    for other in explained["others"]:
         yield f"at {other['address']}: {other['verdict']}"
-    for remedy in told["remedies"]:
+    for remedy in explained["remedies"]:
         yield f"to open: {remedy}"
-    for unknown in told["unknown"]:
+    for unknown in explained["unknown"]:
         if unknown["matters"]:
             yield f"the verdict depends on {unknown['what']}"
-    others = [unknown["what"] for unknown in told["unknown"] if not unknown["matters"]]
+    others = [unknown["what"] for unknown in explained["unknown"] if not unknown["matters"]]
     if others:
         more = f", and {len(others) - 1} more (--json)" if len(others) > 1 else ""
         yield f"unknown, but without effect on the verdict: {others[0]}{more}"
@@ -464,11 +464,11 @@ def _seen(sent: Dict[str, Any]) -> str:
     return f"{sent['seen']}{why}{source}, {agrees}"
 
 
-def _target(told: Dict[str, Any]) -> str:
-    address = f"[{told['address']}]" if ":" in told["address"] else told["address"]
-    end = f"{address}:{told['port']}"
-    at = f"{end}/{told['protocol']}" if told["port"] else f"{told['address']}, a ping"
-    return at if told["to"].partition("/")[0] in (end, told["address"]) else f"{told['to']} ({at})"
+def _target(explained: Dict[str, Any]) -> str:
+    address = f"[{explained['address']}]" if ":" in explained["address"] else explained["address"]
+    end = f"{address}:{explained['port']}"
+    at = f"{end}/{explained['protocol']}" if explained["port"] else f"{explained['address']}, a ping"
+    return at if explained["to"].partition("/")[0] in (end, explained["address"]) else f"{explained['to']} ({at})"
 
 
 def _does(step: Dict[str, Any]) -> str:

@@ -103,8 +103,8 @@ def _last_change(problems: ProblemCollector) -> Optional[Dict[str, Any]]:
     with problems.collect():
         runs = history.read()
         if runs:
-            told = runs[0].as_data()
-            return {key: told[key] for key in ("at", "time", "origin", "by", "objects")}
+            last = runs[0].as_data()
+            return {key: last[key] for key in ("at", "time", "origin", "by", "objects")}
     return None
 
 

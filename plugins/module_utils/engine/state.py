@@ -197,7 +197,7 @@ class File(Object):
 class Digest(NamedTuple):
     """Of the content of a file as it was written, and when its container had started; empty for files of the host.
 
-    Of a link of WireGuard it has the endpoints of the peers that the kernel was told.
+    Of a link of WireGuard it has the endpoints of the peers that the kernel was given.
     """
 
     content: str
@@ -416,7 +416,7 @@ class Sandbox(Object):
 class Route:
     """A route inside a sandbox. `destination` is a prefix; the default route is `0.0.0.0/0` or `::/0`.
 
-    `gateway` is empty for a network that the interface itself is on. `details`, such as `metric 5`, tell apart several
+    `gateway` is empty for a network that the interface itself is on. `details`, such as `metric 5`, distinguish several
     routes to one destination; a declared route has none.
     """
 
@@ -440,8 +440,8 @@ class Vlans:
     clean: bool = True
 
     def __str__(self) -> str:
-        told = {f"{self.untagged} untagged": self.untagged, f"{', '.join(map(str, self.tagged))} tagged": self.tagged}
-        return f"VLAN {' and '.join(text for text, is_so in told.items() if is_so) or 'none'}"
+        parts = {f"{self.untagged} untagged": self.untagged, f"{', '.join(map(str, self.tagged))} tagged": self.tagged}
+        return f"VLAN {' and '.join(text for text, is_so in parts.items() if is_so) or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -463,13 +463,13 @@ class Port:
         return bool(self.bridge)
 
     def __str__(self) -> str:
-        told = {
+        parts = {
             "hairpin": self.hairpin,
             "isolated": self.isolated,
             f"mtu {self.mtu}": self.mtu,
             str(self.vlans): self.vlans,
         }
-        return ", ".join([self.bridge or "none", *(name for name, is_so in told.items() if is_so)])
+        return ", ".join([self.bridge or "none", *(name for name, is_so in parts.items() if is_so)])
 
 
 @dataclass(frozen=True)
@@ -844,5 +844,5 @@ def field_values(thing: Optional[Object]) -> Dict[str, FieldValue]:
     """
     if thing is None:
         return {}
-    told = ((f, getattr(thing, f.name)) for f in fields(thing) if f.compare and f.name != "name")
-    return {f.name: value for f, value in told if value or not f.metadata.get("rare")}
+    values = ((f, getattr(thing, f.name)) for f in fields(thing) if f.compare and f.name != "name")
+    return {f.name: value for f, value in values if value or not f.metadata.get("rare")}

@@ -191,11 +191,11 @@ def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredB
         return roll_back([replace(part.only(keys), refused_beside=beside)], desired_before)[1] if keys else []
 
     # One by one only if that fails: an object must not keep another one from being taken back.
-    told = dict(refused)
+    reasons = dict(refused)
     for key, reason in refused.items() if left_of(refused) else ():
         left = "; ".join(dict.fromkeys(each for each in left_of([key]) if each != reason))
-        told[key] += f"; not all of it was taken back: {left}" if left else ""
-    return told
+        reasons[key] += f"; not all of it was taken back: {left}" if left else ""
+    return reasons
 
 
 def _in_order(parts: Sequence[Part]) -> Iterator[Tuple[Part, Sequence[Change]]]:

@@ -18,7 +18,7 @@ from .transaction import Part
 
 # What the resources of each layer have to do.
 Parts = Mapping[str, Sequence[Part]]
-Tells = Callable[[Change, Plan], str]
+Describe = Callable[[Change, Plan], str]
 
 _MEND = "`wharf diff` shows the differences from the declaration, and `wharf apply` repairs them"
 
@@ -71,7 +71,7 @@ def trouble(plan: Plan, parts: Parts, is_refused: bool) -> List[str]:
     """What is pending, gone or different, the worst of each kind by itself. `is_refused`: no run mends it now."""
     sentences = [*_pending(plan, parts)]
     changes = [change for each in parts.values() for part in each for change in part.changes]
-    gone = [*_skeleton(parts[DOCKER_CHAINS.name]), *_told(changes, plan)]
+    gone = [*_skeleton(parts[DOCKER_CHAINS.name]), *_in_sentences(changes, plan)]
     rest = [change for change in changes if change.subject.kind not in _SKELETON and not _sentence(change, plan)]
     mend = [_MEND] if (gone or rest) and not is_refused else []
     return [*sentences, *gone, *([_rest(rest)] if rest and not gone else []), *mend]
@@ -105,7 +105,7 @@ def _skeleton(parts: Sequence[Part]) -> Iterator[str]:
         yield f"the rules are incomplete: {counted(noun, len(names))} of {place} {are} {lacks}: {few(names)}"
 
 
-def _told(changes: List[Change], plan: Plan) -> Iterator[str]:
+def _in_sentences(changes: List[Change], plan: Plan) -> Iterator[str]:
     """Of what is on a bridge that is gone, that bridge says it."""
     gone = {change.subject.name for change in changes if change.subject.kind == "bridge" and change.action == CREATE}
     for change in changes:
@@ -116,8 +116,8 @@ def _told(changes: List[Change], plan: Plan) -> Iterator[str]:
 
 def _sentence(change: Change, plan: Plan) -> str:
     """What a change that is to be made means for people; empty where its name says enough."""
-    tell = _SENTENCES.get((change.subject.kind, change.action))
-    return tell(change, plan) if tell else ""
+    describe = _SENTENCES.get((change.subject.kind, change.action))
+    return describe(change, plan) if describe else ""
 
 
 def _bridge_is_gone(change: Change, plan: Plan) -> str:
@@ -160,7 +160,7 @@ def _does_not_forward(change: Change, _plan: Plan) -> str:
     return f"the host does not forward: {before.name} is {before.value}"
 
 
-_SENTENCES: Dict[Tuple[str, str], Tells] = {
+_SENTENCES: Dict[Tuple[str, str], Describe] = {
     ("bridge", CREATE): _bridge_is_gone,
     ("endpoint", CREATE): _veth_is_gone_or_elsewhere,
     ("endpoint", UPDATE): _veth_is_gone_or_elsewhere,

@@ -116,13 +116,13 @@ def _plugged(host: HostView, column: int, y: float) -> str:
 
 def _card(host: HostView, x: float, y: float) -> str:
     room = _CARD - 26
-    facts, told = _facts(host)
+    facts, state = _facts(host)
     drawn = [
         svg.box(x, y, _CARD, _HEIGHT, "card", 8),
         svg.box(x + 6, y + 9, 4, _HEIGHT - 18, f"f-{host.status}", 2),
         svg.text(x + 18, y + 20, host.name, STRONG, room),
         svg.text(x + 18, y + 37, facts, SMALL, room, "muted"),
-        svg.text(x + 18, y + 53, told, SMALL, room, f"f-{host.status}"),
+        svg.text(x + 18, y + 53, state, SMALL, room, f"f-{host.status}"),
     ]
     return svg.with_tip("".join(drawn), "\n".join([host.name, *host.uplinks, *host.trouble, host.error]).strip())
 
@@ -137,12 +137,12 @@ def _facts(host: HostView) -> Tuple[str, str]:
 def summary(host: HostView) -> str:
     """In a few words what is wrong with a host, or waits for something."""
     bad = sum(probe.status == "bad" for probe in host.probes)
-    told = [
+    counts = [
         (len(host.drift), "differ" if len(host.drift) > 1 else "differs"),
         (bad, "probes failed" if bad > 1 else "probe failed"),
         (len(host.pending), "pending"),
     ]
-    counted = [f"{number} {words}" for number, words in told if number]
+    counted = [f"{number} {words}" for number, words in counts if number]
     return " · ".join(counted) or (_counted(len(host.trouble), "warning") if host.trouble else "")
 
 
@@ -176,6 +176,6 @@ def _legend(shared: Sequence[Shared]) -> Drawing:
         words = f"{each.driver}  {', '.join(each.subnets)}  on {len(each.hosts)} hosts: {', '.join(each.hosts)}"
         name = svg.fitted(each.name, 200, STRONG)
         at = 20 + svg.width_of(name, STRONG) + 10
-        told = svg.text(20, 13, each.name, STRONG, 200) + svg.text(at, 13, words, SMALL, WIDTH - at, "muted")
-        rows.append(Drawing(20, mark + told))
+        texts = svg.text(20, 13, each.name, STRONG, 200) + svg.text(at, 13, words, SMALL, WIDTH - at, "muted")
+        rows.append(Drawing(20, mark + texts))
     return svg.stacked(rows)

@@ -80,11 +80,11 @@ def _stub(each: Row, y: float, colour: str) -> str:
 
 
 def _addresses(each: Row, middle: float) -> List[str]:
-    told = [(address, MONO, "") for address in each.addresses]
-    told += [(each.reason, SMALL, "f-unproven")] if each.reason else []
-    ys = _spread(middle + 4, len(told))
+    texts = [(address, MONO, "") for address in each.addresses]
+    texts += [(each.reason, SMALL, "f-unproven")] if each.reason else []
+    ys = _spread(middle + 4, len(texts))
     room = _TARGET - _TARGET_WIDTH - _ADDRESS - 6
-    return [svg.text(_ADDRESS, y, words, font, room, classes) for (words, font, classes), y in zip(told, ys)]
+    return [svg.text(_ADDRESS, y, words, font, room, classes) for (words, font, classes), y in zip(texts, ys)]
 
 
 def _published(published: PublishedPorts, y: float) -> str:
@@ -121,8 +121,8 @@ def _mark(status: str, x: float, y: float) -> str:
 
 def _tip(probes: Sequence[SentProbe]) -> str:
     worst_first = sorted(probes, key=lambda probe: (BAD, UNPROVEN, GOOD).index(probe.status))
-    told = [f"{MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
-    return "\n".join([*told, *([f"and {len(probes) - _MOST_TIPS} more"] if probes[_MOST_TIPS:] else [])])
+    lines = [f"{MARKS[probe.status]} {probe}" for probe in worst_first[:_MOST_TIPS]]
+    return "\n".join([*lines, *([f"and {len(probes) - _MOST_TIPS} more"] if probes[_MOST_TIPS:] else [])])
 
 
 def heading(network: NetworkView, number: int) -> Drawing:

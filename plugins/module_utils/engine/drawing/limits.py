@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping
 
-# As `network_info` tells it.
+# As `network_info` returns it.
 Seen = Mapping[str, Any]
 
 

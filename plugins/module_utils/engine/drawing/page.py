@@ -170,8 +170,8 @@ def _host(host: HostView, number: int, of: int, are_open: bool) -> str:
         if host.error
         else f"{len(host.networks)} networks · {host.containers} containers · {host.published} published"
     )
-    told = fleet_picture.summary(host)
-    name, badge = escape(host.name), f'<span class="badge {host.status}">{escape(told)}</span>' if told else ""
+    summary = fleet_picture.summary(host)
+    name, badge = escape(host.name), f'<span class="badge {host.status}">{escape(summary)}</span>' if summary else ""
     lines = [
         f'<details class="host" id="h{number}" data-name="{name}" data-needs="{int(needs)}"{_open(is_open)}>',
         f'<summary><span class="dot {host.status}"></span><h2>{name}</h2>',

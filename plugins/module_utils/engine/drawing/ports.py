@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-# A publication as `network_info` tells it.
+# A publication as `network_info` returns it.
 Published = Mapping[str, Any]
 
 _Key = Tuple[str, str, int, int, Optional[Tuple[str, ...]]]

@@ -11,7 +11,7 @@ SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, '
 MONO = "ui-monospace, 'SF Mono', SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-# By what has the colour; n0 to n5 tell networks apart.
+# By what has the colour; n0 to n5 distinguish networks.
 Palette = Mapping[str, str]
 
 LIGHT = {

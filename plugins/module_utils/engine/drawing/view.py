@@ -13,7 +13,7 @@ from ..declaration.model import HOST_MODE, NONE_MODE
 from .limits import limits
 from .ports import Ports, joined
 
-# As `network_info` tells it.
+# As `network_info` returns it.
 Seen = Mapping[str, Any]
 
 # What a probe says. Untried: none was sent. Unproven: it was inconclusive.
@@ -155,7 +155,7 @@ def worst(probes: Iterable[SentProbe]) -> str:
 
 
 def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
-    """`verified` is what packets have shown, as `verified.read` tells it."""
+    """`verified` is what packets have shown, as `verified.read` returns it."""
     own, from_others = ([(sent, _probe(sent)) for sent in (verified or {}).get(key, ())] for key in _SENT)
     sorter = _Sorter(seen, [*own, *from_others])
     last = seen.get("last_change")
@@ -189,7 +189,7 @@ def _probe(sent: Seen) -> SentProbe:
 class _Sorter:
     """Finds the probes that concern a published port, or a container on a network."""
 
-    def __init__(self, seen: Seen, told: Sequence[Tuple[Seen, SentProbe]]) -> None:
+    def __init__(self, seen: Seen, probes: Sequence[Tuple[Seen, SentProbe]]) -> None:
         self._of_address: Dict[str, List[Tuple[Seen, SentProbe]]] = {}
         self._of_source: Dict[str, List[Tuple[Seen, SentProbe]]] = {}
         self._of_port: Dict[Tuple[str, int], List[Tuple[Seen, SentProbe]]] = {}
@@ -200,7 +200,7 @@ class _Sorter:
             for address in endpoint["addresses"]
         }
         self.published = {_key(each) for each in seen["published"]}
-        for sent, probe in told:
+        for sent, probe in probes:
             self._of_source.setdefault(sent["from"], []).append((sent, probe))
             if sent["to"] in in_containers:
                 self._of_address.setdefault(sent["to"], []).append((sent, probe))

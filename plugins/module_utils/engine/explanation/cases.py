@@ -182,7 +182,7 @@ def _check_arrival(plan: Plan, arrival: Arrival, walk: Walk) -> None:
 
 
 def _comes_again(walk: Walk, arrival: Arrival, end: str) -> bool:
-    """Whether what has left the host comes to it again, by another link. Nothing on the host tells."""
+    """Whether what has left the host comes to it again, by another link. Nothing on the host shows that."""
     question = f"whether the network behind {arrival.link.name} returns the packet to {end}"
     return bool(walk.choices.take(question, [False, True]))
 

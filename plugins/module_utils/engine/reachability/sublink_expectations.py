@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be open and what closed on networks with a parent, and what nobody here can tell. Pure."""
+"""What must be open and what closed on networks with a parent, and what cannot be known here. Pure."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def on_sublinks(topology: Topology) -> Iterator[Probe]:
             if driver.host_access:
                 yield Probe(HOST, str(endpoint.address), TCP, DISCARD, OPEN, name)
                 for address in (each for each in own if each.version == endpoint.version):
-                    told = f"the host's own address on {endpoint.network.name}"
-                    yield Probe(endpoint.container.name, str(address), PING, expected=REACHED, name=told)
+                    described = f"the host's own address on {endpoint.network.name}"
+                    yield Probe(endpoint.container.name, str(address), PING, expected=REACHED, name=described)
             elif _host_is_only_there(topology, endpoint):
                 yield Probe(HOST, str(endpoint.address), TCP, DISCARD, CLOSED, name)
 
