@@ -158,7 +158,7 @@ options:
     description:
       - The public keys of the hosts of encrypted networks, by their names in the inventory. By default they are those
         that M(wharf.network.overlay_key) has noted in this run of Ansible.
-      - Of a host that is not among them the last key that was told counts.
+      - Of a host that is not among them the last known key counts.
     type: dict
     default: {}
   by:

@@ -78,7 +78,7 @@ published:
   sample: [{container: web, host_ip: 0.0.0.0, host_port: 8080, protocol: tcp, address: 172.18.0.2, target_port: 80,
     allow_from: null}]
 interfaces:
-  description: The host's own links; C(speed) is in megabits a second, where the driver tells.
+  description: The host's own links; C(speed) is in megabits a second, where the driver reports it.
   returned: success
   type: list
   elements: dict
@@ -153,7 +153,7 @@ unconfirmed:
   sample: {id: 5f0c2a91, by: 'the play "Networks" of alice at deploy', seconds: 120,
     until: "2026-11-28 16:04:05 UTC"}
 reverted:
-  description: Changes that the host has reverted since they were not confirmed, until the next run has told of it; null
+  description: Changes that the host has reverted since they were not confirmed, until the next run reports it; null
     where there are none.
   returned: success
   type: dict

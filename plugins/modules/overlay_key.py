@@ -12,11 +12,11 @@ version_added: 1.0.0
 description:
   - Each host of a network with C(driver=overlay) and C(encrypted) makes its own private key of WireGuard, which never
     leaves it. This module makes the private key where there is none, and keeps the public key on the controller until
-    the end of this run of Ansible. The modules of the layers then tell it to the other hosts.
+    the end of this run of Ansible. The modules of the layers then give it to the other hosts.
   - The playbook C(wharf.network.site) and the roles call this module themselves. A play that calls
     M(wharf.network.layers) by itself calls it for all hosts first, in an earlier task or play.
-  - If a run does not reach a host, the other hosts go on using the last key that they were told of it. They send
-    nothing to a host of which they were never told a key, until a run reaches both.
+  - If a run does not reach a host, the other hosts go on using its last key that they know. They send nothing to a
+    host of which they know no key, until a run reaches both.
   - If O(networks) and O(compose_files) declare no encrypted network, the module does not connect to the host.
 extends_documentation_fragment:
   - wharf.network.attributes.linux

@@ -73,7 +73,7 @@ options:
         description:
           - The address of the host that forwards the probe, where this module does not run on that host. It is given
             in RV(outside_probes).
-          - A refusal then counts as V(open) if it comes from one hop behind that host, as its TTL tells in comparison
+          - A refusal then counts as V(open) if it comes from one hop behind that host, as its TTL shows in comparison
             with that of the host's answer to a ping.
           - If this host reaches the address without a router, the probe counts as V(closed), since the address is then
             that of a neighbour of this host, not of the container.
@@ -113,7 +113,7 @@ options:
   fail_on:
     description:
       - V(mismatch) fails if a probe comes out otherwise than expected.
-      - V(unproven) fails also if one tells nothing, as those of a container that does not run, V(nothing) never does.
+      - V(unproven) fails also if one is inconclusive, as those of a container that does not run, V(nothing) never does.
     type: str
     choices: [nothing, mismatch, unproven]
     default: mismatch
@@ -199,7 +199,7 @@ failed_probes:
   type: int
   sample: 0
 unproven_probes:
-  description: How many tell nothing.
+  description: How many are inconclusive.
   returned: always
   type: int
   sample: 0
