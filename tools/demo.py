@@ -158,7 +158,7 @@ def inside(name: str) -> list[str]:
 
 @contextmanager
 def kept_connection() -> Iterator[Callable[[], bool]]:
-    """A connection of the host to the port that does not change, and a function that tells whether it still works."""
+    """A connection of the host to the port that does not change, and a function that returns whether it still works."""
     with socket.create_connection((HOST, 8443), timeout=2) as connection:
         connection.recv(64)
 

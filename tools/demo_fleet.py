@@ -171,7 +171,7 @@ def is_as_before(name: str, before: dict[str, str]) -> bool:
 
 
 def site(expected: dict[str, str]) -> bool:
-    """Converge the fleet, and tell whether each host was reached, and changed or not, as expected."""
+    """Converge the fleet, and return whether each host was reached, and changed or not, as expected."""
     code, recap = play("site")
     good = bool(code) == (AWAY in expected.values())
     for host, counts in recap.items():

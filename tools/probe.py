@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packets for the demo: `serve PORT…` answers TCP connections, `connect ADDRESS PORT` says what became of one.
 
-A server tells its client the address that it sees it come from, and then echoes.
+A server sends its client the address that it sees it come from, and then echoes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints docs/rules.md: the pages of the scenarios, with what a host has told of each in its place.
+"""Prints docs/rules.md: the pages of the scenarios, with what a host has reported of each in its place.
 
 In a `page.md`, `{{declaration}}` stands for the scenario's declaration, and `{{rules}}` for the rules that the kernel
 lists with each backend; after the first scenario, only those that differ from it. `{{packet WHO WHERE}}` stands for the

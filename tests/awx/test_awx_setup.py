@@ -19,7 +19,7 @@ import pytest
 from awx_stub import TOKEN, Awx, serving
 
 CHECKOUT = Path(__file__).parents[2]
-TOLD = {"inventory": "Servers", "credentials": ["fleet key"]}
+SETTINGS = {"inventory": "Servers", "credentials": ["fleet key"]}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setup:
     url: str
     folder: Path
 
-    def play(self, *options: str, told: Any = None) -> subprocess.CompletedProcess[str]:
+    def play(self, *options: str, settings: Any = None) -> subprocess.CompletedProcess[str]:
         collections = [CHECKOUT / ".venv/collections", CHECKOUT / ".venv/awx"]
         environment = {
             **os.environ,
@@ -42,7 +42,8 @@ class Setup:
             "CONTROLLER_OAUTH_TOKEN": TOKEN,
         }
         command = [str(Path(sys.executable).parent / "ansible-playbook"), "wharf.network.awx_setup", *options]
-        command += ["-i", "localhost,", "-e", json.dumps({"wharf_awx_setup": TOLD if told is None else told})]
+        given = json.dumps({"wharf_awx_setup": SETTINGS if settings is None else settings})
+        command += ["-i", "localhost,", "-e", given]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.folder)
 
 
@@ -106,8 +107,8 @@ def test_an_awx_is_set_up(setup: Setup) -> None:
 
 def test_a_project_of_ones_own_and_no_credential(setup: Setup) -> None:
     setup.awx.playbooks = {f"{name}.yml" for name in ("site", "verify", "confirm", "drift", "teardown")}
-    told = {"inventory": "Servers", "folder": ".", "url": "https://git.example.org/net.git", "prefix": "net"}
-    ran = setup.play(told=told)
+    settings = {"inventory": "Servers", "folder": ".", "url": "https://git.example.org/net.git", "prefix": "net"}
+    ran = setup.play(settings=settings)
     assert changed(ran)
     assert "Create a credential of the type Machine" in ran.stdout
     assert setup.awx.named("projects")["wharf.network"]["scm_url"] == "https://git.example.org/net.git"
@@ -116,7 +117,7 @@ def test_a_project_of_ones_own_and_no_credential(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("settings", "message"),
     [
         ("", "wharf_awx_setup: is missing"),
         ({"inventry": "Servers"}, "wharf_awx_setup.inventry: unknown key; did you mean inventory?"),
@@ -124,7 +125,7 @@ def test_a_project_of_ones_own_and_no_credential(setup: Setup) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told(setup: Setup, told: Any, message: str) -> None:
-    ran = setup.play(told=told)
+def test_what_is_wrong_is_reported(setup: Setup, settings: Any, message: str) -> None:
+    ran = setup.play(settings=settings)
     assert ran.returncode == 2
     assert message in ran.stdout + ran.stderr

@@ -26,7 +26,7 @@ import pytest
 from hosts import EXACT, OUTSIDE, ThrowawayHost
 from layouts import Net, Ports, Published, docker_iptables, docker_nftables, netavark_nftables
 from real_layouts import LayoutError, hold_docker, hold_netavark, load
-from report import Chart, Measurements, Section, Table, Tell, at_least, figure
+from report import Chart, Measurements, Notify, Section, Table, at_least, figure
 from traffic import NEEDED, Sent, Traffic, is_possible
 
 NETWORKS = 20
@@ -157,13 +157,13 @@ def _case(candidate: str, ports: int) -> str:
     return f"{candidate}, {ports}"
 
 
-def connections(settings: Settings, traffic: Traffic, tell: Tell) -> Connections:
+def connections(settings: Settings, traffic: Traffic, notify: Notify) -> Connections:
     measured = Connections()
     with ExitStack() as started:
         sites: dict[str, Site] = {}
         for ports in settings.sizes:
             for candidate in PUBLISHING:
-                tell(f"data path: a host with {ports} ports, {candidate}")
+                notify(f"data path: a host with {ports} ports, {candidate}")
                 sites[_case(candidate, ports)] = site(started, candidate, ports)
         sites[NONE] = site(started, NONE, 1)
         for each in sites.values():
@@ -174,7 +174,7 @@ def connections(settings: Settings, traffic: Traffic, tell: Tell) -> Connections
                 measured.add(case, traffic.send(each.host, OUTSIDE, *words))
                 each.forget_flows()
                 rate = figure(measured.rates.figures[case][-1])
-                tell(f"data path, round {turn + 1}: {case} ports: {rate} connections a second")
+                notify(f"data path, round {turn + 1}: {case} ports: {rate} connections a second")
     return measured
 
 
@@ -184,7 +184,7 @@ def connections(settings: Settings, traffic: Traffic, tell: Tell) -> Connections
 STREAM, PACKETS, UDP = "stream", "1500-byte packets", "64-byte datagrams"
 
 
-def established(settings: Settings, traffic: Traffic, tell: Tell) -> dict[str, Measurements]:
+def established(settings: Settings, traffic: Traffic, notify: Notify) -> dict[str, Measurements]:
     """Gbit/s of a stream as the sender's interface sends it, and in packets of 1500 bytes; thousands of datagrams/s."""
     measured: dict[str, Measurements] = defaultdict(Measurements)
     with ExitStack() as started:
@@ -199,7 +199,7 @@ def established(settings: Settings, traffic: Traffic, tell: Tell) -> dict[str, M
                     measured[what].add(candidate, sent.rate * 8e-9)
                 measured[UDP].add(candidate, _datagrams(traffic, each, settings.length))
                 rates = ", ".join(f"{what} {figure(each.figures[candidate][-1])}" for what, each in measured.items())
-                tell(f"data path, round {turn + 1}: {candidate}: {rates}")
+                notify(f"data path, round {turn + 1}: {candidate}: {rates}")
     return measured
 
 
@@ -211,14 +211,14 @@ def _datagrams(traffic: Traffic, each: Site, length: int) -> float:
         return (each.received() - before) / sent.seconds / 1000
 
 
-# What is told
+# The sections
 
 
-def held(tell: Tell) -> list[str]:
+def held(notify: Notify) -> list[str]:
     """Whether the layouts are those of the real programs, as sentences."""
     said = []
     for what, hold in (("dockerd", hold_docker), ("netavark", hold_netavark)):
-        tell(f"data path: holding the layout of {what} against what {what} writes")
+        notify(f"data path: holding the layout of {what} against what {what} writes")
         try:
             hold()
             said.append(f"In this run the layout was, rule by rule, what a real {what} wrote for two networks.")
@@ -229,15 +229,15 @@ def held(tell: Tell) -> list[str]:
     return said
 
 
-def sections(quick: bool, tell: Tell) -> list[Section]:
+def sections(quick: bool, notify: Notify) -> list[Section]:
     if not is_possible():
         text = f"Left out: the traffic is made by a program in C, and there is no `{NEEDED}` (`apt-get install gcc`)."
         return [Section("The data path", text)]
     settings = Settings.of(quick)
-    said = held(tell)
+    said = held(notify)
     with Traffic.compiled() as traffic:
-        new = connections(settings, traffic, tell)
-        old = established(settings, traffic, tell)
+        new = connections(settings, traffic, notify)
+        old = established(settings, traffic, notify)
     return [_connections_section(settings, new, said), _established_section(settings, old)]
 
 

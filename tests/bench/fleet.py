@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a fleet of few hosts and one of many cost their controller, by jobs of ansible-runner: what counts is per host.
 
-Run as a program, it is told the numbers of hosts.
+Run as a program, it takes the numbers of hosts as arguments.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 import yaml
 from controller import settings
-from report import Chart, Section, Table, Tell, figure, markdown
+from report import Chart, Notify, Section, Table, figure, markdown
 from several_hosts import SeveralHosts, address
 
 SIZES, FEW_SIZES = (1, 10, 50), (1, 2)
@@ -121,20 +121,20 @@ def _memory(folder: str) -> float:
     return total / 1024
 
 
-def measure(size: int, tell: Tell) -> dict[str, Cost]:
+def measure(size: int, notify: Notify) -> dict[str, Cost]:
     with tempfile.TemporaryDirectory() as path, ExitStack() as started:
         folder = Path(path)
         write_inventory(started.enter_context(SeveralHosts.started(size)), folder)
         costs = {}
         for what in (FROM_NOTHING, NO_CHANGE):
             costs[what] = job(folder, what.replace(" ", "-"))
-            tell(f"fleet: {size} hosts, {what}: {costs[what].seconds:.1f} s")
+            notify(f"fleet: {size} hosts, {what}: {costs[what].seconds:.1f} s")
     return costs
 
 
-def sections(quick: bool, tell: Tell, sizes: Sequence[int] = ()) -> list[Section]:
+def sections(quick: bool, notify: Notify, sizes: Sequence[int] = ()) -> list[Section]:
     sizes = sizes or (FEW_SIZES if quick else SIZES)
-    costs = {size: measure(size, tell) for size in sizes}
+    costs = {size: measure(size, notify) for size in sizes}
     rows = [[f"{size}, {what}", *_per_host(cost, size)] for size in sizes for what, cost in costs[size].items()]
     columns = ["hosts", "s in all", "s a host", "controller's CPU s a host", "hosts' CPU s a host", "MB", "events"]
     text = (

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / ".venv/collections"))
 
-from report import Section, Table, Tell, figure
+from report import Notify, Section, Table, figure
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.model import Model
 from ansible_collections.wharf.network.plugins.module_utils.engine.declaration.parse_model import read_model
@@ -89,14 +89,14 @@ def with_containers(addresses: int) -> Model:
 class Clock:
     """Notes what each allotment takes."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
         self.rows: list[tuple[str, str]] = []
 
     def note(self, what: str, began: float) -> None:
         took = (time.process_time() - began) * 1000
         self.rows.append((what, figure(took)))
-        self._tell(f"{what}: {figure(took)} ms")
+        self._notify(f"{what}: {figure(took)} ms")
 
     def allot(self, what: str, model: Model, before: Allotments, facts: Facts | None = None) -> Allotments:
         problems = ProblemCollector()
@@ -115,8 +115,8 @@ def without(allotted: Allotments, network: str = "", container: str = "") -> All
     )
 
 
-def sections(quick: bool, tell: Tell) -> list[Section]:
-    clock = Clock(tell)
+def sections(quick: bool, notify: Notify) -> list[Section]:
+    clock = Clock(notify)
     began = time.process_time()
     importlib.import_module("netaddr")
     clock.note("importing netaddr, in a run that allots something", began)

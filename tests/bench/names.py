@@ -22,7 +22,7 @@ import pytest
 from dockerd import Dockerd
 from hosts import ThrowawayHost
 from real_layouts import AARDVARK, net_of, netavark_options, setting_up_by_netavark
-from report import NOT_MEASURED, Measurements, Section, Table, Tell, figure, markdown
+from report import NOT_MEASURED, Measurements, Notify, Section, Table, figure, markdown
 from runners import ENGINE
 from traffic import NEEDED, Traffic, is_possible
 
@@ -132,7 +132,7 @@ def _docker() -> Iterator[Resolver]:
         yield Resolver(host, ASKER, "127.0.0.11")
 
 
-# The resolver that netavark starts ends with the shell that has told it.
+# The resolver that netavark starts ends with the shell that has started it.
 _ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -164,7 +164,7 @@ RESOLVERS: Mapping[str, Callable[[], AbstractContextManager[Resolver]]] = {
 }
 
 
-def _queries(quick: bool, tell: Tell) -> Section:
+def _queries(quick: bool, notify: Notify) -> Section:
     length, times = (200, 2) if quick else (500, 5)
     rates, waits = Measurements(), Measurements()
     missing: dict[str, str] = {}
@@ -180,8 +180,8 @@ def _queries(quick: bool, tell: Tell) -> Section:
                 words = (each.host, each.asker, "ask", each.address, ASKED, length)
                 rates.add(name, traffic.send(*words, OPEN).rate)
                 waits.add(name, traffic.send(*words, 1).median * 1e6)
-                told = f"{figure(rates.figures[name][-1])} queries a second, {figure(waits.figures[name][-1])} µs"
-                tell(f"names, round {turn + 1}: {name}: {told}")
+                measured = f"{figure(rates.figures[name][-1])} queries a second, {figure(waits.figures[name][-1])} µs"
+                notify(f"names, round {turn + 1}: {name}: {measured}")
     rows = [
         [name, *(figure(each.median(name)) if name in each else NOT_MEASURED for each in (rates, waits))]
         for name in RESOLVERS
@@ -194,9 +194,9 @@ def _queries(quick: bool, tell: Tell) -> Section:
     return Section("Names", text, [Table(["resolver", "queries a second", "µs to an answer"], rows, note)])
 
 
-def _newcomer(quick: bool, tell: Tell) -> Section:
+def _newcomer(quick: bool, notify: Notify) -> Section:
     times = 2 if quick else TIMES
-    tell(f"names: adding one, {times} times to none and to {MANY}")
+    notify(f"names: adding one, {times} times to none and to {MANY}")
     few, many = measure(0, times), measure(MANY, times)
     rows = [
         [what, f"{one:.1f}", f"{other:.1f}", f"{other / one:.1f}"]
@@ -208,11 +208,11 @@ def _newcomer(quick: bool, tell: Tell) -> Section:
     return Section("One more name", f"On one network, by dnsmasq. Medians of {times}.", [table])
 
 
-def sections(quick: bool, tell: Tell) -> list[Section]:
+def sections(quick: bool, notify: Notify) -> list[Section]:
     if not is_possible():
         text = f"Left out: queries are sent by a program in C, and there is no `{NEEDED}` (`apt-get install gcc`)."
-        return [Section("Names", text), _newcomer(quick, tell)]
-    return [_queries(quick, tell), _newcomer(quick, tell)]
+        return [Section("Names", text), _newcomer(quick, notify)]
+    return [_queries(quick, notify), _newcomer(quick, notify)]
 
 
 def main() -> None:

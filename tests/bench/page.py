@@ -46,16 +46,16 @@ _PROGRAMS = {
 def main(names: Sequence[str], quick: bool) -> None:
     began = time.monotonic()
 
-    def tell(line: str) -> None:
+    def notify(line: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
     sections = [_conditions()]
     for name in names or BENCHMARKS:
-        tell(f"▶ {name}")
-        sections += importlib.import_module(name).sections(quick, tell)
+        notify(f"▶ {name}")
+        sections += importlib.import_module(name).sections(quick, notify)
     is_whole = not names and not quick
     folder = CHECKOUT / "docs" if is_whole else Path(tempfile.mkdtemp(prefix="wharf-performance-"))
-    tell(f"written: {_write(folder, sections)}")
+    notify(f"written: {_write(folder, sections)}")
 
 
 def _write(folder: Path, sections: Sequence[Section]) -> Path:

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from controller import Controller, Run, settings
 from hosts import ABSENT, ThrowawayHost
-from report import NOT_MEASURED, Section, Table, Tell, at_most, figure, markdown
+from report import NOT_MEASURED, Notify, Section, Table, at_most, figure, markdown
 
 NETWORKS, FEW, MANY = 3, 3, 1000
 MOST_CALLS = 6
@@ -129,18 +129,18 @@ def _controller(started: ExitStack) -> Controller:
     return Controller(started.enter_context(ThrowawayHost.started()), Path(folder))
 
 
-def _plays_section(rounds: int, tell: Tell) -> Section:
+def _plays_section(rounds: int, notify: Notify) -> Section:
     with ExitStack() as started:
         measured = plays(started)
         # The first time each host is built, and Python compiles what it then keeps.
         for play in measured:
-            tell(f"plays, before the rounds: {play.name}")
+            notify(f"plays, before the rounds: {play.name}")
             play.run()
         for number in range(rounds):
             for play in measured:
                 play.measure()
                 cost = play.costs[-1]
-                tell(f"plays, round {number + 1}: {play.name}: {cost.clock:.2f} s, CPU {cost.cpu:.2f} s")
+                notify(f"plays, round {number + 1}: {play.name}: {cost.clock:.2f} s, CPU {cost.cpu:.2f} s")
     start_up, empty, *_sites = measured
     call = empty.beyond(start_up)
     rows = []
@@ -180,7 +180,7 @@ class Shipped:
         return cls(wrapper, wrapper.stat().st_size, len(members), sum(each.file_size for each in members))
 
 
-def _call_section(times: int, tell: Tell) -> Section:
+def _call_section(times: int, notify: Notify) -> Section:
     with ExitStack() as started:
         controller = _controller(started)
         words = {"networks": {}, "containers": {}}
@@ -208,7 +208,7 @@ def _call_section(times: int, tell: Tell) -> Section:
                 enter = [*controller.host.enter(), sys.executable, *command]
                 subprocess.run(enter, check=True, capture_output=True, env=settings(controller.folder))
                 seconds[what].append(time.monotonic() - began)
-            tell(
+            notify(
                 f"call, round {turn}: {', '.join(f'{what} {each[-1] * 1000:.0f} ms' for what, each in seconds.items())}"
             )
     shipped = [
@@ -232,8 +232,8 @@ def _call_section(times: int, tell: Tell) -> Section:
     return Section("One call", text, tables)
 
 
-def sections(quick: bool, tell: Tell) -> list[Section]:
-    return [_plays_section(1 if quick else 5, tell), _call_section(1 if quick else STARTS, tell)]
+def sections(quick: bool, notify: Notify) -> list[Section]:
+    return [_plays_section(1 if quick else 5, notify), _call_section(1 if quick else STARTS, notify)]
 
 
 def main() -> None:

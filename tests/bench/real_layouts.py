@@ -77,7 +77,7 @@ def hold_netavark() -> None:
 
 
 def netavark_options(number: int, net: Net, name: str, ports: Ports = (), dns: bool = False) -> dict[str, Any]:
-    """What Podman would tell netavark of a container on the network of this number."""
+    """What Podman would give netavark for a container on the network of this number."""
     gateway = str(next(net.subnet.hosts()))
     network = {
         "name": f"net{number}", "id": netavark_id(number), "driver": "bridge", "network_interface": net.bridge,

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a benchmark tells: sections of text, tables and line charts, as Markdown.
+"""What a benchmark reports: sections of text, tables and line charts, as Markdown.
 
-A file of benchmarks has `sections(quick, tell)`, which measures and returns what it found.
+A file of benchmarks has `sections(quick, notify)`, which measures and returns what it found.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 Points = Sequence[tuple[float, float]]
 
 NOT_MEASURED = "—"
@@ -50,7 +50,7 @@ class Section:
     charts: Sequence[Chart] = ()
 
 
-Sections = Callable[[bool, Tell], list[Section]]
+Sections = Callable[[bool, Notify], list[Section]]
 
 
 @dataclass
@@ -77,13 +77,13 @@ class Measurements:
         return statistics.median(figure / base for figure, base in pairs)
 
 
-def rounds(number: int, cases: Mapping[str, Callable[[], float]], tell: Tell) -> Measurements:
+def rounds(number: int, cases: Mapping[str, Callable[[], float]], notify: Notify) -> Measurements:
     """Measure all cases by turns, so that what else the machine does falls on all of them."""
     measured = Measurements()
     for turn in range(number):
         for case, measure in cases.items():
             measured.add(case, measure())
-            tell(f"round {turn + 1}: {case}: {figure(measured.figures[case][-1])}")
+            notify(f"round {turn + 1}: {case}: {figure(measured.figures[case][-1])}")
     return measured
 
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 import peers
 from peers import FIRST_PORT, NETWORKS, PEERS, Docker, Missing, Peer
-from report import NOT_MEASURED, Chart, Measurements, Section, Table, Tell, at_least, at_most, figure, markdown
+from report import NOT_MEASURED, Chart, Measurements, Notify, Section, Table, at_least, at_most, figure, markdown
 from stopwatch import Ran, Stopwatch
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ QUICK = Plan((30,), (NETWORKS,), rounds=1, peer_rounds=1, large=False)
 class Found:
     """Seconds of one number of containers; `peak` memory in MiB.
 
-    `parts` are seconds of the engine's parts by case, as `parts.py` tells them.
+    `parts` are seconds of the engine's parts by case, as `parts.py` prints them.
     """
 
     containers: int
@@ -118,19 +118,19 @@ def changes(words: Any) -> Iterator[tuple[str, Any]]:
 # Ours and the floor
 
 
-def measure(containers: int, rounds: int, tell: Tell) -> Found:
+def measure(containers: int, rounds: int, notify: Notify) -> Found:
     found, words = Found(containers), declaration(containers)
     for turn in range(rounds):
-        heard = _telling(tell, f"{containers} containers, round {turn + 1} of {rounds}")
+        heard = _notifying(notify, f"{containers} containers, round {turn + 1} of {rounds}")
         _measure_whole(words, changes(words), NETWORKS, found, heard)
         _measure_parts(words, found, heard)
     return found
 
 
-def measure_large(tell: Tell) -> Found:
+def measure_large(notify: Notify) -> Found:
     """Once, and without what takes minutes there: the engine's parts, and all changes but one."""
     found, words = Found(LARGE), large_declaration(LARGE, LARGE_NETWORKS, LARGE_PORTS)
-    _measure_whole(words, [next(changes(words))], LARGE_NETWORKS, found, _telling(tell, f"{LARGE} containers"))
+    _measure_whole(words, [next(changes(words))], LARGE_NETWORKS, found, _notifying(notify, f"{LARGE} containers"))
     return found
 
 
@@ -143,8 +143,8 @@ def _measure_whole(
     _measure_floor(networks, rules, found, heard)
 
 
-def _telling(tell: Tell, where: str) -> Callable[[str, float], None]:
-    return lambda case, seconds: tell(f"{where}: {case}: {figure(seconds)} s")
+def _notifying(notify: Notify, where: str) -> Callable[[str, float], None]:
+    return lambda case, seconds: notify(f"{where}: {case}: {figure(seconds)} s")
 
 
 def _measure_networks(words: Any, found: Found, heard: Callable[[str, float], None]) -> None:
@@ -212,7 +212,7 @@ def _quiet() -> Iterator[None]:
     """Wait after the block until the kernel has removed what a host that is gone has left, which takes a while.
 
     It removes network stacks in the order in which they ended. One that ends now takes a link of another one with it,
-    which tells when it is its turn.
+    which shows when it is its turn.
     """
     yield
     with Stopwatch.started() as host:
@@ -244,7 +244,7 @@ class OfPeers:
 CONNECT = "docker network connect"
 
 
-def measure_peers(plan: Plan, tell: Tell) -> OfPeers:
+def measure_peers(plan: Plan, notify: Notify) -> OfPeers:
     found = OfPeers()
     with ExitStack() as started:
         running: list[Peer] = []
@@ -253,16 +253,16 @@ def measure_peers(plan: Plan, tell: Tell) -> OfPeers:
                 running.append(started.enter_context(peers.started(kind)))
             except Missing as reason:
                 found.missing[kind.name] = str(reason)
-                tell(f"left out: {kind.name}: {reason}")
+                notify(f"left out: {kind.name}: {reason}")
         there = 0
         for size in plan.peer_sizes:
-            tell(f"peers: {size} containers each are being made")
+            notify(f"peers: {size} containers each are being made")
             _grow(running, there, size)
-            found.added[size] = _add(running, size, plan.peer_rounds, tell)
+            found.added[size] = _add(running, size, plan.peer_rounds, notify)
             there = size + plan.peer_rounds
         for number in reversed(range(there - plan.peer_rounds, there)):
             for peer in running:
-                _note(found.removed, peer.name, peer.remove(number), f"peers: one of {there} removed", tell)
+                _note(found.removed, peer.name, peer.remove(number), f"peers: one of {there} removed", notify)
         found.memory = {peer.name: peer.memory() for peer in running}
         found.again = {peer.name: peer.again(0) for peer in running}
     return found
@@ -287,30 +287,30 @@ def _grow(running: Sequence[Peer], first: int, last: int) -> None:
         raise failed[0]
 
 
-def _add(running: Sequence[Peer], size: int, rounds: int, tell: Tell) -> Measurements:
+def _add(running: Sequence[Peer], size: int, rounds: int, notify: Notify) -> Measurements:
     added = Measurements()
     for number in range(size, size + rounds):
         for peer in running:
-            _note(added, peer.name, peer.add(number), f"peers: one more than {number}", tell)
+            _note(added, peer.name, peer.add(number), f"peers: one more than {number}", notify)
             if isinstance(peer, Docker):
-                _note(added, CONNECT, peer.connect(number), f"peers: one more than {number}", tell)
+                _note(added, CONNECT, peer.connect(number), f"peers: one more than {number}", notify)
     return added
 
 
-def _note(measured: Measurements, case: str, seconds: float, where: str, tell: Tell) -> None:
+def _note(measured: Measurements, case: str, seconds: float, where: str, notify: Notify) -> None:
     measured.add(case, seconds * 1000)
-    tell(f"{where}: {case}: {figure(seconds * 1000)} ms")
+    notify(f"{where}: {case}: {figure(seconds * 1000)} ms")
 
 
-# What is told
+# The sections
 
 
-def sections(quick: bool, tell: Tell) -> list[Section]:
+def sections(quick: bool, notify: Notify) -> list[Section]:
     plan = QUICK if quick else FULL
-    ours = {size: measure(size, plan.rounds, tell) for size in plan.sizes}
+    ours = {size: measure(size, plan.rounds, notify) for size in plan.sizes}
     if plan.large:
-        ours[LARGE] = measure_large(tell)
-    of_peers = measure_peers(plan, tell)
+        ours[LARGE] = measure_large(notify)
+    of_peers = measure_peers(plan, notify)
     return [
         _from_nothing(ours, plan),
         _beside_peers(ours, of_peers, plan),

@@ -157,7 +157,7 @@ static int by_size(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
-static void tell(uint64_t count, uint64_t took, int timed)
+static void report(uint64_t count, uint64_t took, int timed)
 {
     uint64_t kept = count < MOST_TIMES ? count : MOST_TIMES;
     printf("%lu %lu", (unsigned long)count, (unsigned long)took);
@@ -194,7 +194,7 @@ static void connect_again(const char *address, int port, uint64_t length, int so
         note(count, last - sent);
         close(own);
     }
-    tell(count, last - began, 1);
+    report(count, last - began, 1);
 }
 
 static void send_datagrams(const char *address, int port, uint64_t length)
@@ -219,7 +219,7 @@ static void send_datagrams(const char *address, int port, uint64_t length)
             fail("sendmmsg");
         count += sent;
     }
-    tell(count, last - began, 0);
+    report(count, last - began, 0);
 }
 
 static void send_stream(const char *address, int port, uint64_t length)
@@ -233,7 +233,7 @@ static void send_stream(const char *address, int port, uint64_t length)
             fail("send");
         count += sent;
     }
-    tell(count, last - began, 0);
+    report(count, last - began, 0);
 }
 
 static size_t write_query(uint8_t *query, const char *name)
@@ -278,7 +278,7 @@ static void ask(const char *address, const char *name, uint64_t length, unsigned
         last = now();
         note(count++, last - sent[answer[0] << 8 | answer[1]]);
     }
-    tell(count, last - began, 1);
+    report(count, last - began, 1);
 }
 
 int main(int count, char **word)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What benchmarks tell: tables, ratios, and charts whose points are where they belong."""
+"""What benchmarks report: tables, ratios, and charts whose points are where they belong."""
 
 from __future__ import annotations
 
