@@ -40,8 +40,8 @@ _OFFLOADS = ("gro_", "gso_", "tso_")
 _PASSING_ENDINGS = ("index", "life_time", "stats64", "_timer", "_learned", "_id", "_ack", "_detected", "_cost")
 
 
-def standing(host: ThrowawayHost) -> dict[str, Any]:
-    """What stands in the kernel and in files, the ledger among them, by what it is."""
+def host_state(host: ThrowawayHost) -> dict[str, Any]:
+    """What is in the kernel and in files, the ledger among them, by what it is."""
     call = host.agent.call
     ruleset = call("printed", place=host.path(HOST), command=["nft", "--stateless", "list", "ruleset"])
     files = call("read_files", folders=_FOLDERS)
@@ -58,7 +58,7 @@ def assert_same(expected: dict[str, Any], look: Callable[[], dict[str, Any]], wh
     deadline = time.monotonic() + _SETTLED_WITHIN
     while different := differences(expected, look()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"something else stands {when}:\n{different}")
+            raise AssertionError(f"the state of the host differs {when}:\n{different}")
 
 
 def _in_order(ruleset: str) -> str:
@@ -89,7 +89,7 @@ def _parsed(ledger: str) -> Any:
 
 
 def _stacks(host: ThrowawayHost) -> dict[str, Any]:
-    """What stands in each network namespace, read once for all names that it has."""
+    """What is in each network namespace, read once for all names that it has."""
     names = os.listdir(f"/proc/{host.agent.pid}/root/run/netns")
     seen: dict[tuple[int, int], str] = {}
     found: dict[str, Any] = {}

@@ -45,17 +45,17 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[ThrowawayHost]:
+def lasting_host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started:
         yield started
 
 
 @pytest.fixture
-def live(standing: ThrowawayHost, backend: str) -> Iterator[ThrowawayHost]:
-    standing.apply(words(backend, [OUTSIDE4, OUTSIDE6]), EXACT)
-    standing.serve("web", "80/tcp", "80/udp")
-    yield standing
-    standing.agent.call("stop_all")
+def live(lasting_host: ThrowawayHost, backend: str) -> Iterator[ThrowawayHost]:
+    lasting_host.apply(words(backend, [OUTSIDE4, OUTSIDE6]), EXACT)
+    lasting_host.serve("web", "80/tcp", "80/udp")
+    yield lasting_host
+    lasting_host.agent.call("stop_all")
 
 
 def ways(place: str, port: str, expected: tuple[bool, bool]) -> dict[tuple[str, str], bool]:
@@ -104,7 +104,7 @@ def test_each_address_of_the_host_has_its_own_sources(live: ThrowawayHost, backe
 
 
 @pytest.mark.parametrize("mode", ["routed", "nat-unprotected"])
-def test_a_containers_own_address_is_for_the_same(standing: ThrowawayHost, backend: str, mode: str) -> None:
+def test_a_containers_own_address_is_for_the_same(lasting_host: ThrowawayHost, backend: str, mode: str) -> None:
     def on_front(allowed: Any) -> dict[str, Any]:
         declared = words(backend, allowed)
         options = {f"com.docker.network.bridge.gateway_mode_ipv{version}": mode for version in (4, 6)}
@@ -112,22 +112,22 @@ def test_a_containers_own_address_is_for_the_same(standing: ThrowawayHost, backe
         declared["containers"]["web"]["ports"] = [declared["containers"]["web"]["ports"][0], "8082:81"]
         return declared
 
-    standing.apply(on_front([OUTSIDE4, OUTSIDE6]), EXACT)
-    standing.serve("web", "80/tcp", "81/tcp")
-    web6 = standing.address("web", "front", 6)
+    lasting_host.apply(on_front([OUTSIDE4, OUTSIDE6]), EXACT)
+    lasting_host.serve("web", "80/tcp", "81/tcp")
+    web6 = lasting_host.address("web", "front", 6)
     expected = {
         (place, f"{address}:{port}/tcp"): port == 81 or place == "outside"
         for place in ("outside", "neighbour", "app")
-        for address in (standing.address("web", "front"), f"[{web6}]")
+        for address in (lasting_host.address("web", "front"), f"[{web6}]")
         for port in (80, 81)
     }
-    assert standing.reached(expected) == expected
-    assert rows(verify(standing)) == {}
-    held = connection(standing, "outside", web6, 80)
-    standing.converge(on_front([OUTSIDE4]))
+    assert lasting_host.reached(expected) == expected
+    assert rows(verify(lasting_host)) == {}
+    held = connection(lasting_host, "outside", web6, 80)
+    lasting_host.converge(on_front([OUTSIDE4]))
     with pytest.raises(RuntimeError, match="nothing came over the connection"):
-        lives(standing, held)
-    standing.agent.call("stop_all")
+        lives(lasting_host, held)
+    lasting_host.agent.call("stop_all")
 
 
 def test_who_may_no_longer_is_cut_off(live: ThrowawayHost, backend: str) -> None:

@@ -271,7 +271,7 @@ class TestPrograms:
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[ThrowawayHost]:
+def lasting_host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as host, host.declared(on("iptables")):
         host.run("ip route replace 203.0.113.1 via 192.0.2.10", "neighbour")
         for name in [*WORDS["containers"], "outside"]:
@@ -301,16 +301,16 @@ CHANGES: list[Any] = [
 ]
 
 
-def test_each_change_leads_where_a_fresh_start_would(standing: ThrowawayHost) -> None:
+def test_each_change_leads_where_a_fresh_start_would(lasting_host: ThrowawayHost) -> None:
     words = on("iptables")
     for change in CHANGES:
         words = changed(change, words)
-        assert standing.converge(words, EXACT) != []
-        after = sorted(save(standing))
-        standing.run("for table in raw nat filter; do iptables -t $table -F; ip6tables -t $table -F; done")
-        standing.apply(words)
-        assert sorted(save(standing)) == after
-    standing.apply(on("iptables"), EXACT)
+        assert lasting_host.converge(words, EXACT) != []
+        after = sorted(save(lasting_host))
+        lasting_host.run("for table in raw nat filter; do iptables -t $table -F; ip6tables -t $table -F; done")
+        lasting_host.apply(words)
+        assert sorted(save(lasting_host)) == after
+    lasting_host.apply(on("iptables"), EXACT)
 
 
 # Of what translates, the first table is committed, and then the kernel refuses, once.
@@ -325,21 +325,21 @@ exec iptables-nft-restore "$@" < /run/script
 """
 
 
-def test_what_is_refused_leaves_the_old_rules_in_force(standing: ThrowawayHost) -> None:
-    before = save(standing)
+def test_what_is_refused_leaves_the_old_rules_in_force(lasting_host: ThrowawayHost) -> None:
+    before = save(lasting_host)
     more = changed(lambda words: words["containers"]["db"]["ports"].append("8090:81"), on("iptables"))
     more["networks"]["more"] = {}
-    standing.run("mv /etc/alternatives/iptables-restore /etc/alternatives/restore; touch /run/refuse")
-    standing.write("/etc/alternatives/iptables-restore", REFUSING)
-    standing.run("chmod +x /etc/alternatives/iptables-restore")
+    lasting_host.run("mv /etc/alternatives/iptables-restore /etc/alternatives/restore; touch /run/refuse")
+    lasting_host.write("/etc/alternatives/iptables-restore", REFUSING)
+    lasting_host.run("chmod +x /etc/alternatives/iptables-restore")
     with pytest.raises(EngineError, match="iptables-restore failed.*all changes of this run were taken back$"):
-        standing.apply(more)
-    assert standing.run("ls /run").count("refuse") == 0
-    assert sorted(save(standing)) == sorted(before)
-    assert Oracle(standing, OPEN, CLOSED).wrong() == []
-    standing.run("mv /etc/alternatives/restore /etc/alternatives/iptables-restore")
-    standing.apply(on("iptables"), EXACT)
-    assert sorted(save(standing)) == sorted(before)
+        lasting_host.apply(more)
+    assert lasting_host.run("ls /run").count("refuse") == 0
+    assert sorted(save(lasting_host)) == sorted(before)
+    assert Oracle(lasting_host, OPEN, CLOSED).wrong() == []
+    lasting_host.run("mv /etc/alternatives/restore /etc/alternatives/iptables-restore")
+    lasting_host.apply(on("iptables"), EXACT)
+    assert sorted(save(lasting_host)) == sorted(before)
 
 
 @pytest.mark.parametrize("backend, programs", [("nftables", 1), ("iptables", 2)])
@@ -352,7 +352,7 @@ def test_where_a_program_cannot_be_started_the_old_rules_stay(backend: str, prog
             for port in (8080, 8081)
         )
         host.apply(before)
-        standing = host.rules()
+        rules = host.rules()
         refusals = 0
         for number in range(1, TOO_MANY):
             refusal = host.refused(number, after)
@@ -360,7 +360,7 @@ def test_where_a_program_cannot_be_started_the_old_rules_stay(backend: str, prog
                 break
             if "could not be run" in refusal.said:
                 assert refusal.said.endswith("all changes of this run were taken back")
-                assert host.rules() == standing
+                assert host.rules() == rules
                 refusals += 1
             host.apply(before)
         assert refusals == programs
@@ -390,13 +390,13 @@ class TestDrift:
             "iptables -F WHARF-FORWARD",
         ],
     )
-    def test_is_mended(self, standing: ThrowawayHost, damage: str) -> None:
-        before = save(standing)
-        standing.run(damage)
-        assert save(standing) != before
-        assert standing.converge(on("iptables")) != []
-        assert sorted(save(standing)) == sorted(before)
-        assert Oracle(standing, OPEN, CLOSED).wrong() == []
+    def test_is_mended(self, lasting_host: ThrowawayHost, damage: str) -> None:
+        before = save(lasting_host)
+        lasting_host.run(damage)
+        assert save(lasting_host) != before
+        assert lasting_host.converge(on("iptables")) != []
+        assert sorted(save(lasting_host)) == sorted(before)
+        assert Oracle(lasting_host, OPEN, CLOSED).wrong() == []
 
     @pytest.mark.parametrize(
         "foreign",
@@ -408,35 +408,35 @@ class TestDrift:
             "iptables -t nat -I POSTROUTING -j RETURN",
         ],
     )
-    def test_rules_of_others_stand_between_ours(self, standing: ThrowawayHost, foreign: str) -> None:
+    def test_rules_of_others_stand_between_ours(self, lasting_host: ThrowawayHost, foreign: str) -> None:
         """An accept before ours would open what isolation closes, a drop before them would close what is published."""
-        before = save(standing)
-        standing.run(foreign)
-        theirs = next(line for line in save(standing) if line not in before)
-        standing.converge(on("iptables"))
-        assert sorted(save(standing)) == sorted([*before, theirs])
-        assert Oracle(standing, OPEN, CLOSED if "FORWARD -j" not in foreign else CLOSED[:-1]).wrong() == []
-        standing.run(foreign.replace(" -I ", " -D ").replace(" -A ", " -D "))
-        standing.converge(on("iptables"))
-        assert save(standing) == before
+        before = save(lasting_host)
+        lasting_host.run(foreign)
+        theirs = next(line for line in save(lasting_host) if line not in before)
+        lasting_host.converge(on("iptables"))
+        assert sorted(save(lasting_host)) == sorted([*before, theirs])
+        assert Oracle(lasting_host, OPEN, CLOSED if "FORWARD -j" not in foreign else CLOSED[:-1]).wrong() == []
+        lasting_host.run(foreign.replace(" -I ", " -D ").replace(" -A ", " -D "))
+        lasting_host.converge(on("iptables"))
+        assert save(lasting_host) == before
 
-    def test_policies_stay(self, standing: ThrowawayHost) -> None:
-        standing.run("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
-        assert standing.converge(on("iptables")) == []
-        assert Oracle(standing, OPEN, CLOSED).wrong() == []
-        assert ":FORWARD DROP" in standing.run("iptables-save")
-        standing.run("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
+    def test_policies_stay(self, lasting_host: ThrowawayHost) -> None:
+        lasting_host.run("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
+        assert lasting_host.converge(on("iptables")) == []
+        assert Oracle(lasting_host, OPEN, CLOSED).wrong() == []
+        assert ":FORWARD DROP" in lasting_host.run("iptables-save")
+        lasting_host.run("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
 
-    def test_docker_user_is_the_admins(self, standing: ThrowawayHost) -> None:
+    def test_docker_user_is_the_admins(self, lasting_host: ThrowawayHost) -> None:
         rule = "-A DOCKER-USER -s 192.0.2.66/32 -i eth0 -j DROP"
-        standing.run(f"iptables {rule}")
-        assert standing.converge(on("iptables")) == []
-        assert not standing.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
-        standing.converge(on("nftables"))
-        assert [line for line in save(standing) if line[:2] == "-A"] == [rule]
-        standing.converge(on("iptables"))
-        assert not standing.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
-        standing.run("iptables -F DOCKER-USER")
+        lasting_host.run(f"iptables {rule}")
+        assert lasting_host.converge(on("iptables")) == []
+        assert not lasting_host.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        lasting_host.converge(on("nftables"))
+        assert [line for line in save(lasting_host) if line[:2] == "-A"] == [rule]
+        lasting_host.converge(on("iptables"))
+        assert not lasting_host.probe("neighbour", f"{HOST_ADDRESS}:8080/tcp", False).is_open
+        lasting_host.run("iptables -F DOCKER-USER")
 
 
 @pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)

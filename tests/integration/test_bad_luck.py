@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, BACKENDS, EXACT, LEDGER, EngineError, ThrowawayHost
 from runners import ENGINE
-from standing import assert_same, standing
 
 WORDS: dict[str, Any] = {
     "networks": {"front": {"enable_ipv6": True}, "back": {"ipam": {"config": [{"subnet": "10.99.0.0/24"}]}}},
@@ -86,31 +86,31 @@ class TestNoRoom:
     """Whoever cannot write, touches nothing, or takes back what was done."""
 
     def test_for_the_ledger(self, host: ThrowawayHost) -> None:
-        nothing = standing(host)
+        nothing = host_state(host)
         with full(host, "/var/lib"):
             with pytest.raises(EngineError, match=f"ledger.json cannot be written: {NO_ROOM}; nothing was changed"):
                 host.apply(WORDS)
             host.run("rm /var/lib/full")
-            assert_same(nothing, lambda: standing(host))
+            assert_same(nothing, lambda: host_state(host))
         host.converge(WORDS)
 
     def test_on_a_read_only_disk(self, host: ThrowawayHost) -> None:
         """Room would be of no help there."""
-        nothing = standing(host)
+        nothing = host_state(host)
         refusal = f"/var/lib/wharf/ledger.json cannot be written: {READ_ONLY}; nothing was changed"
         with read_only(host, "/var/lib"):
             with pytest.raises(EngineError, match=f"^{refusal}$"):
                 host.apply(WORDS)
-            assert_same(nothing, lambda: standing(host))
+            assert_same(nothing, lambda: host_state(host))
 
     def test_for_a_change_of_the_ledger(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
-        before = standing(host)
+        before = host_state(host)
         with full(host, "/var/lib"):
             with pytest.raises(EngineError, match="nothing was changed"):
                 host.apply(more(WORDS))
             host.run("rm /var/lib/full")
-            assert_same(before, lambda: standing(host))
+            assert_same(before, lambda: host_state(host))
 
     def test_for_the_key_of_this_host(self, host: ThrowawayHost) -> None:
         program = """
@@ -128,30 +128,30 @@ except ApplyError as error:
     @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
         """All that was done before is taken back, in all layers."""
-        nothing = standing(host)
+        nothing = host_state(host)
         refusal = f"90-wharf.conf: {why}; {TAKEN_BACK}$"
         with place(host, "/etc/sysctl.d"), pytest.raises(EngineError, match=refusal):
             host.apply(WORDS)
-        assert_same(nothing, lambda: standing(host))
+        assert_same(nothing, lambda: host_state(host))
         host.converge(WORDS)
 
     @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_the_containers_files(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
-        before = standing(host)
+        before = host_state(host)
         refusal = f"/etc/netns/more/hostname: {why}; {TAKEN_BACK}$"
         with place(host, "/etc/netns"), pytest.raises(EngineError, match=refusal):
             host.apply(more(WORDS))
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
 
     @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_the_command(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
-        before = standing(host)
+        before = host_state(host)
         refusal = f"^/usr/local/sbin/wharf: {why}; {TAKEN_BACK}$"
         with place(host, "/usr/local/sbin"), pytest.raises(EngineError, match=refusal):
             host.apply({**more(WORDS), "boot": {}})
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
 
 
 def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> None:
@@ -168,12 +168,12 @@ def test_too_few_inotify_instances() -> None:
     words = {"networks": {f"n{number}": {} for number in range(12)}}
     with ThrowawayHost.started(user_namespace=True) as host, host.declared({}):
         host.run(f"sysctl -qw {limit}=10")
-        nothing = standing(host)
+        nothing = host_state(host)
         refused = f"12 resolvers .* can have 10 more: {limit} is 10, and has to be at least 12: "
         for run in (host.diff, host.apply):
             with pytest.raises(EngineError, match=refused):
                 run(words)
-            assert_same(nothing, lambda: standing(host))
+            assert_same(nothing, lambda: host_state(host))
         host.run(f"sysctl -qw {limit}=13")
         host.converge(words)
         # Those that run need no more of them; nor do those that begin anew.
@@ -213,7 +213,7 @@ def test_a_resolver_whose_pid_file_leads_nowhere_is_not_taken_for_what_it_forks_
 def test_after_a_reboot_the_next_run_makes_all_of_it_again(host: ThrowawayHost) -> None:
     """The ledger and the files stay; whatever was in the kernel is gone."""
     host.converge(WORDS)
-    before = standing(host)
+    before = host_state(host)
     host.run(
         """
         nft flush ruleset; ip -all netns del
@@ -222,7 +222,7 @@ def test_after_a_reboot_the_next_run_makes_all_of_it_again(host: ThrowawayHost) 
         """
     )
     assert host.converge({}) != []
-    assert_same(before, lambda: standing(host))
+    assert_same(before, lambda: host_state(host))
 
 
 def lost(host: ThrowawayHost, how: str) -> None:
@@ -236,12 +236,12 @@ class TestLostLedger:
     def test_is_refused_and_kept(self, host: ThrowawayHost, how: str) -> None:
         host.converge(WORDS)
         lost(host, how)
-        before = standing_but_ledger(host)
+        before = state_but_ledger(host)
         with pytest.raises(EngineError, match="ledger.json: (is lost|cannot be).*: restore it from a backup"):
             host.apply(WORDS)
         with pytest.raises(EngineError, match="recover"):
             host.apply({}, ABSENT)
-        assert_same(before, lambda: standing_but_ledger(host))
+        assert_same(before, lambda: state_but_ledger(host))
         host.engine(["recover", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
@@ -259,12 +259,12 @@ class TestLostLedger:
         words["networks"]["back"]["name"] = "app_back"
         words["containers"]["db"]["container_name"] = "app-db-1"
         host.converge(words)
-        before, ledger = standing_but_ledger(host), lasting(host.ledger())
+        before, ledger = state_but_ledger(host), lasting(host.ledger())
         lost(host, how)
         broken = host.run("cat /var/lib/wharf/ledger.json 2>/dev/null || true")
         host.engine(["recover", "-"], words)
         assert host.converge(words) == []
-        assert_same(before, lambda: standing_but_ledger(host))
+        assert_same(before, lambda: state_but_ledger(host))
         assert lasting(host.ledger()) == ledger
         assert host.run("cat /var/lib/wharf/ledger.json.broken-* 2>/dev/null || true") == broken
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
@@ -272,13 +272,13 @@ class TestLostLedger:
     def test_is_made_anew_by_the_rules_of_iptables(self) -> None:
         words = {**WORDS, "host": {"firewall-backend": "iptables"}}
         with ThrowawayHost.started(backend="iptables") as host, host.declared(words):
-            before, ledger = standing_but_ledger(host), lasting(host.ledger())
+            before, ledger = state_but_ledger(host), lasting(host.ledger())
             lost(host, "removed")
             with pytest.raises(EngineError, match="is lost"):
                 host.apply({}, ABSENT)
             host.engine(["recover", "-"], words)
             assert host.converge(words) == []
-            assert_same(before, lambda: standing_but_ledger(host))
+            assert_same(before, lambda: state_but_ledger(host))
             assert lasting(host.ledger()) == ledger
 
     @pytest.mark.parametrize("backend", BACKENDS[:2])
@@ -290,19 +290,19 @@ class TestLostLedger:
         with ThrowawayHost.started(backend=backend) as host:
             host.converge({**words, "containers": {"first": first, **words["containers"]}})
             host.converge(words, EXACT)
-            before, chosen = standing_but_ledger(host), host.ledger()["allotted"]["ports"]
+            before, chosen = state_but_ledger(host), host.ledger()["allotted"]["ports"]
             assert set(chosen.values()) == {9001, 9002}
             lost(host, "removed")
             host.engine(["recover", "-"], words)
             assert host.converge(words) == []
-            assert_same(before, lambda: standing_but_ledger(host))
+            assert_same(before, lambda: state_but_ledger(host))
             assert host.ledger()["allotted"]["ports"] == chosen
 
     def test_is_not_made_anew_where_there_is_one(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
-        before = standing(host)
+        before = host_state(host)
         host.engine(["recover", "-"], {})
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
 
     def test_lets_all_go_that_has_a_mark(self, host: ThrowawayHost) -> None:
         """A name of the host's own stack has none: it is known only by the declaration."""
@@ -310,10 +310,10 @@ class TestLostLedger:
         words["containers"].pop("monitor")
         host.converge(words)
         lost(host, "removed")
-        before = standing_but_ledger(host)
+        before = state_but_ledger(host)
         with pytest.raises(EngineError, match=r"containers: .*not declared: db, web"):
             host.engine(["recover"])
-        assert_same(before, lambda: standing_but_ledger(host))
+        assert_same(before, lambda: state_but_ledger(host))
         host.engine(["apply", "--recover", "--state", ABSENT])
 
     def test_lets_all_chains_of_iptables_go(self, host: ThrowawayHost) -> None:
@@ -328,11 +328,11 @@ class TestLostLedger:
     def test_lets_nothing_go_unasked(self, host: ThrowawayHost) -> None:
         host.converge(WORDS)
         lost(host, "removed")
-        before = standing_but_ledger(host)
+        before = state_but_ledger(host)
         part = {"networks": {"front": WORDS["networks"]["front"]}, "containers": {"web": WORDS["containers"]["web"]}}
         with pytest.raises(EngineError, match=r": back: .*\n.*: db: .*\n.*: WHARF-USER: declare them too"):
             host.engine(["apply", "-", "--recover"], part)
-        assert_same(before, lambda: standing_but_ledger(host))
+        assert_same(before, lambda: state_but_ledger(host))
         with pytest.raises(EngineError, match="WHARF-USER: .* without them, and exact as wharf_state"):
             host.engine(["apply", "-", "--recover", "--state", EXACT], part)
         host.engine(["apply", "-", "--recover", "--state", EXACT], {**part, "docker_user": []})
@@ -356,8 +356,8 @@ class TestLostLedger:
         assert host.run("nft list chain inet wharf forward") == rules
 
 
-def standing_but_ledger(host: ThrowawayHost) -> dict[str, Any]:
-    return {key: value for key, value in standing(host).items() if not key.startswith("/var/lib/wharf/")}
+def state_but_ledger(host: ThrowawayHost) -> dict[str, Any]:
+    return {key: value for key, value in host_state(host).items() if not key.startswith("/var/lib/wharf/")}
 
 
 def lasting(ledger: Any) -> Any:

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from boot_layer import COMMAND, installed
 from controller import CHECKOUT, WORDS, Controller
+from host_state import assert_same, host_state
 from hosts import ABSENT, EngineError, ThrowawayHost, differences
-from standing import assert_same, standing
 
 APPLY, FOLLOW = "wharf.service", "wharf-follow.service"
 UNITS = "/etc/systemd/system"
@@ -90,7 +90,7 @@ def test_the_command_has_all_of_the_engine_that_it_needs(controller: Controller)
 def test_after_a_reboot_the_command_makes_all_of_it_again(host: ThrowawayHost, words: dict[str, Any]) -> None:
     host.apply(words)
     installed(host)
-    before = standing(host)
+    before = host_state(host)
     host.run(
         """
         kill $(cat /run/wharf/running/*.pid)
@@ -103,7 +103,7 @@ def test_after_a_reboot_the_command_makes_all_of_it_again(host: ThrowawayHost, w
     assert ("create", "bridge", "br-front") in foreseen
     assert changes(host, "apply") == foreseen
     assert changes(host, "diff") == []
-    assert_same(before, lambda: standing(host))
+    assert_same(before, lambda: host_state(host))
     assert "br-front" in host.run(f"{COMMAND} show")
     host.serve("web", "80/tcp")
     assert host.probe("outside", "192.0.2.10:8080/tcp").is_open

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from controller import VARIABLES, Controller
 from fleets import Fleet
+from host_state import assert_same, host_state
 from hosts import ABSENT, BACKENDS, EXACT, FILES, LEDGER, ThrowawayHost, differences
 from runners import Ran
-from standing import assert_same, standing
 from test_follow import following, problem
 from test_killed import FOREIGN, PUBLISHED, THREE, TOO_MANY, TWO, words
 
@@ -103,24 +103,24 @@ def change_note(host: ThrowawayHost, **changes: Any) -> None:
     host.run(f"mv {LEDGER}.other {LEDGER}")
 
 
-def stands(host: ThrowawayHost) -> dict[str, Any]:
-    """What stands; of the ledger not what it has learned meanwhile, such as what was there before."""
-    found = standing(host)
+def lasting_state(host: ThrowawayHost) -> dict[str, Any]:
+    """The state of the host; of the ledger not what it has learned meanwhile, such as what was there before."""
+    found = host_state(host)
     if LEDGER in found:
         kept = ("declared", "allotted", "owned", "unconfirmed")
         found[LEDGER] = {key: value for key, value in found[LEDGER].items() if key in kept}
     return found
 
 
-def without_ledger(stands: dict[str, Any]) -> dict[str, Any]:
-    return {key: each for key, each in stands.items() if not key.startswith("/var/lib/wharf")}
+def without_ledger(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in state.items() if not key.startswith("/var/lib/wharf")}
 
 
 @pytest.mark.parametrize("host", BACKENDS[:2], indirect=True)
 def test_what_nobody_confirms_is_reverted(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
     host.serve("web", "80/tcp")
-    before = stands(host)
+    before = lasting_state(host)
     ran = apply(host, OTHERS, SOON)
     began = time.monotonic()
     assert (ran.code, ran.errors) == (0, "")
@@ -129,7 +129,7 @@ def test_what_nobody_confirms_is_reverted(host: ThrowawayHost) -> None:
     assert watchdogs(host)
     until(lambda: not watchdogs(host))
     assert SOON - 2 < time.monotonic() - began < SOON + 10
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
     assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web"
     assert not host.probe("outside", "192.0.2.10:8081/tcp", expect_open=False).is_open
     # Each run says so, until one that declares something has: but it need not be made again.
@@ -145,7 +145,7 @@ def test_what_nobody_confirms_is_reverted(host: ThrowawayHost) -> None:
     assert any(says in warning for warning in host.apply(ONE_RULE, EXACT).warnings)
     assert host.apply(ONE_RULE, EXACT).warnings == set()
     assert host.observed()["reverted"] is None
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_a_host_for_which_nothing_was_declared_has_nothing_again(host: ThrowawayHost) -> None:
@@ -168,12 +168,12 @@ def test_what_is_confirmed_stays(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
     apply(host, OTHERS)
     assert host.observed()["unconfirmed"]["by"] == "`wharf apply` of root"
-    made = stands(host)
+    made = lasting_state(host)
     made[LEDGER].pop("unconfirmed")
     ran = host.wharf("confirm")
     assert (ran.code, ran.output) == (0, "confirmed: the changes made by `wharf apply` of root stay\n")
     until(lambda: not watchdogs(host), seconds=5)
-    assert_same(made, lambda: stands(host))
+    assert_same(made, lambda: lasting_state(host))
     assert host.observed()["unconfirmed"] is None
     # Once more there is nothing to confirm, nor to revert.
     for command in ("confirm", "revert"):
@@ -205,12 +205,12 @@ def test_the_copy_of_a_process_that_was_killed_goes_with_the_next_change(host: T
 
 def test_by_hand_it_is_reverted_before_its_time(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     ran = host.wharf("revert")
     assert (ran.code, ran.errors) == (0, "")
     assert "by hand: " in ran.output
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
     ran = host.wharf("confirm")
     assert ran.code == 1
     assert ran.errors.startswith("too late to confirm: the changes made by `wharf apply` of root were reverted at ")
@@ -238,12 +238,12 @@ def test_everything_that_goes_comes_back(host: ThrowawayHost) -> None:
         },
         EXACT,
     )
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, {}, state=ABSENT)
     assert "br-front" not in host.run("ip -br link")
     change_note(host, deadline=0)
     until(lambda: not watchdogs(host))
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_check_mode_and_a_run_without_changes_have_nothing_to_confirm(host: ThrowawayHost) -> None:
@@ -269,17 +269,17 @@ def test_check_mode_and_a_run_without_changes_have_nothing_to_confirm(host: Thro
 def test_a_second_run(host: ThrowawayHost) -> None:
     """Without a confirmation it is refused; with one, both are confirmed together, or reverted to before the first."""
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS, SOON)
     first = noted(host)
-    made = stands(host)
+    made = lasting_state(host)
     for other in (MORE, OTHERS):
         ran = host.wharf("apply", "-", given=json.dumps(other))
         assert ran.code == 1
         told = "this host: the changes made by `wharf apply` of root are not confirmed, and will be reverted at "
         assert ran.errors.startswith(told)
         assert "; a run with --confirm is confirmed together with them" in ran.errors
-    assert_same(made, lambda: stands(host))
+    assert_same(made, lambda: lasting_state(host))
     # What declares nothing is not refused, such as the service when a firewall has been restarted.
     assert host.wharf("apply").output == "nothing to change\n"
     ran = apply(host, MORE, LATE, "present")
@@ -295,20 +295,20 @@ def test_a_second_run(host: ThrowawayHost) -> None:
         time.sleep(max(0, first["deadline"] - time.clock_gettime(time.CLOCK_BOOTTIME) + 2))
     assert "more" in host.run("ls /run/netns")
     host.wharf("revert")
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_a_run_that_is_killed_is_reverted_wherever_that_was(host: ThrowawayHost) -> None:
     host.apply(OLD, EXACT)
     host.apply(NEW, EXACT)
     host.apply(OLD, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     for fatal in range(1, TOO_MANY):
         is_killed = host.is_killed(fatal, NEW, EXACT, ["--confirm", str(LATE)])
         if "unconfirmed" in host.ledger():
             change_note(host, deadline=0)
         host.engine(["apply"])
-        assert_same(before, lambda: stands(host), f"after death {fatal}")
+        assert_same(before, lambda: lasting_state(host), f"after death {fatal}")
         if not is_killed:
             break
     assert 20 < fatal < TOO_MANY - 1
@@ -317,7 +317,7 @@ def test_a_run_that_is_killed_is_reverted_wherever_that_was(host: ThrowawayHost)
 def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
     host.apply(NEW, EXACT)
     host.apply(OLD, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     for fatal in range(1, TOO_MANY):
         arguments, given = host._given(NEW, EXACT)
         host.engine(["apply", *arguments, "--confirm", str(LATE)], given)
@@ -325,7 +325,7 @@ def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
         change_note(host, deadline=0)
         is_killed = host.dies(fatal, ["apply"])
         host.engine(["apply"])
-        assert_same(before, lambda: stands(host), f"after death {fatal}")
+        assert_same(before, lambda: lasting_state(host), f"after death {fatal}")
         if not is_killed:
             break
     assert 10 < fatal < TOO_MANY - 1
@@ -335,7 +335,7 @@ def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: Throwawa
     host.apply(OLD, EXACT)
     host.apply(NEW, EXACT)
     host.apply(OLD, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     endings = set()
     for number in range(1, TOO_MANY):
         refusal = host.refused(number, NEW, EXACT, ["--confirm", str(LATE)])
@@ -344,10 +344,10 @@ def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: Throwawa
         if refusal.failed and "all changes were made" not in refusal.said:
             assert "but for these" not in refusal.said
             endings.update(each for each in ("were taken back", "nothing was changed") if refusal.said.endswith(each))
-            assert_same(before, lambda: stands(host), f"after {refusal}")
+            assert_same(before, lambda: lasting_state(host), f"after {refusal}")
         else:
             host.wharf("revert")
-            assert_same(before, lambda: stands(host), f"after {refusal}")
+            assert_same(before, lambda: lasting_state(host), f"after {refusal}")
     assert 20 < number < TOO_MANY - 1
     assert len(endings) == 2
     host.wharf("revert")
@@ -357,7 +357,7 @@ def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: Throwawa
 @pytest.mark.parametrize("changes", [{"deadline": 0}, {"boot": "another"}], ids=["time", "reboot"])
 def test_without_the_process_the_next_apply_reverts(host: ThrowawayHost, changes: dict[str, Any]) -> None:
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     kill_watchdog(host)
     change_note(host, **changes)
@@ -368,13 +368,13 @@ def test_without_the_process_the_next_apply_reverts(host: ThrowawayHost, changes
     ran = host.wharf("apply")
     assert ran.code == 0
     assert "were reverted at " in ran.errors
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_without_the_process_the_next_run_reverts_and_declares_its_own(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
     host.apply(MORE)
-    expected = stands(host)
+    expected = lasting_state(host)
     host.apply(ONE_RULE, EXACT)
     apply(host, OTHERS)
     kill_watchdog(host)
@@ -383,23 +383,23 @@ def test_without_the_process_the_next_run_reverts_and_declares_its_own(host: Thr
     foreseen = host.diff(MORE).changes
     assert host.apply(MORE).changes == foreseen
     assert host.apply(MORE).changes == []
-    assert_same(expected, lambda: stands(host))
+    assert_same(expected, lambda: lasting_state(host))
     # If it is to be confirmed itself, the host reverts to before either.
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     kill_watchdog(host)
     change_note(host, deadline=0)
     apply(host, MORE, state="present")
-    assert_same(without_ledger(expected), lambda: without_ledger(stands(host)))
+    assert_same(without_ledger(expected), lambda: without_ledger(lasting_state(host)))
     change_note(host, deadline=0)
     until(lambda: not watchdogs(host))
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     kill_watchdog(host)
     # Where systemd runs the host, the process has a service of its own, and not the capabilities of this one.
@@ -412,12 +412,12 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
         until(lambda: "unconfirmed" not in host.ledger())
         until(lambda: not watchdogs(host))
         host.write("/etc/hosts", FILES["/etc/hosts"])
-        assert_same(before, lambda: stands(host))
+        assert_same(before, lambda: lasting_state(host))
 
 
 def test_where_the_process_cannot_be_started_follow_reverts_by_itself(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     kill_watchdog(host)
     change_note(host, deadline=0)
@@ -429,12 +429,12 @@ def test_where_the_process_cannot_be_started_follow_reverts_by_itself(host: Thro
         assert "the process that would revert this run at the deadline cannot be started: " in told
         assert "were reverted at " in told
     host.run("mount -o remount,size=1g /run")
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_follow_starts_no_process_beside_one_that_waits(host: ThrowawayHost) -> None:
     host.apply(ONE_RULE, EXACT)
-    before = stands(host)
+    before = lasting_state(host)
     apply(host, OTHERS)
     with following(host, is_confined=False), host.start("host", "flock", "/run/wharf.lock") as holder:
         time.sleep(0.5)
@@ -444,7 +444,7 @@ def test_follow_starts_no_process_beside_one_that_waits(host: ThrowawayHost) -> 
         assert "unconfirmed" in host.ledger()
         holder.communicate("")
         until(lambda: "unconfirmed" not in host.ledger())
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 # Plays
@@ -469,7 +469,7 @@ def test_plays_confirm_their_changes(controller: Controller) -> None:
 def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
     """Several roles are confirmed together; without the task, the host is reverted to before the first one."""
     host = controller.host
-    before = stands(host)
+    before = lasting_state(host)
     roles = [f"wharf.network.{name}" for name in ("default_networks", "user_networks", "containers")]
     variables = playing(wharf_confirm="300", wharf_confirm_verify=True)
     left = controller.play({"roles": roles}, variables=variables)
@@ -493,7 +493,7 @@ def test_roles_leave_it_to_a_task_of_the_play(controller: Controller) -> None:
     assert [result["changed"] for result in done.results if "confirmed" in result] == [False, True, False]
     assert "unconfirmed" not in host.ledger()
     host.apply({}, ABSENT)
-    assert_same(before, lambda: stands(host))
+    assert_same(before, lambda: lasting_state(host))
 
 
 def test_jobs_of_a_workflow(controller: Controller) -> None:
@@ -512,7 +512,7 @@ def test_jobs_of_a_workflow(controller: Controller) -> None:
 
 def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
     host = controller.host
-    before = stands(host)
+    before = lasting_state(host)
     variables = playing(wharf_confirm=300, wharf_confirm_verify=True)
     host.run(
         "nft add table inet gate; nft 'add chain inet gate in { type filter hook forward priority 10; policy drop; }'"
@@ -524,7 +524,7 @@ def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
     host.run("nft delete table inet gate")
     change_note(host, deadline=0)
     until(lambda: not watchdogs(host))
-    assert_same(without_ledger(before), lambda: without_ledger(stands(host)))
+    assert_same(without_ledger(before), lambda: without_ledger(lasting_state(host)))
     told = controller.play({"tasks": [{"wharf.network.confirm": {}}]})
     assert "too late to confirm: the changes made by the play" in told.output
     made = controller.play("wharf.network.site", variables=variables)
@@ -543,7 +543,7 @@ def test_a_host_that_no_new_connection_reaches(tmp_path: Path) -> None:
         enter = usual.splitlines()[-1].removeprefix("exec ").removesuffix(' /bin/sh "$@"')
         cut = f"! {enter} ip link show br-front >/dev/null 2>&1 || exit 255"
         (tmp_path / "enter/host1").write_text(usual.replace("exec", f"{cut}\nexec"))
-        before = stands(host)
+        before = lasting_state(host)
         for group in ("web", "data"):
             fleet.set_variables(group, {**VARIABLES, "wharf_confirm": SOON, "wharf_boot": False})
         failed = fleet.play("wharf.network.site", "-e", "wharf_serial=1,100%")
@@ -553,4 +553,4 @@ def test_a_host_that_no_new_connection_reaches(tmp_path: Path) -> None:
         assert failed.changed == set()
         assert "nothing is declared" in later.wharf("show").output
         until(lambda: not watchdogs(host))
-        assert_same(before, lambda: without_ledger(stands(host)))
+        assert_same(before, lambda: without_ledger(lasting_state(host)))

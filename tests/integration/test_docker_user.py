@@ -38,7 +38,7 @@ def with_rules(*rules: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def standing(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
+def lasting_host(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started:
         started.backend = request.param
         with started.declared(WORDS):
@@ -46,13 +46,13 @@ def standing(request: pytest.FixtureRequest) -> Iterator[ThrowawayHost]:
 
 
 @pytest.fixture
-def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
+def live(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     """A host on which the words are declared and containers serve, and no rule holds any more after the test."""
-    standing.serve("web", "80/tcp", "80/udp")
-    standing.serve("db", "5432/tcp")
-    yield standing
-    standing.agent.call("stop_all")
-    standing.apply({"host": {}, **WORDS, "docker_user": []}, EXACT)
+    lasting_host.serve("web", "80/tcp", "80/udp")
+    lasting_host.serve("db", "5432/tcp")
+    yield lasting_host
+    lasting_host.agent.call("stop_all")
+    lasting_host.apply({"host": {}, **WORDS, "docker_user": []}, EXACT)
 
 
 def ways(place: str, port: str, expected: tuple[bool, bool]) -> dict[tuple[str, str], bool]:

@@ -270,7 +270,7 @@ def _place(host: ThrowawayHost, boxes: Boxes, place: str, obstacle: Obstacle) ->
 
 @contextmanager
 def _in_the_way(host: ThrowawayHost, evil: dict[Obstacle, tuple[str, str]]) -> Iterator[None]:
-    with ExitStack() as standing:
+    with ExitStack() as obstacles:
         for each, (_sandbox, path) in evil.items():
-            standing.enter_context(each.put(host, path))
+            obstacles.enter_context(each.put(host, path))
         yield

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from host_state import host_state
 from hosts import ENGINE, LEDGER, EngineError
 from several_hosts import (
     STRANGER,
@@ -24,7 +25,6 @@ from several_hosts import (
     declare,
     open_to,
 )
-from standing import standing
 from test_overlay import arrives, mac_of, vxlan
 from test_overlay_changes import VERIFY
 
@@ -278,8 +278,8 @@ def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
     for name in ("h1", "h2"):
         host, words = hosts[name], declared(hosts, WEB, DNS)[name]
         words["host"] = {"firewall-backend": host.backend}
-        before = {key: value for key, value in standing(host).items() if key != LEDGER}
+        before = {key: value for key, value in host_state(host).items() if key != LEDGER}
         host.run("rm /var/lib/wharf/ledger.json")
         host.engine(["apply", "-", "--recover"], words)
-        after = {key: value for key, value in standing(host).items() if key != LEDGER}
+        after = {key: value for key, value in host_state(host).items() if key != LEDGER}
         assert before == after

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, ADDRESSES, BACKENDS, EXACT, ThrowawayHost
-from standing import assert_same, standing
 
 # Before this many deaths something must have gone wrong with the counting.
 TOO_MANY = 500
@@ -104,13 +104,13 @@ def deaths(
 ) -> None:
     """Kill each of the runs in turn at the first thing it does, finish it by another, then at the second, and so on.
 
-    What then stands must be what stands after the same runs without any death.
+    The state of the host must then be that after the same runs without any death.
     """
     left = []
     # The first time around the ledger learns what it then keeps.
     for run in [*runs, *runs]:
         host.apply(*finish(run))
-        left.append(standing(host))
+        left.append(host_state(host))
     cases = [*zip(runs, left[len(runs) :], strict=True)]
     alive: set[int] = set()
     for fatal in range(1, TOO_MANY):
@@ -121,7 +121,7 @@ def deaths(
             if not host.is_killed(fatal, *run):
                 alive.add(number)
             host.apply(*finish(run))
-            assert_same(expected, lambda: standing(host), f"after death {fatal}")
+            assert_same(expected, lambda: host_state(host), f"after death {fatal}")
         if len(alive) == len(cases):
             break
     assert 20 < fatal < TOO_MANY - 1

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, EXACT, LAN, EngineError, ThrowawayHost, differences
-from standing import assert_same, standing
 from test_follow import following, heard
 from test_macvlan import index, spare
 
@@ -353,7 +353,7 @@ def _try(host: ThrowawayHost, declared: dict[str, Any]) -> None:
 
 
 def _but_times(host: ThrowawayHost) -> dict[str, Any]:
-    found = standing(host)
+    found = host_state(host)
     for lease in found[LEDGER]["allotted"]["leases"].values():
         lease["began"] = 0
     return {path: content for path, content in found.items() if path != "/run/lan.leases"}

@@ -54,17 +54,17 @@ def kinds(changes: list[tuple[str, ...]]) -> set[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[ThrowawayHost]:
+def lasting_host() -> Iterator[ThrowawayHost]:
     with ThrowawayHost.started() as started, started.declared(WORDS):
         yield started
 
 
 @pytest.fixture
-def live(standing: ThrowawayHost) -> Iterator[ThrowawayHost]:
+def live(lasting_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     """A host on which the words are declared, as they are again after the test."""
-    yield standing
-    standing.agent.call("stop_all")
-    standing.apply({"host": {}, **WORDS}, EXACT)
+    yield lasting_host
+    lasting_host.agent.call("stop_all")
+    lasting_host.apply({"host": {}, **WORDS}, EXACT)
 
 
 @pytest.fixture

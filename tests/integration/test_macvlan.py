@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, ADDRESSES, EXACT, LAN, EngineError, ThrowawayHost, differences
-from standing import assert_same, standing
 from test_drift import runs
 from test_explain import explained
 from test_follow import following, heard
@@ -453,7 +453,7 @@ def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
     words = on_lan("web", "db")
     words["containers"]["web"]["networks"] = {"lan": {"ipv4_address": "192.0.2.222"}}
     with host.declared(words):
-        before = standing(host)
+        before = host_state(host)
         host.run("rm /var/lib/wharf/ledger.json")
         with pytest.raises(EngineError, match="is lost, but objects of wharf.network exist"):
             host.apply(words)
@@ -462,7 +462,7 @@ def test_recovering_a_lost_ledger(host: ThrowawayHost) -> None:
         assert host.address("web", "lan") == "192.0.2.222"
         assert_same(
             {key: value for key, value in before.items() if key != "/var/lib/wharf/ledger.json"},
-            lambda: {key: value for key, value in standing(host).items() if key != "/var/lib/wharf/ledger.json"},
+            lambda: {key: value for key, value in host_state(host).items() if key != "/var/lib/wharf/ledger.json"},
         )
         host.apply(words)
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from boot_layer import COMMAND, installed
 from controller import WORDS, Controller
+from host_state import assert_same, host_state
 from hosts import EngineError, ThrowawayHost, differences
 from openrc import RUNLEVEL, SCRIPTS, boot, booted, install_openrc, shut_down, states
-from standing import assert_same, standing
 
 FOLLOW, APPLY = "wharf-follow", "wharf"
 FILES = [("file", f"{SCRIPTS}/{name}") for name in (APPLY, FOLLOW)]
@@ -161,19 +161,19 @@ def test_the_networks_come_back(host_of_openrc: ThrowawayHost, words: dict[str, 
     host.apply(words)
     installed(host)
     comes_true(lambda: states(host) == STARTED)
-    before = standing(host)
+    before = host_state(host)
     shut_down(host)
     lose_networks(host)
     boot(host)
     assert states(host) == STARTED
     assert "br-front" not in host.read("/run/firewall-saw")
     assert "br-front" in host.read("/run/docker-saw")
-    assert_same(before, lambda: standing(host))
+    assert_same(before, lambda: host_state(host))
     assert host.json("wharf diff --json")["changes"] == []
     host.serve("web", "80/tcp")
     assert host.probe("outside", "192.0.2.10:8080/tcp").is_open
     host.run(f"rc-service {FOLLOW} stop; nft flush ruleset; rc-service {APPLY} restart")
-    assert_same(before, lambda: standing(host))
+    assert_same(before, lambda: host_state(host))
 
 
 def test_a_failed_start_is_tried_again(host_of_openrc: ThrowawayHost) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, EXACT, LEDGER, EngineError
 from runners import ENGINE
 from several_hosts import (
@@ -27,7 +28,6 @@ from several_hosts import (
     open_to,
     resolved,
 )
-from standing import assert_same, standing
 
 VERIFY = """
 import json
@@ -193,10 +193,10 @@ def test_a_route_of_a_third_party_is_told_of(hosts: SeveralHosts) -> None:
         "blackhole fd00:20:0:9::/64": "networks.app: the host has a route to fd00:20:0:9::/64 already: remove it",
     }.items():
         host.run(f"ip route add {route}")
-        before = standing(host)
+        before = host_state(host)
         with pytest.raises(EngineError, match=told):
             host.apply(words)
-        assert standing(host) == before
+        assert host_state(host) == before
         host.run(f"ip route del {route}")
     host.run("ip route add prohibit 10.20.9.0/24 metric 50")
     host.converge(words)
@@ -207,7 +207,7 @@ def test_a_route_of_a_third_party_is_told_of(hosts: SeveralHosts) -> None:
 def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
     host, words = hosts["h3"], declare(hosts)["h3"]
     host.apply(words)
-    before = standing(host)
+    before = host_state(host)
     host.run("rm /var/lib/wharf/ledger.json")
     with pytest.raises(EngineError, match="is lost, but objects of wharf.network exist on this host"):
         host.apply(words)
@@ -218,7 +218,7 @@ def test_a_lost_ledger_is_recovered(hosts: SeveralHosts) -> None:
         *(("route", each) for each in SUBNETS),
     }
     del before[LEDGER]
-    assert_same(before, lambda: {key: value for key, value in standing(host).items() if key != LEDGER}, "than before")
+    assert_same(before, lambda: {key: value for key, value in host_state(host).items() if key != LEDGER}, "than before")
 
 
 def test_teardown_of_all_hosts(hosts: SeveralHosts) -> None:

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from host_state import host_state
 from hosts import EXACT, LEDGER, EngineError, ThrowawayHost, differences
 from several_hosts import (
     NETWORK,
@@ -31,7 +32,6 @@ from several_hosts import (
     open_to,
     resolved,
 )
-from standing import standing
 
 from ansible_collections.wharf.network.plugins.module_utils.engine.kernel.wireguard import is_known
 
@@ -416,13 +416,13 @@ def test_the_private_key_is_told_to_nobody(hosts: SeveralHosts) -> None:
 def test_a_lost_ledger_is_recovered_with_all_keys(hosts: SeveralHosts, words: dict[str, Any]) -> None:
     host = hosts["h1"]
     host.apply(words["h1"])
-    before = standing(host)
+    before = host_state(host)
     host.run(f"rm {LEDGER} {KEY}")
     settings = {"host": {"firewall-backend": host.backend}}
     host.engine(["apply", "-", "--recover"], {**settings, **declare(hosts, ENCRYPTED)["h1"]})
     assert ["wireguard", LINK] in host.ledger()["owned"]["forwarding"]
     # The fixture sees whether a teardown then gives back what was before.
-    different = differences(before, {**standing(host), LEDGER: before[LEDGER]})
+    different = differences(before, {**host_state(host), LEDGER: before[LEDGER]})
     assert not different, different
     assert shout(host, "c1", container_address(2))
     host.apply(words["h1"])

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from declarations import declarations, prepare, trying
+from host_state import assert_same, host_state
 from hosts import ABSENT, EXACT, ThrowawayHost
 from hypothesis import given
-from standing import assert_same, standing
 
 # Who has one keeps it, as with all that is allotted, but here it cannot be declared.
 _RESOLVERS_PORT = re.compile(r"\b20[0-5]\d\d\b")
@@ -39,25 +39,25 @@ def host() -> Iterator[ThrowawayHost]:
 @trying(10)
 @given(former=declarations(), latter=declarations())
 def test_a_host_forgets_what_was_declared_before(host: ThrowawayHost, former: Any, latter: Any) -> None:
-    nothing = standing(host)
+    nothing = host_state(host)
     try:
         host.converge(former, EXACT)
         host.converge(latter, EXACT)
         found = kept(host)
         host.apply({}, ABSENT)
-        assert_same(nothing, lambda: standing(host))
+        assert_same(nothing, lambda: host_state(host))
         host.converge(latter, EXACT)
         assert_same(found, lambda: kept(host))
     finally:
         host.apply({}, ABSENT)
-    assert_same(nothing, lambda: standing(host))
+    assert_same(nothing, lambda: host_state(host))
 
 
 @trying(10)
 @given(former=declarations(), latter=declarations())
 def test_a_lost_ledger_is_made_again_of_what_stands(host: ThrowawayHost, former: Any, latter: Any) -> None:
     """Former declarations leave their choices: what a new host would choose is something else."""
-    nothing = standing(host)
+    nothing = host_state(host)
     try:
         host.apply(former, EXACT)
         host.apply(latter, EXACT)
@@ -70,10 +70,10 @@ def test_a_lost_ledger_is_made_again_of_what_stands(host: ThrowawayHost, former:
         # What there was before cannot be found again.
         host.run("[ ! -e /run/kept ] || { rm -rf /var/lib/wharf; mv /run/kept /var/lib/wharf; }")
         host.apply({}, ABSENT)
-    assert_same(nothing, lambda: standing(host))
+    assert_same(nothing, lambda: host_state(host))
 
 
 def kept(host: ThrowawayHost) -> dict[str, Any]:
-    """What stands, but for the ledger, which knows more."""
-    lasting = {key: value for key, value in standing(host).items() if not key.startswith("/var/lib/")}
+    """The state of the host, but for the ledger, which knows more."""
+    lasting = {key: value for key, value in host_state(host).items() if not key.startswith("/var/lib/")}
     return {key: _RESOLVERS_PORT.sub("PORT", each) if isinstance(each, str) else each for key, each in lasting.items()}

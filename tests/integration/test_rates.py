@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import EXACT, EngineError, ThrowawayHost
-from standing import assert_same, standing
 from test_killed import deaths
 
 RATE = {"ingress": "16mbit", "egress": "8mbit"}
@@ -234,7 +234,7 @@ def test_a_third_partys_queue_in_the_place_is_named(host: ThrowawayHost) -> None
     with host.declared(rated(None)):
         port = _port(host, "web")
         host.run("ip link add x type ifb")
-        before = standing(host)
+        before = host_state(host)
         host.run(f"tc qdisc add dev {port} root handle 7: tbf rate 1gbit burst 64kb limit 1mb")
         with pytest.raises(EngineError) as refused:
             host.apply(WORDS)
@@ -248,7 +248,7 @@ def test_a_third_partys_queue_in_the_place_is_named(host: ThrowawayHost) -> None
         ):
             host.apply(WORDS)
         host.run(f"ip link set ifb{port.removeprefix('veth')} name x")
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
         host.run("ip link del x")
 
 
@@ -308,13 +308,13 @@ def test_what_a_network_declares_is_for_each_container_but_those_with_a_rate_of_
 
 def test_the_ledger_that_is_lost_is_made_anew(host: ThrowawayHost) -> None:
     with host.declared(WORDS):
-        before = standing(host)
+        before = host_state(host)
         host.run("rm /var/lib/wharf/ledger.json")
         host.engine(["recover", "-"], WORDS)
         assert host.converge(WORDS) == []
         assert_same(
             {k: v for k, v in before.items() if "ledger" not in k},
-            lambda: {k: v for k, v in standing(host).items() if "ledger" not in k},
+            lambda: {k: v for k, v in host_state(host).items() if "ledger" not in k},
         )
         host.run("ip link del eth0", "web")
         host.run("rm /var/lib/wharf/ledger.json")

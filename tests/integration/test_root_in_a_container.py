@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, EXACT, LEDGER, EngineError, ThrowawayHost, differences
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from manipulations import scripts
-from standing import assert_same, standing
 from test_follow import following, heard
 
 HOST_ADDRESS = "192.0.2.10"
@@ -350,14 +350,14 @@ def test_an_endpoint_that_is_refused_is_what_it_was(host: ThrowawayHost, how: st
     with host.declared(WORDS):
         script = variables(host)
         host.run(script + done, "web")
-        before = of("web", standing(host))
+        before = of("web", host_state(host))
         for _time in range(2):
             results = host.apply(words)
             assert results.pending == [pending]
             (warning,) = results.warnings
             assert re.search(rf"{pending} is pending: .*{why}.*; the next run tries again$", warning)
             assert pending not in [change[3] for change in results.changes]
-            assert_same(before, lambda: of("web", standing(host)))
+            assert_same(before, lambda: of("web", host_state(host)))
             assert host.probe("new", f"{host.address('db', 'front')}/ping").is_open
         host.run(script + undone, "web")
         assert [change[3] for change in host.converge(words)] == [pending]
@@ -399,12 +399,12 @@ def test_who_has_an_interface_in_the_way_evades_nothing_that_the_host_sets_on_it
         # The first time around the ledger learns what it then keeps.
         for words in (OTHER_ON_HOST, WORDS):
             host.apply(words, EXACT)
-        before = standing(host)
+        before = host_state(host)
         for number in itertools.count(1, 5):
             refusal = host.refused(number, OTHER_ON_HOST, EXACT)
             if not refusal.failed or "all changes were made" in refusal.said:
                 host.apply(WORDS, EXACT)
-            assert_same(before, lambda: standing(host), f"after {refusal.what} was refused, {refusal.said}")
+            assert_same(before, lambda: host_state(host), f"after {refusal.what} was refused, {refusal.said}")
             if not refusal.what:
                 break
         predicted, results = host.diff(OTHER_ON_HOST), host.apply(OTHER_ON_HOST)
@@ -579,19 +579,19 @@ class Others:
         host.run("ip netns add box")
         host.apply(PEOPLED)
         host.apply({}, ABSENT)
-        self.nothing = standing(host)
+        self.nothing = host_state(host)
         host.converge(PEOPLED)
         self.variables = {name: variables(host, name) for name in ("web", "box")}
-        self.peopled = standing(host)
+        self.peopled = host_state(host)
         host.converge(CHANGED)
-        self.changed = standing(host)
+        self.changed = host_state(host)
         self.leave()
 
     def leave(self) -> None:
         """Take everything down, and have a stack in which nobody has done anything."""
         self.host.apply({}, ABSENT)
         self.host.run("ip netns delete box; ip netns add box")
-        assert_same(without("box", self.nothing), lambda: without("box", standing(self.host)))
+        assert_same(without("box", self.nothing), lambda: without("box", host_state(self.host)))
 
 
 def without(place: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -638,7 +638,7 @@ def test_whatever_root_does_in_a_container_concerns_it_alone(
         assert {*results.pending} <= own
         for each in results.pending:
             assert any(each in warning for warning in results.warnings)
-        assert_same(without(place, expected), lambda: without(place, standing(host)))
+        assert_same(without(place, expected), lambda: without(place, host_state(host)))
         assert host.probe("db", f"{host.json('ip -j route show default', 'db')[0]['gateway']}/ping").is_open
     finally:
         others.leave()

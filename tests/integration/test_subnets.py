@@ -10,8 +10,8 @@ import ipaddress
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import BACKENDS, EXACT, EngineError, ThrowawayHost
-from standing import assert_same, standing
 from test_leases import lease, plugged_in, prepare
 from test_lifecycle import connection, lives
 from test_verify import OUTSIDE, rows, verify
@@ -92,7 +92,7 @@ def test_a_subnet_goes_when_nobody_has_an_address_there(host: ThrowawayHost) -> 
     words = with_one_more(wider(), ipv6_address="fd00:41::9")
     narrower = {**words, "networks": FULL["networks"]}
     with host.declared(words):
-        before = standing(host)
+        before = host_state(host)
         with pytest.raises(EngineError) as refused:
             host.apply(with_one_more(narrower))
         assert str(refused.value) == (
@@ -101,7 +101,7 @@ def test_a_subnet_goes_when_nobody_has_an_address_there(host: ThrowawayHost) -> 
             "wharf_networks.app.ipam.config: subnet fd00:41::/64 is left out, but containers have their "
             "addresses there (yet): keep it, or give them an ipv6_address in another subnet"
         )
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
         host.serve("db", "80/tcp")
         held = connection(host, "web", "10.40.0.2", 80)
         host.converge(with_one_more(FULL, ipv4_address="10.40.0.9", ipv6_address="fd00:40::9"))
@@ -117,10 +117,10 @@ def test_a_container_moves_to_another_subnet_and_back(host: ThrowawayHost) -> No
     there = with_one_more(wider(), ipv4_address="10.41.0.200", ipv6_address="fd00:41::9")
     here = with_one_more(wider(), ipv4_address="10.40.0.200", ipv6_address="fd00:40::9")
     with host.declared(here):
-        before = standing(host)
+        before = host_state(host)
         host.converge(there)
         host.converge(here)
-        assert_same(before, lambda: standing(host))
+        assert_same(before, lambda: host_state(host))
 
 
 def test_what_root_in_a_container_did_to_its_routes_is_mended(host: ThrowawayHost) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, BACKENDS, EXACT, ThrowawayHost
 from runners import ENGINE
-from standing import assert_same, standing
 from test_killed import FOREIGN, PUBLISHED, SPANNING, SPANNING_OTHERS, THREE, TOO_MANY, TWO
 
 Run = tuple[Any, str]
@@ -56,9 +56,9 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
         # The first time around the ledger learns what it then keeps.
         for run in (former, latter, former, latter):
             host.apply(*run)
-        after = standing(host)
+        after = host_state(host)
         host.apply(*former)
-        before = standing(host)
+        before = host_state(host)
         endings = set()
         for number in range(1, TOO_MANY):
             refusal = host.refused(number, *latter)
@@ -68,18 +68,18 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
             if refusal.failed and not MADE.search(refusal.said):
                 assert "but for these" not in refusal.said, when
                 endings.update(each for each in (TAKEN_BACK, UNTOUCHED) if refusal.said.endswith(each))
-                assert_same(before, lambda: standing(host), when)
+                assert_same(before, lambda: host_state(host), when)
                 continue
             if refusal.failed:
-                assert_same(_but_ledger(after), lambda: _but_ledger(standing(host)), when)
+                assert_same(_but_ledger(after), lambda: _but_ledger(host_state(host)), when)
             # Otherwise it could do without, or it says what is pending inside a single sandbox.
             host.apply(*latter)
-            assert_same(after, lambda: standing(host), f"after another run, {when}")
+            assert_same(after, lambda: host_state(host), f"after another run, {when}")
             host.apply(*former)
-            assert_same(before, lambda: standing(host), f"after the run before it, {when}")
+            assert_same(before, lambda: host_state(host), f"after the run before it, {when}")
         assert 10 < number < TOO_MANY - 1
         assert endings == {TAKEN_BACK, UNTOUCHED}
-        assert_same(after, lambda: standing(host), "after a run of which nothing was refused")
+        assert_same(after, lambda: host_state(host), "after a run of which nothing was refused")
 
 
 def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
@@ -170,5 +170,5 @@ def test_a_stack_that_was_to_pass_to_another_container_is_given_back(host: Throw
     assert number > 10
 
 
-def _but_ledger(standing: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in standing.items() if not key.startswith("/var/lib/")}
+def _but_ledger(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if not key.startswith("/var/lib/")}

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 import pytest
+from host_state import assert_same, host_state
 from hosts import ABSENT, ADDRESSES, EXACT, ThrowawayHost
-from standing import assert_same, standing
 from test_explain import explained
 from test_follow import following, heard
 from test_killed import deaths
@@ -355,7 +355,7 @@ def test_recovering_a_lost_ledger(host: ThrowawayHost, goes: bool) -> None:
     host.run("ip tuntap add tap0 mode tap")
     with host.declared(words):
         host.run("ip link set tap0 master br-lan")
-        before = standing(host)
+        before = host_state(host)
         host.run("rm /var/lib/wharf/ledger.json")
         if goes:
             del words["networks"]["lan"]["x-wharf"]
@@ -369,6 +369,6 @@ def test_recovering_a_lost_ledger(host: ThrowawayHost, goes: bool) -> None:
             path = "/var/lib/wharf/ledger.json"
             assert_same(
                 {key: value for key, value in before.items() if key != path},
-                lambda: {key: value for key, value in standing(host).items() if key != path},
+                lambda: {key: value for key, value in host_state(host).items() if key != path},
             )
         host.run("ip link set tap0 nomaster")
