@@ -4,7 +4,7 @@
 """What else connects containers: each adds and removes one container with a published port, and says how long it took.
 
 All have the same to do: container N is on network N modulo `NETWORKS`, has an address of both families, answers on port
-80 by port 10000 + N of the host, and is told the names of its neighbours where the peer can do that. Its network
+80 by port 10000 + N of the host, and gets the names of its neighbours where the peer can do that. Its network
 namespace exists before the clock starts; Docker, which makes its own, is measured as the difference to a container
 without a network.
 """
@@ -41,7 +41,7 @@ class Peer(Protocol):
     def remove(self, number: int) -> float: ...
 
     def again(self, number: int) -> str:
-        """What it says where it is told once more to add a container that is there; empty if that is well."""
+        """What it says if it is to add once more a container that is there; empty if that is well."""
 
     def memory(self) -> float:
         """MiB of the largest process of it."""
@@ -199,10 +199,10 @@ class Docker:
         self._stopwatch = stopwatch
 
     def prepare(self) -> None:
-        self._dockerd.tell(IMPORT_IMAGE)
+        self._dockerd.run(IMPORT_IMAGE)
         networks = {f"net{n}": {"enable_ipv6": True} for n in range(NETWORKS)}
         for command in commands({"networks": networks, "containers": {}}):
-            self._dockerd.tell(shlex.join(command))
+            self._dockerd.run(shlex.join(command))
 
     def grow(self, first: int, last: int) -> None:
         """By two clients at once: nobody measures that."""

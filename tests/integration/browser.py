@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real browser without a window: Chromium, told what to do by its own protocol over a pipe."""
+"""A real browser without a window: Chromium, controlled by its own protocol over a pipe."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ class Browser:
             try:
                 browser._open_tab()
                 yield browser
-                browser.tell("Browser.close")
+                browser.send("Browser.close")
             finally:
                 process.terminate()
                 os.close(commands)
                 os.close(answers)
 
     def _open_tab(self) -> None:
-        target = self.tell("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network"):
-            self.tell(f"{domain}.enable")
+            self.send(f"{domain}.enable")
 
-    def tell(self, method: str, **parameters: Any) -> Any:
+    def send(self, method: str, **parameters: Any) -> Any:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -102,10 +102,10 @@ class Browser:
         return json.loads(message)
 
     def open(self, path: Path, width: int = 1160, height: int = 900, dark: bool = False) -> None:
-        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.tell("Emulation.setEmulatedMedia", features=[scheme])
-        self.tell("Page.navigate", url=path.resolve().as_uri())
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.send("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + _ANSWERED_WITHIN
         while self.ask("document.readyState") != "complete" or self.ask("location.protocol") != "file:":
             assert time.monotonic() < deadline
@@ -113,20 +113,20 @@ class Browser:
 
     def ask(self, expression: str) -> Any:
         """The value of an expression of JavaScript in the page."""
-        answer = self.tell("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
     def screenshot(self, path: Path) -> bytes:
         """As PNG, also in this file."""
-        content = base64.b64decode(self.tell("Page.captureScreenshot", format="png")["data"])
+        content = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
         path.write_bytes(content)
         return content
 
     def print(self, path: Path) -> bytes:
         """As PDF, also in this file."""
-        content = base64.b64decode(self.tell("Page.printToPDF", printBackground=True)["data"])
+        content = base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"])
         path.write_bytes(content)
         return content
 

@@ -24,7 +24,7 @@ from engine.kernel.wireguard import WireGuardNetlink
 
 Function = Callable[..., Any]
 
-# What is done before something; it is told what that is.
+# What is done before something; its argument says before what.
 Act = Callable[[str], None]
 
 
@@ -44,13 +44,13 @@ def make_deadly(fatal: int, cause: signal.Signals = signal.SIGKILL) -> None:
     before_each_process(die)
 
 
-def make_refusing(refused: int, tell: Act) -> None:
-    """The `refused`th thing is not done, and whoever would have done it says so; `tell` hears what it was."""
+def make_refusing(refused: int, notify: Act) -> None:
+    """The `refused`th thing is not done, and whoever would have done it says so; `notify` gets what it was."""
     numbers = itertools.count(1)
 
     def refuse(what: str) -> None:
         if next(numbers) == refused:
-            tell(what)
+            notify(what)
             raise ApplyError("refused") if what.startswith("write ") else OSError(errno.EIO, "refused")
 
     before_each_file(refuse)
@@ -71,7 +71,7 @@ def before_each_file(act: Act) -> None:
 
 def before_each_change_of_the_kernel(act: Act) -> None:
     """Have this called before each namespace's name, kernel parameter, transaction of rules and netlink message, and
-    before each time that systemd is told something.
+    before each call of systemd.
 
     These include one for each flow that is forgotten.
     """
@@ -101,7 +101,7 @@ def before_each_change_of_the_kernel(act: Act) -> None:
 
 
 def before_each_process(act: Act) -> None:
-    """Have this called before each time that a process is started that stays, is told something, or noted down."""
+    """Have this called before each time that a process is started that stays, gets a signal, or is noted down."""
     _hook(act, subprocess, "Popen", _starts_what_stays)
     _hook(act, os, "kill", lambda pid, _signal: pid != os.getpid())
     _hook(act, builtins, "open", lambda file, mode="r", *_: mode == "w" and str(file).endswith(".started"))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real dockerd in a throwaway host, and what it is told so that it makes what our words declare.
+"""A real dockerd in a throwaway host, and the commands by which it makes what our words declare.
 
 It has the host's namespaces and its /run, /var/lib and /etc, and a namespace of processes of its own, with which it
 and all that it starts is gone. Of this machine it has the cgroups only; those that it makes are removed again.
@@ -50,7 +50,7 @@ LATER_OPTIONS = frozenset(
 )
 
 
-# What is told
+# The commands
 
 
 def daemon_json(words: Words) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _container_options(container: Words) -> Iterator[str]:
             raise ValueError(f"nobody has said yet what {key} is to `docker run`")
 
 
-# Who is told
+# The daemon
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,11 @@ class Dockerd:
 
     def make(self, words: Words) -> Addresses:
         """Have networks and containers made; the host then knows the containers' places by their names."""
-        self.tell(IMPORT_IMAGE)
+        self.run(IMPORT_IMAGE)
         for command in commands(words):
-            self.tell(shlex.join(command))
+            self.run(shlex.join(command))
         containers = self.name_places(words["containers"])
-        return _addresses(containers, self._inspect("network", self.tell("docker network ls --quiet").split()))
+        return _addresses(containers, self._inspect("network", self.run("docker network ls --quiet").split()))
 
     def name_places(self, names: Any) -> Any:
         """Let the host know where the containers are now, and return what there is to know of them."""
@@ -154,9 +154,9 @@ class Dockerd:
         return containers
 
     def _inspect(self, kind: str, names: Any) -> Any:
-        return json.loads(self.tell(f"docker {kind} inspect {shlex.join(names)}"))
+        return json.loads(self.run(f"docker {kind} inspect {shlex.join(names)}"))
 
-    def tell(self, script: str) -> str:
+    def run(self, script: str) -> str:
         return self.host.run(f"export DOCKER_HOST={SOCKET}\n{script}")
 
 

@@ -365,7 +365,7 @@ class ThrowawayHost:
         made = self.apply(words, state, scope)
         assert predicted.changes == made.changes
         if self.backend != BACKENDS[0]:
-            assert [told for told in predicted.warnings | made.warnings if _OWN_CHAIN.search(told)] == []
+            assert [warning for warning in predicted.warnings | made.warnings if _OWN_CHAIN.search(warning)] == []
         assert self.apply(words, state, scope).changes == []
         return made.changes
 

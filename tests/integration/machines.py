@@ -134,7 +134,7 @@ def _wait(is_so: Callable[[], bool], process: subprocess.Popen[bytes] | None = N
     deadline = time.monotonic() + _STARTED_WITHIN
     while not is_so():
         if time.monotonic() > deadline or (process and process.poll() is not None):
-            pytest.fail("machined or systemd-nspawn did not do as told; see above what they said")
+            pytest.fail("machined or systemd-nspawn did not do it; see above what they said")
         time.sleep(0.05)
 
 

@@ -41,7 +41,7 @@ sys.stdin.read()
 
 @contextmanager
 def _held(host: ThrowawayHost, *command: str) -> Iterator[None]:
-    """A process on the host, from when it says something until it is told to end."""
+    """A process on the host, from when it says something until it is to end."""
     pipe = subprocess.PIPE
     with subprocess.Popen([*host.enter(), *command], stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout
@@ -105,7 +105,7 @@ read_only = _by("echo of mine > {0}; mount --bind {0} {0}; mount -o remount,bind
 
 @contextmanager
 def of_the_kernel(host: ThrowawayHost, path: str) -> Iterator[None]:
-    """A file by which the kernel is told something: here, what a process of nobody's is called."""
+    """A file by which a value of the kernel is set: here, what a process of nobody's is called."""
     with subprocess.Popen([*host.enter(), "sleep", "1000"]) as process:
         try:
             host.run(f"mount --bind /proc/{process.pid}/comm {path}")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who reaches whom, from the words of a declaration alone: Docker's rules as one would tell them to somebody.
+"""Who reaches whom, from the words of a declaration alone: Docker's rules as one would explain them to somebody.
 
 It shares nothing with the engine, on purpose. Of the words it knows what random topologies are made of, and what is
 in the topology of the matrix; servers listen at 80 and 81 in each container and outside.

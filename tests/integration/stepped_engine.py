@@ -22,12 +22,12 @@ from engine.command import main
 from engine.kernel import conntrack
 from engine.kernel.iptables_variants import Variant
 
-told, heard = sys.stdout, sys.stdin
+reports, answers = sys.stdout, sys.stdin
 
 
 def stop(before: str) -> None:
-    print(json.dumps(before), file=told, flush=True)
-    heard.readline()
+    print(json.dumps(before), file=reports, flush=True)
+    answers.readline()
 
 
 def restore_table_by_table(variant: Variant, script: str) -> None:
@@ -43,10 +43,10 @@ def forget(*ports: Any) -> None:
 restore, Variant.restore = Variant.restore, restore_table_by_table
 forget_flows, conntrack.forget = conntrack.forget, forget
 before_each_change_of_the_kernel(stop)
-arguments, given = json.loads(heard.readline())
+arguments, given = json.loads(answers.readline())
 errors = io.StringIO()
 sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
     code = main(arguments)
 stop("the end")
-print(json.dumps([code, errors.getvalue()]), file=told, flush=True)
+print(json.dumps([code, errors.getvalue()]), file=reports, flush=True)

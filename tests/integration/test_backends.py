@@ -126,12 +126,12 @@ def step_by_step(host: ThrowawayHost, words: Any, look: Callable[[str], None], s
     steps = []
     try:
         file = ["-"] if words else []
-        told = engine.ask([["apply", *file, "--state", state], json.dumps(words)])
-        while isinstance(told, str):
-            steps.append(told)
-            look(told)
-            told = engine.ask("")
-        assert told == [0, ""]
+        reply = engine.ask([["apply", *file, "--state", state], json.dumps(words)])
+        while isinstance(reply, str):
+            steps.append(reply)
+            look(reply)
+            reply = engine.ask("")
+        assert reply == [0, ""]
     finally:
         # It has the lock of the host.
         engine.kill()

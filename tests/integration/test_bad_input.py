@@ -242,8 +242,8 @@ def test_a_host_without_netaddr_keeps_and_loses_what_it_has(one: ThrowawayHost) 
     assert "docker0" not in one.run("ip -br link")
 
 
-@pytest.mark.parametrize("version, is_told", [("0.6.9", True), ("0.6.10", False), ("0.9", False), ("unknown", False)])
-def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, version: str, is_told: bool) -> None:
+@pytest.mark.parametrize("version, is_old", [("0.6.9", True), ("0.6.10", False), ("0.9", False), ("unknown", False)])
+def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, version: str, is_old: bool) -> None:
     """An older one would do most of a run, and fail in the midst of it."""
     metadata = tmp_path / f"pyroute2-{version}.dist-info/METADATA"
     metadata.parent.mkdir()
@@ -252,8 +252,8 @@ def test_a_host_with_an_older_pyroute2(one: ThrowawayHost, tmp_path: Path, versi
     command = [*one.enter(), "env", path, sys.executable, "-m", "engine.command", "diff", "-"]
     ran = subprocess.run(command, input=json.dumps(WORDS), capture_output=True, text=True, check=False)
     too_old = f"pyroute2: {version} on this host is too old to change bridges: pip install 'pyroute2>=0.6.10,<0.10', or"
-    assert ran.stderr.startswith(too_old) is is_told
-    assert ran.returncode == (1 if is_told else DIFFERS)
+    assert ran.stderr.startswith(too_old) is is_old
+    assert ran.returncode == (1 if is_old else DIFFERS)
 
 
 def test_a_network_does_not_go_while_containers_are_on_it(one: ThrowawayHost) -> None:

@@ -122,8 +122,8 @@ except ApplyError as error:
     print(error)
 """
         with read_only(host, "/var/lib"):
-            told = host.python(program)
-        assert told == f"/var/lib/wharf/wireguard.key cannot be written: {READ_ONLY}\n"
+            printed = host.python(program)
+        assert printed == f"/var/lib/wharf/wireguard.key cannot be written: {READ_ONLY}\n"
 
     @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
@@ -154,7 +154,7 @@ except ApplyError as error:
         assert_same(before, lambda: host_state(host))
 
 
-def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> None:
+def test_a_pipe_in_the_place_of_a_file_is_reported_at_once(host: ThrowawayHost) -> None:
     host.run("mkdir -p /etc/netns/web; mkfifo /etc/netns/web/hosts")
     with pytest.raises(EngineError, match="netns/web/hosts cannot be read as a file: it is no file: move it away"):
         host.apply(WORDS)
@@ -163,7 +163,7 @@ def test_a_pipe_in_the_place_of_a_file_is_told_at_once(host: ThrowawayHost) -> N
 
 
 def test_too_few_inotify_instances() -> None:
-    """Each resolver needs one. It is told before anything is touched, with what is needed and what is there."""
+    """Each resolver needs one. It is reported before anything is touched, with what is needed and what is there."""
     limit = "user.max_inotify_instances"
     words = {"networks": {f"n{number}": {} for number in range(12)}}
     with ThrowawayHost.started(user_namespace=True) as host, host.declared({}):
@@ -245,7 +245,7 @@ class TestLostLedger:
         host.engine(["recover", "-"], WORDS)
         host.run("rm -f /var/lib/wharf/ledger.json.broken-*")
 
-    def test_is_told_by_what_is_left_on_the_host(self, host: ThrowawayHost) -> None:
+    def test_is_reported_by_what_is_left_on_the_host(self, host: ThrowawayHost) -> None:
         """Also where that names neither a network nor a container."""
         host.run("mkdir -p /run/wharf/dnsmasq; touch /run/wharf/dnsmasq/front.servers")
         with pytest.raises(EngineError, match=r"exist on this host \(/run/wharf/dnsmasq/front.servers\)"):

@@ -54,10 +54,10 @@ def test_the_admins_rules_alone(dockerd: Dockerd, backend: str) -> None:
     assert {layer for layer, *_change in made} == {"docker_chains"}
     assert reached(host, "outside", True)
     assert not reached(host, "neighbour", False)
-    dockerd.tell("docker run --detach --rm --name more --publish 8081:80 --volume /usr:/usr:ro machine sleep infinity")
+    dockerd.run("docker run --detach --rm --name more --publish 8081:80 --volume /usr:/usr:ro machine sleep infinity")
     assert not reached(host, "neighbour", False)
     assert host.apply(words, scope=DOCKER_USER).changes == []
-    dockerd.tell("docker rm --force more")
+    dockerd.run("docker rm --force more")
     ours = [line for line in rules(host).splitlines() if "WHARF-USER" in line]
     assert bool(ours) == (backend == "iptables")
     assert [line for line in rules(host).splitlines() if line not in ours] == before.splitlines()
@@ -80,7 +80,7 @@ def test_networks_of_ours_beside_those_of_docker(dockerd: Dockerd) -> None:
     assert reached(host, "outside", True, 9090)
     assert reached(host, "outside", True)
     assert reached(host, "ours", True)
-    theirs = dockerd.tell("docker inspect --format '{{.NetworkSettings.IPAddress}}' theirs").strip()
+    theirs = dockerd.run("docker inspect --format '{{.NetworkSettings.IPAddress}}' theirs").strip()
     # To the published one this dockerd lets everybody.
     assert not host.probe("ours", f"{theirs}:81/tcp", False).is_open
     assert not host.probe("theirs", f"{host.address('ours', 'front')}:80/tcp", False).is_open

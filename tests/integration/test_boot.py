@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role `boot`, and the command and the services that it installs.
 
-No systemd runs a throwaway host. So what it is told is looked at, and what it would say of the units.
+No systemd runs a throwaway host. So the calls of systemctl are looked at, and what systemd would say of the units.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNITS = "/etc/systemd/system"
 SYSTEMD = "/usr/lib/systemd/systemd"
 ROLE = {"roles": ["wharf.network.boot"]}
 
-# It says what it is told, and remembers what is enabled and runs.
+# It logs its arguments, and remembers what is enabled and runs.
 _SYSTEMCTL = f"""#!/bin/sh
 echo "$@" >> /run/systemctl.log
 verb=$1
@@ -60,8 +60,8 @@ def boot_with_systemd(host: ThrowawayHost) -> None:
     )
 
 
-def told(host: ThrowawayHost) -> list[str]:
-    """What systemd was told since this was last asked."""
+def systemctl_calls(host: ThrowawayHost) -> list[str]:
+    """The calls of systemctl since this was last asked, but for `show`."""
     lines = host.run("cat /run/systemctl.log; : > /run/systemctl.log").splitlines()
     return [line for line in lines if not line.startswith("show")]
 
@@ -141,17 +141,17 @@ def test_with_systemd_services_are_enabled_and_started(host: ThrowawayHost) -> N
         *services,
     ]
     starts = [f"start --no-block -- {name}" for name in (FOLLOW, APPLY)]
-    assert told(host) == ["daemon-reload", f"enable -- {FOLLOW} {APPLY}", *starts]
+    assert systemctl_calls(host) == ["daemon-reload", f"enable -- {FOLLOW} {APPLY}", *starts]
     host.run(f"rm /run/running/{APPLY}")
     assert installed(host) == [("update", "service", APPLY)]
-    assert told(host) == [f"enable -- {APPLY}", starts[1]]
+    assert systemctl_calls(host) == [f"enable -- {APPLY}", starts[1]]
     host.run(f"echo >> {UNITS}/{FOLLOW}")
     assert installed(host) == [("update", "file", f"{UNITS}/{FOLLOW}")]
-    assert told(host) == [f"stop -- {FOLLOW}", "daemon-reload", f"restart -- {FOLLOW}"]
+    assert systemctl_calls(host) == [f"stop -- {FOLLOW}", "daemon-reload", f"restart -- {FOLLOW}"]
     only_command = installed(host, services=False)
     assert ("delete", "service", APPLY) in only_command
     assert ("delete", "program", COMMAND) not in only_command
-    assert told(host) == [f"disable --now -- {FOLLOW} {APPLY}", "daemon-reload"]
+    assert systemctl_calls(host) == [f"disable --now -- {FOLLOW} {APPLY}", "daemon-reload"]
     installed(host, remove=True)
     host.run(f"rmdir {UNITS}/multi-user.target.wants")
     assert differences(before, host.snapshot()) == ""
@@ -214,9 +214,9 @@ def test_the_networks_come_back_after_a_failure_and_after_a_firewall(host: Throw
         host.write(f"{UNITS}/{each}.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n")
     # It loads and links the units, and starts nothing.
     host.run(f"setpriv --reuid 65534 --clear-groups {SYSTEMD} --test --system --unit={APPLY} >/run/units 2>/dev/null")
-    told = host.read("/run/units").partition(f"Unit {APPLY}:\n")[2]
+    output = host.read("/run/units").partition(f"Unit {APPLY}:\n")[2]
     unit: dict[str, set[str]] = {}
-    for line in told[: told.index(" Unit ")].splitlines():
+    for line in output[: output.index(" Unit ")].splitlines():
         key, _colon, value = line.strip().partition(": ")
         unit.setdefault(key, set()).update(value.split()[:1])
     assert unit["Restart"] == {"on-failure"}

@@ -137,8 +137,8 @@ def test_a_port_in_base_60_is_a_port_mapping(host: ThrowawayHost) -> None:
 
 def test_the_codes_are_documented() -> None:
     with ThrowawayHost.started() as host:
-        for command, told in (("diff", "2: it differs"), ("apply", "1: an error"), ("show", "0: drawn")):
-            assert told in host.wharf(command, "--help").output
+        for command, code in (("diff", "2: it differs"), ("apply", "1: an error"), ("show", "0: drawn")):
+            assert code in host.wharf(command, "--help").output
 
 
 # What `show` must not hide
@@ -157,7 +157,7 @@ PENDING = "container late is pending: its network stack path:/run/late/ns is not
 
 
 @pytest.mark.parametrize(
-    ("harm", "told", "row"),
+    ("harm", "gone", "row"),
     [
         ("true", [], ""),
         (
@@ -195,10 +195,10 @@ PENDING = "container late is pending: its network stack path:/run/late/ns is not
     ],
     ids=["nothing", "bridge", "veth", "port", "table", "chain", "rules", "forwarding", "mtu"],
 )
-def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, told: list[str], row: str) -> None:
+def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, gone: list[str], row: str) -> None:
     assert host.wharf("apply", "/run/words.yml").code == 0
     host.run(harm)
-    assert trouble(host) == [PENDING, *told, *([MEND] if told else [])]
+    assert trouble(host) == [PENDING, *gone, *([MEND] if gone else [])]
     shown = host.wharf("show").output
     assert row in shown
     assert "late  (pending: path:/run/late/ns is not there)" in shown
@@ -206,7 +206,7 @@ def test_show_names_what_is_gone(host: ThrowawayHost, harm: str, told: list[str]
     assert trouble(host) == [PENDING]
 
 
-def test_show_tells_of_a_port_whose_translation_is_gone(host: ThrowawayHost) -> None:
+def test_show_reports_a_port_whose_translation_is_gone(host: ThrowawayHost) -> None:
     assert host.wharf("apply", "/run/words.yml").code == 0
     assert "web  172.18.0.3/16  0.0.0.0:8080→80/tcp" in host.wharf("show").output
     host.run("nft delete element inet wharf published4 '{ tcp . 8080 }'")
@@ -265,13 +265,13 @@ def test_show_draws_what_is_sound_beside_a_third_party_in_the_way(
 ) -> None:
     host.apply({"networks": {"app": {}, "plain": {}}, "containers": {"web": {"networks": ["app"]}}})
     host.run(f"ip link del {bridge}; ip link add {bridge} type bridge")
-    told = json.loads(host.wharf("show", "--json").output)
-    states = {name: each["state"] for name, each in told["networks"].items()}
+    shown = json.loads(host.wharf("show", "--json").output)
+    states = {name: each["state"] for name, each in shown["networks"].items()}
     assert states == {**dict.fromkeys(["app", "bridge", "plain"], "up"), network: states[network]}
-    assert told["containers"]["web"]["unconnected"] == {}
-    (problem,) = told["problems"]
+    assert shown["containers"]["web"]["unconnected"] == {}
+    (problem,) = shown["problems"]
     assert bridge in problem
-    assert MEND not in told["trouble"]
+    assert MEND not in shown["trouble"]
     host.run(f"ip link del {bridge}")
     host.apply({}, ABSENT)
 

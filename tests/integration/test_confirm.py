@@ -217,7 +217,7 @@ def test_by_hand_it_is_reverted_before_its_time(host: ThrowawayHost) -> None:
     until(lambda: not watchdogs(host), seconds=5)
 
 
-def test_where_the_ledger_is_lost_nobody_is_told_that_all_is_confirmed(host: ThrowawayHost) -> None:
+def test_where_the_ledger_is_lost_no_answer_says_that_all_is_confirmed(host: ThrowawayHost) -> None:
     host.apply({"networks": {"app": {}}})
     kept = host.read(LEDGER)
     host.run(f"rm {LEDGER}")
@@ -276,8 +276,8 @@ def test_a_second_run(host: ThrowawayHost) -> None:
     for other in (MORE, OTHERS):
         ran = host.wharf("apply", "-", given=json.dumps(other))
         assert ran.code == 1
-        told = "this host: the changes made by `wharf apply` of root are not confirmed, and will be reverted at "
-        assert ran.errors.startswith(told)
+        message = "this host: the changes made by `wharf apply` of root are not confirmed, and will be reverted at "
+        assert ran.errors.startswith(message)
         assert "; a run with --confirm is confirmed together with them" in ran.errors
     assert_same(made, lambda: lasting_state(host))
     # What declares nothing is not refused, such as the service when a firewall has been restarted.
@@ -407,8 +407,8 @@ def test_without_the_process_follow_reverts(host: ThrowawayHost) -> None:
         # Before it brings files up to date, of which the run would revert as well, and not say so.
         change_note(host, deadline=time.clock_gettime(time.CLOCK_BOOTTIME))
         host.run("echo 192.0.2.9 new >> /etc/hosts")
-        told = problem(process)
-        assert told.startswith("the changes made by `wharf apply` of root were not confirmed in time: ")
+        message = problem(process)
+        assert message.startswith("the changes made by `wharf apply` of root were not confirmed in time: ")
         until(lambda: "unconfirmed" not in host.ledger())
         until(lambda: not watchdogs(host))
         host.write("/etc/hosts", FILES["/etc/hosts"])
@@ -425,9 +425,9 @@ def test_where_the_process_cannot_be_started_follow_reverts_by_itself(host: Thro
     room = int(host.run("df -k --output=used /run | tail -n 1")) + 200
     host.run(f"mount -o remount,size={room}k /run")
     with following(host, is_confined=False) as process:
-        told = problem(process)
-        assert "the process that would revert this run at the deadline cannot be started: " in told
-        assert "were reverted at " in told
+        message = problem(process)
+        assert "the process that would revert this run at the deadline cannot be started: " in message
+        assert "were reverted at " in message
     host.run("mount -o remount,size=1g /run")
     assert_same(before, lambda: lasting_state(host))
 
@@ -525,8 +525,8 @@ def test_where_the_gate_fails_nobody_confirms(controller: Controller) -> None:
     change_note(host, deadline=0)
     until(lambda: not watchdogs(host))
     assert_same(without_ledger(before), lambda: without_ledger(lasting_state(host)))
-    told = controller.play({"tasks": [{"wharf.network.confirm": {}}]})
-    assert "too late to confirm: the changes made by the play" in told.output
+    played = controller.play({"tasks": [{"wharf.network.confirm": {}}]})
+    assert "too late to confirm: the changes made by the play" in played.output
     made = controller.play("wharf.network.site", variables=variables)
     assert made.returncode == 0, made.output
     assert "were reverted at" in made.output

@@ -228,7 +228,7 @@ ALONE: list[dict[str, Any]] = [
 ]
 
 
-def test_a_port_that_nobody_publishes_is_told_unless_a_dockerd_may(host: ThrowawayHost) -> None:
+def test_a_port_that_nobody_publishes_is_reported_unless_a_dockerd_may(host: ThrowawayHost) -> None:
     words = {**with_rules({"published_port": 9000, "action": "drop"}), "host": {"bridge": "none"}}
     with pytest.raises(EngineError, match=r"published_port: no container publishes 9000; published are: 5432/tcp, 808"):
         host.apply(words)

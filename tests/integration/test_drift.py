@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host tells of itself afterwards: drift over a fleet, the log of its runs, and metrics."""
+"""What a host reports of itself afterwards: drift over a fleet, the log of its runs, and metrics."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def test_a_fleet_is_reported_on_and_nothing_changes(fleet: Fleet) -> None:
     fleet.hosts[web].run("ip link set br-front mtu 1400; sysctl -qw net.ipv4.ip_forward=0")
     fleet.set_variables("data", {**GROUPS["data"], "wharf_networks": {"back": {"internal": True}, "new": {}}})
     before = {name: host.snapshot() for name, host in fleet.hosts.items()}
-    told = fleet.play("wharf.network.drift", "-e", "wharf_drift_fail_on=drift")
-    assert told.changed == set(), told.output
-    assert "differs: bridge br-front is changed (mtu)" in told.output
-    assert "! the host does not forward: net.ipv4.ip_forward is 0" in told.output
-    assert "site.yml would create bridge br-new" in told.output
-    assert told.artifacts[web] == {"drift": 2, "changes": 0, "pending": []}
+    played = fleet.play("wharf.network.drift", "-e", "wharf_drift_fail_on=drift")
+    assert played.changed == set(), played.output
+    assert "differs: bridge br-front is changed (mtu)" in played.output
+    assert "! the host does not forward: net.ipv4.ip_forward is 0" in played.output
+    assert "site.yml would create bridge br-new" in played.output
+    assert played.artifacts[web] == {"drift": 2, "changes": 0, "pending": []}
     # The page shows these hosts and changes, and one of the calm ones.
     [page] = re.findall(
         r"^```\nTASK \[What differs\].*?^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     for line in re.findall(r'^ {8}"(.*)",?$', page, re.MULTILINE):
-        assert line in told.output + calm.output, line
-    assert told.artifacts[data]["drift"] == 0
-    assert told.artifacts[data]["changes"] > 1
-    assert {name for name in fleet.hosts if told.of(name)["failed"]} == {web}
+        assert line in played.output + calm.output, line
+    assert played.artifacts[data]["drift"] == 0
+    assert played.artifacts[data]["changes"] > 1
+    assert {name for name in fleet.hosts if played.of(name)["failed"]} == {web}
     shown = fleet.play("wharf.network.drift", "--diff", "-e", "wharf_drift_fail_on=changes")
     assert "-mtu: 1400" in shown.output
     assert {name for name in fleet.hosts if shown.of(name)["failed"]} == {web, *fleet.of("data")}
@@ -98,8 +98,8 @@ def test_the_log_has_each_run_that_changed_something(host: ThrowawayHost) -> Non
         host.run("nft add table inet other; nft delete table inet other")
         assert heard(process)["rules"] == {"nftables"}
         patiently(lambda: runs(host)[0]["outcome"] == "done")
-    told = [(run["origin"], run["by"]) for run in runs(host)]
-    assert told == [
+    origins = [(run["origin"], run["by"]) for run in runs(host)]
+    assert origins == [
         ("follow", "`wharf follow`"),
         ("boot", "the service `wharf`"),
         ("by hand", "`wharf apply` of root"),
@@ -148,7 +148,7 @@ def test_reverted_changes_are_in_the_log_and_no_news_where_it_was_done_by_hand(h
     )  # fmt: skip
     assert "were reverted" not in host.wharf("show").output
     assert "were reverted" not in host.wharf("apply").errors
-    # But whoever made them, and asks to confirm them, is told.
+    # But whoever made them, and asks to confirm them, gets the answer.
     assert "were reverted" in host.wharf("confirm").errors
 
 
@@ -170,12 +170,12 @@ def test_metrics_are_kept_in_a_file_while_somebody_follows(host: ThrowawayHost) 
     assert host.run("ls /run/textfile") == ""
     with following(host, "--metrics", "/run/nowhere/wharf.prom") as process:
         assert process.stdout
-        told = json.loads(process.stdout.readline())["problem"]
+        problem = json.loads(process.stdout.readline())["problem"]
         remedy = "create the folder /run/nowhere"
-        assert told == f"/run/nowhere/wharf.prom cannot be written (No such file or directory): {remedy}"
+        assert problem == f"/run/nowhere/wharf.prom cannot be written (No such file or directory): {remedy}"
 
 
-def test_metrics_tell_at_once_whether_changes_are_confirmed(host: ThrowawayHost) -> None:
+def test_metrics_show_at_once_whether_changes_are_confirmed(host: ThrowawayHost) -> None:
     host.run("mkdir -p /run/textfile")
     host.write("/run/words.json", json.dumps(WORDS))
     path = "/run/textfile/wharf.prom"
@@ -197,7 +197,7 @@ def test_metrics_tell_at_once_whether_changes_are_confirmed(host: ThrowawayHost)
         becomes(unconfirmed=0, networks=2)
 
 
-def test_metrics_tell_of_drift(host: ThrowawayHost) -> None:
+def test_metrics_show_drift(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.run("ip link set br-front mtu 1400; nft delete table inet wharf")
     ran = host.wharf("metrics")
@@ -220,7 +220,7 @@ def parsed(text: str) -> dict[str, float]:
     return {family.name: family.samples[0].value for family in text_string_to_metric_families(text)}
 
 
-def test_what_is_recovered_is_told_to_people_and_machines(host: ThrowawayHost) -> None:
+def test_what_is_recovered_is_reported_to_people_and_machines(host: ThrowawayHost) -> None:
     host.apply(WORDS)
     host.write("/run/words.json", json.dumps(WORDS))
     assert host.wharf("recover", "/run/words.json").output.startswith("the ledger is in order, and stays\n")
@@ -228,9 +228,9 @@ def test_what_is_recovered_is_told_to_people_and_machines(host: ThrowawayHost) -
     lines = host.wharf("recover", "/run/words.json").output.splitlines()
     assert lines[0] == "the ledger is recovered from the marks on this host"
     assert "    bridge: 2 bridges: br-front, docker0" in lines
-    told = json.loads(host.wharf("recover", "/run/words.json", "--json").output)
-    assert told["recovered"] is False
-    assert "bridge br-front" in told["owned"]["bridge"]
+    recovered = json.loads(host.wharf("recover", "/run/words.json", "--json").output)
+    assert recovered["recovered"] is False
+    assert "bridge br-front" in recovered["owned"]["bridge"]
 
 
 def test_show_says_what_is_declared_where_no_network_is(host: ThrowawayHost) -> None:

@@ -35,6 +35,6 @@ def test_what_answers_and_what_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
         {"tcp": f"127.0.0.1:{closed}", "gives": "closed"},
         {"value": 1, "gives": "2"},
     ]
-    told = [*map(expect.told, expectations, expect.look(expectations))]
-    assert [proven for _line, proven in told] == [True, True, False]
-    assert told[-1][0].endswith("value gives '2', and not '1'")
+    checked = [*map(expect.checked, expectations, expect.look(expectations))]
+    assert [proven for _line, proven in checked] == [True, True, False]
+    assert checked[-1][0].endswith("value gives '2', and not '1'")

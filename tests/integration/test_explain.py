@@ -44,12 +44,12 @@ def asking(who: str, address: str, port: int, protocol: str) -> Asked:
     return who, f"{f'[{address}]' if ':' in address else address}:{port}/{protocol}", False, False
 
 
-def wrong(asked: Sequence[Asked], told: Sequence[dict[str, Any]], are_open: Sequence[bool]) -> str:
+def wrong(asked: Sequence[Asked], answers: Sequence[dict[str, Any]], are_open: Sequence[bool]) -> str:
     """What was said otherwise than packets do."""
     lines = [
         f"{' '.join(map(str, question))}: {each['verdict']}, really {'open' if is_open else 'closed'}\n"
         f"{json.dumps(each, indent=1)}"
-        for question, each, is_open in zip(asked, told, are_open, strict=True)
+        for question, each, is_open in zip(asked, answers, are_open, strict=True)
         if each["verdict"] != ("open" if is_open else "closed")
     ]
     return "\n".join(lines[:5])
@@ -70,9 +70,9 @@ def test_the_matrix(backend: str, bridge_nf: int) -> None:
             addresses = Addresses.allotted(host)
             prober = Prober(host, addresses)
             asked = [_asked(row, addresses) for row in ASKED_ROWS]
-            told = explained(host, asked)
+            answers = explained(host, asked)
             are_open = [prober.answers[str(row)].is_open for row in ASKED_ROWS]
-    assert wrong(asked, told, are_open) == ""
+    assert wrong(asked, answers, are_open) == ""
     assert len(asked) > 1000
 
 
@@ -161,11 +161,11 @@ def test_any_declaration_beside_any_firewall(bridge_nf: int, words: dict[str, An
         _serve(host, words)
         ways = list(dict.fromkeys(_ways(host, words)))
         asked = [asking(*_who(who, address), port, protocol) for who, address, port, protocol in ways]
-        told = explained(host, asked)
+        answers = explained(host, asked)
         probes = [Probe(host.path(who), protocol, address, port) for who, address, port, protocol in ways]
-        said_open = [each["verdict"] == "open" for each in told]
+        said_open = [each["verdict"] == "open" for each in answers]
         are_open = [answer.is_open for answer in host.agent.probe_patiently(probes, said_open)]
-    assert wrong(asked, told, are_open) == ""
+    assert wrong(asked, answers, are_open) == ""
 
 
 def _serve(host: ThrowawayHost, words: dict[str, Any]) -> None:
@@ -289,7 +289,7 @@ def whole_host(declared_host: ThrowawayHost) -> Iterator[ThrowawayHost]:
     declared_host.apply(DECLARED)
 
 
-def told(host: ThrowawayHost, *arguments: str) -> dict[str, Any]:
+def explain(host: ThrowawayHost, *arguments: str) -> dict[str, Any]:
     ran = host.wharf("explain", *arguments, "--json")
     assert ran.errors == ""
     found: dict[str, Any] = json.loads(ran.output)
@@ -359,7 +359,7 @@ APPLY = "`wharf apply`"
 def test_why_it_is_closed_and_what_would_open_it(
     host: ThrowawayHost, asked: str, why: str, remedies: list[str]
 ) -> None:
-    found = told(host, *("--icmp" if word == "icmp" else word for word in asked.split()))
+    found = explain(host, *("--icmp" if word == "icmp" else word for word in asked.split()))
     assert found["verdict"] == "closed"
     assert why in found["why"]
     assert len(found["remedies"]) >= len(remedies)
@@ -421,12 +421,12 @@ def test_each_remedy_lets_the_packet_pass() -> None:
     with ThrowawayHost.started() as host:
         host.apply(CLOSED_WAYS)
         asked = [_worded(question) for question in CLOSED_QUESTIONS]
-        told = explained(host, asked)
-        assert [each["why"] for each in told if each["verdict"] != "closed"] == []
-        assert [each["why"] for each in told if not each["remedies"]] == []
+        answers = explained(host, asked)
+        assert [each["why"] for each in answers if each["verdict"] != "closed"] == []
+        assert [each["why"] for each in answers if not each["remedies"]] == []
         # By what is then declared, the question that is then asked, and the remedy.
         followed: dict[str, list[tuple[Asked, str]]] = {}
-        for (source, target, is_ping, _send), each in zip(asked, told, strict=True):
+        for (source, target, is_ping, _send), each in zip(asked, answers, strict=True):
             for remedy in each["remedies"]:
                 words, then = follow(remedy, CLOSED_WAYS, target) or ({}, "")
                 if words:
@@ -448,38 +448,38 @@ def test_each_remedy_lets_the_packet_pass() -> None:
 def test_a_host_on_which_nothing_is_declared() -> None:
     with ThrowawayHost.started() as host:
         for target, parameter in (("8.8.8.8:80", "net.ipv4.ip_forward"), ("[2001:db8:9::9]:80", FORWARDING6)):
-            found = told(host, "outside", target)
+            found = explain(host, "outside", target)
             assert found["why"] == f"no networks are declared on this host, and {parameter} is 0"
             assert found["remedies"] == [f"set {parameter} to 1"]
             host.run(f"sysctl -qw {parameter}=1")
-            assert told(host, "outside", target)["verdict"] == "open"
+            assert explain(host, "outside", target)["verdict"] == "open"
 
 
 def test_a_host_that_does_not_forward() -> None:
     words: dict[str, Any] = {"host": {"ip-forward": False}, "networks": {"front": {}}}
     with ThrowawayHost.started() as host:
         host.apply(words)
-        found = told(host, "outside", "8.8.8.8:80")
+        found = explain(host, "outside", "8.8.8.8:80")
         assert found["why"] == "ip-forward is false (wharf_host)"
         (remedy,) = found["remedies"]
         assert remedy == "`ip-forward: true` and `ip-forward-no-drop: true` in wharf_host"
         host.apply({**words, "host": {"ip-forward": True, "ip-forward-no-drop": True}})
-        assert told(host, "outside", "8.8.8.8:80")["verdict"] == "open"
-        found = told(host, "outside", "[2001:db8:9::9]:80")
+        assert explain(host, "outside", "8.8.8.8:80")["verdict"] == "open"
+        found = explain(host, "outside", "[2001:db8:9::9]:80")
         assert found["why"] == f"no network has IPv6, and {FORWARDING6} is 0"
         assert found["remedies"] == [f"set {FORWARDING6} to 1"]
         host.run(f"sysctl -qw {FORWARDING6}=1")
-        assert told(host, "outside", "[2001:db8:9::9]:80")["verdict"] == "open"
+        assert explain(host, "outside", "[2001:db8:9::9]:80")["verdict"] == "open"
 
 
 def test_of_a_host_address_that_is_missing(host: ThrowawayHost) -> None:
     words = {"containers": {"spare": {"networks": ["back"], "ports": ["198.51.100.10:8300:80"]}}}
     host.apply(words)
-    found = told(host, "outside", "198.51.100.10:8300")
+    found = explain(host, "outside", "198.51.100.10:8300")
     assert "is published, but 198.51.100.10 is no address of this host" in found["why"]
     assert found["remedies"][0] == "give the host the address 198.51.100.10"
     host.run("ip address add 198.51.100.10/32 dev eth0")
-    assert told(host, "203.0.113.9", "198.51.100.10:8300")["verdict"] == "open"
+    assert explain(host, "203.0.113.9", "198.51.100.10:8300")["verdict"] == "open"
     host.run("ip address delete 198.51.100.10/32 dev eth0")
 
 
@@ -487,7 +487,7 @@ def test_what_has_no_effect_has_no_remedy(host: ThrowawayHost) -> None:
     """The rule of the admin for 192.0.2.66 keeps nobody from a container that does not run."""
     host.apply({"containers": {"late": {**DECLARED["containers"]["late"], "ports": ["8400:80"]}}})
     host.apply({"docker_user": [{"source": "192.0.2.66", "action": "drop"}]})
-    found = told(host, "outside", "host:8400")
+    found = explain(host, "outside", "host:8400")
     assert found["verdict"] == "closed"
     assert any("192.0.2.66" in each["what"] and not each["matters"] for each in found["unknown"])
     (remedy,) = found["remedies"]
@@ -525,7 +525,7 @@ def test_what_is_missing_in_the_kernel_shows(
 ) -> None:
     """And it is what a packet does, where this host can send it."""
     host.run(harm)
-    found = told(host, *asked.split(), *(["--send"] if not asked.startswith("203") else []))
+    found = explain(host, *asked.split(), *(["--send"] if not asked.startswith("203") else []))
     assert found["verdict"] == "closed"
     assert why in found["why"]
     assert any(remedy.startswith(APPLY) and missing in remedy for remedy in found["remedies"])
@@ -538,11 +538,11 @@ def test_rules_put_there_by_hand(host: ThrowawayHost) -> None:
         "iptables": "iptables -A DOCKER-USER -s 198.51.100.0/24 -j DROP",
     }
     host.run(by[host.backend])
-    found = told(host, "198.51.100.7", "host:8080")
+    found = explain(host, "198.51.100.7", "host:8080")
     assert found["steps"][-1]["owner"] == "the admin (chain DOCKER-USER)"
     (remedy,) = found["remedies"]
     host.run(remedy.strip("`"))
-    assert told(host, "198.51.100.7", "host:8080")["verdict"] == "open"
+    assert explain(host, "198.51.100.7", "host:8080")["verdict"] == "open"
 
 
 def test_third_party_rules_have_their_owner_and_remedy(host: ThrowawayHost) -> None:
@@ -551,14 +551,14 @@ def test_third_party_rules_have_their_owner_and_remedy(host: ThrowawayHost) -> N
         "nft add chain inet mine forward '{ type filter hook forward priority 10; policy drop; }';"
         "nft add rule inet mine forward ct state established accept"
     )
-    found = told(host, "203.0.113.9", "host:8080")
+    found = explain(host, "203.0.113.9", "host:8080")
     assert found["verdict"] == "closed"
     assert found["steps"][-1]["rule"] == "policy drop"
     assert found["steps"][-1]["owner"] == "a third party (table inet mine)"
     (remedy,) = found["remedies"]
     for command in re.findall("`(nft [^`]*)`", remedy):
         host.run(command)
-    assert told(host, "203.0.113.9", "host:8080")["verdict"] == "open"
+    assert explain(host, "203.0.113.9", "host:8080")["verdict"] == "open"
 
 
 def test_what_cannot_be_known_is_said_and_whether_it_matters(host: ThrowawayHost) -> None:
@@ -566,30 +566,30 @@ def test_what_cannot_be_known_is_said_and_whether_it_matters(host: ThrowawayHost
         "nft add table inet mine; nft add chain inet mine forward '{ type filter hook forward priority 10; }';"
         "nft add rule inet mine forward tcp dport 80 limit rate over 5/second drop"
     )
-    found = told(host, "203.0.113.9", "host:8080")
+    found = explain(host, "203.0.113.9", "host:8080")
     assert found["verdict"] == "unknown"
     (unknown,) = found["unknown"]
     assert "limit rate over 5/second" in unknown["what"]
     assert unknown["matters"]
     assert found["steps"][-1]["passes"] is None
     host.run("nft add rule inet mine forward tcp dport 80 drop")
-    found = told(host, "203.0.113.9", "host:8080")
+    found = explain(host, "203.0.113.9", "host:8080")
     assert found["verdict"] == "closed"
     assert [each["matters"] for each in found["unknown"]] == [False]
 
 
 def test_outside_is_anybody(host: ThrowawayHost) -> None:
-    found = told(host, "outside", "host:8053/udp")
+    found = explain(host, "outside", "host:8053/udp")
     assert found["verdict"] == "unknown"
     assert any("192.0.2.66" in each["what"] and each["matters"] for each in found["unknown"])
-    assert told(host, "outside", "host", "--icmp")["verdict"] == "open"
+    assert explain(host, "outside", "host", "--icmp")["verdict"] == "open"
 
 
 def test_between_two_other_hosts(host: ThrowawayHost) -> None:
     """Neither is known here, nor how the one answers the other."""
     host.apply({"host": {"ip-forward-no-drop": True}})
     for target in ("8.8.8.8:80", "[2001:db8:9::9]:80"):
-        found = told(host, "outside", target)
+        found = explain(host, "outside", target)
         assert found["verdict"] == "open"
         assert [each["what"].partition(",")[0] for each in found["unknown"]] == [
             "the network beyond eth0",
@@ -643,7 +643,7 @@ def test_a_name_that_only_a_nameserver_knows() -> None:
     with ThrowawayHost.started() as host:
         host.apply(words)
         for name, address in (("printer", "192.0.2.30"), ("db", "192.0.2.31")):
-            found = told(host, "web", f"{name}:80")
+            found = explain(host, "web", f"{name}:80")
             assert (found["address"], found["verdict"]) == (address, "open")
         for source, why in (
             ("apart", "no nameserver of apart says an address of it"),
@@ -669,13 +669,13 @@ def test_what_is_sent_comes_out_as_explained(host: ThrowawayHost) -> None:
     ]
     before = host.snapshot()
     ways = [(*each.split()[:2], "--icmp" in each, True) for each in asked]
-    told = dict(zip(asked, explained(host, ways), strict=True))
+    answers = dict(zip(asked, explained(host, ways), strict=True))
     assert differences(before, host.snapshot()) == ""
-    assert [each for each in asked if told[each]["sent"]["agrees"] is not True] == []
+    assert [each for each in asked if answers[each]["sent"]["agrees"] is not True] == []
     if host.backend == "nftables":
         # The rules that decide are those that the kernel itself says that the packet met.
-        rules = {each: _rules_of_the_host(told[each]) for each in asked}
-        assert [each for each in asked if not rules[each] <= {*told[each]["sent"]["trace"]}] == []
+        rules = {each: _rules_of_the_host(answers[each]) for each in asked}
+        assert [each for each in asked if not rules[each] <= {*answers[each]["sent"]["trace"]}] == []
         assert sum(map(len, rules.values())) > len(asked)
 
 
@@ -693,7 +693,7 @@ def test_the_module_returns_the_same(tmp_path: Path) -> None:
             {"wharf.network.explain": {"from": "203.0.113.9", "to": "host:8080"}},
             {"wharf.network.explain": {"from": "wep", "to": "db"}, "ignore_errors": True},
         ]
-        by_command = [told(host, "web", "db:5432"), told(host, "203.0.113.9", "host:8080")]
+        by_command = [explain(host, "web", "db:5432"), explain(host, "203.0.113.9", "host:8080")]
         played = controller.play([{"tasks": tasks}, {"tasks": tasks, "check_mode": True}])
         assert played.returncode == 0, played.output
         for *returned, failed in (played.results[:3], played.results[3:]):

@@ -93,17 +93,17 @@ def test_files_are_written_in_place_and_given_back(host: ThrowawayHost, boxes: B
     host.run("umount /run/net")
 
 
-def test_bytes_of_a_containers_files_are_told_escaped(host: ThrowawayHost, boxes: Boxes, tmp_path: Path) -> None:
+def test_bytes_of_a_containers_files_are_printed_escaped(host: ThrowawayHost, boxes: Boxes, tmp_path: Path) -> None:
     """Root in the container chooses them. Ansible refuses a result that is not UTF-8, and a terminal obeys an ESC."""
     declared = words(web=f"pid:{boxes.start('web')}")
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     with host.declared(declared):
         host.run("printf '\\377\\033[31m\\n' > /run/web/etc/hosts")
-        told = subprocess.run(
+        printed = subprocess.run(
             [*host.enter(), *ENGINE, "-m", "engine.command", "diff"], env=strict, capture_output=True, check=False
         )
-        assert (told.returncode, told.stderr) == (DIFFERS, b"")
-        assert rb"-\xff\x1b[31m" in told.stdout
+        assert (printed.returncode, printed.stderr) == (DIFFERS, b"")
+        assert rb"-\xff\x1b[31m" in printed.stdout
         task = {"wharf.network.dns_files": {key: declared[key] for key in ("networks", "containers")}}
         ran = Controller(host, tmp_path).play({"tasks": [task]}, "--diff")
         assert ran.returncode == 0, ran.output
@@ -207,14 +207,14 @@ SOON = 30
 
 @pytest.mark.parametrize("place", ["process", "named"])
 def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayHost, boxes: Boxes, place: str) -> None:
-    """All else is brought to what is declared, and given back. What is left is told, and the next run without the
+    """All else is brought to what is declared, and given back. What is left is reported, and the next run without the
     obstacle makes it.
     """
     good = boxes.start("good")
     evil = {each: _place(host, boxes, place, each) for each in OBSTACLES}
     declared = words(good=f"pid:{good}", **{each.id: sandbox for each, (sandbox, _path) in evil.items()})
     keys = {f"{sandbox}:/etc/hosts" for sandbox, _path in evil.values()}
-    told = {each.id: f"{evil[each][0]}: /etc/hosts cannot be written: {each.reason}" for each in OBSTACLES}
+    reasons = {each.id: f"{evil[each][0]}: /etc/hosts cannot be written: {each.reason}" for each in OBSTACLES}
     paths = " ".join(path for _sandbox, path in evil.values())
 
     def files() -> str:
@@ -226,7 +226,7 @@ def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayH
     with _in_the_way(host, evil):
         for _again in range(2):
             results = host.apply(declared)
-            assert results.warnings == {f"wharf_containers.{name}: {reason}" for name, reason in told.items()}
+            assert results.warnings == {f"wharf_containers.{name}: {reason}" for name, reason in reasons.items()}
             assert set(results.pending) == keys
             for each, (_sandbox, path) in evil.items():
                 assert host.read(path.replace("hosts", "hostname")) == f"{each.id}\n"
@@ -243,7 +243,7 @@ def test_what_is_in_the_way_of_one_file_concerns_that_one_alone(host: ThrowawayH
     with _in_the_way(host, evil):
         for _again in range(2):
             results = host.apply({}, ABSENT)
-            assert results.warnings == {*told.values()}
+            assert results.warnings == {*reasons.values()}
             assert set(results.pending) == keys
             assert boxes.etc("good") in before[1]
             assert {name for _kind, name in host.ledger()["owned"]["dns_files"]} == keys

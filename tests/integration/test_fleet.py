@@ -20,7 +20,7 @@ def test_hosts_become_what_their_groups_say(fleet: Fleet) -> None:
     made = fleet.play("wharf.network.site")
     assert made.returncode == 0, made.output
     assert made.changed == set(fleet.of("data"))
-    # One task looks at its variables, one brings it to what is declared, and one tells of that; one is for all hosts.
+    # One task looks at its variables, one brings it to what is declared, and one reports that; one is for all hosts.
     first, *others = [*fleet.of("data"), *fleet.of("web")]
     assert (made.of(first)["ok"], {made.of(name)["ok"] for name in others}) == (4, {3})
     for name in fleet.of("web"):
@@ -98,11 +98,11 @@ WRONG = [
 def test_a_variable_of_one_group_that_is_wrong_stops_all(fleet: Fleet) -> None:
     """Before anything is done on any host, also by roles in a play of one's own."""
     before = {name: host.snapshot() for name, host in fleet.hosts.items()}
-    for play, wrong, told in WRONG:
+    for play, wrong, problem in WRONG:
         fleet.set_variables("data", {**GROUPS["data"], **wrong})
         stopped = fleet.play(play)
         assert (stopped.returncode, stopped.changed) == (2, set()), stopped.output
-        assert told in stopped.output
+        assert problem in stopped.output
     for name, host in fleet.hosts.items():
         assert differences(before[name], host.snapshot()) == "", name
 

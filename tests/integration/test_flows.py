@@ -185,7 +185,7 @@ def test_what_is_withdrawn_where_all_ports_are_open_is_closed_at_the_host_only(h
     assert living(host, held) == {stays, ("outside", own["plain"], 80)}
 
 
-def test_what_could_not_be_forgotten_is_told_and_made_up_for(host: ThrowawayHost) -> None:
+def test_what_could_not_be_forgotten_is_reported_and_made_up_for(host: ThrowawayHost) -> None:
     both, one = words(web=[only_for([OUTSIDE4, NEIGHBOUR4])]), words(web=[only_for([OUTSIDE4])])
     host.apply(both, EXACT)
     flows = ("outside", HOST4, 8443), ("neighbour", HOST4, 8443)

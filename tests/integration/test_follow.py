@@ -59,19 +59,19 @@ def confined() -> list[str]:
 
 
 def heard(process: subprocess.Popen[str]) -> dict[str, set[str]]:
-    told = _told(process)
-    assert not told.pop("problem")
-    return {key: set(value) for key, value in told.items()}
+    reported = _report(process)
+    assert not reported.pop("problem")
+    return {key: set(value) for key, value in reported.items()}
 
 
 def problem(process: subprocess.Popen[str]) -> str:
-    return str(_told(process)["problem"])
+    return str(_report(process)["problem"])
 
 
-def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
+def _report(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout
-    told: dict[str, Any] = json.loads(process.stdout.readline())
-    return told
+    reported: dict[str, Any] = json.loads(process.stdout.readline())
+    return reported
 
 
 def nameservers(host: ThrowawayHost, container: str) -> list[str]:
@@ -124,8 +124,8 @@ def test_a_file_that_somebody_has_edited_is_left_alone_and_reported(host: Throwa
     with following(host) as process:
         host.run("ip netns exec edited sh -c 'echo nameserver 192.0.2.1 > /etc/resolv.conf'")
         ask_elsewhere(host, "192.0.2.59")
-        told = heard(process)
-        assert (told["changed"], told["left"]) == (files("plain"), {EDITED})
+        reported = heard(process)
+        assert (reported["changed"], reported["left"]) == (files("plain"), {EDITED})
     words = {**WORDS, "containers": {**WORDS["containers"], "edited": {"dns_search": "example.net"}}}
     for run in (host.diff, host.apply, host.apply):
         results = run(words)
@@ -146,8 +146,8 @@ def test_other_files_that_are_edited_are_mended_by_a_run_and_not_before(host: Th
     with following(host) as process:
         assert heard(process)["left"] == paths
         ask_elsewhere(host, "192.0.2.60")
-        told = heard(process)
-        assert (told["changed"], told["left"]) == (files("plain", "edited"), paths)
+        reported = heard(process)
+        assert (reported["changed"], reported["left"]) == (files("plain", "edited"), paths)
     assert {name for _layer, _action, _kind, name, *_fields in host.converge(WORDS)} == paths
 
 
@@ -276,8 +276,8 @@ def test_machines_that_start_are_connected() -> None:
             for again in (False, True):
                 # Whose root is another one than the host's.
                 machines.start("web", *USERS["of its own"])
-                told = heard(process)
-                assert told["connected"] == {"machine:web"}
+                reported = heard(process)
+                assert reported["connected"] == {"machine:web"}
                 assert host.serve(machines.place("web"), "80/tcp", name="web") is None
                 assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web", again
                 assert machines.run("web", "cat /etc/hostname") == "web\n"
@@ -303,12 +303,12 @@ def test_containers_that_docker_starts_are_connected() -> None:
     ):
         docker.make({**alone, "containers": {"web": {"network_mode": "none"}}})
         for start in ("true", "docker restart --time 0 web"):
-            docker.tell(start)
+            docker.run(start)
             assert heard(process)["connected"] == {"docker:web"}
             docker.name_places(["web"])
             host.serve("web", "80/tcp")
             assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web", start
-            assert f"{host.address('app', 'front')}\tapp" in docker.tell("docker exec web cat /etc/hosts")
+            assert f"{host.address('app', 'front')}\tapp" in docker.run("docker exec web cat /etc/hosts")
 
 
 def test_a_bridge_without_which_nothing_is_connected_is_named_by_its_place(host: ThrowawayHost) -> None:

@@ -109,7 +109,7 @@ def test_a_network_that_says_so_answers_pings(host: ThrowawayHost) -> None:
 
 
 @pytest.mark.parametrize("masquerade", ["true", "false"])
-def test_what_is_too_large_is_told_of(host: ThrowawayHost, masquerade: str) -> None:
+def test_what_is_too_large_is_reported(host: ThrowawayHost, masquerade: str) -> None:
     """A container learns how much goes through, whatever its network says of ICMP."""
     a_far_host(host)
     with host.declared(_words({"com.docker.network.bridge.enable_ip_masquerade": masquerade})):
@@ -118,7 +118,7 @@ def test_what_is_too_large_is_told_of(host: ThrowawayHost, masquerade: str) -> N
 
 
 def test_a_large_answer_to_a_ping_comes_through() -> None:
-    """The first one is lost; that it was too large must be told to the container, by its own address.
+    """The first one is lost; that it was too large must be reported to the container, by its own address.
 
     Without bridge-nf-call-ip6tables, under which the kernel puts fragments together and forgets that they were some.
     """

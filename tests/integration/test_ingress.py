@@ -168,7 +168,7 @@ def test_verify_asks_the_other_hosts(hosts: SeveralHosts) -> None:
 
 
 def test_who_may_reach_it_is_decided_by_the_client(hosts: SeveralHosts) -> None:
-    """On whichever host it asks. Others than the owner are not told of it."""
+    """On whichever host it asks. Hosts other than the owner do not know of it."""
     restricted = {**WEB, "x-wharf": {"allow_from": [address(STRANGER_NUMBER), address(STRANGER_NUMBER, 6)]}}
     words = declared(hosts, restricted, DNS)
     assert hosts["h1"].converge(words["h1"]) == []
@@ -258,7 +258,7 @@ def test_numbers_stay_as_hosts_come_and_go(hosts: SeveralHosts) -> None:
     assert "119003" not in owner.run("ip rule")
 
 
-def test_a_port_that_is_taken_is_told_with_both_places(hosts: SeveralHosts) -> None:
+def test_a_port_that_is_taken_is_reported_with_both_places(hosts: SeveralHosts) -> None:
     host, words = hosts["h1"], declared(hosts, WEB, DNS)["h1"]
     words["containers"]["c1"] = {"networks": ["app"], "ports": ["8080:80"]}
     taken = (

@@ -138,10 +138,10 @@ def test_nothing_is_advised_that_is_refused_with_leases(host: ThrowawayHost) -> 
     with serving(host):
         host.apply(words("macvlan", "web"), EXACT)
     host.run("ip addr add 198.51.100.8/24 dev spare")
-    told = host.wharf("explain", "host", f"{on_lan(host, 'web')[0]}:80").output
-    assert "the kernel passes no packets between spare" in told
-    assert "to open: put the container on a network with a bridge" in told
-    assert "host_access" not in told
+    output = host.wharf("explain", "host", f"{on_lan(host, 'web')[0]}:80").output
+    assert "the kernel passes no packets between spare" in output
+    assert "to open: put the container on a network with a bridge" in output
+    assert "host_access" not in output
 
 
 def test_follow_asks_where_no_server_has_answered(host: ThrowawayHost, kind: str) -> None:

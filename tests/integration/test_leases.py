@@ -64,7 +64,7 @@ WORDS: dict[str, Any] = {
     },
 }
 
-# What a client was told, as shell variables.
+# What a client got, as shell variables.
 _REPORT = '#!/bin/sh\n[ "$1" = bound ] && set\ntrue\n'
 
 
@@ -86,7 +86,7 @@ def host() -> Iterator[ThrowawayHost]:
 
 
 def prepare(host: ThrowawayHost) -> None:
-    """What clients run when they are told something, and files to boot."""
+    """What clients run when they get something, and files to boot."""
     host.write("/run/report", _REPORT)
     host.run("chmod 755 /run/report; mkdir /run/tftp")
     for file, machines in (("pxe.0", "BIOS"), ("grub.efi", "UEFI"), ("grubaa64.efi", "ARM")):
@@ -120,7 +120,7 @@ def unplug(host: ThrowawayHost, name: str) -> None:
 
 
 def lease(host: ThrowawayHost, place: str, *options: str) -> dict[str, str]:
-    """What DHCP tells a client there, by udhcpc's names for it; nothing if nobody answers."""
+    """What DHCP gives a client there, by udhcpc's names for it; nothing if nobody answers."""
     wanted = "-O mtu -O search -O staticroutes -O bootfile"
     command = f"busybox udhcpc -i eth0 -n -q -f -t 10 -T 1 -s /run/report {wanted} {' '.join(options)} || true"
     output = host.run(command, place)
@@ -139,25 +139,25 @@ def until(check: Callable[[], bool]) -> None:
 
 
 def test_a_declared_container_is_given_its_declared_address(host: ThrowawayHost) -> None:
-    told = lease(host, "web")
-    assert told["ip"] == host.address("web", "lan")
+    settings = lease(host, "web")
+    assert settings["ip"] == host.address("web", "lan")
     # The range is left to those who are not declared.
-    assert told["ip"] not in ("10.7.0.2", "10.7.0.3")
-    assert told["mask"] == "24" or told["subnet"] == "255.255.255.0"
-    assert told["router"] == told["dns"] == "10.7.0.1"
-    assert told["mtu"] == "1400"
-    assert told["search"] == told["domain"] == "lan.example"
-    assert told["staticroutes"].startswith("10.9.0.0/16 10.7.0.1")
-    assert told["lease"] == "7200"
+    assert settings["ip"] not in ("10.7.0.2", "10.7.0.3")
+    assert settings["mask"] == "24" or settings["subnet"] == "255.255.255.0"
+    assert settings["router"] == settings["dns"] == "10.7.0.1"
+    assert settings["mtu"] == "1400"
+    assert settings["search"] == settings["domain"] == "lan.example"
+    assert settings["staticroutes"].startswith("10.9.0.0/16 10.7.0.1")
+    assert settings["lease"] == "7200"
 
 
 def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: ThrowawayHost) -> None:
-    told = lease(host, "guest", "-x", "hostname:printer")
-    assert told["ip"] in ("10.7.0.2", "10.7.0.3")
+    settings = lease(host, "guest", "-x", "hostname:printer")
+    assert settings["ip"] in ("10.7.0.2", "10.7.0.3")
     for place in ("web", "both", "picky"):
         for name in ("printer", "printer.lan.example"):
-            assert asked(host, place, name) == [told["ip"]]
-        assert asked(host, place, f"-x {told['ip']}") == ["printer.lan.example."]
+            assert asked(host, place, name) == [settings["ip"]]
+        assert asked(host, place, f"-x {settings['ip']}") == ["printer.lan.example."]
         # In IPv6 it has made its address itself.
         until(lambda: asked(host, place, "printer.lan.example AAAA") == ["fd00:7::ff:fe00:21"])  # noqa: B023
         assert asked(host, place, "-x fd00:7::ff:fe00:21") == ["printer.lan.example."]
@@ -165,14 +165,14 @@ def test_a_stranger_is_given_a_lease_whose_name_all_know_and_which_lasts(host: T
     changed = copy.deepcopy(WORDS)
     changed["networks"]["lan"]["x-wharf"]["dhcp"]["lease_time"] = "3h"
     assert ("dnsmasq", "update", "dnsmasq", "lan", "config") in host.converge(changed)
-    assert asked(host, "web", "printer") == [told["ip"]]
+    assert asked(host, "web", "printer") == [settings["ip"]]
     # Nor does it take an orderly end.
     pid = host.read("/run/wharf/running/lan.pid").strip()
     host.run(f"kill -9 {pid}; while [ -e /proc/{pid}/root/etc ]; do sleep 0.01; done")
     assert host.apply(changed).changes == [("dnsmasq", "create", "dnsmasq", "lan")]
-    assert asked(host, "both", "printer") == [told["ip"]]
-    again = lease(host, "guest", "-r", told["ip"])
-    assert (again["ip"], again["lease"]) == (told["ip"], "10800")
+    assert asked(host, "both", "printer") == [settings["ip"]]
+    again = lease(host, "guest", "-r", settings["ip"])
+    assert (again["ip"], again["lease"]) == (settings["ip"], "10800")
     host.apply(WORDS)
 
 
@@ -195,10 +195,10 @@ def test_no_stranger_is_called_as_a_container_is(host: ThrowawayHost) -> None:
 
 def test_where_no_domain_is_declared_leases_are_called_by_the_network(host: ThrowawayHost) -> None:
     with upstream(host, "192.0.2.53", "203.0.113.53") as log:
-        told = lease(host, "visitor", "-x", "hostname:radio")
-        assert told["search"] == told["domain"] == "home"
+        settings = lease(host, "visitor", "-x", "hostname:radio")
+        assert settings["search"] == settings["domain"] == "home"
         for name in ("radio", "radio.home"):
-            assert asked(host, "cook", name) == [told["ip"]]
+            assert asked(host, "cook", name) == [settings["ip"]]
             assert asked(host, "cook", f"{name} AAAA") == asked(host, "cook", "nobody.home") == []
         assert asked(host, "cook", "elsewhere.example.com") == ["203.0.113.53"]
         assert "radio" not in host.read(log) and "home" not in host.read(log)
@@ -244,9 +244,9 @@ def test_a_container_that_comes_is_given_its_address_without_a_restart(host: Thr
     host.converge({"containers": {"fresh": {}}}, ABSENT, ["containers"])
 
 
-def test_options_are_told_to_the_last_character(host: ThrowawayHost) -> None:
-    told = lease(host, "web", "-O rootpath -O tzdbstr")
-    assert (told["rootpath"], told["tzdbstr"]) == ('nfs "srv" #1 \\ end', "#UTC,a, b")
+def test_options_are_sent_to_the_last_character(host: ThrowawayHost) -> None:
+    settings = lease(host, "web", "-O rootpath -O tzdbstr")
+    assert (settings["rootpath"], settings["tzdbstr"]) == ('nfs "srv" #1 \\ end', "#UTC,a, b")
 
 
 def test_what_dnsmasq_takes_for_a_lease_time_or_for_none_is_a_name(host: ThrowawayHost) -> None:
@@ -255,18 +255,18 @@ def test_what_dnsmasq_takes_for_a_lease_time_or_for_none_is_a_name(host: Throwaw
     containers = {name: {"networks": {"lan": {"ipv4_address": f"10.7.0.{40 + n}"}}} for n, name in enumerate(names)}
     host.converge({**WORDS, "containers": {**WORDS["containers"], **containers}})
     for name in names:
-        told = lease(host, name, "-O hostname")
-        assert (told["ip"], told["hostname"], told["lease"]) == (host.address(name, "lan"), name, "7200")
-        assert asked(host, "web", f"-x {told['ip']}") == [f"{name}.lan.example."]
+        settings = lease(host, name, "-O hostname")
+        assert (settings["ip"], settings["hostname"], settings["lease"]) == (host.address(name, "lan"), name, "7200")
+        assert asked(host, "web", f"-x {settings['ip']}") == [f"{name}.lan.example."]
     host.converge({"containers": containers}, ABSENT, ["containers"])
 
 
 def test_an_internal_network_names_no_router(host: ThrowawayHost) -> None:
-    told = lease(host, "vm")
-    assert told["ip"] == "10.8.0.50"
-    assert "router" not in told
+    settings = lease(host, "vm")
+    assert settings["ip"] == "10.8.0.50"
+    assert "router" not in settings
     # Where names are not answered, nobody is named for them.
-    assert "dns" not in told
+    assert "dns" not in settings
 
 
 def addresses6(host: ThrowawayHost, place: str) -> set[str]:
@@ -308,26 +308,26 @@ def test_what_is_advertised_by_mode(
     assert ("rdnss" in heard) == (network in ("rest", "lan"))
 
 
-def told_by_dhcpv6(host: ThrowawayHost, place: str, words: str = "", options: str = "") -> dict[str, str]:
-    """What DHCPv6 tells a client there, by dhclient's names for it."""
-    told = f"/run/{place}.told6"
+def dhcpv6_lease(host: ThrowawayHost, place: str, words: str = "", options: str = "") -> dict[str, str]:
+    """What DHCPv6 gives a client there, by dhclient's names for it."""
+    path = f"/run/{place}.options6"
     host.write(f"/run/{place}.conf6", words)
-    host.write("/run/report6", f"#!/bin/sh\nenv | sed -n s/^new_//p >> {told}\n")
+    host.write("/run/report6", f"#!/bin/sh\nenv | sed -n s/^new_//p >> {path}\n")
     files = f"-cf /run/{place}.conf6 -lf /run/{place}.leases6 -pf /run/{place}.pid6"
     host.run(
         f"""
-        chmod 755 /run/report6; rm -f {told}; : > /run/{place}.leases6
+        chmod 755 /run/report6; rm -f {path}; : > /run/{place}.leases6
         timeout 20 dhclient -6 -1 -d {options} -sf /run/report6 {files} eth0 2>/dev/null &
-        for each in $(seq 200); do grep -q = {told} 2>/dev/null && break; sleep 0.1; done
+        for each in $(seq 200); do grep -q = {path} 2>/dev/null && break; sleep 0.1; done
         kill $! 2>/dev/null || true
         """,
         place,
     )
-    return dict(line.split("=", 1) for line in host.read(told).splitlines())
+    return dict(line.split("=", 1) for line in host.read(path).splitlines())
 
 
 def leased_by_dhcpv6(host: ThrowawayHost, place: str, words: str = "") -> str:
-    return told_by_dhcpv6(host, place, words)["ip6_address"]
+    return dhcpv6_lease(host, place, words)["ip6_address"]
 
 
 def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
@@ -339,11 +339,11 @@ def test_dhcpv6_gives_declared_and_free_addresses(host: ThrowawayHost) -> None:
         assert asked(host, place, "scanner.lan.example AAAA") == asked(host, place, "scanner AAAA") == [leased]
 
 
-def test_dhcpv6_tells_the_rest_where_hosts_make_their_addresses(host: ThrowawayHost) -> None:
+def test_dhcpv6_gives_the_rest_where_hosts_make_their_addresses(host: ThrowawayHost) -> None:
     with plugged_in(host, "listener", "br-rest", "02:00:00:00:00:32"):
-        told = told_by_dhcpv6(host, "listener", options="-S")
-    assert told["dhcp6_domain_search"] == "rest."
-    assert told["dhcp6_name_servers"] in gateways(host, "rest")
+        settings = dhcpv6_lease(host, "listener", options="-S")
+    assert settings["dhcp6_domain_search"] == "rest."
+    assert settings["dhcp6_name_servers"] in gateways(host, "rest")
 
 
 def gateways(host: ThrowawayHost, network: str) -> tuple[str, ...]:
@@ -360,24 +360,24 @@ def gateways(host: ThrowawayHost, network: str) -> tuple[str, ...]:
     ],
 )
 def test_network_boot(host: ThrowawayHost, architecture: str, file: str, content: str) -> None:
-    told = lease(host, "web", "-x", f"0x5d:{architecture}")
-    assert told["bootfile"] == file
-    server = told.get("siaddr") or told["serverid"]
-    assert content in host.run(f"busybox tftp -g -r {told['bootfile']} -l /dev/stdout {server}", "web")
+    settings = lease(host, "web", "-x", f"0x5d:{architecture}")
+    assert settings["bootfile"] == file
+    server = settings.get("siaddr") or settings["serverid"]
+    assert content in host.run(f"busybox tftp -g -r {settings['bootfile']} -l /dev/stdout {server}", "web")
 
 
 @pytest.mark.parametrize(("architecture", "file", "content"), [(7, "grub.efi", "UEFI"), (11, "grubaa64.efi", "ARM")])
 def test_network_boot_by_ipv6(host: ThrowawayHost, architecture: int, file: str, content: str) -> None:
     words = f"send dhcp6.client-arch-type {architecture}; also request dhcp6.bootfile-url;"
-    assert told_by_dhcpv6(host, "late", words)["dhcp6_bootfile_url"] == f"tftp://[fd00:7::1]/{file}"
+    assert dhcpv6_lease(host, "late", words)["dhcp6_bootfile_url"] == f"tftp://[fd00:7::1]/{file}"
     assert content in host.run(f"busybox tftp -g -r {file} -l /dev/stdout fd00:7::1", "late")
 
 
 def test_boot_by_http(host: ThrowawayHost) -> None:
     """A client takes an offer for one of its own only if it is marked as such."""
-    told = lease(host, "web", "-x 0x5d:0010", "-V HTTPClient:Arch:00016:UNDI:003001")
-    assert told["bootfile"] == "http://10.7.0.9/grub.efi"
-    assert told["vendor"] == "HTTPClient"
+    settings = lease(host, "web", "-x 0x5d:0010", "-V HTTPClient:Arch:00016:UNDI:003001")
+    assert settings["bootfile"] == "http://10.7.0.9/grub.efi"
+    assert settings["vendor"] == "HTTPClient"
     assert "vendor" not in lease(host, "web", "-x 0x5d:0007")
 
 

@@ -445,13 +445,13 @@ def test_nothing_goes_that_is_not_named(live: ThrowawayHost) -> None:
     """A file of words that names nothing is not one that is not given."""
     nothing = {"networks": {}, "containers": {}, "docker_user": []}
     for words in ({}, {"containers": {}}, nothing, dict.fromkeys(nothing)):
-        told = json.loads(live.engine(["apply", "-", "--json", "--state", ABSENT], words))
-        assert told["changes"] == []
-        assert "names nothing, so nothing is removed" in told["warnings"][0]
+        result = json.loads(live.engine(["apply", "-", "--json", "--state", ABSENT], words))
+        assert result["changes"] == []
+        assert "names nothing, so nothing is removed" in result["warnings"][0]
     only_networks = {"networks": WORDS["networks"]}
-    told = json.loads(live.engine(["apply", "-", "--json", "--state", EXACT], only_networks))
-    assert told["changes"] == []
-    assert "wharf_containers is not given: what was declared there before stays" in told["warnings"][0]
+    result = json.loads(live.engine(["apply", "-", "--json", "--state", EXACT], only_networks))
+    assert result["changes"] == []
+    assert "wharf_containers is not given: what was declared there before stays" in result["warnings"][0]
     live.apply({"containers": "all"}, ABSENT, ["containers"])
     assert live.run("ls /run/netns") == ""
     assert {"front", "back"} <= live.ledger()["declared"]["networks"].keys()

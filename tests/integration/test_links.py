@@ -195,7 +195,7 @@ def test_bridges_that_go_leave_nothing_and_foreign_ones_stay() -> None:
 
 
 @on_a_host_of_its_own
-def test_all_foreign_links_with_a_bridges_name_are_told_at_once() -> None:
+def test_all_foreign_links_with_a_bridges_name_are_reported_at_once() -> None:
     run("ip link add br-app type bridge")
     run("ip link add docker0 type veth peer name other")
     default = replace(BRIDGE, name="docker0", network="bridge", place="wharf_host")
@@ -425,7 +425,7 @@ def test_only_a_change_of_a_bridge_needs_pyroute2(monkeypatch: pytest.MonkeyPatc
 
 
 @on_a_host_of_its_own
-def test_a_refusal_is_told_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
     converge(BRIDGE)
     monkeypatch.setitem(sys.modules, "pyroute2", None)
     monkeypatch.setattr(endpoints_module, "_bridge_index", lambda _endpoint: 4711)
@@ -434,7 +434,7 @@ def test_a_refusal_is_told_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @on_a_host_of_its_own
-def test_what_the_kernel_refuses_is_told_of_its_object() -> None:
+def test_what_the_kernel_refuses_is_reported_of_its_object() -> None:
     run("ip netns add other")
     run("ip -n other link add eth0 type bridge")
     endpoint = replace(ENDPOINT, sandbox=SandboxRef(PATH, "/run/netns/other"))
@@ -562,7 +562,7 @@ def test_a_container_leaves_the_hosts_stack_for_its_own_interface() -> None:
 
 
 @on_a_host_of_its_own
-def test_foreign_namespaces_are_conflicts_told_at_once() -> None:
+def test_foreign_namespaces_are_conflicts_reported_at_once() -> None:
     run("ip netns add web")
     run("ip netns add side")
     mine = Sandbox(SandboxRef(NETNS, "mine"), "mine")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Firewalls of others: what they drop is named with what helps, and where they may be told, they are."""
+"""Firewalls of others: what they drop is named with what helps, and where they may be changed, they are."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_bridge_whose_name_says_more_opens_nothing(host: ThrowawayHost, name: 
         assert not host.probe("neighbour", f"{internet}:80/tcp", False).is_open
 
 
-@pytest.mark.parametrize("words", [WORDS, ACCEPTING], ids=["nftables", "told in FORWARD"])
+@pytest.mark.parametrize("words", [WORDS, ACCEPTING], ids=["nftables", "accepted in FORWARD"])
 def test_a_name_with_a_quote_stops_nothing(host: ThrowawayHost, words: Any) -> None:
     """`recent` takes any name and lists it as it is; a comment's quote is listed escaped."""
     host.run(

@@ -113,8 +113,8 @@ def test_who_reaches_whom(host: ThrowawayHost, mode: str, among: bool) -> None:
                 ("web", f"{on_bridge}:80/tcp"): False,
             }
             assert host.reached(expected) == expected
-            told = explained(host, [question(*way) for way in expected])
-            said = {way: each["verdict"] for way, each in zip(expected, told, strict=True)}
+            answers = explained(host, [question(*way) for way in expected])
+            said = {way: each["verdict"] for way, each in zip(expected, answers, strict=True)}
             unknown = {("db", f"{web}:80/tcp"), ("db", f"{web}:53/udp")} if mode == "vepa" else set()
             assert said == {
                 way: "unknown" if way in unknown else "open" if is_open else "closed"
@@ -142,8 +142,8 @@ def test_what_is_made_in_the_container(host: ThrowawayHost) -> None:
         assert [each["gateway"] for each in host.json("ip -j -6 route show default", "web")] == ["2001:db8::1"]
         assert "192.0.2.128\tweb" in host.read("/etc/netns/web/hosts")
         network, container = (host.observed()[each] for each in ("networks", "containers"))
-        told = {key: network["lan"][key] for key in ("driver", "parent", "mode", "endpoints", "bridge")}
-        assert told == {
+        observed = {key: network["lan"][key] for key in ("driver", "parent", "mode", "endpoints", "bridge")}
+        assert observed == {
             "driver": "macvlan", "parent": "eth0", "mode": "bridge", "endpoints": ["web/lan"], "bridge": None,
         }  # fmt: skip
         assert (container["web"]["endpoints"]["lan"]["parent"], container["web"]["unconnected"]) == ("eth0", {})
@@ -278,7 +278,7 @@ def test_parents_that_cannot_be(host: ThrowawayHost, prepare: str, parent: str, 
 
 
 def test_a_link_that_somebody_else_has_taken_whole(host: ThrowawayHost) -> None:
-    """Nothing on the host tells so beforehand: the kernel refuses, and the run is taken back."""
+    """Nothing on the host shows it beforehand: the kernel refuses, and the run is taken back."""
     spare(host)
     host.run("ip netns add other; ip link add mv link spare type macvlan mode passthru; ip link set mv netns other")
     (said,) = refused(host, on_lan("web", parent="spare"))
@@ -494,8 +494,8 @@ def test_the_host_and_its_containers_by_a_link_of_the_hosts_own(host: ThrowawayH
             }
             assert host.reached(expected) == expected
             assert host.probe("web", f"{own}:80/tcp").by == "host"
-            told = explained(host, [question(*way) for way in expected])
-            assert {way: each["verdict"] == "open" for way, each in zip(expected, told, strict=True)} == expected
+            answers = explained(host, [question(*way) for way in expected])
+            assert {way: each["verdict"] == "open" for way, each in zip(expected, answers, strict=True)} == expected
         assert rows(verify(host)) == {}
         # The LAN finds the host's other addresses where it always found them.
         mac = host.json("ip -j link show eth0")[0]["address"]

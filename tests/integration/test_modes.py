@@ -298,7 +298,7 @@ def test_what_is_no_namespace_is_not_taken_for_one(host: ThrowawayHost, make: st
 
 
 def test_who_shared_a_third_partys_stack_leaves_it(host: ThrowawayHost) -> None:
-    """Also where nothing in that stack is managed, so that nothing there tells whose it is."""
+    """Also where nothing in that stack is managed, so that nothing there shows whose it is."""
     theirs = {"network_mode": "none", "x-wharf": {"sandbox": "path:/run/netns/theirs"}}
     shared = {"web": theirs, "side": {"network_mode": "service:web"}}
     own = {"network_mode": "none"}

@@ -89,9 +89,9 @@ def test_links_lead_to_where_their_containers_are_now(host: ThrowawayHost) -> No
     host.converge({**WORDS, "host": {"bip": "10.250.0.1/24"}})
     after = host.address("plain", "bridge"), host.address("named", "bridge")
     assert all(address.startswith("10.250.0.") for address in after)
-    told = names(host, "linking")
-    assert ["upstream" in told[after[0]], "mailer" in told[after[1]]] == [True, True]
-    assert not set(before) & set(told)
+    known = names(host, "linking")
+    assert ["upstream" in known[after[0]], "mailer" in known[after[1]]] == [True, True]
+    assert not set(before) & set(known)
     host.converge(WORDS)
 
 
@@ -109,7 +109,7 @@ def test_hosts_on_user_networks_names_the_containers_on_them(host: ThrowawayHost
     assert "web" in web[host.address("web", "front")]
     assert web[host.address("pg", "db")] == {"pg", "postgres"}
     assert "web" in pg[host.address("web", "db")]
-    # Those of a network that one is not on are not told.
+    # Those of a network that one is not on are unknown.
     assert host.address("web", "front") not in pg
 
 

@@ -122,27 +122,27 @@ def test_beside_a_dockerd(ours: Answers) -> None:
         upstream(host, "192.0.2.53", "203.0.113.53"),
         Dockerd.started(host, {}) as dockerd,
     ):
-        dockerd.tell(f"cd / && tar c $(ls -d bin lib* sbin) | docker import - {IMAGE}")
-        dockerd.tell("docker network create --ipv6 --subnet 172.18.0.0/16 --subnet fd00:26::/64 front")
-        dockerd.tell("docker network create --internal --subnet 172.19.0.0/16 back")
+        dockerd.run(f"cd / && tar c $(ls -d bin lib* sbin) | docker import - {IMAGE}")
+        dockerd.run("docker network create --ipv6 --subnet 172.18.0.0/16 --subnet fd00:26::/64 front")
+        dockerd.run("docker network create --internal --subnet 172.19.0.0/16 back")
         for name, options in (
             ("web", "--network front --network-alias www --hostname lobby"),
             ("web2", "--network front --network-alias www"),
             ("both", "--network front"),
             ("pg", "--network back --network-alias postgres"),
         ):
-            dockerd.tell(f"docker run -d --name {name} {options} -v /usr:/usr:ro {IMAGE} sleep infinity")
-        dockerd.tell("docker network connect back both")
+            dockerd.run(f"docker run -d --name {name} {options} -v /usr:/usr:ro {IMAGE} sleep infinity")
+        dockerd.run("docker network connect back both")
 
         def ask(place: str, name: str, kind: str) -> Reply:
-            return parse_dig(dockerd.tell(f"docker exec {place} {question(name, kind)} || true"))
+            return parse_dig(dockerd.run(f"docker exec {place} {question(name, kind)} || true"))
 
         theirs = answers(ask, dict(addresses_by_docker(dockerd)))
     assert {each: theirs[each] for each in QUESTIONS if theirs[each] != ours[each]} == OF_DOCKER
 
 
 def addresses_by_docker(dockerd: Dockerd) -> Iterator[tuple[str, str]]:
-    for container in json.loads(dockerd.tell(f"docker inspect {' '.join(WORDS['containers'])}")):
+    for container in json.loads(dockerd.run(f"docker inspect {' '.join(WORDS['containers'])}")):
         for network, endpoint in container["NetworkSettings"]["Networks"].items():
             name = f"{container['Name'].strip('/')}/{network}"
             yield name, endpoint["IPAddress"]

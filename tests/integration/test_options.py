@@ -154,7 +154,7 @@ SHUT_IN = (
     shy          internet:80            tcp udp ping  unreachable
     outside      shy@shaded:80          tcp udp ping  closed
 
-    # Nothing comes into an internal network either, of which no answer would tell
+    # Nothing comes into an internal network either, which no answer would show
     outside      cool@cellar:80         tcp udp ping  closed
     web          cool@cellar:80         tcp udp ping  closed
     neighbour    cool@cellar:80         tcp udp ping  closed
@@ -309,7 +309,7 @@ def _publishing(**containers: str) -> dict[str, Any]:
     return {"containers": {name: {"ports": [port]} for name, port in containers.items()}}
 
 
-def test_what_takes_a_free_port_keeps_it_and_tells(host: ThrowawayHost) -> None:
+def test_what_takes_a_free_port_keeps_it_and_reports_it(host: ThrowawayHost) -> None:
     host.serve("host", "127.0.0.1:8001/tcp")
     words = _publishing(a="8000-8003:80", b="8000-8003:80", c="80", d="9000:80")
     predicted = host.diff(words).published

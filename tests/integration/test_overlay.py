@@ -104,7 +104,7 @@ def test_names_answer_across_hosts(hosts: SeveralHosts) -> None:
     for version in (4, 6):
         script = f'import socket; print(socket.gethostbyaddr("{container_address(2, version)}")[0])'
         assert host.run(f"ip netns exec c1 python3 -c '{script}'").strip() == "c2.app"
-    # Who is on other networks is told of no name here.
+    # Who is on other networks learns no name here.
     assert resolved(host, "c1", "o2") == set()
 
 

@@ -74,7 +74,7 @@ def test_explain_goes_as_far_as_the_tunnel(hosts: SeveralHosts) -> None:
     said = hosts["h1"].run(f"{explain} c1 {container_address(2)}:80")
     assert said.startswith("open: ") and "the packet leaves the host by vx-app, to 10.20.2.0" in said, said
     assert "closed: " in hosts["h1"].run(f"{explain} o1 {container_address(2)}:80 || true")
-    # Its resolver tells whoever is on the network.
+    # Its resolver answers whoever is on the network.
     assert "open: c1 -> c2:80 ([fd00:20:0:2::2]:80/tcp): " in hosts["h1"].run(f"{explain} c1 c2:80")
     assert '"c2": is a container of host h2, on network app' in hosts["h1"].run(f"{explain} o1 c2:80 2>&1 || true")
     assert hosts["h2"].run(f"{explain} {container_address(1)} c2:80").startswith("open: ")
@@ -165,7 +165,7 @@ def test_a_bridge_becomes_an_overlay_and_back(hosts: SeveralHosts) -> None:
     assert open_to(host, "c3", f"{container_address(1)}/ping")
 
 
-def test_who_is_in_the_way_of_a_tunnel_is_told(hosts: SeveralHosts) -> None:
+def test_who_is_in_the_way_of_a_tunnel_is_reported(hosts: SeveralHosts) -> None:
     """Also one that the host's links do not show: in another namespace, as Docker Swarm's, or at the UDP port."""
     host, words = hosts["h3"], declare(hosts)["h3"]
     app = words["networks"]["app"]
@@ -182,11 +182,11 @@ def test_who_is_in_the_way_of_a_tunnel_is_told(hosts: SeveralHosts) -> None:
     host.converge(declare(hosts)["h3"])
 
 
-def test_a_route_of_a_third_party_is_told_of(hosts: SeveralHosts) -> None:
+def test_a_route_of_a_third_party_is_reported(hosts: SeveralHosts) -> None:
     """Before anything is touched, if the kernel would have that of wharf.network in its place."""
     host, words = hosts["h3"], declare(hosts)["h3"]
     words["networks"]["app"]["x-wharf"]["members"] = members(3) | {"h9": {"address": address(9), "index": 9}}
-    for route, told in {
+    for route, message in {
         f"10.20.9.0/24 via {address(9)}": f"overlaps 10.20.9.0/24, to which the host has a route by {address(9)}",
         "fd00:20:0:9::/64 dev eth1": "overlaps fd00:20:0:9::/64, the host's own network on eth1",
         "unreachable 10.20.9.0/24": "networks.app: the host has a route to 10.20.9.0/24 already: remove it",
@@ -194,7 +194,7 @@ def test_a_route_of_a_third_party_is_told_of(hosts: SeveralHosts) -> None:
     }.items():
         host.run(f"ip route add {route}")
         before = host_state(host)
-        with pytest.raises(EngineError, match=told):
+        with pytest.raises(EngineError, match=message):
             host.apply(words)
         assert host_state(host) == before
         host.run(f"ip route del {route}")

@@ -71,7 +71,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(has_wireguard, reason="this kernel has WireGuard")
-def test_a_kernel_without_wireguard_is_told_of() -> None:
+def test_a_kernel_without_wireguard_is_reported() -> None:
     with SeveralHosts.started(2) as hosts:
         host = hosts["h1"]
         before = host.snapshot()
@@ -100,9 +100,9 @@ def test_a_kernel_that_has_lost_wireguard(backend: str) -> None:
         host.write(LEDGER, json.dumps(ledger))
         host.run("ip link del br-app; ip link del vx-app; ip link del br-other; ip netns del c1; ip netns del o1")
         ran = host.wharf("apply")
-        told = f"networks.app: link {LINK} is pending, and nothing is sent to other hosts of encrypted networks: "
-        assert ran.code == 0 and told in ran.errors, ran
-        assert "nothing" in host.engine(["diff"]) and told in host.engine(["show"])
+        warning = f"networks.app: link {LINK} is pending, and nothing is sent to other hosts of encrypted networks: "
+        assert ran.code == 0 and warning in ran.errors, ran
+        assert "nothing" in host.engine(["diff"]) and warning in host.engine(["show"])
         with watched(hosts) as seen:
             for version in (4, 6):
                 assert not shout(host, "c1", container_address(2, version))
@@ -130,7 +130,7 @@ def with_keys(words: dict[str, Any], keys: dict[str, str], *names: str) -> dict[
 
 @contextmanager
 def joined(count: int, backend: str, version: int = 4, **more: Any) -> Iterator[tuple[SeveralHosts, dict[str, str]]]:
-    """Hosts that have told each other their keys, and let all go again."""
+    """Hosts that have each other's keys, and let all go again."""
     with SeveralHosts.started(count, backend=backend) as hosts, ExitStack() as stack:
         for name, words in declare(hosts, ENCRYPTED, version, **more).items():
             stack.enter_context(hosts[name].declared(words))
@@ -372,41 +372,41 @@ def test_a_host_that_has_another_key(
     assert shout(hosts["h1"], "c1", container_address(3)) and shout(hosts["h3"], "c3", container_address(2))
 
 
-def test_a_key_that_is_told_meanwhile_outlives_changes_that_lapse(
+def test_a_key_that_comes_meanwhile_outlives_changes_that_lapse(
     fleet: tuple[SeveralHosts, dict[str, str]], hosts: SeveralHosts, words: dict[str, Any]
 ) -> None:
     """What goes back is what is declared: a host that has another key by then is not cut off."""
-    host, untold = hosts["h1"], declare(hosts, ENCRYPTED)
-    host.apply(untold["h1"])
+    host, without_keys = hosts["h1"], declare(hosts, ENCRYPTED)
+    host.apply(without_keys["h1"])
     hosts["h3"].run(f"rm {KEY}; ip link del {LINK}")
     hosts["h3"].converge(words["h3"])
     fleet[1]["h3"] = public_key(hosts["h3"])
-    told = with_keys(declare(hosts, ENCRYPTED), fleet[1])
-    hosts["h2"].converge(told["h2"])
-    more = {**told["h1"]["containers"], "later": {"networks": ["app"]}}
-    given = json.dumps({**told["h1"], "containers": more})
+    words_with_keys = with_keys(declare(hosts, ENCRYPTED), fleet[1])
+    hosts["h2"].converge(words_with_keys["h2"])
+    more = {**words_with_keys["h1"]["containers"], "later": {"networks": ["app"]}}
+    given = json.dumps({**words_with_keys["h1"], "containers": more})
     assert host.wharf("apply", "-", "--confirm", "600", given=given).code == 0
     assert shout(host, "later", container_address(3))
     assert host.wharf("revert").code == 0
     assert "later" not in host.run("ip netns")
     assert shout(host, "c1", container_address(3)) and shout(host, "c1", container_address(2))
-    assert host.apply(untold["h1"]).changes == []
+    assert host.apply(without_keys["h1"]).changes == []
 
 
-def test_a_key_that_is_not_told_again_stays(hosts: SeveralHosts) -> None:
+def test_a_key_that_is_not_given_again_stays(hosts: SeveralHosts) -> None:
     """As of a host that a play does not reach."""
     host = hosts["h1"]
     assert host.apply(declare(hosts, ENCRYPTED)["h1"]).changes == []
     assert shout(host, "c1", container_address(2))
 
 
-def test_the_private_key_is_told_to_nobody(hosts: SeveralHosts) -> None:
+def test_the_private_key_is_given_to_nobody(hosts: SeveralHosts) -> None:
     host = hosts["h1"]
     assert host.run(f"stat -c %a {KEY}").strip() == "600"
     private = host.read(KEY).strip()
     assert len(private) == 44
-    for told in ("/var/lib/wharf/ledger.json", "/var/lib/wharf/log.json"):
-        assert private not in host.run(f"cat {told} 2>/dev/null || true")
+    for path in ("/var/lib/wharf/ledger.json", "/var/lib/wharf/log.json"):
+        assert private not in host.run(f"cat {path} 2>/dev/null || true")
     assert private not in host.engine(["show", "--json"])
     host.run(f"ip link del {LINK}")
     assert private not in host.engine(["diff"])
@@ -481,8 +481,9 @@ def test_without_a_key_nothing_is_sent() -> None:
     with SeveralHosts.started(2) as hosts, ExitStack() as stack:
         for name, words in declare(hosts, ENCRYPTED).items():
             stack.enter_context(hosts[name].declared(words))
-        told = hosts["h1"].apply(declare(hosts, ENCRYPTED)["h1"]).warnings
-        assert [each for each in told if "networks.app: nothing is sent to h2, of which no public key" in each], told
+        warnings = hosts["h1"].apply(declare(hosts, ENCRYPTED)["h1"]).warnings
+        no_key = "networks.app: nothing is sent to h2, of which no public key"
+        assert any(no_key in each for each in warnings), warnings
         assert "(no key yet)" in hosts["h1"].engine(["show"])
         with watched(hosts) as seen:
             for version in (4, 6):
@@ -491,7 +492,7 @@ def test_without_a_key_nothing_is_sent() -> None:
 
 
 @needs_wireguard
-def test_a_third_party_in_the_way_is_told_of() -> None:
+def test_a_third_party_in_the_way_is_reported() -> None:
     with SeveralHosts.started(2) as hosts:
         host, words = hosts["h1"], declare(hosts, ENCRYPTED)["h1"]
         before_all = host.snapshot()

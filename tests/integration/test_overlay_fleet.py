@@ -117,7 +117,7 @@ def test_hosts_agree_by_the_inventory(fleet: Fleet) -> None:
     assert played.changed == {"h1": 0, "h2": 1, "h3": 0}, played.output
     assert fleet.reaches(1, "c2") and fleet.reaches(2, "c1")
     assert fleet.reaches(1, "database") and fleet.reaches(1, "shop-db-1.app")
-    # The third one is told of the others, and they know of it already.
+    # The third one learns of the others, and they know of it already.
     fleet.connect("h3")
     played = fleet.play("--limit", "h3")
     assert played.changed == {"h3": 1}, played.output
@@ -149,12 +149,12 @@ KEY = "/var/lib/wharf/wireguard.key"
 
 
 @pytest.mark.skipif(is_known(), reason="this kernel has WireGuard")
-def test_a_kernel_without_wireguard_is_told_of(fleet: Fleet) -> None:
+def test_a_kernel_without_wireguard_is_reported(fleet: Fleet) -> None:
     fleet.group = {"wharf_networks": {"app": ENCRYPTED}}
     played = fleet.play("--limit", "h1,h2")
     assert (played.returncode, played.changed) == (2, {"h1": 0, "h2": 0}), played.output
-    told = "wharf_networks.app: is to be encrypted, and the kernel of this host has no WireGuard"
-    assert told in re.sub(r"\\n|\\", "", played.output), played.output
+    message = "wharf_networks.app: is to be encrypted, and the kernel of this host has no WireGuard"
+    assert message in re.sub(r"\\n|\\", "", played.output), played.output
     assert "br-app" not in fleet.hosts["h1"].run("ip link; ls /var/lib/wharf 2>&1 || true")
 
 
@@ -210,12 +210,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_does_not_agree_is_told_before_anything_is_touched(fleet: Fleet) -> None:
+def test_what_does_not_agree_is_reported_before_anything_is_touched(fleet: Fleet) -> None:
     """On each host that the play reaches, also where it is another one that does not."""
     usual = fleet.of_host["h2"]
-    for wrong, told in WRONG:
+    for wrong, message in WRONG:
         fleet.of_host["h2"] = {**usual, **wrong}
         played = fleet.play("--limit", "h1,h2")
         assert (played.returncode, played.changed) == (2, {"h1": 0, "h2": 0}), played.output
-        assert told in re.sub(r"\\n|\\", "", played.output), played.output
+        assert message in re.sub(r"\\n|\\", "", played.output), played.output
     assert "br-app" not in fleet.hosts["h1"].run("ip link")

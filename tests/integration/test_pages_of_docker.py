@@ -114,7 +114,7 @@ class Reader:
 def docker(host: ThrowawayHost, words: Any) -> Iterator[Dockerd]:
     need_busybox()
     with Dockerd.started(host, words) as started, host.engine_among(started.pid):
-        started.tell(IMPORT_NGINX)
+        started.run(IMPORT_NGINX)
         yield started
 
 

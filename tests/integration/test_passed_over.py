@@ -27,19 +27,19 @@ KEPT = {
 
 
 def played(controller: Controller, *modules: str, **options: Any) -> Run:
-    """With all that the modules were called with, which is what they tell the host's log."""
+    """With all that the modules were called with, which is what they write into the host's log."""
     tasks = [{f"wharf.network.{module}": options} for module in modules]
-    told = controller.play({"tasks": tasks}, "-vvv", "--diff", variables={"ansible_inject_invocation": True})
-    assert told.output.count('"invocation": {') == len(modules)
-    assert SECRET not in told.output
-    return told
+    ran = controller.play({"tasks": tasks}, "-vvv", "--diff", variables={"ansible_inject_invocation": True})
+    assert ran.output.count('"invocation": {') == len(modules)
+    assert SECRET not in ran.output
+    return ran
 
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["mapping", "text"])
 def test_of_variables(as_text: bool, controller: Controller) -> None:
     options = {name: json.dumps(words) if as_text else words for name, words in WORDS.items()}
-    told = played(controller, "bridge", "veth", **options)
-    assert told.returncode == 0, told.output
+    ran = played(controller, "bridge", "veth", **options)
+    assert ran.returncode == 0, ran.output
     assert controller.host.json("ip netns exec db ip -j link show eth0")
     assert SECRET not in controller.host.read(LEDGER)
 
@@ -47,18 +47,18 @@ def test_of_variables(as_text: bool, controller: Controller) -> None:
 def test_of_a_compose_file(controller: Controller) -> None:
     services = {"services": {"db": {**WORDS["containers"]["db"], "networks": None}}}
     (controller.folder / "compose.yml").write_text(json.dumps(services), encoding="utf-8")
-    told = played(controller, "bridge", compose_files=["compose.yml"])
-    assert told.returncode == 0, told.output
+    ran = played(controller, "bridge", compose_files=["compose.yml"])
+    assert ran.returncode == 0, ran.output
     assert SECRET not in controller.host.read(LEDGER)
 
 
 def test_of_what_a_slip_of_the_pen_makes_unknown(controller: Controller) -> None:
     words = {"enviroment": {"POSTGRES_PASSWORD": SECRET}, "deploy": {"lables": SECRET}}
-    told = played(controller, "veth", containers={"db": words})
-    assert "containers.db.enviroment: unknown key; did you mean environment? That key is ignored" in told.output
-    assert "containers.db.deploy.lables: unknown key; did you mean labels? That key is ignored" in told.output
+    ran = played(controller, "veth", containers={"db": words})
+    assert "containers.db.enviroment: unknown key; did you mean environment? That key is ignored" in ran.output
+    assert "containers.db.deploy.lables: unknown key; did you mean labels? That key is ignored" in ran.output
     # The module was given options, and no variables.
-    assert "wharf_containers" not in told.output
+    assert "wharf_containers" not in ran.output
 
 
 def test_of_the_command(host: ThrowawayHost) -> None:

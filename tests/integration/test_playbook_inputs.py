@@ -71,7 +71,7 @@ def test_all_problems_come_in_one_report_before_anything_is_touched(controller: 
     assert differences(before, controller.host.snapshot()) == ""
 
 
-def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(controller: Controller) -> None:
+def test_a_variable_that_is_not_set_is_reported_with_what_comes_of_it(controller: Controller) -> None:
     """What the host's planner finds wrong is explained by what the controller knows of the file."""
     (controller.folder / "compose.yml").write_text(
         'name: shop\nservices: {web: {hostname: $NAME, ports: ["${PORT}:80"]}, db: {ports: ["x:80"]}}', encoding="utf-8"
@@ -88,7 +88,7 @@ def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(controller: Co
     ]
 
 
-def test_what_is_in_the_way_on_the_host_is_told_at_the_place_in_the_compose_file(controller: Controller) -> None:
+def test_what_is_in_the_way_on_the_host_is_reported_at_the_place_in_the_compose_file(controller: Controller) -> None:
     (controller.folder / "compose.yml").write_text("name: shop\nservices: {web: {}, db: {}}", encoding="utf-8")
     task = {"wharf.network.layers": {"compose_files": "compose.yml"}}
     controller.host.run(
@@ -102,15 +102,15 @@ def test_what_is_in_the_way_on_the_host_is_told_at_the_place_in_the_compose_file
     }  # fmt: skip
     controller.host.run("ip netns del shop-web-1; ip link del br-shop_default; rm -r /etc/netns")
     harm = {"shell": "ip -n shop-web-1 link delete eth0; ip -n shop-web-1 link add eth0 type bridge"}
-    told = " ".join(controller.play({"tasks": [task, harm, task]}).output.split())
-    assert "compose.yml: services.web: shop-web-1/shop_default is pending: an interface eth0 that" in told
+    output = " ".join(controller.play({"tasks": [task, harm, task]}).output.split())
+    assert "compose.yml: services.web: shop-web-1/shop_default is pending: an interface eth0 that" in output
 
 
-def test_chosen_ports_are_told(controller: Controller) -> None:
+def test_chosen_ports_are_returned(controller: Controller) -> None:
     task = {"wharf.network.docker_chains": {"containers": {"web": {"ports": ["8000-8001:80", "9000:90"]}}}}
-    told = controller.play({"tasks": [task]}).results[-1]["published"]
+    published = controller.play({"tasks": [task]}).results[-1]["published"]
     at = {"host_ip": "0.0.0.0", "host_port": 8000, "address": "172.17.0.2", "target_port": 80, "protocol": "tcp"}
-    assert told == [{"container": "web", "allow_from": None, **at}]
+    assert published == [{"container": "web", "allow_from": None, **at}]
 
 
 def test_network_info_sees_and_names_drift(controller: Controller) -> None:
@@ -139,7 +139,7 @@ def test_network_info_sees_and_names_drift(controller: Controller) -> None:
     ]
 
 
-def test_a_user_who_is_not_root_is_told(controller: Controller) -> None:
+def test_a_user_who_is_not_root_gets_an_error(controller: Controller) -> None:
     if os.geteuid() != 0:
         pytest.skip("who is not root outside is root inside the user namespace, and has no other user there")
     for folder in controller.folder.parents:

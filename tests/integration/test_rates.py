@@ -26,7 +26,7 @@ WORDS: dict[str, Any] = {
     },
 }
 
-# Sends to whoever connects, or takes from them, so many bytes; and the client, which tells how many seconds it took.
+# Sends to whoever connects, or takes from them, so many bytes; and the client, which prints how many seconds it took.
 SERVER = """
 import socket, sys
 server = socket.create_server(("::", 5000), family=socket.AF_INET6, dualstack_ipv6=True)

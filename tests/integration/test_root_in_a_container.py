@@ -93,7 +93,7 @@ LEFT_ALONE = (
 
 
 @pytest.mark.parametrize("way", IN_THE_WAY)
-def test_an_interface_in_the_way_of_ours_is_told_and_all_else_converges(host: ThrowawayHost, way: str) -> None:
+def test_an_interface_in_the_way_of_ours_is_reported_and_all_else_converges(host: ThrowawayHost, way: str) -> None:
     other = {**WORDS["containers"]["db"], "ports": ["8081:80"]}
     words = {**WORDS, "containers": {**WORDS["containers"], "db": other, "new": {"networks": ["front"]}}}
     done, undone = IN_THE_WAY[way]
@@ -221,7 +221,7 @@ MENDED = {
         "ip nexthop add id 1 via $G4 dev eth0; ip route add 192.0.2.0/28 nhid 1; "
         "ip nexthop add id 2 via $G6 dev eth0; ip -6 route add fd98::/64 nhid 2"
     ),
-    "a route by a nexthop that is not told": (
+    "a route by a nexthop that is not reported": (
         "sysctl -qw net.ipv4.nexthop_compat_mode=0; "
         "ip nexthop add id 1 via $G4 dev eth0; ip route replace default nhid 1"
     ),

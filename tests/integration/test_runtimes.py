@@ -298,19 +298,19 @@ def docker() -> Iterator[Dockerd]:
 def test_docker_runs_and_we_connect(docker: Dockerd) -> None:
     host = docker.host
     files = "docker exec web cat /etc/hosts /etc/resolv.conf /etc/hostname"
-    found = docker.tell(files)
+    found = docker.run(files)
     with host.declared(DOCKER_WORDS):
         host.serve("web", "80/tcp")
         for place, address in [("outside", HOST_ADDRESS), ("outside", "[2001:db8::10]"), ("host", "127.0.0.1")]:
             assert host.probe(place, f"{address}:8080/tcp").by == "web", place
         assert host.probe("db", f"{host.address('web', 'front')}:80/tcp").by == "web"
-        assert f"{host.address('db', 'front')}\tdb" in docker.tell(files)
-        assert docker.tell("docker exec web cat /etc/resolv.conf").startswith("nameserver ")
-    assert docker.tell(files) == found
+        assert f"{host.address('db', 'front')}\tdb" in docker.run(files)
+        assert docker.run("docker exec web cat /etc/resolv.conf").startswith("nameserver ")
+    assert docker.run(files) == found
 
 
 def test_a_program_in_the_place_of_a_file_concerns_that_one_alone_in_docker(docker: Dockerd) -> None:
-    path = docker.tell("docker inspect --format {{.HostsPath}} web").strip()
+    path = docker.run("docker inspect --format {{.HostsPath}} web").strip()
     words = {**DOCKER_WORDS, "containers": {"web": DOCKER_WORDS["containers"]["web"], "app": {"networks": ["front"]}}}
     assert_concerns_one_alone(docker.host, words, "docker:web", path)
 
@@ -318,8 +318,8 @@ def test_a_program_in_the_place_of_a_file_concerns_that_one_alone_in_docker(dock
 def test_docker_has_networks_of_its_own_and_we_add_one(docker: Dockerd) -> None:
     """The container keeps its way out, and the names that Docker's own resolver knows."""
     host = docker.host
-    docker.tell("docker network create own")
-    docker.tell(f"docker run --detach --name own --network own --volume /usr:/usr:ro {IMAGE} sleep infinity")
+    docker.run("docker network create own")
+    docker.run(f"docker run --detach --name own --network own --volume /usr:/usr:ro {IMAGE} sleep infinity")
     docker.name_places(["own"])
     own = {
         "networks": {"front": {"interface_name": "eth1"}},
@@ -328,24 +328,24 @@ def test_docker_has_networks_of_its_own_and_we_add_one(docker: Dockerd) -> None:
     }
     words = {**DOCKER_WORDS, "containers": {**DOCKER_WORDS["containers"], "own": own}}
     seen = ["ip -br addr; ip route; ip -6 route", "cat /etc/resolv.conf /etc/hosts"]
-    before = host.run(seen[0], "own"), docker.tell(f"docker exec own {seen[1]}")
+    before = host.run(seen[0], "own"), docker.run(f"docker exec own {seen[1]}")
     with host.declared(words):
         assert "default via 172.17.0.1 dev eth0" in host.run("ip route", "own")
-        assert "nameserver 127.0.0.11\n" in docker.tell("docker exec own cat /etc/resolv.conf")
-        assert f"{host.address('db', 'front')}\tdb\n" in docker.tell("docker exec own cat /etc/hosts")
+        assert "nameserver 127.0.0.11\n" in docker.run("docker exec own cat /etc/resolv.conf")
+        assert f"{host.address('db', 'front')}\tdb\n" in docker.run("docker exec own cat /etc/hosts")
         host.serve("own", "80/tcp")
         host.serve("db", "80/tcp")
         assert host.probe("db", f"{host.address('own', 'front')}:80/tcp").by == "own"
         assert host.probe("own", f"{host.address('db', 'front')}:80/tcp").by == "db"
         assert host.probe("own", "203.0.113.1/ping").is_open
         assert host.probe("outside", f"{HOST_ADDRESS}:8081/tcp").by == "own"
-    assert (host.run(seen[0], "own"), docker.tell(f"docker exec own {seen[1]}")) == before
-    docker.tell("docker rm --force own; docker network rm own")
+    assert (host.run(seen[0], "own"), docker.run(f"docker exec own {seen[1]}")) == before
+    docker.run("docker rm --force own; docker network rm own")
 
 
 def test_a_container_is_known_by_its_name_alone(docker: Dockerd) -> None:
     """Docker takes the beginning of an id for a name, too."""
-    short = docker.tell("docker inspect --format '{{.Id}}' web")[:12]
+    short = docker.run("docker inspect --format '{{.Id}}' web")[:12]
     words = {"containers": {"web": {"x-wharf": {"sandbox": f"docker:{short}"}}}}
     with docker.host.declared(words):
         assert f"docker:{short}" in docker.host.apply(words).pending
@@ -354,14 +354,14 @@ def test_a_container_is_known_by_its_name_alone(docker: Dockerd) -> None:
 def test_docker_restarts_and_we_connect_again(docker: Dockerd) -> None:
     host = docker.host
     with host.declared(DOCKER_WORDS):
-        docker.tell("docker stop --time 0 web")
+        docker.run("docker stop --time 0 web")
         assert "docker:web" in host.apply(DOCKER_WORDS).pending
-        docker.tell("docker start web")
+        docker.run("docker start web")
         docker.name_places(["web"])
         host.converge(DOCKER_WORDS)
         host.serve("web", "80/tcp")
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
-        assert f"{host.address('db', 'front')}\tdb" in docker.tell("docker exec web cat /etc/hosts")
+        assert f"{host.address('db', 'front')}\tdb" in docker.run("docker exec web cat /etc/hosts")
 
 
 def test_while_docker_does_not_answer_its_containers_stay_connected(docker: Dockerd) -> None:

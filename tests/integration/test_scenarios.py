@@ -27,11 +27,11 @@ FIRST_PORT = 50000
 def test_scenario_by_nftables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
     with ThrowawayHost.started(bridge_nf=0) as host, host.declared(words), Tracer.started(host) as tracer:
-        told = _packets(host, scenario, words)
+        outcomes = _packets(host, scenario, words)
         ways = tracer.ways()
         ruleset = host.run("nft list table inet wharf")
-    met = ("".join(f"    {step}\n" for step in ways.get(FIRST_PORT + n, ["no rule"])) for n in range(len(told)))
-    packets = "\n".join(f"{line}\n{way}" for line, way in zip(told, met, strict=True))
+    met = ("".join(f"    {step}\n" for step in ways.get(FIRST_PORT + n, ["no rule"])) for n in range(len(outcomes)))
+    packets = "\n".join(f"{line}\n{way}" for line, way in zip(outcomes, met, strict=True))
     _check(scenario, {"ruleset.nft": ruleset, "packets.txt": packets})
 
 
@@ -40,10 +40,10 @@ def test_scenario_by_iptables(scenario: Path) -> None:
     words = yaml.safe_load((scenario / "declaration.yml").read_text())
     with ThrowawayHost.started(bridge_nf=0, backend="iptables") as host:
         host.apply(words)
-        told = _packets(host, scenario, words)
+        outcomes = _packets(host, scenario, words)
         rules = {f"{each}.rules": _saved(host, each) for each in ("iptables", "ip6tables")}
     by_nftables = (scenario / "packets.txt").read_text()
-    assert told == re.findall(r"^\S.*", by_nftables, re.MULTILINE)
+    assert outcomes == re.findall(r"^\S.*", by_nftables, re.MULTILINE)
     _check(scenario, rules)
 
 
@@ -65,13 +65,13 @@ def _packets(host: ThrowawayHost, scenario: Path, words: dict[str, dict[str, obj
     addresses = Addresses.allotted(host)
     for name in [*words.get("containers", {}), "outside"]:
         host.serve(name, "80/tcp", "81/tcp")
-    told: list[str] = []
+    outcomes: list[str] = []
     for verb, who, what in re.findall(r"^\{\{(run|packet) (\S+) (.*)\}\}$", _page(scenario), re.MULTILINE):
         if verb == "run":
             host.run(what, who)
         else:
-            told.append(_outcome(host, addresses, who, what, FIRST_PORT + len(told)))
-    return told
+            outcomes.append(_outcome(host, addresses, who, what, FIRST_PORT + len(outcomes)))
+    return outcomes
 
 
 def _outcome(host: ThrowawayHost, addresses: Addresses, who: str, what: str, source_port: int) -> str:

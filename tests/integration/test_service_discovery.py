@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What containers are told when they ask for names: a real dnsmasq, asked by dig from inside the sandboxes."""
+"""What answers containers get when they ask for names: a real dnsmasq, asked by dig from inside the sandboxes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def within_a_second(check: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def soon_told_outside(host: ThrowawayHost, place: str, expected: Reply, *options: str) -> None:
+def soon_answered_outside(host: ThrowawayHost, place: str, expected: Reply, *options: str) -> None:
     """Asked each time for a name that no resolver can remember."""
     within_a_second(lambda: ask(host, place, f"{time.monotonic()}.example.com", "A", *options) == expected)
 
@@ -213,7 +213,7 @@ def test_an_alias_of_two_has_both_addresses_in_turn(host: ThrowawayHost) -> None
         ("wiki", "web", "A", "NXDOMAIN"),
         ("wiki", "nobody.corp.example", "A", "NXDOMAIN"),
         ("both", "nobody.shop_db", "A", "NXDOMAIN"),
-        # Containers of the default bridge are told of by nobody.
+        # Nobody answers the names of containers of the default bridge.
         ("web", "plain", "A", "NXDOMAIN"),
     ],
 )
@@ -263,7 +263,7 @@ def test_internal_networks_ask_nobody(host: ThrowawayHost) -> None:
     assert ask(host, "pg", "192.0.2.1", "PTR") == Reply("NXDOMAIN")
 
 
-def test_names_of_containers_are_told_to_nobody_outside(host: ThrowawayHost) -> None:
+def test_names_of_containers_are_sent_to_nobody_outside(host: ThrowawayHost) -> None:
     log = f"/run/upstream-{UPSTREAM}"
     ask(host, "web", "elsewhere.example.com")
     for name, kind in (("web.app", "TXT"), ("lone", "A"), ("mx.example.org", "MX"), ("nobody", "A"), ("web", "MX")):
@@ -280,9 +280,9 @@ def test_nobody_outside_is_believed_about_addresses_of_the_network(host: Throwaw
     with upstream(host, "192.0.2.55", host.address("web", "app")):
         host.write("/etc/resolv.conf", "nameserver 192.0.2.55\n")
         for place in ("web", "both", "tenant"):
-            soon_told_outside(host, place, Reply("NXDOMAIN"))
+            soon_answered_outside(host, place, Reply("NXDOMAIN"))
         host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
-    soon_told_outside(host, "web", Reply("NOERROR", ("203.0.113.53",)))
+    soon_answered_outside(host, "web", Reply("NOERROR", ("203.0.113.53",)))
 
 
 # Who may ask
@@ -421,15 +421,15 @@ def test_a_renamed_container_is_known_by_its_new_name_only_and_no_question_is_lo
     host.converge(changed(old=there), EXACT)
     known, unknown = Reply("NOERROR", ("172.18.0.77",)), Reply("NXDOMAIN")
 
-    def soon_told(place: str, *expected: Reply) -> None:
+    def soon_answered(place: str, *expected: Reply) -> None:
         within_a_second(lambda: (ask(host, place, "old"), ask(host, place, "new")) == expected)
 
     for place in ("web", "both", "tenant"):
-        soon_told(place, known, unknown)
+        soon_answered(place, known, unknown)
     with no_question_is_lost(host):
         host.converge(changed(new=there), EXACT)
         for place in ("web", "both", "tenant", "lasting"):
-            soon_told(place, unknown, known)
+            soon_answered(place, unknown, known)
             assert ask(host, place, "new.app") == known
             assert ask(host, place, "172.18.0.77", "PTR") == Reply("NOERROR", ("new.app.",))
     host.converge(WORDS, EXACT)
@@ -479,7 +479,7 @@ def test_resolvers_follow_the_hosts_resolv_conf(host: ThrowawayHost) -> None:
     ):
         host.write("/etc/resolv.conf", content)
         for place in ("web", "both", "tenant"):
-            soon_told_outside(host, place, Reply("NOERROR", (expected,)))
+            soon_answered_outside(host, place, Reply("NOERROR", (expected,)))
 
 
 def test_nameservers_are_asked_in_their_order(host: ThrowawayHost) -> None:
@@ -492,7 +492,7 @@ def test_nameservers_are_asked_in_their_order(host: ThrowawayHost) -> None:
     ):
         host.write("/etc/resolv.conf", f"nameserver {first}\nnameserver {second}\n")
         patient = ("+tries=3", "+time=1")
-        soon_told_outside(host, "web", Reply("NOERROR", (expected,)), *patient)
+        soon_answered_outside(host, "web", Reply("NOERROR", (expected,)), *patient)
         for place in ("web", "both", "tenant"):
             assert ask(host, place, f"{time.monotonic()}.example.com", "A", *patient).data == (expected,)
     changed = {name for _layer, _action, _kind, name, *_fields in host.converge(WORDS)}
@@ -506,10 +506,10 @@ def test_the_stub_of_systemd_resolved_is_asked_for_what_is_outside(host: Throwaw
     stub = "dnsmasq -C /dev/null -k --user=root --group= --listen-address=127.0.0.53 --bind-interfaces --no-resolv"
     with subprocess.Popen([*host.enter(), *stub.split(), "--address=/#/203.0.113.55", "--pid-file"]) as process:
         host.write("/etc/resolv.conf", "nameserver 127.0.0.53\n")
-        soon_told_outside(host, "web", Reply("NOERROR", ("203.0.113.55",)))
+        soon_answered_outside(host, "web", Reply("NOERROR", ("203.0.113.55",)))
         process.kill()
     host.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
-    soon_told_outside(host, "web", Reply("NOERROR", ("203.0.113.53",)))
+    soon_answered_outside(host, "web", Reply("NOERROR", ("203.0.113.53",)))
 
 
 @pytest.mark.parametrize("nameserver", ["10.1.0.1", "10.2.0.1"])
@@ -521,7 +521,7 @@ def test_resolvers_that_are_led_to_each_other_by_the_host_end_it(nameserver: str
     with ThrowawayHost.started() as circular, circular.declared(words):
         circular.write("/etc/resolv.conf", f"nameserver {nameserver}\n")
         for name in networks:
-            soon_told_outside(circular, f"on-{name}", Reply("REFUSED"))
+            soon_answered_outside(circular, f"on-{name}", Reply("REFUSED"))
             assert ask(circular, f"on-{name}", "elsewhere.example.com", "A", "+tcp") == Reply("REFUSED")
         circular.write("/etc/resolv.conf", FILES["/etc/resolv.conf"])
 
@@ -644,16 +644,16 @@ done
 
 
 def test_with_systemd_units_are_started_and_stopped(tmp_path: Path) -> None:
-    """There is no systemd in a throwaway host: what it is told is tested, and what it would say of the unit."""
+    """There is no systemd in a throwaway host. So this tests the calls of systemctl, and systemd's view of the unit."""
     words = {"networks": {"app": {}, "db": {}}, "containers": {"both": {"networks": ["app", "db"]}}}
     with ThrowawayHost.started() as booted:
         booted.write("/run/systemctl", _SYSTEMCTL)
         booted.run("mkdir -p /run/systemd/system; chmod 755 /run/systemctl; touch /run/systemctl.log")
         booted.run("mount --bind /run/systemctl /usr/bin/systemctl")
         with booted.declared(words):
-            told = booted.read("/run/systemctl.log").splitlines()
+            calls = booted.read("/run/systemctl.log").splitlines()
             units = [f"wharf-dnsmasq@{name}.service" for name in ("app", "db", "app:db")]
-            assert told == ["daemon-reload", f"restart -- {' '.join(units)}"]
+            assert calls == ["daemon-reload", f"restart -- {' '.join(units)}"]
             unit = booted.read("/run/systemd/system/wharf-dnsmasq@.service")
             assert f"PIDFile={RUNNING}/%i.pid" in unit
             (tmp_path / "wharf-dnsmasq@app:db.service").write_text(unit)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A live network gets one more subnet, and loses one. Who reaches whom there, `test_options.py` tells."""
+"""A live network gets one more subnet, and loses one. Who reaches whom there, `test_options.py` tests."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_ledger_that_is_lost_is_made_anew(backend: str) -> None:
         assert host.ledger()["allotted"] == allotted
 
 
-def test_what_is_observed_tells_of_all_subnets(host: ThrowawayHost) -> None:
+def test_what_is_observed_has_all_subnets(host: ThrowawayHost) -> None:
     with host.declared(wider()):
         network = host.observed()["networks"]["app"]
         assert network["subnets"] == ["10.40.0.0/24", "10.41.0.0/24", "fd00:40::/64", "fd00:41::/64"]
@@ -161,7 +161,7 @@ def test_leases_are_given_in_a_further_subnet(host: ThrowawayHost) -> None:
     words = wider()
     words["networks"]["app"]["x-wharf"] = {"dhcp": {"range": ["10.41.0.160/28"]}, "ra": "stateful"}
     with host.declared(words), plugged_in(host, "guest", "br-app", "02:00:00:00:00:71"):
-        told = lease(host, "guest")
-        assert ipaddress.ip_address(told["ip"]) in ipaddress.ip_network("10.41.0.160/28")
-        assert (told["router"], told["dns"], told["mask"]) == ("10.41.0.128", "10.41.0.128", "24")
+        settings = lease(host, "guest")
+        assert ipaddress.ip_address(settings["ip"]) in ipaddress.ip_network("10.41.0.160/28")
+        assert (settings["router"], settings["dns"], settings["mask"]) == ("10.41.0.128", "10.41.0.128", "24")
         assert lease(host, "web")["ip"] == host.address("web", "app")

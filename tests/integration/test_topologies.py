@@ -40,10 +40,10 @@ def test_oracle_knows_the_matrix() -> None:
     for row in [row for row in ROWS if _is_plain(row)]:
         where, _colon, port = row.target.rpartition(":")
         asked = 0 if row.protocol == "ping" else int(port)
-        told = oracle.reached(row.who, where, asked, row.protocol, row.version)
+        expected = oracle.reached(row.who, where, asked, row.protocol, row.version)
         seen = oracle.seen_as(row.who, where, row.version)
-        if told != row.by or (row.sees and seen not in ("", row.sees)):
-            wrong.append(f"{row}: {replace(row, by=told, sees=seen).outcome}, instead of {row.outcome}")
+        if expected != row.by or (row.sees and seen not in ("", row.sees)):
+            wrong.append(f"{row}: {replace(row, by=expected, sees=seen).outcome}, instead of {row.outcome}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -130,12 +130,12 @@ def test_everybody_reaches_whom_the_oracle_says(backend: str, words: dict[str, A
         host.serve("host", f"{OPEN_TO_ALL}/tcp", f"{OPEN_TO_ALL}/udp")
         asked = list(questions(words, addresses))
         oracle = Oracle(words)
-        told = [oracle.reached(each.who, each.to, each.port, each.protocol, each.version) for each in asked]
+        expected = [oracle.reached(each.who, each.to, each.port, each.protocol, each.version) for each in asked]
         probes = [_probe(host, addresses, each) for each in asked]
-        answers = host.agent.probe_patiently(probes, [bool(name) for name in told])
+        answers = host.agent.probe_patiently(probes, [bool(name) for name in expected])
     wrong = [
         f"{question}: {answer}, but {name or 'closed'} should be"
-        for question, name, answer in zip(asked, told, answers, strict=True)
+        for question, name, answer in zip(asked, expected, answers, strict=True)
         if not _agrees(answer, question, name, addresses, oracle)
     ]
     assert not wrong, "\n".join(wrong)

@@ -127,7 +127,7 @@ def test_what_is_refused_inside_a_container_leaves_it_as_it_was(host: ThrowawayH
         refusal = host.refused(number, latter, EXACT)
         if not refusal.what:
             break
-        refused = {name for told in PENDING.findall(refusal.said) for name in told.split(", ")}
+        refused = {name for names in PENDING.findall(refusal.said) for name in names.split(", ")}
         if refused and not refusal.failed:
             assert "not all of it was taken back" not in refusal.said, refusal
             changes = {change[3]: change[4] for change in host.diff(former, EXACT).changes}

@@ -125,8 +125,8 @@ def test_who_reaches_whom(backend: str, icc: str, bridge_nf: int) -> None:
                 }
                 assert host.reached(expected) == expected
                 assert host.probe("neighbour", f"{web}:80/tcp").by == "web"
-                told = explained(host, [question(*way) for way in expected])
-                said = {way: each["verdict"] for way, each in zip(expected, told, strict=True)}
+                answers = explained(host, [question(*way) for way in expected])
+                said = {way: each["verdict"] for way, each in zip(expected, answers, strict=True)}
                 by_wire = {way for way in expected if {"host", "app"} & {way[0]} or of_host in way[1]}
                 assert said == {
                     way: "unknown" if way in by_wire else "open" if is_open else "closed"
@@ -152,8 +152,8 @@ def test_what_is_made(host: ThrowawayHost) -> None:
         assert [each["gateway"] for each in host.json("ip -j route show default", "web")] == ["192.0.2.1"]
         assert [each["gateway"] for each in host.json("ip -j -6 route show default", "web")] == ["2001:db8::1"]
         network, container = (host.observed()[each] for each in ("networks", "containers"))
-        told = {key: network["lan"][key] for key in ("driver", "bridge", "uplink", "gateways", "endpoints")}
-        assert told == {
+        observed = {key: network["lan"][key] for key in ("driver", "bridge", "uplink", "gateways", "endpoints")}
+        assert observed == {
             "driver": "bridge", "bridge": "br-lan", "uplink": "spare", "gateways": ["192.0.2.1", "2001:db8::1"],
             "endpoints": ["web/lan"],
         }  # fmt: skip
@@ -276,7 +276,7 @@ def test_links_that_cannot_be(host: ThrowawayHost, prepare: str, uplink: str, sa
 
 
 def test_a_link_that_somebody_else_has_taken(host: ThrowawayHost) -> None:
-    """Nothing on the host tells so beforehand: the kernel refuses, and the run is taken back."""
+    """Nothing on the host shows it beforehand: the kernel refuses, and the run is taken back."""
     spare(host)
     host.run("ip netns add other; ip link add mv link spare type macvlan; ip link set mv netns other")
     (said,) = refused(host, uplinked("web", uplink="spare"))

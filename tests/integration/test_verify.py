@@ -220,7 +220,7 @@ def test_a_host_that_lets_nothing_in_that_it_need_not(small: ThrowawayHost, refu
     gateway, gateway6 = small.ledger()["allotted"]["networks"]["front"].values()
     pings = {way: seen for way, seen in rows(found, True).items() if way.endswith("/ping") and "web > " in way}
     assert pings == {f"web > {at}/ping": "one-way" for at in (gateway, gateway6, HOST, "2001:db8::10")}
-    # Who asks for an answer is told that there is none.
+    # Who asks for an answer learns that there is none.
     asked = [{"from": "web", "to": gateway, "protocol": "ping", "expected": each} for each in ("open", "closed")]
     seen = [row["fulfilled"] for row in verify(small, probes=asked, derive=False)["probes"]]
     assert seen == [False, True]
@@ -431,8 +431,8 @@ def test_playbook_asks_what_it_is_to(controller: Controller) -> None:
     red = controller.play("wharf.network.verify", *others, variables={**VARIABLES, **alone})
     assert red.returncode == 2
     wrong = {**VARIABLES, "wharf_verify_beyond": ["192.0.2.1", "192.0.2.300"]}
-    told = controller.play("wharf.network.verify", variables=wrong)
-    assert 'wharf_verify_beyond[1]: "192.0.2.300"' in told.output
+    played = controller.play("wharf.network.verify", variables=wrong)
+    assert 'wharf_verify_beyond[1]: "192.0.2.300"' in played.output
 
 
 def test_playbook_in_a_site(controller: Controller) -> None:
@@ -445,13 +445,13 @@ def test_playbook_in_a_site(controller: Controller) -> None:
 
 def test_playbook_where_a_container_does_not_run(controller: Controller) -> None:
     controller.host.apply({**PLAYED, "containers": {**PLAYED["containers"], "late": LATE}})
-    told = controller.play("wharf.network.verify", variables=VARIABLES)
-    assert told.returncode == 0, told.output
+    played = controller.play("wharf.network.verify", variables=VARIABLES)
+    assert played.returncode == 0, played.output
     assert re.search(
         rf"\? host -> {HOST}:8081/tcp +unknown \(path:/run/late is not there yet\), expected open: port 80 of late",
-        told.output,
+        played.output,
     )
-    assert "[WARNING]: nothing is proven of containers that are not there yet: late" in told.output
+    assert "[WARNING]: nothing is proven of containers that are not there yet: late" in played.output
     red = controller.play("wharf.network.verify", variables={**VARIABLES, "wharf_verify_fail_on": "unproven"})
     assert red.returncode == 2
     assert "probes are not as expected: see the lines above that begin with ✗ or ?" in red.output

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which rules a packet meets on a throwaway host: the kernel tells, by nftables' own tracing."""
+"""Which rules a packet meets on a throwaway host: the kernel reports them, by nftables' own tracing."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ table inet {TABLE} {{
 }}
 """
 
-# Seconds. The kernel tells at once.
-_TOLD_WITHIN = 10
+# Seconds. The kernel reports at once.
+_REPORTED_WITHIN = 10
 _LAST_PORT = 65000
 
 _EVENT = re.compile(r"trace id (\w+) \w+ (\S+) (\S+) (?:rule (.*) \(verdict .*\)|(policy \w+)|(packet: .*))")
 
 
 class Tracer:
-    """Sends probes, each from a port of its own, and then tells the way of each."""
+    """Sends probes, each from a port of its own, and then returns the way of each."""
 
     def __init__(self, host: ThrowawayHost, monitor: subprocess.Popen[bytes]) -> None:
         self._host = host
         self._monitor = monitor
-        self._told = b""
+        self._output = b""
 
     @classmethod
     @contextmanager
@@ -61,7 +61,7 @@ class Tracer:
     def ways(self) -> dict[int, list[str]]:
         """For each source port the chains and rules that its packet met."""
         self._listen()
-        events = [found.groups() for found in map(_EVENT.match, self._told.decode().splitlines()) if found]
+        events = [found.groups() for found in map(_EVENT.match, self._output.decode().splitlines()) if found]
         ports: dict[str, int] = {}
         ways: dict[int, list[str]] = {}
         for identity, table, chain, rule, policy, packet in events:
@@ -72,17 +72,17 @@ class Tracer:
         return {port: _laid_out(way) for port, way in ways.items()}
 
     def _listen(self) -> None:
-        """Until a packet is told of that is sent now: then nothing is missing of what was sent before."""
-        deadline = time.monotonic() + _TOLD_WITHIN
+        """Until a packet is reported that is sent now: then nothing is missing of what was sent before."""
+        deadline = time.monotonic() + _REPORTED_WITHIN
         assert self._monitor.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(self._monitor.stdout, selectors.EVENT_READ)
-            seen = len(self._told)
-            while f"sport {_LAST_PORT}".encode() not in self._told[seen:]:
-                assert time.monotonic() < deadline, f"nft told only: {self._told.decode()}"
+            seen = len(self._output)
+            while f"sport {_LAST_PORT}".encode() not in self._output[seen:]:
+                assert time.monotonic() < deadline, f"nft reported only: {self._output.decode()}"
                 self._host.probe(HOST, "127.0.0.1:9/tcp", expect_open=False, source_port=_LAST_PORT)
                 while selector.select(0.1):
-                    self._told += os.read(self._monitor.stdout.fileno(), 65536)
+                    self._output += os.read(self._monitor.stdout.fileno(), 65536)
 
 
 def _laid_out(way: list[str]) -> list[str]:

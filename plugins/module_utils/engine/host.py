@@ -159,8 +159,7 @@ def _with_leases(plan: Plan, before: Allotments, declared: Declared, earlier: Co
 
     with suppress(ModelError):
         return planned(given)
-    leases = plan.allotted.leases
-    kept = {key: lease for key, lease in leases.items() if not lease.is_over(time.time())}
+    kept = {key: lease for key, lease in plan.allotted.leases.items() if not lease.is_over(time.time())}
     useless: Dict[EndpointKey, str] = {}
     found = planned(kept)
     for key, lease in given.items():

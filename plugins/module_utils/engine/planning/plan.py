@@ -381,8 +381,8 @@ def _is_filtered(plan: Plan, network: Network) -> bool:
     uplink, no rule decides: isolated ports alone keep the containers apart.
     """
     if network.external:
-        bridges = {bridge.name: bridge for bridge in plan.facts.third_party_bridges or ()}
-        return not network.icc and network.bridge in bridges and bridges[network.bridge].filtered
+        third_party = {bridge.name: bridge for bridge in plan.facts.third_party_bridges or ()}
+        return not network.icc and network.bridge in third_party and third_party[network.bridge].filtered
     return not network.icc and plan.facts.bridge_netfilter and not network.uplink
 
 

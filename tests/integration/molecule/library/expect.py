@@ -38,7 +38,7 @@ def main() -> None:
         if trouble:
             module.fail_json(msg=trouble)
     expectations = module.params["expectations"] or []
-    seen = [*map(told, expectations, look(expectations))]
+    seen = [*map(checked, expectations, look(expectations))]
     module.exit_json(
         changed=False,
         proven=[line for line, proven in seen if proven],
@@ -53,16 +53,16 @@ def answer_from_now_on(answers: list[dict]) -> str:
         while True:  # until its ports are free
             os.kill(former, signal.SIGKILL)
             time.sleep(0.1)
-    told, tell = os.pipe()
+    reader, writer = os.pipe()
     # It is forked off before it serves: what waits for sockets would be shared otherwise.
     if not os.fork():
-        attend(answers, tell)
-    os.close(tell)
-    with open(told) as trouble:
+        attend(answers, writer)
+    os.close(writer)
+    with open(reader) as trouble:
         return trouble.read()
 
 
-def attend(answers: list[dict], tell: int) -> NoReturn:
+def attend(answers: list[dict], writer: int) -> NoReturn:
     """Say what keeps this process from answering, and end; or close the file, and answer for ever."""
     os.setsid()
     try:
@@ -70,12 +70,12 @@ def attend(answers: list[dict], tell: int) -> NoReturn:
             serve(answer)
         ANSWERERS.write_text(str(os.getpid()))
     except Exception as error:
-        os.write(tell, f"{answer}: {error}".encode())
+        os.write(writer, f"{answer}: {error}".encode())
         os._exit(1)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
-    os.close(tell)
+    os.close(writer)
     agent.attend()
     os._exit(0)
 
@@ -108,16 +108,16 @@ def look(expectations: list[dict]) -> list[str]:
 
 def ask(asked: dict[int, dict]) -> dict[int, str]:
     found = agent.probe([*map(attempt, asked.values())], CLOSED_AFTER)
-    return {n: told_by(answer) or "closed" for n, (answer, *_why) in zip(asked, found, strict=True)}
+    return {n: described(answer) or "closed" for n, (answer, *_why) in zip(asked, found, strict=True)}
 
 
-def told_by(answer: str) -> str:
+def described(answer: str) -> str:
     """The agent's `web 192.0.2.1` as `web sees 192.0.2.1`, and `pong 192.0.2.1` as `pong`."""
     name, _space, peer = answer.partition(" ")
     return name if name == "pong" else answer and f"{name} sees {peer}"
 
 
-def told(expectation: dict, seen: str) -> tuple[str, bool]:
+def checked(expectation: dict, seen: str) -> tuple[str, bool]:
     proven = bool(re.fullmatch(expectation["gives"], seen, re.DOTALL))
     where = expectation.get("in", os.uname().nodename)
     what = " ".join(f"{kind} {expectation[kind]}" for kind in (*PROTOCOLS, "run") if kind in expectation)
