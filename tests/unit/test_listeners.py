@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens is told alike by both ways in which the kernel may be asked."""
+"""Both ways to ask the kernel who listens give the same."""
 
 from __future__ import annotations
 

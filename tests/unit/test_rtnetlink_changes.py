@@ -157,7 +157,7 @@ def tree(kind: int, data: bytes) -> dict[int, object]:
     return found
 
 
-def test_a_refusal_is_told_with_the_kernels_own_text() -> None:
+def test_a_refusal_is_reported_with_the_kernels_own_text() -> None:
     header = bytes.fromhex("f0ffffff") + bytes(16)
     text = netlink.attribute(netlink.NLMSGERR_ATTR_MSG, b"Device is busy\0")
     with pytest.raises(OSError, match=r"^\[Errno 16\] .*busy \(Device is busy\)$"):

@@ -173,7 +173,7 @@ def test_what_is_listed_is_what_pyroute2_would_have_set() -> None:
 
 DECLARED = WireGuardPeer(KEYS[0], "192.0.2.2", 51820, ("10.20.2.0/24",), 25)
 MOVED = PeerInfo(KEYS[0], "203.0.113.9", 40000, ("10.20.2.0/24",), keepalive=25)
-TOLD = Digest(f"{KEYS[0]}@192.0.2.2:51820 {KEYS[1]}@192.0.2.3:51820")
+GIVEN = Digest(f"{KEYS[0]}@192.0.2.2:51820 {KEYS[1]}@192.0.2.3:51820")
 
 
 def observed(endpoints: PeerEndpoints, age: float) -> str:
@@ -184,16 +184,16 @@ def observed(endpoints: PeerEndpoints, age: float) -> str:
 
 def test_a_peer_that_sends_from_elsewhere_is_where_it_says() -> None:
     """As from behind a NAT. WireGuard follows it by itself, and nothing is to be changed."""
-    assert observed(PeerEndpoints([TOLD]), age=5) == DECLARED.endpoint
-    assert PeerEndpoints([TOLD]).observed(MOVED, []).endpoint == "203.0.113.9:40000"
+    assert observed(PeerEndpoints([GIVEN]), age=5) == DECLARED.endpoint
+    assert PeerEndpoints([GIVEN]).observed(MOVED, []).endpoint == "203.0.113.9:40000"
 
 
 def test_a_peer_that_is_not_heard_of_is_looked_for_where_it_is_declared() -> None:
-    assert observed(PeerEndpoints([TOLD]), age=SESSION + 5) == "203.0.113.9:40000"
-    assert PeerEndpoints([TOLD]).observed(MOVED, [DECLARED]).endpoint == "203.0.113.9:40000"
+    assert observed(PeerEndpoints([GIVEN]), age=SESSION + 5) == "203.0.113.9:40000"
+    assert PeerEndpoints([GIVEN]).observed(MOVED, [DECLARED]).endpoint == "203.0.113.9:40000"
 
 
-@pytest.mark.parametrize("before", [[], [Digest(f"{KEYS[0]}@192.0.2.7:51820")], [TOLD, Digest("")]])
+@pytest.mark.parametrize("before", [[], [Digest(f"{KEYS[0]}@192.0.2.7:51820")], [GIVEN, Digest("")]])
 def test_a_declared_address_that_is_new_is_set(before: list[Digest]) -> None:
     """Also where a run was killed that was about to set it."""
     assert observed(PeerEndpoints(before), age=5) == "203.0.113.9:40000"
@@ -222,7 +222,7 @@ def test_the_link_comes_after_the_rules() -> None:
     assert of_link > LAYERS.index(DOCKER_CHAINS)
 
 
-def test_a_key_whose_file_is_lost_is_told_and_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_whose_file_is_lost_is_reported_and_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The run that then changes the link writes it, as check mode predicts. Only one that is nowhere is made."""
     monkeypatch.setattr(wireguard_key, "KEY_FILE", str(tmp_path / "wharf/wireguard.key"))
     monkeypatch.setattr(wireguard_key, "of_link", lambda: PRIVATE)
@@ -236,7 +236,9 @@ def test_a_key_whose_file_is_lost_is_told_and_not_written(monkeypatch: pytest.Mo
     assert wireguard_key.public_key(make=True) == wireguard_key.public(wireguard_key.read())
 
 
-def test_a_key_that_was_told_outlives_a_run_that_is_taken_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_that_others_may_have_outlives_a_run_that_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It goes with the last thing that is declared."""
     key = tmp_path / "wireguard.key"
     key.write_text("private")
@@ -245,7 +247,7 @@ def test_a_key_that_was_told_outlives_a_run_that_is_taken_back(monkeypatch: pyte
     monkeypatch.setattr(ledger.history, "PATH", str(tmp_path / "log.json"))
     monkeypatch.setattr(ledger.verified, "PATH", str(tmp_path / "verified.json"))
     Ledger().save()
-    assert key.exists(), "others may have been told of it before anything was declared here"
+    assert key.exists(), "other hosts may have got it before anything was declared here"
     first = Ledger(owned={"bridge": {("bridge", "br-app")}})
     first.save()
     first.restore()

@@ -228,8 +228,8 @@ class _Writer:
         not_given = [] if key in self.levels[level].not_blank else [_defined("not_given")]
         # The options of all networks are those of one.
         description = self.descriptions.get((level.replace(_OF_ALL_NETWORKS, _OF_A_NETWORK), key))
-        told = {"description": description} if description else {}
-        return {**told, "anyOf": [*alternatives, _TEMPLATE, *not_given]}
+        described = {"description": description} if description else {}
+        return {**described, "anyOf": [*alternatives, _TEMPLATE, *not_given]}
 
     def value(self, level: str, parser: Parser) -> list[Schema]:
         kind = _kind(parser)
@@ -282,8 +282,8 @@ def descriptions() -> dict[tuple[str, str], str]:
         for line in table.splitlines():
             keys, value, *default, meaning = (cell.strip() for cell in line.strip("|").split("|"))
             parts = [meaning, f"Value: {value}", *(f"Default: {each}" for each in default if each)]
-            told = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", "\n".join(filter(None, parts)))
-            found.update({(level, key): told for key in re.findall(r"`([^`]+)`", keys)})
+            text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", "\n".join(filter(None, parts)))
+            found.update({(level, key): text for key in re.findall(r"`([^`]+)`", keys)})
     return found
 
 

@@ -53,7 +53,7 @@ def facts_of(words: Words) -> Facts:
     for key in ("taken_subnets", "routed_subnets"):
         tuples[key] = tuple((ipaddress.ip_network(subnet), owner) for subnet, owner in words.get(key, ()))
     if "third_party_bridges" in words:
-        tuples["third_party_bridges"] = tuple(_standing(**bridge) for bridge in words["third_party_bridges"])
+        tuples["third_party_bridges"] = tuple(_third_party_bridge(**bridge) for bridge in words["third_party_bridges"])
     if "links" in words:
         tuples["links"] = tuple(_link(**link) for link in words["links"])
     return Facts(**tuples)
@@ -63,7 +63,7 @@ def _link(addresses: Collection[str] = (), mac: str = "02:00:00:00:00:01", **wor
     return HostLink(mac=mac, addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
 
 
-def _standing(addresses: list[str], **words: Any) -> ThirdPartyBridge:
+def _third_party_bridge(addresses: list[str], **words: Any) -> ThirdPartyBridge:
     return ThirdPartyBridge(addresses=tuple(ipaddress.ip_interface(address) for address in addresses), **words)
 
 

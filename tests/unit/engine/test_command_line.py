@@ -16,7 +16,7 @@ from ansible_collections.wharf.network.plugins.module_utils.engine.command impor
 
 
 @pytest.mark.parametrize("name", ["show", "diff", "apply", "confirm", "revert"])
-def test_who_is_not_root_is_told(
+def test_who_is_not_root_gets_an_error(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

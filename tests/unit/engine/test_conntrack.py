@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which flows are forgotten, of those that the kernel tells of."""
+"""Which flows are forgotten, of those that the kernel lists."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def header(source: str) -> bytes:
 
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The flows that the kernel is asked to forget, as it told of them."""
+    """The flows that the kernel is asked to forget, as it listed them."""
     asked: list[bytes] = []
 
     def dump(_bus: int, _kind: int, request: bytes) -> Iterator[bytes]:
@@ -87,8 +87,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def seen(forgotten: list[bytes]) -> list[Any]:
     # The nested flag is set in what is sent, and the reply is not sent.
-    told = {header(flow[0]) + direction(*flow[:3], 4000): flow for flow in FLOWS}
-    return [told[each[:4] + each[8:]] for each in forgotten]
+    listed = {header(flow[0]) + direction(*flow[:3], 4000): flow for flow in FLOWS}
+    return [listed[each[:4] + each[8:]] for each in forgotten]
 
 
 def at(text: str) -> tuple[int, AddressPort]:
@@ -173,7 +173,7 @@ def test_flows_into_networks_are_judged_where_rules_were_lost(
     assert seen(forgotten) == [FLOWS[5]]
 
 
-def test_a_kernel_that_forgets_nothing_is_told(
+def test_a_kernel_that_forgets_nothing_is_reported(
     forgotten: list[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """But a kernel that tracks nothing has nothing to forget."""

@@ -60,7 +60,7 @@ class Memory(Resource):
             if change.after is None:
                 del self.there[change.subject.key]
             elif not self.forgetful:
-                # What is observed on a host does not tell where it was declared.
+                # What is observed on a host does not show where it was declared.
                 self.there[change.after.key] = dataclasses.replace(change.after, place="")  # type: ignore[call-arg]
         return {}
 
@@ -115,8 +115,8 @@ def test_an_error_that_nobody_foresaw_takes_the_whole_run_back(memory: Memory) -
     run(memory, "a")
     before = Path(ledger_file.PATH).read_text(encoding="utf-8"), dict(memory.there)
     memory.fail = {"br-c": KeyError("x")}
-    told = r"^wharf.network is at fault, please report it \(KeyError in apply, line \d+ of test_converge.py: 'x'\); "
-    with pytest.raises(VerifyError, match=f"{told}all changes of this run were taken back$"):
+    fault = r"^wharf.network is at fault, please report it \(KeyError in apply, line \d+ of test_converge.py: 'x'\); "
+    with pytest.raises(VerifyError, match=f"{fault}all changes of this run were taken back$"):
         run(memory, "b", "c")
     assert (Path(ledger_file.PATH).read_text(encoding="utf-8"), memory.there) == before
 

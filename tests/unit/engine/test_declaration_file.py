@@ -70,8 +70,8 @@ def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_messages_name_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {b"a: 1": "a: unknown key; ", b"\xff": "line 1: is not UTF-8", b"[": "line 1, column 2: "}
-    for content, message in told.items():
+    messages = {b"a: 1": "a: unknown key; ", b"\xff": "line 1: is not UTF-8", b"[": "line 1, column 2: "}
+    for content, message in messages.items():
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         with pytest.raises(ModelError) as caught:
             read_declaration(STANDARD_INPUT)

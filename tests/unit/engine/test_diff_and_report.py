@@ -273,7 +273,7 @@ def test_the_differences_of_a_run_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seen"),
+    ("text", "seen"),
     [
         ("│ br-app\tüñ ✓\n", "│ br-app\tüñ ✓\n"),
         ("\udcff\udc80", r"\xff\x80"),
@@ -282,8 +282,8 @@ def test_the_differences_of_a_run_as_text() -> None:
         ({"a\udcff": ("\x1b", ["\x1b", 1, None, True])}, {r"a\xff": [r"\x1b", [r"\x1b", 1, None, True]]}),
     ],
 )
-def test_what_is_told_is_printable(told: object, seen: object) -> None:
-    assert visible(told) == seen
+def test_what_is_shown_is_printable(text: object, seen: object) -> None:
+    assert visible(text) == seen
 
 
 def test_a_difference_shows_bytes_and_control_characters_of_a_file() -> None:

@@ -76,7 +76,7 @@ def test_what_has_been_changed_since_is_outdated(seen: dict[str, Any]) -> None:
 
 
 def test_a_driver_that_nothing_is_known_of_shows_its_settings(seen: dict[str, Any]) -> None:
-    """As what `network_info` tells of it is called."""
+    """As what `network_info` returns of it is called."""
     lan: dict[str, Any] = {
         "driver": "macvlan",
         "bridge": None,

@@ -64,8 +64,8 @@ def test_each_table_of_the_reference_has_the_keys_of_its_level() -> None:
     levels = taken_levels()
     # Extensions have tables of their own, and the row of `deploy` names the one key below it.
     taken = {(level, key) for level in TABLES for key in levels[level].taken if key != EXTENSION}
-    told = {(level, key.replace("deploy.replicas", "deploy")) for level, key in descriptions() if key != EXTENSION}
-    assert told == taken
+    rows = {(level, key.replace("deploy.replicas", "deploy")) for level, key in descriptions() if key != EXTENSION}
+    assert rows == taken
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.parent.name)

@@ -144,7 +144,7 @@ def test_a_veth_that_root_in_the_container_deletes_as_it_is_made(
         assert "the veth was deleted from inside of the container" in refused[web.key]
 
 
-def test_what_keeps_changing_is_told_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_keeps_changing_is_reported_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netlink.Connection, "_received_whole", lambda *_arguments: False)
     with pytest.raises(BlockingIOError) as error:
         rtnetlink.addresses()

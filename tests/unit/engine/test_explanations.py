@@ -63,11 +63,11 @@ def test_case(case: Path) -> None:
     planned = plan(golden.read_yaml(case / "declaration.yml"), Facts(uplink="eth0"))
     own = tuple(ipaddress.ip_interface(each).ip for each in OWN)
     seen = Recorded(Ledger(), planned, own, stacks_of(planned, _rules(case)))
-    told = []
+    explained = []
     for line in (case / "questions.txt").read_text().splitlines():
         source, target, *options = line.split()
-        told += [f"$ {line}", *lines(seen.explain(Asked(source, target, icmp="--icmp" in options))), ""]
-    golden.check(case, {"told.txt": "\n".join(told)}, GIVEN)
+        explained += [f"$ {line}", *lines(seen.explain(Asked(source, target, icmp="--icmp" in options))), ""]
+    golden.check(case, {"explained.txt": "\n".join(explained)}, GIVEN)
 
 
 class Recorded(Seen):
@@ -163,8 +163,8 @@ def test_all_cases_are_tried_once() -> None:
         first = choices.take("first", "ab")
         return first + (choices.take("second", "xyz") if first == "a" else choices.take("only one", "-"))
 
-    assert [told for told, _made in all_cases(run)] == ["ax", "ay", "az", "b-"]
-    made = [[(choice.what, choice.taken) for choice in made] for _told, made in all_cases(run)]
+    assert [outcome for outcome, _made in all_cases(run)] == ["ax", "ay", "az", "b-"]
+    made = [[(choice.what, choice.taken) for choice in made] for _outcome, made in all_cases(run)]
     assert made == [[("first", 0), ("second", 0)], [("first", 0), ("second", 1)], [("first", 0), ("second", 2)],
                     [("first", 1)]]  # fmt: skip
 
@@ -175,8 +175,8 @@ def test_what_nothing_depends_on_is_noted_and_makes_no_cases() -> None:
         return choices.take("which", "ab")
 
     found = list(all_cases(run))
-    assert [told for told, _made in found] == ["a", "b"]
-    assert all(made[0].what == "a limit" for _told, made in found)
+    assert [outcome for outcome, _made in found] == ["a", "b"]
+    assert all(made[0].what == "a limit" for _outcome, made in found)
 
 
 def test_so_many_cases_and_no_more() -> None:

@@ -43,17 +43,17 @@ def state(declaration: Path) -> State:
 def chains(changes: list[Change], before: Chains) -> Chains:
     found: Chains = {}
     for family in FAMILIES.values():
-        standing = {chain: rules for chain, rules in before.items() if chain.family == family}
-        found |= chains_after(family, standing, changes)
+        existing = {chain: rules for chain, rules in before.items() if chain.family == family}
+        found |= chains_after(family, existing, changes)
     return found
 
 
 @pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
 def test_script(case: Path) -> None:
     before, after = state(case / "before.yml"), state(case / "after.yml")
-    standing = chains(diff({}, before), {})
+    existing = chains(diff({}, before), {})
     outcome = {
-        f"{family}.restore": restore_script(family, standing, diff(before, after)) for family in FAMILIES.values()
+        f"{family}.restore": restore_script(family, existing, diff(before, after)) for family in FAMILIES.values()
     }
     golden.check(case, outcome, given=("before.yml", "after.yml"))
 
@@ -61,8 +61,8 @@ def test_script(case: Path) -> None:
 @pytest.mark.parametrize("case", sorted((HERE / "restores").iterdir()), ids=lambda case: case.name)
 def test_the_way_does_not_matter(case: Path) -> None:
     before, after = state(case / "before.yml"), state(case / "after.yml")
-    standing = chains(diff({}, before), {})
-    assert objects_in(chains(diff(before, after), standing)) == objects_in(chains(diff({}, after), {}))
+    existing = chains(diff({}, before), {})
+    assert objects_in(chains(diff(before, after), existing)) == objects_in(chains(diff({}, after), {}))
 
 
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda path: path.parent.name)

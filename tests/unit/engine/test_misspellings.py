@@ -4,7 +4,7 @@
 """No word of the vocabulary is accepted with one letter changed, missing, doubled or transposed, on any level.
 
 `WHARF_EXAMPLES`, where it is more than usual, changes each letter to every other one, and is the number of random
-declarations with several misspellings. Not told are a key that another key of its level is one letter from, such as
+declarations with several misspellings. Not reported are a key that another key of its level is one letter from, such as
 `iptables` from `ip6tables`, and names that others know: of kernel parameters and of DHCP options, which the kernel and
 dnsmasq are asked about before anything is touched.
 """
@@ -104,7 +104,7 @@ def without_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading.difflib, "get_close_matches", lambda *_arguments, **_options: [])
 
 
-def is_told(words: Mapping[str, Any]) -> bool:
+def is_refused(words: Mapping[str, Any]) -> bool:
     """Whether there is a problem, of the words themselves or of what would follow from them."""
     found = ProblemCollector()
     parts = [words.get(part) or {} for part in ("host", "networks", "containers")]
@@ -165,7 +165,7 @@ def test_no_misspelling_is_accepted(entry: Entry) -> None:
         f"{place}: {wrong}"
         for place in places(marked, level=(entry[0], "*"))
         for wrong in wrong_spellings(place)
-        if not is_told(declaration(entry, misspelt(marked, place, wrong)))
+        if not is_refused(declaration(entry, misspelt(marked, place, wrong)))
     ]
     assert accepted == []
 
@@ -191,7 +191,7 @@ def test_no_misspelling_is_accepted_in_a_part(data: st.DataObject) -> None:
     entry = data.draw(st.sampled_from(ENTRIES))
     marked = data.draw(parts_of(MARKED[entry[0]][entry[1]]))
     there = [*places(marked, level=(entry[0], "*"))]
-    assume(there and not is_told(declaration(entry, unmarked(marked))))
+    assume(there and not is_refused(declaration(entry, unmarked(marked))))
     place = data.draw(st.sampled_from(there))
     wrong = data.draw(st.sampled_from([*wrong_spellings(place, ALL_LETTERS)]))
-    assert is_told(declaration(entry, misspelt(marked, place, wrong)))
+    assert is_refused(declaration(entry, misspelt(marked, place, wrong)))

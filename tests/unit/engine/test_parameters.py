@@ -18,7 +18,7 @@ FOUND = {
 }
 
 
-def test_entries_are_told_from_what_else_was_found() -> None:
+def test_entries_are_distinguished_from_what_else_was_found() -> None:
     name = parameters.entry(ODD, "net.core.somaxconn")
     assert name in FOUND
     known = parameters.by_name(FOUND, "sandbox")

@@ -250,7 +250,7 @@ def test_what_is_made_of_a_network_or_a_container_knows_its_place() -> None:
     assert shared == "host.json: networks.back, host.json: networks.front"
 
 
-def test_a_file_in_the_way_is_told_at_the_container_that_needs_the_place(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_reported_at_the_container_that_needs_the_place(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("mine")
     (file,) = (thing for thing in dns_files(planned()) if thing.name == "/etc/netns/web/hosts")
     in_the_way = replace(file, name=str(tmp_path / "hosts"))
@@ -260,7 +260,7 @@ def test_a_file_in_the_way_is_told_at_the_container_that_needs_the_place(tmp_pat
         Files({}).observe(state_of([in_the_way]), frozenset())
 
 
-def test_a_port_of_a_resolver_that_is_taken_is_told_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_of_a_resolver_that_is_taken_is_reported_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = [Listener("udp", "0.0.0.0", 53, 1)]
     monkeypatch.setattr(dnsmasq_needs, "listening_sockets", lambda: taken)
     resolvers = [thing for thing in dnsmasq(planned()) if isinstance(thing, Dnsmasq)]
@@ -272,7 +272,7 @@ def test_a_port_of_a_resolver_that_is_taken_is_told_at_the_network(monkeypatch: 
     ]
 
 
-def test_a_configuration_that_dnsmasq_refuses_is_told_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_dnsmasq_refuses_is_reported_at_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     said = subprocess.CompletedProcess([], 1, "", "dnsmasq: bad option at line 3")
     monkeypatch.setattr(f"{DnsmasqFiles.__module__}.programs.run", lambda *_arguments: said)
     monkeypatch.setattr(f"{DnsmasqFiles.__module__}.program", lambda: "dnsmasq")
@@ -283,7 +283,7 @@ def test_a_configuration_that_dnsmasq_refuses_is_told_at_the_network(monkeypatch
         DnsmasqFiles({}).require(state_of([config]))
 
 
-def test_a_parameter_of_an_interface_is_told_where_it_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parameter_of_an_interface_is_reported_where_it_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parameters.namespaces, "scratch", nullcontext)
     monkeypatch.setattr(parameters.proc_sys, "refusal", lambda name, _value: "no" if "no" in name else "")
     with pytest.raises(ConflictError) as refused:
@@ -294,7 +294,7 @@ def test_a_parameter_of_an_interface_is_told_where_it_is_declared(monkeypatch: p
     }
 
 
-def test_what_is_pending_is_told_where_it_is_declared() -> None:
+def test_what_is_pending_is_reported_where_it_is_declared() -> None:
     """One reason of several objects is one sentence. What is let go is declared nowhere any more."""
     front, back, gone = ("endpoint", "web/front"), ("endpoint", "web/back"), ("endpoint", "old/front")
     wanted = state_of(sandboxes_and_endpoints(planned()))
@@ -317,7 +317,7 @@ def test_what_is_pending_is_told_where_it_is_declared() -> None:
         (Call(boot={"metrics": "/run/wharf.prom"}, places=OPTIONS), "boot.metrics"),
     ],
 )
-def test_services_without_an_init_system_are_told_where_they_are_asked_for(call: Call, path: str) -> None:
+def test_services_without_an_init_system_are_reported_where_they_are_asked_for(call: Call, path: str) -> None:
     (problem,) = BOOT.lacks(replace(planned(), boot=declare(Declared(), call).boot))
     assert problem.path == path
 
@@ -340,7 +340,7 @@ def test_the_command_and_the_files_of_services_know_their_place(call: Call, path
 
 
 @pytest.mark.parametrize("places", [Places(), FILE], ids=["variables", "file"])
-def test_a_kernel_without_ipv6_is_told_where_its_rules_are_asked_for(places: Places) -> None:
+def test_a_kernel_without_ipv6_is_reported_where_its_rules_are_asked_for(places: Places) -> None:
     words = {"host": {"ipv6": False, "firewall-backend": "iptables"}}
     (problem,) = DOCKER_CHAINS.lacks(plan(places.marked(words), Facts(ipv6=False), places=places))
     assert str(problem) == f"{places.part('host')}.ip6tables: the kernel of this host has no IPv6: set this to false"

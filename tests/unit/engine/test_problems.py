@@ -66,8 +66,8 @@ def test_a_bridge_has_no_room_for_1024() -> None:
 )
 def test_numbers_are_of_a_few_ascii_digits(words: dict[str, Any], number: str) -> None:
     """Python reads and writes no number of more than 4300 digits, and takes the digits of all scripts."""
-    (told,) = problems(json.loads(json.dumps(words).replace("{}", number)), facts_of({}))
-    assert number in told and ": must be " in told
+    (problem,) = problems(json.loads(json.dumps(words).replace("{}", number)), facts_of({}))
+    assert number in problem and ": must be " in problem
 
 
 def test_an_interface_name_with_half_a_character() -> None:

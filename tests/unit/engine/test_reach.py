@@ -37,7 +37,7 @@ Element = tuple[Any, Any]
 
 
 @dataclass
-class Told:
+class RulesReach:
     """What rules say. `guarded` are ports of containers that are not for all; `allowed` says who may use a port."""
 
     published: dict[PortOfFamily, tuple[Any, int]] = field(default_factory=dict)
@@ -72,28 +72,28 @@ class Told:
 TUNNEL = "vx-"
 
 
-def told_by_nftables(elements: Iterator[Element]) -> Told:
-    told = Told()
+def read_nftables(elements: Iterator[Element]) -> RulesReach:
+    found = RulesReach()
     for name, element in elements:
         version = 6 if name.endswith("6") else 4
         key, _colon, value = str(element).replace('"', "").partition(" : ")
         words = key.split(" . ")
         if name.startswith("published"):
             address, number = value.split(" . ")
-            told.published[version, port(*words)] = ipaddress.ip_address(address), int(number)
+            found.published[version, port(*words)] = ipaddress.ip_address(address), int(number)
         elif name.startswith("targets"):
-            told.opened.add(port(*words))
+            found.opened.add(port(*words))
         elif name.startswith("guarded"):
-            told.guarded.add(port(*words))
+            found.guarded.add(port(*words))
         elif name.startswith("allowed"):
-            told.allowed.setdefault((version, port(*words[:-1])), set()).add(ipaddress.ip_network(words[-1]))
+            found.allowed.setdefault((version, port(*words[:-1])), set()).add(ipaddress.ip_network(words[-1]))
         elif name in ("networks4", "networks6") and not words[1].startswith(TUNNEL):
-            told.subnets.setdefault(words[1], set()).add(ipaddress.ip_network(words[0]))
+            found.subnets.setdefault(words[1], set()).add(ipaddress.ip_network(words[0]))
         elif name == "icc" and words[0] == words[1]:
-            told.icc.add(words[0])
+            found.icc.add(words[0])
         elif name == "unprotected":
-            told.unprotected.add((words[1], int(words[0][-1])))
-    return told
+            found.unprotected.add((words[1], int(words[0][-1])))
+    return found
 
 
 TRANSLATION = re.compile(r"(?:-d (\S+)/\d+ )?-p (\w+) -m \w+ --dport (\d+) -j DNAT --to-destination \[?(.+?)\]?:(\d+)")
@@ -108,28 +108,28 @@ MUTUAL = re.compile(r"(?:-[sd] \S+ )?-i (\S+) -o \1 -j ACCEPT")
 UNPROTECTED = re.compile(r"(?:-d \S+ )?-o (\S+) -j ACCEPT")
 
 
-def told_by_iptables(elements: Iterator[Element]) -> Told:
-    told = Told()
+def read_iptables(elements: Iterator[Element]) -> RulesReach:
+    found = RulesReach()
     for chain, rule in elements:
         name, version = chain.at.name, 6 if chain.family == FAMILIES[6] else 4
         if match := TRANSLATION.fullmatch(rule):
             address, protocol, number, target, target_port = match.groups("")
-            told.published[version, port(address, protocol, number)] = ipaddress.ip_address(target), int(target_port)
+            found.published[version, port(address, protocol, number)] = ipaddress.ip_address(target), int(target_port)
         elif match := TARGET.fullmatch(rule):
-            told.opened.update(port(match[1], match[2], number) for number in numbers(match[3]))
+            found.opened.update(port(match[1], match[2], number) for number in numbers(match[3]))
         elif name.startswith("DOCKER") and (match := GUARDED.fullmatch(rule)):
-            told.guarded.add(port(*match.groups()))
+            found.guarded.add(port(*match.groups()))
         elif match := ALLOWED.fullmatch(rule):
             source, *at = match.groups("")
             at = version, port(at[1], at[0], at[2])
-            told.allowed.setdefault(at, set()).add(ipaddress.ip_network(source or EVERYBODY[version]))
+            found.allowed.setdefault(at, set()).add(ipaddress.ip_network(source or EVERYBODY[version]))
         elif match := SUBNET.fullmatch(rule):
-            told.subnets.setdefault(match[2], set()).add(ipaddress.ip_network(match[1]))
+            found.subnets.setdefault(match[2], set()).add(ipaddress.ip_network(match[1]))
         elif match := MUTUAL.fullmatch(rule):
-            told.icc.add(match[1])
+            found.icc.add(match[1])
         elif name == "DOCKER-BRIDGE" and (match := UNPROTECTED.fullmatch(rule)):
-            told.unprotected.add((match[1], version))
-    return told
+            found.unprotected.add((match[1], version))
+    return found
 
 
 def port(*words: str) -> AddressPort:
@@ -144,7 +144,7 @@ def numbers(text: str) -> Iterator[str]:
         yield from map(str, range(int(first), int(last or first) + 1))
 
 
-BACKENDS = {"nftables": (rules_nftables, told_by_nftables), "iptables": (rules_iptables, told_by_iptables)}
+BACKENDS = {"nftables": (rules_nftables, read_nftables), "iptables": (rules_iptables, read_iptables)}
 
 
 def of_case(case: Path) -> Plan:
@@ -153,21 +153,21 @@ def of_case(case: Path) -> Plan:
     return plan(golden.read_yaml(case / "declaration.yml"), facts_of(facts))
 
 
-@pytest.mark.parametrize("backend, told_by", BACKENDS.values(), ids=BACKENDS)
+@pytest.mark.parametrize("backend, read", BACKENDS.values(), ids=BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_is_known_is_what_the_rules_say(
-    case: Path, backend: Any, told_by: Callable[[Iterator[Element]], Told]
+    case: Path, backend: Any, read: Callable[[Iterator[Element]], RulesReach]
 ) -> None:
     planned = of_case(case)
     things = [thing for thing in backend.rules(planned) if isinstance(thing, Rules)]
-    told = told_by(each for thing in things for each in thing.elements).reach
+    found = read(each for thing in things for each in thing.elements).reach
     known = reach_of(planned)
-    assert dict(known.published) == told.published
-    assert {at: tuple(sorted(sources)) for at, sources in known.restricted.items()} == told.restricted
-    assert known.opened == told.opened
+    assert dict(known.published) == found.published
+    assert {at: tuple(sorted(sources)) for at, sources in known.restricted.items()} == found.restricted
+    assert known.opened == found.opened
     # Rules do not say which subnets are of one network.
     each = [replace(network, subnets=(subnet,)) for network in known.networks for subnet in network.subnets]
-    assert tuple(sorted(each, key=str)) == told.networks
+    assert tuple(sorted(each, key=str)) == found.networks
 
 
 def reach_with(*ports: Any, mode: str = "nat") -> Reach:

@@ -241,7 +241,7 @@ def test_what_is_led_to_another_port_of_the_host() -> None:
     assert "-p udp --dport 53" not in drop.remedy
 
 
-def test_ports_that_rules_do_not_tell_apart_are_looked_at_once() -> None:
+def test_ports_that_rules_do_not_distinguish_are_looked_at_once() -> None:
     words = {"networks": {"app": {}}, "containers": {"web": {"networks": ["app"], "ports": ["8000-8999:8000-8999"]}}}
     flows = list(required_flows(_planned(words)))
     counted = [packet for flow in flows for _hook, packet in flow.packets if isinstance(packet, Packet) and packet.read]

@@ -55,7 +55,7 @@ def test_the_ledger_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("part, key", [("unconfirmed", "seconds"), ("unconfirmed", "deadline"), ("reverted", "at")])
-def test_a_damaged_number_is_told(part: str, key: str) -> None:
+def test_a_damaged_number_is_reported(part: str, key: str) -> None:
     Ledger(unconfirmed=Unconfirmed.begun("alice", 120, FORMER), reverted=Reverted(1.5, "alice", "by hand")).save()
     path = Path(ledger_file.PATH)
     words = json.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def test_what_restores_the_networks_at_boot_is_not_taken_away() -> None:
     assert with_boot.reverted_from(Former(Declared(), Allotments())) == with_boot
 
 
-def test_keys_that_hosts_have_told_meanwhile_are_not_forgotten() -> None:
+def test_keys_that_have_come_meanwhile_are_not_forgotten() -> None:
     knew = replace(FORMER, allotted=Allotments(mtu=1400, peer_keys={"h2": "old", "h3": "same"}))
     now = Former(Declared(), Allotments(mtu=1500, peer_keys={"h2": "new", "h4": "first"}))
     reverted = knew.reverted_from(now).allotted

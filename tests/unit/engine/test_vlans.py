@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a port of a bridge with VLANs is told. The VM scenario `drivers` shows what comes of it."""
+"""The VLANs that a port of a bridge is given. The VM scenario `drivers` shows what comes of it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def endpoint(declared: Vlans | None, bridge: str = "br0") -> Endpoint:
     return Endpoint("web", "lan", SandboxRef("netns", "web"), "eth0", "veth1", port, 1500, "", ())
 
 
-class Told:
-    """In the place of the kernel: a bridge, and what a port of it is told."""
+class Kernel:
+    """In the place of the kernel: a bridge, and the VLANs that its port is given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, filtering: bool = True) -> None:
         info = BridgeInfo(False, 0, False, False, vlan_filtering=filtering, default_vlan=1)
@@ -60,25 +60,25 @@ class Told:
         (Vlans(30, (20,), clean=False), Vlans(20, (30,)), [], [OF_20, PortVlan(30)]),
     ],
 )
-def test_a_port_is_told_its_vlans(
+def test_a_port_is_given_its_vlans(
     before: Vlans | None,
     after: Vlans | None,
     gone: list[PortVlan],
     new: list[PortVlan],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: Any = Told(monkeypatch)
-    vlans.set_vlans(told, endpoint(before) if before else None, endpoint(after))
-    assert (told.gone, told.new) == (gone, new)
+    kernel: Any = Kernel(monkeypatch)
+    vlans.set_vlans(kernel, endpoint(before) if before else None, endpoint(after))
+    assert (kernel.gone, kernel.new) == (gone, new)
 
 
 def test_a_port_that_comes_from_another_bridge_is_in_the_usual_vlan(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Any = Told(monkeypatch)
-    vlans.set_vlans(told, endpoint(Vlans(20), "br1"), endpoint(Vlans(20)))
-    assert (told.gone, told.new) == ([USUAL], [OF_20])
+    kernel: Any = Kernel(monkeypatch)
+    vlans.set_vlans(kernel, endpoint(Vlans(20), "br1"), endpoint(Vlans(20)))
+    assert (kernel.gone, kernel.new) == ([USUAL], [OF_20])
 
 
-def test_a_bridge_without_vlans_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Any = Told(monkeypatch, filtering=False)
-    vlans.set_vlans(told, None, endpoint(Vlans(20)))
-    assert (told.gone, told.new) == ([], [])
+def test_a_bridge_without_vlans_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel: Any = Kernel(monkeypatch, filtering=False)
+    vlans.set_vlans(kernel, None, endpoint(Vlans(20)))
+    assert (kernel.gone, kernel.new) == ([], [])

@@ -11,14 +11,14 @@ from planning import plan
 from ansible_collections.wharf.network.plugins.module_utils.engine.planning.facts import Facts
 
 
-@pytest.mark.parametrize("max_backlog, is_told", [(0, False), (3, True), (4, True), (5, False)])
-def test_a_bridge_with_as_many_endpoints_as_the_backlog_has_room_for(max_backlog: int, is_told: bool) -> None:
+@pytest.mark.parametrize("max_backlog, is_warned_of", [(0, False), (3, True), (4, True), (5, False)])
+def test_a_bridge_with_as_many_endpoints_as_the_backlog_has_room_for(max_backlog: int, is_warned_of: bool) -> None:
     """A broadcast is copied to all ports before any copy is taken off the queue."""
     containers = {f"c{number}": {"networks": ["front"]} for number in range(4)}
     words = {"networks": {"front": {}, "back": {}}, "containers": {**containers, "db": {"networks": ["back"]}}}
-    told = [
+    warnings = [
         f"wharf_networks.front: 4 containers are on bridge br-front, and net.core.netdev_max_backlog is {max_backlog}: "
         "whenever one of them broadcasts, as it does before it reaches another address, answers are lost: set "
         "net.core.netdev_max_backlog to 8 on this host, or divide the network"
     ]
-    assert plan(words, Facts(max_backlog=max_backlog)).warnings == (told if is_told else [])
+    assert plan(words, Facts(max_backlog=max_backlog)).warnings == (warnings if is_warned_of else [])

@@ -80,6 +80,6 @@ def _problems(read: Callable[[], object]) -> tuple[object, ...]:
 def test_the_model_takes_it_or_says_what_it_refuses(case: Path) -> None:
     expected = _expected(case)
     networks, containers = expected.get("networks", {}), expected.get("containers", {})
-    told = ProblemCollector()
-    read_model({}, networks, containers, (), told)
-    assert [str(problem) for problem in dict.fromkeys(told.problems)] == expected.get("refused", [])
+    problems = ProblemCollector()
+    read_model({}, networks, containers, (), problems)
+    assert [str(problem) for problem in dict.fromkeys(problems.problems)] == expected.get("refused", [])

@@ -81,8 +81,8 @@ def test_each_attempt_makes_a_new_connection() -> None:
 
 def test_after_its_time_it_gives_up_and_says_why() -> None:
     connection = Connection()
-    told = asked(connection, AWAY, seconds=10)
-    assert told == {"failed": True, "msg": "no new connection to this host succeeds: away"}
+    result = asked(connection, AWAY, seconds=10)
+    assert result == {"failed": True, "msg": "no new connection to this host succeeds: away"}
     assert connection.resets == 10
 
 
@@ -94,9 +94,9 @@ def test_what_the_host_refuses_is_not_asked_again() -> None:
 
 
 def test_a_local_connection_proves_nothing() -> None:
-    told = asked(Local(), CONFIRMED)
-    assert told["confirmed"]
-    assert "does not prove" in told["warnings"][0]
+    result = asked(Local(), CONFIRMED)
+    assert result["confirmed"]
+    assert "does not prove" in result["warnings"][0]
 
 
 def test_who_makes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

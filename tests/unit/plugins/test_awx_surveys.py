@@ -71,9 +71,9 @@ def test_each_step_is_of_a_template_that_accepts_its_variables() -> None:
             assert "skip_tags" not in step or template["ask_skip_tags"]
 
 
-def test_what_awx_is_told() -> None:
-    told = {"inventory": "Servers", "credentials": "ssh", "folder": ".", "become": False}
-    read = settings({"wharf_awx_setup": told})["awx_setup"]
+def test_settings_of_an_awx() -> None:
+    given = {"inventory": "Servers", "credentials": "ssh", "folder": ".", "become": False}
+    read = settings({"wharf_awx_setup": given})["awx_setup"]
     assert (read["inventory"], read["credentials"], read["path"], read["become"]) == ("Servers", ["ssh"], "", False)
     assert settings({"wharf_awx_setup": "{inventory: Servers}"})["awx_setup"]["path"] == "playbooks/"
     assert "awx_setup" not in settings({"wharf_awx_setup": ""})
@@ -93,7 +93,7 @@ def test_the_project_is_this_repository() -> None:
         ({"inventory": "x", "become": "perhaps"}, 'wharf_awx_setup.become: "perhaps": must be true or false'),
     ],
 )
-def test_what_awx_is_told_is_wrong(value: Any, problem: str) -> None:
+def test_wrong_settings_of_an_awx(value: Any, problem: str) -> None:
     with pytest.raises(ModelError) as caught:
         settings({"wharf_awx_setup": value})
     assert problem in [str(each) for each in caught.value.problems]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action that checks variables tells all that is wrong with them at once."""
+"""The action that checks variables reports all that is wrong with them at once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def checked(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_misspelt_variable_and_a_wrong_value_come_in_one_report() -> None:
-    told = checked({"wharf_contaners": {}, "wharf_boot": "maybe", "wharf_state": "gone"})
-    assert told["failed"]
-    assert {problem["path"] for problem in told["problems"]} == {"wharf_contaners", "wharf_boot", "wharf_state"}
+    result = checked({"wharf_contaners": {}, "wharf_boot": "maybe", "wharf_state": "gone"})
+    assert result["failed"]
+    assert {problem["path"] for problem in result["problems"]} == {"wharf_contaners", "wharf_boot", "wharf_state"}
 
 
 @pytest.mark.parametrize("value", ["{{ nowhere.at.all }}", "{{ 1 / 0 }}"])
-def test_a_misspelt_variable_is_told_where_another_one_cannot_be_templated(value: str) -> None:
+def test_a_misspelt_variable_is_reported_where_another_one_cannot_be_templated(value: str) -> None:
     given = {"wharf_host": trust_as_template(value)}
     assert [problem["path"] for problem in checked({**given, "wharf_sate": "x"})["problems"]] == ["wharf_sate"]
     with pytest.raises(AnsibleError):
@@ -39,5 +39,5 @@ def test_a_misspelt_variable_is_told_where_another_one_cannot_be_templated(value
 
 
 def test_right_variables_pass() -> None:
-    told = checked({"wharf_networks": {"app": {}}, "wharf_boot": "false"})
-    assert (told["declaring"], told["settings"]["boot"]) == (["wharf_networks"], False)
+    result = checked({"wharf_networks": {"app": {}}, "wharf_boot": "false"})
+    assert (result["declaring"], result["settings"]["boot"]) == (["wharf_networks"], False)

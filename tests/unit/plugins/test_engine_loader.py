@@ -33,13 +33,13 @@ class Module:
     params: dict[str, Any] = field(default_factory=dict)
     check_mode: bool = False
     _diff: bool = False
-    told: list[Any] = field(default_factory=list)
+    reported: list[Any] = field(default_factory=list)
 
     def warn(self, warning: str) -> None:
-        self.told.append(warning)
+        self.reported.append(warning)
 
     def exit_json(self, **result: Any) -> None:
-        self.told.append(result)
+        self.reported.append(result)
         raise Left
 
     fail_json = exit_json
@@ -64,7 +64,7 @@ def test_the_first_that_has_the_libraries(module: Module) -> None:
     Path(module.tmpdir, "python9").symlink_to("nowhere")
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == ["careful", {"changed": True}]
+    assert module.reported == ["careful", {"changed": True}]
 
 
 def test_none_has_them(module: Module) -> None:
@@ -72,7 +72,7 @@ def test_none_has_them(module: Module) -> None:
     module.params = {"networks": "x" * 100_000}
     add(module, LACKING, LACKING)
     engine_loader._run_by_another_python(module, "layers")
-    assert module.told == []
+    assert module.reported == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_one_that_does_not_start_is_passed_over(module: Module, content: bytes) 
     Path(module.tmpdir, "python9").chmod(0o755)
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == ["careful", {"changed": True}]
+    assert module.reported == ["careful", {"changed": True}]
 
 
 def test_one_that_cannot_import_the_engine_is_passed_over(module: Module) -> None:
@@ -95,7 +95,7 @@ def test_one_that_cannot_import_the_engine_is_passed_over(module: Module) -> Non
     add(module, f'exec {sys.executable} "$@"', COMPLETE)
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == ["careful", {"changed": True}]
+    assert module.reported == ["careful", {"changed": True}]
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757])
@@ -104,7 +104,7 @@ def test_one_that_others_may_change_is_passed_over(module: Module, mode: int) ->
     Path(module.tmpdir, "python1").chmod(mode)
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == ["careful", {"changed": True}]
+    assert module.reported == ["careful", {"changed": True}]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -116,18 +116,18 @@ def test_one_of_a_user_is_passed_over(module: Module) -> None:
     os.chown(of_user, 65534, 65534)
     Path(module.tmpdir, "python9").symlink_to(of_user)
     engine_loader._run_by_another_python(module, "layers")
-    assert module.told == []
+    assert module.reported == []
 
 
 def test_one_that_prints_when_it_starts(module: Module) -> None:
     add(module, rf"printf 'Hello \377\n\n'; {COMPLETE}")
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == ["careful", {"changed": True}]
+    assert module.reported == ["careful", {"changed": True}]
 
 
 def test_a_run_that_has_ended_is_not_repeated(module: Module) -> None:
     add(module, FAILING, COMPLETE)
     with pytest.raises(Left):
         engine_loader._run_by_another_python(module, "layers")
-    assert module.told == [{"msg": f"{module.tmpdir}/python1 ended with 1: Oops"}]
+    assert module.reported == [{"msg": f"{module.tmpdir}/python1 ended with 1: Oops"}]

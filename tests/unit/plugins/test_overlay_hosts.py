@@ -54,9 +54,9 @@ def completed(variables: dict[str, dict[str, Any]], host: str, networks: dict[st
 
 
 def driver(variables: dict[str, dict[str, Any]], host: str, networks: dict[str, Any]) -> OverlayDriver:
-    told = ProblemCollector()
-    model = read_model({"bridge": "none"}, completed(variables, host, networks), {}, (), told)
-    told.raise_if_any()
+    collector = ProblemCollector()
+    model = read_model({"bridge": "none"}, completed(variables, host, networks), {}, (), collector)
+    collector.raise_if_any()
     found = model.networks["app"].driver
     assert isinstance(found, OverlayDriver)
     return found
@@ -108,14 +108,14 @@ def test_all_hosts_agree(inventory: dict[str, dict[str, Any]], random: Any) -> N
 @TRYING
 @given(inventories(), st.sampled_from(NAMES), st.integers(0, 255))
 def test_a_host_more_moves_no_other(inventory: dict[str, dict[str, Any]], new: str, number: int) -> None:
-    """It has a slice of its own, or is told whose slice it would have."""
+    """It has a slice of its own, or a problem says whose slice it would have."""
     before = {name: driver(inventory, name, {"app": network()}).own.slices for name in inventory}
     more = {**inventory, new: {"wharf_overlay": {"index": number, "address": "203.0.113.1"}}}
     others = {name: own["wharf_overlay"]["index"] for name, own in inventory.items() if name != new}
     if number in others.values():
-        told = problems(more, new, {"app": network()})
+        found = problems(more, new, {"app": network()})
         (other,) = (name for name, index in others.items() if index == number)
-        assert len(told) == 1 and other in told[0] and new in told[0] and f"number {number}" in told[0]
+        assert len(found) == 1 and other in found[0] and new in found[0] and f"number {number}" in found[0]
         return
     after = {name: driver(more, name, {"app": network()}).own.slices for name in more}
     assert {name: slices for name, slices in before.items() if name != new} == {
@@ -126,16 +126,16 @@ def test_a_host_more_moves_no_other(inventory: dict[str, dict[str, Any]], new: s
 @TRYING
 @given(st.lists(st.text("abcdefgh-0123", min_size=1), min_size=2, max_size=40, unique=True))
 def test_without_indexes_the_names_decide(names: list[str]) -> None:
-    """Where there is room; those that would have the same slice are told, both of them."""
+    """Where there is room; those that would have the same slice are reported, both of them."""
     inventory = {name: {"ansible_host": f"192.0.2.{number + 1}"} for number, name in enumerate(names)}
     wide = {"app": network("10.0.0.0/8", 28)}
     chosen: dict[int, list[str]] = {}
     for name in names:
         chosen.setdefault(hashed_index(name, 1 << 20), []).append(name)
     same = [sorted(each) for each in chosen.values() if len(each) > 1]
-    told = problems(inventory, names[0], wide)
-    assert len(told) == sum(len(each) - 1 for each in same)
-    assert all(any(first in line for line in told) for first, *_others in same)
+    found = problems(inventory, names[0], wide)
+    assert len(found) == sum(len(each) - 1 for each in same)
+    assert all(any(first in line for line in found) for first, *_others in same)
     few = problems(inventory, names[0], {"app": network()})
     assert len(few) == len(names) and all("has no index, and 256 slices are too few" in line for line in few)
 
@@ -202,7 +202,7 @@ def test_members_that_are_given_by_hand_stay() -> None:
 
 
 def test_names_of_networks_by_their_names_on_the_host() -> None:
-    """A host may call the network by another key, and have containers that are wrong: it is told of these itself."""
+    """A host may call the network by another key, and have containers that are wrong: it reports these itself."""
     variables = {
         "a": {"wharf_overlay": {"index": 1, "address": "192.0.2.1"}},
         "b": {
@@ -237,7 +237,7 @@ def test_the_hosts_are_read_once(tmp_path: Path) -> None:
     assert len(reads) == 3
 
 
-def test_ports_that_all_hosts_publish_are_told() -> None:
+def test_ports_that_all_hosts_publish_are_sent() -> None:
     """By the network that the container leaves by, whichever it is beside, and with all ports of a range."""
     ports = [
         {"target": "80-81", "published": "8080-8081", "x-wharf": {"ingress": True}},
@@ -251,10 +251,10 @@ def test_ports_that_all_hosts_publish_are_told() -> None:
         "h1": {**own, **declared, "wharf_containers": {"web": {"networks": attached, "ports": ports}}},
         "h2": {**declared, "wharf_overlay": {"address": "192.0.2.2", "index": 2}},
     }
-    told = {"8080/tcp": "web", "8081/tcp": "web", "53/udp": "web"}
+    sent = {"8080/tcp": "web", "8081/tcp": "web", "53/udp": "web"}
     found = completed(variables, "h2", {"app": network()})["app"]["x-wharf"]["members"]
-    assert found["h1"]["ingress"] == told and "ingress" not in found["h2"]
-    assert {str(port): port.container for port in driver(variables, "h2", {"app": network()}).peers[0].ingress} == told
+    assert found["h1"]["ingress"] == sent and "ingress" not in found["h2"]
+    assert {str(port): port.container for port in driver(variables, "h2", {"app": network()}).peers[0].ingress} == sent
     attached["side"] = {"gw_priority": 2}
     assert "ingress" not in completed(variables, "h2", {"app": network()})["app"]["x-wharf"]["members"]["h1"]
 
@@ -292,7 +292,7 @@ def test_hosts_are_asked_for_keys_where_a_network_is_encrypted(entry: Any, expec
     assert may_encrypt({"wharf_networks": {"app": entry}, "wharf_compose_files": ["compose.yml"]})
 
 
-def test_hosts_that_differ_about_encryption_are_told_of_each_other() -> None:
+def test_hosts_that_differ_about_encryption_report_each_other() -> None:
     """On both sides, also where only a Compose file declares it. Who does not declare the network sends nothing."""
     variables = {
         name: {"ansible_host": f"192.0.2.{number}", "wharf_overlay": {"index": number}, "wharf_networks": networks}
@@ -323,8 +323,8 @@ def test_hosts_that_differ_about_encryption_are_told_of_each_other() -> None:
     assert problems(variables, "h2", variables["h2"]["wharf_networks"]) == []
 
 
-def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
-    """However it is written, and where one of them leaves it out. That it is no port is told of by its own host."""
+def test_hosts_that_differ_about_the_port_report_each_other() -> None:
+    """However it is written, and where one of them leaves it out. That it is no port is reported by its own host."""
 
     def with_port(port: Any, **more: Any) -> dict[str, Any]:
         found = network(**more)
@@ -345,13 +345,13 @@ def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
             1,
         )
     }
-    told = "wharf_networks.app.x-wharf.members.{0}.data_path_port: {1}: {0} has this for the network, and this host "
+    differs = "wharf_networks.app.x-wharf.members.{0}.data_path_port: {1}: {0} has this for the network, and this host "
     remedy = "declare the same x-wharf.data_path_port on all of its hosts"
     for host in ("h1", "h2", "h5"):
         found = problems(variables, host, variables[host]["wharf_networks"])
-        assert found == [f"{told.format('h3', 8472)}has 4789: {remedy}"]
+        assert found == [f"{differs.format('h3', 8472)}has 4789: {remedy}"]
     assert problems(variables, "h3", variables["h3"]["wharf_networks"]) == [
-        f"{told.format(other, 4789)}has 8472: {remedy}" for other in ("h1", "h2", "h5")
+        f"{differs.format(other, 4789)}has 8472: {remedy}" for other in ("h1", "h2", "h5")
     ]
     assert problems(variables, "h4", variables["h4"]["wharf_networks"]) == [
         'wharf_networks.app.x-wharf.data_path_port: "vxlan": must be a whole number'
@@ -361,10 +361,10 @@ def test_hosts_that_differ_about_the_port_are_told_of_each_other() -> None:
     of_encrypted["h3"] = with_port(51821, **encrypted)
     for name, networks in of_encrypted.items():
         variables[name]["wharf_networks"] = networks
-    assert problems(variables, "h1", of_encrypted["h1"]) == [f"{told.format('h3', 51821)}has 51820: {remedy}"]
+    assert problems(variables, "h1", of_encrypted["h1"]) == [f"{differs.format('h3', 51821)}has 51820: {remedy}"]
 
 
-def test_hosts_that_differ_about_their_addresses_or_routes_are_told_of_each_other() -> None:
+def test_hosts_that_differ_about_their_addresses_or_routes_report_each_other() -> None:
     """As each of them has it, with its default. What means nothing for a network is not compared."""
     vni = "com.docker.network.driver.overlay.vxlanid_list"
 
@@ -419,7 +419,7 @@ KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("sent", "expected"),
     [
         ({"public_key": KEY, "changed": False}, {"h1": KEY}),
         ({"public_key": None, "changed": True}, {"h1": ""}),
@@ -429,12 +429,12 @@ KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
         ({"public_key": f"{KEY} ", "changed": False}, None),
     ],
 )
-def test_what_a_host_tells_is_a_key(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: dict[str, Any], expected: dict[str, str] | None
+def test_what_a_host_sends_is_a_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sent: dict[str, Any], expected: dict[str, str] | None
 ) -> None:
     """Whoever is root on one host says what it likes, and must not make the runs of all others fail."""
     monkeypatch.setattr(overlay_key.constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
-    monkeypatch.setattr(overlay_key.ActionModule, "run_module", lambda *_arguments: dict(told))
+    monkeypatch.setattr(overlay_key.ActionModule, "run_module", lambda *_arguments: dict(sent))
     task = Task()
     task.action, task.args = "wharf.network.overlay_key", {"networks": {"app": network(driver_opts={"encrypted": ""})}}
     loader = DataLoader()

@@ -77,7 +77,7 @@ def test_every_problem_is_in_the_message() -> None:
     ]
 
 
-def test_a_variable_that_is_not_set_is_told_with_what_comes_of_it(
+def test_a_variable_that_is_not_set_is_reported_with_what_comes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shell in which Ansible runs may well have it: that is what people expect, and Compose does."""

@@ -33,12 +33,12 @@ def test_what_other_hosts_have_probed_counts() -> None:
     )
     alone = report({"harbour": SEEN})
     others = [{**good, "from": "monitor"}, {**bad, "from": "edge"}]
-    told = report({"harbour": {**SEEN, "verified": {**SEEN["verified"], "from_others": others}}})
+    page = report({"harbour": {**SEEN, "verified": {**SEEN["verified"], "from_others": others}}})
     number = len(SEEN["verified"]["probes"])
     assert f"of {number} probes" in alone
-    assert f"of {number + 2} probes" in told
-    assert '<td class="">monitor</td><td class="mono">192.0.2.10:8080/tcp</td>' in told
-    assert "edge → 192.0.2.10:8080/tcp is closed, expected open: web" in told
+    assert f"of {number + 2} probes" in page
+    assert '<td class="">monitor</td><td class="mono">192.0.2.10:8080/tcp</td>' in page
+    assert "edge → 192.0.2.10:8080/tcp is closed, expected open: web" in page
 
 
 def test_a_host_of_which_nothing_is_known_is_on_the_page() -> None:

@@ -104,7 +104,7 @@ def test_all_of_them_come_in_one_report() -> None:
     assert len(refused("wharf_a", "wharf_hosts", "wharf_serial")) == 3
 
 
-def test_what_resembles_nothing_is_told_what_there_is() -> None:
+def test_what_resembles_nothing_gets_a_list_of_what_there_is() -> None:
     assert refused("wharf_xyzzy")[0].startswith(
         "wharf_xyzzy: is not a variable of wharf.network: there are: wharf_awx_setup, wharf_boot, "
     )
@@ -112,14 +112,14 @@ def test_what_resembles_nothing_is_told_what_there_is() -> None:
 
 def test_hosts_are_chosen_by_limit() -> None:
     for extra in ((), ("wharf_hosts",)):
-        (told,) = refused("wharf_hosts", extra=extra)
-        assert told.startswith("wharf_hosts: is not a variable of wharf.network: did you mean wharf_host? ")
-        assert "To choose hosts, use --limit, " in told
+        (problem,) = refused("wharf_hosts", extra=extra)
+        assert problem.startswith("wharf_hosts: is not a variable of wharf.network: did you mean wharf_host? ")
+        assert "To choose hosts, use --limit, " in problem
 
 
 def test_serial_is_an_extra_variable() -> None:
-    (told,) = refused("wharf_serial")
-    assert told.startswith(
+    (problem,) = refused("wharf_serial")
+    assert problem.startswith(
         "wharf_serial: is read before the variables of any host, so only extra variables set it: -e "
     )
 
@@ -217,8 +217,8 @@ def test_wrong_values(name: str, value: Any, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["wharf_verify_beyond", "wharf_verify_addresses"])
 def test_an_address_is_named_by_its_variable(name: str) -> None:
-    (told,) = problems_of({name: ["192.0.2.1", "192.0.2.300"]})
-    assert told.startswith(f'{name}[1]: "192.0.2.300": ')
+    (problem,) = problems_of({name: ["192.0.2.1", "192.0.2.300"]})
+    assert problem.startswith(f'{name}[1]: "192.0.2.300": ')
 
 
 def test_wrong_values_come_in_one_report() -> None:
@@ -292,8 +292,8 @@ def test_without_a_time_nothing_is_to_be_confirmed() -> None:
     for blank in BLANK:
         assert "confirm" not in read({"wharf_confirm": blank, "wharf_confirm_verify": blank})
     assert read({"wharf_confirm": 60, "wharf_confirm_verify": "yes"})["confirm_verify"] is True
-    told = ["wharf_confirm_verify: is for changes that are to be confirmed: set wharf_confirm as well"]
-    assert problems_of({"wharf_confirm_verify": True}) == told
-    # A wrong time is told, and not that there is none.
+    expected = ["wharf_confirm_verify: is for changes that are to be confirmed: set wharf_confirm as well"]
+    assert problems_of({"wharf_confirm_verify": True}) == expected
+    # A wrong time is reported, and not that there is none.
     (problem,) = problems_of({"wharf_confirm_verify": True, "wharf_confirm": 1})
     assert problem.startswith("wharf_confirm: ")
