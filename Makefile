@@ -77,7 +77,7 @@ docs: venv ## build the site of the documentation in build/site, and check its l
 	@tools/docs $(ARGS)
 
 .PHONY: rules
-rules: venv ## write docs/rules.md anew, from what throwaway hosts tell of tests/integration/scenarios
+rules: venv ## write docs/rules.md anew, from what throwaway hosts report of tests/integration/scenarios
 	@tools/preflight
 	@UPDATE_GOLDEN=1 $(PYTEST) -q tests/integration/test_scenarios.py $(ARGS)
 	@.venv/bin/python tools/rules_page.py > docs/rules.md
