@@ -34,7 +34,7 @@ def plan(declaration: Mapping[str, Any], mtu: int = 1500, machine_id: str = "") 
     """
     if not isinstance(declaration, Mapping) or set(declaration) - _KEYS:
         raise AnsibleFilterError(f"wharf.network.plan takes a dictionary with {', '.join(sorted(_KEYS))}")
-    facts = Facts(uplink_mtu=mtu, machine_id=machine_id)
+    facts = Facts(default_interface_mtu=mtu, machine_id=machine_id)
     try:
         given = gather(declaration, [Path.cwd()], _PLACES)
     except ModelError as error:

@@ -229,8 +229,8 @@ def test_show_leaves_out_only_the_veths_of_containers(host: ThrowawayHost) -> No
     host.run("ip link set rack up alias 'rack 4/port 2'; ip link set rack-end up")
     shown = host.wharf("show").output
     host.run("ip link delete rack")
-    uplinks = [line.split()[2] for line in shown.splitlines() if "mtu" in line and "network" not in line]
-    assert sorted(uplinks) == ["eth0", "rack", "rack-end"]
+    interfaces = [line.split()[2] for line in shown.splitlines() if "mtu" in line and "network" not in line]
+    assert sorted(interfaces) == ["eth0", "rack", "rack-end"]
 
 
 @pytest.mark.parametrize("how", [f"rm {LEDGER}", f": > {LEDGER}"])

@@ -89,7 +89,7 @@ class Seen:
 
     def explain(self, asked: Asked) -> Dict[str, Any]:
         question = parse_question(asked.source, asked.target, asked.icmp, self.plan, self.own, asked.names)
-        if question.source == OUTSIDE and not self.plan.facts.uplink:
+        if question.source == OUTSIDE and not self.plan.facts.default_interface:
             reason = "this host has no default route to other hosts: name an address instead"
             raise ModelError.at(asked.names.source, f'"{OUTSIDE}": {reason}')
         first, *others = question.targets

@@ -38,14 +38,14 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
     addresses = own.addresses
     on_bridges = [info.address.partition("/")[0] for info in addresses if names.get(info.index) in managed]
     third_party_links = [link for link in links.values() if link.name not in managed and _is_plain(link.name)]
-    uplink = _uplink(routes, links)
+    default = _default_interface(routes, links)
     resolv_conf = _resolv_conf()
     user, group = _dnsmasq_user()
     init_system, starts_services = _init_system()
     first, last = (proc_sys.read("net.ipv4.ip_local_port_range") or "32768 60999").split()
     return Facts(
-        uplink=uplink.name if uplink else "",
-        uplink_mtu=uplink.mtu if uplink else 0,
+        default_interface=default.name if default else "",
+        default_interface_mtu=default.mtu if default else 0,
         addresses=tuple(sorted(info.address.partition("/")[0] for info in addresses)),
         taken_subnets=(*_on_link(routes, names, managed), *_nameservers(resolv_conf, on_bridges)),
         routed_subnets=tuple(_by_gateway(routes, names, managed)),
@@ -58,7 +58,7 @@ def read_facts(ledger: Ledger, own: HostStack) -> Facts:
         listeners=tuple(sorted(set(listeners()) - set(_managed_listeners(ledger, on_bridges)))),
         forwards_ipv4=_prior_value(ledger, "net.ipv4.ip_forward") == "1",
         forwards_ipv6=_prior_value(ledger, "net.ipv6.conf.all.forwarding") == "1",
-        accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - managed), _uplinks(routes, names))),
+        accepts_ra=tuple(_accepts_ra(ledger, sorted({*names.values()} - managed), _default_interfaces(routes, names))),
         ipv6=os.path.isdir("/proc/sys/net/ipv6/conf"),
         # Only the machine's own network namespace has it.
         max_backlog=int(proc_sys.read("net.core.netdev_max_backlog") or 0),
@@ -162,7 +162,9 @@ def _dnsmasq_user() -> Tuple[str, str]:
     return "root", ""
 
 
-def _uplink(routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]) -> Optional[rtnetlink.LinkInfo]:
+def _default_interface(
+    routes: List[rtnetlink.RouteInfo], links: Dict[int, rtnetlink.LinkInfo]
+) -> Optional[rtnetlink.LinkInfo]:
     """The link of the default route, IPv4's first; of several the one with the smallest metric."""
     default = [route for route in routes if _is_default(route) and route.index in links]
     best = min(default, key=lambda route: (route.family, route.priority), default=None)
@@ -230,18 +232,18 @@ def _prior_value(ledger: Ledger, name: str) -> Optional[str]:
     return ledger.prior.get(name, proc_sys.read(name))
 
 
-def _uplinks(routes: List[rtnetlink.RouteInfo], names: Dict[int, str]) -> Set[str]:
+def _default_interfaces(routes: List[rtnetlink.RouteInfo], names: Dict[int, str]) -> Set[str]:
     """The links that lead to the outside: those of a default route, and those where a router advertised one."""
     leading = [route for route in routes if _is_default(route) or route.protocol == rtnetlink.RTPROT_RA]
     return {names[route.index] for route in leading if route.index in names}
 
 
-def _accepts_ra(ledger: Ledger, interfaces: Iterable[str], uplinks: Set[str]) -> Iterator[str]:
+def _accepts_ra(ledger: Ledger, interfaces: Iterable[str], defaults: Set[str]) -> Iterator[str]:
     """The links whose routes come by router advertisements. One stays one while its router says nothing."""
     owned = ledger.owned_by("forwarding")
     for interface in interfaces:
         parameter = proc_sys.of_interface(interface, "ipv6.accept_ra")
-        if (interface in uplinks or ("sysctl", parameter) in owned) and _prior_value(ledger, parameter) == "1":
+        if (interface in defaults or ("sysctl", parameter) in owned) and _prior_value(ledger, parameter) == "1":
             yield interface
 
 

@@ -38,7 +38,7 @@ class Request:
     """What is asked for. `probes` are words; `derive` asks for what follows from the declaration, too.
 
     `timeout` is in seconds. `beyond` and `outer` are those of `expectations.HostAddresses`, as words; where `outer` is
-    empty, the addresses of the uplink are meant.
+    empty, those of the default interface are meant.
     """
 
     probes: Sequence[Mapping[str, Any]] = ()
@@ -112,11 +112,11 @@ def verify(request: Request, notify: Callable[[str], None] = on_stderr) -> Verif
 
 @dataclass(frozen=True)
 class ObservedHost:
-    """The host's addresses, all and those that are not of managed bridges and tunnels, the uplink's first."""
+    """The host's addresses, all and those that are not of managed bridges and tunnels, `of_default_interface` first."""
 
     every: Tuple[str, ...]
     own: Tuple[Address, ...]
-    of_uplink: Tuple[Address, ...]
+    of_default_interface: Tuple[Address, ...]
 
     @classmethod
     def observe(cls, plan: Plan) -> ObservedHost:
@@ -124,7 +124,7 @@ class ObservedHost:
         bridges = {network.bridge for network in plan.model.bridged}
         found = [(links[a.index], a.address.partition("/")[0]) for a in rtnetlink.addresses() if a.index in links]
         own = [
-            (link.name != plan.facts.uplink, ipaddress.ip_address(text))
+            (link.name != plan.facts.default_interface, ipaddress.ip_address(text))
             for link, text in found
             if not (link.name in bridges and marked_for(link)) and not is_managed_tunnel(link)
         ]
@@ -138,7 +138,8 @@ class ObservedHost:
 
     def host_addresses(self, request: Request) -> HostAddresses:
         outer = tuple(each for each, _port in parse_hosts(request.outer, "addresses"))
-        return HostAddresses(self.own, outer or self.of_uplink or self.own, parse_hosts(request.beyond, "beyond"))
+        beyond = parse_hosts(request.beyond, "beyond")
+        return HostAddresses(self.own, outer or self.of_default_interface or self.own, beyond)
 
 
 class _Sender:

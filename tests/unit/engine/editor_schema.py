@@ -193,7 +193,7 @@ def taken_levels() -> dict[str, _Level]:
     """What the parser takes, by level, when it reads the vocabulary entry by entry."""
     marked = vocabulary()
     switch = {"name": "br9", "addresses": ["10.99.0.1/24"], "has_vlans": True}
-    facts = facts_of({"uplink": "eth0", "third_party_bridges": [switch]})
+    facts = facts_of({"default_interface": "eth0", "third_party_bridges": [switch]})
     levels: dict[str, _Level] = defaultdict(_Level)
     with _noting(levels):
         for host in marked["hosts"]:

@@ -53,7 +53,7 @@ CASES = sorted((HERE / "cases").iterdir())
 
 # Where a case has no facts.yml
 USUAL_FACTS = {
-    "uplink": "eth0",
+    "default_interface": "eth0",
     "hosts": "127.0.0.1\tlocalhost\n",
     "resolv_conf": "nameserver 192.0.2.53\nsearch example.org\n",
 }

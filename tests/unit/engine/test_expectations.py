@@ -31,7 +31,7 @@ HOST_ADDRESSES = HostAddresses(OWN, OWN[:1], ((ipaddress.ip_address("203.0.113.1
 def test_case(case: Path) -> None:
     given = [name for name in ("declaration.yml", "facts.yml") if (case / name).exists()]
     words, *facts = (golden.read_yaml(case / name) for name in given)
-    planned = plan(words, facts_of(facts[0]) if facts else Facts(uplink="eth0"))
+    planned = plan(words, facts_of(facts[0]) if facts else Facts(default_interface="eth0"))
     topology = Topology(planned, HOST_ADDRESSES)
     lines = [_line(probe, topology) for probe in expect(topology)]
     lines += ["", "# From another host", *(_line(probe, None) for probe in expect_outside(topology))]
@@ -57,7 +57,7 @@ def _many(count: int) -> Plan:
         f"c{number}": {"networks": [f"n{number % (count // 4)}"], "ports": [f"{10000 + number}:80"]}
         for number in range(count)
     }
-    return plan({"networks": networks, "containers": containers}, Facts(uplink="eth0"))
+    return plan({"networks": networks, "containers": containers}, Facts(default_interface="eth0"))
 
 
 def test_the_number_of_probes_grows_with_the_number_of_containers() -> None:
@@ -78,7 +78,7 @@ def test_every_endpoint_asks_and_is_asked_from_its_own_and_from_another_network(
 
 def test_a_port_that_a_process_of_the_host_has_is_not_expected_to_be_closed() -> None:
     words = {"containers": {"web": {"ports": ["127.0.0.1:9000:90"]}}}
-    listening = Facts(uplink="eth0", listeners=(("tcp", "192.0.2.10", 9000), ("tcp", "0.0.0.0", 9)))
+    listening = Facts(default_interface="eth0", listeners=(("tcp", "192.0.2.10", 9000), ("tcp", "0.0.0.0", 9)))
     topology = Topology(plan(words, listening), HOST_ADDRESSES)
     probes = [*expect(topology), *expect_outside(topology)]
     assert not [probe for probe in probes if probe.port == 9000 and probe.expected == "closed"]

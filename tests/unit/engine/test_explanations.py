@@ -60,7 +60,7 @@ PARAMETERS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 
 @pytest.mark.parametrize("case", sorted(HERE.iterdir()), ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    planned = plan(golden.read_yaml(case / "declaration.yml"), Facts(uplink="eth0"))
+    planned = plan(golden.read_yaml(case / "declaration.yml"), Facts(default_interface="eth0"))
     own = tuple(ipaddress.ip_interface(each).ip for each in OWN)
     seen = Recorded(Ledger(), planned, own, stacks_of(planned, _rules(case)))
     explained = []

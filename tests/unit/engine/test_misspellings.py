@@ -59,7 +59,7 @@ LETTERS = ALL_LETTERS if EXAMPLES > USUAL else ""
 
 MARKED = vocabulary()
 SWITCH = {"name": "br9", "addresses": ["10.99.0.1/24"], "has_vlans": True}
-FACTS = facts_of({"uplink": "eth0", "third_party_bridges": [SWITCH]})
+FACTS = facts_of({"default_interface": "eth0", "third_party_bridges": [SWITCH]})
 
 # What the entries refer to.
 AROUND: dict[str, Any] = {

@@ -149,7 +149,7 @@ BACKENDS = {"nftables": (rules_nftables, read_nftables), "iptables": (rules_ipta
 
 def of_case(case: Path) -> Plan:
     given = case / "facts.yml"
-    facts = {"uplink": "eth0", **(golden.read_yaml(given) if given.exists() else {})}
+    facts = {"default_interface": "eth0", **(golden.read_yaml(given) if given.exists() else {})}
     return plan(golden.read_yaml(case / "declaration.yml"), facts_of(facts))
 
 

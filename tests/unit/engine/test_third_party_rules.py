@@ -60,7 +60,7 @@ def test_vxlan_is_let_in_by_the_link_of_the_hosts_address() -> None:
 
 
 def _planned(words: Any = None) -> Plan:
-    return plan(words or WORDS, Facts(uplink="eth0"))
+    return plan(words or WORDS, Facts(default_interface="eth0"))
 
 
 def _rulesets(case: Path) -> Iterator[Ruleset]:

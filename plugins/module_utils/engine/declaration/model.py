@@ -149,7 +149,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Network:
-    """A network. `mtu` is in bytes, None for that of the host's uplink; `bridge` is its link on the host.
+    """A network. `mtu` is in bytes, None for that of the host's default interface; `bridge` is its link on the host.
 
     `driver` has what only networks of this driver have.
     `pools` are in the order in which containers get addresses from them, those of IPv4 first.

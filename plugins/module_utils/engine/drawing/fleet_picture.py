@@ -124,7 +124,7 @@ def _card(host: HostView, x: float, y: float) -> str:
         svg.text(x + 18, y + 37, facts, SMALL, room, "muted"),
         svg.text(x + 18, y + 53, state, SMALL, room, f"f-{host.status}"),
     ]
-    return svg.with_tip("".join(drawn), "\n".join([host.name, *host.uplinks, *host.trouble, host.error]).strip())
+    return svg.with_tip("".join(drawn), "\n".join([host.name, *host.interfaces, *host.trouble, host.error]).strip())
 
 
 def _facts(host: HostView) -> Tuple[str, str]:

@@ -189,7 +189,7 @@ def host_svg(host: HostView) -> str:
     """The whole picture of a host, in a file by itself."""
     margin, gap = 20.0, 14.0
     top = [Drawing(24, svg.text(0, 16, host.name, TITLE, WIDTH))]
-    top += [Drawing(18, svg.text(0, 12, uplink, MONO, WIDTH, "muted")) for uplink in host.uplinks]
+    top += [Drawing(18, svg.text(0, 12, interface, MONO, WIDTH, "muted")) for interface in host.interfaces]
     top += [
         Drawing(18, svg.text(0, 12, f"! {each}", SMALL, WIDTH, "f-bad")) for each in (*host.trouble, host.error) if each
     ]

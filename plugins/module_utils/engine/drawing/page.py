@@ -194,8 +194,8 @@ def _open(is_open: bool) -> str:
 
 
 def _about(host: HostView) -> Iterator[str]:
-    for uplink in host.uplinks:
-        yield f'<p class="about uplink">{escape(uplink)}</p>'
+    for interface in host.interfaces:
+        yield f'<p class="about uplink">{escape(interface)}</p>'
     if host.last_change:
         yield f'<p class="about">Last change: {escape(host.last_change)}</p>'
     failed = [probe for probe in host.probes if probe.status == BAD]

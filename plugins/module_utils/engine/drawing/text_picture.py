@@ -55,16 +55,16 @@ def _joined(leaves: List[str]) -> Iterator[str]:
 
 
 def _host_stack(seen: Seen) -> Branch:
-    """The host's own stack: its uplinks, and the containers in mode host."""
+    """The host's own stack: its interfaces, and the containers in mode host."""
     tunnels = [network["tunnel"]["name"] for network in seen["networks"].values() if network.get("tunnel")]
     within = ("lo", *tunnels)
-    uplinks = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] not in within]
-    leaves = [_uplink(link) for link in uplinks if link["state"] == "up"]
+    interfaces = [link for link in seen["interfaces"] if link["kind"] != "bridge" and link["name"] not in within]
+    leaves = [_interface(link) for link in interfaces if link["state"] == "up"]
     leaves += [f"{name}  (network_mode host)" for name in _in_mode(seen, HOST_MODE)]
     return "the host's own stack", leaves
 
 
-def _uplink(link: Seen) -> str:
+def _interface(link: Seen) -> str:
     addresses = [address for address in link["addresses"] if not address.startswith("fe80:")]
     return f"{link['name']}  {_words(addresses)}  mtu {link['mtu']}"
 

@@ -118,7 +118,7 @@ class HostView:
 
     name: str
     error: str = ""
-    uplinks: Tuple[str, ...] = ()
+    interfaces: Tuple[str, ...] = ()
     segments: Tuple[str, ...] = ()
     networks: Tuple[NetworkView, ...] = ()
     containers: int = 0
@@ -161,8 +161,8 @@ def view(name: str, seen: Seen, verified: Optional[Seen] = None) -> HostView:
     last = seen.get("last_change")
     return HostView(
         name=name,
-        uplinks=tuple(_uplink(link) for link in _uplinks(seen)),
-        segments=tuple(dict.fromkeys(each for link in _uplinks(seen) for each in _segments(link))),
+        interfaces=tuple(_interface(link) for link in _interfaces(seen)),
+        segments=tuple(dict.fromkeys(each for link in _interfaces(seen) for each in _segments(link))),
         networks=tuple(_network(seen, network, sorter) for network in seen["networks"]),
         containers=len(seen["containers"]),
         beside=tuple(each for each in _beside(seen) if each[1]),
@@ -336,7 +336,7 @@ def _published(container: str, ports: Ports, is_awaited: bool, sorter: _Sorter) 
     return PublishedPorts(ports, stands, is_awaited, sorter.of_ports(ports))
 
 
-def _uplinks(seen: Seen) -> List[Seen]:
+def _interfaces(seen: Seen) -> List[Seen]:
     """The host's own links that lead elsewhere."""
     bridges = {network.get("bridge") for network in seen["networks"].values()}
     return [
@@ -350,7 +350,7 @@ def _lasting(link: Seen) -> List[str]:
     return [address for address in link["addresses"] if not address.startswith("fe80:")]
 
 
-def _uplink(link: Seen) -> str:
+def _interface(link: Seen) -> str:
     speed = f"  {link['speed']} Mbit/s" if link.get("speed") else ""
     return f"{link['name']}  {', '.join(_lasting(link))}  mtu {link['mtu']}{speed}"
 

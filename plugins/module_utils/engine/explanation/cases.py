@@ -139,18 +139,18 @@ def _origin(
     if address:
         with suppress(OSError):
             return None, behind or host.links[host.route_to(address).index], header
-        return None, _uplink(host, plan), header
+        return None, _default_interface(host, plan), header
     # What is beyond comes to containers on the parent by no other link.
-    link = behind or _uplink(host, plan)
+    link = behind or _default_interface(host, plan)
     others = (each for other in host.links.values() if other != link for each in host.interfaces(other))
     nobodys = (*_NOBODYS[header.version], *(each.network for each in others if each.version == header.version))
     return None, link, replace(header, source=SomeAddress(header.version, nobodys))
 
 
-def _uplink(host: PacketStack, plan: Plan) -> LinkInfo:
-    found = host.link(plan.facts.uplink)
+def _default_interface(host: PacketStack, plan: Plan) -> LinkInfo:
+    found = host.link(plan.facts.default_interface)
     if found is None:
-        raise AssertionError(f"the uplink {plan.facts.uplink} is none of the host's links")
+        raise AssertionError(f"the default interface {plan.facts.default_interface} is none of the host's links")
     return found
 
 

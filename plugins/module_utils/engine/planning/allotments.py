@@ -93,11 +93,11 @@ class Allotments:
     """All that is allotted on a host. `endpoints` are by container and network; `ports` by the request for each.
 
     `resolvers` are the ports of resolvers that are not a network's own, by their names. `mtu`, in bytes, is the MTU of
-    networks that declare none: that of the uplink, or of the last uplink while there is none. `underlay_mtus` are those
-    of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own addresses on
-    networks without a bridge. `returns` are the numbers by which replies go back to other hosts, by network and host.
-    `peer_keys` are the public keys of the hosts of encrypted networks, by their names; empty of one that makes its key
-    in this run. `leases` are those of endpoints that have their addresses from the LAN.
+    networks that declare none: that of the default interface, or of the last one while there is none. `underlay_mtus`
+    are those of the links that overlay networks are sent by, by the host's address there. `hosts` are the host's own
+    addresses on networks without a bridge. `returns` are the numbers by which replies go back to other hosts, by
+    network and host. `peer_keys` are the public keys of the hosts of encrypted networks, by their names; empty of one
+    that makes its key in this run. `leases` are those of endpoints that have their addresses from the LAN.
     """
 
     networks: Mapping[str, Pools] = field(default_factory=dict)

@@ -64,12 +64,12 @@ class HostLink:
 class Facts:
     """A host as it is; the defaults are those of a host about which nothing is known.
 
-    `uplink` is the interface of the default route, `uplink_mtu` its MTU in bytes, 0 where there is none. `addresses`
-    are the host's own, None where nothing is known of it. `taken_subnets` are the subnets that the host reaches without
-    a gateway, except those of managed bridges, and the addresses of its nameservers, each with what uses it;
-    `routed_subnets` those that it has a route to by a gateway. `third_party_bridges` are the bridges that wharf.network
-    does not manage, `third_party_links` the names of all other such links, and `links` all links but those of
-    containers; the three are None where nothing is known of the host.
+    `default_interface` is that of the default route, `default_interface_mtu` its MTU in bytes, 0 where there is none.
+    `addresses` are the host's own, None where nothing is known of it. `taken_subnets` are the subnets that the
+    host reaches without a gateway, except those of managed bridges, and the addresses of its nameservers, each with
+    what uses it; `routed_subnets` those that it has a route to by a gateway. `third_party_bridges` are the bridges that
+    wharf.network does not manage, `third_party_links` the names of all other such links, and `links` all links but
+    those of containers; the three are None where nothing is known of the host.
     `resolv_conf` is the content of the host's file, or of systemd-resolved's where the host's leads there;
     `nameservers` is the number of nameservers in the host's own file.
     `firewalld`: whether firewalld runs, or is stopped and keeps settings that wharf.network made.
@@ -82,8 +82,8 @@ class Facts:
     addresses, in bytes, by address.
     """
 
-    uplink: str = ""
-    uplink_mtu: int = 0
+    default_interface: str = ""
+    default_interface_mtu: int = 0
     addresses: Optional[Tuple[str, ...]] = None
     taken_subnets: Tuple[Tuple[Subnet, str], ...] = ()
     routed_subnets: Tuple[Tuple[Subnet, str], ...] = ()

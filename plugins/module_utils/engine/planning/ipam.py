@@ -39,7 +39,7 @@ def allot(
     """
     networks = allot_subnets(model, facts, before, problems, notes)
     endpoints, hosts = _allot_endpoints(model, facts, networks, before, problems, notes)
-    mtu = facts.uplink_mtu or before.mtu or ETHERNET_MTU
+    mtu = facts.default_interface_mtu or before.mtu or ETHERNET_MTU
     return Allotments(networks, endpoints, before.ports, mtu=mtu, hosts=hosts)
 
 

@@ -242,7 +242,7 @@ def _no_uplink(link: HostLink, facts: Facts) -> Iterator[str]:
             f"{third_party.name} is a link of {third_party.kind} on it, and no such link can be a port of a bridge, too"
             f": delete {third_party.name}, or name another link"
         )
-    elif link.addresses or link.name == facts.uplink:
+    elif link.addresses or link.name == facts.default_interface:
         yield (
             "has addresses of this host, which get no answers while it is a port of a bridge: make a bridge by the "
             f"host's own configuration, with {link.name} as a port and these addresses on the bridge, and adopt that "

@@ -199,13 +199,13 @@ class Plan:
             for network in self.model.behind_host
             if network.mtu and network.mtu > self.largest_mtu(network)
             if isinstance(network.driver, OverlayDriver)
-            or (self.facts.uplink and not network.internal and not network.external)
+            or (self.facts.default_interface and not network.internal and not network.external)
         ]
 
     def _why_large(self, network: Network) -> str:
         if isinstance(network.driver, OverlayDriver):
             return f"{self.largest_mtu(network)}, the largest that fits into packets to the other hosts"
-        return f"{self.allotted.mtu}, that of {self.facts.uplink}, by which the host reaches the outside"
+        return f"{self.allotted.mtu}, that of {self.facts.default_interface}, by which the host reaches the outside"
 
     @property
     def kept_allotments(self) -> Allotments:
@@ -320,7 +320,7 @@ def _forwarding(plan: Plan) -> List[Object]:
     if plan.has_ipv6:
         # With forwarding on, an interface accepts router advertisements only if accept_ra is 2. Otherwise a host that
         # has its default route from them would lose it.
-        kept += [Sysctl(of_interface(uplink, "ipv6.accept_ra"), "2") for uplink in plan.facts.accepts_ra]
+        kept += [Sysctl(of_interface(interface, "ipv6.accept_ra"), "2") for interface in plan.facts.accepts_ra]
         kept += [Sysctl(f"net.ipv6.conf.{name}.forwarding", "1") for name in ("all", "default")]
     lines = ["# Written by wharf.network: what containers need to reach other hosts.\n"]
     lines += [f"{sysctl.name} = {sysctl.value}\n" for sysctl in kept]

@@ -44,7 +44,8 @@ def _accepts(plan: Plan) -> Iterator[ThirdPartyAccept]:
     if not plan.model.host.accept_in_iptables_forward:
         return
     yield ThirdPartyAccept(JUMP.chain, tuple((program, JUMP) for program in PROGRAMS))
-    bridges = [bridge.name for bridge in plan.facts.third_party_bridges or () if bridge.name != plan.facts.uplink]
+    names = (bridge.name for bridge in plan.facts.third_party_bridges or ())
+    bridges = [name for name in names if name != plan.facts.default_interface]
     if bridges:
         owner = THIRD_PARTY_BRIDGES
         yield _of_all_programs(

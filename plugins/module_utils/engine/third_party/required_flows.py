@@ -200,8 +200,8 @@ class _NetworkFlows:
     version: int
 
     @property
-    def _uplink(self) -> Optional[str]:
-        return self.plan.facts.uplink or None
+    def _default_interface(self) -> Optional[str]:
+        return self.plan.facts.default_interface or None
 
     @cached_property
     def _address(self) -> Optional[Address]:
@@ -235,7 +235,7 @@ class _NetworkFlows:
         """Flows to the outside, or to other hosts by a tunnel."""
         there = {**_NEW, **_SOME_TCP, "source": self._address}
         back = {**_REPLY, **_SOME_TCP, "destination": self._address}
-        to = tunnel or self._uplink
+        to = tunnel or self._default_interface
         packets = [
             *_forwarded(there, self.network.bridge, to, {"destination type": "unicast"}),
             # Before its translation is undone, a reply from the outside goes to an address of the host.
@@ -248,7 +248,7 @@ class _NetworkFlows:
     ) -> RequiredFlow:
         """Flows from the outside, or from other hosts by a tunnel, to the containers' own addresses."""
         there = {**_SOME_TCP, "destination": self._address, **(known or {})}
-        by = tunnel or self._uplink
+        by = tunnel or self._default_interface
         packets = [
             *_forwarded({**_NEW, **there}, by, self.network.bridge, {"destination type": "unicast"}),
             *_forwarded({**_REPLY, **_turned(there)}, self.network.bridge, by),
@@ -269,8 +269,8 @@ class _NetworkFlows:
         untranslated = {**asked, "destination type": "local", "dnat": False}
         to = tunnel or self.network.bridge
         packets = [
-            *_forwarded({**of_flow, **_NEW, **target}, self._uplink, to, untranslated),
-            *_forwarded({**of_flow, **_REPLY, **_turned(target)}, to, self._uplink),
+            *_forwarded({**of_flow, **_NEW, **target}, self._default_interface, to, untranslated),
+            *_forwarded({**of_flow, **_REPLY, **_turned(target)}, to, self._default_interface),
         ]
         return self._flow(description, packets, subject)
 
