@@ -13,8 +13,8 @@ short_description: Forwarding of IP packets by the host
 version_added: 1.0.0
 description:
   - Turns on C(net.ipv4.ip_forward), and C(forwarding) of IPv6 where a network has IPv6.
-  - Where IPv6 is forwarded, sets C(accept_ra=2) on uplinks that had C(accept_ra=1). Otherwise these would no longer
-    take routes from router advertisements, and the host would lose its default route.
+  - Where IPv6 is forwarded, sets C(accept_ra=2) on interfaces of a default route that had C(accept_ra=1). Otherwise
+    these would no longer take routes from router advertisements, and the host would lose its default route.
   - Writes the same to C(/etc/sysctl.d/90-wharf.conf), so that it holds after a reboot.
   - The ledger keeps the prior value of each parameter and interface. It is restored on removal.
   - If C(ip-forward) is V(false) in O(host), the module changes none of these parameters.

@@ -94,7 +94,7 @@ options:
   addresses:
     description:
       - The addresses by which other hosts reach this one, for RV(outside_probes).
-      - Those of the uplink if this is empty.
+      - Those of the interface of the default route if this is empty.
     type: list
     elements: str
     default: []
