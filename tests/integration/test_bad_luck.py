@@ -31,7 +31,7 @@ WORDS: dict[str, Any] = {
 }
 READ_ONLY = "Read-only file system: mount it for writing"
 NO_ROOM = "No space left on device: make room for it there"
-TAKEN_BACK = "all changes of this run were taken back"
+ROLLED_BACK = "all changes of this run were taken back"
 # Of what found its way into the ledger, this cannot be found again: what interfaces had of their own.
 NOT_FOUND_AGAIN = ("net.ipv4.conf.", "net.ipv6.conf.")
 
@@ -83,7 +83,7 @@ def read_only(host: ThrowawayHost, folder: str) -> Iterator[None]:
 
 
 class TestNoRoom:
-    """Whoever cannot write, touches nothing, or takes back what was done."""
+    """Whoever cannot write, touches nothing, or rolls back what was done."""
 
     def test_for_the_ledger(self, host: ThrowawayHost) -> None:
         nothing = host_state(host)
@@ -127,9 +127,9 @@ except ApplyError as error:
 
     @pytest.mark.parametrize("place, why", [(read_only, READ_ONLY), (full, NO_ROOM)])
     def test_for_a_file(self, host: ThrowawayHost, place: Any, why: str) -> None:
-        """All that was done before is taken back, in all layers."""
+        """All that was done before is rolled back, in all layers."""
         nothing = host_state(host)
-        refusal = f"90-wharf.conf: {why}; {TAKEN_BACK}$"
+        refusal = f"90-wharf.conf: {why}; {ROLLED_BACK}$"
         with place(host, "/etc/sysctl.d"), pytest.raises(EngineError, match=refusal):
             host.apply(WORDS)
         assert_same(nothing, lambda: host_state(host))
@@ -139,7 +139,7 @@ except ApplyError as error:
     def test_for_the_containers_files(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
         before = host_state(host)
-        refusal = f"/etc/netns/more/hostname: {why}; {TAKEN_BACK}$"
+        refusal = f"/etc/netns/more/hostname: {why}; {ROLLED_BACK}$"
         with place(host, "/etc/netns"), pytest.raises(EngineError, match=refusal):
             host.apply(more(WORDS))
         assert_same(before, lambda: host_state(host))
@@ -148,7 +148,7 @@ except ApplyError as error:
     def test_for_the_command(self, host: ThrowawayHost, place: Any, why: str) -> None:
         host.converge(WORDS)
         before = host_state(host)
-        refusal = f"^/usr/local/sbin/wharf: {why}; {TAKEN_BACK}$"
+        refusal = f"^/usr/local/sbin/wharf: {why}; {ROLLED_BACK}$"
         with place(host, "/usr/local/sbin"), pytest.raises(EngineError, match=refusal):
             host.apply({**more(WORDS), "boot": {}})
         assert_same(before, lambda: host_state(host))

@@ -117,7 +117,7 @@ def test_what_cannot_be_is_one_line_and_the_code_1(host: ThrowawayHost) -> None:
     assert host.wharf("diff", "--nonsense").code == 1
 
 
-def test_what_is_refused_takes_back_the_whole_run(host: ThrowawayHost) -> None:
+def test_what_is_refused_rolls_back_the_whole_run(host: ThrowawayHost) -> None:
     before = host.snapshot()
     host.run("mkdir -p /run/nft; mount --bind /run/nft /etc/sysctl.d; mount -o remount,bind,ro /etc/sysctl.d")
     try:

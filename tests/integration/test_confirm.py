@@ -331,7 +331,7 @@ def test_a_revert_that_is_killed_is_finished(host: ThrowawayHost) -> None:
     assert 10 < fatal < TOO_MANY - 1
 
 
-def test_what_is_refused_takes_back_the_run_and_leaves_no_process(host: ThrowawayHost) -> None:
+def test_what_is_refused_rolls_back_the_run_and_leaves_no_process(host: ThrowawayHost) -> None:
     host.apply(OLD, EXACT)
     host.apply(NEW, EXACT)
     host.apply(OLD, EXACT)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes on a live host: each is what check mode says, hurts nobody else, and can be taken back to the last byte."""
+"""Changes on a live host: each is what check mode says, hurts nobody else, and can be undone to the last byte."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_what_else_came_to_an_endpoint_goes() -> None:
 
 @on_a_host_of_its_own
 @pytest.mark.parametrize("end", ["ip link set veth0web mtu 1300", "ip -n web link set eth0 mtu 1300"])
-def test_an_endpoint_whose_ends_differ_is_taken_back(end: str) -> None:
+def test_an_endpoint_whose_ends_differ_is_rolled_back(end: str) -> None:
     """What is wanted then is not what stood before: whichever end has it, the endpoint differs from what it was."""
     converge(BRIDGE, WEB, ENDPOINT)
     run(end)

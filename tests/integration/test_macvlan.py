@@ -278,7 +278,7 @@ def test_parents_that_cannot_be(host: ThrowawayHost, prepare: str, parent: str, 
 
 
 def test_a_link_that_somebody_else_has_taken_whole(host: ThrowawayHost) -> None:
-    """Nothing on the host shows it beforehand: the kernel refuses, and the run is taken back."""
+    """Nothing on the host shows it beforehand: the kernel refuses, and the run is rolled back."""
     spare(host)
     host.run("ip netns add other; ip link add mv link spare type macvlan mode passthru; ip link set mv netns other")
     (said,) = refused(host, on_lan("web", parent="spare"))

@@ -511,7 +511,7 @@ def test_a_container_in_which_nothing_can_be_set_goes_all_the_same(host: Throwaw
 
 
 def test_a_stack_of_somebody_else_in_which_nothing_can_be_set_goes_without(host: ThrowawayHost) -> None:
-    """Its endpoint is taken back, so that no half of it is left; the parameter that cannot be given back waits."""
+    """Its endpoint is rolled back, so that no half of it is left; the parameter that cannot be given back waits."""
     words = at("path:/run/netns/box")
     words["containers"]["db"] = {"networks": ["front"]}
     host.run("ip netns add box")

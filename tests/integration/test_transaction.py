@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the wharf.network authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run of which one thing is refused, each in turn: all that it did is taken back, in all layers."""
+"""A run of which one thing is refused, each in turn: all that it did is rolled back, in all layers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GONE: Run = ({}, ABSENT)
 PENDING = re.compile(r"([^ ]+(?:, [^ ]+)*) (?:is|are) pending")
 MTU = "com.docker.network.driver.mtu"
 
-TAKEN_BACK = "all changes of this run were taken back"
+ROLLED_BACK = "all changes of this run were taken back"
 UNTOUCHED = "nothing was changed"
 # What is refused after all changes were made is the ledger's last word, or flows that are to be forgotten.
 MADE = re.compile("all changes were made(, and the next run does the rest|: run this again once it can be written)$")
@@ -50,7 +50,7 @@ def cases(backend: str, something: Any, changed: Any) -> Iterator[Any]:
     ("backend", "former", "latter"),
     [*cases(BACKENDS[0], SOMETHING, CHANGED), *cases(BACKENDS[1], RULES, OTHER_RULES)],
 )
-def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former: Run, latter: Run) -> None:
+def test_what_is_refused_anywhere_rolls_back_the_whole_run(backend: str, former: Run, latter: Run) -> None:
     with ThrowawayHost.started(backend=backend) as host:
         host.run(FOREIGN)
         # The first time around the ledger learns what it then keeps.
@@ -67,7 +67,7 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
             when = f"after {refusal.what} was refused, thing {number}: {refusal.said}"
             if refusal.failed and not MADE.search(refusal.said):
                 assert "but for these" not in refusal.said, when
-                endings.update(each for each in (TAKEN_BACK, UNTOUCHED) if refusal.said.endswith(each))
+                endings.update(each for each in (ROLLED_BACK, UNTOUCHED) if refusal.said.endswith(each))
                 assert_same(before, lambda: host_state(host), when)
                 continue
             if refusal.failed:
@@ -78,12 +78,12 @@ def test_what_is_refused_anywhere_takes_back_the_whole_run(backend: str, former:
             host.apply(*former)
             assert_same(before, lambda: host_state(host), f"after the run before it, {when}")
         assert 10 < number < TOO_MANY - 1
-        assert endings == {TAKEN_BACK, UNTOUCHED}
+        assert endings == {ROLLED_BACK, UNTOUCHED}
         assert_same(after, lambda: host_state(host), "after a run of which nothing was refused")
 
 
 def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
-    """A run lets the container go, and is refused later: what is taken back is the same network stack."""
+    """A run lets the container go, and is refused later: what is brought back is the same network stack."""
 
     def serve() -> str:
         host.apply(SOMETHING, EXACT)
@@ -92,7 +92,7 @@ def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
 
     stack = serve()
     without_web = {**SOMETHING, "containers": {"app": SOMETHING["containers"]["app"]}}
-    taken_back = 0
+    rolled_back = 0
     for number in range(1, TOO_MANY):
         refusal = host.refused(number, without_web, EXACT)
         if not refusal.what:
@@ -101,10 +101,10 @@ def test_what_runs_in_a_container_stays_connected(host: ThrowawayHost) -> None:
             # The run could do without, as it can without its line in the log.
             stack = serve()
             continue
-        taken_back += refusal.said.endswith(TAKEN_BACK)
+        rolled_back += refusal.said.endswith(ROLLED_BACK)
         assert host.run("readlink /proc/self/ns/net", "web") == stack, refusal
         assert host.probe("outside", "192.0.2.10:8080/tcp").by == "web", refusal
-    assert taken_back > 10
+    assert rolled_back > 10
 
 
 def test_what_is_refused_inside_a_container_leaves_it_as_it_was(host: ThrowawayHost) -> None:

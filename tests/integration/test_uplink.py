@@ -276,7 +276,7 @@ def test_links_that_cannot_be(host: ThrowawayHost, prepare: str, uplink: str, sa
 
 
 def test_a_link_that_somebody_else_has_taken(host: ThrowawayHost) -> None:
-    """Nothing on the host shows it beforehand: the kernel refuses, and the run is taken back."""
+    """Nothing on the host shows it beforehand: the kernel refuses, and the run is rolled back."""
     spare(host)
     host.run("ip netns add other; ip link add mv link spare type macvlan; ip link set mv netns other")
     (said,) = refused(host, uplinked("web", uplink="spare"))

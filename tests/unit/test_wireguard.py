@@ -200,7 +200,7 @@ def test_a_declared_address_that_is_new_is_set(before: list[Digest]) -> None:
 
 
 def test_a_peer_that_moves_in_the_middle_of_a_run_does_not_make_it_fail() -> None:
-    """And where the run is taken back, what was there before is set."""
+    """And where the run is rolled back, what was there before is set."""
     endpoints = PeerEndpoints()
     endpoints.note([DECLARED])
     assert observed(endpoints, age=0) == DECLARED.endpoint
@@ -236,7 +236,7 @@ def test_a_key_whose_file_is_lost_is_reported_and_not_written(monkeypatch: pytes
     assert wireguard_key.public_key(make=True) == wireguard_key.public(wireguard_key.read())
 
 
-def test_a_key_that_others_may_have_outlives_a_run_that_is_taken_back(
+def test_a_key_that_others_may_have_outlives_a_run_that_is_rolled_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It goes with the last thing that is declared."""

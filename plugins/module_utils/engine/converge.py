@@ -189,7 +189,7 @@ def _start_watchdog(host: Host) -> None:
 
 
 def _roll_back(host: Host, parts: Sequence[Part], log: history.Log) -> str:
-    """Make the host and its ledger what they were before the run; a sentence that says what could not be taken back."""
+    """Bring the host and its ledger back to before the run. Returns a sentence with what could not be rolled back."""
     ledger = host.ledger
     ledger.declared, ledger.allotted = host.declared_before, host.allotted_before
     ledger.unconfirmed = host.unconfirmed

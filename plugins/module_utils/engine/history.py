@@ -26,7 +26,7 @@ PATH = "/var/lib/wharf/log.json"
 MOST_RUNS, MOST_NAMES = 50, 10
 
 # What became of a run. One that is unfinished is under way, or was killed. One that failed has left changes that could
-# not be taken back.
+# not be rolled back.
 UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
 
 # The last second that has a year of four digits.
@@ -132,7 +132,7 @@ class Log:
         self._note(outcome)
 
     def forget(self) -> None:
-        """Leave out the run, all changes of which were taken back."""
+        """Leave out the run, all changes of which were rolled back."""
         self._note()
 
     def _note(self, *outcomes: str) -> None:

@@ -172,25 +172,25 @@ def apply(parts: Sequence[Part], desired_before: DesiredBefore) -> Dict[Key, str
     """Make all changes.
 
     Returns:
-        The objects that were refused inside single sandboxes, and are taken back, each with the reason.
+        The objects that were refused inside single sandboxes, and are rolled back, each with the reason.
 
     Raises:
         WharfError, OSError: anything else was refused; what was done before is done.
     """
     refused: Dict[Key, str] = {}
     for part, changes in _in_order(parts):
-        refused.update(_taken_back(part, with_places(part.resource.apply(changes), part.wanted), desired_before))
+        refused.update(_roll_back_refused(part, with_places(part.resource.apply(changes), part.wanted), desired_before))
     return refused
 
 
-def _taken_back(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
-    """Take the refused objects back. Returns the reasons, to which what could not be taken back is added."""
+def _roll_back_refused(part: Part, refused: Mapping[Key, str], desired_before: DesiredBefore) -> Dict[Key, str]:
+    """Roll the refused objects back. Returns the reasons, to which what could not be rolled back is added."""
     beside = _without(frozenset(refused), part.desired)
 
     def left_of(keys: Collection[Key]) -> List[str]:
         return roll_back([replace(part.only(keys), refused_beside=beside)], desired_before)[1] if keys else []
 
-    # One by one only if that fails: an object must not keep another one from being taken back.
+    # One by one only if that fails: an object must not keep another one from being rolled back.
     reasons = dict(refused)
     for key, reason in refused.items() if left_of(refused) else ():
         left = "; ".join(dict.fromkeys(each for each in left_of([key]) if each != reason))

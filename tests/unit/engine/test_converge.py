@@ -193,7 +193,7 @@ def test_what_fails_once_all_changes_are_made_says_that_they_stand(
     assert (memory.names, Ledger.load().owned_by("bridge")) == (["br-a", "br-b", "docker0"], memory.there.keys())
 
 
-def test_a_run_is_taken_back_although_what_was_desired_before_is_not_known(
+def test_a_run_is_rolled_back_although_what_was_desired_before_is_not_known(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_host: host.Host) -> None:
@@ -211,7 +211,7 @@ def test_a_run_is_taken_back_although_what_was_desired_before_is_not_known(
 def test_flows_are_forgotten_later_if_the_former_declaration_cannot_be_planned(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They may have begun by the rules that were taken back."""
+    """They may have begun by the rules that were rolled back."""
     forgotten: list[StalePorts] = []
     run(memory, "a")
     file = Path(ledger_file.PATH)
@@ -231,7 +231,7 @@ def test_flows_are_forgotten_later_if_the_former_declaration_cannot_be_planned(
     assert (Ledger.load().stale_ports, forgotten) == (StalePorts(), [StalePorts(lost=True)])
 
 
-def test_what_cannot_be_taken_back_is_still_known_as_ours(memory: Memory) -> None:
+def test_what_cannot_be_rolled_back_is_still_known_as_ours(memory: Memory) -> None:
     memory.fail["br-b"] = ApplyError("refused")
     memory.fail["br-a"] = ApplyError("refused as well")
     memory.there = {}
@@ -367,7 +367,7 @@ class Refusing(Memory):
         return {thing.key: f"{thing.name} is refused" for thing in coming if thing.name in self.refused}
 
 
-def test_what_is_refused_in_a_container_is_taken_back_whatever_becomes_of_another_one(
+def test_what_is_refused_in_a_container_is_rolled_back_whatever_becomes_of_another_one(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = Refusing()

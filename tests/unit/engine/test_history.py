@@ -57,7 +57,7 @@ def test_a_run_that_changes_much_takes_little_room(path: Path) -> None:
     assert path.stat().st_size < 1000
 
 
-def test_one_that_is_taken_back_is_forgotten(path: Path) -> None:
+def test_one_that_is_rolled_back_is_forgotten(path: Path) -> None:
     first, second = run(), run()
     Log(first).begin()
     Log(first).end()

@@ -24,7 +24,7 @@ class Nftables(Resource):
     """Observes and changes `Chain`, `ElementSet` and `SetElements`.
 
     `canonical` has what nft lists of a table that it was given as text, by a hash of that text, from earlier runs.
-    `known_sets` are the sets that were desired in this run: when it is taken back, its chains are read without them.
+    `known_sets` are the sets that were desired in this run: when it is rolled back, its chains are read without them.
     """
 
     kinds = frozenset(["chain", "set", "rules"])

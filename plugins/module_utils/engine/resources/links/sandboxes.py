@@ -81,7 +81,7 @@ class Sandboxes(LinkResource):
         self._before = before
         self._owned = owned
         # The namespaces of deleted sandboxes, as many as the process may keep open until the end of the run. So what
-        # runs in them is not cut off if the run is taken back.
+        # runs in them is not cut off if the run is rolled back.
         self._deleted: Dict[SandboxRef, IO[bytes]] = {}
 
     def require(self, new: State) -> None:

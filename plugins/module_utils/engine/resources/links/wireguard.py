@@ -169,7 +169,7 @@ class WireGuardLinks(HostLinks[WireGuard]):
     def _delete(self, netlink: Rtnetlink, thing: WireGuard) -> None:
         super()._delete(netlink, thing)
         if self._has_made_key:
-            # The run is taken back, and no other host has the key.
+            # The run is rolled back, and no other host has the key.
             wireguard_key.remove()
             self._has_made_key = False
 
