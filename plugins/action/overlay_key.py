@@ -30,9 +30,9 @@ class ActionModule(EngineAction):
         result.update(self.run_module(self.module_name, {}, task_vars))
         key, host = result.get("public_key"), self._task.delegate_to or task_vars["inventory_hostname"]
         try:
-            # What a host says goes to all others.
+            # The key goes to all other hosts.
             if key:
-                public_key(key, f"what {host} has told")
+                public_key(key, f"the public key of {host}")
         except ModelError as error:
             return {**result, "failed": True, "msg": str(error), "public_key": None}
         if key or result.get("changed"):

@@ -405,7 +405,7 @@ def test_hosts_that_differ_about_their_addresses_or_routes_report_each_other() -
     # What a play declares is not known to the other hosts.
     of_play = {"app": network(slice_=25, driver_opts=[f"{vni}=77"])}
     assert problems(variables, "h1", of_play) == [
-        f"{path}.h1.slice: ipv4 24: the other hosts are told this of h1, which is this host, and it declares ipv4 25: "
+        f"{path}.h1.slice: ipv4 24: the other hosts get this for h1, which is this host, and it declares ipv4 25: "
         "declare x-wharf.slice in the inventory, where they read it, and not in a play"
     ]
     # By WireGuard there is no identifier.
@@ -443,4 +443,4 @@ def test_what_a_host_sends_is_a_key(
     assert noted_keys(tmp_path, check=True) == (expected or {})
     assert bool(result.get("failed")) == (expected is None), result
     if expected is None:
-        assert result["msg"].startswith("what h1 has told: ") and "must be a " in result["msg"]
+        assert result["msg"].startswith("the public key of h1: ") and "must be a " in result["msg"]

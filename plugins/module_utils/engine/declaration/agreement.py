@@ -133,7 +133,7 @@ def sent_differently(here: SharedSettings, host: str, sent: Mapping[str, Any], p
     for key in _differing(own, sent):
         yield Problem(
             f"{path}.{key}",
-            f"{_text(sent[key])}: the other hosts are told this of {host}, which is this host, and it declares "
+            f"{_text(sent[key])}: the other hosts get this for {host}, which is this host, and it declares "
             f"{_text(own[key])}: declare {_PLACES[key]} in the inventory, where they read it, and not in a play",
         )
 

@@ -224,7 +224,7 @@ def _check_port(model: Model, container: Container, mapping: PortMapping, proble
         elif driver.peers and not _is_known_to_peers(mapping, driver):
             problems.add(
                 place,
-                f"the other hosts of network {network.name} are not told of this port: have all networks of "
+                f"the other hosts of network {network.name} do not know of this port: have all networks of "
                 f"{container.name} in the variables of its host, or, without Ansible, the port in "
                 f"{network.path}.x-wharf.members.{driver.own.name}.ingress",
             )

@@ -231,7 +231,7 @@ def _check_encrypted(model: Model, allotted: Allotments, problems: ProblemCollec
         if key and holders.setdefault(key, name) != name:
             problems.add(
                 networks[0][0].path,
-                f"{holders[key]} and {name} have told the same public key, as copies of a machine do: remove "
+                f"{holders[key]} and {name} have the same public key, as copies of a machine do: remove "
                 f"{KEY_FILE} on one of them, and let a play reach both",
             )
     for network in model.networks.values() if networks else ():
