@@ -163,6 +163,19 @@ def test_a_network_over_several_hosts(host: ThrowawayHost) -> None:
     host.apply({}, ABSENT)
 
 
+def test_a_resolver_whose_files_a_killed_run_has_removed(host: ThrowawayHost) -> None:
+    """It gives the address up to that of the network which takes the place of its own."""
+    bridge = {"driver_opts": {"com.docker.network.bridge.name": "br-other"}}
+    former = words({"front": bridge}, {"web": {"networks": ["front"]}})
+    latter = words({"other": {}}, {"web": {"networks": ["other"]}})
+    host.apply(former, EXACT)
+    host.run("rm /run/wharf/dnsmasq/front.* /run/wharf/running/front.*")
+    assert host.apply(latter, EXACT).changes
+    assert host.apply(latter, EXACT).changes == []
+    assert "front" not in host.run("ps -eo args | grep '[c]onf-file=/run/wharf' || true")
+    host.apply({}, ABSENT)
+
+
 @pytest.mark.parametrize("backend", BACKENDS[:2])
 def test_flows_that_a_killed_run_has_not_forgotten(backend: str) -> None:
     """Of a sender that may no longer come, to a port that leads elsewhere, and to one that is withdrawn."""

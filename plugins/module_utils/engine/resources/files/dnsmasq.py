@@ -214,6 +214,12 @@ class _Search:
     def is_running(self, name: str) -> bool:
         return self.pid(name) is not None
 
+    @property
+    def pids(self) -> Set[int]:
+        """Of all resolvers, those among them whose files a killed run has removed already."""
+        pids = {self.pid(name) for name in configured()}
+        return {pid for pid in pids if pid is not None}.union(self._by_config.values())
+
     @cached_property
     def _by_config(self) -> Dict[str, int]:
         """Of several the oldest: dnsmasq forks a process off for each connection by TCP."""
@@ -252,8 +258,7 @@ def _has_ended(process: Process) -> bool:
 
 def _sockets_of_resolvers(search: _Search) -> Set[int]:
     """The inodes of the sockets of all resolvers that run now, also of those that are about to end."""
-    pids = (search.pid(name) for name in configured())
-    return {inode for pid in pids if pid for inode in open_sockets(pid)}
+    return {inode for pid in search.pids for inode in open_sockets(pid)}
 
 
 def _inode(path: str) -> Optional[int]:
