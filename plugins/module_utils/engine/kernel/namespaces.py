@@ -46,8 +46,8 @@ def is_namespace(path: str) -> bool:
     try:
         if identity(path)[0] != identity(OWN)[0]:
             return False
-        with opened(path) as descriptor:
-            return fcntl.ioctl(descriptor, NS_GET_NSTYPE) == CLONE_NEWNET
+        with opened(path):
+            return True
     except OSError:
         return False
 
@@ -56,15 +56,24 @@ def is_namespace(path: str) -> bool:
 def opened(path: str) -> Iterator[int]:
     """
     Raises:
-        FileNotFoundError, ProcessLookupError: there is nothing, or the process has ended whose namespace it was.
+        FileNotFoundError, ProcessLookupError: there is no network namespace, or its process has ended.
         OSError: it may not be opened.
     """
     with _telling_of_its_end(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if not _is_open(descriptor):
+            raise FileNotFoundError(errno.ENOENT, "there is no network namespace", path)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_open(descriptor: int) -> bool:
+    """Whether it is open on a network namespace, and not on another file."""
+    with suppress(OSError):
+        return fcntl.ioctl(descriptor, NS_GET_NSTYPE) == CLONE_NEWNET
+    return False
 
 
 @contextmanager
@@ -184,7 +193,8 @@ def _set_namespace(descriptor: int) -> None:
 def _share_run_netns() -> None:
     """Make names seen by every mount namespace, as iproute2 does and with its lock."""
     os.makedirs(RUN_NETNS, mode=0o755, exist_ok=True)
-    with opened(RUN_NETNS) as directory:
+    directory = os.open(RUN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         try:
             _mount("", RUN_NETNS, MS_SHARED | MS_REC)
@@ -192,6 +202,8 @@ def _share_run_netns() -> None:
             # It is no mount point yet.
             _mount(RUN_NETNS, RUN_NETNS, MS_BIND | MS_REC)
             _mount("", RUN_NETNS, MS_SHARED | MS_REC)
+    finally:
+        os.close(directory)
 
 
 def _mount(source: str, target: str, flags: int) -> None:

@@ -165,7 +165,7 @@ class Sandboxes(LinkResource):
         for change in changes:
             after = change.after
             if isinstance(after, Sandbox) and after.ref not in made:
-                with self._changing(after, refused):
+                with self._refusing(after, refused), namespaces.entered(sandbox_path(after.ref)):
                     _configure(after)
         for change in changes:
             before, after = change.before, change.after
@@ -195,10 +195,10 @@ class Sandboxes(LinkResource):
                 namespaces.create(sandbox.ref.name, lambda: _configure(sandbox), descriptor)
 
     @contextmanager
-    def _changing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
-        """Run the block in the sandbox. If the kernel refuses something, it is this sandbox that is refused."""
+    def _refusing(self, sandbox: Sandbox, refused: Dict[Key, str]) -> Iterator[None]:
+        """If the kernel refuses something in the block, or the sandbox has ended, that sandbox is refused."""
         try:
-            with doing(f"sandbox {sandbox.name}: changing"), namespaces.entered(sandbox_path(sandbox.ref)):
+            with doing(f"sandbox {sandbox.name}: changing"):
                 yield
         except ApplyError as error:
             if is_new(sandbox.ref, self._owned):
@@ -222,7 +222,7 @@ class Sandboxes(LinkResource):
         entries = {name: parameters.entry(sandbox, name) for name in parameters.gone(sandbox.sysctls, kept)}
         if entries and is_present(sandbox.ref):
             values = _prior_values({name: self._before[key] for name, key in entries.items() if key in self._before})
-            with self._changing(sandbox, refused):
+            with self._refusing(sandbox, refused), namespaces.entered(sandbox_path(sandbox.ref)):
                 proc_sys.apply((name, value) for name, value in values.items() if value is not None)
 
 
