@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -404,6 +405,30 @@ def test_who_has_a_change_refused_keeps_no_link_that_is_to_be_another(host: Thro
             host.run(f"ip route del blackhole {gateway}", "web")
             host.converge(words)
             assert host.probe("web", f"{gateway}/ping").is_open
+
+
+def test_a_link_in_whose_way_another_is_comes_back_as_it_was(host: ThrowawayHost) -> None:
+    """It is removed, since it is to be another one, in a run that is refused later."""
+    words, others = on_lan("web", "db"), on_lan("web", "db", "new", mode="private")
+    with host.declared(words):
+        # The first time around the ledger learns what it then keeps.
+        for each in (others, words):
+            host.apply(each, EXACT)
+        host.run("ip link set eth0 down; ip link set eth0 name mine; ip link set mine up", "web")
+        host.run("ip link add eth0 type bridge", "web")
+        before, rolled_back = host_state(host), 0
+        # Before that the ledger and the log are refused, and after that what concerns `db` alone.
+        for number in itertools.count(8):
+            refusal = host.refused(number, others, EXACT)
+            if not refusal.failed:
+                break
+            if "all changes were made" not in refusal.said:
+                assert_same(before, lambda: host_state(host), f"after {refusal.what} was refused, {refusal.said}")
+                rolled_back += "all changes of this run were taken back" in refusal.said
+        assert rolled_back >= 3
+        assert "mine" not in host.run("ip -br link", "web")
+        host.run("ip link del eth0", "web")
+        host.converge(others)
 
 
 @pytest.mark.parametrize("network", [lan(), {"ipam": {"config": [{"subnet": "172.18.0.0/16"}]}}], ids=["LAN", "bridge"])

@@ -322,6 +322,17 @@ def test_the_ledger_that_is_lost_is_made_anew(host: ThrowawayHost) -> None:
         host.converge(WORDS)
 
 
+def test_a_rate_that_goes_after_its_veth_was_deleted_in_the_container(host: ThrowawayHost) -> None:
+    with host.declared(rated(RATE)):
+        host.run("ip link delete eth0", "web")
+        host.converge(rated(None))
+        assert queues(host) == []
+        assert host.run("ip -br link show type ifb").split() == []
+        host.run("ip link delete eth0", "web")
+        host.converge(rated(RATE))
+        assert _ifb(host, "web")
+
+
 def test_a_run_that_is_killed_is_finished_by_the_next(host: ThrowawayHost) -> None:
     words: dict[str, Any] = {
         "host": {"bridge": "none"},

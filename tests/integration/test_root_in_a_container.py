@@ -440,6 +440,79 @@ def test_who_has_a_change_refused_does_not_keep_an_address_that_another_containe
         assert host.probe("new", "172.18.7.7/ping").is_open
 
 
+def test_who_has_an_interface_in_the_way_does_not_keep_an_address_that_another_has_now(host: ThrowawayHost) -> None:
+    done, undone = IN_THE_WAY["ours has another name"]
+    former = {"ipv4_address": "172.18.5.5"}
+    before = {**WORDS, "containers": {**WORDS["containers"], "web": {"networks": {"front": former}}}}
+    given = {"web": {"networks": {"front": {"ipv4_address": "172.18.7.7"}}}, "new": {"networks": {"front": former}}}
+    words = {**WORDS, "containers": {**WORDS["containers"], **given}}
+    with host.declared(before):
+        host.run(f"{done}; ip link set mine up", "web")
+        assert host.observed()["containers"]["web"]["endpoints"]["front"]["addresses"][0] == "172.18.5.5/16"
+        predicted, results = host.diff(words), host.apply(words)
+        assert results.pending == predicted.pending == ["web/front"]
+        assert results.changes == predicted.changes
+        assert "mine" not in host.run("ip -br link", "web")
+        assert host.probe("db", "172.18.5.5/ping").is_open
+        assert host.apply(words).changes == []
+        host.run(undone, "web")
+        host.converge(words)
+        assert host.probe("new", "172.18.7.7/ping").is_open
+
+
+def test_an_interface_in_the_way_that_a_run_takes_away_itself(host: ThrowawayHost) -> None:
+    """Of two interfaces of a container, one has the other's name as an alternative one; it is removed meanwhile."""
+    networks = {**WORDS["networks"], "back": {}}
+    both = {"networks": networks, "containers": {"web": {"networks": ["front", "back"]}}}
+    one = {"networks": networks, "containers": {"web": {"networks": {"back": {"interface_name": "eth1"}}}}}
+    with host.declared(both):
+        names = {name: host.ledger()["allotted"]["endpoints"][f"web/{name}"]["interface"] for name in ("front", "back")}
+        host.run(
+            f"ip link set {names['back']} down; ip link set {names['back']} name mine; ip link set mine up; "
+            f"ip link property add dev {names['front']} altname {names['back']}",
+            "web",
+        )
+        one["containers"]["web"]["networks"]["back"]["interface_name"] = names["back"]
+        results = host.apply(one, EXACT)
+        assert set(results.pending) <= {"web/back"}
+        host.converge(one, EXACT)
+        links = host.run("ip -br link", "web")
+        assert names["back"] in links and "mine" not in links and names["front"] not in links
+
+
+# The container's own stack goes just before it is changed.
+ENDS = """
+import subprocess, sys
+from engine.command import main
+from engine.resources.links.sandboxes import Sandboxes
+
+change = Sandboxes.apply
+
+def apply(sandboxes, changes):
+    subprocess.run(["ip", "netns", "del", "box"])
+    return change(sandboxes, changes)
+
+Sandboxes.apply = apply
+sys.exit(main(["apply", "-", "--json"]))
+"""
+
+
+def test_a_stack_of_somebody_else_that_ends_before_it_is_changed_concerns_it_alone(host: ThrowawayHost) -> None:
+    host.run("ip netns add box")
+    words = at("path:/run/netns/box")
+    words["containers"]["web"]["sysctls"] = {"net.core.somaxconn": "2048"}
+    words["containers"]["db"] = {"networks": ["front"]}
+    result = json.loads(host.python(ENDS, json.dumps(words)))
+    assert {"path:/run/netns/box", "web/front"} <= {*result["pending"]}
+    assert host.apply(words).changes == []
+    host.run("ip netns add box; ip -n box link set lo up")
+    host.converge(words)
+    assert host.probe("db", f"{host.address('web', 'front')}/ping").is_open
+    host.run("ip netns del box")
+    wait_until_web_is_gone(host)
+    host.apply({}, ABSENT)
+
+
 def test_who_has_a_change_refused_does_not_keep_the_address_of_the_gateway(host: ThrowawayHost) -> None:
     """But a MAC that has long been another container's on another network."""
     done, undone, pending, _why = LEADS_NOWHERE

@@ -274,7 +274,7 @@ def _rolled_back_once(parts: Sequence[Part], desired_before: DesiredBefore) -> T
                 if key in lost:
                     problems.append(f"{declared.get(key, thing).title} is gone")
                 elif key not in now.desired:
-                    why = "its former parent, address or MAC is not for it any more"
+                    why = "its link is to be another one, or its former address or MAC is not for it any more"
                     problems.append(f"{declared.get(key, thing).title} was removed, since {why}")
     for part, changes in _in_order(back):
         with noting(problems):

@@ -51,8 +51,8 @@ class SublinkFound:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The host's links, and what is in each sandbox that exists. `ports` are the names of the ends on the host of all
-    endpoints that are wanted, pending ones too.
+    """The host's links, and what is in each sandbox that exists. `limited` are the names of the ends on the host of all
+    wanted endpoints, pending ones too, whose egress is limited.
 
     The `unstable` sandboxes could not be read: root in a container changed links or addresses all the while.
     `elsewhere` are other stacks, in which endpoints without an end on the host may still be.
@@ -62,7 +62,7 @@ class Snapshot:
     inside: Stacks
     unstable: FrozenSet[SandboxRef] = frozenset()
     elsewhere: Stacks = field(default_factory=dict)
-    ports: FrozenSet[str] = frozenset()
+    limited: FrozenSet[str] = frozenset()
 
     @cached_property
     def _managed_indexes(self) -> Dict[int, Set[int]]:
@@ -121,8 +121,8 @@ def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -
     # An endpoint that is to stay as it was observed, when a run is rolled back, may have no sandbox.
     stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
-    ports = frozenset(endpoint.host_interface for endpoint in wanted.values())
-    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), ports=ports)
+    limited = frozenset(endpoint.host_interface for endpoint in wanted.values() if endpoint.egress)
+    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), limited=limited)
     found = _ports(links, wanted)
     there = map(endpoint_name, (*found, *snapshot.sublinks))
     missing = {name for kind, name in owned if kind == Endpoint.kind}.difference(there)
@@ -213,11 +213,15 @@ def _is_unstable(endpoint: Endpoint) -> str:
     )
 
 
-def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[Endpoint]:
-    """The managed endpoints that exist; those that are not `wanted` as far as the end on the host shows.
+def observe_endpoints(
+    wanted: Wanted, known: Known, snapshot: Snapshot, held: Collection[EndpointKey] = ()
+) -> List[Endpoint]:
+    """The managed endpoints that exist; those that are not `wanted`, or in an unstable sandbox, as far as the end on
+    the host shows. `held` are the blocked ones among the wanted.
 
     Raises:
-        ConflictError: a third-party interface has the name of a wanted one, on the host or in a sandbox.
+        ConflictError: a third-party interface has the name of a wanted one, on the host or, of one that is not blocked,
+            in a sandbox.
     """
     ports = _ports(snapshot.links, wanted)
     taken = _without_port(wanted, snapshot.links)
@@ -235,7 +239,7 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
             problems += [
                 _third_party_interface(each)
                 for each in endpoints
-                if each.interface in third_party and _stays_for(inside, each)
+                if each.endpoint_key not in held and each.interface in third_party and _stays_for(inside, each)
             ]
             stacks = {sandbox: inside, **snapshot.elsewhere}
             for each in endpoints:
@@ -244,12 +248,16 @@ def observe_endpoints(wanted: Wanted, known: Known, snapshot: Snapshot) -> List[
                     _complete(each, stacks, ports, snapshot.sublinks, found, known)
     if problems:
         raise ConflictError(*problems)
-    return [*found.values(), *_left_overs(rates, snapshot, ports)]
+    for key in held:
+        if key in found and not found[key].sandbox:
+            found[key] = replace(found[key], sandbox=wanted[key].sandbox)
+    in_use = {*snapshot.limited, *(port.name for port in ports.values()), *(wanted[key].host_interface for key in held)}
+    return [*found.values(), *_left_overs(rates, in_use)]
 
 
-def _left_overs(rates: Rates, snapshot: Snapshot, ports: Ports) -> Iterator[Endpoint]:
-    """Endpoints of which only what limited their traffic is left. Those that are wanted use it again."""
-    for ifb in rates.without_port({*snapshot.ports, *(port.name for port in ports.values())}):
+def _left_overs(rates: Rates, in_use: Set[str]) -> Iterator[Endpoint]:
+    """Endpoints of which only what limited their traffic is left, and whose ends on the host do not use it again."""
+    for ifb in rates.without_port(in_use):
         container, network = endpoint_of(ifb) or (NOBODY, ifb.name)
         yield Endpoint(container, network, NO_SANDBOX, "", ifb.name, Port(""), mtu=ifb.mtu, mac="", addresses=())
 

@@ -10,7 +10,6 @@ import socket
 import time
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...diff import Change
@@ -20,7 +19,7 @@ from ...kernel.links import DONE, UNDONE_PORTS, doing, error_number, forgiving, 
 from ...kernel.rtnetlink import LinkInfo, PortInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...planning.ipam import ETHERNET_MTU
-from ...state import NO_SANDBOX, Endpoint, EndpointKey, Key, Object, SandboxRef, State, state_of
+from ...state import Endpoint, EndpointKey, Key, Object, SandboxRef, State, state_of
 from ..resource import Observation
 from . import parameters, sublinks
 from .endpoint_ends import (
@@ -97,12 +96,12 @@ class Endpoints(LinkResource):
         pending = {**lacking, **awaited, **blocked}
         unseen = {thing.key for thing in wanted.values() if is_unreadable(thing.sandbox)}
         rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
-        on_host = {name: replace(thing, sandbox=NO_SANDBOX) for name, thing in wanted.items() if thing.key in blocked}
+        held = {name: thing for name, thing in wanted.items() if thing.key in blocked}
         known = parameters.by_name(self._before, "endpoint")
-        found = state_of([*observe_endpoints({**rest, **on_host}, known, snapshot)])
+        found = state_of([*observe_endpoints({**rest, **held}, known, snapshot, held.keys())])
         current = {key: thing for key, thing in found.items() if key not in unseen}
         as_desired = state_of([*rest.values()])
-        as_desired.update(_desired_on_host(current, on_host.values(), [*as_desired.values()]))
+        as_desired.update(_desired_on_host(current, held.values(), [*as_desired.values()]))
         return Observation(
             current,
             as_desired,

@@ -17,7 +17,7 @@ from ...kernel.links import DONE, UNDONE_PORTS, doing, forgiving
 from ...kernel.rtnetlink import SublinkInfo
 from ...kernel.rtnetlink_changes import LinkEnd, Rtnetlink
 from ...state import Endpoint, Sublink
-from .marks import MARK, is_managed_sublink
+from .marks import MARK, endpoint_of, is_managed_sublink
 from .stacks import sandbox_path
 
 # The modes which a link has from its creation to its end.
@@ -95,6 +95,8 @@ def remove(endpoints: Sequence[Endpoint]) -> None:
             Rtnetlink() as netlink,
         ):
             for link in rtnetlink.links(netlink):
-                if link.name in (endpoint.interface, _first_name(endpoint)) and is_managed_sublink(link):
+                named = link.name in (endpoint.interface, _first_name(endpoint)) and is_managed_sublink(link)
+                # Root in the container can give it another name at any time.
+                if named or (link.sublink and endpoint_of(link) == endpoint.endpoint_key):
                     with forgiving(errno.ENODEV):
                         netlink.delete_link(link.index)
