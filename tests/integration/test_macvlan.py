@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -456,6 +457,53 @@ def test_who_is_refused_in_another_stack_stays_in_the_former_one(host: Throwaway
         assert "eth0@" not in host.run("ip -br link", "former")
         assert host.probe("later", f"{gateway}/ping").is_open
     host.run("ip netns del former; ip netns del later")
+
+
+# Who is root in another stack than the host's changes there what is to be listed, all the while.
+CHANGING = """
+import errno, os, sys
+from engine.command import main
+from engine.kernel import rtnetlink
+
+own, listed = os.readlink("/proc/thread-self/ns/net"), rtnetlink.{what}
+
+def changing(connection=None):
+    if os.readlink("/proc/thread-self/ns/net") != own:
+        raise BlockingIOError(errno.EAGAIN, "keeps changing")
+    return listed(connection)
+
+rtnetlink.{what} = changing
+sys.exit(main(["apply", "-", "--state", "exact", "--json"]))
+"""
+
+
+@pytest.mark.parametrize("what", ["addresses", "links"])
+def test_who_keeps_changing_a_stack_keeps_no_link_that_is_declared_no_more(host: ThrowawayHost, what: str) -> None:
+    """If its links cannot be listed, the next run tries again, and until then it is pending."""
+    host.run("ip netns add theirs; ip -n theirs link set lo up")
+    words = on_lan("web")
+    words["containers"]["web"]["x-wharf"] = {"sandbox": "path:/run/netns/theirs"}
+    with host.declared(words):
+        result = json.loads(host.python(CHANGING.format(what=what), json.dumps(on_lan())))
+        if what == "links":
+            assert result["pending"] == ["web/lan"]
+            (warning,) = result["warnings"]
+            assert "web/lan is pending: its interface may still be in /run/netns/theirs," in warning
+            assert warning.endswith("whose links keep changing while they are read: stop the program that changes them")
+            assert [change[:4] for change in host.apply(on_lan(), EXACT).changes] == [
+                ("veth", "delete", "endpoint", "web/lan")
+            ]
+        assert "eth0@" not in host.run("ip -br link", "theirs")
+        assert host.apply(on_lan(), EXACT).pending == []
+        host.converge(words)
+        private = on_lan("web", mode="private")
+        private["containers"] = words["containers"]
+        if what == "addresses":
+            result = json.loads(host.python(CHANGING.format(what=what), json.dumps(private)))
+            assert result["pending"] == ["web/lan"]
+            assert "eth0@" not in host.run("ip -br link", "theirs")
+            host.converge(private)
+    host.run("ip netns del theirs")
 
 
 def test_macs_pass_from_one_container_to_another_in_one_run(host: ThrowawayHost) -> None:

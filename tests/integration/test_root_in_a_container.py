@@ -431,7 +431,7 @@ def test_who_has_a_change_refused_does_not_keep_an_address_that_another_containe
         results = host.apply(words)
         assert results.pending == [pending]
         (warning,) = results.warnings
-        gone = r"not all of it was taken back: \S+: endpoint web/front was removed, since its former .*"
+        gone = r"not all of it was taken back: \S+: endpoint web/front was removed, since its link .*"
         assert re.search(rf"{pending} is pending: .*{why}.*; {gone}$", warning)
         assert "eth0" not in host.run("ip -br link", "web")
         assert host.probe("db", "172.18.5.5/ping").is_open

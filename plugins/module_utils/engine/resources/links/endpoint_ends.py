@@ -54,13 +54,13 @@ class Snapshot:
     """The host's links, and what is in each sandbox that exists. `limited` are the names of the ends on the host of all
     wanted endpoints, pending ones too, whose egress is limited.
 
-    The `unstable` sandboxes could not be read: root in a container changed links or addresses all the while.
+    Of the `unstable` sandboxes no more than links is known: root in a container changed them all the while.
     `elsewhere` are other stacks, in which endpoints without an end on the host may still be.
     """
 
     links: List[LinkInfo]
     inside: Stacks
-    unstable: FrozenSet[SandboxRef] = frozenset()
+    unstable: Stacks = field(default_factory=dict)
     elsewhere: Stacks = field(default_factory=dict)
     limited: FrozenSet[str] = frozenset()
 
@@ -87,7 +87,7 @@ class Snapshot:
         names = {link.index: link.name for link in self.links}
         found: Dict[EndpointKey, SublinkFound] = {}
         seen: Set[Identity] = set()
-        for ref, stack in (*self.inside.items(), *self.elsewhere.items()):
+        for ref, stack in (*self.inside.items(), *self.unstable.items(), *self.elsewhere.items()):
             for link in stack.sublinks if stack.identity not in seen else ():
                 key = endpoint_of(link) if link.group != UNDONE_PORTS else None
                 if key is None or key in found:
@@ -106,6 +106,11 @@ class Snapshot:
         third_party = (link.name for link in stack.links if self.is_third_party(link.index, stack))
         return {*third_party}.union(*(link.other_names for link in stack.links))
 
+    @property
+    def unlisted(self) -> List[SandboxRef]:
+        """The stacks in which there may be managed links that were not found."""
+        return [ref for ref, stack in (*self.unstable.items(), *self.elsewhere.items()) if not stack.listed]
+
     def stays_for(self, endpoint: Endpoint) -> bool:
         """Whether the sandbox exists, and its stack is the one that the endpoint will be in."""
         inside = self.inside.get(endpoint.sandbox)
@@ -122,7 +127,8 @@ def read_snapshot(wanted: Wanted, owned: Collection[Key], reader: StackReader) -
     stacks = reader.read(endpoint.sandbox for endpoint in wanted.values() if endpoint.sandbox)
     inside = {sandbox: stack for sandbox, stack in stacks.items() if stack.stable}
     limited = frozenset(endpoint.host_interface for endpoint in wanted.values() if endpoint.egress)
-    snapshot = Snapshot(links, inside, frozenset(stacks.keys() - inside.keys()), limited=limited)
+    unstable = {sandbox: stack for sandbox, stack in stacks.items() if not stack.stable}
+    snapshot = Snapshot(links, inside, unstable, limited=limited)
     found = _ports(links, wanted)
     there = map(endpoint_name, (*found, *snapshot.sublinks))
     missing = {name for kind, name in owned if kind == Endpoint.kind}.difference(there)
@@ -149,7 +155,7 @@ def read_all_stacks(reader: StackReader) -> Snapshot:
 
 
 def _everywhere(reader: StackReader) -> Stacks:
-    return {ref: stack for ref, stack in reader.read(all_stacks()).items() if stack.stable}
+    return reader.read(all_stacks())
 
 
 def _stays_for(stack: Stack, endpoint: Endpoint) -> bool:
@@ -324,7 +330,8 @@ def _from_sublink(key: EndpointKey, found: SublinkFound) -> Endpoint:
     return Endpoint(
         *key,
         sandbox=found.sandbox,
-        interface=found.link.name,
+        # Else the endpoint could be made again, without the addresses and routes that are not known.
+        interface=found.link.name if found.stack.stable else "",
         host_interface="",
         port=Port(""),
         mtu=found.link.mtu,
@@ -352,7 +359,7 @@ def _complete(
     """Complete an endpoint in `found` by its interface in that of the stacks in which it is."""
     key = wanted.endpoint_key
     port, sublink = ports.get(key), sublinks.get(key)
-    for ref, stack in stacks.items():
+    for ref, stack in ((ref, stack) for ref, stack in stacks.items() if stack.stable):
         peer = _peer(stack, port) if port and port.group != UNDONE_PORTS else None
         if sublink and sublink.stack.identity == stack.identity:
             peer = sublink.link

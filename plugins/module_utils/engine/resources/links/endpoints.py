@@ -99,6 +99,7 @@ class Endpoints(LinkResource):
         held = {name: thing for name, thing in wanted.items() if thing.key in blocked}
         known = parameters.by_name(self._before, "endpoint")
         found = state_of([*observe_endpoints({**rest, **held}, known, snapshot, held.keys())])
+        pending.update(_perhaps_left(snapshot, owned - found.keys() - {thing.key for thing in wanted.values()}))
         current = {key: thing for key, thing in found.items() if key not in unseen}
         as_desired = state_of([*rest.values()])
         as_desired.update(_desired_on_host(current, held.values(), [*as_desired.values()]))
@@ -198,6 +199,16 @@ class Endpoints(LinkResource):
                 raise ApplyError(f"{places}: {error}" if places else str(error)) from error
             why = refusal([each.name for each in endpoints], sandbox, error)
             refused.update({each.key: why for each in endpoints})
+
+
+def _perhaps_left(snapshot: Snapshot, owned: FrozenSet[Key]) -> Dict[Key, str]:
+    """The endpoints that are not declared any more and were not found, where their links may be in some stack all the
+    same, each with the reason.
+    """
+    paths = ", ".join(sandbox_path(ref) for ref in snapshot.unlisted)
+    why = f"its interface may still be in {paths}, whose links keep changing while they are read"
+    remedy = "stop the program that changes them"
+    return {key: f"{key[1]} is pending: {why}: {remedy}" for key in owned if paths and key[0] == Endpoint.kind}
 
 
 def _desired_on_host(current: State, desired: Iterable[Endpoint], others: List[Object]) -> State:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Callable, Collection, Dict, Iterable, Iterator, List
 
@@ -73,8 +73,8 @@ class Stack:
 
     `number_of_host` is its own id of the host's stack, where one of its links is made on a link of the host.
 
-    Of a stack that is not `stable` only the loopback is known: root in a container changed links or addresses all the
-    while that they were read.
+    Root in a container changed addresses or links of a stack that is not `stable` all the while that they were read:
+    only its links are known, or only its loopback, where the links are not `listed`.
     """
 
     identity: Identity
@@ -83,6 +83,7 @@ class Stack:
     addresses: List[AddressInfo]
     routes: List[RouteInfo]
     stable: bool = True
+    listed: bool = True
     number_of_host: int = rtnetlink.NO_NAMESPACE_ID
 
     @property
@@ -200,10 +201,13 @@ def read_open(descriptor: int, host: Connection, own: int, enter: Callable[[int]
     identity, number = namespaces.identity(descriptor), rtnetlink.namespace_id(descriptor, host)
     enter(descriptor)
     with Connection(socket.NETLINK_ROUTE) as there:
+        stack = Stack(identity, number, [], [], [])
         try:
-            links, addresses, routes = rtnetlink.links(there), rtnetlink.addresses(there), rtnetlink.routes(there)
+            stack = replace(stack, links=rtnetlink.links(there))
+            stack = replace(stack, addresses=rtnetlink.addresses(there), routes=rtnetlink.routes(there))
         except BlockingIOError:
-            return Stack(identity, number, [rtnetlink.link(LOOPBACK_INDEX, there)], [], [], stable=False)
-        is_on_host = any(link.sublink for link in links)
-        number_of_host = rtnetlink.namespace_id(own, there) if is_on_host else rtnetlink.NO_NAMESPACE_ID
-        return Stack(identity, number, links, addresses, routes, number_of_host=number_of_host)
+            listed = bool(stack.links)
+            links = stack.links or [rtnetlink.link(LOOPBACK_INDEX, there)]
+            stack = replace(stack, links=links, stable=False, listed=listed)
+        is_on_host = any(link.sublink for link in stack.links)
+        return replace(stack, number_of_host=rtnetlink.namespace_id(own, there)) if is_on_host else stack
