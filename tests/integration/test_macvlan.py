@@ -506,6 +506,35 @@ def test_who_keeps_changing_a_stack_keeps_no_link_that_is_declared_no_more(host:
     host.run("ip netns del theirs")
 
 
+# Somebody takes the name in the container just before the link gets it.
+TAKES_THE_NAME = """
+import subprocess, sys
+from engine.command import main
+from engine.resources.links import sublinks
+
+name = sublinks.name
+
+def taken(netlink, endpoint):
+    subprocess.run(["ip", "link", "add", "eth0", "type", "bridge"])
+    name(netlink, endpoint)
+
+sublinks.name = taken
+sys.exit(main(["apply", "-", "--state", "exact", "--json"]))
+"""
+
+
+def test_a_link_whose_name_is_taken_meanwhile_leaves_nothing(host: ThrowawayHost) -> None:
+    spare(host)
+    words = on_lan("web", parent="spare")
+    with host.declared(on_lan("web")):
+        result = json.loads(host.python(TAKES_THE_NAME, json.dumps(words)))
+        assert result["pending"] == ["web/lan"]
+        assert "@" not in host.run("ip -br link", "web")
+        host.run("ip link del eth0", "web")
+        host.converge(words)
+        assert "eth0@" in host.run("ip -br link", "web")
+
+
 def test_macs_pass_from_one_container_to_another_in_one_run(host: ThrowawayHost) -> None:
     """On one parent, no two links may have the same at any time."""
 

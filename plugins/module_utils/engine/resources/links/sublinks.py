@@ -64,7 +64,9 @@ def _first_name(endpoint: Endpoint) -> str:
 def name(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     """Give the new link its name and its mark, in the sandbox that this thread is in."""
     index = socket.if_nametoindex(_first_name(endpoint))
-    netlink.set_link(index, name=endpoint.interface, alias=MARK + endpoint.name, group=DONE)
+    netlink.set_link(index, name=endpoint.interface, alias=MARK + endpoint.name)
+    # By itself: of one message the kernel sets the group also where it refuses the name, and nothing would be a mark.
+    netlink.set_link(index, group=DONE)
 
 
 def _explained(error: OSError, sublink: Sublink) -> OSError:
