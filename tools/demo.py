@@ -50,7 +50,7 @@ def main() -> int:
             expectations(8081)[:3] + [Expectation("outside", HOST, 8080, "closed", "the old port")], inside
         )
     step("ansible-playbook wharf.network.teardown: the host is what it was")
-    play("teardown", "-e", '{"wharf_host": {}}')
+    play("teardown", "-e", "{wharf_host: {}}")
     good &= stage.unchanged(before, snapshot())
     print(f"\n{verdict(good)} in {time.monotonic() - began:.0f} s")
     return 0 if good else 1

@@ -131,7 +131,7 @@ def test_a_host_for_which_nothing_is_declared_is_left_alone(controller: Controll
     before = controller.host.snapshot()
     left = controller.play("wharf.network.teardown")
     assert left.returncode == 0, left.output
-    assert """run this with --limit and -e '{\\"wharf_host\\": {}}'""" in left.output
+    assert """run this with --limit and -e '{wharf_host: {}}'""" in left.output
     assert differences(before, controller.host.snapshot()) == ""
 
 

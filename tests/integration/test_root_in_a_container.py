@@ -134,6 +134,15 @@ def test_an_interface_that_is_renamed_gets_its_name_back(host: ThrowawayHost) ->
         assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
 
 
+def test_an_interface_that_is_moved_is_made_anew(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        host.run("ip -n web link set eth0 netns db name moved")
+        host.converge(WORDS)
+        assert "moved" not in host.run("ip -br link", "db")
+        host.serve("web", "80/tcp")
+        assert host.probe("outside", f"{HOST_ADDRESS}:8080/tcp").by == "web"
+
+
 def at(path: str) -> dict[str, Any]:
     return {"networks": {"front": {}}, "containers": {"web": {"networks": ["front"], "x-wharf": {"sandbox": path}}}}
 

@@ -26,6 +26,9 @@ class SomeAddress:
     version: int
     outside: Tuple[Subnet, ...] = ()
 
+    def __str__(self) -> str:
+        return "the outside"
+
     def is_in(self, subnet: Subnet) -> Known:
         if subnet.version != self.version:
             return False
