@@ -137,6 +137,8 @@ def test_an_interface_that_is_renamed_gets_its_name_back(host: ThrowawayHost) ->
 def test_an_interface_that_is_moved_is_made_anew(host: ThrowawayHost) -> None:
     with host.declared(WORDS):
         host.run("ip -n web link set eth0 netns db name moved")
+        printed = host.wharf("explain", "outside", "host:8080").output
+        assert "to open: `wharf apply`, which restores endpoint web/front" in printed and "start web" not in printed
         host.converge(WORDS)
         assert "moved" not in host.run("ip -br link", "db")
         host.serve("web", "80/tcp")
@@ -208,6 +210,13 @@ def test_others_are_connected_as_they_start(host: ThrowawayHost) -> None:
         assert heard(process)["connected"] == {"path:/run/netns/late"}
         assert "eth0" in host.run("ip -br link", "late")
         host.run("ip netns delete late; while ip link show type veth | grep -q wharf:late/; do sleep 0.05; done")
+
+
+def test_explain_says_that_a_container_has_no_default_route(host: ThrowawayHost) -> None:
+    with host.declared(WORDS):
+        host.run("ip route del default", "web")
+        printed = host.wharf("explain", "outside", "host:8080").output
+        assert printed.startswith("closed: outside -> host:8080 ") and "web has no route to the outside" in printed
 
 
 # What is mended by the next run, as what is run in the container.

@@ -14,6 +14,7 @@ from ..declaration.section import Address
 from ..planning.accepted_ports import accepted_at
 from ..planning.plan import Plan
 from ..planning.publications import Publication, gateway_attachment
+from ..resources.links.stacks import is_awaited
 from ..third_party.drops import NFT, ThirdPartyDrop, remedy
 from ..third_party.required_flows import INPUT, RequiredFlow
 from ..third_party.rule_evaluation import Outcome, SomeAddress
@@ -290,7 +291,8 @@ class Adviser:
         if container is None:
             return Advice("", ())
         start = f"start {container.name}, so that its network stack {container.sandbox} exists, and run `wharf apply`"
-        return Advice(f"{container.name} is not present at {cause.header.destination} ({container.path})", (start,))
+        why = f"{container.name} is not present at {cause.header.destination} ({container.path})"
+        return Advice(why, (start if is_awaited(container.sandbox) else APPLY,))
 
     def _lost_answer(self, _cause: Cause) -> Advice:
         return Advice("the answer does not return through the stack that translated the request")
