@@ -36,7 +36,7 @@ def identity(path: Union[str, int]) -> Identity:
     Raises:
         OSError: there is nothing.
     """
-    with _telling_of_its_end(path):
+    with _noticing_its_end(path):
         found = os.stat(path)
     return found.st_dev, found.st_ino
 
@@ -59,7 +59,7 @@ def opened(path: str) -> Iterator[int]:
         FileNotFoundError, ProcessLookupError: there is no network namespace, or its process has ended.
         OSError: it may not be opened.
     """
-    with _telling_of_its_end(path):
+    with _noticing_its_end(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not _is_open(descriptor):
@@ -77,8 +77,8 @@ def _is_open(descriptor: int) -> bool:
 
 
 @contextmanager
-def _telling_of_its_end(path: Union[str, int]) -> Iterator[None]:
-    """The kernel says of the namespace of a process that ends just then that it may not be opened.
+def _noticing_its_end(path: Union[str, int]) -> Iterator[None]:
+    """The kernel refuses the namespace of a process that has just ended by EACCES, which is PermissionError.
 
     Raises:
         FileNotFoundError: the process has ended.

@@ -18,10 +18,10 @@ class Observation:
 
     `current` are the desired objects that exist, and those that wharf.network made and that are not desired any more.
     `desired` are the desired objects without the `pending` ones, as they will be observed once they exist. `partial`
-    are those of the current objects that could not be made again from what is observed of them. `pending` are left
-    alone, each with the reason, or an empty text where the container does not run; those of them that become as
-    desired on the host's own side are desired so, and as they are otherwise. `edited` are files that an admin has
-    changed since wharf.network wrote them.
+    are those of the current objects that could not be made again from what is observed of them. `pending` are not
+    made or changed inside their sandboxes, each with the reason, or an empty text where the container does not run. A
+    pending object that exists may be among the desired ones, with what the host sets on its own side. `edited` are
+    files that an admin has changed since wharf.network wrote them.
 
     `prior` are, by name, the values and files that new objects will replace; a teardown gives them back. `released` are
     the names of prior values that need not be given back any more. `digests` are those of the desired files, by which

@@ -51,11 +51,11 @@ class SublinkFound:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The host's links, and what is in each sandbox that exists. `limited` are the names of the ends on the host of all
-    wanted endpoints, pending ones too, whose egress is limited.
+    """The host's links, and what is in each sandbox that exists.
 
-    Of the `unstable` sandboxes no more than links is known: root in a container changed them all the while.
-    `elsewhere` are other stacks, in which endpoints without an end on the host may still be.
+    Of the `unstable` sandboxes only links are known: root in a container changed links or addresses while they were
+    read. `elsewhere` are other stacks, in which endpoints may still be. `limited` are names of ends on the host: of
+    those wanted endpoints, pending ones included, whose egress is limited.
     """
 
     links: List[LinkInfo]
@@ -170,7 +170,7 @@ def _peer(stack: Stack, port: LinkInfo) -> Optional[LinkInfo]:
     return next((link for link in stack.links if link.index == port.link), None)
 
 
-def blocked(wanted: Wanted, known: FrozenSet[EndpointKey], snapshot: Snapshot) -> Dict[EndpointKey, str]:
+def why_blocked(wanted: Wanted, known: FrozenSet[EndpointKey], snapshot: Snapshot) -> Dict[EndpointKey, str]:
     """The endpoints that are pending, each with the reason.
 
     These are those in unstable sandboxes; and of those that exist, or are `known` to have existed, those whose name a
@@ -220,14 +220,14 @@ def _is_unstable(endpoint: Endpoint) -> str:
 
 
 def observe_endpoints(
-    wanted: Wanted, known: Known, snapshot: Snapshot, held: Collection[EndpointKey] = ()
+    wanted: Wanted, known: Known, snapshot: Snapshot, blocked: Collection[EndpointKey] = ()
 ) -> List[Endpoint]:
-    """The managed endpoints that exist; those that are not `wanted`, or in an unstable sandbox, as far as the end on
-    the host shows. `held` are the blocked ones among the wanted.
+    """The managed endpoints that exist. Of those that are not `wanted`, or are in unstable sandboxes, only the end on
+    the host is observed.
 
     Raises:
-        ConflictError: a third-party interface has the name of a wanted one, on the host or, of one that is not blocked,
-            in a sandbox.
+        ConflictError: a third-party interface has the name of a wanted one on the host; or in a sandbox, unless the
+            wanted one is among the `blocked`.
     """
     ports = _ports(snapshot.links, wanted)
     taken = _without_port(wanted, snapshot.links)
@@ -235,7 +235,11 @@ def observe_endpoints(
     names = {link.index: link.name for link in snapshot.links}
     rates = Rates.read(snapshot.links, wanted.values())
     vlans = port_vlans(snapshot.links, ports, wanted)
-    found = {key: _from_host_end(key, port, names, rates, vlans.get(key)) for key, port in ports.items()}
+    sandboxes = {key: wanted[key].sandbox for key in blocked}
+    found = {
+        key: _from_host_end(key, sandboxes.get(key, NO_SANDBOX), port, names, rates, vlans.get(key))
+        for key, port in ports.items()
+    }
     found.update({key: _from_sublink(key, each) for key, each in snapshot.sublinks.items()})
     problems += [each for key in wanted.keys() & ports for each in rates.problems(wanted[key], ports[key])]
     for sandbox, endpoints in _by_sandbox(wanted).items():
@@ -245,7 +249,7 @@ def observe_endpoints(
             problems += [
                 _third_party_interface(each)
                 for each in endpoints
-                if each.endpoint_key not in held and each.interface in third_party and _stays_for(inside, each)
+                if each.endpoint_key not in blocked and each.interface in third_party and _stays_for(inside, each)
             ]
             stacks = {sandbox: inside, **snapshot.elsewhere}
             for each in endpoints:
@@ -254,11 +258,8 @@ def observe_endpoints(
                     _complete(each, stacks, ports, snapshot.sublinks, found, known)
     if problems:
         raise ConflictError(*problems)
-    for key in held:
-        if key in found and not found[key].sandbox:
-            found[key] = replace(found[key], sandbox=wanted[key].sandbox)
-    in_use = {*snapshot.limited, *(port.name for port in ports.values()), *(wanted[key].host_interface for key in held)}
-    return [*found.values(), *_left_overs(rates, in_use)]
+    ends = (*(port.name for port in ports.values()), *(wanted[key].host_interface for key in blocked))
+    return [*found.values(), *_left_overs(rates, {*snapshot.limited, *ends})]
 
 
 def _left_overs(rates: Rates, in_use: Set[str]) -> Iterator[Endpoint]:
@@ -307,12 +308,19 @@ def _by_sandbox(wanted: Wanted) -> Dict[SandboxRef, List[Endpoint]]:
 
 
 def _from_host_end(
-    key: EndpointKey, port: LinkInfo, names: Dict[int, str], rates: Rates, vlans: Optional[Vlans]
+    key: EndpointKey,
+    sandbox: SandboxRef,
+    port: LinkInfo,
+    names: Dict[int, str],
+    rates: Rates,
+    vlans: Optional[Vlans],
 ) -> Endpoint:
-    """What the end on the host shows of an endpoint: without a sandbox, it differs from any wanted endpoint."""
+    """What the end on the host shows of an endpoint. Its `sandbox` it does not show; without one, the endpoint differs
+    from any wanted one.
+    """
     return Endpoint(
         *key,
-        sandbox=NO_SANDBOX,
+        sandbox=sandbox,
         interface="",
         host_interface=port.name,
         port=_port(port, names, vlans),

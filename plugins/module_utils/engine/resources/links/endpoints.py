@@ -25,11 +25,11 @@ from . import parameters, sublinks
 from .endpoint_ends import (
     Snapshot,
     Wanted,
-    blocked,
     leave_default_routes,
     observe_endpoints,
     read_all_stacks,
     read_snapshot,
+    why_blocked,
     without_parent,
 )
 from .endpoint_routes import add_routes, remove_routes, with_networks
@@ -91,18 +91,18 @@ class Endpoints(LinkResource):
         wanted.update({thing.endpoint_key: thing for thing in leave_default_routes(wanted, snapshot)})
         # What connects these to anything else than their parent goes all the same.
         lacking = {wanted[name].key: why for name, why in without_parent(wanted, snapshot).items()}
-        blocked = self._blocked(wanted, snapshot)
+        blocked = self._why_blocked(wanted, snapshot)
         awaited = {thing.key: "" for thing in wanted.values() if is_awaited(thing.sandbox)}
-        pending = {**lacking, **awaited, **blocked}
+        pending = {**lacking, **awaited, **{wanted[name].key: why for name, why in blocked.items()}}
         unseen = {thing.key for thing in wanted.values() if is_unreadable(thing.sandbox)}
         rest = {name: thing for name, thing in wanted.items() if thing.key not in pending}
-        held = {name: thing for name, thing in wanted.items() if thing.key in blocked}
+        of_blocked = {name: wanted[name] for name in blocked}
         known = parameters.by_name(self._before, "endpoint")
-        found = state_of([*observe_endpoints({**rest, **held}, known, snapshot, held.keys())])
+        found = state_of([*observe_endpoints({**rest, **of_blocked}, known, snapshot, blocked)])
         pending.update(_perhaps_left(snapshot, owned - found.keys() - {thing.key for thing in wanted.values()}))
         current = {key: thing for key, thing in found.items() if key not in unseen}
         as_desired = state_of([*rest.values()])
-        as_desired.update(_desired_on_host(current, held.values(), [*as_desired.values()]))
+        as_desired.update(_desired_on_host(current, of_blocked.values(), [*as_desired.values()]))
         return Observation(
             current,
             as_desired,
@@ -115,7 +115,7 @@ class Endpoints(LinkResource):
     def recover(self, usual: State) -> FrozenSet[Key]:
         return frozenset(thing.key for thing in observe_endpoints({}, {}, read_all_stacks(self._stacks)))
 
-    def _blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[Key, str]:
+    def _why_blocked(self, wanted: Wanted, snapshot: Snapshot) -> Dict[EndpointKey, str]:
         """Endpoints whose interface's name root in the container has given to another interface, with the reason.
 
         In a third party's sandbox, and in a new one, a taken name that is new is a mistake in the declaration, which
@@ -129,8 +129,7 @@ class Endpoints(LinkResource):
             for name, thing in wanted.items()
             if thing.sandbox.is_managed and not is_new(thing.sandbox, self._owned) and snapshot.stays_for(thing)
         }
-        reasons = blocked({**same, **new}, frozenset(known | new.keys()), snapshot)
-        return {wanted[name].key: why for name, why in reasons.items()}
+        return why_blocked({**same, **new}, frozenset(known | new.keys()), snapshot)
 
     def tolerate(self, left: Sequence[Change]) -> Mapping[Key, str]:
         return {
@@ -202,8 +201,8 @@ class Endpoints(LinkResource):
 
 
 def _perhaps_left(snapshot: Snapshot, owned: FrozenSet[Key]) -> Dict[Key, str]:
-    """The endpoints that are not declared any more and were not found, where their links may be in some stack all the
-    same, each with the reason.
+    """The `owned` endpoints, which were not found, if they may be in a stack whose links could not be listed; each
+    with the reason.
     """
     paths = ", ".join(sandbox_path(ref) for ref in snapshot.unlisted)
     why = f"its interface may still be in {paths}, whose links keep changing while they are read"
@@ -212,8 +211,8 @@ def _perhaps_left(snapshot: Snapshot, owned: FrozenSet[Key]) -> Dict[Key, str]:
 
 
 def _desired_on_host(current: State, desired: Iterable[Endpoint], others: List[Object]) -> State:
-    """Those of the desired endpoints that exist, as they are in their sandboxes and desired on the host. Left out are
-    those whose links must go.
+    """The desired endpoints that exist: as they are in their sandboxes, and as desired on the host. An endpoint whose
+    link must go is left out.
     """
     found = ((thing.key, thing, current[thing.key]) for thing in desired if thing.key in current)
     kept = ((key, now.after_refusal(thing, others)) for key, thing, now in found)

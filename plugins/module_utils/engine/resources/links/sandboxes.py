@@ -55,7 +55,7 @@ def refusal(names: Sequence[str], sandbox: SandboxRef, why: object) -> str:
 
 
 def not_kept(change: Change, sandbox: SandboxRef, whole: str) -> str:
-    """The warning that what was set inside a sandbox differs again; `whole` names it where no fields are named."""
+    """The warning that a setting inside a sandbox differs again. `whole` names it if the change has no fields."""
     return refusal([change.subject.name], sandbox, f"{', '.join(change.fields) or whole} did not stay as set")
 
 

@@ -65,7 +65,7 @@ def name(netlink: Rtnetlink, endpoint: Endpoint) -> None:
     """Give the new link its name and its mark, in the sandbox that this thread is in."""
     index = socket.if_nametoindex(_first_name(endpoint))
     netlink.set_link(index, name=endpoint.interface, alias=MARK + endpoint.name)
-    # By itself: of one message the kernel sets the group also where it refuses the name, and nothing would be a mark.
+    # In a message of its own: the kernel would set the group even if it refuses the name, and the link had no mark.
     netlink.set_link(index, group=DONE)
 
 
@@ -97,8 +97,9 @@ def remove(endpoints: Sequence[Endpoint]) -> None:
             Rtnetlink() as netlink,
         ):
             for link in rtnetlink.links(netlink):
-                named = link.name in (endpoint.interface, _first_name(endpoint)) and is_managed_sublink(link)
-                # Root in the container can give it another name at any time.
-                if named or (link.sublink and endpoint_of(link) == endpoint.endpoint_key):
+                # Root in the container can give it another name at any time. While half made, it has no mark.
+                is_its_own = endpoint_of(link) == endpoint.endpoint_key
+                names = (endpoint.interface, _first_name(endpoint))
+                if is_managed_sublink(link) and (is_its_own or link.name in names):
                     with forgiving(errno.ENODEV):
                         netlink.delete_link(link.index)
